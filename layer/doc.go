@@ -1,0 +1,27 @@
+// Package layer puts layers on a GoFrame session store. A team keeps the store it
+// has and writes
+//
+//	chain := layer.Chain(store, layer.Local(), layer.Traced())
+//	server.SetSessionStorage(chain) // or gsession.New(ttl, chain)
+//
+// and its handlers go on as they are: the chain is a full gsession.Storage, answers
+// as its store would, and keeps its store's style. The first decorator is the
+// innermost:
+//
+//	Chain(s, A, B) is B(A(s))
+//
+// # What a chain promises
+//
+//  1. Transparent: without faults it answers as its store would.
+//  2. Isolated: nothing that it hands out is shared, nested values included.
+//  3. Read your writes: a write that has returned is seen by every later read of the node.
+//  4. Fresh: nothing older than MaxStale is served.
+//  5. No lost update: overlapping requests that change different keys both survive.
+//  6. No resurrection: after RemoveAll, no request that loaded the session before brings it back.
+//  7. No silent loss: a write that returned nil is in the store.
+//  8. Time to live: never served past the store's expiry; milliseconds are kept.
+//  9. Bounded: memory and goroutines have stated limits; after Close nothing runs on.
+//  10. Private: no session id, key or value in spans, logs or error texts.
+//
+// What a store makes impossible stands in the table of package tiers.
+package layer

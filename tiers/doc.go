@@ -1,0 +1,35 @@
+// Package tiers holds what the tiers and decorators of a chain share: the
+// immutable [Snapshot] and the [Delta] that flow between layers, the [Storage]
+// capability that moves them, the [Face] that turns them into gsession's maps
+// and back, and the [Guard] that keeps a cached snapshot from outliving a write.
+//
+// A layer asks the one below it for the capability with [Of]. A storage that has
+// it is used as it is; any other gsession.Storage is adapted, so that anybody's
+// storage or decorator may stand anywhere in a chain:
+//
+//	GetSession  Face: Load, then an isolated copy that remembers its Snapshot
+//	SetSession  Face: Diff of the map against its Snapshot, then Commit of the Delta
+//
+// # What is promised for each kind of store
+//
+//	store                     delta commit                     log-out holds (law 6)            expiry known to caches
+//	redisstore                atomic on the server             on every node                    to the millisecond
+//	StorageRedis              merged under a lock per id of    in the process; another node's   no: up to MaxStale late
+//	                          the process: a commit of another commit between the read and the
+//	                          node in between is overwritten   write brings a session back
+//	StorageFile               as StorageRedis                  as StorageRedis                  no: up to MaxStale late
+//	StorageMemory             as StorageRedis, and there is    in the process                   no: up to MaxStale late
+//	                          only one process
+//	StorageRedisHashTable     each key by itself, as the bare  a key written after the log-out  no: up to MaxStale late
+//	                          store does                       makes a session of that key alone
+//	HashTable + Snapshots()   merged under a lock per id       as StorageRedis                  no: up to MaxStale late
+//
+// A session without keys is no session: a request that loaded keys and finds an
+// empty session at its commit is answered as if the session had been removed,
+// because that is what a log-out through an older node leaves behind.
+//
+// A log-out followed by a new log-in under the same id is told apart from the old
+// session within one process. Across processes a request that loaded the old
+// session adds the keys that it changed itself to the new one, never the keys that
+// it loaded; call RegenerateId at log-in, as one should anyway.
+package tiers

@@ -1,0 +1,152 @@
+package tiers
+
+import (
+	"context"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+)
+
+// Face is the gsession side of a snapshot storage: it hands out maps that are the
+// request's alone (law 2), and commits what the request changed in them (law 5),
+// never what it had merely loaded (law 6).
+//
+// Every decorator of the capability has one for the layers above it that don't;
+// the outermost one is the chain's. A Face is safe for concurrent use; its fields
+// are set at construction and guard themselves.
+type Face struct {
+	core       Storage
+	tombstones tombstones
+	absences   absences
+}
+
+// NewFace makes the face of a storage.
+func NewFace(core Storage) *Face {
+	checkGoFrame()
+	return &Face{core: core}
+}
+
+var errNilMap = NewError("strata: SetSession needs a map; call RemoveAll to remove a session", nil)
+
+// GetSession answers a copy of the session, nil where there is none.
+func (f *Face) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	stamp := f.tombstones.now()
+	read, err := f.core.Load(ctx, id, ttl)
+	if err != nil {
+		return nil, err
+	}
+	if read.Snapshot == nil {
+		f.absences.note(id)
+		return nil, nil
+	}
+	return handOut(&given{id: id, base: read.Snapshot, stamp: stamp}), nil
+}
+
+// closeGrace is how long after a commit an unchanged close of the same map is
+// taken for GoFrame's second close of one request, and costs nothing. The expiry
+// is then set at most so much, or a hundredth of ttl, before the last touch.
+const closeGrace = time.Second
+
+// SetSession commits what the map's holder changed since it was handed out. A map
+// that was not handed out under this id replaces the session.
+func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if m == nil {
+		return errNilMap
+	}
+	var (
+		stamp = f.tombstones.now()
+		g     = givenTo(m)
+		data  = m.Map()
+		delta *Delta
+		err   error
+	)
+	switch {
+	case g != nil && g.id == id:
+		delta, err = f.diff(g, data)
+	case g != nil:
+		delta, err = f.carry(ctx, g, data, ttl)
+	case f.absences.take(id):
+		if len(data) == 0 && f.tombstones.buried(id) {
+			return nil // the close after RemoveAll must not leave an empty session behind
+		}
+		delta, err = Add(data)
+	default:
+		delta, err = Replace(data)
+	}
+	if err != nil || delta == nil {
+		return err
+	}
+	if delta.Empty() && g.committedWithin(min(closeGrace, ttl/100)) {
+		return nil
+	}
+	before := time.Now()
+	if _, err = f.core.Commit(ctx, id, delta, ttl); err != nil {
+		return err
+	}
+	// The new base is what the map held, not what the store holds: a key that
+	// another request added must not look like one that this request removed.
+	if base, err := NewSnapshot(data); err == nil {
+		remember(m, &given{id: id, base: base, stamp: stamp, committed: before})
+	}
+	return nil
+}
+
+// diff is the delta of a known map, nil where nothing is left to write.
+func (f *Face) diff(g *given, data map[string]any) (*Delta, error) {
+	delta, err := Diff(g.base, data)
+	if err != nil || !f.tombstones.since(g.id, g.stamp) {
+		return delta, err
+	}
+	if delta, err = delta.afterRemoval(); err != nil || len(delta.set) == 0 {
+		return nil, err
+	}
+	return delta, nil
+}
+
+// carry is the delta that takes a session to another id, as RegenerateId does: the
+// state in the store, not only the one that was handed out, with the holder's
+// changes. A session that was removed meanwhile isn't carried anywhere.
+func (f *Face) carry(ctx context.Context, g *given, data map[string]any, ttl time.Duration) (*Delta, error) {
+	delta, err := f.diff(g, data)
+	switch {
+	case err != nil:
+		return nil, err
+	case delta == nil || delta.cleared:
+		return Replace(data)
+	}
+	// A cache may not know yet that the session is gone; a commit finds out.
+	if _, err = f.core.Commit(ctx, g.id, &Delta{kind: updateDelta, base: g.base}, ttl); err != nil {
+		return nil, err
+	}
+	read, err := f.core.Load(ctx, g.id, ttl)
+	if err != nil {
+		return nil, err
+	}
+	next, err := delta.Apply(read.Snapshot)
+	if err != nil {
+		return nil, err
+	}
+	return &Delta{kind: replaceDelta, set: next}, nil
+}
+
+// Removed is to be called after RemoveAll of the session has succeeded. Maps that
+// were handed out before are of the removed session from then on.
+func (f *Face) Removed(id string) { f.tombstones.bury(id) }
+
+// Mark ties a direct store's map, which holds no data, to its session's id.
+func (f *Face) Mark(m *gmap.StrAnyMap, id string) {
+	remember(m, &given{id: id, base: nothing, stamp: f.tombstones.now()})
+}
+
+// Marked answers the id that a map was handed out or committed under, or "".
+func (f *Face) Marked(m *gmap.StrAnyMap) string {
+	if m == nil {
+		return ""
+	}
+	if g := givenTo(m); g != nil {
+		return g.id
+	}
+	return ""
+}
+
+var nothing = Adopt(map[string]any{})

@@ -1,0 +1,242 @@
+package tiers
+
+import (
+	"encoding/json"
+	"reflect"
+	"time"
+)
+
+// maxNesting is the depth at which encoding/json gives up as well.
+const maxNesting = 10_000
+
+// watchNesting is the depth from which containers on the path are remembered, to
+// tell a value that contains itself from one that is deep.
+const watchNesting = 32
+
+var (
+	errCyclic = NewError("strata: a session value contains itself; store values that JSON can encode", nil)
+	errDeep   = NewError("strata: a session value is nested more than 10,000 deep; store it flatter", nil)
+)
+
+// deepCopier is what GoFrame's containers implement.
+type deepCopier interface{ DeepCopy() any }
+
+// isScalar reports whether a copy of the interface is a copy of the value.
+func isScalar(value any) bool {
+	switch value.(type) {
+	case nil, string, bool, json.Number,
+		int, int8, int16, int32, int64,
+		uint, uint8, uint16, uint32, uint64,
+		float32, float64, complex64, complex128,
+		time.Time, time.Duration:
+		return true
+	}
+	return false
+}
+
+func isolateMap(data map[string]any) (map[string]any, error) {
+	c := make(map[string]any, len(data))
+	for key, value := range data {
+		if !isScalar(value) {
+			var err error
+			if value, err = isolate(value); err != nil {
+				return nil, err
+			}
+		}
+		c[key] = value
+	}
+	return c, nil
+}
+
+// isolate copies a value with all that it refers to. Channels, functions and what
+// unexported fields refer to can't be copied and stay shared.
+func isolate(value any) (any, error) {
+	var i isolation
+	return i.copy(value, 0)
+}
+
+// mustIsolate copies a value that has been copied before, which can't fail.
+func mustIsolate(value any) any {
+	c, err := isolate(value)
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
+// isolation is the state of one copy: the containers on the path to here.
+type isolation struct{ path map[container]struct{} }
+
+type container struct {
+	at  uintptr
+	len int
+}
+
+// enter guards one level of nesting; the function that it returns leaves it.
+func (i *isolation) enter(v reflect.Value, depth int) (leave func(), err error) {
+	if depth > maxNesting {
+		return nil, errDeep
+	}
+	if depth < watchNesting {
+		return func() {}, nil
+	}
+	c := container{at: v.Pointer()}
+	if v.Kind() == reflect.Slice {
+		c.len = v.Len()
+	}
+	if _, seen := i.path[c]; seen {
+		return nil, errCyclic
+	}
+	if i.path == nil {
+		i.path = map[container]struct{}{}
+	}
+	i.path[c] = struct{}{}
+	return func() { delete(i.path, c) }, nil
+}
+
+func (i *isolation) copy(value any, depth int) (any, error) {
+	if isScalar(value) {
+		return value, nil
+	}
+	// What JSON decodes to comes first and without reflection.
+	switch v := value.(type) {
+	case map[string]any:
+		if v == nil {
+			return v, nil
+		}
+		leave, err := i.enter(reflect.ValueOf(v), depth)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		c := make(map[string]any, len(v))
+		for key, element := range v {
+			if c[key], err = i.copy(element, depth+1); err != nil {
+				return nil, err
+			}
+		}
+		return c, nil
+	case []any:
+		if v == nil {
+			return v, nil
+		}
+		leave, err := i.enter(reflect.ValueOf(v), depth)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		c := make([]any, len(v))
+		for n, element := range v {
+			if c[n], err = i.copy(element, depth+1); err != nil {
+				return nil, err
+			}
+		}
+		return c, nil
+	case deepCopier:
+		if reflect.ValueOf(value).Kind() == reflect.Pointer && reflect.ValueOf(value).IsNil() {
+			return value, nil
+		}
+		return v.DeepCopy(), nil
+	}
+	v := reflect.ValueOf(value)
+	c := reflect.New(v.Type()).Elem()
+	if err := i.reflect(c, v, depth); err != nil {
+		return nil, err
+	}
+	return c.Interface(), nil
+}
+
+// reflect sets dst, which is settable and of the same type, to a copy of src.
+func (i *isolation) reflect(dst, src reflect.Value, depth int) error {
+	dst.Set(src)
+	switch src.Kind() {
+	case reflect.Interface:
+		if src.IsNil() {
+			return nil
+		}
+		c, err := i.copy(src.Elem().Interface(), depth+1)
+		if err != nil {
+			return err
+		}
+		dst.Set(reflect.ValueOf(c))
+	case reflect.Pointer:
+		if src.IsNil() {
+			return nil
+		}
+		if copier, ok := src.Interface().(deepCopier); ok {
+			if c := copier.DeepCopy(); c != nil {
+				dst.Set(reflect.ValueOf(c))
+			}
+			return nil
+		}
+		leave, err := i.enter(src, depth)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		dst.Set(reflect.New(src.Type().Elem()))
+		return i.reflect(dst.Elem(), src.Elem(), depth+1)
+	case reflect.Map:
+		if src.IsNil() {
+			return nil
+		}
+		leave, err := i.enter(src, depth)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		dst.Set(reflect.MakeMapWithSize(src.Type(), src.Len()))
+		for entries := src.MapRange(); entries.Next(); {
+			c := reflect.New(src.Type().Elem()).Elem()
+			if err := i.reflect(c, entries.Value(), depth+1); err != nil {
+				return err
+			}
+			dst.SetMapIndex(entries.Key(), c)
+		}
+	case reflect.Slice:
+		if src.IsNil() {
+			return nil
+		}
+		leave, err := i.enter(src, depth)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		dst.Set(reflect.MakeSlice(src.Type(), src.Len(), src.Len()))
+		return i.elements(dst, src, depth)
+	case reflect.Array:
+		return i.elements(dst, src, depth)
+	case reflect.Struct:
+		if src.Type() == timeType {
+			return nil
+		}
+		for n := range src.NumField() {
+			if field := dst.Field(n); field.CanSet() {
+				if err := i.reflect(field, src.Field(n), depth+1); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+var timeType = reflect.TypeFor[time.Time]()
+
+func (i *isolation) elements(dst, src reflect.Value, depth int) error {
+	if kind := src.Type().Elem().Kind(); kind != reflect.String && !isPlain(kind) {
+		for n := range src.Len() {
+			if err := i.reflect(dst.Index(n), src.Index(n), depth+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	reflect.Copy(dst, src)
+	return nil
+}
+
+// isPlain reports whether values of the kind refer to nothing.
+func isPlain(kind reflect.Kind) bool {
+	return kind >= reflect.Bool && kind <= reflect.Complex128 && kind != reflect.Uintptr
+}

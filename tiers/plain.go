@@ -1,0 +1,235 @@
+package tiers
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+)
+
+// Of returns the snapshot capability of a storage: the storage itself where it has
+// one, else an adapter over its eleven methods. The adapter merges a delta under a
+// lock per id of this process, and keeps what the storage says in an error's text
+// from going further (law 10); errors.Is and errors.As still see the original.
+func Of(s gsession.Storage) Storage {
+	if t, ok := s.(Storage); ok {
+		return t
+	}
+	p := &plain{inner: s}
+	switch s.(type) {
+	case *gsession.StorageRedis, *gsession.StorageMemory:
+		p.style.Store(uint32(StyleSnapshot))
+	case *gsession.StorageFile:
+		p.style.Store(uint32(StyleSnapshot))
+		p.files = true
+	case *gsession.StorageRedisHashTable:
+		p.style.Store(uint32(StyleDirect))
+	}
+	return p
+}
+
+// plain adapts a storage without the capability. inner and files are set at
+// construction, style is atomic, locks guard themselves.
+type plain struct {
+	inner gsession.Storage
+	files bool // ids become file names, and reads may see half a write
+	style atomic.Uint32
+	locks idLocks
+}
+
+var _ Storage = (*plain)(nil)
+
+// Unwrap returns the storage that is adapted.
+func (p *plain) Unwrap() gsession.Storage { return p.inner }
+
+var errFileID = NewError("strata: this session id can't name a file of StorageFile; "+
+	"use ids of letters, digits, '-' and '_', such as gsession.NewSessionId makes", nil)
+
+// check refuses what StorageFile would write outside its folder, or can't open.
+func (p *plain) check(id string) error {
+	if p.files && (len(id) > 200 || strings.ContainsAny(id, "/\\\x00") || strings.Contains(id, "..")) {
+		return errFileID
+	}
+	return nil
+}
+
+// probeID is the id of no session. Stores that disable per-key calls don't look at
+// it, and the others are asked to read.
+const probeID = "strata-probe"
+
+// Style asks an unknown store once: one that disables a per-key call does so
+// without looking, whatever the state of its server.
+func (p *plain) Style(ctx context.Context) Style {
+	if s := p.style.Load(); s != 0 {
+		return Style(s)
+	}
+	_, getErr := p.inner.Get(ctx, probeID, probeID)
+	_, dataErr := p.inner.Data(ctx, probeID)
+	style := StyleDirect
+	switch get, data := isDisabled(getErr), isDisabled(dataErr); {
+	case get && data:
+		style = StyleSnapshot
+	case get != data:
+		style = StyleOpaque
+	}
+	p.style.CompareAndSwap(0, uint32(style))
+	return Style(p.style.Load())
+}
+
+func isDisabled(err error) bool { return errors.Is(err, gsession.ErrorDisabled) }
+
+// Load copies what the storage hands out, which it may share with others.
+func (p *plain) Load(ctx context.Context, id string, ttl time.Duration) (Read, error) {
+	if p.Style(ctx) == StyleDirect {
+		return p.loadKeys(ctx, id)
+	}
+	if err := p.check(id); err != nil {
+		return Read{}, err
+	}
+	if p.files {
+		unlock, err := p.locks.lock(ctx, id)
+		if err != nil {
+			return Read{}, err
+		}
+		defer unlock()
+	}
+	m, err := p.inner.GetSession(ctx, id, ttl)
+	if err != nil || m == nil {
+		return Read{}, redact("GetSession", err)
+	}
+	s, err := NewSnapshot(m.Map())
+	return Read{Snapshot: s}, err
+}
+
+// loadKeys reads the whole of a direct session. Such a store has no empty ones.
+func (p *plain) loadKeys(ctx context.Context, id string) (Read, error) {
+	data, err := p.inner.Data(ctx, id)
+	if err != nil || len(data) == 0 {
+		return Read{}, redact("Data", err)
+	}
+	s, err := NewSnapshot(data)
+	return Read{Snapshot: s}, err
+}
+
+// Commit reads, merges and writes under the id's lock; nothing but other processes
+// can come between. What the store makes of the values isn't known until it is
+// read, so no snapshot is returned.
+func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Duration) (*Snapshot, error) {
+	if err := p.check(id); err != nil {
+		return nil, err
+	}
+	unlock, err := p.locks.lock(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if delta.Whole() {
+		m := gmap.NewStrAnyMapFrom(Adopt(delta.set).Map(), true)
+		return nil, redact("SetSession", p.inner.SetSession(ctx, id, m, ttl))
+	}
+	m, err := p.inner.GetSession(ctx, id, ttl)
+	if err != nil {
+		return nil, redact("GetSession", err)
+	}
+	var current *Snapshot
+	if m != nil {
+		if current, err = NewSnapshot(m.Map()); err != nil {
+			return nil, err
+		}
+	}
+	next, err := delta.Apply(current)
+	if err != nil || next == nil {
+		return nil, err
+	}
+	next = Adopt(next).Map()
+	if m != nil && givenTo(m) != nil {
+		m.Replace(next) // a lower face handed it out and will commit the difference
+	} else {
+		m = gmap.NewStrAnyMapFrom(next, true)
+	}
+	return nil, redact("SetSession", p.inner.SetSession(ctx, id, m, ttl))
+}
+
+// Slide passes UpdateTTL on; the storage doesn't say what came of it.
+func (p *plain) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
+	return time.Time{}, p.UpdateTTL(ctx, id, ttl)
+}
+
+// New passes on, as all that follows does, with the error's text kept private.
+func (p *plain) New(ctx context.Context, ttl time.Duration) (string, error) {
+	id, err := p.inner.New(ctx, ttl)
+	return id, redact("New", err)
+}
+
+func (p *plain) Get(ctx context.Context, id, key string) (any, error) {
+	value, err := p.inner.Get(ctx, id, key)
+	return value, redact("Get", err)
+}
+
+func (p *plain) GetSize(ctx context.Context, id string) (int, error) {
+	size, err := p.inner.GetSize(ctx, id)
+	return size, redact("GetSize", err)
+}
+
+func (p *plain) Data(ctx context.Context, id string) (map[string]any, error) {
+	data, err := p.inner.Data(ctx, id)
+	return data, redact("Data", err)
+}
+
+func (p *plain) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
+	return redact("Set", p.inner.Set(ctx, id, key, value, ttl))
+}
+
+func (p *plain) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
+	return redact("SetMap", p.inner.SetMap(ctx, id, data, ttl))
+}
+
+func (p *plain) Remove(ctx context.Context, id, key string) error {
+	return redact("Remove", p.inner.Remove(ctx, id, key))
+}
+
+// RemoveAll waits for a commit of the id that is under way, so that none brings the
+// session back after it has returned.
+func (p *plain) RemoveAll(ctx context.Context, id string) error {
+	if err := p.check(id); err != nil {
+		return err
+	}
+	unlock, err := p.locks.lock(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return redact("RemoveAll", p.inner.RemoveAll(ctx, id))
+}
+
+// GetSession is called in place of Load where the store is direct or opaque. A
+// direct store that hands out data isn't one, and is left to itself from then on.
+func (p *plain) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	if err := p.check(id); err != nil {
+		return nil, err
+	}
+	m, err := p.inner.GetSession(ctx, id, ttl)
+	if m != nil && m.Size() > 0 && p.Style(ctx) == StyleDirect {
+		p.style.Store(uint32(StyleOpaque))
+	}
+	return m, redact("GetSession", err)
+}
+
+// SetSession is called in place of Commit where the store is direct or opaque.
+func (p *plain) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if err := p.check(id); err != nil {
+		return err
+	}
+	return redact("SetSession", p.inner.SetSession(ctx, id, m, ttl))
+}
+
+func (p *plain) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
+	if err := p.check(id); err != nil {
+		return err
+	}
+	return redact("UpdateTTL", p.inner.UpdateTTL(ctx, id, ttl))
+}

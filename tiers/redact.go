@@ -1,0 +1,78 @@
+package tiers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"syscall"
+
+	"github.com/gogf/gf/v2/os/gsession"
+)
+
+// Error is an error whose text is free of session ids, keys and values (law 10).
+// All errors of this module's own are of this type, or constants.
+type Error struct {
+	text  string
+	cause error
+}
+
+// NewError makes an error of a text that holds none of the above. errors.Is and
+// errors.As reach the cause, whose own text is not shown; nil is fine.
+func NewError(text string, cause error) *Error { return &Error{text: text, cause: cause} }
+
+// Error is the text that the error was made with.
+func (e *Error) Error() string { return e.text }
+
+// Unwrap returns the cause; mind what its text may hold.
+func (e *Error) Unwrap() error { return e.cause }
+
+// redact replaces the text of an error that somebody else's storage composed, and
+// that may quote the session's id or content, by the operation and the kind of
+// fault.
+func redact(op string, err error) error {
+	switch err {
+	case nil, gsession.ErrorDisabled, ErrRevoked, context.Canceled, context.DeadlineExceeded:
+		return err
+	}
+	if _, ours := err.(*Error); ours {
+		return err
+	}
+	return NewError("strata: "+op+" failed in the store: "+faultOf(err), err)
+}
+
+// harmless are the faults whose texts are constants.
+var harmless = []error{
+	gsession.ErrorDisabled, context.Canceled, context.DeadlineExceeded,
+	io.EOF, io.ErrUnexpectedEOF, io.ErrShortWrite,
+	ErrRevoked, fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, fs.ErrClosed,
+}
+
+// faultOf names the kind of fault in constant words.
+func faultOf(err error) string {
+	var ours *Error
+	if errors.As(err, &ours) {
+		return ours.text
+	}
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		return number.Error()
+	}
+	for _, known := range harmless {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	var timeout interface{ Timeout() bool }
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return "timed out"
+	}
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return fmt.Sprintf("%T", err)
+		}
+		err = next
+	}
+}

@@ -1,0 +1,93 @@
+package tiers
+
+import (
+	"maps"
+	"time"
+)
+
+// Snapshot is the immutable state of one session at one moment (law 2). It may be
+// shared by any number of goroutines; whoever hands data out hands out a copy.
+//
+// No field is written after the constructor has returned.
+type Snapshot struct {
+	data    map[string]any
+	nested  []string // keys whose values a shallow copy would share
+	size    int64
+	expires time.Time
+	known   bool
+	version string
+}
+
+// NewSnapshot copies data, nested values included. It fails where a value can't be
+// copied: one that contains itself, or is nested more than 10,000 deep.
+func NewSnapshot(data map[string]any) (*Snapshot, error) {
+	isolated, err := isolateMap(data)
+	if err != nil {
+		return nil, err
+	}
+	return Adopt(isolated), nil
+}
+
+// Adopt makes a snapshot of a map that nobody else holds or will hold, nested
+// values included, without a copy.
+func Adopt(data map[string]any) *Snapshot {
+	s := &Snapshot{data: data}
+	s.size = snapshotBytes + mapBytes(len(data))
+	for key, value := range data {
+		if !isScalar(value) {
+			s.nested = append(s.nested, key)
+		}
+		s.size += int64(len(key)) + sizeOf(value)
+	}
+	return s
+}
+
+// Expiring returns the same state with the moment at which the store drops it; the
+// zero time means that it never does.
+func (s *Snapshot) Expiring(at time.Time) *Snapshot {
+	c := *s
+	c.expires, c.known = at, true
+	return &c
+}
+
+// Versioned returns the same state with a mark by which its store knows it again.
+func (s *Snapshot) Versioned(mark string) *Snapshot {
+	c := *s
+	c.version = mark
+	return &c
+}
+
+// Expires answers when the store drops the session, on the monotonic clock of this
+// process; the zero time means never. It isn't known for stores that don't say.
+func (s *Snapshot) Expires() (at time.Time, known bool) { return s.expires, s.known }
+
+// Version is the mark given with Versioned.
+func (s *Snapshot) Version() string { return s.version }
+
+// Len is the number of keys.
+func (s *Snapshot) Len() int { return len(s.data) }
+
+// Size is the memory that the snapshot takes, in bytes, about right.
+func (s *Snapshot) Size() int64 { return s.size }
+
+// Map returns a copy of the whole state that is the caller's alone.
+func (s *Snapshot) Map() map[string]any {
+	m := maps.Clone(s.data)
+	if m == nil {
+		return map[string]any{}
+	}
+	for _, key := range s.nested {
+		m[key] = mustIsolate(s.data[key])
+	}
+	return m
+}
+
+// Get returns a copy of one value that is the caller's alone, and nil where there
+// is no such key.
+func (s *Snapshot) Get(key string) any {
+	value := s.data[key]
+	if isScalar(value) {
+		return value
+	}
+	return mustIsolate(value)
+}

@@ -1,0 +1,89 @@
+package tiers
+
+import (
+	"context"
+	"time"
+
+	"github.com/gogf/gf/v2/errors/gcode"
+	"github.com/gogf/gf/v2/errors/gerror"
+	"github.com/gogf/gf/v2/os/gsession"
+)
+
+// ErrRevoked answers a commit whose session was loaded, and has been removed or
+// has expired since (law 6). Nothing was written. It is matched with errors.Is.
+var ErrRevoked error = gerror.NewWithOption(gerror.Option{
+	Text: "strata: the session was removed while this request held it; nothing was written",
+	Code: gcode.CodeInvalidOperation,
+})
+
+// Storage is the capability of a layer whose sessions flow as snapshots and
+// deltas. It stands beside gsession.Storage; whoever lacks it is adapted by [Of].
+//
+// Implementations are safe for concurrent use.
+type Storage interface {
+	gsession.Storage
+
+	// Load answers the state of the session, or a Read without Snapshot where
+	// there is none. ttl is the session's full time to live, as GetSession gets it.
+	Load(ctx context.Context, id string, ttl time.Duration) (Read, error)
+
+	// Commit applies the delta to what the store holds and sets the session's time
+	// to live; see [Delta.Apply] for what it does to a session that changed or went
+	// away meanwhile. An empty delta only slides the expiry. The snapshot is what a
+	// Load would answer now; it is nil where the store can't tell.
+	Commit(ctx context.Context, id string, delta *Delta, ttl time.Duration) (*Snapshot, error)
+
+	// Slide is UpdateTTL that says what it achieved: the moment until which the
+	// store now holds the session at least, zero where it can't tell or holds none.
+	Slide(ctx context.Context, id string, ttl time.Duration) (until time.Time, err error)
+
+	// Style says how the store wants to be used. It is settled at the first call,
+	// which may ask the store; the answer never changes to another settled one,
+	// but for Direct, which may become Opaque.
+	Style(ctx context.Context) Style
+}
+
+// Read is the answer to a Load.
+type Read struct {
+	Snapshot *Snapshot // nil: no such session
+	Outcome  Outcome   // how the layers answered, for telemetry
+}
+
+// Outcome says which way a Load was answered.
+type Outcome uint8
+
+const (
+	OutcomeStore    Outcome = iota // read from the store
+	OutcomeHit                     // served from memory
+	OutcomeMiss                    // not in memory, read from the store
+	OutcomeNegative                // memory knows that there is none
+)
+
+// String is the outcome as telemetry names it.
+func (o Outcome) String() string {
+	switch o {
+	case OutcomeHit:
+		return "hit"
+	case OutcomeMiss:
+		return "miss"
+	case OutcomeNegative:
+		return "negative"
+	default:
+		return "ok"
+	}
+}
+
+// Style is the way in which a store keeps sessions, which a chain over it shares.
+type Style uint8
+
+const (
+	// Snapshot stores answer per-key calls with gsession.ErrorDisabled and move
+	// whole maps (GoFrame's Redis, File and Memory, and redisstore).
+	StyleSnapshot Style = iota + 1
+	// Direct stores answer per-key calls, and their maps stay empty (GoFrame's
+	// RedisHashTable).
+	StyleDirect
+	// Opaque stores mix the two, so that nothing of theirs can be cached or
+	// merged; every call is passed through.
+	StyleOpaque
+)
