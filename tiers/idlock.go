@@ -53,3 +53,11 @@ func (l *idLocks) lock(ctx context.Context, id string) (unlock func(), err error
 		return nil, context.Cause(ctx)
 	}
 }
+
+// Locks are locks per id for decorators that merge outside of their store.
+type Locks = idLocks
+
+// Lock waits for the id, or answers why ctx ended.
+func (l *idLocks) Lock(ctx context.Context, id string) (unlock func(), err error) {
+	return l.lock(ctx, id)
+}

@@ -2,6 +2,7 @@ package tiers
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -69,6 +70,9 @@ func (s *Snapshot) Len() int { return len(s.data) }
 
 // Size is the memory that the snapshot takes, in bytes, about right.
 func (s *Snapshot) Size() int64 { return s.size }
+
+// Keys are the session's keys, in no order.
+func (s *Snapshot) Keys() []string { return slices.Collect(maps.Keys(s.data)) }
 
 // Map returns a copy of the whole state that is the caller's alone.
 func (s *Snapshot) Map() map[string]any {

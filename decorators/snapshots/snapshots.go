@@ -1,0 +1,188 @@
+// Package snapshots presents a direct store as a snapshot store.
+package snapshots
+
+import (
+	"context"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// Storage loads a direct store's session whole and commits what a request changed,
+// which cures three things of GoFrame's RedisHashTable: RegenerateId keeps the data,
+// read-only requests slide the expiry, and a request costs one read, not one a key.
+// Values keep the types that the store answers, strings there.
+//
+// A commit merges under a lock per id of this process, key by key: another process
+// may see half of it, and a log-out of another process that falls between its read
+// and its writes leaves the keys that the request changed. A store that keeps
+// snapshots already is passed through. Safe for concurrent use; all fields are set by
+// New and guard themselves.
+type Storage struct {
+	wrapped gsession.Storage
+	inner   tiers.Storage
+	face    *tiers.Face
+	locks   tiers.Locks
+}
+
+var _ tiers.Storage = (*Storage)(nil)
+
+// New presents a direct store as a snapshot store. It belongs right on the store.
+func New(inner gsession.Storage) *Storage {
+	s := &Storage{wrapped: inner, inner: tiers.Of(inner)}
+	s.face = tiers.NewFace(s)
+	return s
+}
+
+// Unwrap returns the storage below.
+func (s *Storage) Unwrap() gsession.Storage { return s.wrapped }
+
+// Style is Snapshot, unless the store mixes the styles.
+func (s *Storage) Style(ctx context.Context) tiers.Style {
+	if s.inner.Style(ctx) == tiers.StyleOpaque {
+		return tiers.StyleOpaque
+	}
+	return tiers.StyleSnapshot
+}
+
+func (s *Storage) direct(ctx context.Context) bool {
+	return s.inner.Style(ctx) == tiers.StyleDirect
+}
+
+// Load reads the whole session in one call.
+func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	return s.inner.Load(ctx, id, ttl)
+}
+
+// Commit writes the keys that differ from what the store holds, then the expiry. The
+// snapshot isn't known: the store may have changed the values' types.
+func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	if !s.direct(ctx) {
+		return s.inner.Commit(ctx, id, delta, ttl)
+	}
+	unlock, err := s.locks.Lock(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	read, err := s.inner.Load(ctx, id, ttl)
+	if err != nil {
+		return nil, err
+	}
+	next, err := delta.Apply(read.Snapshot)
+	if err != nil || next == nil {
+		return nil, err
+	}
+	if len(delta.Set()) > 0 {
+		if err := s.inner.SetMap(ctx, id, tiers.Adopt(delta.Set()).Map(), ttl); err != nil {
+			return nil, err
+		}
+	}
+	if read.Snapshot != nil {
+		for _, key := range read.Snapshot.Keys() {
+			if _, kept := next[key]; !kept {
+				if err := s.inner.Remove(ctx, id, key); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return nil, s.inner.SetSession(ctx, id, gmap.NewStrAnyMap(true), ttl)
+}
+
+// Slide sets the session's expiry.
+func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
+	return s.inner.Slide(ctx, id, ttl)
+}
+
+// UpdateTTL is Slide.
+func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
+	return s.inner.UpdateTTL(ctx, id, ttl)
+}
+
+// RemoveAll waits for a commit of the id that is under way.
+func (s *Storage) RemoveAll(ctx context.Context, id string) error {
+	unlock, err := s.locks.Lock(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := s.inner.RemoveAll(ctx, id); err != nil {
+		return err
+	}
+	s.face.Removed(id)
+	return nil
+}
+
+// GetSession hands out a copy of the session.
+func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	if s.Style(ctx) == tiers.StyleOpaque {
+		return s.inner.GetSession(ctx, id, ttl)
+	}
+	return s.face.GetSession(ctx, id, ttl)
+}
+
+// SetSession commits what was changed in the map since it was handed out.
+func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	if s.Style(ctx) == tiers.StyleOpaque {
+		return s.inner.SetSession(ctx, id, data, ttl)
+	}
+	return s.face.SetSession(ctx, id, data, ttl)
+}
+
+// New asks the store for an id.
+func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
+	return s.inner.New(ctx, ttl)
+}
+
+// Get is disabled as in every snapshot store, and so are the per-key calls below: a
+// Session then reads and writes its map.
+func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
+	if s.Style(ctx) == tiers.StyleOpaque {
+		return s.inner.Get(ctx, id, key)
+	}
+	return nil, gsession.ErrorDisabled
+}
+
+// Data is disabled.
+func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
+	if s.Style(ctx) == tiers.StyleOpaque {
+		return s.inner.Data(ctx, id)
+	}
+	return nil, gsession.ErrorDisabled
+}
+
+// GetSize is disabled.
+func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
+	if s.Style(ctx) == tiers.StyleOpaque {
+		return s.inner.GetSize(ctx, id)
+	}
+	return 0, gsession.ErrorDisabled
+}
+
+// Set is disabled.
+func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
+	if s.Style(ctx) == tiers.StyleOpaque {
+		return s.inner.Set(ctx, id, key, value, ttl)
+	}
+	return gsession.ErrorDisabled
+}
+
+// SetMap is disabled.
+func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
+	if s.Style(ctx) == tiers.StyleOpaque {
+		return s.inner.SetMap(ctx, id, data, ttl)
+	}
+	return gsession.ErrorDisabled
+}
+
+// Remove is disabled.
+func (s *Storage) Remove(ctx context.Context, id, key string) error {
+	if s.Style(ctx) == tiers.StyleOpaque {
+		return s.inner.Remove(ctx, id, key)
+	}
+	return gsession.ErrorDisabled
+}

@@ -1,0 +1,47 @@
+package layer
+
+import (
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/tiers/local"
+)
+
+// LocalOption sets up Local.
+type LocalOption = local.Option
+
+// Local keeps sessions in the memory of the process, so that a request that reads a
+// session which this node knows costs no round trip. Nothing is served that a write
+// of this node has outdated (law 3), that has expired in the store (law 8), or that
+// is older than MaxStale (law 4). On a direct store it answers Get, Data and GetSize.
+//
+// Memory is bounded by MaxBytes. The chain's Close stops its goroutines.
+func Local(opts ...LocalOption) Decorator {
+	return func(inner gsession.Storage) gsession.Storage { return local.New(inner, opts...) }
+}
+
+// MaxBytes bounds the memory that cached sessions take, in bytes; 64 MiB unless set.
+func MaxBytes(n int64) LocalOption { return local.MaxBytes(n) }
+
+// MaxStale bounds how long a session is served that nobody vouches for: the longest
+// time for which a write of another process may go unnoticed; 1 s unless set. 0
+// serves nothing from memory, and still shares the loads of overlapping requests.
+func MaxStale(d time.Duration) LocalOption { return local.MaxStale(d) }
+
+// Negative is how long an id is known to have no session, for at most 4,096 ids; 1 s
+// unless set, and never longer than MaxStale unless Exclusive. 0 turns it off.
+func Negative(d time.Duration) LocalOption { return local.Negative(d) }
+
+// Exclusive says that this process is the store's only user, through this chain
+// alone, so that MaxStale needn't bound what is served. With a second process on the
+// store, one of them serves sessions that the other has logged out.
+//
+// Where the store doesn't tell when a session expires, as GoFrame's own stores don't,
+// MaxStale still bounds what is served later than a ttl after the last write.
+func Exclusive() LocalOption { return local.Exclusive() }
+
+// GuardSlots is how many counters tell which cached sessions a write has outdated;
+// 65,536 unless set, at 8 bytes each. Sessions that share one cost each other a
+// reload, never a wrong answer.
+func GuardSlots(n int) LocalOption { return local.GuardSlots(n) }

@@ -1,0 +1,117 @@
+package local
+
+import (
+	"context"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// GetSession hands out a copy of the session where the store keeps snapshots. Where
+// it is direct, a session that is in memory needs no question whether it exists.
+func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	switch s.Style(ctx) {
+	case tiers.StyleSnapshot:
+		return s.face.GetSession(ctx, id, ttl)
+	case tiers.StyleDirect:
+		if s.plainMaps.Load() {
+			snapshot, err := s.session(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			if snapshot != nil {
+				return gmap.NewStrAnyMap(true), nil
+			}
+		}
+		m, err := s.inner.GetSession(ctx, id, ttl)
+		if err == nil && m != nil && m.Size() == 0 {
+			s.plainMaps.Store(true)
+		}
+		return m, err
+	default:
+		return s.inner.GetSession(ctx, id, ttl)
+	}
+}
+
+// SetSession commits what was changed where the store keeps snapshots, and is passed
+// on elsewhere.
+func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	if s.Style(ctx) == tiers.StyleSnapshot {
+		return s.face.SetSession(ctx, id, data, ttl)
+	}
+	defer s.guard.Bump(s.guard.Hash(id))
+	return s.inner.SetSession(ctx, id, data, ttl)
+}
+
+// session answers the whole of a direct store's session, from memory where it is
+// current. It is nil where there is none, or where the store can't be cached.
+func (s *Storage) session(ctx context.Context, id string) (*tiers.Snapshot, error) {
+	if s.Style(ctx) != tiers.StyleDirect {
+		return nil, nil
+	}
+	read, err := s.Load(ctx, id, 0)
+	return read.Snapshot, err
+}
+
+// Get answers one value of a direct store's session from memory. What memory has no
+// session for, the storage below answers in its own way, as in all that follows.
+func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
+	snapshot, err := s.session(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if snapshot == nil {
+		return s.inner.Get(ctx, id, key)
+	}
+	return snapshot.Get(key), nil
+}
+
+// Data answers all values of a direct store's session from memory.
+func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
+	snapshot, err := s.session(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if snapshot == nil {
+		return s.inner.Data(ctx, id)
+	}
+	return snapshot.Map(), nil
+}
+
+// GetSize counts the keys of a direct store's session in memory.
+func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
+	snapshot, err := s.session(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	if snapshot == nil {
+		return s.inner.GetSize(ctx, id)
+	}
+	return snapshot.Len(), nil
+}
+
+// Set writes below and outdates what is here, whatever the outcome; SetMap and Remove
+// do the same.
+func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
+	defer s.guard.Bump(s.guard.Hash(id))
+	return s.inner.Set(ctx, id, key, value, ttl)
+}
+
+// SetMap writes several keys.
+func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
+	defer s.guard.Bump(s.guard.Hash(id))
+	return s.inner.SetMap(ctx, id, data, ttl)
+}
+
+// Remove removes one key.
+func (s *Storage) Remove(ctx context.Context, id, key string) error {
+	defer s.guard.Bump(s.guard.Hash(id))
+	return s.inner.Remove(ctx, id, key)
+}
+
+// New asks the storage below for an id.
+func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
+	return s.inner.New(ctx, ttl)
+}

@@ -1,0 +1,139 @@
+package local
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// loadTimeout ends a load for all who wait for it, also of stores that ignore their
+// context: GoFrame's Redis adapter has no time-outs of its own.
+const loadTimeout = 10 * time.Second
+
+// flightKey is what a load may be shared for. The stamp keeps a reader that comes
+// after a write from the flight of one that came before it.
+type flightKey struct {
+	id    string
+	ttl   time.Duration
+	stamp uint64
+}
+
+// flights are the loads under way, one for each key. A flight goes on when those who
+// wait for it go away, and ends at its time-out or when the tier is closed.
+//
+// mu guards flying and closing; running counts goroutines and grows only under mu
+// while closing is unset.
+type flights struct {
+	mu      sync.Mutex
+	flying  map[flightKey]*flight
+	closing bool
+	running sync.WaitGroup
+	ended   context.Context
+	end     context.CancelFunc
+}
+
+// flight is one load. read, err and panicked are written before done is closed.
+type flight struct {
+	ctx      context.Context
+	done     chan struct{}
+	read     tiers.Read
+	err      error
+	panicked any
+}
+
+var errLoadTimeout = tiers.NewError("strata: the store did not answer a read within 10 s", context.DeadlineExceeded)
+
+func (f *flights) init() {
+	f.flying = map[flightKey]*flight{}
+	f.ended, f.end = context.WithCancel(context.Background())
+}
+
+// join waits for the key's flight, and starts it where there is none. A panic of the
+// load is everybody's.
+func (f *flights) join(ctx context.Context, key flightKey, load func(context.Context) (tiers.Read, error)) (tiers.Read, error) {
+	if err := ctx.Err(); err != nil {
+		return tiers.Read{}, err
+	}
+	f.mu.Lock()
+	shared := f.flying[key]
+	if shared == nil {
+		if f.closing {
+			f.mu.Unlock()
+			return load(ctx)
+		}
+		shared = f.start(ctx, key, load)
+	}
+	f.mu.Unlock()
+
+	select {
+	case <-shared.done:
+	case <-ctx.Done():
+		return tiers.Read{}, ctx.Err()
+	case <-shared.ctx.Done():
+		select {
+		case <-shared.done:
+		default:
+			return tiers.Read{}, errLoadTimeout
+		}
+	}
+	if shared.panicked != nil {
+		panic(shared.panicked)
+	}
+	return shared.read, shared.err
+}
+
+// start is called under mu.
+func (f *flights) start(ctx context.Context, key flightKey, load func(context.Context) (tiers.Read, error)) *flight {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
+	closed := context.AfterFunc(f.ended, cancel)
+	shared := &flight{ctx: ctx, done: make(chan struct{}), err: errAborted}
+	f.flying[key] = shared
+	// A flight that is late is given up, so that the next reader starts anew.
+	late := context.AfterFunc(ctx, func() { f.land(key, shared) })
+	f.running.Add(1)
+	go func() {
+		defer f.running.Done()
+		defer cancel()
+		defer closed()
+		defer late()
+		defer func() {
+			shared.panicked = recover()
+			f.land(key, shared)
+			close(shared.done)
+		}()
+		shared.read, shared.err = load(ctx)
+	}()
+	return shared
+}
+
+var errAborted = tiers.NewError("strata: the store ended the goroutine of a read", nil)
+
+func (f *flights) land(key flightKey, shared *flight) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.flying[key] == shared {
+		delete(f.flying, key)
+	}
+}
+
+// close waits for the flights until ctx ends, then cancels them. A store that ignores
+// its context keeps its goroutine until it answers.
+func (f *flights) close(ctx context.Context) error {
+	f.mu.Lock()
+	f.closing = true
+	f.mu.Unlock()
+	landed := make(chan struct{})
+	go func() {
+		f.running.Wait()
+		close(landed)
+	}()
+	defer f.end()
+	select {
+	case <-landed:
+		return nil
+	case <-ctx.Done():
+		return tiers.NewError("strata: reads were still under way when the local tier was closed", ctx.Err())
+	}
+}

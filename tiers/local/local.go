@@ -1,0 +1,215 @@
+// Package local is the tier in the memory of the process: it answers reads of
+// sessions that it knows to be current, without the store.
+//
+// Whether a cached session is current doesn't rest on the cache (ristretto may drop,
+// delay and reorder what it is given) but on the generation guard of package tiers:
+// an entry is served only while nothing has bumped its id since its load began.
+// What the store's expiry allows bounds an entry as well, and so does MaxStale, as
+// long as nobody vouches that the store hasn't changed behind it.
+package local
+
+import (
+	"context"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/ristretto/v2"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// Storage caches the sessions of the storage below it. It promises laws 1 to 9 of
+// package layer, with law 4 bounded by MaxStale. Memory is bounded by MaxBytes and
+// 4,096 negative entries; goroutines are two of ristretto's and one for each load
+// that is under way. Safe for concurrent use.
+//
+// All fields but plainMaps (atomic) are set by New and guard themselves.
+type Storage struct {
+	wrapped   gsession.Storage
+	inner     tiers.Storage
+	face      *tiers.Face
+	options   options
+	start     time.Time // the zero of every moment in an entry
+	guard     *tiers.Guard
+	cache     *ristretto.Cache[uint64, *entry]
+	negatives negatives
+	flights   flights
+	gate      gate
+	plainMaps atomic.Bool // a direct store's sessions were seen to be empty maps
+}
+
+var _ tiers.Storage = (*Storage)(nil)
+
+// New puts a local tier on a storage.
+func New(inner gsession.Storage, opts ...Option) *Storage {
+	s := &Storage{wrapped: inner, inner: tiers.Of(inner), options: defaults(), start: time.Now()}
+	for _, opt := range opts {
+		opt(&s.options)
+	}
+	if !s.options.exclusive {
+		s.options.negative = min(s.options.negative, s.options.maxStale)
+	}
+	s.face = tiers.NewFace(s)
+	s.guard = tiers.NewGuard(s.options.guardSlots)
+	s.flights.init()
+	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *entry]{
+		// Ten counters for each session of 1 KiB that fits, as ristretto advises.
+		NumCounters:        min(max(s.options.maxBytes/1024, 1000), 10_000_000) * 10,
+		MaxCost:            s.options.maxBytes,
+		BufferItems:        64,
+		IgnoreInternalCost: true,
+		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
+	})
+	if err != nil {
+		panic("strata: layer.Local can't make its cache: " + err.Error())
+	}
+	s.cache = cache
+	return s
+}
+
+// Unwrap returns the storage below.
+func (s *Storage) Unwrap() gsession.Storage { return s.wrapped }
+
+// Style is that of the storage below.
+func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(ctx) }
+
+// now is the moment on this tier's monotonic clock.
+func (s *Storage) now() int64 { return int64(time.Since(s.start)) }
+
+// never is a moment that doesn't come.
+const never = math.MaxInt64
+
+// entry is one session in memory, or the knowledge that there is none.
+//
+// No field is written once the entry is shared.
+type entry struct {
+	id       string
+	ttl      time.Duration
+	snapshot *tiers.Snapshot // nil: there is no such session, or only kept is known
+	stamp    uint64          // the guard's, before the load began
+	until    int64           // served before this moment
+	loaded   int64           // when the load began
+	kept     int64           // the store holds the session at least until then
+}
+
+// Load answers from memory where the entry is current, else from the storage below,
+// with one flight for all who ask at the same time.
+func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	hash := s.guard.Hash(id)
+	e, ok := s.lookup(hash)
+	stamp := s.guard.Stamp(hash) // after the lookup: what it found can't be newer
+	now := s.now()
+	if ok && e.current(id, ttl, stamp, now) {
+		return tiers.Read{Snapshot: e.snapshot, Outcome: tiers.OutcomeHit}, nil
+	}
+	if s.negatives.hold(hash, id, ttl, stamp, now) {
+		return tiers.Read{Outcome: tiers.OutcomeNegative}, nil
+	}
+	if s.gate.closed() {
+		return s.inner.Load(ctx, id, ttl)
+	}
+	return s.flights.join(ctx, flightKey{id: id, ttl: ttl, stamp: stamp}, func(ctx context.Context) (tiers.Read, error) {
+		return s.fetch(ctx, id, ttl, hash, stamp)
+	})
+}
+
+// current reports whether the entry may be served for what was asked.
+func (e *entry) current(id string, ttl time.Duration, stamp uint64, now int64) bool {
+	return e.stamp == stamp && now < e.until && e.id == id && e.ttl == ttl && e.snapshot != nil
+}
+
+// fetch loads and keeps what it got, under the stamp that was read before.
+func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash, stamp uint64) (tiers.Read, error) {
+	began := s.now()
+	read, err := s.inner.Load(ctx, id, ttl)
+	if err != nil {
+		return tiers.Read{}, err
+	}
+	if read.Snapshot == nil {
+		s.negatives.put(hash, &entry{id: id, ttl: ttl, stamp: stamp, until: began + int64(s.options.negative)})
+	} else {
+		s.keep(hash, &entry{id: id, ttl: ttl, snapshot: read.Snapshot, stamp: stamp, loaded: began})
+	}
+	read.Outcome = tiers.OutcomeMiss
+	return read, nil
+}
+
+// keep puts an entry into the cache, bounded by what is known of its expiry.
+func (s *Storage) keep(hash uint64, e *entry) {
+	cost := entryBytes + int64(len(e.id))
+	if e.snapshot != nil {
+		cost += e.snapshot.Size()
+		if before, ok := s.lookup(hash); ok && before.id == e.id && before.stamp == e.stamp && before.ttl == e.ttl {
+			e.kept = max(e.kept, before.kept)
+		}
+	}
+	e.until = s.horizon(e)
+	s.gate.do(hash, func() { s.cache.Set(hash, e, cost) })
+}
+
+// entryBytes is what an entry takes beside its snapshot and id, here and in
+// ristretto's two maps.
+const entryBytes = 240
+
+// horizon is the moment until which the entry may be served. Where the store tells
+// no expiry, an exclusive process still knows that a session it wrote lives for its
+// ttl, and must look again after that.
+func (s *Storage) horizon(e *entry) int64 {
+	stale := e.loaded + int64(s.options.maxStale)
+	if e.snapshot == nil {
+		return 0
+	}
+	at, known := e.snapshot.Expires()
+	switch {
+	case known && at.IsZero():
+		if s.options.exclusive {
+			return never
+		}
+		return stale
+	case known:
+		expiry := int64(at.Sub(s.start))
+		if s.options.exclusive {
+			return expiry
+		}
+		return min(stale, expiry)
+	case s.options.exclusive:
+		return max(stale, e.kept)
+	default:
+		return stale
+	}
+}
+
+// extend tells the entry of the id that its session now expires at the given moment.
+func (s *Storage) extend(hash uint64, id string, ttl time.Duration, at time.Time) {
+	e, ok := s.lookup(hash)
+	if !ok || !e.current(id, ttl, s.guard.Stamp(hash), s.now()) {
+		return
+	}
+	if _, known := e.snapshot.Expires(); known {
+		longer := *e
+		longer.snapshot = e.snapshot.Expiring(at)
+		s.keep(hash, &longer)
+	}
+}
+
+func (s *Storage) lookup(hash uint64) (e *entry, ok bool) {
+	if !s.gate.enter(hash) {
+		return nil, false
+	}
+	e, ok = s.cache.Get(hash)
+	s.gate.leave(hash)
+	return e, ok
+}
+
+// Close stops what the tier started: it waits for loads that are under way until ctx
+// ends, then cancels them. Calls that come later are answered by the storage below.
+func (s *Storage) Close(ctx context.Context) error {
+	if !s.gate.close() {
+		return nil
+	}
+	err := s.flights.close(ctx)
+	s.cache.Close()
+	return err
+}

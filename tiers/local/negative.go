@@ -1,0 +1,33 @@
+package local
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+const (
+	negativeSlots = 4096
+	maxNegativeID = 1024 // bytes; longer ids aren't remembered
+)
+
+// negatives remember ids without a session, apart from the cache, so that a flood of
+// made-up ids pushes no session out. An id that shares a slot replaces the other.
+// Each slot is an atomic pointer to an entry that doesn't change.
+type negatives [negativeSlots]atomic.Pointer[entry]
+
+// slot takes the hash's upper bits; the guard takes the lower ones.
+func (n *negatives) slot(hash uint64) *atomic.Pointer[entry] {
+	return &n[hash>>32%negativeSlots]
+}
+
+func (n *negatives) put(hash uint64, e *entry) {
+	if len(e.id) <= maxNegativeID {
+		n.slot(hash).Store(e)
+	}
+}
+
+// hold reports whether the id is known to have no session.
+func (n *negatives) hold(hash uint64, id string, ttl time.Duration, stamp uint64, now int64) bool {
+	e := n.slot(hash).Load()
+	return e != nil && e.stamp == stamp && now < e.until && e.id == id && e.ttl == ttl
+}

@@ -1,0 +1,79 @@
+package local
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// Option sets up a local tier. An impossible value panics when the option is made.
+type Option func(*options)
+
+type options struct {
+	maxBytes   int64
+	maxStale   time.Duration
+	negative   time.Duration
+	exclusive  bool
+	guardSlots int
+}
+
+func defaults() options {
+	return options{
+		maxBytes:   64 << 20,
+		maxStale:   time.Second,
+		negative:   time.Second,
+		guardSlots: tiers.DefaultGuardSlots,
+	}
+}
+
+// MaxBytes bounds the memory that cached sessions take, in bytes; 64 MiB unless set.
+// The guard, the negative entries and ristretto's counters come on top, at most some
+// 6 MiB and an eighth.
+func MaxBytes(n int64) Option {
+	if n <= 0 {
+		panic(fmt.Sprintf("strata: layer.MaxBytes(%d) holds no session; pass a positive number of bytes, or leave layer.Local() out", n))
+	}
+	return func(o *options) { o.maxBytes = n }
+}
+
+// MaxStale bounds how long a session is served that nobody vouches for: the longest
+// time for which a write of another process may go unnoticed. 1 s unless set; 0
+// serves nothing from memory, and still shares the loads of overlapping requests.
+func MaxStale(d time.Duration) Option {
+	if d < 0 {
+		panic(fmt.Sprintf("strata: layer.MaxStale(%v) is negative; pass 0 to serve nothing from memory", d))
+	}
+	return func(o *options) { o.maxStale = d }
+}
+
+// Negative is how long the tier remembers that there is no session of an id, for at
+// most 4,096 ids; 1 s unless set, never longer than MaxStale unless Exclusive. 0
+// turns it off.
+func Negative(d time.Duration) Option {
+	if d < 0 {
+		panic(fmt.Sprintf("strata: layer.Negative(%v) is negative; pass 0 to remember no absent session", d))
+	}
+	return func(o *options) { o.negative = d }
+}
+
+// Exclusive says that this process is the store's only user, through this chain
+// alone: sessions are then served until they expire or are written, without MaxStale.
+// Where the store doesn't tell when a session expires (GoFrame's own don't), that
+// holds for a ttl after a write, and MaxStale bounds what comes later.
+//
+// With a second process on the store, one of them serves sessions that the other has
+// logged out.
+func Exclusive() Option {
+	return func(o *options) { o.exclusive = true }
+}
+
+// GuardSlots is how many counters tell which entries a write has outdated, rounded up
+// to a power of two; 65,536 unless set, at 8 bytes each. Ids that share one cost each
+// other a reload: 1.5 % of the entries at 1,000 writes per lifetime of an entry.
+func GuardSlots(n int) Option {
+	if n <= 0 || n > 1<<28 {
+		panic(fmt.Sprintf("strata: layer.GuardSlots(%d) is out of range; pass 1 to 268,435,456, or leave it out", n))
+	}
+	return func(o *options) { o.guardSlots = n }
+}
