@@ -1,0 +1,83 @@
+package telemetry
+
+import "go.opentelemetry.io/otel/attribute"
+
+// Scope is the instrumentation scope of all that Strata emits.
+const Scope = "github.com/gf-strata/strata"
+
+// The attributes; the table of the package says what they hold.
+const (
+	OperationKey = attribute.Key("strata.operation")
+	OutcomeKey   = attribute.Key("strata.outcome")
+	StorageKey   = attribute.Key("strata.storage")
+	StyleKey     = attribute.Key("strata.style")
+	KeysKey      = attribute.Key("strata.keys")
+	ErrorTypeKey = attribute.Key("error.type")
+)
+
+// Outcome says how an operation ended, and by whom it was answered.
+type Outcome string
+
+// The outcomes; the table of the package says what they mean.
+const (
+	Hit      Outcome = "hit"
+	Negative Outcome = "negative"
+	Miss     Outcome = "miss"
+	Absent   Outcome = "absent"
+	OK       Outcome = "ok"
+	Disabled Outcome = "disabled"
+	Revoked  Outcome = "revoked"
+	Failed   Outcome = "error"
+)
+
+// Failure reports whether the outcome makes the status of its span an error.
+func (o Outcome) Failure() bool { return o == Revoked || o == Failed }
+
+// Operation is a method of a storage. It is a number, so that what is prepared for
+// each operation is found in an array.
+type Operation uint8
+
+// The operations: gsession.Storage's eleven, and those of a snapshot store.
+const (
+	New Operation = iota
+	Get
+	GetSize
+	Data
+	Set
+	SetMap
+	Remove
+	RemoveAll
+	GetSession
+	SetSession
+	UpdateTTL
+	Load
+	Commit
+	Slide
+	operations // how many there are
+)
+
+// spanNames are whole, so that naming a span joins no strings.
+var spanNames = [operations]string{
+	New:        spanPrefix + "New",
+	Get:        spanPrefix + "Get",
+	GetSize:    spanPrefix + "GetSize",
+	Data:       spanPrefix + "Data",
+	Set:        spanPrefix + "Set",
+	SetMap:     spanPrefix + "SetMap",
+	Remove:     spanPrefix + "Remove",
+	RemoveAll:  spanPrefix + "RemoveAll",
+	GetSession: spanPrefix + "GetSession",
+	SetSession: spanPrefix + "SetSession",
+	UpdateTTL:  spanPrefix + "UpdateTTL",
+	Load:       spanPrefix + "Load",
+	Commit:     spanPrefix + "Commit",
+	Slide:      spanPrefix + "Slide",
+}
+
+const spanPrefix = "session "
+
+// SpanName is the name of the operation's spans.
+func (op Operation) SpanName() string { return spanNames[op] }
+
+// String is the name of the method.
+func (op Operation) String() string { return spanNames[op][len(spanPrefix):] }

@@ -1,0 +1,95 @@
+package telemetry
+
+import (
+	"context"
+	"reflect"
+	"sync/atomic"
+
+	"github.com/gogf/gf/v2/net/gtrace"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Tracer makes the spans of one layer, where somebody will look at them. It is safe
+// for concurrent use.
+//
+// explicit and options are set at construction; global is atomic.
+type Tracer struct {
+	explicit trace.Tracer // nil: the global provider's, whichever that is by then
+	global   atomic.Pointer[resolved]
+	options  [operations][]trace.SpanStartOption
+}
+
+// resolved is a tracer of a global provider. It is immutable.
+type resolved struct {
+	provider trace.TracerProvider // a pointer, so that it can be compared
+	tracer   trace.Tracer
+}
+
+// NewTracer makes a tracer whose spans carry the attributes and their operation.
+// Where provider is nil, the global one of the moment of each operation is used:
+// programs set theirs after their chains are built.
+func NewTracer(provider trace.TracerProvider, attributes ...attribute.KeyValue) *Tracer {
+	t := &Tracer{}
+	if provider != nil {
+		t.explicit = provider.Tracer(Scope)
+	}
+	for op := range operations {
+		all := append([]attribute.KeyValue{OperationKey.String(op.String())}, attributes...)
+		t.options[op] = []trace.SpanStartOption{
+			trace.WithSpanKind(trace.SpanKindInternal),
+			trace.WithAttributes(all...),
+		}
+	}
+	return t
+}
+
+// Start starts the span of an operation, to be ended by the caller. It answers nil,
+// and has allocated nothing, where
+//
+//   - the provider would be the one that GoFrame installs when none is set: it
+//     samples everything and exports nothing, or
+//   - the context belongs to a trace that isn't sampled.
+//
+// A context without any span begins a trace; should the provider's sampler decline
+// it, Start answers nil and a context that says so to the layers below.
+func (t *Tracer) Start(ctx context.Context, op Operation) (context.Context, trace.Span) {
+	if t.explicit == nil && gtrace.IsUsingDefaultProvider() || !sampled(ctx) {
+		return ctx, nil
+	}
+	ctx, span := t.tracer().Start(ctx, op.SpanName(), t.options[op]...)
+	if !span.IsRecording() {
+		span.End()
+		return ctx, nil
+	}
+	return ctx, span
+}
+
+// sampled reports whether a span in this context has a chance to be exported. A
+// parent of this process that has ended, or one of another process, doesn't record;
+// its flag tells.
+func sampled(ctx context.Context) bool {
+	parent := trace.SpanFromContext(ctx)
+	if parent.IsRecording() {
+		return true
+	}
+	origin := parent.SpanContext()
+	return !origin.IsValid() || origin.IsSampled()
+}
+
+// tracer asks a provider once; providers look tracers up under a lock.
+func (t *Tracer) tracer() trace.Tracer {
+	if t.explicit != nil {
+		return t.explicit
+	}
+	provider := otel.GetTracerProvider()
+	if last := t.global.Load(); last != nil && last.provider == provider {
+		return last.tracer
+	}
+	tracer := provider.Tracer(Scope)
+	if reflect.TypeOf(provider).Kind() == reflect.Pointer {
+		t.global.Store(&resolved{provider: provider, tracer: tracer})
+	}
+	return tracer
+}
