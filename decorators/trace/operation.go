@@ -1,0 +1,68 @@
+package trace
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// operation is the span around one operation:
+//
+//	ctx, op := s.begin(ctx, telemetry.Get)
+//	defer op.end()
+//	value, err := s.inner.Get(ctx, id, key)
+//	op.done(found(value != nil), uncounted, err)
+//
+// It is a value on the stack of the operation, whose goroutine alone uses it; where
+// nobody looks it costs no allocation. An end without done is a panic.
+type operation struct {
+	span     trace.Span // nil: nobody looks
+	storage  *Storage
+	returned bool
+	outcome  telemetry.Outcome // how it ended if err is nil
+	keys     int
+	err      error
+}
+
+// uncounted is the number of keys where counting would cost something.
+const uncounted = -1
+
+func (s *Storage) begin(ctx context.Context, method telemetry.Operation) (context.Context, operation) {
+	ctx, span := s.tracer.Start(ctx, method)
+	return ctx, operation{span: span, storage: s}
+}
+
+// done takes down how the operation ended.
+func (o *operation) done(outcome telemetry.Outcome, keys int, err error) {
+	o.returned, o.outcome, o.keys, o.err = true, outcome, keys, err
+}
+
+// end is to be deferred. It must stay a frame above span.End, which recovers, and
+// records the text of a panic, where it is itself the deferred function.
+func (o *operation) end() {
+	if o.span == nil {
+		return
+	}
+	outcome, errorType := o.result()
+	attributes := make([]attribute.KeyValue, 1, 4)
+	attributes[0] = telemetry.OutcomeKey.String(string(outcome))
+	if style := styleName(tiers.Style(o.storage.style.Load())); style != "" {
+		attributes = append(attributes, telemetry.StyleKey.String(style))
+	}
+	if o.returned && o.err == nil && o.keys != uncounted {
+		attributes = append(attributes, telemetry.KeysKey.Int(o.keys))
+	}
+	if errorType != "" {
+		attributes = append(attributes, telemetry.ErrorTypeKey.String(errorType))
+	}
+	o.span.SetAttributes(attributes...)
+	if outcome.Failure() {
+		o.span.SetStatus(codes.Error, "")
+	}
+	o.span.End()
+}

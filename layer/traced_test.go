@@ -1,0 +1,179 @@
+package layer_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/gf-strata/strata/decorators/trace"
+	"github.com/gf-strata/strata/layer"
+)
+
+// tracedWith is the option of a provider whose spans end up in memory.
+func tracedWith(t *testing.T) (*sdktrace.TracerProvider, layer.TracedOption, *tracetest.InMemoryExporter) {
+	t.Helper()
+	exporter := tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
+	t.Cleanup(func() { _ = provider.Shutdown(context.Background()) })
+	return provider, layer.TracerProvider(provider), exporter
+}
+
+// told is what a span says: its name, the storage that was asked, and the outcome.
+func told(span tracetest.SpanStub) string {
+	text := span.Name
+	for _, key := range []string{"strata.storage", "strata.outcome"} {
+		for _, attribute := range span.Attributes {
+			if string(attribute.Key) == key {
+				text += " " + attribute.Value.Emit()
+			}
+		}
+	}
+	return text
+}
+
+// underHandler makes a call within a handler's span, and returns what the spans
+// below it tell, each after its parent and indented by its depth.
+func underHandler(provider *sdktrace.TracerProvider, exporter *tracetest.InMemoryExporter, call func(context.Context)) []string {
+	exporter.Reset()
+	ctx, handler := provider.Tracer("").Start(context.Background(), "handler")
+	call(ctx)
+	handler.End()
+
+	var tree []string
+	var below func(parent tracetest.SpanStub, indent string)
+	spans := exporter.GetSpans()
+	below = func(parent tracetest.SpanStub, indent string) {
+		for _, span := range spans {
+			if span.Parent.SpanID() == parent.SpanContext.SpanID() {
+				tree = append(tree, indent+told(span))
+				below(span, indent+"> ")
+			}
+		}
+	}
+	below(spans[len(spans)-1], "")
+	return tree
+}
+
+func TestTracedInsideAndOutsideOfLocal(t *testing.T) {
+	provider, option, exporter := tracedWith(t)
+	chain := layer.Chain(gsession.NewStorageMemory(), layer.Traced(option), layer.Local(layer.MaxStale(time.Minute)), layer.Traced(option))
+	defer func() { _ = chain.Close(context.Background()) }()
+	const id = "inside-and-outside"
+	read := func(ctx context.Context) {
+		if m, err := chain.GetSession(ctx, id, time.Hour); err != nil || m.Get("user") != "john" {
+			t.Errorf("read %v, %v", m, err)
+		}
+	}
+
+	got := underHandler(provider, exporter, func(ctx context.Context) {
+		session := gmap.NewStrAnyMapFrom(map[string]any{"user": "john"}, true)
+		if err := chain.SetSession(ctx, id, session, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	})
+	want := []string{"session Commit *local.Storage ok", "> session Commit *gsession.StorageMemory ok"}
+	if !slices.Equal(got, want) {
+		t.Errorf("write: %q, want %q", got, want)
+	}
+
+	got = underHandler(provider, exporter, read)
+	want = []string{"session Load *local.Storage miss", "> session Load *gsession.StorageMemory ok"}
+	if !slices.Equal(got, want) {
+		t.Errorf("first read: %q, want %q", got, want)
+	}
+
+	// The cache takes a new session in its own time.
+	want = []string{"session Load *local.Storage hit"}
+	for deadline := time.Now().Add(10 * time.Second); !slices.Equal(got, want); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("later read: %q, want %q", got, want)
+		}
+		got = underHandler(provider, exporter, read)
+	}
+}
+
+// hashTable is a direct store of one session: its keys work, its map is empty.
+type hashTable struct {
+	gsession.Storage // none: what isn't written out isn't called
+	data             map[string]any
+}
+
+func (h *hashTable) Get(_ context.Context, _, key string) (any, error) { return h.data[key], nil }
+
+func (h *hashTable) Data(context.Context, string) (map[string]any, error) { return h.data, nil }
+
+func (h *hashTable) Set(_ context.Context, _, key string, value any, _ time.Duration) error {
+	h.data[key] = value
+	return nil
+}
+
+func (h *hashTable) GetSession(context.Context, string, time.Duration) (*gmap.StrAnyMap, error) {
+	return gmap.NewStrAnyMap(true), nil
+}
+
+func (h *hashTable) SetSession(context.Context, string, *gmap.StrAnyMap, time.Duration) error {
+	return nil
+}
+
+func TestTracedOverADirectStore(t *testing.T) {
+	provider, option, exporter := tracedWith(t)
+	chain := layer.Chain(&hashTable{data: map[string]any{}}, layer.Traced(option))
+	got := underHandler(provider, exporter, func(ctx context.Context) {
+		session := gsession.New(time.Hour, chain).New(ctx, "direct")
+		session.MustSet("user", "john")
+		if user := session.MustGet("user").String(); user != "john" {
+			t.Errorf("read %q", user)
+		}
+		if err := session.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	const asked = " *layer_test.hashTable ok"
+	want := []string{"session GetSession" + asked, "session Set" + asked, "session Get" + asked, "session SetSession" + asked}
+	if !slices.Equal(got, want) {
+		t.Errorf("spans %q, want %q", got, want)
+	}
+}
+
+func TestTracedTellsOfARevokedSession(t *testing.T) {
+	provider, option, exporter := tracedWith(t)
+	chain := layer.Chain(gsession.NewStorageMemory(), layer.Traced(option))
+	const id = "revoked"
+	ctx := context.Background()
+	session := gmap.NewStrAnyMapFrom(map[string]any{"user": "john"}, true)
+	if err := chain.SetSession(ctx, id, session, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	held, err := chain.GetSession(ctx, id, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Another process logs the session out.
+	store, _ := layer.As[*gsession.StorageMemory](chain)
+	if err := store.RemoveAll(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	got := underHandler(provider, exporter, func(ctx context.Context) {
+		held.Set("cart", 1)
+		if err := chain.SetSession(ctx, id, held, time.Hour); !errors.Is(err, layer.ErrRevoked) {
+			t.Errorf("answered %v, want ErrRevoked", err)
+		}
+	})
+	if want := []string{"session Commit *gsession.StorageMemory revoked"}; !slices.Equal(got, want) {
+		t.Errorf("spans %q, want %q", got, want)
+	}
+}
+
+func TestAsFindsTraced(t *testing.T) {
+	chain := layer.Chain(gsession.NewStorageMemory(), layer.Traced())
+	if _, ok := layer.As[*trace.Storage](chain); !ok {
+		t.Error("not found")
+	}
+}
