@@ -1,0 +1,167 @@
+// Package redistest runs real Redis servers for tests.
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	_ "github.com/gogf/gf/contrib/nosql/redis/v2" // lets gredis.New make a client
+	"github.com/gogf/gf/v2/database/gredis"
+	"github.com/redis/go-redis/v9"
+)
+
+// patience bounds every wait for a server.
+const patience = 20 * time.Second
+
+// Server is a redis-server on a free port of 127.0.0.1 that keeps nothing on disk.
+// Its methods are for the goroutine of the test that started it.
+//
+// tb, dir, port and flags are set by Start; process is nil while the server is
+// stopped.
+type Server struct {
+	tb      testing.TB
+	dir     string
+	port    int
+	flags   []string
+	process *process
+}
+
+// Start runs a server until the test ends, with more redis-server flags if wanted.
+// The test fails, and isn't skipped, where there is no redis-server.
+func Start(tb testing.TB, flags ...string) *Server {
+	tb.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		tb.Fatal("this test needs redis-server in PATH: run `make redis`, or apt-get install redis-server")
+	}
+	s := &Server{tb: tb, dir: tb.TempDir(), flags: flags}
+	tb.Cleanup(s.Stop)
+	// Another process may take the port between its choice and the server's start.
+	for tries := 0; ; tries++ {
+		s.port = freePort(tb)
+		err := s.run()
+		if err == nil {
+			return s
+		}
+		if tries == 5 {
+			tb.Fatalf("redis-server doesn't start: %v", err)
+		}
+	}
+}
+
+// Addr is host:port.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// URL is what redis.ParseURL and redisstore.Open take.
+func (s *Server) URL() string { return "redis://" + s.Addr() + "/0" }
+
+// Client is a go-redis client of its own, closed when the test ends.
+func (s *Server) Client() *redis.Client {
+	client := redis.NewClient(&redis.Options{Addr: s.Addr(), ContextTimeoutEnabled: true})
+	s.tb.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// GoFrame is a client as a GoFrame program has it, closed when the test ends.
+func (s *Server) GoFrame(tb testing.TB) *gredis.Redis {
+	tb.Helper()
+	client, err := gredis.New(&gredis.Config{Address: s.Addr()})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = client.Close(context.Background()) })
+	return client
+}
+
+// Stop kills the server, as a crash would; it does nothing where it is stopped.
+// Nothing answers on the port when it returns.
+func (s *Server) Stop() {
+	if s.process != nil {
+		s.process.kill()
+		s.process = nil
+	}
+}
+
+// Restart stops the server and runs it again on the same port, empty.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	s.Stop()
+	if err := s.run(); err != nil {
+		s.tb.Fatalf("redis-server doesn't start again: %v", err)
+	}
+}
+
+// Pause keeps the server from answering, with its connections open, until Resume.
+func (s *Server) Pause() { s.process.pause() }
+
+// Resume undoes Pause.
+func (s *Server) Resume() { s.process.resume() }
+
+// run starts the process and waits until it answers.
+func (s *Server) run() error {
+	process, err := start(s.dir, append([]string{
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
+		"--save", "", "--appendonly", "no",
+	}, s.flags...)...)
+	if err != nil {
+		return err
+	}
+	if err = s.await(process); err != nil {
+		process.kill()
+		return fmt.Errorf("%w\n%s", err, process.output())
+	}
+	s.process = process
+	return nil
+}
+
+// await polls until the server answers, has ended, or time is up.
+func (s *Server) await(p *process) error {
+	client := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1})
+	defer func() { _ = client.Close() }()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		// The answer must be this process's, not that of whoever has the port.
+		err := s.listening()
+		if err == nil {
+			var info map[string]map[string]string
+			info, err = client.InfoMap(ctx, "server").Result()
+			if err == nil && info["Server"]["process_id"] == strconv.Itoa(p.pid()) {
+				return nil
+			}
+		}
+		select {
+		case <-p.ended:
+			return fmt.Errorf("it ended at once")
+		case <-ctx.Done():
+			return fmt.Errorf("it doesn't answer within %v: %w", patience, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// listening spares the log go-redis' complaint about every vain attempt.
+func (s *Server) listening() error {
+	conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// freePort is a port that nobody listened on a moment ago.
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}

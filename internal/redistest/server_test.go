@@ -1,0 +1,69 @@
+package redistest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// GoFrame's packages start goroutines for good as they are imported.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+
+func TestServerAnswersBothClients(t *testing.T) {
+	s := Start(t)
+	ctx := context.Background()
+	if err := s.Client().Set(ctx, "a", "1", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	v, err := s.GoFrame(t).Get(ctx, "a")
+	if err != nil || v.String() != "1" {
+		t.Fatalf("GoFrame's client got %v, %v", v, err)
+	}
+}
+
+func TestRestartIsEmptyOnTheSamePort(t *testing.T) {
+	s := Start(t)
+	ctx, client, addr := context.Background(), s.Client(), s.Addr()
+	if err := client.Set(ctx, "a", "1", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	s.Stop()
+	if err := client.Ping(ctx).Err(); err == nil {
+		t.Fatal("a stopped server answers")
+	}
+	s.Restart()
+	if n, err := client.DBSize(ctx).Result(); err != nil || n != 0 || s.Addr() != addr {
+		t.Fatalf("%d keys after a restart, error %v, address %s", n, err, s.Addr())
+	}
+}
+
+func TestPausedServerKeepsItsConnections(t *testing.T) {
+	s := Start(t)
+	client := s.Client()
+	if err := client.Ping(context.Background()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.Pause()
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if err := client.Ping(ctx).Err(); err == nil {
+		t.Fatal("a paused server answers")
+	}
+	s.Resume()
+	if err := client.Ping(context.Background()).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestServersDontShareAnything(t *testing.T) {
+	a, b := Start(t), Start(t)
+	if err := a.Client().Set(context.Background(), "a", "1", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.Client().DBSize(context.Background()).Val(); n != 0 {
+		t.Fatalf("%d keys", n)
+	}
+}
