@@ -1,0 +1,82 @@
+package local_test
+
+import (
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/gf-strata/strata/tiers/local"
+)
+
+func TestADirectStoreIsReadFromMemory(t *testing.T) {
+	k := &keys{sessions: map[string]map[string]any{"a": {"x": "1", "list": []any{"1"}}}}
+	l := local.New(k, local.Exclusive(), local.MaxBytes(1<<20))
+	defer l.Close(ctx)
+	read := func() {
+		t.Helper()
+		if m, err := l.GetSession(ctx, "a", ttl); err != nil || m == nil || m.Size() != 0 {
+			t.Errorf("GetSession: %v, %v, want an empty map", m, err)
+		}
+		if v, err := l.Get(ctx, "a", "x"); err != nil || v != "1" {
+			t.Errorf("Get: %v, %v", v, err)
+		}
+		if v, err := l.Get(ctx, "a", "none"); err != nil || v != nil {
+			t.Errorf("Get of no key: %v, %v", v, err)
+		}
+		if n, err := l.GetSize(ctx, "a"); err != nil || n != 2 {
+			t.Errorf("GetSize: %v, %v", n, err)
+		}
+		if d, err := l.Data(ctx, "a"); err != nil || len(d) != 2 {
+			t.Errorf("Data: %v, %v", d, err)
+		}
+	}
+	eventually(t, func() bool {
+		before := k.questions()
+		read()
+		return k.questions() == before
+	})
+
+	list, err := l.Get(ctx, "a", "list")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list.([]any)[0] = "changed"
+	if d, _ := l.Data(ctx, "a"); d["list"].([]any)[0] != "1" {
+		t.Error("a caller changed what memory holds")
+	}
+
+	for name, write := range map[string]func() error{
+		"Set":       func() error { return l.Set(ctx, "a", "x", "2", ttl) },
+		"SetMap":    func() error { return l.SetMap(ctx, "a", map[string]any{"y": "3"}, ttl) },
+		"Remove":    func() error { return l.Remove(ctx, "a", "x") },
+		"RemoveAll": func() error { return l.RemoveAll(ctx, "a") },
+	} {
+		if err := write(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := l.Data(ctx, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.mu.Lock()
+		if len(got) != len(k.sessions["a"]) || (len(got) > 0 && !maps.EqualFunc(got, k.sessions["a"], func(a, b any) bool { _, nested := a.([]any); return nested || a == b })) {
+			t.Errorf("after %s memory answers something else than the store", name)
+		}
+		k.mu.Unlock()
+	}
+	if m, err := l.GetSession(ctx, "a", ttl); err != nil || (m != nil) != (k.sessions["a"] != nil) {
+		t.Errorf("GetSession: %v, %v", m, err)
+	}
+}
+
+// eventually polls: ristretto takes new entries in its own time.
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatal("not within 10 s")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}

@@ -1,0 +1,194 @@
+package local_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/local"
+)
+
+func TestOverlappingReadsShareOneLoad(t *testing.T) {
+	s := newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.put("a", map[string]any{"k": 1}, ttl)
+		release := make(chan struct{})
+		s.onLoad = func(context.Context, string) { <-release }
+		var group sync.WaitGroup
+		for range 50 {
+			group.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1) })
+		}
+		settle()
+		close(release)
+		group.Wait()
+		if loads, _, _ := s.count(); loads != 1 {
+			t.Errorf("%d loads for 50 readers, want 1", loads)
+		}
+	})
+}
+
+// A reader that comes after a write must not get what a reader before it asked for.
+func TestAReadAfterAWriteDoesNotShareTheFlightBeforeIt(t *testing.T) {
+	s := newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.put("a", map[string]any{"k": 1}, ttl)
+		loaded, release := make(chan struct{}), make(chan struct{})
+		s.onLoaded = onceOf(func() { close(loaded); <-release })
+		go l.Load(ctx, "a", ttl)
+		<-loaded
+		s.put("a", map[string]any{"k": 2}, ttl)
+		if err := l.RemoveAll(ctx, "other"); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, l, "a", map[string]any{"k": 3})
+		if r := load(t, l, "a"); r.Snapshot.Get("k") != 3 {
+			t.Errorf("got %v, want 3", r.Snapshot.Get("k"))
+		}
+		close(release)
+	})
+}
+
+func TestACallerThatGoesAwayDoesNotEndTheLoad(t *testing.T) {
+	s := newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.put("a", map[string]any{"k": 1}, ttl)
+		release := make(chan struct{})
+		s.onLoad = func(context.Context, string) { <-release }
+		impatient, cancel := context.WithCancel(ctx)
+		failed := make(chan error)
+		go func() {
+			_, err := l.Load(impatient, "a", ttl)
+			failed <- err
+		}()
+		settle()
+		patient := make(chan tiers.Read)
+		go func() { patient <- load(t, l, "a") }()
+		settle()
+		cancel()
+		if err := <-failed; !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v, want context.Canceled", err)
+		}
+		close(release)
+		want(t, <-patient, tiers.OutcomeMiss, "k", 1)
+		settle()
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+	})
+}
+
+// A store that never answers, and doesn't heed its context, must not hold readers.
+func TestAHungStoreIsGivenUp(t *testing.T) {
+	s := newStore()
+	synctest.Test(t, func(t *testing.T) {
+		l := local.New(s)
+		s.put("a", map[string]any{"k": 1}, ttl)
+		release := make(chan struct{})
+		s.onLoad = func(context.Context, string) { <-release }
+		began := time.Now()
+		if _, err := l.Load(ctx, "a", ttl); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v, want context.DeadlineExceeded", err)
+		}
+		if waited := time.Since(began); waited != 10*time.Second {
+			t.Errorf("waited %v, want 10 s", waited)
+		}
+		synctest.Wait()
+		s.onLoad = nil
+		if r := load(t, l, "a"); r.Snapshot == nil {
+			t.Error("the next reader still waits for the hung load")
+		}
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if err := l.Close(short); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close answered %v although a load was under way", err)
+		}
+		close(release)
+	})
+}
+
+func TestAPanicOfTheStoreIsTheCallers(t *testing.T) {
+	s := newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.put("a", map[string]any{"k": 1}, ttl)
+		s.onLoad = func(context.Context, string) { panic("store") }
+		func() {
+			defer func() {
+				if recover() != "store" {
+					t.Error("the panic didn't reach the caller")
+				}
+			}()
+			l.Load(ctx, "a", ttl)
+		}()
+		s.onLoad = nil
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
+	})
+}
+
+func TestCloseWhileCallsRun(t *testing.T) {
+	s := newStore()
+	l := local.New(s)
+	commit(t, l, "a", map[string]any{"k": 1})
+	var group sync.WaitGroup
+	started := make(chan struct{}, 8)
+	done := make(chan struct{})
+	for range 8 {
+		group.Go(func() {
+			for n := 0; ; n++ {
+				if n == 50 {
+					started <- struct{}{}
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if r, err := l.Load(ctx, "a", ttl); err != nil || r.Snapshot == nil {
+					t.Errorf("read %v, %v while the tier was closed", r, err)
+					return
+				}
+				commit(t, l, "a", map[string]any{"k": 1})
+			}
+		})
+	}
+	for range 8 {
+		<-started
+	}
+	for range 2 {
+		if err := l.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	close(done)
+	group.Wait()
+	before, _, _ := s.count()
+	load(t, l, "a")
+	if after, _, _ := s.count(); after != before+1 {
+		t.Error("a closed tier should leave reads to the store")
+	}
+}
+
+func TestCloseWaitsForLoads(t *testing.T) {
+	s := newStore()
+	synctest.Test(t, func(t *testing.T) {
+		l := local.New(s)
+		s.put("a", map[string]any{"k": 1}, ttl)
+		release := make(chan struct{})
+		s.onLoad = func(context.Context, string) { <-release }
+		go l.Load(ctx, "a", ttl)
+		synctest.Wait()
+		closed := make(chan error, 1)
+		go func() { closed <- l.Close(ctx) }()
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Error("Close returned while a load was under way")
+		default:
+		}
+		close(release)
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	})
+}

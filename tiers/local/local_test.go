@@ -1,0 +1,285 @@
+package local_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/local"
+)
+
+// bubble runs a test in its own time, with a local tier that it closes. settle lets
+// ristretto apply what it was given.
+func bubble(t *testing.T, s *store, test func(t *testing.T, l *local.Storage, settle func()), opts ...local.Option) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := local.New(s, opts...)
+		defer l.Close(ctx)
+		test(t, l, synctest.Wait)
+	})
+}
+
+func load(t *testing.T, l *local.Storage, id string) tiers.Read {
+	t.Helper()
+	read, err := l.Load(ctx, id, ttl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read
+}
+
+func want(t *testing.T, read tiers.Read, outcome tiers.Outcome, key string, value any) {
+	t.Helper()
+	if read.Outcome != outcome {
+		t.Errorf("outcome %v, want %v", read.Outcome, outcome)
+	}
+	switch {
+	case read.Snapshot == nil && value != nil:
+		t.Errorf("no session, want one")
+	case read.Snapshot != nil && read.Snapshot.Get(key) != value:
+		t.Errorf("got %v, want %v", read.Snapshot.Get(key), value)
+	}
+}
+
+func TestHitSparesTheStore(t *testing.T) {
+	s := newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.put("a", map[string]any{"k": "v"}, ttl)
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", "v")
+		settle()
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", "v")
+		if loads, _, _ := s.count(); loads != 1 {
+			t.Errorf("%d loads, want 1", loads)
+		}
+	})
+}
+
+func TestMaxStaleBoundsWhatNobodyVouchesFor(t *testing.T) {
+	for name, bound := range map[string]time.Duration{"default": time.Second, "set": 3 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			var opts []local.Option
+			if name == "set" {
+				opts = append(opts, local.MaxStale(bound))
+			}
+			s := newStore()
+			bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+				s.put("a", map[string]any{"k": 1}, ttl)
+				load(t, l, "a")
+				settle()
+				s.put("a", map[string]any{"k": 2}, ttl)
+				time.Sleep(bound - 1)
+				want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+				time.Sleep(1)
+				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
+			}, opts...)
+		})
+	}
+}
+
+func TestMaxStaleZeroServesNothing(t *testing.T) {
+	s := newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.put("a", map[string]any{"k": 1}, ttl)
+		load(t, l, "a")
+		settle()
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
+		load(t, l, "none")
+		want(t, load(t, l, "none"), tiers.OutcomeMiss, "", nil)
+	}, local.MaxStale(0))
+}
+
+func TestExclusiveServesUntilTheSessionExpires(t *testing.T) {
+	s := newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.put("a", map[string]any{"k": 1}, time.Minute)
+		load(t, l, "a")
+		settle()
+		time.Sleep(time.Minute - 1)
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+		time.Sleep(1)
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
+	}, local.Exclusive())
+}
+
+// A store that doesn't tell when a session expires is known to keep it for a ttl
+// after a write, and must be asked again and again after that.
+func TestExclusiveOnASilentStore(t *testing.T) {
+	s := newStore()
+	s.silent = true
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		delta, err := tiers.Replace(map[string]any{"k": 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Commit(ctx, "a", delta, ttl); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
+		settle()
+		time.Sleep(ttl - 1)
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+		time.Sleep(1)
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
+	}, local.Exclusive())
+	s = newStore()
+	s.silent = true
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.put("a", map[string]any{"k": 1}, ttl) // when it was written isn't known here
+		load(t, l, "a")
+		settle()
+		time.Sleep(time.Second - 1)
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+		time.Sleep(1)
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
+	}, local.Exclusive())
+}
+
+func TestExpiryBoundsAnEntry(t *testing.T) {
+	s := newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.put("a", map[string]any{"k": 1}, 300*time.Millisecond)
+		load(t, l, "a")
+		settle()
+		time.Sleep(300*time.Millisecond - 1)
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+		time.Sleep(1)
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
+	})
+}
+
+func TestNegativeEntriesAreShort(t *testing.T) {
+	s := newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
+		want(t, load(t, l, "a"), tiers.OutcomeNegative, "", nil)
+		s.put("a", map[string]any{"k": 1}, ttl)
+		time.Sleep(200*time.Millisecond - 1)
+		want(t, load(t, l, "a"), tiers.OutcomeNegative, "", nil)
+		time.Sleep(1)
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
+	}, local.Negative(200*time.Millisecond))
+	s = newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		load(t, l, "a")
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
+	}, local.Negative(0))
+	s = newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		load(t, l, "a")
+		time.Sleep(100 * time.Millisecond)
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil) // MaxStale bounds these as well
+	}, local.MaxStale(100*time.Millisecond))
+}
+
+func TestANegativeEntryEndsWithAWriteOfThisNode(t *testing.T) {
+	s := newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		load(t, l, "a")
+		commit(t, l, "a", map[string]any{"k": 1})
+		if read := load(t, l, "a"); read.Snapshot == nil {
+			t.Error("a session that this node has written is denied")
+		}
+	})
+}
+
+// Made-up ids must not push sessions out: they have room of their own.
+func TestAFloodOfUnknownIdsEvictsNothing(t *testing.T) {
+	s := newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.put("a", map[string]any{"k": 1}, ttl)
+		load(t, l, "a")
+		settle()
+		for n := range 20_000 {
+			load(t, l, fmt.Sprint("made up ", n))
+		}
+		load(t, l, strings.Repeat("x", 10<<20))
+		settle()
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+	}, local.MaxBytes(4096), local.Exclusive())
+}
+
+func TestMaxBytesBoundsMemory(t *testing.T) {
+	s := newStore()
+	const each = 4 << 10
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		for n := range 400 {
+			id := fmt.Sprint(n)
+			s.put(id, map[string]any{"k": strings.Repeat("x", each)}, ttl)
+			load(t, l, id)
+			settle()
+		}
+		hits := 0
+		for n := range 400 {
+			s.drop(fmt.Sprint(n)) // what isn't in memory is nowhere
+			if load(t, l, fmt.Sprint(n)).Outcome == tiers.OutcomeHit {
+				hits++
+			}
+		}
+		if hits == 0 || hits > 64<<10/each {
+			t.Errorf("%d sessions of 4 KiB were kept in 64 KiB", hits)
+		}
+	}, local.MaxBytes(64<<10), local.Exclusive())
+}
+
+func TestTtlIsPartOfTheQuestion(t *testing.T) {
+	s := newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.put("a", map[string]any{"k": 1}, ttl)
+		load(t, l, "a")
+		settle()
+		read, err := l.Load(ctx, "a", ttl/2) // StorageFile judges by the reader's ttl
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, read, tiers.OutcomeMiss, "k", 1)
+	})
+}
+
+func TestErrorsAreNotRemembered(t *testing.T) {
+	s := newStore()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.put("a", map[string]any{"k": 1}, ttl)
+		gone, cancel := context.WithCancel(ctx)
+		cancel()
+		if _, err := l.Load(gone, "a", ttl); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v, want context.Canceled", err)
+		}
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
+	})
+}
+
+func TestImpossibleOptionsPanic(t *testing.T) {
+	for name, option := range map[string]func(){
+		"MaxBytes":   func() { local.MaxBytes(0) },
+		"MaxStale":   func() { local.MaxStale(-1) },
+		"Negative":   func() { local.Negative(-1) },
+		"GuardSlots": func() { local.GuardSlots(0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if message, ok := recover().(string); !ok || !strings.Contains(message, "layer."+name) {
+					t.Errorf("panic %q doesn't name the option", message)
+				}
+			}()
+			option()
+			t.Error("no panic")
+		})
+	}
+}
+
+func commit(t *testing.T, l *local.Storage, id string, data map[string]any) {
+	t.Helper()
+	delta, err := tiers.Replace(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Commit(ctx, id, delta, ttl); err != nil {
+		t.Fatal(err)
+	}
+}
