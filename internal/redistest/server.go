@@ -3,8 +3,10 @@ package redistest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"strconv"
 	"testing"
@@ -21,36 +23,59 @@ const patience = 20 * time.Second
 // Server is a redis-server on a free port of 127.0.0.1 that keeps nothing on disk.
 // Its methods are for the goroutine of the test that started it.
 //
-// tb, dir, port and flags are set by Start; process is nil while the server is
-// stopped.
+// dir, port and flags are set at the start; process is nil while the server is
+// stopped; clients are closed by Close.
 type Server struct {
-	tb      testing.TB
 	dir     string
 	port    int
 	flags   []string
 	process *process
+	clients []*redis.Client
 }
 
 // Start runs a server until the test ends, with more redis-server flags if wanted.
 // The test fails, and isn't skipped, where there is no redis-server.
 func Start(tb testing.TB, flags ...string) *Server {
 	tb.Helper()
+	s, err := Run(flags...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(s.Close)
+	return s
+}
+
+// Run runs a server until Close, for a TestMain that has examples to serve.
+func Run(flags ...string) (*Server, error) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		tb.Fatal("this test needs redis-server in PATH: run `make redis`, or apt-get install redis-server")
+		return nil, errors.New("these tests need redis-server in PATH: run `make redis`, or apt-get install redis-server")
 	}
-	s := &Server{tb: tb, dir: tb.TempDir(), flags: flags}
-	tb.Cleanup(s.Stop)
+	dir, err := os.MkdirTemp("", "redistest")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, flags: flags}
 	// Another process may take the port between its choice and the server's start.
-	for tries := 0; ; tries++ {
-		s.port = freePort(tb)
-		err := s.run()
-		if err == nil {
-			return s
+	for tries := 0; tries < 5; tries++ {
+		if s.port, err = freePort(); err == nil {
+			err = s.run()
 		}
-		if tries == 5 {
-			tb.Fatalf("redis-server doesn't start: %v", err)
+		if err == nil {
+			return s, nil
 		}
 	}
+	s.Close()
+	return nil, fmt.Errorf("redis-server doesn't start: %w", err)
+}
+
+// Close stops the server, closes its clients and removes its folder.
+func (s *Server) Close() {
+	for _, client := range s.clients {
+		_ = client.Close()
+	}
+	s.clients = nil
+	s.Stop()
+	_ = os.RemoveAll(s.dir)
 }
 
 // Addr is host:port.
@@ -59,10 +84,10 @@ func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 // URL is what redis.ParseURL and redisstore.Open take.
 func (s *Server) URL() string { return "redis://" + s.Addr() + "/0" }
 
-// Client is a go-redis client of its own, closed when the test ends.
+// Client is a go-redis client of its own, closed with the server.
 func (s *Server) Client() *redis.Client {
 	client := redis.NewClient(&redis.Options{Addr: s.Addr(), ContextTimeoutEnabled: true})
-	s.tb.Cleanup(func() { _ = client.Close() })
+	s.clients = append(s.clients, client)
 	return client
 }
 
@@ -87,11 +112,11 @@ func (s *Server) Stop() {
 }
 
 // Restart stops the server and runs it again on the same port, empty.
-func (s *Server) Restart() {
-	s.tb.Helper()
+func (s *Server) Restart(tb testing.TB) {
+	tb.Helper()
 	s.Stop()
 	if err := s.run(); err != nil {
-		s.tb.Fatalf("redis-server doesn't start again: %v", err)
+		tb.Fatalf("redis-server doesn't start again: %v", err)
 	}
 }
 
@@ -156,12 +181,10 @@ func (s *Server) listening() error {
 }
 
 // freePort is a port that nobody listened on a moment ago.
-func freePort(tb testing.TB) int {
-	tb.Helper()
+func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		tb.Fatal(err)
+		return 0, err
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }

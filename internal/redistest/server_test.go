@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -34,7 +35,7 @@ func TestRestartIsEmptyOnTheSamePort(t *testing.T) {
 	if err := client.Ping(ctx).Err(); err == nil {
 		t.Fatal("a stopped server answers")
 	}
-	s.Restart()
+	s.Restart(t)
 	if n, err := client.DBSize(ctx).Result(); err != nil || n != 0 || s.Addr() != addr {
 		t.Fatalf("%d keys after a restart, error %v, address %s", n, err, s.Addr())
 	}
@@ -65,5 +66,20 @@ func TestServersDontShareAnything(t *testing.T) {
 	}
 	if n := b.Client().DBSize(context.Background()).Val(); n != 0 {
 		t.Fatalf("%d keys", n)
+	}
+}
+
+func TestClusterTakesEveryKey(t *testing.T) {
+	c := StartCluster(t, 3)
+	client, ctx := c.Client(), context.Background()
+	for n := range 50 {
+		if err := client.Set(ctx, "key"+strconv.Itoa(n), n, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n, s := range c.Masters {
+		if keys := s.Client().DBSize(ctx).Val(); keys == 0 {
+			t.Errorf("master %d has no key", n)
+		}
 	}
 }

@@ -1,0 +1,98 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// slots is how many hash slots a cluster divides among its masters.
+const slots = 16384
+
+// Cluster is a Redis cluster of masters without replicas. Its fields are set by
+// StartCluster.
+type Cluster struct {
+	tb      testing.TB
+	Masters []*Server
+}
+
+// StartCluster runs a cluster until the test ends, and waits until every master
+// takes every key.
+func StartCluster(tb testing.TB, masters int) *Cluster {
+	tb.Helper()
+	c := &Cluster{tb: tb}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var first *redis.Client
+	for n := range masters {
+		bus, err := freePort()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		s := Start(tb, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000")
+		c.Masters = append(c.Masters, s)
+		client := s.Client()
+		if n == 0 {
+			first = client
+		}
+		for _, command := range [][]any{
+			{"cluster", "set-config-epoch", n + 1},
+			{"cluster", "addslotsrange", slots * n / masters, slots*(n+1)/masters - 1},
+		} {
+			if err := client.Do(ctx, command...).Err(); err != nil {
+				tb.Fatal(err)
+			}
+		}
+		if err := first.Do(ctx, "cluster", "meet", "127.0.0.1", s.port, bus).Err(); n > 0 && err != nil {
+			tb.Fatal(err)
+		}
+	}
+	for _, s := range c.Masters {
+		c.await(ctx, s.Client())
+	}
+	return c
+}
+
+// await polls until the master knows who has every slot.
+func (c *Cluster) await(ctx context.Context, client *redis.Client) {
+	c.tb.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		info, err := client.ClusterInfo(ctx).Result()
+		if err == nil && field(info, "cluster_state") == "ok" && field(info, "cluster_size") == fmt.Sprint(len(c.Masters)) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			c.tb.Fatalf("the cluster isn't complete within %v: %v\n%s", patience, err, info)
+		case <-tick.C:
+		}
+	}
+}
+
+// Client is a cluster client of its own, closed when the test ends.
+func (c *Cluster) Client() *redis.ClusterClient {
+	var addrs []string
+	for _, s := range c.Masters {
+		addrs = append(addrs, s.Addr())
+	}
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true})
+	c.tb.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// field is one value of Redis' lines of name:value.
+func field(info, name string) string {
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
