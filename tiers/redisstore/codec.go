@@ -1,0 +1,82 @@
+package redisstore
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+
+	"github.com/gogf/gf/v2/util/gconv"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// encode is what json.Marshal makes of a gmap.StrAnyMap with this content, byte for
+// byte: GoFrame's StorageRedis writes that.
+func encode(data map[string]any) ([]byte, error) {
+	content, err := json.Marshal(gconv.Map(data))
+	if err != nil {
+		return nil, encodeFault(err)
+	}
+	return content, nil
+}
+
+// encodeFault keeps the value, which json's own texts may quote, out of the text.
+func encodeFault(err error) error {
+	const encoding = "strata: redis: a session value can't be encoded as JSON: "
+	var (
+		kind  *json.UnsupportedTypeError
+		value *json.UnsupportedValueError
+	)
+	switch {
+	case errors.As(err, &kind):
+		return tiers.NewError(encoding+"it is, or holds, a channel, a function, a complex number or a map whose keys aren't text or integers", err)
+	case errors.As(err, &value):
+		return tiers.NewError(encoding+"it is, or holds, NaN, an infinity or itself", err)
+	default:
+		return tiers.NewError(encoding+"its own MarshalJSON or MarshalText failed", err)
+	}
+}
+
+// decode makes a snapshot of what a key holds, with the Go types that StorageRedis
+// gives, and the content's digest as its version; nil where it means no session.
+func decode(content []byte) (*tiers.Snapshot, error) {
+	if len(content) == 0 {
+		return nil, nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(content))
+	decoder.UseNumber()
+	var data map[string]any
+	if err := decoder.Decode(&data); err != nil {
+		return nil, decodeFault(err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, tiers.NewError(decoding+"something follows the JSON object"+foreign, err)
+	}
+	if data == nil {
+		return nil, nil
+	}
+	return tiers.Adopt(data).Versioned(digest(content)), nil
+}
+
+const (
+	decoding = "strata: redis: the key holds no session: "
+	foreign  = "; give sessions keys of their own with redisstore.Prefix"
+)
+
+func decodeFault(err error) error {
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) {
+		return tiers.NewError(decoding+"its value is JSON, but no object"+foreign, err)
+	}
+	return tiers.NewError(decoding+"its value isn't JSON"+foreign, err)
+}
+
+// digest is what redis.sha1hex makes of a value. It tells two states of one session
+// apart; nothing is kept secret by it.
+func digest(content []byte) string {
+	sum := sha1.Sum(content)
+	return hex.EncodeToString(sum[:])
+}

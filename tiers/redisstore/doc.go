@@ -1,0 +1,42 @@
+// Package redisstore keeps sessions in Redis or Valkey, alone, in a cluster or
+// behind sentinels, as the innermost storage of a chain.
+//
+// # Beside GoFrame's StorageRedis, and back
+//
+// Keys and values are byte for byte those of gsession.StorageRedis: the session as
+// a JSON object under prefix+id. Old and new nodes work side by side on the same
+// sessions, and nobody is logged out on the way here or back. What an old node does
+// keeps its faults: its commit overwrites what came in between, a new node's doesn't.
+//
+// # What it promises
+//
+// Laws are those of package layer; the store alone gives:
+//
+//   - No lost update (5): a commit is one compare-and-set on the server, of one key,
+//     so that a cluster takes it. Overlapping commits all survive.
+//   - No resurrection (6), on any node: a session that was loaded and has been
+//     removed or has expired since isn't created again; the commit is answered with
+//     tiers.ErrRevoked.
+//   - Time to live (8): kept to the millisecond; a part of one counts as one. A read
+//     learns the remaining time in the same round trip, and never takes it for longer
+//     than it is. Every write carries its time to live with it.
+//   - Private (10): error texts name the operation and the kind of fault, such as
+//     "strata: redis: GET: WRONGTYPE", and neither id, key nor content. The errors
+//     that they wrap may hold more.
+//
+// A write that ends in an error, or in the end of its context, may have been applied
+// or may yet be: a server that hangs runs it when it wakes. Law 6 still holds for
+// what a request had loaded, since the comparison is made when the write is run.
+//
+// # Which server answers
+//
+// Reads go to masters: a replica may be behind a write that has returned (laws 3 and
+// 4). New panics where a client shows that it reads from replicas
+// (redis.ClusterOptions.ReadOnly, RouteByLatency and RouteRandomly). A client made
+// with redis.FailoverOptions.ReplicaOnly, or gredis.Config.SlaveOnly, doesn't show
+// it: don't pass one; its first write fails with READONLY.
+//
+// Redis 2.6.12 or newer is needed, with EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL
+// and PEXPIRE allowed. With a maxmemory policy that evicts, Redis logs users out as
+// it likes: choose noeviction.
+package redisstore

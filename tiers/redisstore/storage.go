@@ -1,0 +1,75 @@
+package redisstore
+
+import (
+	"context"
+	"reflect"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// Storage is a snapshot storage on Redis: maps go in and out as a whole, per-key
+// methods answer gsession.ErrorDisabled. It promises what the package's
+// documentation says, starts no goroutine, and is safe for concurrent use.
+//
+// client, owned, prefix and face are set at construction and guard themselves;
+// closed is guarded by once.
+type Storage struct {
+	client redis.UniversalClient
+	owned  bool // Open made the client
+	prefix string
+	face   *tiers.Face
+
+	once   sync.Once
+	closed error
+}
+
+var _ tiers.Storage = (*Storage)(nil)
+
+// New makes a storage on a client, which stays the caller's to close. It panics on
+// a nil client, and on one that reads from replicas.
+//
+// Give the client time-outs, and ContextTimeoutEnabled: without it go-redis doesn't
+// look at a context's deadline while a command is under way. In either case it
+// doesn't look at a cancellation then, so that the read time-out bounds a call.
+func New(client redis.UniversalClient, opts ...Option) *Storage {
+	if isNil(client) {
+		panic("strata: redisstore.New needs a client; write redisstore.New(redis.NewClient(&redis.Options{Addr: ...})), or redisstore.Open(url)")
+	}
+	if c, ok := client.(*redis.ClusterClient); ok {
+		if o := c.Options(); o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
+			panic("strata: redisstore.New needs a client that reads from masters; leave ReadOnly, RouteByLatency, RouteRandomly and ReplicaOnly out of its options")
+		}
+	}
+	s := &Storage{client: client}
+	for _, opt := range opts {
+		if opt == nil {
+			panic("strata: an option of redisstore is nil; pass what a constructor returns, such as redisstore.Prefix(redisstore.DefaultPrefix)")
+		}
+		opt(s)
+	}
+	s.face = tiers.NewFace(s)
+	return s
+}
+
+// isNil sees through an interface that holds a nil pointer.
+func isNil(client any) bool {
+	v := reflect.ValueOf(client)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+// Style is that of a snapshot storage.
+func (s *Storage) Style(context.Context) tiers.Style { return tiers.StyleSnapshot }
+
+// Close closes the connections if Open made them, and nothing else. Calls that are
+// under way, and later ones, fail then. Close again returns what the first call did.
+func (s *Storage) Close(ctx context.Context) error {
+	s.once.Do(func() {
+		if s.owned {
+			s.closed = fault(ctx, "Close", s.client.Close())
+		}
+	})
+	return s.closed
+}

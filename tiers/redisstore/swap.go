@@ -1,0 +1,61 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// swapScript writes ARGV[2] with ARGV[3] milliseconds to live if the key's value
+// has the digest ARGV[1], or if there is no key and ARGV[1] is empty. It answers 1,
+// or what it found instead: the value, or nil for no key.
+var swapScript = redis.NewScript(`
+local value = redis.call('GET', KEYS[1])
+local digest = ''
+if value then
+	digest = redis.sha1hex(value)
+end
+if digest ~= ARGV[1] then
+	return value
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+`)
+
+// absent is the version of a session that isn't there.
+const absent = ""
+
+// swap writes content if the session still has the version, and answers whether it
+// did, and else what the key holds, nil for no key.
+func (s *Storage) swap(ctx context.Context, key, version string, content []byte, ms int64) (done bool, found []byte, err error) {
+	if err = ctx.Err(); err != nil {
+		return false, nil, fault(ctx, "EVAL", err)
+	}
+	answer, err := swapScript.Run(ctx, s.client, []string{key}, version, content, ms).Result()
+	if err == redis.Nil {
+		return false, nil, nil
+	}
+	if err != nil {
+		return false, nil, fault(ctx, "EVAL", err)
+	}
+	switch answer := answer.(type) {
+	case int64:
+		return true, nil, nil
+	case string:
+		return false, []byte(answer), nil
+	}
+	return false, nil, tiers.NewError(fmt.Sprintf("strata: redis: EVAL: an answer of type %T, which the script doesn't give", answer), nil)
+}
+
+// put writes content whatever the key holds.
+func (s *Storage) put(ctx context.Context, key string, content []byte, ms int64) error {
+	if err := ctx.Err(); err != nil {
+		return fault(ctx, "SET", err)
+	}
+	cmd := redis.NewStatusCmd(ctx, "set", key, content, "px", ms)
+	_ = s.client.Process(ctx, cmd)
+	return fault(ctx, "SET", cmd.Err())
+}
