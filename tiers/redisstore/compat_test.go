@@ -28,7 +28,9 @@ type profile struct {
 
 type secret string
 
-func (s secret) MarshalJSON() ([]byte, error) { return []byte(`{ "len" : ` + fmt.Sprint(len(s)) + ` }`), nil }
+func (s secret) MarshalJSON() ([]byte, error) {
+	return []byte(`{ "len" : ` + fmt.Sprint(len(s)) + ` }`), nil
+}
 
 // kinds are contents that a codec could get wrong.
 func kinds() map[string]values {

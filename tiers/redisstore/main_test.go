@@ -143,3 +143,5 @@ func delta(d *tiers.Delta, err error) *tiers.Delta {
 }
 
 type values = map[string]any
+
+func startCluster(t *testing.T) *redistest.Cluster { return redistest.StartCluster(t, 3) }

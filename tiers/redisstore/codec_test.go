@@ -1,0 +1,92 @@
+package redisstore
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/encoding/gjson"
+)
+
+// FuzzDecode holds the decoder against StorageRedis' and against its own encoder.
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{
+		"", "null", " null ", "{}", "[]", "1", `"x"`, "{", "}", "{}}", "{} {}", "{}\x00", `{"a":1}`, `{"a":1,"a":2}`,
+		`{"a":{"b":[1,2.50,1e400,-0,null,true,"\ud800","\u003c"]}}`, `{"":""}`, "{\"a\":\"\xff\"}", `{"a":01}`, `{"a":nul}`,
+		"\xef\xbb\xbf{}", strings.Repeat("[", 100), `{"a":` + strings.Repeat("[", 9999) + strings.Repeat("]", 9999) + `}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		var want map[string]any
+		decoder := json.NewDecoder(bytes.NewReader(content))
+		decoder.UseNumber()
+		theirs := decoder.Decode(&want) // what StorageRedis does
+
+		snapshot, err := decode(content)
+		switch {
+		case len(content) == 0:
+			if snapshot != nil || err != nil {
+				t.Fatal("an empty value is a session")
+			}
+			return
+		case theirs != nil && err == nil:
+			t.Fatalf("StorageRedis can't read it: %v", theirs)
+		case err != nil:
+			if text := err.Error(); !strings.HasPrefix(text, decoding) || !strings.HasSuffix(text, foreign) || len(text) > 200 {
+				t.Fatalf("the error is %s", text)
+			}
+			if theirs == nil && json.Valid(content) {
+				t.Fatalf("StorageRedis reads it, and it is nothing but JSON: %v", err)
+			}
+			return
+		case (want == nil) != (snapshot == nil):
+			t.Fatalf("read %v, StorageRedis reads %v", snapshot, want)
+		case want == nil:
+			return
+		}
+		if got := snapshot.Map(); !reflect.DeepEqual(got, want) || snapshot.Len() != len(want) {
+			t.Fatalf("read %v, StorageRedis reads %v", got, want)
+		}
+		if snapshot.Version() != digest(content) {
+			t.Fatal("the version isn't the value's digest")
+		}
+
+		encoded, err := encode(want)
+		if err != nil {
+			t.Fatalf("what was read can't be written: %v", err)
+		}
+		if theirs, err := gjson.Marshal(gmap.NewStrAnyMapFrom(want)); err != nil || !bytes.Equal(encoded, theirs) {
+			t.Fatalf("encoded as %q, gmap as %q, %v", encoded, theirs, err)
+		}
+		again, err := decode(encoded)
+		if err != nil {
+			t.Fatalf("what was written can't be read: %v", err)
+		}
+		// Invalid UTF-8 in two keys may make them one.
+		if again.Len() != len(want) && !bytes.Contains(encoded, []byte(`\ufffd`)) {
+			t.Fatalf("%d keys became %d", len(want), again.Len())
+		}
+	})
+}
+
+func TestCodesAreAllThatIsTakenOfAnAnswer(t *testing.T) {
+	for answer, want := range map[string]string{
+		"WRONGTYPE Operation against a key":                           "WRONGTYPE: " + advice["WRONGTYPE"],
+		"ERR Error running script (call to f_1): WRONGTYPE Operation": "WRONGTYPE: " + advice["WRONGTYPE"],
+		"ERR value is not an integer: secret":                         "ERR",
+		"MOVED 3999 127.0.0.1:6381":                                   "MOVED: " + advice["MOVED"],
+		"BUSY Redis is busy":                                          "BUSY",
+		"secret":                                                      "refused by the server",
+		"":                                                            "refused by the server",
+		"SECRET1 x":                                                   "refused by the server",
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZ is no code that Redis or Valkey has": "refused by the server",
+	} {
+		if got := codeOf(answer); got != want {
+			t.Errorf("%q: %s, want %s", answer, got, want)
+		}
+	}
+}
