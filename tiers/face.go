@@ -39,7 +39,7 @@ func (f *Face) GetSession(ctx context.Context, id string, ttl time.Duration) (*g
 		f.absences.note(id)
 		return nil, nil
 	}
-	return handOut(&given{id: id, base: read.Snapshot, stamp: stamp}), nil
+	return handOut(given{id: id, base: read.Snapshot, stamp: stamp}), nil
 }
 
 // closeGrace is how long after a commit an unchanged close of the same map is
@@ -79,7 +79,7 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	if delta.Empty() && g.committedWithin(min(closeGrace, ttl/100)) {
 		return nil
 	}
-	before := time.Now()
+	before := int64(time.Since(started))
 	if _, err = f.core.Commit(ctx, id, delta, ttl); err != nil {
 		return err
 	}

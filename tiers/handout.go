@@ -17,9 +17,13 @@ import (
 // exactly as long as the map, and a map that merely has an equal address or equal
 // content is never mistaken for it.
 //
-// given is replaced as a whole, by the close of the request that holds the map.
+// given is replaced as a whole, by the close of the request that holds the map. The
+// other fields are set before the map is handed out; they are here to be one
+// allocation with it.
 type handout struct {
 	given atomic.Pointer[given]
+	first given
+	m     gmap.StrAnyMap
 }
 
 // given says which state of which session a map was made from. It is immutable.
@@ -28,19 +32,23 @@ type given struct {
 	base  *Snapshot
 	stamp uint64 // the tombstones' clock before base was read
 
-	committed time.Time // when the holder last committed; zero if it hasn't
+	committed int64 // when the holder last committed, on the clock since started; 0 if it hasn't
 }
+
+// started is the zero of the process's monotonic clock for handouts.
+var started = time.Now()
 
 // committedWithin reports whether the holder committed so recently.
 func (g *given) committedWithin(d time.Duration) bool {
-	return !g.committed.IsZero() && time.Since(g.committed) < d
+	return g.committed != 0 && int64(time.Since(started))-g.committed < int64(d)
 }
 
 // handOut makes a request's map of a snapshot.
-func handOut(g *given) *gmap.StrAnyMap {
-	h := &handout{}
-	h.given.Store(g)
-	return &gmap.StrAnyMap{KVMap: gmap.NewKVMapWithCheckerFrom(g.base.Map(), h.isNil, true)}
+func handOut(g given) *gmap.StrAnyMap {
+	h := &handout{first: g}
+	h.given.Store(&h.first)
+	h.m.KVMap = gmap.NewKVMapWithCheckerFrom(g.base.Map(), h.isNil, true)
+	return &h.m
 }
 
 // remember ties a map to what it now stands for, whoever made it. The map of a
@@ -108,9 +116,8 @@ func isLocked(m *gmap.StrAnyMap) bool {
 // checkGoFrame fails at the first chain of a process, loudly, under a GoFrame whose
 // maps don't consult their checker: no write could be merged.
 var checkGoFrame = sync.OnceFunc(func() {
-	g := &given{base: Adopt(nil)}
-	m := handOut(g)
-	if givenTo(m) != g || m.Size() != 0 || givenTo(gmap.NewStrAnyMap(true)) != nil {
+	m := handOut(given{id: inquiryKey, base: Adopt(nil)})
+	if g := givenTo(m); g == nil || g.id != inquiryKey || m.Size() != 0 || givenTo(gmap.NewStrAnyMap(true)) != nil {
 		panic("strata: the maps of this GoFrame version can't be followed; require github.com/gogf/gf/v2 v2.10.2")
 	}
 })
