@@ -39,7 +39,7 @@ func (f *Face) GetSession(ctx context.Context, id string, ttl time.Duration) (*g
 		f.absences.note(id)
 		return nil, nil
 	}
-	return handOut(given{id: id, base: read.Snapshot, stamp: stamp}), nil
+	return f.handOut(given{id: id, base: read.Snapshot, stamp: stamp}), nil
 }
 
 // closeGrace is how long after a commit an unchanged close of the same map is
@@ -48,23 +48,23 @@ func (f *Face) GetSession(ctx context.Context, id string, ttl time.Duration) (*g
 const closeGrace = time.Second
 
 // SetSession commits what the map's holder changed since it was handed out. A map
-// that was not handed out under this id replaces the session.
+// that this face did not hand out under this id replaces the session.
 func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
 	if m == nil {
 		return errNilMap
 	}
 	var (
-		stamp = f.tombstones.now()
-		g     = givenTo(m)
-		data  = m.Map()
-		delta *Delta
-		err   error
+		stamp      = f.tombstones.now()
+		h, g       = f.knows(m)
+		data, held = contents(m)
+		delta      *Delta
+		err        error
 	)
 	switch {
 	case g != nil && g.id == id:
-		delta, err = f.diff(g, data)
+		delta, err = f.diff(g, data, held)
 	case g != nil:
-		delta, err = f.carry(ctx, g, data, ttl)
+		delta, err = f.carry(ctx, h, g, data, held, ttl)
 	case f.absences.take(id):
 		if len(data) == 0 && f.tombstones.buried(id) {
 			return nil // the close after RemoveAll must not leave an empty session behind
@@ -86,16 +86,26 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	// The new base is what the map held, not what the store holds: a key that
 	// another request added must not look like one that this request removed.
 	if base, err := NewSnapshot(data); err == nil {
-		remember(m, &given{id: id, base: base, stamp: stamp, committed: before})
+		f.remember(m, given{id: id, base: base, stamp: stamp, held: held, committed: before})
 	}
 	return nil
 }
 
 // diff is the delta of a known map, nil where nothing is left to write.
-func (f *Face) diff(g *given, data map[string]any) (*Delta, error) {
+func (f *Face) diff(g *given, data, held map[string]any) (*Delta, error) {
+	if !f.tombstones.since(g.id, g.stamp) {
+		return Diff(g.base, data)
+	}
+	if !sameMap(g.held, held) {
+		// The holder's own RemoveAll emptied the map: what is in it came later.
+		if len(data) == 0 {
+			return nil, nil
+		}
+		return Add(data)
+	}
 	delta, err := Diff(g.base, data)
-	if err != nil || !f.tombstones.since(g.id, g.stamp) {
-		return delta, err
+	if err != nil {
+		return nil, err
 	}
 	if delta, err = delta.afterRemoval(); err != nil || len(delta.set) == 0 {
 		return nil, err
@@ -106,12 +116,15 @@ func (f *Face) diff(g *given, data map[string]any) (*Delta, error) {
 // carry is the delta that takes a session to another id, as RegenerateId does: the
 // state in the store, not only the one that was handed out, with the holder's
 // changes. A session that was removed meanwhile isn't carried anywhere.
-func (f *Face) carry(ctx context.Context, g *given, data map[string]any, ttl time.Duration) (*Delta, error) {
-	delta, err := f.diff(g, data)
+//
+// A map that the face didn't make may be a template for many sessions: only what it
+// holds itself goes to another id.
+func (f *Face) carry(ctx context.Context, h *handout, g *given, data, held map[string]any, ttl time.Duration) (*Delta, error) {
+	delta, err := f.diff(g, data, held)
 	switch {
 	case err != nil:
 		return nil, err
-	case delta == nil || delta.cleared:
+	case delta == nil || delta.kind != updateDelta || delta.cleared || h.adopted():
 		return Replace(data)
 	}
 	// A cache may not know yet that the session is gone; a commit finds out.
@@ -135,7 +148,7 @@ func (f *Face) Removed(id string) { f.tombstones.bury(id) }
 
 // Mark ties a direct store's map, which holds no data, to its session's id.
 func (f *Face) Mark(m *gmap.StrAnyMap, id string) {
-	remember(m, &given{id: id, base: nothing, stamp: f.tombstones.now()})
+	f.remember(m, given{id: id, base: nothing, stamp: f.tombstones.now()})
 }
 
 // Marked answers the id that a map was handed out or committed under, or "".
@@ -143,7 +156,7 @@ func (f *Face) Marked(m *gmap.StrAnyMap) string {
 	if m == nil {
 		return ""
 	}
-	if g := givenTo(m); g != nil {
+	if _, g := f.knows(m); g != nil {
 		return g.id
 	}
 	return ""

@@ -1,6 +1,8 @@
 package tiers
 
 import (
+	"crypto/rand"
+	"maps"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -18,19 +20,24 @@ import (
 // content is never mistaken for it.
 //
 // given is replaced as a whole, by the close of the request that holds the map. The
-// other fields are set before the map is handed out; they are here to be one
+// other fields are set before the map is handed out; first and m are here to be one
 // allocation with it.
 type handout struct {
+	face  *Face // another face knows nothing of the map
 	given atomic.Pointer[given]
 	first given
-	m     gmap.StrAnyMap
+	m     gmap.StrAnyMap // unused where somebody else made the map
 }
+
+// adopted reports whether somebody else made the map.
+func (h *handout) adopted() bool { return h.m.KVMap == nil }
 
 // given says which state of which session a map was made from. It is immutable.
 type given struct {
 	id    string
 	base  *Snapshot
-	stamp uint64 // the tombstones' clock before base was read
+	stamp uint64         // the tombstones' clock before base was read
+	held  map[string]any // what the map was made of, to be compared and never read
 
 	committed int64 // when the holder last committed, on the clock since started; 0 if it hasn't
 }
@@ -44,54 +51,106 @@ func (g *given) committedWithin(d time.Duration) bool {
 }
 
 // handOut makes a request's map of a snapshot.
-func handOut(g given) *gmap.StrAnyMap {
-	h := &handout{first: g}
+func (f *Face) handOut(g given) *gmap.StrAnyMap {
+	g.held = g.base.Map()
+	h := &handout{face: f, first: g}
 	h.given.Store(&h.first)
-	h.m.KVMap = gmap.NewKVMapWithCheckerFrom(g.base.Map(), h.isNil, true)
+	h.m.KVMap = gmap.NewKVMapWithCheckerFrom(g.held, h.isNil, true)
 	return &h.m
 }
 
-// remember ties a map to what it now stands for, whoever made it. The map of a
-// caller that asked for one without a lock is left alone.
-func remember(m *gmap.StrAnyMap, g *given) {
+// remember ties a map to what it now stands for, whoever made it. A map of another
+// face is left alone, and so is one without a lock or with its owner's nil checker.
+func (f *Face) remember(m *gmap.StrAnyMap, g given) {
 	if h := handoutOf(m); h != nil {
-		h.given.Store(g)
+		if h.face == f {
+			h.given.Store(&g)
+		}
 		return
 	}
-	if !isLocked(m) {
-		return
+	if _, free := inspect(m); free {
+		h := &handout{face: f}
+		h.given.Store(&g)
+		m.SetNilChecker(h.isNil)
 	}
-	h := &handout{}
-	h.given.Store(g)
-	m.SetNilChecker(h.isNil)
 }
 
-// givenTo answers what the map was handed out from, nil if it isn't ours.
-func givenTo(m *gmap.StrAnyMap) *given {
-	if h := handoutOf(m); h != nil {
-		return h.given.Load()
+// knows answers what the map was handed out from, nil if not by this face.
+func (f *Face) knows(m *gmap.StrAnyMap) (*handout, *given) {
+	if h := handoutOf(m); h != nil && h.face == f {
+		return h, h.given.Load()
 	}
-	return nil
+	return nil, nil
 }
 
-// inquiry is the value with which the face asks a map's checker for its handout.
-type inquiry struct{ answer *handout }
+// contents copies what a map holds, and tells what holds it: Clear and Replace put
+// another Go map in its place.
+func contents(m *gmap.StrAnyMap) (data, held map[string]any) {
+	m.RLockFunc(func(current map[string]any) {
+		held, data = current, maps.Clone(current)
+	})
+	return data, held
+}
 
-// inquiryKey is a key that no session has; nothing is ever stored under it.
-const inquiryKey = "\x00strata\x00"
+// sameMap reports whether two variables hold one Go map.
+func sameMap(a, b map[string]any) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
 
-// handoutOf asks the map's nil checker by offering it a nil to store: the default
-// checker finds it nil and stores nothing, ours answers as well.
-func handoutOf(m *gmap.StrAnyMap) *handout {
-	var q inquiry
-	m.GetOrSet(inquiryKey, reflect.ValueOf(&q.answer).Elem())
-	return q.answer
+// Where a gmap keeps its checker and its lock.
+var (
+	checkerField = kvField("nilChecker")
+	lockField    = kvField("mu", "mutex")
+	ourChecker   = reflect.ValueOf((&handout{}).isNil).Pointer()
+)
+
+// kvField is the place of a field in a gmap.KVMap, nil where there is none.
+func kvField(names ...string) (index []int) {
+	t := reflect.TypeFor[gmap.KVMap[string, any]]()
+	for _, name := range names {
+		field, ok := t.FieldByName(name)
+		if !ok {
+			return nil
+		}
+		index, t = append(index, field.Index...), field.Type
+	}
+	return index
+}
+
+// inspect reports whether a map's checker is a handout's, and else whether it may
+// become one: the map has a lock, and no checker of its owner's. It calls nothing
+// and changes nothing.
+func inspect(m *gmap.StrAnyMap) (ours, free bool) {
+	m.RLockFunc(func(map[string]any) {
+		kv := reflect.ValueOf(m.KVMap).Elem()
+		if checker := kv.FieldByIndex(checkerField); !checker.IsNil() {
+			ours = checker.Pointer() == ourChecker
+			return
+		}
+		free = !kv.FieldByIndex(lockField).IsNil()
+	})
+	return ours, free
+}
+
+// inquiryKey is a key that no session has, whatever a client can make an application
+// store; nothing is ever stored under it.
+var inquiryKey = "\x00strata\x00" + rand.Text()
+
+// handoutOf asks the map's nil checker, if it is ours, by offering it a nil to store.
+func handoutOf(m *gmap.StrAnyMap) (h *handout) {
+	if ours, _ := inspect(m); ours {
+		m.GetOrSet(inquiryKey, reflect.ValueOf(&h).Elem())
+	}
+	return h
 }
 
 var answerType = reflect.TypeFor[*handout]()
 
 // isNil is the checker: gmap's own rule, but for an inquiry.
 func (h *handout) isNil(value any) bool {
+	if value == nil {
+		return true
+	}
 	v, ok := value.(reflect.Value)
 	if !ok {
 		v = reflect.ValueOf(value)
@@ -100,24 +159,25 @@ func (h *handout) isNil(value any) bool {
 		return true
 	}
 	switch v.Kind() {
-	case reflect.Invalid:
-		return true
 	case reflect.Chan, reflect.Map, reflect.Slice, reflect.Func, reflect.Interface, reflect.UnsafePointer, reflect.Pointer:
 		return v.IsNil()
 	}
 	return false
 }
 
-// isLocked reports whether the map has a lock: only then does Map copy.
-func isLocked(m *gmap.StrAnyMap) bool {
-	return reflect.ValueOf(m.Map()).Pointer() != reflect.ValueOf(m.Map()).Pointer()
-}
-
 // checkGoFrame fails at the first chain of a process, loudly, under a GoFrame whose
 // maps don't consult their checker: no write could be merged.
 var checkGoFrame = sync.OnceFunc(func() {
-	m := handOut(given{id: inquiryKey, base: Adopt(nil)})
-	if g := givenTo(m); g == nil || g.id != inquiryKey || m.Size() != 0 || givenTo(gmap.NewStrAnyMap(true)) != nil {
-		panic("strata: the maps of this GoFrame version can't be followed; require github.com/gogf/gf/v2 v2.10.2")
+	if checkerField != nil && lockField != nil {
+		f, free := &Face{}, gmap.NewStrAnyMap(true)
+		m := f.handOut(given{base: Adopt(nil)})
+		h, _ := f.knows(m)
+		if h != nil && &h.m == m && m.Size() == 0 && handoutOf(free) == nil {
+			f.remember(free, given{})
+			if h = handoutOf(free); h != nil && h.adopted() {
+				return
+			}
+		}
 	}
+	panic("strata: the maps of this GoFrame version can't be followed; require github.com/gogf/gf/v2 v2.10.2")
 })

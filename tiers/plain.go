@@ -3,6 +3,7 @@ package tiers
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -146,8 +147,13 @@ func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Du
 		return nil, err
 	}
 	next = Adopt(next).Map()
-	if m != nil && givenTo(m) != nil {
-		m.Replace(next) // a lower face handed it out and will commit the difference
+	if m != nil && handoutOf(m) != nil {
+		// A lower face handed it out and will commit the difference. Replace would look
+		// to it as if the request had removed the session.
+		m.LockFunc(func(current map[string]any) {
+			clear(current)
+			maps.Copy(current, next)
+		})
 	} else {
 		m = gmap.NewStrAnyMapFrom(next, true)
 	}
