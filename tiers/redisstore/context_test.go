@@ -48,6 +48,11 @@ func TestCancelledBefore(t *testing.T) {
 		}
 		f.want(secretID, `{"k":"v"}`)
 	}
+	s, p := f.probed()
+	callAll(cancelled, s, secretID)
+	if trips := p.seen(); trips != nil {
+		t.Errorf("the server was asked %q", trips)
+	}
 }
 
 // TestCancelledBetween cancels a commit after each of its lost attempts, the late
@@ -80,7 +85,11 @@ func TestCancelledBetween(t *testing.T) {
 // connection where there is none.
 func TestServerHangs(t *testing.T) {
 	f := start(t)
-	open := f.open()
+	// Without a retry, that finds the context at its end, it is the connection that
+	// tells of the deadline.
+	open, err := redisstore.Open(f.server.URL() + "?max_retries=-1")
+	f.check(err)
+	defer func() { f.check(open.Close(ctx)) }()
 	quick, err := redisstore.Open(f.server.URL() + "?read_timeout=50ms&write_timeout=50ms&dial_timeout=50ms&max_retries=-1")
 	f.check(err)
 	defer func() { f.check(quick.Close(ctx)) }()

@@ -27,17 +27,17 @@ func all(n int, do func(n int)) {
 
 func TestOverlappingRequestsBothSurvive(t *testing.T) {
 	f := start(t)
-	s := f.open()
+	s, other := f.open(), f.open()
 	f.set("a", `{"user":7}`)
-	one, two, three := f.load(s, "a"), f.load(s, "a"), f.load(f.open(), "a")
+	one, two, three := f.load(s, "a"), f.load(s, "a"), f.load(other, "a")
 	one.Set("one", 1)
 	one.Set("both", "one")
 	two.Set("two", 2)
 	two.Set("both", "two")
 	three.Remove("user")
-	for _, m := range []*gmap.StrAnyMap{one, two, three} {
-		f.check(s.SetSession(ctx, "a", m, ttl))
-	}
+	f.check(s.SetSession(ctx, "a", one, ttl))
+	f.check(s.SetSession(ctx, "a", two, ttl))
+	f.check(other.SetSession(ctx, "a", three, ttl))
 	f.want("a", `{"both":"two","one":1,"two":2}`)
 }
 
@@ -152,6 +152,22 @@ func TestRemovedSessionCanBeMadeAnew(t *testing.T) {
 	m.Clear()
 	m.Set("user", 8)
 	f.check(s.SetSession(ctx, "a", m, ttl))
+	f.want("a", `{"user":8}`)
+}
+
+// TestLogInAfterLogOut keeps what a request held before apart from what is there now,
+// which only this node can tell.
+func TestLogInAfterLogOut(t *testing.T) {
+	f := start(t)
+	s := f.open()
+	f.set("a", `{"user":7}`)
+	m := f.load(s, "a")
+	m.Set("cart", 1)
+	f.check(s.RemoveAll(ctx, "a"))
+	f.set("a", `{"user":8}`)
+	if err := s.SetSession(ctx, "a", m, ttl); !errors.Is(err, tiers.ErrRevoked) {
+		t.Fatal(err)
+	}
 	f.want("a", `{"user":8}`)
 }
 
