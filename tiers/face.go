@@ -2,6 +2,8 @@ package tiers
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
@@ -57,21 +59,22 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		stamp      = f.tombstones.now()
 		h, g       = f.knows(m)
 		data, held = contents(m)
-		delta      *Delta
+		change     *Delta // what the holder did
 		err        error
 	)
 	switch {
-	case g != nil && g.id == id:
-		delta, err = f.diff(g, data, held)
 	case g != nil:
-		delta, err = f.carry(ctx, h, g, data, held, ttl)
+		change, err = f.diff(g, data, held)
+	case len(data) == 0 && f.tombstones.buried(id):
+		return nil // no close after RemoveAll may leave an empty session behind
 	case f.absences.take(id):
-		if len(data) == 0 && f.tombstones.buried(id) {
-			return nil // the close after RemoveAll must not leave an empty session behind
-		}
-		delta, err = Add(data)
+		change, err = Add(data)
 	default:
-		delta, err = Replace(data)
+		change, err = Replace(data)
+	}
+	delta := change
+	if err == nil && g != nil && g.id != id {
+		delta, err = f.carry(ctx, h, g, change, data, ttl)
 	}
 	if err != nil || delta == nil {
 		return err
@@ -79,15 +82,20 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	if delta.Empty() && g.committedWithin(min(closeGrace, ttl/100)) {
 		return nil
 	}
+	if change == nil {
+		change = delta
+	}
 	before := int64(time.Since(started))
 	if _, err = f.core.Commit(ctx, id, delta, ttl); err != nil {
 		return err
 	}
+	if g != nil && g.id != id && !change.cleared && change.kind == updateDelta && f.tombstones.since(g.id, g.stamp) {
+		// Logged out while it was carried: the new id must not outlive the old one.
+		return errors.Join(ErrRevoked, f.core.RemoveAll(ctx, id))
+	}
 	// The new base is what the map held, not what the store holds: a key that
 	// another request added must not look like one that this request removed.
-	if base, err := NewSnapshot(data); err == nil {
-		f.remember(m, given{id: id, base: base, stamp: stamp, held: held, committed: before})
-	}
+	f.remember(m, given{id: id, base: change.outcome(), stamp: stamp, held: held, committed: before})
 	return nil
 }
 
@@ -119,27 +127,51 @@ func (f *Face) diff(g *given, data, held map[string]any) (*Delta, error) {
 //
 // A map that the face didn't make may be a template for many sessions: only what it
 // holds itself goes to another id.
-func (f *Face) carry(ctx context.Context, h *handout, g *given, data, held map[string]any, ttl time.Duration) (*Delta, error) {
-	delta, err := f.diff(g, data, held)
-	switch {
-	case err != nil:
-		return nil, err
-	case delta == nil || delta.kind != updateDelta || delta.cleared || h.adopted():
+func (f *Face) carry(ctx context.Context, h *handout, g *given, change *Delta, data map[string]any, ttl time.Duration) (*Delta, error) {
+	if change == nil || change.kind != updateDelta || change.cleared && g.base.Len() > 0 || h.adopted() {
 		return Replace(data)
 	}
-	// A cache may not know yet that the session is gone; a commit finds out.
-	if _, err = f.core.Commit(ctx, g.id, &Delta{kind: updateDelta, base: g.base}, ttl); err != nil {
-		return nil, err
-	}
-	read, err := f.core.Load(ctx, g.id, ttl)
+	// A cache may not know yet that the session has changed or is gone. A commit finds
+	// out, and outdates what the cache knows.
+	current, err := f.core.Commit(ctx, g.id, reread(g.base), ttl)
 	if err != nil {
 		return nil, err
 	}
-	next, err := delta.Apply(read.Snapshot)
+	if current == nil {
+		read, err := f.core.Load(ctx, g.id, ttl)
+		if err != nil {
+			return nil, err
+		}
+		current = read.Snapshot
+	}
+	next, err := change.Apply(current)
 	if err != nil {
 		return nil, err
 	}
 	return &Delta{kind: replaceDelta, set: next}, nil
+}
+
+// reread is a delta that changes nothing and isn't empty: it removes a key that no
+// session has.
+func reread(base *Snapshot) *Delta {
+	return &Delta{kind: updateDelta, base: base, removed: []string{inquiryKey}}
+}
+
+// outcome is the state of the map that the delta was made of.
+func (d *Delta) outcome() *Snapshot {
+	switch {
+	case d.Empty():
+		return d.base
+	case d.kind != updateDelta:
+		return Adopt(d.set)
+	}
+	data := make(map[string]any, len(d.base.data)+len(d.set))
+	maps.Copy(data, d.base.data)
+	maps.Copy(data, d.set)
+	for _, key := range d.removed {
+		delete(data, key)
+	}
+	return Adopt(data)
 }
 
 // Removed is to be called after RemoveAll of the session has succeeded. Maps that

@@ -1,0 +1,322 @@
+package tiers
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+)
+
+func TestOverlappingRequestsKeepEachOthersKeys(t *testing.T) {
+	c := newCore()
+	c.put(id, values{"a": 0, "b": 0, "c": 0})
+	f := newFront(c)
+	one, two := f.get(t, id), f.get(t, id)
+	one.Set("a", 1)
+	one.Remove("c")
+	two.Set("b", 2)
+	two.Set("d", 2)
+	f.set(t, id, one)
+	f.set(t, id, two)
+	wantData(t, c.holds(id), values{"a": 1, "b": 2, "d": 2})
+}
+
+func TestManyOverlappingRequestsLoseNothing(t *testing.T) {
+	c := newCore()
+	c.put(id, values{"start": true})
+	f := newFront(c)
+	manager := gsession.New(ttl, f)
+	var all sync.WaitGroup
+	want := values{"start": true}
+	for n := range 8 {
+		for round := range 20 {
+			want[fmt.Sprint(n, "-", round)] = round
+		}
+		all.Go(func() {
+			for round := range 20 {
+				session := manager.New(t.Context(), id)
+				session.MustSet(fmt.Sprint(n, "-", round), round)
+				if err := session.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	wantData(t, c.holds(id), want)
+}
+
+func TestNestedChangeIsCommitted(t *testing.T) {
+	c := newCore()
+	c.put(id, values{"cart": values{"items": []any{"a"}}, "other": 1})
+	f := newFront(c)
+	m := f.get(t, id)
+	m.Get("cart").(values)["items"].([]any)[0] = "b"
+	wantData(t, c.holds(id), values{"cart": values{"items": []any{"a"}}, "other": 1})
+	c.put(id, values{"cart": values{"items": []any{"a"}}, "other": 2})
+	f.set(t, id, m)
+	wantData(t, c.holds(id), values{"cart": values{"items": []any{"b"}}, "other": 2})
+}
+
+// What changes while a commit is under way wasn't committed: the next close does it.
+func TestChangeDuringACommitIsLeftToTheNext(t *testing.T) {
+	c := newCore()
+	c.put(id, values{"items": []any{"a"}})
+	f := newFront(c)
+	m := f.get(t, id)
+	m.Get("items").([]any)[0] = "b"
+	c.before = func(string) { m.Get("items").([]any)[0] = "c" }
+	f.set(t, id, m)
+	c.before = nil
+	wantData(t, c.holds(id), values{"items": []any{"b"}})
+	f.set(t, id, m)
+	wantData(t, c.holds(id), values{"items": []any{"c"}})
+}
+
+// GoFrame closes a session twice where middleware has closed it first.
+func TestSecondCloseCostsNothingForAMoment(t *testing.T) {
+	for name, begin := range map[string]func(t *testing.T, f *front) *gmap.StrAnyMap{
+		"of a session that was loaded": func(t *testing.T, f *front) *gmap.StrAnyMap {
+			f.core.put(id, values{"a": 0})
+			return f.get(t, id)
+		},
+		"of a session that was made": func(*testing.T, *front) *gmap.StrAnyMap { return locked(values{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCore()
+				f := newFront(c)
+				m := begin(t, f)
+				m.Set("a", 1)
+				f.set(t, id, m)
+				f.set(t, id, m)
+				if n := c.commitCount(); n != 1 {
+					t.Fatalf("%d commits after two closes, want 1", n)
+				}
+				time.Sleep(closeGrace - 1)
+				f.set(t, id, m)
+				if n := c.commitCount(); n != 1 {
+					t.Fatalf("%d commits within the grace, want 1", n)
+				}
+				time.Sleep(1)
+				f.set(t, id, m)
+				if n := c.commitCount(); n != 2 {
+					t.Fatalf("%d commits after the grace, want 2: the expiry must slide", n)
+				}
+				if !c.commits[1].Empty() {
+					t.Error("the late close of an unchanged session writes data")
+				}
+			})
+		})
+	}
+}
+
+func TestSecondCloseOfAShortSessionSlides(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCore()
+		f := newFront(c)
+		m := locked(values{"a": 1})
+		for _, wait := range []time.Duration{9 * time.Millisecond, time.Millisecond} {
+			if err := f.SetSession(t.Context(), id, m, time.Second); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(wait)
+		}
+		if n := c.commitCount(); n != 1 {
+			t.Fatalf("%d commits within a hundredth of ttl, want 1", n)
+		}
+		if err := f.SetSession(t.Context(), id, m, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if n := c.commitCount(); n != 2 {
+			t.Fatalf("%d commits after a hundredth of ttl, want 2", n)
+		}
+	})
+}
+
+func TestUnchangedFirstCloseSlides(t *testing.T) {
+	c := newCore()
+	c.put(id, values{"a": 1})
+	f := newFront(c)
+	f.set(t, id, f.get(t, id))
+	if c.commitCount() != 1 || !c.commits[0].Empty() {
+		t.Error("the first close of an unchanged session must slide the expiry, and write nothing")
+	}
+}
+
+// A map that the Session made is followed from its first close on.
+func TestSecondCloseOfAMadeMapIsADelta(t *testing.T) {
+	c := newCore()
+	f := newFront(c)
+	m := locked(values{"a": 1})
+	f.set(t, id, m)
+	c.put(id, values{"a": 1, "other": 1})
+	m.Set("b", 2)
+	f.set(t, id, m)
+	wantData(t, c.holds(id), values{"a": 1, "b": 2, "other": 1})
+	m.Remove("a")
+	f.set(t, id, m)
+	wantData(t, c.holds(id), values{"b": 2, "other": 1})
+}
+
+func TestRequestsThatCreateAtOnceAreMerged(t *testing.T) {
+	c := newCore()
+	f := newFront(c)
+	for range 2 {
+		if m, err := f.GetSession(t.Context(), id, ttl); m != nil || err != nil {
+			t.Fatalf("GetSession = %v, %v; want no session", m, err)
+		}
+	}
+	f.set(t, id, locked(values{"a": 1}))
+	f.set(t, id, locked(values{"b": 2}))
+	wantData(t, c.holds(id), values{"a": 1, "b": 2})
+	f.set(t, id, locked(values{"c": 3}))
+	wantData(t, c.holds(id), values{"c": 3})
+}
+
+func TestRemoveAllThenCloseLeavesNothing(t *testing.T) {
+	for name, begin := range map[string]func(*core){
+		"of a session":            func(c *core) { c.put(id, values{"a": 1}) },
+		"of an empty session":     func(c *core) { c.put(id, values{}) },
+		"where there was none":    func(*core) {},
+		"where one was made anew": func(c *core) { c.put(id, values{"a": 1}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCore()
+			begin(c)
+			session := gsession.New(ttl, newFront(c)).New(t.Context(), id)
+			session.MustSet("b", 1)
+			if name == "where one was made anew" {
+				if err := session.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 {
+				if err := session.RemoveAll(); err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					if err := session.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				wantData(t, c.holds(id), nil)
+			}
+		})
+	}
+}
+
+func TestLogOutEndsTheRequestsThatLoadedBefore(t *testing.T) {
+	c := newCore()
+	c.put(id, values{"user": "one"})
+	f := newFront(c)
+	old, unchanged, letGo := f.get(t, id), f.get(t, id), f.get(t, id)
+	old.Set("cart", "a")
+	letGo.Remove("user")
+	letGo.Set("theme", "dark")
+	if err := f.RemoveAll(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	wantRevoked(t, f.SetSession(t.Context(), id, old, ttl))
+	wantRevoked(t, f.SetSession(t.Context(), id, unchanged, ttl))
+	wantData(t, c.holds(id), nil)
+
+	// The next log-in has the same id; the old requests stay what they were.
+	f.set(t, id, locked(values{"user": "two"}))
+	wantRevoked(t, f.SetSession(t.Context(), id, old, ttl))
+	wantRevoked(t, f.SetSession(t.Context(), id, unchanged, ttl))
+	wantData(t, c.holds(id), values{"user": "two"})
+
+	// One that let go of all that it was given joins what is there.
+	f.set(t, id, letGo)
+	wantData(t, c.holds(id), values{"user": "two", "theme": "dark"})
+
+	// Requests of the new session aren't affected.
+	m := f.get(t, id)
+	m.Set("cart", "b")
+	f.set(t, id, m)
+	wantData(t, c.holds(id), values{"user": "two", "theme": "dark", "cart": "b"})
+}
+
+func TestExpiredOrRemotelyRemovedSessionIsRevoked(t *testing.T) {
+	c := newCore()
+	f := newFront(c)
+	for name, gone := range map[string]func(){
+		"removed": func() { _ = c.RemoveAll(t.Context(), id) },
+		"emptied": func() { c.put(id, values{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.put(id, values{"user": "one"})
+			m, made := f.get(t, id), locked(values{"user": "one"})
+			f.set(t, id, made)
+			gone()
+			m.Set("a", 1)
+			made.Set("a", 1)
+			wantRevoked(t, f.SetSession(t.Context(), id, m, ttl))
+			wantRevoked(t, f.SetSession(t.Context(), id, made, ttl))
+			if data := c.holds(id); len(data) > 0 {
+				t.Errorf("data = %v, want none", data)
+			}
+		})
+	}
+}
+
+func TestFailedCloseIsRepeated(t *testing.T) {
+	c := newCore()
+	c.put(id, values{"a": 1})
+	f := newFront(c)
+	m, made := f.get(t, id), locked(values{"b": 1})
+	m.Set("a", 2)
+	c.fail = errors.New("down")
+	for _, m := range []*gmap.StrAnyMap{m, made} {
+		if err := f.SetSession(t.Context(), id, m, ttl); !errors.Is(err, c.fail) {
+			t.Fatalf("SetSession = %v, want the store's error", err)
+		}
+	}
+	c.fail = nil
+	c.put(id, values{"a": 1, "other": 1})
+	f.set(t, id, m)
+	wantData(t, c.holds(id), values{"a": 2, "other": 1})
+	made.Set("c", 1)
+	f.set(t, id, made)
+	wantData(t, c.holds(id), values{"b": 1, "c": 1})
+}
+
+func TestMapWithoutALockReplaces(t *testing.T) {
+	c := newCore()
+	f := newFront(c)
+	m := gmap.NewStrAnyMapFrom(values{"a": 1})
+	f.set(t, id, m)
+	c.put(id, values{"a": 1, "b": 2})
+	f.set(t, id, m)
+	wantData(t, c.holds(id), values{"a": 1})
+}
+
+func TestNilMapIsRefused(t *testing.T) {
+	f := newFront(newCore())
+	if err := f.SetSession(t.Context(), id, nil, ttl); err == nil {
+		t.Error("SetSession of a nil map succeeded")
+	}
+	if f.Marked(nil) != "" {
+		t.Error("a nil map is marked")
+	}
+	f.set(t, id, &gmap.StrAnyMap{})
+	wantData(t, f.core.holds(id), values{})
+}
+
+func TestHandedOutValuesAreNotShared(t *testing.T) {
+	c := newCore()
+	f := newFront(c)
+	list := []any{"a"}
+	m := locked(values{"list": list})
+	f.set(t, id, m)
+	list[0] = "b"
+	wantData(t, c.holds(id), values{"list": []any{"a"}})
+	f.get(t, id).Get("list").([]any)[0] = "c"
+	wantData(t, f.get(t, id).Map(), values{"list": []any{"a"}})
+}
