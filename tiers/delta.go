@@ -3,6 +3,7 @@ package tiers
 import (
 	"maps"
 	"reflect"
+	"slices"
 )
 
 // Delta is what one request changed, to be applied to whatever the store holds by
@@ -140,4 +141,41 @@ func equal(a, b any) bool {
 		return a == b
 	}
 	return reflect.DeepEqual(a, b)
+}
+
+// Join is the delta that does what d and then later do, and whose outcome stands for
+// both. Not all pairs have one: where the session is gone, an update is refused and an
+// addition isn't.
+func (d *Delta) Join(later *Delta) (*Delta, bool) {
+	switch {
+	case d.kind != later.kind:
+		return nil, false
+	case d.kind == replaceDelta:
+		return later, true
+	case d.kind == updateDelta && (!d.loaded() || !later.loaded()):
+		return nil, false
+	}
+	joined := &Delta{kind: d.kind, base: later.base, set: maps.Clone(d.set)}
+	removed := map[string]bool{}
+	for _, key := range d.removed {
+		removed[key] = true
+	}
+	for _, key := range later.removed {
+		removed[key] = true
+		delete(joined.set, key)
+	}
+	for key, value := range later.set {
+		delete(removed, key)
+		if joined.set == nil {
+			joined.set = map[string]any{}
+		}
+		joined.set[key] = value
+	}
+	joined.removed = slices.Collect(maps.Keys(removed))
+	return joined, true
+}
+
+// loaded reports whether the delta is refused where the session is gone.
+func (d *Delta) loaded() bool {
+	return d.kind == updateDelta && d.base.Len() > 0 && !d.cleared
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gogf/gf/v2/container/gmap"
 
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers/local"
 )
 
@@ -26,11 +27,11 @@ var sink *gmap.StrAnyMap
 // BenchmarkGetSessionHit hands out a session of ten short keys from memory, beside
 // the least that such a copy can cost: maps.Clone and a gmap around it.
 func BenchmarkGetSessionHit(b *testing.B) {
-	s := newStore()
+	s := teststore.New()
 	l := local.New(s, local.Exclusive())
 	defer l.Close(ctx)
 	const id = "0123456789abcdef0123456789abcdef"
-	s.put(id, tenKeys(), ttl)
+	s.Put(id, tenKeys(), ttl)
 	l.Load(ctx, id, ttl)
 
 	// A heap as of a real process, or the collector runs as if it had nothing else.
@@ -56,11 +57,11 @@ func BenchmarkGetSessionHit(b *testing.B) {
 
 // BenchmarkLoadHit is the tier alone, without the copy.
 func BenchmarkLoadHit(b *testing.B) {
-	s := newStore()
+	s := teststore.New()
 	l := local.New(s, local.Exclusive())
 	defer l.Close(ctx)
 	const id = "0123456789abcdef0123456789abcdef"
-	s.put(id, tenKeys(), ttl)
+	s.Put(id, tenKeys(), ttl)
 	l.Load(ctx, id, ttl)
 	b.ReportAllocs()
 	for b.Loop() {

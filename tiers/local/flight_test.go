@@ -8,16 +8,17 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/local"
 )
 
 func TestOverlappingReadsShareOneLoad(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		release := make(chan struct{})
-		s.onLoad = func(context.Context, string) { <-release }
+		s.OnLoad = func(context.Context, string) { <-release }
 		var group sync.WaitGroup
 		for range 50 {
 			group.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1) })
@@ -25,7 +26,7 @@ func TestOverlappingReadsShareOneLoad(t *testing.T) {
 		settle()
 		close(release)
 		group.Wait()
-		if loads, _, _ := s.count(); loads != 1 {
+		if loads, _, _ := s.Count(); loads != 1 {
 			t.Errorf("%d loads for 50 readers, want 1", loads)
 		}
 	})
@@ -33,14 +34,14 @@ func TestOverlappingReadsShareOneLoad(t *testing.T) {
 
 // A reader that comes after a write must not get what a reader before it asked for.
 func TestAReadAfterAWriteDoesNotShareTheFlightBeforeIt(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		loaded, release := make(chan struct{}), make(chan struct{})
-		s.onLoaded = onceOf(func() { close(loaded); <-release })
+		s.OnLoaded = onceOf(func() { close(loaded); <-release })
 		go l.Load(ctx, "a", ttl)
 		<-loaded
-		s.put("a", map[string]any{"k": 2}, ttl)
+		s.Put("a", map[string]any{"k": 2}, ttl)
 		if err := l.RemoveAll(ctx, "other"); err != nil {
 			t.Fatal(err)
 		}
@@ -53,11 +54,11 @@ func TestAReadAfterAWriteDoesNotShareTheFlightBeforeIt(t *testing.T) {
 }
 
 func TestACallerThatGoesAwayDoesNotEndTheLoad(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		release := make(chan struct{})
-		s.onLoad = func(context.Context, string) { <-release }
+		s.OnLoad = func(context.Context, string) { <-release }
 		impatient, cancel := context.WithCancel(ctx)
 		failed := make(chan error)
 		go func() {
@@ -81,12 +82,12 @@ func TestACallerThatGoesAwayDoesNotEndTheLoad(t *testing.T) {
 
 // A store that never answers, and doesn't heed its context, must not hold readers.
 func TestAHungStoreIsGivenUp(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	synctest.Test(t, func(t *testing.T) {
 		l := local.New(s)
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		release := make(chan struct{})
-		s.onLoad = func(context.Context, string) { <-release }
+		s.OnLoad = func(context.Context, string) { <-release }
 		began := time.Now()
 		if _, err := l.Load(ctx, "a", ttl); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v, want context.DeadlineExceeded", err)
@@ -95,7 +96,7 @@ func TestAHungStoreIsGivenUp(t *testing.T) {
 			t.Errorf("waited %v, want 10 s", waited)
 		}
 		synctest.Wait()
-		s.onLoad = nil
+		s.OnLoad = nil
 		if r := load(t, l, "a"); r.Snapshot == nil {
 			t.Error("the next reader still waits for the hung load")
 		}
@@ -109,10 +110,10 @@ func TestAHungStoreIsGivenUp(t *testing.T) {
 }
 
 func TestAPanicOfTheStoreIsTheCallers(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl)
-		s.onLoad = func(context.Context, string) { panic("store") }
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		s.OnLoad = func(context.Context, string) { panic("store") }
 		func() {
 			defer func() {
 				if recover() != "store" {
@@ -121,13 +122,13 @@ func TestAPanicOfTheStoreIsTheCallers(t *testing.T) {
 			}()
 			l.Load(ctx, "a", ttl)
 		}()
-		s.onLoad = nil
+		s.OnLoad = nil
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
 	})
 }
 
 func TestCloseWhileCallsRun(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	l := local.New(s)
 	commit(t, l, "a", map[string]any{"k": 1})
 	var group sync.WaitGroup
@@ -162,20 +163,20 @@ func TestCloseWhileCallsRun(t *testing.T) {
 	}
 	close(done)
 	group.Wait()
-	before, _, _ := s.count()
+	before, _, _ := s.Count()
 	load(t, l, "a")
-	if after, _, _ := s.count(); after != before+1 {
+	if after, _, _ := s.Count(); after != before+1 {
 		t.Error("a closed tier should leave reads to the store")
 	}
 }
 
 func TestCloseWaitsForLoads(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	synctest.Test(t, func(t *testing.T) {
 		l := local.New(s)
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		release := make(chan struct{})
-		s.onLoad = func(context.Context, string) { <-release }
+		s.OnLoad = func(context.Context, string) { <-release }
 		go l.Load(ctx, "a", ttl)
 		synctest.Wait()
 		closed := make(chan error, 1)

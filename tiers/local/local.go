@@ -31,6 +31,7 @@ type Storage struct {
 	inner     tiers.Storage
 	face      *tiers.Face
 	options   options
+	thinned   bool      // a layer below skips slides itself
 	start     time.Time // the zero of every moment in an entry
 	guard     *tiers.Guard
 	cache     *ristretto.Cache[uint64, *entry]
@@ -51,6 +52,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	if !s.options.exclusive {
 		s.options.negative = min(s.options.negative, s.options.maxStale)
 	}
+	s.thinned = thins(inner)
 	s.face = tiers.NewFace(s)
 	s.guard = tiers.NewGuard(s.options.guardSlots)
 	s.flights.init()
@@ -67,6 +69,20 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	}
 	s.cache = cache
 	return s
+}
+
+// thins looks for a layer that skips slides.
+func thins(s gsession.Storage) bool {
+	for {
+		if _, ok := s.(tiers.SlideThinner); ok {
+			return true
+		}
+		wrapper, ok := s.(interface{ Unwrap() gsession.Storage })
+		if !ok {
+			return false
+		}
+		s = wrapper.Unwrap()
+	}
 }
 
 // Unwrap returns the storage below.

@@ -9,13 +9,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/local"
 )
 
 // bubble runs a test in its own time, with a local tier that it closes. settle lets
 // ristretto apply what it was given.
-func bubble(t *testing.T, s *store, test func(t *testing.T, l *local.Storage, settle func()), opts ...local.Option) {
+func bubble(t *testing.T, s *teststore.Store, test func(t *testing.T, l *local.Storage, settle func()), opts ...local.Option) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l := local.New(s, opts...)
@@ -47,13 +48,13 @@ func want(t *testing.T, read tiers.Read, outcome tiers.Outcome, key string, valu
 }
 
 func TestHitSparesTheStore(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": "v"}, ttl)
+		s.Put("a", map[string]any{"k": "v"}, ttl)
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", "v")
 		settle()
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", "v")
-		if loads, _, _ := s.count(); loads != 1 {
+		if loads, _, _ := s.Count(); loads != 1 {
 			t.Errorf("%d loads, want 1", loads)
 		}
 	})
@@ -66,12 +67,12 @@ func TestMaxStaleBoundsWhatNobodyVouchesFor(t *testing.T) {
 			if name == "set" {
 				opts = append(opts, local.MaxStale(bound))
 			}
-			s := newStore()
+			s := teststore.New()
 			bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-				s.put("a", map[string]any{"k": 1}, ttl)
+				s.Put("a", map[string]any{"k": 1}, ttl)
 				load(t, l, "a")
 				settle()
-				s.put("a", map[string]any{"k": 2}, ttl)
+				s.Put("a", map[string]any{"k": 2}, ttl)
 				time.Sleep(bound - 1)
 				want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 				time.Sleep(1)
@@ -82,9 +83,9 @@ func TestMaxStaleBoundsWhatNobodyVouchesFor(t *testing.T) {
 }
 
 func TestMaxStaleZeroServesNothing(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		load(t, l, "a")
 		settle()
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
@@ -94,9 +95,9 @@ func TestMaxStaleZeroServesNothing(t *testing.T) {
 }
 
 func TestExclusiveServesUntilTheSessionExpires(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, time.Minute)
+		s.Put("a", map[string]any{"k": 1}, time.Minute)
 		load(t, l, "a")
 		settle()
 		time.Sleep(time.Minute - 1)
@@ -109,8 +110,8 @@ func TestExclusiveServesUntilTheSessionExpires(t *testing.T) {
 // A store that doesn't tell when a session expires is known to keep it for a ttl
 // after a write, and must be asked again and again after that.
 func TestExclusiveOnASilentStore(t *testing.T) {
-	s := newStore()
-	s.silent = true
+	s := teststore.New()
+	s.Silent = true
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		delta, err := tiers.Replace(map[string]any{"k": 1})
 		if err != nil {
@@ -127,10 +128,10 @@ func TestExclusiveOnASilentStore(t *testing.T) {
 		time.Sleep(1)
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
 	}, local.Exclusive())
-	s = newStore()
-	s.silent = true
+	s = teststore.New()
+	s.Silent = true
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl) // when it was written isn't known here
+		s.Put("a", map[string]any{"k": 1}, ttl) // when it was written isn't known here
 		load(t, l, "a")
 		settle()
 		time.Sleep(time.Second - 1)
@@ -141,9 +142,9 @@ func TestExclusiveOnASilentStore(t *testing.T) {
 }
 
 func TestExpiryBoundsAnEntry(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, 300*time.Millisecond)
+		s.Put("a", map[string]any{"k": 1}, 300*time.Millisecond)
 		load(t, l, "a")
 		settle()
 		time.Sleep(300*time.Millisecond - 1)
@@ -154,22 +155,22 @@ func TestExpiryBoundsAnEntry(t *testing.T) {
 }
 
 func TestNegativeEntriesAreShort(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
 		want(t, load(t, l, "a"), tiers.OutcomeNegative, "", nil)
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		time.Sleep(200*time.Millisecond - 1)
 		want(t, load(t, l, "a"), tiers.OutcomeNegative, "", nil)
 		time.Sleep(1)
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
 	}, local.Negative(200*time.Millisecond))
-	s = newStore()
+	s = teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		load(t, l, "a")
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
 	}, local.Negative(0))
-	s = newStore()
+	s = teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		load(t, l, "a")
 		time.Sleep(100 * time.Millisecond)
@@ -178,7 +179,7 @@ func TestNegativeEntriesAreShort(t *testing.T) {
 }
 
 func TestANegativeEntryEndsWithAWriteOfThisNode(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		load(t, l, "a")
 		commit(t, l, "a", map[string]any{"k": 1})
@@ -190,9 +191,9 @@ func TestANegativeEntryEndsWithAWriteOfThisNode(t *testing.T) {
 
 // Made-up ids must not push sessions out: they have room of their own.
 func TestAFloodOfUnknownIdsEvictsNothing(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		load(t, l, "a")
 		settle()
 		for n := range 20_000 {
@@ -205,18 +206,18 @@ func TestAFloodOfUnknownIdsEvictsNothing(t *testing.T) {
 }
 
 func TestMaxBytesBoundsMemory(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	const each = 4 << 10
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		for n := range 400 {
 			id := fmt.Sprint(n)
-			s.put(id, map[string]any{"k": strings.Repeat("x", each)}, ttl)
+			s.Put(id, map[string]any{"k": strings.Repeat("x", each)}, ttl)
 			load(t, l, id)
 			settle()
 		}
 		hits := 0
 		for n := range 400 {
-			s.drop(fmt.Sprint(n)) // what isn't in memory is nowhere
+			s.Drop(fmt.Sprint(n)) // what isn't in memory is nowhere
 			if load(t, l, fmt.Sprint(n)).Outcome == tiers.OutcomeHit {
 				hits++
 			}
@@ -228,9 +229,9 @@ func TestMaxBytesBoundsMemory(t *testing.T) {
 }
 
 func TestTtlIsPartOfTheQuestion(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		load(t, l, "a")
 		settle()
 		read, err := l.Load(ctx, "a", ttl/2) // StorageFile judges by the reader's ttl
@@ -242,9 +243,9 @@ func TestTtlIsPartOfTheQuestion(t *testing.T) {
 }
 
 func TestErrorsAreNotRemembered(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		gone, cancel := context.WithCancel(ctx)
 		cancel()
 		if _, err := l.Load(gone, "a", ttl); !errors.Is(err, context.Canceled) {

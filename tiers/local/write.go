@@ -43,7 +43,8 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 // Slide is passed on where the store doesn't tell what it achieves. Where it does,
 // the expiry is set to a tenth more than ttl, and a slide is skipped as long as the
 // session then still lives for all of ttl: a session in use never expires early,
-// and none outlives its ttl by more than that tenth (law 8).
+// and none outlives its ttl by more than that tenth (law 8). A layer below that thins
+// slides itself is left to it.
 func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
 	hash := s.guard.Hash(id)
 	e, ok := s.lookup(hash)
@@ -55,10 +56,10 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 		return s.inner.Slide(ctx, id, ttl)
 	}
 	longer := ttl
-	if ttl < math.MaxInt64/2 {
+	if !s.thinned && ttl < math.MaxInt64/2 {
 		longer += ttl / 10
 	}
-	if left := time.Until(at); left >= ttl && left <= longer {
+	if left := time.Until(at); !s.thinned && left >= ttl && left <= longer {
 		return at, nil
 	}
 	until, err := s.inner.Slide(ctx, id, longer)

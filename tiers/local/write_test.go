@@ -9,14 +9,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/local"
 )
 
 func TestOwnWritesStayWarm(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		load(t, l, "a")
 		settle()
 		commit(t, l, "a", map[string]any{"k": 2})
@@ -27,13 +28,13 @@ func TestOwnWritesStayWarm(t *testing.T) {
 
 // The commit may have been applied although its answer got lost.
 func TestAFailedCommitOutdates(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		load(t, l, "a")
 		settle()
 		lost := errors.New("lost")
-		s.onCommit = func(context.Context, string) error { return lost }
+		s.OnCommit = func(context.Context, string) error { return lost }
 		delta, _ := tiers.Replace(map[string]any{"k": 2})
 		if _, err := l.Commit(ctx, "a", delta, ttl); err != lost {
 			t.Fatalf("error %v", err)
@@ -43,12 +44,12 @@ func TestAFailedCommitOutdates(t *testing.T) {
 }
 
 func TestAPanickingCommitOutdates(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		load(t, l, "a")
 		settle()
-		s.onCommit = func(context.Context, string) error { panic("store") }
+		s.OnCommit = func(context.Context, string) error { panic("store") }
 		func() {
 			defer func() {
 				if recover() != "store" {
@@ -62,9 +63,9 @@ func TestAPanickingCommitOutdates(t *testing.T) {
 }
 
 func TestRemoveAllOutdates(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		load(t, l, "a")
 		settle()
 		if err := l.RemoveAll(ctx, "a"); err != nil {
@@ -76,11 +77,11 @@ func TestRemoveAllOutdates(t *testing.T) {
 
 // What was read before a write must not be kept after it, though the read ends later.
 func TestALoadThatAWriteOvertakesIsNotKept(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, ttl)
+		s.Put("a", map[string]any{"k": 1}, ttl)
 		read, written := make(chan struct{}), make(chan struct{})
-		s.onLoaded = onceOf(func() { close(read); <-written })
+		s.OnLoaded = onceOf(func() { close(read); <-written })
 		slow := make(chan tiers.Read)
 		go func() {
 			r, _ := l.Load(ctx, "a", ttl)
@@ -101,11 +102,11 @@ func TestALoadThatAWriteOvertakesIsNotKept(t *testing.T) {
 
 // Two commits at once: neither knows which the store applied last.
 func TestOverlappingCommitsKeepNeither(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		first, second := make(chan struct{}), make(chan struct{})
 		var n atomic.Int32
-		s.onCommit = func(context.Context, string) error {
+		s.OnCommit = func(context.Context, string) error {
 			if n.Add(1) == 1 {
 				close(first)
 				<-second
@@ -127,7 +128,7 @@ func TestOverlappingCommitsKeepNeither(t *testing.T) {
 }
 
 func TestSlidesAreRareAndNeverEarly(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		commit(t, l, "a", map[string]any{"k": 1})
 		settle()
@@ -139,23 +140,21 @@ func TestSlidesAreRareAndNeverEarly(t *testing.T) {
 				t.Fatal(err)
 			}
 			settle()
-			s.mu.Lock()
-			left := time.Until(s.expires["a"])
-			s.mu.Unlock()
+			left := time.Until(s.Expires("a"))
 			if left < ttl || left > ttl+ttl/10 {
 				t.Fatalf("the session has %v left after a request, its ttl is %v", left, ttl)
 			}
 		}
-		if _, _, slides := s.count(); slides > 2000*6*10/3600+2 {
+		if _, _, slides := s.Count(); slides > 2000*6*10/3600+2 {
 			t.Errorf("%d slides in 200 minutes, want one each tenth of an hour", slides)
 		}
 	})
 }
 
 func TestASlideOfThisNodeKeepsItsCopyWarm(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, time.Second)
+		s.Put("a", map[string]any{"k": 1}, time.Second)
 		load(t, l, "a")
 		settle()
 		if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
@@ -168,29 +167,27 @@ func TestASlideOfThisNodeKeepsItsCopyWarm(t *testing.T) {
 }
 
 func TestAShorterTtlIsSetAtOnce(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, 24*ttl)
+		s.Put("a", map[string]any{"k": 1}, 24*ttl)
 		load(t, l, "a")
 		settle()
 		if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
 			t.Fatal(err)
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if left := time.Until(s.expires["a"]); left > ttl+ttl/10 {
+		if left := time.Until(s.Expires("a")); left > ttl+ttl/10 {
 			t.Errorf("the session outlives its ttl: %v left", left)
 		}
 	})
 }
 
 func TestASlideThatFindsNoSessionOutdates(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		s.put("a", map[string]any{"k": 1}, time.Minute)
+		s.Put("a", map[string]any{"k": 1}, time.Minute)
 		load(t, l, "a")
 		settle()
-		s.drop("a")
+		s.Drop("a")
 		if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
 			t.Fatal(err)
 		}
@@ -201,7 +198,7 @@ func TestASlideThatFindsNoSessionOutdates(t *testing.T) {
 // Readers and writers on few ids: no read begun after a write has returned may see
 // anything older, whatever ristretto does with its sets.
 func TestReadYourWritesUnderLoad(t *testing.T) {
-	s := newStore()
+	s := teststore.New()
 	l := local.New(s, local.GuardSlots(4), local.Exclusive())
 	defer l.Close(ctx)
 	const ids, rounds = 3, 4000

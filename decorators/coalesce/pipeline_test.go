@@ -1,0 +1,148 @@
+package coalesce_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// batching is a store that takes batches. mu guards sizes; delay is set before use.
+type batching struct {
+	*teststore.Store
+	delay time.Duration
+
+	mu    sync.Mutex
+	sizes []int
+}
+
+func (b *batching) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
+	time.Sleep(b.delay)
+	b.mu.Lock()
+	b.sizes = append(b.sizes, len(commits))
+	b.mu.Unlock()
+	results := make([]tiers.Committed, len(commits))
+	for n, c := range commits {
+		results[n].Snapshot, results[n].Err = b.Store.Commit(ctx, c.ID, c.Delta, c.TTL)
+	}
+	return results
+}
+
+func (b *batching) Commit(ctx context.Context, id string, delta *tiers.Delta, life time.Duration) (*tiers.Snapshot, error) {
+	done := b.CommitAll(ctx, []tiers.Commit{{ID: id, Delta: delta, TTL: life}})[0]
+	return done.Snapshot, done.Err
+}
+
+func TestSessionsThatWaitGoTogether(t *testing.T) {
+	b := &batching{Store: teststore.New(), delay: time.Millisecond}
+	bubble(t, b, func(t *testing.T, c *coalesce.Storage) {
+		var group sync.WaitGroup
+		for n := range 1000 {
+			group.Go(func() {
+				if err := replace(t, c, fmt.Sprint(n), n); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		for n := range 1000 {
+			if got := get(t, c, fmt.Sprint(n)).Get("k"); got != n {
+				t.Errorf("session %d holds %v", n, got)
+			}
+		}
+		if trips := len(b.sizes); trips > 20 {
+			t.Errorf("%d round trips for 1,000 commits that were due together", trips)
+		}
+	})
+}
+
+// Within one session order is kept, and each caller gets its own outcome.
+func TestABatchKeepsOrderAndOutcomes(t *testing.T) {
+	b := &batching{Store: teststore.New(), delay: time.Millisecond}
+	refused := errors.New("refused")
+	b.OnCommit = func(_ context.Context, id string) error {
+		if id == "bad" {
+			return refused
+		}
+		return nil
+	}
+	bubble(t, b, func(t *testing.T, c *coalesce.Storage) {
+		var group sync.WaitGroup
+		for n := range 200 {
+			group.Go(func() {
+				if err := replace(t, c, fmt.Sprint(n%50), n); err != nil {
+					t.Error(err)
+				}
+			})
+			group.Go(func() {
+				if err := replace(t, c, "bad", n); !errors.Is(err, refused) {
+					t.Errorf("error %v, want the store's", err)
+				}
+			})
+			synctest.Wait()
+		}
+		group.Wait()
+		for n := range 50 {
+			if got := get(t, c, fmt.Sprint(n)).Get("k"); got != 150+n {
+				t.Errorf("session %d holds %v, want the last that was written, %d", n, got, 150+n)
+			}
+		}
+	})
+}
+
+func TestAPanicInABatchIsEverybodys(t *testing.T) {
+	b := &batching{Store: teststore.New(), delay: time.Millisecond}
+	bubble(t, b, func(t *testing.T, c *coalesce.Storage) {
+		b.OnCommit = func(context.Context, string) error { panic("store") }
+		var group sync.WaitGroup
+		for n := range 40 {
+			group.Go(func() {
+				defer func() {
+					if recover() != "store" {
+						t.Error("the panic didn't reach a caller")
+					}
+				}()
+				replace(t, c, fmt.Sprint(n), n)
+			})
+		}
+		group.Wait()
+		b.OnCommit = nil
+		if err := replace(t, c, "0", 1); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRemovalsAmongBatches(t *testing.T) {
+	b := &batching{Store: teststore.New(), delay: time.Millisecond}
+	bubble(t, b, func(t *testing.T, c *coalesce.Storage) {
+		var group sync.WaitGroup
+		for n := range 300 {
+			id := fmt.Sprint(n)
+			b.Put(id, map[string]any{"user": n}, ttl)
+			base := get(t, c, id)
+			group.Go(func() { c.Commit(ctx, id, change(t, base, "late", n), ttl) })
+			group.Go(func() {
+				if err := c.RemoveAll(ctx, id); err != nil {
+					t.Error(err)
+				}
+				if get(t, c, id) != nil {
+					t.Errorf("session %s is there after its removal", id)
+				}
+			})
+		}
+		group.Wait()
+		for n := range 300 {
+			if get(t, c, fmt.Sprint(n)) != nil {
+				t.Errorf("session %d is back", n)
+			}
+		}
+	})
+}

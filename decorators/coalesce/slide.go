@@ -1,0 +1,109 @@
+package coalesce
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// slidesKept bounds each of the two generations of expiries that are remembered.
+const slidesKept = 1 << 15
+
+// slides remember when the store was last told to drop which session, for the last
+// 32,768 sessions at least. One that is forgotten is told again. mu guards all fields.
+type slides struct {
+	mu    sync.Mutex
+	young map[string]expiry
+	old   map[string]expiry
+}
+
+// expiry is the moment that the store was given; told says whether the store answers
+// what it holds.
+type expiry struct {
+	at   time.Time
+	told bool
+}
+
+func (s *slides) set(id string, at time.Time, told bool) {
+	if len(id) > maxSlideID {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.young == nil || len(s.young) >= slidesKept {
+		s.old, s.young = s.young, map[string]expiry{}
+	}
+	s.young[id] = expiry{at: at, told: told}
+}
+
+// maxSlideID is the longest id that is remembered, in bytes.
+const maxSlideID = 256
+
+func (s *slides) get(id string) (e expiry, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok = s.young[id]; !ok {
+		e, ok = s.old[id]
+	}
+	return e, ok
+}
+
+func (s *slides) forget(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.young, id)
+	delete(s.old, id)
+}
+
+// ThinsSlides tells the layers above that slides are skipped here.
+func (s *Storage) ThinsSlides() {}
+
+// Slide sets the expiry to a tenth more than ttl, and does nothing as long as the
+// session then still lives for all of ttl: a session in use never expires early, and
+// none outlives its ttl by more than that tenth (law 8). Each node slides on its own.
+func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
+	if !s.snapshots(ctx) || ttl <= 0 {
+		return s.inner.Slide(ctx, id, ttl)
+	}
+	longer := ttl
+	if ttl < math.MaxInt64/2 {
+		longer += ttl / 10
+	}
+	if e, ok := s.slides.get(id); ok {
+		if left := time.Until(e.at); left >= ttl && left <= longer {
+			return e.moment(), nil
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.lanes.timeout)
+	defer cancel()
+	// Known before it is done, so that those who slide meanwhile leave it to this one.
+	at := time.Now().Add(longer)
+	s.slides.set(id, at, false)
+	until, err := s.inner.Slide(ctx, id, longer)
+	switch {
+	case err != nil:
+		s.slides.forget(id)
+	case !until.IsZero():
+		s.slides.set(id, at, true)
+	}
+	return until, err
+}
+
+// moment is the expiry as the store would tell it.
+func (e expiry) moment() time.Time {
+	if !e.told {
+		return time.Time{}
+	}
+	return e.at
+}
+
+// UpdateTTL is Slide.
+func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
+	_, err := s.Slide(ctx, id, ttl)
+	return err
+}
+
+var _ tiers.SlideThinner = (*Storage)(nil)

@@ -1,0 +1,31 @@
+package tiers
+
+import (
+	"context"
+	"time"
+)
+
+// Batcher is the capability of a store that takes the commits of several sessions
+// together, in fewer round trips than one after the other.
+type Batcher interface {
+	// CommitAll commits each on its own: one that fails doesn't stop the others. The
+	// results are in the order of the commits, whose ids all differ.
+	CommitAll(ctx context.Context, commits []Commit) []Committed
+}
+
+// Commit is what Storage.Commit is called with.
+type Commit struct {
+	ID    string
+	Delta *Delta
+	TTL   time.Duration
+}
+
+// Committed is what Storage.Commit answers.
+type Committed struct {
+	Snapshot *Snapshot
+	Err      error
+}
+
+// SlideThinner marks a layer that skips slides which come soon after another, so that
+// the layers above it don't as well.
+type SlideThinner interface{ ThinsSlides() }

@@ -1,0 +1,97 @@
+package redisstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+var _ tiers.Batcher = (*Storage)(nil)
+
+// CommitAll sends the first attempt of every commit in one pipeline, one for each
+// node of a cluster. A commit that loses against another node's write goes on alone,
+// as one does that only slides an expiry.
+func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
+	var (
+		results  = make([]tiers.Committed, len(commits))
+		attempts = make([]attempt, 0, len(commits))
+		alone    []int
+		pipe     = s.client.Pipeline()
+	)
+	for n, c := range commits {
+		if c.Delta.Empty() {
+			alone = append(alone, n)
+			continue
+		}
+		a, err := s.attempt(c)
+		if err != nil || a.content == nil {
+			results[n].Err = err
+			continue
+		}
+		a.n = n
+		if c.Delta.Whole() {
+			a.answer = redis.NewCmd(ctx, "set", a.key, a.content, "px", a.ms)
+		} else {
+			a.answer = redis.NewCmd(ctx, "evalsha", swapScript.Hash(), 1, a.key, a.version, a.content, a.ms)
+		}
+		_ = pipe.Process(ctx, a.answer)
+		attempts = append(attempts, a)
+	}
+	before := time.Now()
+	if len(attempts) > 0 {
+		if err := ctx.Err(); err != nil {
+			for _, a := range attempts {
+				results[a.n].Err = fault(ctx, "EVAL", err)
+			}
+			return results
+		}
+		_, _ = pipe.Exec(ctx)
+	}
+	for _, a := range attempts {
+		switch answer, err := a.answer.Result(); {
+		case err == redis.Nil, redis.HasErrorPrefix(err, "NOSCRIPT"):
+			alone = append(alone, a.n)
+		case err != nil:
+			results[a.n].Err = fault(ctx, "EVAL", err)
+		case answer == int64(1), commits[a.n].Delta.Whole():
+			results[a.n].Snapshot, results[a.n].Err = written(a.content, before, a.ms)
+		default: // what another node wrote
+			alone = append(alone, a.n)
+		}
+	}
+	for _, n := range alone {
+		c := commits[n]
+		results[n].Snapshot, results[n].Err = s.Commit(ctx, c.ID, c.Delta, c.TTL)
+	}
+	return results
+}
+
+// attempt is a commit as it is sent first: it guesses that the server still holds
+// what the request was given. Without content there is nothing to write.
+type attempt struct {
+	n       int
+	key     string
+	version string
+	content []byte
+	ms      int64
+	answer  *redis.Cmd
+}
+
+func (s *Storage) attempt(c tiers.Commit) (a attempt, err error) {
+	if a.key, err = s.key(c.ID); err != nil {
+		return a, err
+	}
+	if a.ms, err = millis(c.TTL); err != nil {
+		return a, err
+	}
+	next, err := c.Delta.Apply(c.Delta.Base())
+	if err != nil || next == nil {
+		return a, err
+	}
+	a.version = versionOf(c.Delta.Base())
+	a.content, err = encode(next)
+	return a, err
+}
