@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 )
 
@@ -29,14 +30,20 @@ func start(dir string, args ...string) (*process, error) {
 	}
 	defer func() { _ = log.Close() }()
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, log, log
-	if err = p.cmd.Start(); err != nil {
-		return nil, err
-	}
+	dieWithParent(p.cmd)
+	started := make(chan error)
 	go func() {
-		_ = p.cmd.Wait()
-		close(p.ended)
+		// To Linux the parent is the thread, so that it must live as long.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait()
+			close(p.ended)
+		}
 	}()
-	return p, nil
+	return p, <-started
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }

@@ -1,8 +1,15 @@
 package redistest
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +87,42 @@ func TestClusterTakesEveryKey(t *testing.T) {
 	for n, s := range c.Masters {
 		if keys := s.Client().DBSize(ctx).Val(); keys == 0 {
 			t.Errorf("master %d has no key", n)
+		}
+	}
+}
+
+// TestServerDiesWithItsTest runs this test in a process that is killed.
+func TestServerDiesWithItsTest(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return // it doesn't, there
+	}
+	if os.Getenv("REDISTEST_VICTIM") != "" {
+		fmt.Println("victim", Start(t).Addr())
+		select {}
+	}
+	victim := exec.Command(os.Args[0], "-test.run", "^TestServerDiesWithItsTest$")
+	victim.Env = append(os.Environ(), "REDISTEST_VICTIM=yes")
+	out, err := victim.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var addr string
+	for lines := bufio.NewScanner(out); addr == "" && lines.Scan(); {
+		addr, _ = strings.CutPrefix(lines.Text(), "victim ")
+	}
+	_ = victim.Process.Kill()
+	_ = victim.Wait()
+	for end := time.Now().Add(patience); ; {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			return
+		}
+		_ = conn.Close()
+		if time.Now().After(end) {
+			t.Fatal("the server outlives its test")
 		}
 	}
 }
