@@ -16,7 +16,7 @@ func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		"", "null", " null ", "{}", "[]", "1", `"x"`, "{", "}", "{}}", "{} {}", "{}\x00", `{"a":1}`, `{"a":1,"a":2}`,
 		`{"a":{"b":[1,2.50,1e400,-0,null,true,"\ud800","\u003c"]}}`, `{"":""}`, "{\"a\":\"\xff\"}", `{"a":01}`, `{"a":nul}`,
-		"\xef\xbb\xbf{}", strings.Repeat("[", 100), `{"a":` + strings.Repeat("[", 9999) + strings.Repeat("]", 9999) + `}`,
+		"\xef\xbb\xbf{}", strings.Repeat("[", 100), `{"a":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -71,6 +71,23 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%d keys became %d", len(want), again.Len())
 		}
 	})
+}
+
+// TestDeepest is too long for a seed: the fuzzer would spend its time shrinking it.
+func TestDeepest(t *testing.T) {
+	nested := func(depth int) []byte {
+		return []byte(`{"a":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + `}`)
+	}
+	snapshot, err := decode(nested(9999))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if encoded, err := encode(snapshot.Map()); err != nil || !bytes.Equal(encoded, nested(9999)) {
+		t.Fatal(err)
+	}
+	if _, err = decode(nested(10_000)); err == nil {
+		t.Fatal("JSON that encoding/json refuses is read")
+	}
 }
 
 func TestCodesAreAllThatIsTakenOfAnAnswer(t *testing.T) {
