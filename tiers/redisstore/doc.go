@@ -18,8 +18,9 @@
 //     removed or has expired since isn't created again; the commit is answered with
 //     tiers.ErrRevoked.
 //   - Time to live (8): kept to the millisecond; a part of one counts as one. A read
-//     learns the remaining time in the same round trip, and never takes it for longer
-//     than it is. Every write carries its time to live with it.
+//     learns the remaining time in the same round trip, and doesn't take it for longer
+//     than it is, unless a write that comes in between shortens it. Every write
+//     carries its time to live with it.
 //   - Private (10): error texts name the operation and the kind of fault, such as
 //     "strata: redis: GET: WRONGTYPE", and neither id, key nor content. The errors
 //     that they wrap may hold more.
@@ -36,7 +37,7 @@
 // with redis.FailoverOptions.ReplicaOnly, or gredis.Config.SlaveOnly, doesn't show
 // it: don't pass one; its first write fails with READONLY.
 //
-// Redis 2.6.12 or newer is needed, with EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL
-// and PEXPIRE allowed. With a maxmemory policy that evicts, Redis logs users out as
+// The server must allow EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE; the
+// tests run on Redis 7.0. With a maxmemory policy that evicts, Redis logs users out as
 // it likes: choose noeviction.
 package redisstore

@@ -46,7 +46,7 @@ func (s *Storage) Load(ctx context.Context, id string, _ time.Duration) (tiers.R
 }
 
 // read asks for the remaining time first and counts it from before it asked: a
-// value that is overwritten in between is at least as long-lived as that.
+// value that is overwritten in between lives at least as long, where all use one ttl.
 func (s *Storage) read(ctx context.Context, key string) (content []byte, left int64, before time.Time, err error) {
 	if err = ctx.Err(); err != nil {
 		return nil, 0, before, fault(ctx, "GET", err)
