@@ -6,15 +6,19 @@ import (
 	"time"
 )
 
-// patience is how many losses in a row a commit takes before it backs off.
-const patience = 3
+// patience is how many losses in a row a commit takes before it lets chance decide.
+const patience = 8
 
-// wait lets others go first after some losses in a row, for 64 ms at most.
+// maxPause stays below a round trip of a busy session: a loss means that another
+// commit has won, and whoever paused longer the more it lost would lose for good.
+const maxPause = time.Millisecond
+
+// wait breaks the step of commits that race each other.
 func wait(ctx context.Context, losses int) error {
 	if losses < patience {
 		return nil
 	}
-	timer := time.NewTimer(rand.N(time.Millisecond << min(losses-patience, 6)))
+	timer := time.NewTimer(rand.N(maxPause))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
