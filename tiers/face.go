@@ -66,6 +66,7 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	case g != nil:
 		change, err = f.diff(g, data, held)
 	case len(data) == 0 && f.tombstones.buried(id):
+		f.absences.take(id)
 		return nil // no close after RemoveAll may leave an empty session behind
 	case f.absences.take(id):
 		change, err = Add(data)

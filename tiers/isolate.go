@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"reflect"
 	"time"
+
+	"github.com/gogf/gf/v2/container/gvar"
 )
 
 // maxNesting is the depth at which encoding/json gives up as well.
@@ -68,6 +70,7 @@ func mustIsolate(value any) any {
 type isolation struct{ path map[container]struct{} }
 
 type container struct {
+	of  reflect.Type // a pointer to a struct and one to its first field are two
 	at  uintptr
 	len int
 }
@@ -80,7 +83,7 @@ func (i *isolation) enter(v reflect.Value, depth int) (leave func(), err error) 
 	if depth < watchNesting {
 		return func() {}, nil
 	}
-	c := container{at: v.Pointer()}
+	c := container{of: v.Type(), at: v.Pointer()}
 	if v.Kind() == reflect.Slice {
 		c.len = v.Len()
 	}
@@ -132,13 +135,14 @@ func (i *isolation) copy(value any, depth int) (any, error) {
 			}
 		}
 		return c, nil
-	case deepCopier:
-		if reflect.ValueOf(value).Kind() == reflect.Pointer && reflect.ValueOf(value).IsNil() {
-			return value, nil
-		}
-		return v.DeepCopy(), nil
 	}
 	v := reflect.ValueOf(value)
+	if v.Kind() == reflect.Pointer && v.IsNil() {
+		return value, nil
+	}
+	if c, ok, err := i.deepCopy(value, depth); ok || err != nil {
+		return c, err
+	}
 	c := reflect.New(v.Type()).Elem()
 	if err := i.reflect(c, v, depth); err != nil {
 		return nil, err
@@ -148,6 +152,9 @@ func (i *isolation) copy(value any, depth int) (any, error) {
 
 // reflect sets dst, which is settable and of the same type, to a copy of src.
 func (i *isolation) reflect(dst, src reflect.Value, depth int) error {
+	if depth > maxNesting {
+		return errDeep
+	}
 	dst.Set(src)
 	switch src.Kind() {
 	case reflect.Interface:
@@ -163,11 +170,11 @@ func (i *isolation) reflect(dst, src reflect.Value, depth int) error {
 		if src.IsNil() {
 			return nil
 		}
-		if copier, ok := src.Interface().(deepCopier); ok {
-			if c := copier.DeepCopy(); c != nil {
+		if c, ok, err := i.deepCopy(src.Interface(), depth); ok || err != nil {
+			if ok {
 				dst.Set(reflect.ValueOf(c))
 			}
-			return nil
+			return err
 		}
 		leave, err := i.enter(src, depth)
 		if err != nil {
@@ -207,21 +214,43 @@ func (i *isolation) reflect(dst, src reflect.Value, depth int) error {
 	case reflect.Array:
 		return i.elements(dst, src, depth)
 	case reflect.Struct:
-		if src.Type() == timeType {
+		switch src.Type() {
+		case timeType:
 			return nil
-		}
-		for n := range src.NumField() {
-			if field := dst.Field(n); field.CanSet() {
-				if err := i.reflect(field, src.Field(n), depth+1); err != nil {
-					return err
-				}
+		case varType:
+			c, err := i.variable(dst.Addr().Interface().(*gvar.Var), depth)
+			if err == nil {
+				dst.Set(reflect.ValueOf(c).Elem())
 			}
+			return err
+		}
+		return i.fields(dst, src, depth)
+	}
+	return nil
+}
+
+// fields copies what exported fields refer to, those of embedded structs included.
+func (i *isolation) fields(dst, src reflect.Value, depth int) error {
+	for n := range src.NumField() {
+		field, copyField := dst.Field(n), i.reflect
+		switch {
+		case field.CanSet():
+		case field.Kind() == reflect.Struct && src.Type().Field(n).Anonymous:
+			copyField = i.fields
+		default:
+			continue
+		}
+		if err := copyField(field, src.Field(n), depth+1); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-var timeType = reflect.TypeFor[time.Time]()
+var (
+	timeType = reflect.TypeFor[time.Time]()
+	varType  = reflect.TypeFor[gvar.Var]()
+)
 
 func (i *isolation) elements(dst, src reflect.Value, depth int) error {
 	if kind := src.Type().Elem().Kind(); kind != reflect.String && !isPlain(kind) {

@@ -3,6 +3,7 @@ package tiers
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"time"
 )
 
@@ -12,18 +13,20 @@ const (
 	wordBytes     = 8
 	boxBytes      = 16 // a string's header behind an interface
 	slotBytes     = 16 + 16
-	groupBytes    = 8 * (slotBytes + 1)
 	mapHeadBytes  = 48
 )
 
-// mapBytes is the size of a map[string]any without what keys and values refer to:
-// groups of eight slots, at most seven eighths full past the first.
-func mapBytes(n int) int64 {
+// mapBytes is the size of a map[string]any without what keys and values refer to.
+func mapBytes(n int) int64 { return mapOf(n, slotBytes) }
+
+// mapOf is the size of a map: groups of eight slots, at most seven eighths full past
+// the first.
+func mapOf(n int, slot int64) int64 {
 	slots := 8
 	for n > 8 && n > slots*7/8 {
 		slots *= 2
 	}
-	return mapHeadBytes + int64(slots/8)*groupBytes
+	return mapHeadBytes + int64(slots)*(slot+1)
 }
 
 // sizeOf is the memory behind one value, beside the interface that holds it.
@@ -53,38 +56,51 @@ func sizeOf(value any) int64 {
 	if isScalar(value) {
 		return wordBytes
 	}
-	return reflectSize(reflect.ValueOf(value), 0)
+	return reflectSize(reflect.ValueOf(value), 0, false)
 }
 
 // reflectSize follows other types eight levels down, which is enough to be about
-// right.
-func reflectSize(v reflect.Value, depth int) int64 {
+// right. What unexported fields refer to belongs to somebody else, who may be writing
+// it; whole is for GoFrame's containers, which are copied with it.
+func reflectSize(v reflect.Value, depth int, whole bool) int64 {
 	if !v.IsValid() || depth > 8 {
 		return wordBytes
 	}
 	size := int64(v.Type().Size())
+	behind := func(part reflect.Value) int64 {
+		return reflectSize(part, depth+1, whole) - int64(part.Type().Size())
+	}
 	switch v.Kind() {
 	case reflect.String:
 		size += int64(v.Len())
 	case reflect.Pointer, reflect.Interface:
 		if !v.IsNil() {
-			size += reflectSize(v.Elem(), depth+1)
+			whole = whole || strings.HasPrefix(v.Elem().Type().PkgPath(), "github.com/gogf/gf/v2/")
+			size += reflectSize(v.Elem(), depth+1, whole)
 		}
-	case reflect.Slice, reflect.Array:
-		if isPlain(v.Type().Elem().Kind()) {
-			return size + int64(v.Len())*int64(v.Type().Elem().Size())
+	case reflect.Array:
+		if !isPlain(v.Type().Elem().Kind()) {
+			for n := range v.Len() {
+				size += behind(v.Index(n))
+			}
 		}
-		for n := range v.Len() {
-			size += reflectSize(v.Index(n), depth+1)
+	case reflect.Slice:
+		size += int64(v.Len()) * int64(v.Type().Elem().Size())
+		if !isPlain(v.Type().Elem().Kind()) {
+			for n := range v.Len() {
+				size += behind(v.Index(n))
+			}
 		}
 	case reflect.Map:
-		size += mapBytes(v.Len())
+		size += mapOf(v.Len(), int64(v.Type().Key().Size()+v.Type().Elem().Size()))
 		for entries := v.MapRange(); entries.Next(); {
-			size += reflectSize(entries.Key(), depth+1) + reflectSize(entries.Value(), depth+1)
+			size += behind(entries.Key()) + behind(entries.Value())
 		}
 	case reflect.Struct:
 		for n := range v.NumField() {
-			size += reflectSize(v.Field(n), depth+1) - int64(v.Field(n).Type().Size())
+			if field := v.Type().Field(n); whole || field.IsExported() || field.Anonymous && field.Type.Kind() == reflect.Struct {
+				size += behind(v.Field(n))
+			}
 		}
 	}
 	return size
