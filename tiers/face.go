@@ -94,6 +94,7 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		// Logged out while it was carried: the new id must not outlive the old one.
 		return errors.Join(ErrRevoked, f.core.RemoveAll(ctx, id))
 	}
+	f.tombstones.revive(id)
 	// The new base is what the map held, not what the store holds: a key that
 	// another request added must not look like one that this request removed.
 	f.remember(m, given{id: id, base: change.outcome(), stamp: stamp, held: held, committed: before})

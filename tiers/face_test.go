@@ -320,3 +320,17 @@ func TestHandedOutValuesAreNotShared(t *testing.T) {
 	f.get(t, id).Get("list").([]any)[0] = "c"
 	wantData(t, f.get(t, id).Map(), values{"list": []any{"a"}})
 }
+
+// What replaces a session by an empty one isn't the close after a RemoveAll once the
+// session has been written anew.
+func TestEmptyReplacementOfARevivedSessionIsWritten(t *testing.T) {
+	c := newCore()
+	f := newFront(c)
+	f.set(t, id, locked(values{"a": 1}))
+	if err := f.RemoveAll(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	f.set(t, id, locked(values{"b": 2}))
+	f.set(t, id, locked(values{}))
+	wantData(t, c.holds(id), values{})
+}

@@ -26,10 +26,16 @@ type tombstones struct {
 	clock atomic.Uint64
 
 	mu        sync.Mutex
-	young     map[uint64]uint64 // id's hash: the clock after its removal
-	old       map[uint64]uint64
+	young     map[uint64]tombstone // by the id's hash
+	old       map[uint64]tombstone
 	forgotten uint64 // removals up to this moment may be missing
 	oldest    uint64 // the clock when young began
+}
+
+// tombstone is one removal.
+type tombstone struct {
+	at      uint64 // the clock after it
+	revived bool   // the session was written since
 }
 
 func (t *tombstones) now() uint64 { return t.clock.Load() }
@@ -39,9 +45,9 @@ func (t *tombstones) bury(id string) {
 	defer t.mu.Unlock()
 	if len(t.young) >= generationSize || t.young == nil {
 		t.forgotten = t.oldest
-		t.old, t.young, t.oldest = t.young, map[uint64]uint64{}, t.clock.Load()
+		t.old, t.young, t.oldest = t.young, map[uint64]tombstone{}, t.clock.Load()
 	}
-	t.young[hashID(id)] = t.clock.Add(1)
+	t.young[hashID(id)] = tombstone{at: t.clock.Add(1)}
 }
 
 // since reports whether the session was removed after the clock showed stamp.
@@ -51,20 +57,41 @@ func (t *tombstones) since(id string, stamp uint64) bool {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return stamp < t.forgotten || t.last(id) > stamp
+	stone, _ := t.last(id)
+	return stamp < t.forgotten || stone.at > stamp
 }
 
-// buried reports whether a removal of the session is remembered.
+// buried reports whether a removal of the session is remembered, and no write since.
 func (t *tombstones) buried(id string) bool {
 	if t.clock.Load() == 0 {
 		return false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.last(id) > 0
+	stone, generation := t.last(id)
+	return generation != nil && !stone.revived
 }
 
-func (t *tombstones) last(id string) uint64 {
+// revive notes that the session was written.
+func (t *tombstones) revive(id string) {
+	if t.clock.Load() == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if stone, generation := t.last(id); generation != nil {
+		stone.revived = true
+		generation[hashID(id)] = stone
+	}
+}
+
+// last is the session's latest removal and the generation that holds it, nil for none.
+func (t *tombstones) last(id string) (tombstone, map[uint64]tombstone) {
 	hash := hashID(id)
-	return max(t.young[hash], t.old[hash])
+	for _, generation := range []map[uint64]tombstone{t.young, t.old} {
+		if stone, ok := generation[hash]; ok {
+			return stone, generation
+		}
+	}
+	return tombstone{}, nil
 }
