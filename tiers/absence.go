@@ -54,7 +54,9 @@ func (a *absences) age() {
 	switch age := now.Sub(a.began); {
 	case a.young == nil, age > 2*absenceLife:
 		a.old, a.young, a.began = nil, map[uint64]int{}, now
-	case age > absenceLife, len(a.young) >= generationSize:
+	case age > absenceLife:
+		a.old, a.young, a.began = a.young, map[uint64]int{}, a.began.Add(absenceLife)
+	case len(a.young) >= generationSize:
 		a.old, a.young, a.began = a.young, map[uint64]int{}, now
 	}
 }
