@@ -38,7 +38,9 @@ func (f *Face) GetSession(ctx context.Context, id string, ttl time.Duration) (*g
 		return nil, err
 	}
 	if read.Snapshot == nil {
-		f.absences.note(id)
+		if adaptedCall(ctx) == adaptedNot {
+			f.absences.note(id)
+		}
 		return nil, nil
 	}
 	return f.handOut(given{id: id, base: read.Snapshot, stamp: stamp}), nil
@@ -59,12 +61,20 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		stamp      = f.tombstones.now()
 		h, g       = f.knows(m)
 		data, held = contents(m)
+		call       = adaptedCall(ctx)
 		change     *Delta // what the holder did
 		err        error
 	)
 	switch {
+	case g != nil && call != adaptedNot:
+		// What happened to the map is the adapter's and the strangers' doing.
+		change, err = f.diff(g, data, g.held)
 	case g != nil:
 		change, err = f.diff(g, data, held)
+	case call == adaptedCreate:
+		change, err = Add(data)
+	case call == adaptedReplace:
+		change, err = Replace(data)
 	case len(data) == 0 && f.tombstones.buried(id):
 		f.absences.take(id)
 		return nil // no close after RemoveAll may leave an empty session behind

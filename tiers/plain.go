@@ -3,7 +3,6 @@ package tiers
 import (
 	"context"
 	"errors"
-	"maps"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,7 +19,7 @@ func Of(s gsession.Storage) Storage {
 	if t, ok := s.(Storage); ok {
 		return t
 	}
-	p := &plain{inner: s}
+	p := &plain{inner: s, store: true}
 	switch s.(type) {
 	case *gsession.StorageRedis, *gsession.StorageMemory:
 		p.style.Store(uint32(StyleSnapshot))
@@ -29,14 +28,17 @@ func Of(s gsession.Storage) Storage {
 		p.files = true
 	case *gsession.StorageRedisHashTable:
 		p.style.Store(uint32(StyleDirect))
+	default:
+		p.store = false
 	}
 	return p
 }
 
-// plain adapts a storage without the capability. inner and files are set at
+// plain adapts a storage without the capability. inner, store and files are set at
 // construction, style is atomic, locks guard themselves.
 type plain struct {
 	inner gsession.Storage
+	store bool // one of GoFrame's, so that no face is below
 	files bool // ids become file names, and reads may see half a write
 	style atomic.Uint32
 	locks idLocks
@@ -61,6 +63,14 @@ func (p *plain) check(id string) error {
 // probeID is the id of no session. Stores that disable per-key calls don't look at
 // it, and the others are asked to read.
 const probeID = "strata-probe"
+
+// adapt tells the face below, if there may be one, what a call is.
+func (p *plain) adapt(ctx context.Context, call adapted) context.Context {
+	if p.store {
+		return ctx
+	}
+	return adapt(ctx, call)
+}
 
 // Style asks an unknown store once: one that disables a per-key call does so
 // without looking, whatever the state of its server.
@@ -98,7 +108,7 @@ func (p *plain) Load(ctx context.Context, id string, ttl time.Duration) (Read, e
 		}
 		defer unlock()
 	}
-	m, err := p.inner.GetSession(ctx, id, ttl)
+	m, err := p.inner.GetSession(p.adapt(ctx, adaptedRead), id, ttl)
 	if err != nil || m == nil {
 		return Read{}, redact("GetSession", err)
 	}
@@ -130,9 +140,9 @@ func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Du
 	defer unlock()
 	if delta.Whole() {
 		m := gmap.NewStrAnyMapFrom(Adopt(delta.set).Map(), true)
-		return nil, redact("SetSession", p.inner.SetSession(ctx, id, m, ttl))
+		return nil, redact("SetSession", p.inner.SetSession(p.adapt(ctx, adaptedReplace), id, m, ttl))
 	}
-	m, err := p.inner.GetSession(ctx, id, ttl)
+	m, err := p.inner.GetSession(p.adapt(ctx, adaptedRead), id, ttl)
 	if err != nil {
 		return nil, redact("GetSession", err)
 	}
@@ -147,17 +157,17 @@ func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Du
 		return nil, err
 	}
 	next = Adopt(next).Map()
-	if m != nil && handoutOf(m) != nil {
-		// A lower face handed it out and will commit the difference. Replace would look
-		// to it as if the request had removed the session.
-		m.LockFunc(func(current map[string]any) {
-			clear(current)
-			maps.Copy(current, next)
-		})
-	} else {
+	call := adaptedReplace
+	switch {
+	case m == nil:
+		call = adaptedCreate
+		m = gmap.NewStrAnyMapFrom(next, true)
+	case handoutOf(m) != nil:
+		m.Replace(next) // a lower face handed it out and will commit the difference
+	default:
 		m = gmap.NewStrAnyMapFrom(next, true)
 	}
-	return nil, redact("SetSession", p.inner.SetSession(ctx, id, m, ttl))
+	return nil, redact("SetSession", p.inner.SetSession(p.adapt(ctx, call), id, m, ttl))
 }
 
 // Slide passes UpdateTTL on; the storage doesn't say what came of it.
