@@ -35,13 +35,15 @@ func Of(s gsession.Storage) Storage {
 }
 
 // plain adapts a storage without the capability. inner, store and files are set at
-// construction, style is atomic, locks guard themselves.
+// construction, style and failures are atomic, locks guard themselves.
 type plain struct {
 	inner gsession.Storage
 	store bool // one of GoFrame's, so that no face is below
 	files bool // ids become file names, and reads may see half a write
 	style atomic.Uint32
 	locks idLocks
+
+	failures atomic.Int32 // of probes
 }
 
 var _ Storage = (*plain)(nil)
@@ -72,20 +74,29 @@ func (p *plain) adapt(ctx context.Context, call adapted) context.Context {
 	return adapt(ctx, call)
 }
 
-// Style asks an unknown store once: one that disables a per-key call does so
-// without looking, whatever the state of its server.
+// maxProbes is how many failing answers settle that the store isn't a snapshot store.
+const maxProbes = 100
+
+// Style asks an unknown store: one that disables a per-key call does so without
+// looking, whatever the state of its server. One that fails may have a decorator that
+// failed in its place; it is taken for direct, and asked again.
 func (p *plain) Style(ctx context.Context) Style {
 	if s := p.style.Load(); s != 0 {
 		return Style(s)
 	}
 	_, getErr := p.inner.Get(ctx, probeID, probeID)
 	_, dataErr := p.inner.Data(ctx, probeID)
+	get, data := isDisabled(getErr), isDisabled(dataErr)
+	failed := getErr != nil && !get || dataErr != nil && !data
 	style := StyleDirect
-	switch get, data := isDisabled(getErr), isDisabled(dataErr); {
+	switch {
 	case get && data:
 		style = StyleSnapshot
-	case get != data:
+	case get != data && !failed:
 		style = StyleOpaque
+	}
+	if failed && (ctx.Err() != nil || p.failures.Add(1) < maxProbes) {
+		return style
 	}
 	p.style.CompareAndSwap(0, uint32(style))
 	return Style(p.style.Load())
@@ -229,8 +240,8 @@ func (p *plain) GetSession(ctx context.Context, id string, ttl time.Duration) (*
 		return nil, err
 	}
 	m, err := p.inner.GetSession(ctx, id, ttl)
-	if m != nil && m.Size() > 0 && p.Style(ctx) == StyleDirect {
-		p.style.Store(uint32(StyleOpaque))
+	if m != nil && m.Size() > 0 {
+		p.style.CompareAndSwap(uint32(StyleDirect), uint32(StyleOpaque))
 	}
 	return m, redact("GetSession", err)
 }

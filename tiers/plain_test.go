@@ -232,13 +232,11 @@ func TestStyleIsProbedOnce(t *testing.T) {
 		get, data error
 		want      Style
 	}{
-		"both disabled":   {gsession.ErrorDisabled, gsession.ErrorDisabled, StyleSnapshot},
-		"wrapped":         {wrapped, fmt.Errorf("no: %w", gsession.ErrorDisabled), StyleSnapshot},
-		"both answered":   {nil, nil, StyleDirect},
-		"store is down":   {errors.New("down"), errors.New("down"), StyleDirect},
-		"only Data":       {gsession.ErrorDisabled, nil, StyleOpaque},
-		"only Get":        {nil, gsession.ErrorDisabled, StyleOpaque},
-		"only Get, fails": {errors.New("down"), gsession.ErrorDisabled, StyleOpaque},
+		"both disabled": {gsession.ErrorDisabled, gsession.ErrorDisabled, StyleSnapshot},
+		"wrapped":       {wrapped, fmt.Errorf("no: %w", gsession.ErrorDisabled), StyleSnapshot},
+		"both answered": {nil, nil, StyleDirect},
+		"only Data":     {gsession.ErrorDisabled, nil, StyleOpaque},
+		"only Get":      {nil, gsession.ErrorDisabled, StyleOpaque},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := &perKey{blobs: newBlobs(), get: tt.get, data: tt.data}
@@ -260,6 +258,48 @@ func TestStyleIsProbedOnce(t *testing.T) {
 		if got := Of(store).Style(t.Context()); got != want {
 			t.Errorf("Style of %T = %d, want %d", store, got, want)
 		}
+	}
+}
+
+// A circuit breaker that is open, or a caller that has gone, at the first call of a
+// process says nothing about the store.
+func TestStyleIsNotSettledByFailures(t *testing.T) {
+	down := errors.New("down")
+	for _, want := range []Style{StyleSnapshot, StyleDirect, StyleOpaque} {
+		store := &perKey{blobs: newBlobs(), get: down, data: down}
+		p := Of(store)
+		for range 10 {
+			if got := p.Style(t.Context()); got != StyleDirect {
+				t.Fatalf("Style of a store that fails = %d", got)
+			}
+		}
+		store.kept[id] = []byte(`{"a":1}`)
+		if _, err := p.GetSession(t.Context(), id, ttl); err != nil {
+			t.Fatal(err)
+		}
+		store.get, store.data = nil, nil
+		if want != StyleDirect {
+			store.get = gsession.ErrorDisabled
+		}
+		if want == StyleSnapshot {
+			store.data = gsession.ErrorDisabled
+		}
+		if got := p.Style(t.Context()); got != want {
+			t.Errorf("Style = %d, want %d", got, want)
+		}
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	store := &perKey{blobs: newBlobs(), get: down, data: gsession.ErrorDisabled}
+	p := Of(store)
+	for range 2 * maxProbes {
+		p.Style(cancelled)
+	}
+	for range 2 * maxProbes {
+		p.Style(t.Context())
+	}
+	if n := len(store.asked); n != 2*(2*maxProbes+maxProbes) {
+		t.Errorf("the store was asked %d times", n)
 	}
 }
 

@@ -37,9 +37,9 @@ type Storage interface {
 	// store now holds the session at least, zero where it can't tell or holds none.
 	Slide(ctx context.Context, id string, ttl time.Duration) (until time.Time, err error)
 
-	// Style says how the store wants to be used. It is settled at the first call,
-	// which may ask the store; the answer never changes to another settled one,
-	// but for Direct, which may become Opaque.
+	// Style says how the store wants to be used. It is settled at the first call that
+	// the store answers, as it may be asked; the answer never changes to another
+	// settled one, but for Direct, which may become Opaque.
 	Style(ctx context.Context) Style
 }
 
