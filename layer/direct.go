@@ -2,9 +2,11 @@ package layer
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/tiers"
 )
@@ -16,28 +18,47 @@ type direct struct {
 	face *tiers.Face
 }
 
+// GetSession hands out a map of the request's own: the store's may be one for all.
 func (d direct) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	m, err := d.top.GetSession(ctx, id, ttl)
-	if err == nil && m != nil {
-		d.face.Mark(m, id)
+	if err == nil && m != nil && m.Size() == 0 {
+		m = d.face.Empty(id)
 	}
 	return m, err
 }
 
 // SetSession slides the expiry, as such stores do. A map of another session is what
-// RegenerateId brings: the bare store would lose its keys, the chain copies them.
+// RegenerateId brings: the bare store would lose its keys, the chain copies them. A
+// session that this request has begun itself isn't known by its map, and loses them.
 func (d direct) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
 	if from := d.face.Marked(m); from != "" && from != id {
-		data, err := d.top.Data(ctx, from)
-		if err != nil {
+		if err := d.carry(ctx, from, id, m, ttl); err != nil {
 			return err
 		}
-		if len(data) > 0 {
-			if err := d.top.SetMap(ctx, id, data, ttl); err != nil {
-				return err
-			}
-		}
-		d.face.Mark(m, id)
 	}
 	return d.top.SetSession(ctx, id, m, ttl)
+}
+
+func (d direct) carry(ctx context.Context, from, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if d.face.Revoked(m) {
+		return ErrRevoked
+	}
+	// Any write outdates what a cache above the store knows of the session.
+	if err := d.top.SetSession(ctx, from, m, ttl); err != nil && !errors.Is(err, gsession.ErrorDisabled) {
+		return err
+	}
+	data, err := d.top.Data(ctx, from)
+	if err != nil {
+		return err
+	}
+	if len(data) > 0 {
+		if err := d.top.SetMap(ctx, id, data, ttl); err != nil {
+			return err
+		}
+	}
+	if d.face.Revoked(m) { // logged out while it was carried
+		return errors.Join(ErrRevoked, d.top.RemoveAll(ctx, id))
+	}
+	d.face.Mark(m, id)
+	return nil
 }

@@ -30,6 +30,7 @@ type Stack struct {
 	layers []gsession.Storage // outermost first, the store last
 	top    tiers.Storage
 	face   *tiers.Face
+	files  bool // ids become file names
 
 	once   sync.Once
 	closed error
@@ -57,7 +58,8 @@ func Chain(store gsession.Storage, decorators ...Decorator) *Stack {
 		layers[len(decorators)-n-1] = outer
 	}
 	top := tiers.Of(layers[0])
-	return &Stack{layers: layers, top: top, face: tiers.NewFace(top)}
+	_, files := store.(*gsession.StorageFile)
+	return &Stack{layers: layers, top: top, face: tiers.NewFace(top), files: files}
 }
 
 // isNil sees through an interface that holds a nil pointer.
@@ -114,15 +116,15 @@ func (s *Stack) decorators() []gsession.Storage {
 	return made
 }
 
-// same compares two layers; storages of a type that can't be compared differ.
+// same compares two layers; storages that can't be compared differ.
 func same(a, b gsession.Storage) bool {
-	return reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.TypeOf(a).Comparable() && a == b
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
 // GetSession answers a copy of the session, nil where there is none. The map is the
 // caller's alone (law 2) and remembers what it was made from.
 func (s *Stack) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	if err := check(id); err != nil {
+	if err := s.check(id); err != nil {
 		return nil, err
 	}
 	switch s.top.Style(ctx) {
@@ -139,7 +141,7 @@ func (s *Stack) GetSession(ctx context.Context, id string, ttl time.Duration) (*
 // (law 5). A map that the chain didn't hand out replaces the session. It answers
 // ErrRevoked where the session is gone (law 6).
 func (s *Stack) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
-	if err := check(id); err != nil {
+	if err := s.check(id); err != nil {
 		return err
 	}
 	switch s.top.Style(ctx) {
@@ -157,7 +159,7 @@ func (s *Stack) direct() direct { return direct{top: s.top, face: s.face} }
 // RemoveAll removes the session. Once it has returned, no request that loaded the
 // session before brings its data back.
 func (s *Stack) RemoveAll(ctx context.Context, id string) error {
-	if err := check(id); err != nil {
+	if err := s.check(id); err != nil {
 		return err
 	}
 	if err := s.top.RemoveAll(ctx, id); err != nil {
@@ -169,7 +171,7 @@ func (s *Stack) RemoveAll(ctx context.Context, id string) error {
 
 // UpdateTTL slides the session's expiry to ttl from now.
 func (s *Stack) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
-	if err := check(id); err != nil {
+	if err := s.check(id); err != nil {
 		return err
 	}
 	return s.top.UpdateTTL(ctx, id, ttl)
@@ -182,7 +184,7 @@ func (s *Stack) New(ctx context.Context, ttl time.Duration) (string, error) {
 
 // Get answers one value of a direct store's session, nil where there is none.
 func (s *Stack) Get(ctx context.Context, id, key string) (any, error) {
-	if err := check(id); err != nil {
+	if err := s.check(id); err != nil {
 		return nil, err
 	}
 	return s.top.Get(ctx, id, key)
@@ -190,7 +192,7 @@ func (s *Stack) Get(ctx context.Context, id, key string) (any, error) {
 
 // Data answers all values of a direct store's session.
 func (s *Stack) Data(ctx context.Context, id string) (map[string]any, error) {
-	if err := check(id); err != nil {
+	if err := s.check(id); err != nil {
 		return nil, err
 	}
 	return s.top.Data(ctx, id)
@@ -203,7 +205,7 @@ func (s *Stack) GetMap(ctx context.Context, id string) (map[string]any, error) {
 
 // GetSize answers the number of keys of a direct store's session.
 func (s *Stack) GetSize(ctx context.Context, id string) (int, error) {
-	if err := check(id); err != nil {
+	if err := s.check(id); err != nil {
 		return 0, err
 	}
 	return s.top.GetSize(ctx, id)
@@ -211,7 +213,7 @@ func (s *Stack) GetSize(ctx context.Context, id string) (int, error) {
 
 // Set writes one key of a direct store's session.
 func (s *Stack) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	if err := check(id); err != nil {
+	if err := s.check(id); err != nil {
 		return err
 	}
 	return s.top.Set(ctx, id, key, value, ttl)
@@ -219,7 +221,7 @@ func (s *Stack) Set(ctx context.Context, id, key string, value any, ttl time.Dur
 
 // SetMap writes several keys of a direct store's session.
 func (s *Stack) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	if err := check(id); err != nil {
+	if err := s.check(id); err != nil {
 		return err
 	}
 	return s.top.SetMap(ctx, id, data, ttl)
@@ -227,7 +229,7 @@ func (s *Stack) SetMap(ctx context.Context, id string, data map[string]any, ttl 
 
 // Remove removes one key of a direct store's session.
 func (s *Stack) Remove(ctx context.Context, id, key string) error {
-	if err := check(id); err != nil {
+	if err := s.check(id); err != nil {
 		return err
 	}
 	return s.top.Remove(ctx, id, key)
@@ -235,9 +237,14 @@ func (s *Stack) Remove(ctx context.Context, id, key string) error {
 
 var errNoID = tiers.NewError("strata: a session operation needs an id; take one from Storage.New or gsession.NewSessionId", nil)
 
-func check(id string) error {
-	if id == "" {
+// check refuses ids that no store may see. A stranger's decorator on StorageFile
+// wouldn't look at them.
+func (s *Stack) check(id string) error {
+	switch {
+	case id == "":
 		return errNoID
+	case s.files:
+		return tiers.CheckFileID(id)
 	}
 	return nil
 }

@@ -190,12 +190,21 @@ func (d *Delta) outcome() *Snapshot {
 // were handed out before are of the removed session from then on.
 func (f *Face) Removed(id string) { f.tombstones.bury(id) }
 
-// Mark ties a direct store's map, which holds no data, to its session's id.
-func (f *Face) Mark(m *gmap.StrAnyMap, id string) {
-	f.remember(m, given{id: id, base: nothing, stamp: f.tombstones.now()})
+// Empty makes the map of a direct store's session: it holds no data, and tells which
+// session it stands for.
+func (f *Face) Empty(id string) *gmap.StrAnyMap {
+	return f.handOut(given{id: id, base: nothing, stamp: f.tombstones.now()})
 }
 
-// Marked answers the id that a map was handed out or committed under, or "".
+// Mark has a map that Empty made stand for another session; others are left alone, as
+// they may be shared.
+func (f *Face) Mark(m *gmap.StrAnyMap, id string) {
+	if h, g := f.knows(m); g != nil {
+		h.given.Store(&given{id: id, base: nothing, stamp: f.tombstones.now(), held: g.held})
+	}
+}
+
+// Marked answers the id that a map stands for, or "".
 func (f *Face) Marked(m *gmap.StrAnyMap) string {
 	if m == nil {
 		return ""
@@ -204,6 +213,17 @@ func (f *Face) Marked(m *gmap.StrAnyMap) string {
 		return g.id
 	}
 	return ""
+}
+
+// Revoked reports whether the session that a map stands for was removed since, other
+// than by the map's holder, whose RemoveAll clears the map.
+func (f *Face) Revoked(m *gmap.StrAnyMap) bool {
+	_, g := f.knows(m)
+	if g == nil || !f.tombstones.since(g.id, g.stamp) {
+		return false
+	}
+	_, held := contents(m)
+	return sameMap(g.held, held)
 }
 
 var nothing = Adopt(map[string]any{})

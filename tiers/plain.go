@@ -54,10 +54,18 @@ func (p *plain) Unwrap() gsession.Storage { return p.inner }
 var errFileID = NewError("strata: this session id can't name a file of StorageFile; "+
 	"use ids of letters, digits, '-' and '_', such as gsession.NewSessionId makes", nil)
 
-// check refuses what StorageFile would write outside its folder, or can't open.
-func (p *plain) check(id string) error {
-	if p.files && (len(id) > 200 || strings.ContainsAny(id, "/\\\x00") || strings.Contains(id, "..")) {
+// CheckFileID refuses an id that StorageFile would write outside its folder, or can't
+// open.
+func CheckFileID(id string) error {
+	if len(id) > 200 || strings.ContainsAny(id, "/\\\x00") || strings.Contains(id, "..") {
 		return errFileID
+	}
+	return nil
+}
+
+func (p *plain) check(id string) error {
+	if p.files {
+		return CheckFileID(id)
 	}
 	return nil
 }

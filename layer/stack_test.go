@@ -1,0 +1,498 @@
+package layer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/layer"
+)
+
+const id = "session-1"
+
+func wantLog(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("the calls were %q, want %q", got, want)
+	}
+}
+
+func wantData(t *testing.T, got, want map[string]any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("data = %v, want %v", got, want)
+	}
+}
+
+func TestChainPutsTheFirstDecoratorInnermost(t *testing.T) {
+	var log []string
+	store := newFew()
+	chain := layer.Chain(store, wrapped("A", &log, nil), wrapped("B", &log, nil))
+	if _, err := chain.GetSession(t.Context(), id, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	wantLog(t, log, "B GetSession", "A GetSession")
+	b, ok := chain.Unwrap().(*wrapper)
+	if !ok || b.name != "B" || b.Storage.(*wrapper).name != "A" || b.Storage.(*wrapper).Storage != gsession.Storage(store) {
+		t.Error("Chain(s, A, B) isn't B(A(s))")
+	}
+	if bare := layer.Chain(store); bare.Unwrap() != gsession.Storage(store) {
+		t.Error("a chain without decorators doesn't end at its store")
+	}
+}
+
+func TestMistakesInAChainPanic(t *testing.T) {
+	whatever := wrapped("A", nil, nil)
+	for name, tt := range map[string]struct {
+		make func()
+		want string
+	}{
+		"no store":                   {func() { layer.Chain(nil) }, "layer.Chain needs a store"},
+		"typed nil store":            {func() { layer.Chain((*gsession.StorageMemory)(nil)) }, "layer.Chain needs a store"},
+		"nil decorator":              {func() { layer.Chain(newFew(), whatever, nil) }, "decorator 2 of layer.Chain is nil"},
+		"decorator that answers nil": {func() { layer.Chain(newFew(), func(gsession.Storage) gsession.Storage { return nil }) }, "decorator 1 of layer.Chain returned nil"},
+		"decorator that answers none": {func() {
+			layer.Chain(newFew(), whatever, func(gsession.Storage) gsession.Storage { return (*wrapper)(nil) })
+		}, "decorator 2 of layer.Chain returned nil"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if text := fmt.Sprint(recover()); !strings.HasPrefix(text, "strata: ") || !strings.Contains(text, tt.want) {
+					t.Errorf("panic = %q, want %q", text, tt.want)
+				}
+			}()
+			tt.make()
+		})
+	}
+}
+
+// holder hides what it wraps, but for its Unwrap.
+type holder struct{ inner gsession.Storage }
+
+func (h holder) Unwrap() gsession.Storage { return h.inner }
+
+type holding struct {
+	gsession.Storage
+	holder
+}
+
+func TestAs(t *testing.T) {
+	store := newFew()
+	chain := layer.Chain(store, wrapped("A", nil, nil), wrapped("B", nil, nil))
+	if got, ok := layer.As[*few](chain); !ok || got != store {
+		t.Error("the store isn't found past two strangers")
+	}
+	if got, ok := layer.As[*wrapper](chain); !ok || got.name != "B" {
+		t.Error("not the outermost layer is found")
+	}
+	if got, ok := layer.As[*layer.Stack](chain); !ok || got != chain {
+		t.Error("the chain itself isn't found")
+	}
+	if got, ok := layer.As[interface{ Close(context.Context) error }](chain); !ok || got != any(chain) {
+		t.Error("an interface isn't found")
+	}
+	if _, ok := layer.As[*gsession.StorageMemory](chain); ok {
+		t.Error("a layer is found that the chain hasn't")
+	}
+	outer := layer.Chain(holding{Storage: chain, holder: holder{chain}}, wrapped("C", nil, nil))
+	if got, ok := layer.As[*few](outer); !ok || got != store {
+		t.Error("the store of a chain in a chain isn't found")
+	}
+	if _, ok := layer.As[*few](&wrapper{Storage: store}); ok {
+		t.Error("a stranger without Unwrap is seen through outside of a chain")
+	}
+	if _, ok := layer.As[*few](nil); ok {
+		t.Error("something is found in nothing")
+	}
+}
+
+func TestCloseFlushesThenClosesOutermostFirstAndOnce(t *testing.T) {
+	var log []string
+	one, two := errors.New("one"), errors.New("two")
+	chain := layer.Chain(newFew(), wrapped("A", &log, one), wrapped("B", &log, nil), wrapped("C", &log, two))
+	err := chain.Close(t.Context())
+	if !errors.Is(err, one) || !errors.Is(err, two) {
+		t.Errorf("Close = %v, want both errors", err)
+	}
+	want := []string{"C Flush", "B Flush", "A Flush", "C Close", "B Close", "A Close"}
+	wantLog(t, log, want...)
+	if again := chain.Close(t.Context()); again != err {
+		t.Errorf("the second Close = %v", again)
+	}
+	wantLog(t, log, want...)
+}
+
+func TestFlushAsksEveryLayer(t *testing.T) {
+	var log []string
+	failed := errors.New("failed")
+	chain := layer.Chain(newFew(), wrapped("A", &log, failed), wrapped("B", &log, nil))
+	for range 2 {
+		if err := chain.Flush(t.Context()); !errors.Is(err, failed) {
+			t.Errorf("Flush = %v", err)
+		}
+	}
+	wantLog(t, log, "B Flush", "A Flush", "B Flush", "A Flush")
+	if err := layer.Chain(newFew()).Flush(t.Context()); err != nil {
+		t.Errorf("Flush of nothing = %v", err)
+	}
+}
+
+func TestConcurrentCloses(t *testing.T) {
+	var log []string
+	chain := layer.Chain(newFew(), wrapped("A", &log, nil))
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() { _ = chain.Close(t.Context()) })
+	}
+	all.Wait()
+	wantLog(t, log, "A Flush", "A Close")
+}
+
+// flat is a storage of a type that can't be compared.
+type flat struct {
+	*few
+	_ []int
+}
+
+// boxed is one of a type that can, around one that can't.
+type boxed struct{ gsession.Storage }
+
+// The store stays open, and a layer that isn't one is neither closed nor flushed.
+func TestWhatTheChainDidNotMakeStaysOpen(t *testing.T) {
+	nothing := func(inner gsession.Storage) gsession.Storage { return inner }
+	for name, tt := range map[string]struct {
+		store func(log *[]string) gsession.Storage
+		want  []string
+	}{
+		"of a store with Close":         {func(log *[]string) gsession.Storage { return &wrapper{newFew(), "store", log, nil} }, []string{"A Flush", "A Close"}},
+		"of a store without":            {func(*[]string) gsession.Storage { return newFew() }, []string{"A Flush", "A Close"}},
+		"of one that can't be compared": {func(*[]string) gsession.Storage { return flat{few: newFew()} }, []string{"A Flush", "A Close"}},
+		"of one in a comparable box":    {func(*[]string) gsession.Storage { return boxed{flat{few: newFew()}} }, []string{"A Flush", "A Close"}},
+	} {
+		t.Run("that returned what it was given, "+name, func(t *testing.T) {
+			var log []string
+			chain := layer.Chain(tt.store(&log), nothing, wrapped("A", &log, nil), nothing, nothing)
+			if err := chain.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			wantLog(t, log, tt.want...)
+		})
+	}
+	var log []string
+	store := &wrapper{newFew(), "store", &log, nil}
+	chain := layer.Chain(store, wrapped("A", &log, nil), func(gsession.Storage) gsession.Storage { return store })
+	if err := chain.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantLog(t, log, "A Flush", "A Close")
+}
+
+// ops are all the operations on one session.
+func ops(ctx context.Context, s *layer.Stack, id string) map[string]error {
+	errs := map[string]error{}
+	_, errs["GetSession"] = s.GetSession(ctx, id, time.Hour)
+	_, errs["Get"] = s.Get(ctx, id, "k")
+	_, errs["Data"] = s.Data(ctx, id)
+	_, errs["GetMap"] = s.GetMap(ctx, id)
+	_, errs["GetSize"] = s.GetSize(ctx, id)
+	errs["SetSession"] = s.SetSession(ctx, id, gmap.NewStrAnyMap(true), time.Hour)
+	errs["UpdateTTL"] = s.UpdateTTL(ctx, id, time.Hour)
+	errs["Set"] = s.Set(ctx, id, "k", "v", time.Hour)
+	errs["SetMap"] = s.SetMap(ctx, id, map[string]any{"k": "v"}, time.Hour)
+	errs["Remove"] = s.Remove(ctx, id, "k")
+	errs["RemoveAll"] = s.RemoveAll(ctx, id)
+	return errs
+}
+
+func TestEmptyIDsAreRefused(t *testing.T) {
+	for name, store := range map[string]gsession.Storage{"snapshot": newFew(), "direct": newKeyed()} {
+		for op, err := range ops(t.Context(), layer.Chain(store), "") {
+			if err == nil || errors.Is(err, gsession.ErrorDisabled) {
+				t.Errorf("%s store: %s without an id = %v", name, op, err)
+			}
+		}
+	}
+}
+
+func TestStoreWithFewMethodsKeepsItsStyle(t *testing.T) {
+	chain := layer.Chain(newFew(), wrapped("A", nil, nil))
+	for op, err := range ops(t.Context(), chain, id) {
+		switch op {
+		case "GetSession", "SetSession", "UpdateTTL", "RemoveAll":
+			if err != nil {
+				t.Errorf("%s = %v", op, err)
+			}
+		default:
+			if err != gsession.ErrorDisabled {
+				t.Errorf("%s = %v, want ErrorDisabled as the store answers", op, err)
+			}
+		}
+	}
+	if newID, err := chain.New(t.Context(), time.Hour); newID != "" || err != gsession.ErrorDisabled {
+		t.Errorf("New = %q, %v", newID, err)
+	}
+}
+
+// readOnly has GetSession alone, writeOnly SetSession alone.
+type (
+	readOnly  struct{ gsession.StorageBase }
+	writeOnly struct {
+		gsession.StorageBase
+		got map[string]any
+	}
+	none struct{ gsession.StorageBase }
+)
+
+func (*readOnly) GetSession(context.Context, string, time.Duration) (*gmap.StrAnyMap, error) {
+	return gmap.NewStrAnyMapFrom(map[string]any{"k": "v"}), nil
+}
+
+func (w *writeOnly) SetSession(_ context.Context, _ string, m *gmap.StrAnyMap, _ time.Duration) error {
+	w.got = m.Map()
+	return nil
+}
+
+// A method that the store hasn't stays disabled, which a Session takes as it takes it
+// from the bare store.
+func TestStoreThatLacksMethods(t *testing.T) {
+	session := gsession.New(time.Hour, layer.Chain(&readOnly{})).New(t.Context(), id)
+	if session.MustGet("k").String() != "v" {
+		t.Error("the session isn't read")
+	}
+	session.MustSet("k", "w")
+	if err := session.Close(); err != nil {
+		t.Errorf("Close = %v", err)
+	}
+	w := &writeOnly{}
+	session = gsession.New(time.Hour, layer.Chain(w)).New(t.Context(), id)
+	session.MustSet("k", "w")
+	if err := session.Close(); err != nil {
+		t.Errorf("Close = %v", err)
+	}
+	wantData(t, w.got, map[string]any{"k": "w"})
+	session = gsession.New(time.Hour, layer.Chain(&none{})).New(t.Context(), id)
+	session.MustSet("k", "w")
+	if err := errors.Join(session.RemoveAll(), session.Close()); err != nil {
+		t.Errorf("RemoveAll and Close = %v", err)
+	}
+}
+
+func TestGetMapIsData(t *testing.T) {
+	store := newKeyed()
+	chain := layer.Chain(store)
+	if err := chain.SetMap(t.Context(), id, map[string]any{"a": 1, "b": 2}, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	data, err := chain.GetMap(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantData(t, data, map[string]any{"a": 1, "b": 2})
+	if n, err := chain.GetSize(t.Context(), id); n != 2 || err != nil {
+		t.Errorf("GetSize = %d, %v", n, err)
+	}
+}
+
+func TestOverlappingRequestsThroughAStranger(t *testing.T) {
+	for name, decorators := range map[string][]layer.Decorator{
+		"none":      nil,
+		"one":       {wrapped("A", nil, nil)},
+		"in middle": {layer.Local(layer.Exclusive()), wrapped("A", nil, nil), layer.Local(layer.Exclusive())},
+		"outermost": {layer.Local(layer.Exclusive()), wrapped("A", nil, nil)},
+		"innermost": {wrapped("A", nil, nil), layer.Local(layer.Exclusive())},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newFew()
+			chain := layer.Chain(store, decorators...)
+			defer chain.Close(t.Context())
+			manager := gsession.New(time.Hour, chain)
+			want := map[string]any{}
+			var all sync.WaitGroup
+			for n := range 6 {
+				for round := range 8 {
+					want[fmt.Sprint(n, "-", round)] = "v"
+				}
+				all.Go(func() {
+					for round := range 8 {
+						session := manager.New(context.Background(), id)
+						session.MustSet(fmt.Sprint(n, "-", round), "v")
+						if err := session.Close(); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			all.Wait()
+			wantData(t, store.holds(id), want)
+
+			// A log-out ends what was loaded before.
+			old := manager.New(t.Context(), id)
+			old.MustSet("late", "v")
+			if err := manager.New(t.Context(), id).RemoveAll(); err != nil {
+				t.Fatal(err)
+			}
+			if err := old.Close(); !errors.Is(err, layer.ErrRevoked) {
+				t.Errorf("Close after the log-out = %v", err)
+			}
+			wantData(t, store.holds(id), nil)
+		})
+	}
+}
+
+func TestRegenerateIDOfASnapshotStore(t *testing.T) {
+	for _, deleteOld := range []bool{true, false} {
+		store := newFew()
+		manager := gsession.New(time.Hour, layer.Chain(store, wrapped("A", nil, nil)))
+		first := manager.New(t.Context(), id)
+		first.MustSet("user", "one")
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+		session, other := manager.New(t.Context(), id), manager.New(t.Context(), id)
+		session.MustSet("role", "admin")
+		other.MustSet("cart", "a")
+		if err := other.Close(); err != nil {
+			t.Fatal(err)
+		}
+		next, err := session.RegenerateId(deleteOld)
+		if err != nil {
+			t.Fatal(err)
+		}
+		session.MustSet("more", "b")
+		if err := session.Close(); err != nil {
+			t.Fatal(err)
+		}
+		wantData(t, store.holds(next), map[string]any{"user": "one", "role": "admin", "cart": "a", "more": "b"})
+		if deleteOld {
+			wantData(t, store.holds(id), nil)
+		} else {
+			wantData(t, store.holds(id), map[string]any{"user": "one", "cart": "a"})
+		}
+	}
+}
+
+func TestRegenerateIDOfADirectStore(t *testing.T) {
+	for name, decorators := range map[string][]layer.Decorator{"bare": nil, "cached": {layer.Local()}} {
+		t.Run(name, func(t *testing.T) {
+			store := newKeyed()
+			chain := layer.Chain(store, decorators...)
+			defer chain.Close(t.Context())
+			manager := gsession.New(time.Hour, chain)
+			store.kept[id] = map[string]any{"user": "one", "role": "admin"}
+			store.kept["session-2"] = map[string]any{"user": "two"}
+			session, stranger := manager.New(t.Context(), id), manager.New(t.Context(), "session-2")
+			for _, s := range []*gsession.Session{session, stranger} { // the store's map is one for both
+				if s.MustGet("user").IsEmpty() {
+					t.Fatal("the session isn't read")
+				}
+			}
+			store.mu.Lock()
+			store.kept[id] = map[string]any{"user": "one", "role": "guest"} // another node's write
+			store.mu.Unlock()
+			next, err := session.RegenerateId(true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantData(t, store.kept[next], map[string]any{"user": "one", "role": "guest"})
+			wantData(t, store.kept[id], nil)
+			session.MustSet("cart", "a")
+			again, err := session.RegenerateId(false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantData(t, store.kept[again], map[string]any{"user": "one", "role": "guest", "cart": "a"})
+			wantData(t, store.kept["session-2"], map[string]any{"user": "two"})
+		})
+	}
+}
+
+func TestRegenerateIDOfADirectSessionThatIsLoggedOut(t *testing.T) {
+	type requests struct{ old, other *gsession.Session }
+	for name, tt := range map[string]struct {
+		before func(t *testing.T, store *keyed, r requests)
+		during func(r requests) error
+	}{
+		"and logged in again": {before: func(t *testing.T, store *keyed, r requests) {
+			if err := r.other.RemoveAll(); err != nil {
+				t.Fatal(err)
+			}
+			r.other.MustSet("user", "two")
+		}},
+		"while it is carried": {during: func(r requests) error { return r.other.RemoveAll() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newKeyed()
+			store.kept[id] = map[string]any{"user": "one"}
+			manager := gsession.New(time.Hour, layer.Chain(store))
+			r := requests{manager.New(t.Context(), id), manager.New(t.Context(), id)}
+			r.old.MustGet("user")
+			if tt.before != nil {
+				tt.before(t, store, r)
+			} else {
+				store.during = func() {
+					if err := tt.during(r); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			if _, err := r.old.RegenerateId(true); !errors.Is(err, layer.ErrRevoked) {
+				t.Errorf("RegenerateId = %v, want ErrRevoked", err)
+			}
+			for kept, data := range store.kept {
+				if kept != id && len(data) > 0 {
+					t.Errorf("the session lives on: %v", data)
+				}
+			}
+		})
+	}
+}
+
+// The request that removes a direct session may fill it again and move on.
+func TestRegenerateIDAfterRemoveAllOfADirectSession(t *testing.T) {
+	store := newKeyed()
+	store.kept[id] = map[string]any{"user": "one"}
+	session := gsession.New(time.Hour, layer.Chain(store)).New(t.Context(), id)
+	if err := session.RemoveAll(); err != nil {
+		t.Fatal(err)
+	}
+	session.MustSet("user", "two")
+	next, err := session.RegenerateId(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantData(t, store.kept[next], map[string]any{"user": "two"})
+}
+
+// No id of a client's reaches a file outside of the folder, whoever stands between.
+func TestStorageFileBehindAStrangerStaysInItsFolder(t *testing.T) {
+	outside := t.TempDir()
+	folder := filepath.Join(outside, "sessions")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	chain := layer.Chain(gsession.NewStorageFile(folder, time.Hour), wrapped("A", nil, nil))
+	for op, err := range ops(t.Context(), chain, "../x") {
+		if err == nil || errors.Is(err, gsession.ErrorDisabled) {
+			t.Errorf("%s = %v, want the id refused", op, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(outside, "x.session")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file was written outside of the folder: %v", err)
+	}
+	session := gsession.New(time.Hour, chain).New(t.Context())
+	session.MustSet("k", "v")
+	if err := session.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
