@@ -2,6 +2,7 @@ package tiers
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"time"
 
@@ -107,15 +108,20 @@ func (i *isolation) copy(value any, depth int) (any, error) {
 		if v == nil {
 			return v, nil
 		}
-		leave, err := i.enter(reflect.ValueOf(v), depth)
-		if err != nil {
-			return nil, err
-		}
-		defer leave()
-		c := make(map[string]any, len(v))
-		for key, element := range v {
-			if c[key], err = i.copy(element, depth+1); err != nil {
+		if depth >= watchNesting {
+			leave, err := i.enter(reflect.ValueOf(v), depth)
+			if err != nil {
 				return nil, err
+			}
+			defer leave()
+		}
+		c := maps.Clone(v)
+		for key, element := range v {
+			if !isScalar(element) {
+				var err error
+				if c[key], err = i.copy(element, depth+1); err != nil {
+					return nil, err
+				}
 			}
 		}
 		return c, nil
@@ -123,13 +129,20 @@ func (i *isolation) copy(value any, depth int) (any, error) {
 		if v == nil {
 			return v, nil
 		}
-		leave, err := i.enter(reflect.ValueOf(v), depth)
-		if err != nil {
-			return nil, err
+		if depth >= watchNesting {
+			leave, err := i.enter(reflect.ValueOf(v), depth)
+			if err != nil {
+				return nil, err
+			}
+			defer leave()
 		}
-		defer leave()
 		c := make([]any, len(v))
 		for n, element := range v {
+			if isScalar(element) {
+				c[n] = element
+				continue
+			}
+			var err error
 			if c[n], err = i.copy(element, depth+1); err != nil {
 				return nil, err
 			}
