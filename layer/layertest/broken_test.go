@@ -1,0 +1,226 @@
+package layertest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+)
+
+// Each of these breaks one law, and little else, of the storage that it embeds.
+
+// retypes gives text where there was none, in every other read.
+type retypes struct {
+	gsession.Storage
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+func (r *retypes) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	m, err := r.Storage.GetSession(ctx, id, ttl)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen[id] = !r.seen[id]; m == nil || r.seen[id] {
+		return m, err
+	}
+	for key, value := range m.Map() {
+		m.Set(key, fmt.Sprint(value))
+	}
+	return m, err
+}
+
+// invents finds a session everywhere.
+type invents struct{ gsession.Storage }
+
+func (i invents) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	m, err := i.Storage.GetSession(ctx, id, ttl)
+	if m == nil && err == nil {
+		m = gmap.NewStrAnyMap(true)
+	}
+	return m, err
+}
+
+// enables answers calls that the store doesn't take.
+type enables struct{ gsession.Storage }
+
+func (enables) Set(context.Context, string, string, any, time.Duration) error { return nil }
+
+// shares hands one map to all requests of a session.
+type shares struct {
+	gsession.Storage
+	mu   sync.Mutex
+	maps map[string]*gmap.StrAnyMap
+}
+
+func (s *shares) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.maps[id]; m != nil {
+		return m, nil
+	}
+	m, err := s.Storage.GetSession(ctx, id, ttl)
+	if m != nil {
+		s.maps[id] = m
+	}
+	return m, err
+}
+
+func (s *shares) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.maps, id)
+	return s.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// caches keeps sessions for good, with whatever is nested in them: writes of its own
+// node renew it if notices is set, and those of others never.
+type caches struct {
+	gsession.Storage
+	notices bool
+	mu      sync.Mutex
+	cached  map[string]map[string]any
+}
+
+func (c *caches) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	data := c.cached[id]
+	if data == nil {
+		m, err := c.Storage.GetSession(ctx, id, ttl)
+		if err != nil || m == nil {
+			return m, err
+		}
+		data = m.Map()
+		c.cached[id] = data
+	}
+	return gmap.NewStrAnyMapFrom(maps.Clone(data), true), nil
+}
+
+func (c *caches) forget(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.notices {
+		delete(c.cached, id)
+	}
+}
+
+func (c *caches) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	defer c.forget(id)
+	return c.Storage.SetSession(ctx, id, m, ttl)
+}
+
+func (c *caches) RemoveAll(ctx context.Context, id string) error {
+	defer c.forget(id)
+	return c.Storage.RemoveAll(ctx, id)
+}
+
+// overwrites saves what a request holds as a whole, as GoFrame's own stores do.
+type overwrites struct{ gsession.Storage }
+
+func (o overwrites) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	return o.Storage.SetSession(ctx, id, gmap.NewStrAnyMapFrom(m.Map(), true), ttl)
+}
+
+// swallows tells nobody that a write has failed.
+type swallows struct{ gsession.Storage }
+
+func (s swallows) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	_ = s.Storage.SetSession(ctx, id, m, ttl)
+	return nil
+}
+
+// drops takes a cancelled request's write for done.
+type drops struct{ gsession.Storage }
+
+func (d drops) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return d.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// hurries lets sessions end in a third of their time, and stands still keeps them.
+type hurries struct{ gsession.Storage }
+
+func (h hurries) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	return h.Storage.SetSession(ctx, id, m, ttl/3)
+}
+
+type lingers struct{ gsession.Storage }
+
+func (l lingers) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	return l.Storage.SetSession(ctx, id, m, 10*time.Hour)
+}
+
+// stands doesn't slide the expiry.
+type stands struct{ gsession.Storage }
+
+func (stands) UpdateTTL(context.Context, string, time.Duration) error { return nil }
+
+// leaky starts a goroutine that nobody ends.
+func leaky(s gsession.Storage, forever <-chan struct{}) gsession.Storage {
+	go func() { <-forever }()
+	return s
+}
+
+// closes fails what comes after its Close.
+type closes struct {
+	gsession.Storage
+	mu     sync.Mutex
+	closed bool
+}
+
+func (c *closes) Close(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	return nil
+}
+
+func (c *closes) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return errors.New("closed")
+	}
+	return c.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// tells puts the id into its errors.
+type tells struct{ gsession.Storage }
+
+func (t tells) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if err := t.Storage.SetSession(ctx, id, m, ttl); err != nil {
+		return fmt.Errorf("session %s: %w", id, err)
+	}
+	return nil
+}
+
+// forgets loses the session whose id changes.
+type forgets struct {
+	gsession.Storage
+	mu    sync.Mutex
+	known map[string]bool
+}
+
+func (f *forgets) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.known[id] = true
+	return f.Storage.GetSession(ctx, id, ttl)
+}
+
+func (f *forgets) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	f.mu.Lock()
+	known := f.known[id]
+	f.mu.Unlock()
+	if !known {
+		m = gmap.NewStrAnyMap(true)
+	}
+	return f.Storage.SetSession(ctx, id, m, ttl)
+}

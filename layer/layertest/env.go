@@ -1,0 +1,102 @@
+package layertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+)
+
+const ttl = time.Hour
+
+// env is what one check works with.
+type env struct {
+	*testing.T
+	*config
+	ctx context.Context
+}
+
+func (e *env) storage() gsession.Storage { return e.open(e.T) }
+
+var ids atomic.Int64
+
+// id is one that no other check uses. It is recognised in a text.
+func (e *env) id() string { return fmt.Sprintf("secret-id-%d-%d", time.Now().UnixNano(), ids.Add(1)) }
+
+// session is a request's session.
+func (e *env) session(s gsession.Storage, id string) *gsession.Session {
+	return gsession.New(ttl, s).New(e.ctx, id)
+}
+
+// save is a request that sets values, from beginning to end.
+func (e *env) save(s gsession.Storage, id string, data map[string]any) error {
+	request := e.session(s, id)
+	if err := request.SetMap(data); err != nil {
+		return fmt.Errorf("SetMap: %w", err)
+	}
+	if err := request.Close(); err != nil {
+		return fmt.Errorf("Close: %w", err)
+	}
+	return nil
+}
+
+// begin is a request that has loaded its session and goes on.
+func (e *env) begin(s gsession.Storage, id string) (*gsession.Session, error) {
+	request := e.session(s, id)
+	_, err := request.Data()
+	return request, err
+}
+
+// data is what a new request finds.
+func (e *env) data(s gsession.Storage, id string) (map[string]any, error) {
+	return e.session(s, id).Data()
+}
+
+// logOut is a request that removes its session.
+func (e *env) logOut(s gsession.Storage, id string) error {
+	request := e.session(s, id)
+	if err := request.RemoveAll(); err != nil {
+		return fmt.Errorf("RemoveAll: %w", err)
+	}
+	return request.Close()
+}
+
+// expect compares what a new request finds, as text: stores differ in Go types.
+func (e *env) expect(s gsession.Storage, id string, want map[string]any) error {
+	got, err := e.data(s, id)
+	if err != nil {
+		return err
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		return fmt.Errorf("the session holds %v, want %v", got, want)
+	}
+	return nil
+}
+
+// direct reports whether per-key calls work.
+func (e *env) direct(s gsession.Storage) bool {
+	_, err := s.Get(e.ctx, e.id(), "key")
+	return !errors.Is(err, gsession.ErrorDisabled)
+}
+
+// poll asks until it is true, or for so long.
+func poll(limit time.Duration, ok func() bool) bool {
+	for deadline := time.Now().Add(limit); ; {
+		if ok() {
+			return true
+		}
+		if time.Now().After(deadline) {
+			return false
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func locked(data map[string]any) *gmap.StrAnyMap { return gmap.NewStrAnyMapFrom(data, true) }
+
+type values = map[string]any

@@ -1,0 +1,140 @@
+package layertest
+
+import (
+	"fmt"
+
+	"github.com/gogf/gf/v2/os/gsession"
+)
+
+var isolated = []Check{
+	{"requests", "What one request does to its session shows in another one before it is closed.", Nothing, requestsApart},
+	{"nested values", "A map or a list inside of a session is shared between requests.", Nothing, nestedApart},
+	{"given maps", "A program that goes on using the map it has saved changes the session.", Nothing, givenApart},
+	{"nested changes", "A change deep inside of a value isn't saved.", Nothing, nestedChanges},
+}
+
+func nested() values {
+	return values{"map": values{"deep": values{"n": "1"}}, "list": []any{"a", values{"n": "1"}}}
+}
+
+// deface changes all that can be changed in what a request was given.
+func deface(data values) {
+	for _, value := range data {
+		switch v := value.(type) {
+		case values:
+			deface(v)
+			v["defaced"] = "yes"
+		case []any:
+			for n, element := range v {
+				if m, ok := element.(values); ok {
+					deface(m)
+					m["defaced"] = "yes"
+				} else {
+					v[n] = "defaced"
+				}
+			}
+		}
+	}
+	data["defaced"] = "yes"
+}
+
+func requestsApart(e *env) error {
+	s, id := e.storage(), e.id()
+	if e.direct(s) {
+		return nil // each call of such a store is a write
+	}
+	if err := e.save(s, id, values{"a": "1"}); err != nil {
+		return err
+	}
+	for range 3 {
+		one, err := e.begin(s, id)
+		if err != nil {
+			return err
+		}
+		if err := one.Set("a", "changed"); err != nil {
+			return err
+		}
+		if err := e.expect(s, id, values{"a": "1"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func nestedApart(e *env) error {
+	s, id := e.storage(), e.id()
+	if e.direct(s) {
+		return nil // values of such a store are text
+	}
+	if err := e.save(s, id, nested()); err != nil {
+		return err
+	}
+	for range 3 {
+		data, err := e.data(s, id)
+		if err != nil {
+			return err
+		}
+		deface(data)
+		m, err := s.GetSession(e.ctx, id, ttl)
+		if err != nil {
+			return err
+		}
+		deface(m.Map())
+		if err := e.expect(s, id, nested()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func givenApart(e *env) error {
+	s, id := e.storage(), e.id()
+	if e.direct(s) {
+		return nil
+	}
+	for name, save := range map[string]func(values) error{
+		"SetSession": func(data values) error { return s.SetSession(e.ctx, id, locked(data), ttl) },
+		"Session":    func(data values) error { return e.save(s, id, data) },
+	} {
+		data := nested()
+		if err := save(data); err != nil {
+			return err
+		}
+		deface(data)
+		if err := e.expect(s, id, nested()); err != nil {
+			return fmt.Errorf("after %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func nestedChanges(e *env) error {
+	s, id := e.storage(), e.id()
+	if e.direct(s) {
+		return nil
+	}
+	if err := e.save(s, id, nested()); err != nil {
+		return err
+	}
+	change := func(request *gsession.Session) error {
+		value, err := request.Get("map")
+		if err != nil {
+			return err
+		}
+		value.Val().(values)["added"] = "yes"
+		return request.Set("touched", "yes")
+	}
+	request, err := e.begin(s, id)
+	if err != nil {
+		return err
+	}
+	if err := change(request); err != nil {
+		return err
+	}
+	if err := request.Close(); err != nil {
+		return err
+	}
+	want := nested()
+	want["map"].(values)["added"], want["touched"] = "yes", "yes"
+	return e.expect(s, id, want)
+}

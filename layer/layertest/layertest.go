@@ -1,0 +1,129 @@
+// Package layertest checks that a gsession.Storage keeps the ten laws of package
+// layer. It is for anyone's storage and anyone's decorator, as testing/fstest is for
+// file systems:
+//
+//	layertest.Run(t, func(t *testing.T) gsession.Storage {
+//		return layer.Chain(openStore(t), myDecorator)
+//	})
+//
+// A law that a store makes impossible is named with Except, and stays visible in the
+// test's output. What takes more than one storage to see is checked where an option
+// provides it: Nodes for what happens between two processes, Bare for what the store
+// answers without layers, Wrapped for a store that fails.
+//
+// The suite works through gsession's own Session as well as through the storage.
+package layertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+)
+
+// Law is one of the ten, with what is checked of it.
+type Law struct {
+	Number int
+	Name   string
+	Checks []Check
+}
+
+// Check is one thing that a law means.
+type Check struct {
+	Name        string
+	Explanation string // what a user sees when it fails
+	Needs       Need   // what Run must have been given
+	run         func(e *env) error
+}
+
+// Need is what a check can't do without.
+type Need uint8
+
+// What options provide.
+const (
+	Nothing      Need = iota
+	NeedsNodes        // Nodes
+	NeedsBare         // Bare
+	NeedsWrapped      // Wrapped
+)
+
+// Laws are all laws, in order. They are the caller's: to leave checks out, say.
+func Laws() []Law {
+	return []Law{
+		{1, "transparent", slices.Clone(transparent)},
+		{2, "isolated", slices.Clone(isolated)},
+		{3, "read your writes", slices.Clone(readYourWrites)},
+		{4, "fresh", slices.Clone(fresh)},
+		{5, "no lost update", slices.Clone(noLostUpdate)},
+		{6, "no resurrection", slices.Clone(noResurrection)},
+		{7, "no silent loss", slices.Clone(noSilentLoss)},
+		{8, "time to live", slices.Clone(timeToLive)},
+		{9, "bounded", slices.Clone(bounded)},
+		{10, "private", slices.Clone(private)},
+	}
+}
+
+// Run checks every law in a subtest of its own. open returns a storage on a store of
+// its own; it is called for each check, and cleans up with t.Cleanup.
+func Run(t *testing.T, open func(t *testing.T) gsession.Storage, opts ...Option) {
+	t.Helper()
+	config := newConfig(open, opts)
+	for _, law := range Laws() {
+		t.Run(fmt.Sprintf("%d %s", law.Number, law.Name), func(t *testing.T) {
+			for _, check := range law.Checks {
+				t.Run(check.Name, func(t *testing.T) {
+					if why, ok := config.exception(law.Number, check.Name); ok {
+						t.Logf("excepted: %s", why)
+						return
+					}
+					switch err := check.verify(t, config); {
+					case errors.Is(err, errUnavailable):
+						t.Log("not checked: no option provides what it needs")
+					case err != nil:
+						t.Errorf("law %d, %s: %v\n%s", law.Number, law.Name, err, check.Explanation)
+					}
+				})
+			}
+		})
+	}
+}
+
+// Verify checks one law and returns what is wrong, exceptions aside. Where Run fails
+// a test, Verify lets a suite's own tests see that a broken storage is found out.
+func Verify(t *testing.T, law Law, open func(t *testing.T) gsession.Storage, opts ...Option) error {
+	t.Helper()
+	config := newConfig(open, opts)
+	var errs []error
+	for _, check := range law.Checks {
+		if _, ok := config.exception(law.Number, check.Name); ok {
+			continue
+		}
+		if err := check.verify(t, config); err != nil && !errors.Is(err, errUnavailable) {
+			errs = append(errs, fmt.Errorf("%s: %w", check.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+var errUnavailable = errors.New("not available")
+
+func (c Check) verify(t *testing.T, config *config) (err error) {
+	switch {
+	case c.Needs == NeedsNodes && config.nodes == nil,
+		c.Needs == NeedsBare && config.bare == nil,
+		c.Needs == NeedsWrapped && config.wrapped == nil:
+		return errUnavailable
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return c.run(&env{T: t, ctx: ctx, config: config})
+}

@@ -1,0 +1,135 @@
+package layertest_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/layertest"
+	"github.com/gf-strata/strata/tiers"
+)
+
+type decorate = func(gsession.Storage) gsession.Storage
+
+func same(s gsession.Storage) gsession.Storage { return s }
+
+// reference is a storage that keeps every law, with a decorator on it.
+func reference(outer decorate) (open func(*testing.T) gsession.Storage, opts []layertest.Option) {
+	open = func(t *testing.T) gsession.Storage { return outer(chain(t, teststore.New())) }
+	return open, []layertest.Option{
+		layertest.Revoked(layer.ErrRevoked),
+		layertest.Bare(func(t *testing.T) gsession.Storage { return layer.Chain(teststore.New()) }),
+		layertest.Nodes(func(t *testing.T) (a, b gsession.Storage) {
+			store := teststore.New()
+			return outer(chain(t, store)), outer(chain(t, store))
+		}),
+		layertest.Wrapped(func(t *testing.T, wrap func(gsession.Storage) gsession.Storage) gsession.Storage {
+			return outer(chain(t, wrap(layer.Chain(teststore.New()))))
+		}),
+	}
+}
+
+func chain(t *testing.T, store gsession.Storage) gsession.Storage {
+	c := layer.Chain(store, layer.Local())
+	t.Cleanup(func() {
+		if err := c.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+var _ tiers.Storage = (*teststore.Store)(nil)
+
+func TestAStorageThatKeepsTheLawsPasses(t *testing.T) {
+	open, opts := reference(same)
+	layertest.Run(t, open, opts...)
+}
+
+// A law that can't fail proves nothing: each is broken here on purpose.
+func TestEveryLawFindsItsBreaker(t *testing.T) {
+	forever := make(chan struct{})
+	t.Cleanup(func() { close(forever) })
+	newCaches := func(notices bool) decorate {
+		return func(s gsession.Storage) gsession.Storage {
+			return &caches{Storage: s, notices: notices, cached: map[string]map[string]any{}}
+		}
+	}
+	for _, broken := range []struct {
+		law   int
+		check string
+		by    string
+		with  decorate
+	}{
+		{1, "types", "retypes", func(s gsession.Storage) gsession.Storage { return &retypes{Storage: s, seen: map[string]bool{}} }},
+		{1, "values", "retypes", func(s gsession.Storage) gsession.Storage { return &retypes{Storage: s, seen: map[string]bool{}} }},
+		{1, "no session", "invents", func(s gsession.Storage) gsession.Storage { return invents{s} }},
+		{1, "style", "enables", func(s gsession.Storage) gsession.Storage { return enables{s} }},
+		{1, "replace", "caches", newCaches(false)},
+		{1, "regenerate", "forgets", func(s gsession.Storage) gsession.Storage { return &forgets{Storage: s, known: map[string]bool{}} }},
+		{2, "requests", "shares", func(s gsession.Storage) gsession.Storage {
+			return &shares{Storage: s, maps: map[string]*gmap.StrAnyMap{}}
+		}},
+		{2, "nested values", "caches", newCaches(true)},
+		{3, "at once", "caches", newCaches(false)},
+		{3, "under load", "caches", newCaches(false)},
+		{4, "another node", "caches", newCaches(true)},
+		{5, "two requests", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{5, "many requests", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{5, "removed keys", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{5, "two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{5, "many requests on two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{5, "regenerate", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{6, "running request", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{6, "running request on another node", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{6, "new id", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{6, "new id on another node", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{6, "new log-in", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{6, "under load", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{6, "under load on two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{7, "cancelled callers", "drops", func(s gsession.Storage) gsession.Storage { return drops{s} }},
+		{7, "failing store", "swallows", func(s gsession.Storage) gsession.Storage { return swallows{s} }},
+		{7, "what can't be saved", "swallows", func(s gsession.Storage) gsession.Storage { return swallows{s} }},
+		{7, "second close", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{8, "ends", "lingers", func(s gsession.Storage) gsession.Storage { return lingers{s} }},
+		{8, "ends", "hurries", func(s gsession.Storage) gsession.Storage { return hurries{s} }},
+		{8, "in use", "stands", func(s gsession.Storage) gsession.Storage { return stands{s} }},
+		{9, "goroutines", "leaky", func(s gsession.Storage) gsession.Storage { return leaky(s, forever) }},
+		{9, "close under load", "closes", func(s gsession.Storage) gsession.Storage { return &closes{Storage: s} }},
+		{10, "error texts", "tells", func(s gsession.Storage) gsession.Storage { return tells{s} }},
+		{10, "the store's texts", "tells", func(s gsession.Storage) gsession.Storage { return tells{s} }},
+	} {
+		t.Run(broken.check+" "+broken.by, func(t *testing.T) {
+			if broken.law != 9 { // which counts goroutines
+				t.Parallel()
+			}
+			open, opts := reference(broken.with)
+			law := layertest.Laws()[broken.law-1]
+			if law.Number != broken.law {
+				t.Fatal("the laws are out of order")
+			}
+			law.Checks = slices.DeleteFunc(law.Checks, func(c layertest.Check) bool { return c.Name != broken.check })
+			err := layertest.Verify(t, law, open, opts...)
+			if err == nil || !strings.Contains(err.Error(), broken.check+": ") {
+				t.Errorf("law %d, %q, doesn't find out a decorator that breaks it: %v", broken.law, broken.check, err)
+			}
+		})
+	}
+}
+
+func TestAnExceptionIsNotChecked(t *testing.T) {
+	open, opts := reference(func(s gsession.Storage) gsession.Storage { return overwrites{s} })
+	law := layertest.Laws()[4]
+	if layertest.Verify(t, law, open, opts...) == nil {
+		t.Fatal("the law isn't broken")
+	}
+	if err := layertest.Verify(t, law, open, append(opts, layertest.Except(5, "", "GoFrame's way"))...); err != nil {
+		t.Error(err)
+	}
+}

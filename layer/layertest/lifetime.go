@@ -1,0 +1,188 @@
+package layertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+)
+
+var timeToLive = []Check{
+	{"ends", "A session outlives its time.", Nothing, expires},
+	{"in use", "A session that is read all the time ends nevertheless.", Nothing, slides},
+	{"odd times", "An odd time to live breaks the storage.", Nothing, oddTimes},
+}
+
+var bounded = []Check{
+	{"goroutines", "Each chain that is closed leaves goroutines behind.", Nothing, stops},
+	{"close under load", "Closing while requests run breaks them.", Nothing, closesUnderLoad},
+}
+
+// life is a short time to live that the store keeps.
+func (e *env) life() time.Duration { return max(400*time.Millisecond, 2*e.precision) }
+
+func expires(e *env) error {
+	s, id := e.storage(), e.id()
+	manager := gsession.New(e.life(), s)
+	request := manager.New(e.ctx, id)
+	began := time.Now()
+	if err := errors.Join(request.Set("k", "v"), request.Close()); err != nil {
+		return err
+	}
+	read := func() bool {
+		value, err := manager.New(e.ctx, id).Get("k")
+		return err == nil && value.IsNil()
+	}
+	var ended time.Duration
+	if !poll(e.life()+e.maxStale+5*time.Second, func() bool {
+		gone := read()
+		ended = time.Since(began)
+		return gone
+	}) {
+		return errors.New("the session is still there long after its time")
+	}
+	if ended < e.life()-e.precision {
+		return fmt.Errorf("a session of %v ended within %v", e.life(), ended)
+	}
+	return nil
+}
+
+// slides keeps a session in use for three times its life. A test machine that stalls
+// for half of a life proves nothing.
+func slides(e *env) error {
+	s := e.storage()
+	life := max(1500*time.Millisecond, 3*e.precision)
+	for tries := 0; ; tries++ {
+		id := e.id()
+		manager := gsession.New(life, s)
+		request := manager.New(e.ctx, id)
+		last := time.Now()
+		if err := errors.Join(request.Set("k", "v"), request.Close()); err != nil {
+			return err
+		}
+		stalled, ended := false, false
+		for end := time.Now().Add(2 * life); time.Now().Before(end) && !ended; {
+			request := manager.New(e.ctx, id)
+			value, err := request.Get("k")
+			if err != nil {
+				return err
+			}
+			stalled = stalled || time.Since(last) > life/2
+			last = time.Now()
+			if ended = value.IsNil(); ended {
+				break
+			}
+			if err := request.Close(); err != nil {
+				return err
+			}
+			time.Sleep(life / 20)
+		}
+		switch {
+		case !ended:
+			return nil
+		case !stalled || tries == 3:
+			return fmt.Errorf("a session in use ended within two of its lives of %v", life)
+		}
+	}
+}
+
+func oddTimes(e *env) error {
+	for _, life := range []time.Duration{0, -time.Second, 1, 900 * time.Millisecond, 100 * 365 * 24 * time.Hour} {
+		s, id := e.storage(), e.id()
+		manager := gsession.New(life, s)
+		request := manager.New(e.ctx, id)
+		if err := errors.Join(request.Set("k", "v"), request.Close()); err == nil && life > time.Hour {
+			if value, err := manager.New(e.ctx, id).Get("k"); err != nil || value.String() != "v" {
+				return fmt.Errorf("with a ttl of %v the session holds %v, %v", life, value, err)
+			}
+		}
+		if err := e.save(s, id, values{"k": "again"}); err != nil {
+			return fmt.Errorf("after a ttl of %v: %w", life, err)
+		}
+		if err := e.expect(s, id, values{"k": "again"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type closer interface {
+	gsession.Storage
+	Close(context.Context) error
+}
+
+// stops compares many chains, so that what the store itself leaves running once
+// doesn't count.
+func stops(e *env) error {
+	const chains = 20
+	use := func() error {
+		s := e.storage()
+		if err := e.save(s, e.id(), values{"k": "v"}); err != nil {
+			return err
+		}
+		if c, ok := s.(closer); ok {
+			return c.Close(e.ctx)
+		}
+		return nil
+	}
+	if err := use(); err != nil {
+		return err
+	}
+	before := runtime.NumGoroutine()
+	for range chains {
+		if err := use(); err != nil {
+			return err
+		}
+	}
+	if !poll(10*time.Second, func() bool { return runtime.NumGoroutine() < before+chains }) {
+		return fmt.Errorf("%d goroutines are left of %d chains", runtime.NumGoroutine()-before, chains)
+	}
+	return nil
+}
+
+func closesUnderLoad(e *env) error {
+	s, ok := e.storage().(closer)
+	if !ok {
+		return nil
+	}
+	var group sync.WaitGroup
+	failed := make(chan error, 8)
+	ready := make(chan struct{}, cap(failed))
+	stop := make(chan struct{})
+	for range cap(failed) {
+		id := e.id()
+		group.Go(func() {
+			for round := 0; ; round++ {
+				if round == 5 {
+					ready <- struct{}{}
+				}
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				err := e.save(s, id, values{"k": fmt.Sprint(round)})
+				if err == nil {
+					err = e.expect(s, id, values{"k": fmt.Sprint(round)})
+				}
+				if err != nil {
+					failed <- err
+					ready <- struct{}{}
+					return
+				}
+			}
+		})
+	}
+	for range cap(failed) {
+		<-ready
+	}
+	err := errors.Join(s.Close(e.ctx), s.Close(e.ctx))
+	close(stop)
+	group.Wait()
+	close(failed)
+	return errors.Join(err, <-failed)
+}

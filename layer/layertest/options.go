@@ -1,0 +1,83 @@
+package layertest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+)
+
+// Option tells the suite what it can't find out, or provides what a check needs.
+type Option func(*config)
+
+type config struct {
+	open       func(*testing.T) gsession.Storage
+	nodes      func(*testing.T) (a, b gsession.Storage)
+	bare       func(*testing.T) gsession.Storage
+	wrapped    func(*testing.T, func(gsession.Storage) gsession.Storage) gsession.Storage
+	revoked    error
+	maxStale   time.Duration
+	precision  time.Duration
+	exceptions []exception
+}
+
+type exception struct {
+	law   int
+	check string
+	why   string
+}
+
+func newConfig(open func(*testing.T) gsession.Storage, opts []Option) *config {
+	c := &config{open: open, maxStale: time.Second, precision: time.Millisecond}
+	for _, opt := range opts {
+		opt(c)
+	}
+	return c
+}
+
+func (c *config) exception(law int, check string) (why string, ok bool) {
+	for _, e := range c.exceptions {
+		if e.law == law && (e.check == "" || e.check == check) {
+			return e.why, true
+		}
+	}
+	return "", false
+}
+
+// Nodes provides two storages on one store, as two processes have them.
+func Nodes(open func(t *testing.T) (a, b gsession.Storage)) Option {
+	return func(c *config) { c.nodes = open }
+}
+
+// Bare provides the store without layers, on a store of its own: answers are compared.
+func Bare(open func(t *testing.T) gsession.Storage) Option {
+	return func(c *config) { c.bare = open }
+}
+
+// Wrapped provides the layers on a store that the suite has wrapped, so that it can
+// count what reaches it and make it fail.
+func Wrapped(open func(t *testing.T, wrap func(store gsession.Storage) gsession.Storage) gsession.Storage) Option {
+	return func(c *config) { c.wrapped = open }
+}
+
+// Revoked is the error that answers a write of a session that was removed. Any error
+// will do unless it is set.
+func Revoked(err error) Option {
+	return func(c *config) { c.revoked = err }
+}
+
+// MaxStale is how long a node may serve what another has overwritten; 1 s unless set.
+func MaxStale(d time.Duration) Option {
+	return func(c *config) { c.maxStale = d }
+}
+
+// Precision is the smallest time to live that the store keeps; 1 ms unless set.
+func Precision(d time.Duration) Option {
+	return func(c *config) { c.precision = d }
+}
+
+// Except leaves one check of a law out, or the whole law where check is empty, and
+// says why in the test's output.
+func Except(law int, check, why string) Option {
+	return func(c *config) { c.exceptions = append(c.exceptions, exception{law, check, why}) }
+}

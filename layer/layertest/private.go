@@ -1,0 +1,76 @@
+package layertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+)
+
+var private = []Check{
+	{"error texts", "A log that shows errors shows ids or contents of sessions: whoever reads it can log in as somebody else.", Nothing, keepsSecrets},
+	{"the store's texts", "What the store writes into its errors, ids and contents included, ends up in logs.", NeedsWrapped, keepsStoresSecrets},
+}
+
+const (
+	secretKey   = "secret-key-7b1e"
+	secretValue = "secret-value-c92d"
+)
+
+// leaks looks for a secret in all that an error may be printed as.
+func leaks(err error) error {
+	for _, text := range []string{fmt.Sprint(err), fmt.Sprintf("%+v", err), fmt.Sprintf("%q", err)} {
+		for _, secret := range []string{"secret-id", secretKey, secretValue} {
+			if strings.Contains(text, secret) {
+				return fmt.Errorf("an error's text holds a session's %s", strings.TrimPrefix(secret, "secret-")[:2])
+			}
+		}
+	}
+	return nil
+}
+
+func keepsSecrets(e *env) error {
+	s := e.storage()
+	cancelled, cancel := context.WithCancel(e.ctx)
+	cancel()
+	cycle := values{secretKey: secretValue}
+	cycle["itself"] = cycle
+	bad := []values{{secretKey: make(chan string)}, {secretKey: math.NaN(), "k": secretValue}, {secretKey: []any{secretValue, func() {}}}}
+	if !e.direct(s) {
+		bad = append(bad, values{secretKey: cycle})
+	}
+	var errs []error
+	for _, id := range []string{e.id(), "../" + e.id(), e.id() + "\x00", strings.Repeat(e.id(), 1<<14)} {
+		for _, data := range bad {
+			errs = append(errs, e.save(s, id, data), s.SetSession(e.ctx, id, locked(data), ttl))
+		}
+		_, err := s.GetSession(cancelled, id, ttl)
+		_, dataErr := s.Data(cancelled, id)
+		_, getErr := s.Get(cancelled, id, secretKey)
+		errs = append(errs, err, dataErr, getErr, s.RemoveAll(cancelled, id), s.UpdateTTL(cancelled, id, -1),
+			s.SetSession(cancelled, id, locked(values{secretKey: secretValue}), 0),
+			s.Set(cancelled, id, secretKey, secretValue, 0), s.Remove(cancelled, id, secretKey))
+	}
+	for _, err := range errs {
+		if err := leaks(err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func keepsStoresSecrets(e *env) error {
+	fault := &Fault{}
+	s, id := e.wrapped(e.T, fault.Wrap), e.id()
+	fault.Fail(fmt.Errorf("SETEX %s {%q:%q} failed", id, secretKey, secretValue))
+	err := errors.Join(
+		e.save(s, id, values{secretKey: secretValue}),
+		s.RemoveAll(e.ctx, id),
+		s.UpdateTTL(e.ctx, id, ttl),
+	)
+	if err == nil {
+		return errors.New("the store's errors got lost")
+	}
+	return leaks(err)
+}

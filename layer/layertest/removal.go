@@ -1,0 +1,179 @@
+package layertest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/gogf/gf/v2/os/gsession"
+)
+
+var noResurrection = []Check{
+	{"running request", "A request that was running when its user logged out logs the user in again.", Nothing, onOneNode(holdsAgainst(closing))},
+	{"running request on another node", "A request that was running on another node when its user logged out logs the user in again.", NeedsNodes, onTwoNodes(holdsAgainst(closing))},
+	{"new id", "A request that was running when its user logged out carries the session to a new id.", Nothing, onOneNode(holdsAgainst(regenerating))},
+	{"new id on another node", "A request on another node carries a session that was logged out to a new id.", NeedsNodes, onTwoNodes(holdsAgainst(regenerating))},
+	{"new log-in", "What a request of the old log-in changed shows in the new one.", Nothing, holdsAfterNewLogin},
+	{"log-in by the same request", "A request that drops the session and fills it anew is refused.", Nothing, fillsAnew},
+	{"under load", "Now and then a log-out is undone.", Nothing, onOneNode(holdsUnderLoad)},
+	{"under load on two nodes", "Now and then a log-out is undone by another node.", NeedsNodes, onTwoNodes(holdsUnderLoad)},
+	{"leaves nothing", "A log-out leaves an empty session behind.", Nothing, leavesNothing},
+}
+
+// closing and regenerating are what a request may end with.
+func closing(request *gsession.Session) error { return request.Close() }
+
+func regenerating(request *gsession.Session) error {
+	_, err := request.RegenerateId(false)
+	return err
+}
+
+// refused reports whether the error is the one that answers a removed session's write.
+func (e *env) refused(err error) error {
+	switch {
+	case err == nil:
+		return errors.New("the write of a request whose session was removed was accepted")
+	case e.revoked != nil && !errors.Is(err, e.revoked):
+		return fmt.Errorf("the write was refused with %w, want %v", err, e.revoked)
+	}
+	return nil
+}
+
+func holdsAgainst(end func(*gsession.Session) error) func(e *env, a, b gsession.Storage) error {
+	return func(e *env, a, b gsession.Storage) error {
+		id := e.id()
+		if err := e.save(a, id, values{"user": "one"}); err != nil {
+			return err
+		}
+		request, err := e.begin(b, id)
+		if err != nil {
+			return err
+		}
+		if err := e.logOut(a, id); err != nil {
+			return err
+		}
+		// A direct store can't refuse: the key is written at once, before the request ends.
+		written := request.Set("late", "x")
+		if written == nil {
+			written = end(request)
+		}
+		left, err := e.data(b, request.MustId())
+		if err != nil {
+			return err
+		}
+		if _, back := left["user"]; back {
+			return errors.New("what was loaded before the log-out is back")
+		}
+		if e.direct(b) {
+			return nil
+		}
+		if err := e.refused(written); err != nil {
+			return err
+		}
+		return e.expect(b, id, values{})
+	}
+}
+
+func holdsAfterNewLogin(e *env) error {
+	s, id := e.storage(), e.id()
+	if e.direct(s) {
+		return nil
+	}
+	if err := e.save(s, id, values{"user": "one"}); err != nil {
+		return err
+	}
+	request, err := e.begin(s, id)
+	if err != nil {
+		return err
+	}
+	if err := e.logOut(s, id); err != nil {
+		return err
+	}
+	if err := e.save(s, id, values{"user": "two"}); err != nil {
+		return err
+	}
+	if err := request.Set("late", "x"); err != nil {
+		return err
+	}
+	if err := e.refused(request.Close()); err != nil {
+		return err
+	}
+	return e.expect(s, id, values{"user": "two"})
+}
+
+func fillsAnew(e *env) error {
+	s, id := e.storage(), e.id()
+	if err := e.save(s, id, values{"user": "one", "cart": "full"}); err != nil {
+		return err
+	}
+	request, err := e.begin(s, id)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(request.RemoveAll(), request.Set("user", "two"), request.Close()); err != nil {
+		return err
+	}
+	return e.expect(s, id, values{"user": "two"})
+}
+
+func holdsUnderLoad(e *env, a, b gsession.Storage) error {
+	for range 20 {
+		id := e.id()
+		if err := e.save(a, id, values{"user": "one"}); err != nil {
+			return err
+		}
+		var running []*gsession.Session
+		for n := range 8 {
+			request, err := e.begin([]gsession.Storage{a, b}[n%2], id)
+			if err != nil {
+				return err
+			}
+			running = append(running, request)
+		}
+		var group sync.WaitGroup
+		for n, request := range running {
+			group.Go(func() {
+				_ = request.Set(fmt.Sprint("late ", n), "x")
+				_ = request.Close() // accepted before the log-out, or refused after it
+			})
+		}
+		if err := e.logOut(a, id); err != nil {
+			return err
+		}
+		group.Wait()
+		left, err := e.data(a, id)
+		if err != nil {
+			return err
+		}
+		if _, back := left["user"]; back || len(left) > 0 && !e.direct(a) {
+			return fmt.Errorf("%d keys are back after the log-out", len(left))
+		}
+	}
+	return nil
+}
+
+func leavesNothing(e *env) error {
+	s, id := e.storage(), e.id()
+	if err := e.save(s, id, values{"user": "one"}); err != nil {
+		return err
+	}
+	request, err := e.begin(s, id)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(request.RemoveAll(), request.Close(), request.Close()); err != nil {
+		return err
+	}
+	m, err := s.GetSession(e.ctx, id, ttl)
+	if err != nil {
+		return err
+	}
+	unknown, err := s.GetSession(e.ctx, e.id(), ttl)
+	if err != nil {
+		return err
+	}
+	if (m == nil) != (unknown == nil) {
+		return errors.New("the session is still there, without keys")
+	}
+	return nil
+}

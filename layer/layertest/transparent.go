@@ -1,0 +1,179 @@
+package layertest
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/gogf/gf/v2/os/gsession"
+)
+
+var transparent = []Check{
+	{"types", "A handler that asserts a type works on a miss and panics on a hit, or the other way round.", Nothing, sameTypes},
+	{"values", "A handler finds other values than the store would give it.", NeedsBare, sameValues},
+	{"no session", "What is there and what isn't is mixed up.", NeedsBare, sameAbsence},
+	{"style", "GoFrame takes the storage for one of the other style, and writes get lost.", NeedsBare, sameStyle},
+	{"replace", "A map that a program makes itself is mixed with what was there before.", Nothing, replaces},
+	{"regenerate", "A log-in that changes the id, as it should, loses the session.", Nothing, regenerates},
+}
+
+// kinds are values of every kind that JSON has.
+func kinds() values {
+	return values{
+		"text": "ä<b>&\u2028", "number": 12345678901234567, "fraction": 1.5, "yes": true, "nothing": nil,
+		"list": []any{"a", 1, nil}, "map": values{"deep": values{"n": 1}, "empty": values{}}, "none": []any{},
+	}
+}
+
+// textOnly are values that every store keeps as they are.
+func textOnly() values { return values{"a": "1", "b": "text", "c": ""} }
+
+func (e *env) content(s gsession.Storage) values {
+	if e.direct(s) {
+		return textOnly()
+	}
+	return kinds()
+}
+
+func sameTypes(e *env) error {
+	s, id := e.storage(), e.id()
+	if err := e.save(s, id, e.content(s)); err != nil {
+		return err
+	}
+	first, err := e.data(s, id)
+	if err != nil {
+		return err
+	}
+	for range 20 {
+		again, err := e.data(s, id)
+		if err != nil {
+			return err
+		}
+		if !reflect.DeepEqual(first, again) {
+			return fmt.Errorf("a second read gives %#v after %#v", again, first)
+		}
+	}
+	return nil
+}
+
+func sameValues(e *env) error {
+	s, bare, id := e.storage(), e.bare(e.T), e.id()
+	for _, storage := range []gsession.Storage{s, bare} {
+		if err := e.save(storage, id, e.content(s)); err != nil {
+			return err
+		}
+	}
+	want, err := e.data(bare, id)
+	if err != nil {
+		return err
+	}
+	for range 3 {
+		got, err := e.data(s, id)
+		if err != nil {
+			return err
+		}
+		if !reflect.DeepEqual(got, want) {
+			return fmt.Errorf("got %#v, the bare store gives %#v", got, want)
+		}
+		for key := range want {
+			if a, b := e.session(s, id).MustGet(key), e.session(bare, id).MustGet(key); !reflect.DeepEqual(a.Val(), b.Val()) {
+				return fmt.Errorf("a key holds %#v, the bare store gives %#v", a.Val(), b.Val())
+			}
+		}
+	}
+	return nil
+}
+
+func sameAbsence(e *env) error {
+	s, bare := e.storage(), e.bare(e.T)
+	for range 2 {
+		id := e.id()
+		got, err := s.GetSession(e.ctx, id, ttl)
+		if err != nil {
+			return err
+		}
+		want, err := bare.GetSession(e.ctx, id, ttl)
+		if err != nil {
+			return err
+		}
+		if (got == nil) != (want == nil) {
+			return fmt.Errorf("an unknown id gives %v, the bare store gives %v", got, want)
+		}
+		if err := s.RemoveAll(e.ctx, id); err != nil {
+			return fmt.Errorf("removing what isn't there: %w", err)
+		}
+	}
+	return nil
+}
+
+func sameStyle(e *env) error {
+	s, bare, id := e.storage(), e.bare(e.T), e.id()
+	calls := map[string]func(gsession.Storage) error{
+		"New":     func(s gsession.Storage) error { _, err := s.New(e.ctx, ttl); return err },
+		"Get":     func(s gsession.Storage) error { _, err := s.Get(e.ctx, id, "k"); return err },
+		"Data":    func(s gsession.Storage) error { _, err := s.Data(e.ctx, id); return err },
+		"GetSize": func(s gsession.Storage) error { _, err := s.GetSize(e.ctx, id); return err },
+		"Set":     func(s gsession.Storage) error { return s.Set(e.ctx, id, "k", "v", ttl) },
+		"SetMap":  func(s gsession.Storage) error { return s.SetMap(e.ctx, id, values{"k": "v"}, ttl) },
+		"Remove":  func(s gsession.Storage) error { return s.Remove(e.ctx, id, "k") },
+	}
+	for name, call := range calls {
+		got, want := call(s), call(bare)
+		if errors.Is(got, gsession.ErrorDisabled) != errors.Is(want, gsession.ErrorDisabled) {
+			return fmt.Errorf("%s answers %v, the bare store %v", name, got, want)
+		}
+	}
+	return nil
+}
+
+func replaces(e *env) error {
+	s, id := e.storage(), e.id()
+	if e.direct(s) {
+		return nil // the maps of such a store hold nothing
+	}
+	for _, data := range []values{{"a": "1", "b": "2"}, {"b": "3"}, {"c": "4"}} {
+		if err := s.SetSession(e.ctx, id, locked(data), ttl); err != nil {
+			return err
+		}
+		if err := e.expect(s, id, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func regenerates(e *env) error {
+	for _, deleteOld := range []bool{true, false} {
+		s, id := e.storage(), e.id()
+		if err := e.save(s, id, values{"user": "one"}); err != nil {
+			return err
+		}
+		request, err := e.begin(s, id)
+		if err != nil {
+			return err
+		}
+		next, err := request.RegenerateId(deleteOld)
+		if err != nil {
+			return err
+		}
+		if err := request.Set("more", "x"); err != nil {
+			return err
+		}
+		for range 2 {
+			if err := request.Close(); err != nil {
+				return err
+			}
+		}
+		if err := e.expect(s, next, values{"user": "one", "more": "x"}); err != nil {
+			return fmt.Errorf("under the new id: %w", err)
+		}
+		old, err := e.data(s, id)
+		if err != nil {
+			return err
+		}
+		if kept := len(old) > 0; kept == deleteOld {
+			return fmt.Errorf("RegenerateId(%v) left %d keys under the old id", deleteOld, len(old))
+		}
+	}
+	return nil
+}
