@@ -10,7 +10,6 @@ type adapted uint8
 
 const (
 	adaptedNot     adapted = iota // the call is a request's
-	adaptedRead                   // a read, whose map may come back with a merged commit
 	adaptedCreate                 // a write of what found no session
 	adaptedReplace                // a write of a whole session
 )

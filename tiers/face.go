@@ -38,9 +38,7 @@ func (f *Face) GetSession(ctx context.Context, id string, ttl time.Duration) (*g
 		return nil, err
 	}
 	if read.Snapshot == nil {
-		if adaptedCall(ctx) == adaptedNot {
-			f.absences.note(id)
-		}
+		f.absences.note(id)
 		return nil, nil
 	}
 	return f.handOut(given{id: id, base: read.Snapshot, stamp: stamp}), nil

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
@@ -54,10 +55,11 @@ func (p *plain) Unwrap() gsession.Storage { return p.inner }
 var errFileID = NewError("strata: this session id can't name a file of StorageFile; "+
 	"use ids of letters, digits, '-' and '_', such as gsession.NewSessionId makes", nil)
 
-// CheckFileID refuses an id that StorageFile would write outside its folder, or can't
-// open.
+// CheckFileID refuses an id that StorageFile would write outside its folder, can't
+// open, or takes for another one: it trims white space and control characters.
 func CheckFileID(id string) error {
-	if len(id) > 200 || strings.ContainsAny(id, "/\\\x00") || strings.Contains(id, "..") {
+	if len(id) > 200 || strings.ContainsAny(id, `/\`) || strings.Contains(id, "..") ||
+		strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
 		return errFileID
 	}
 	return nil
@@ -127,7 +129,7 @@ func (p *plain) Load(ctx context.Context, id string, ttl time.Duration) (Read, e
 		}
 		defer unlock()
 	}
-	m, err := p.inner.GetSession(p.adapt(ctx, adaptedRead), id, ttl)
+	m, err := p.inner.GetSession(ctx, id, ttl)
 	if err != nil || m == nil {
 		return Read{}, redact("GetSession", err)
 	}
@@ -161,7 +163,7 @@ func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Du
 		m := gmap.NewStrAnyMapFrom(Adopt(delta.set).Map(), true)
 		return nil, redact("SetSession", p.inner.SetSession(p.adapt(ctx, adaptedReplace), id, m, ttl))
 	}
-	m, err := p.inner.GetSession(p.adapt(ctx, adaptedRead), id, ttl)
+	m, err := p.inner.GetSession(ctx, id, ttl)
 	if err != nil {
 		return nil, redact("GetSession", err)
 	}

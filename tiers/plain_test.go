@@ -27,7 +27,8 @@ type blobs struct {
 	kept   map[string][]byte
 	during func()
 	fail   error
-	sets   int
+
+	removing func() // runs in RemoveAll, before it removes
 }
 
 func newBlobs() *blobs { return &blobs{kept: map[string][]byte{}} }
@@ -52,12 +53,14 @@ func (b *blobs) SetSession(_ context.Context, id string, m *gmap.StrAnyMap, _ ti
 	if b.fail != nil {
 		return b.fail
 	}
-	b.sets++
 	b.kept[id], err = json.Marshal(m)
 	return err
 }
 
 func (b *blobs) RemoveAll(_ context.Context, id string) error {
+	if b.removing != nil {
+		b.removing()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.kept, id)
@@ -189,6 +192,34 @@ func TestRemovalWaitsForACommit(t *testing.T) {
 	})
 }
 
+// Nor may one that begins while it is removed.
+func TestCommitWaitsForARemoval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBlobs()
+		b.kept[id] = []byte(`{"user":"one"}`)
+		p := Of(b)
+		removing, goOn := make(chan struct{}), make(chan struct{})
+		b.removing = func() { close(removing); <-goOn }
+		d, _ := Diff(Adopt(values{"user": "one"}), values{"user": "two"})
+		committed, removed := make(chan error, 1), make(chan error, 1)
+		go func() { removed <- p.RemoveAll(t.Context(), id) }()
+		<-removing
+		go func() {
+			_, err := p.Commit(t.Context(), id, d, ttl)
+			committed <- err
+		}()
+		synctest.Wait()
+		if len(committed) > 0 {
+			t.Error("a commit returned while the session was being removed")
+		}
+		close(goOn)
+		if err := <-removed; err != nil {
+			t.Fatal(err)
+		}
+		wantRevoked(t, <-committed)
+	})
+}
+
 func TestPanicOfTheStoreReleasesTheLock(t *testing.T) {
 	b := newBlobs()
 	p := Of(b).(*plain)
@@ -293,7 +324,9 @@ func TestStyleIsNotSettledByFailures(t *testing.T) {
 	store := &perKey{blobs: newBlobs(), get: down, data: gsession.ErrorDisabled}
 	p := Of(store)
 	for range 2 * maxProbes {
-		p.Style(cancelled)
+		if got := p.Style(cancelled); got != StyleDirect {
+			t.Fatalf("Style = %d before anything is settled", got)
+		}
 	}
 	for range 2 * maxProbes {
 		p.Style(t.Context())

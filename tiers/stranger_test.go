@@ -268,3 +268,59 @@ func TestReloginThroughAStranger(t *testing.T) {
 		wantData(t, seen(c.holds("session-2")), values{"user": "one"})
 	})
 }
+
+// meddling is a stranger past which something else happens to the session, between
+// the adapter's read and its write.
+type meddling struct {
+	mutating
+	meanwhile *func()
+}
+
+func (m meddling) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	if meanwhile := *m.meanwhile; meanwhile != nil {
+		*m.meanwhile = nil
+		meanwhile()
+	}
+	return m.mutating.SetSession(ctx, id, data, ttl)
+}
+
+// The face below a stranger commits differences as well: what another node does
+// between the adapter's read and its write isn't undone.
+func TestStrangerThatIsOvertaken(t *testing.T) {
+	overtaken := func(t *testing.T, begin values, meanwhile func(f *front)) (*core, error) {
+		c := newCore()
+		f := newFront(c)
+		hook := func() { meanwhile(f) }
+		var armed func()
+		u := newUpper(meddling{mutating{f}, &armed})
+		if begin != nil {
+			c.put(id, begin)
+		}
+		m := u.get(t, id)
+		if m == nil {
+			m = locked(values{})
+		}
+		m.Set("cart", "a")
+		armed = hook
+		return c, u.SetSession(t.Context(), id, m, ttl)
+	}
+	t.Run("by a write", func(t *testing.T) {
+		c, err := overtaken(t, values{"user": "ONE"}, func(f *front) { f.core.put(id, values{"user": "ONE", "more": "X"}) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantData(t, c.holds(id), values{"user": "ONE", "more": "X", "cart": "A"})
+	})
+	t.Run("by a creation", func(t *testing.T) {
+		c, err := overtaken(t, nil, func(f *front) { f.core.put(id, values{"user": "ONE"}) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantData(t, c.holds(id), values{"user": "ONE", "cart": "A"})
+	})
+	t.Run("by a log-out", func(t *testing.T) {
+		c, err := overtaken(t, values{"user": "ONE"}, func(f *front) { _ = f.RemoveAll(context.Background(), id) })
+		wantRevoked(t, err)
+		wantData(t, c.holds(id), nil)
+	})
+}
