@@ -8,12 +8,17 @@ import (
 
 // Delta is what one request changed, to be applied to whatever the store holds by
 // then (law 5). It is immutable, and shares nothing with the request.
+//
+// revoked, where it is set, tells at the last moment whether the session was removed
+// since base was handed out: a store that applies the delta after it looked at what it
+// overwrites can't mix a new log-in with what was changed in the old one.
 type Delta struct {
 	kind    deltaKind
 	base    *Snapshot // what the request was given; nil unless kind is update
 	set     map[string]any
 	removed []string
 	cleared bool // the request removed every key that it was given
+	revoked func() bool
 }
 
 type deltaKind uint8
@@ -97,6 +102,13 @@ func (d *Delta) Apply(current *Snapshot) (map[string]any, error) {
 	if d.kind == replaceDelta {
 		return maps.Clone(d.set), nil
 	}
+	if d.isRevoked() {
+		anew, err := d.afterRemoval()
+		if err != nil || len(anew.set) == 0 {
+			return nil, err
+		}
+		return anew.Apply(current)
+	}
 	gone := current == nil || current.Len() == 0
 	if d.kind == updateDelta && gone && d.base.Len() > 0 {
 		switch {
@@ -116,6 +128,8 @@ func (d *Delta) Apply(current *Snapshot) (map[string]any, error) {
 	}
 	return next, nil
 }
+
+func (d *Delta) isRevoked() bool { return d.revoked != nil && d.revoked() }
 
 // Empty reports whether the request changed nothing.
 func (d *Delta) Empty() bool {
@@ -152,10 +166,13 @@ func (d *Delta) Join(later *Delta) (*Delta, bool) {
 		return nil, false
 	case d.kind == replaceDelta:
 		return later, true
-	case d.kind == updateDelta && (!d.loaded() || !later.loaded()):
+	case d.kind == updateDelta && (!d.loaded() || !later.loaded()), d.isRevoked() != later.isRevoked():
 		return nil, false
 	}
 	joined := &Delta{kind: d.kind, base: later.base, set: maps.Clone(d.set)}
+	if d.revoked != nil || later.revoked != nil {
+		joined.revoked = func() bool { return d.isRevoked() || later.isRevoked() }
+	}
 	removed := map[string]bool{}
 	for _, key := range d.removed {
 		removed[key] = true

@@ -111,8 +111,13 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 
 // diff is the delta of a known map, nil where nothing is left to write.
 func (f *Face) diff(g *given, data, held map[string]any) (*Delta, error) {
-	if !f.tombstones.since(g.id, g.stamp) {
-		return Diff(g.base, data)
+	revoked := func() bool { return f.tombstones.since(g.id, g.stamp) }
+	if !revoked() {
+		delta, err := Diff(g.base, data)
+		if err == nil {
+			delta.revoked = revoked
+		}
+		return delta, err
 	}
 	if !sameMap(g.held, held) {
 		// The holder's own RemoveAll emptied the map: what is in it came later.

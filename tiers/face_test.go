@@ -334,3 +334,26 @@ func TestEmptyReplacementOfARevivedSessionIsWritten(t *testing.T) {
 	f.set(t, id, locked(values{}))
 	wantData(t, c.holds(id), values{})
 }
+
+// A request passes the check for removals, and before the store applies its change the
+// user logs out and somebody else logs in under the same id.
+func TestLogOutAndLogInWhileAChangeIsOnItsWay(t *testing.T) {
+	c := newCore()
+	c.put(id, values{"user": "one"})
+	f := newFront(c)
+	m := f.get(t, id)
+	m.Set("role", "admin")
+	overtaken := false
+	c.before = func(string) {
+		if overtaken {
+			return
+		}
+		overtaken = true
+		if err := f.RemoveAll(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+		f.set(t, id, locked(values{"user": "two"}))
+	}
+	wantRevoked(t, f.SetSession(t.Context(), id, m, ttl))
+	wantData(t, c.holds(id), values{"user": "two"})
+}
