@@ -6,13 +6,16 @@ import (
 	"testing"
 )
 
-// The suite mostly waits for sessions to expire: it runs wide unless told otherwise.
+// Defaults of these tests, which flags override: the suite mostly waits for sessions to
+// expire and runs wide, and random stacks take more draws than rapid's hundred.
 func TestMain(m *testing.M) {
-	wide := true
+	defaults := map[string]string{"test.parallel": "12", "rapid.checks": "500"}
 	flag.Parse()
-	flag.Visit(func(f *flag.Flag) { wide = wide && f.Name != "test.parallel" })
-	if wide {
-		_ = flag.Set("test.parallel", "12")
+	flag.Visit(func(f *flag.Flag) { delete(defaults, f.Name) })
+	for name, value := range defaults {
+		if err := flag.Set(name, value); err != nil {
+			panic(err)
+		}
 	}
 	os.Exit(m.Run())
 }
