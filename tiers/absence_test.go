@@ -50,7 +50,7 @@ func TestAbsencesLastAMinuteAtLeastAndTwoAtMost(t *testing.T) {
 		if a.take("a") {
 			t.Error("an absence outlives two minutes where others are noted")
 		}
-		if !a.take("b") || !a.take("b") {
+		if first, second := a.take("b"), a.take("b"); !first || !second {
 			t.Error("an absence doesn't live for a minute")
 		}
 	})

@@ -61,11 +61,11 @@ func (s mutating) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, 
 type renaming struct{ gsession.Storage }
 
 func (s renaming) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	return shouting{s.Storage}.GetSession(ctx, "tenant-"+id, ttl)
+	return shouting(s).GetSession(ctx, "tenant-"+id, ttl)
 }
 
 func (s renaming) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
-	return shouting{s.Storage}.SetSession(ctx, "tenant-"+id, m, ttl)
+	return shouting(s).SetSession(ctx, "tenant-"+id, m, ttl)
 }
 
 func (s renaming) RemoveAll(ctx context.Context, id string) error {

@@ -17,7 +17,6 @@ type batch struct {
 	delta   *tiers.Delta    // nil: remove the session
 	ttl     time.Duration
 	changes int // calls whose changes it holds
-	until   time.Time
 
 	done     chan struct{}
 	snapshot *tiers.Snapshot

@@ -92,6 +92,8 @@ func TestEveryOperationHasASpan(t *testing.T) {
 }
 
 // safely reports a panic instead of spreading it.
+//
+//lint:ignore ST1008 the panic is what comes last
 func safely(f func() error) (err error, fault any) {
 	defer func() { fault = recover() }()
 	return f(), nil

@@ -37,10 +37,10 @@ func (e *env) session(s gsession.Storage, id string) *gsession.Session {
 func (e *env) save(s gsession.Storage, id string, data map[string]any) error {
 	request := e.session(s, id)
 	if err := request.SetMap(data); err != nil {
-		return fmt.Errorf("SetMap: %w", err)
+		return fmt.Errorf("set: %w", err)
 	}
 	if err := request.Close(); err != nil {
-		return fmt.Errorf("Close: %w", err)
+		return fmt.Errorf("close: %w", err)
 	}
 	return nil
 }
@@ -61,7 +61,7 @@ func (e *env) data(s gsession.Storage, id string) (map[string]any, error) {
 func (e *env) logOut(s gsession.Storage, id string) error {
 	request := e.session(s, id)
 	if err := request.RemoveAll(); err != nil {
-		return fmt.Errorf("RemoveAll: %w", err)
+		return fmt.Errorf("remove: %w", err)
 	}
 	return request.Close()
 }

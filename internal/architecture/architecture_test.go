@@ -1,0 +1,140 @@
+// Package architecture holds the folder list to what docs/architecture.md says of it.
+package architecture
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/gf-strata/strata"
+
+// pkg is what `go list -json` tells of a package, without its tests.
+type pkg struct {
+	ImportPath string
+	Dir        string
+	GoFiles    []string
+	Imports    []string
+	Deps       []string
+}
+
+func (p pkg) name() string { return strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/") }
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports,Deps", module+"/...")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packages []pkg
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		switch err := decoder.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return packages
+		case err != nil:
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+// testOnly are packages that a program which uses Strata must not get.
+var testOnly = []string{"testing", "pgregory.net/rapid", "go.uber.org/goleak", "github.com/stretchr/testify"}
+
+// breaches lists what a package does that the architecture forbids.
+func breaches(p pkg) (found []string) {
+	name := p.name()
+	under := func(path, folder string) bool { return path == folder || strings.HasPrefix(path, folder+"/") }
+	product := !under(name, "internal") && !under(name, "layer/layertest")
+	if slices.Contains([]string{"util", "utils", "common", "helpers"}, filepath.Base(name)) {
+		found = append(found, "is named for nothing")
+	}
+	for _, path := range p.Imports {
+		ours, ok := strings.CutPrefix(path, module+"/")
+		if !ok {
+			continue
+		}
+		switch {
+		case under(name, "layer/layertest"):
+			found = append(found, "imports Strata: the suite is for anybody's storage")
+		case under(ours, "internal") && product:
+			found = append(found, "imports "+ours+", which is for tests")
+		case under(ours, "layer") && !under(name, "examples"):
+			found = append(found, "imports the roof")
+		case under(name, "decorators") && under(ours, "decorators"):
+			found = append(found, "is a decorator and imports another")
+		case under(name, "tiers") && under(ours, "decorators"):
+			found = append(found, "is a tier and imports a decorator")
+		case under(name, "telemetry"):
+			found = append(found, "is the floor and imports "+ours)
+		}
+	}
+	if product {
+		for _, path := range p.Deps {
+			if slices.Contains(testOnly, path) {
+				found = append(found, "depends on "+path)
+			}
+		}
+	}
+	return found
+}
+
+func TestImportsRunDown(t *testing.T) {
+	packages := list(t)
+	if len(packages) < 10 {
+		t.Fatalf("only %d packages found", len(packages))
+	}
+	for _, p := range packages {
+		for _, breach := range breaches(p) {
+			t.Errorf("%s %s", p.name(), breach)
+		}
+	}
+}
+
+// A check that can't fail proves nothing.
+func TestBreachesAreFound(t *testing.T) {
+	for _, p := range []pkg{
+		{ImportPath: module + "/tiers/util"},
+		{ImportPath: module + "/layer/layertest", Imports: []string{module + "/tiers"}},
+		{ImportPath: module + "/tiers/local", Imports: []string{module + "/internal/teststore"}},
+		{ImportPath: module + "/tiers", Imports: []string{module + "/layer"}},
+		{ImportPath: module + "/decorators/a", Imports: []string{module + "/decorators/b"}},
+		{ImportPath: module + "/tiers/local", Imports: []string{module + "/decorators/a"}},
+		{ImportPath: module + "/telemetry", Imports: []string{module + "/tiers"}},
+		{ImportPath: module + "/layer", Deps: []string{"testing"}},
+	} {
+		if len(breaches(p)) != 1 {
+			t.Errorf("%s %v: %v", p.name(), p.Imports, breaches(p))
+		}
+	}
+	if found := breaches(pkg{ImportPath: module + "/layer", Imports: []string{module + "/tiers"}, Deps: []string{"context"}}); found != nil {
+		t.Errorf("what is allowed is forbidden: %v", found)
+	}
+}
+
+const maxLines = 400
+
+// A file past that many lines usually hides two ideas.
+func TestFilesHoldOneIdea(t *testing.T) {
+	for _, p := range list(t) {
+		for _, file := range p.GoFiles {
+			content, err := os.ReadFile(filepath.Join(p.Dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lines := bytes.Count(content, []byte("\n")); lines > maxLines {
+				t.Errorf("%s/%s has %d lines", p.name(), file, lines)
+			}
+		}
+	}
+}
