@@ -27,13 +27,19 @@ func cancelled(e *env) error {
 		id := e.id()
 		ctx, cancel := context.WithCancel(e.ctx)
 		var group sync.WaitGroup
-		if n%3 == 0 {
+		at := n % 3 // before the request, between its two steps, or in the midst of them
+		if at == 0 {
 			cancel()
-		} else {
-			group.Go(cancel)
 		}
 		request := gsession.New(ttl, s).New(ctx, id)
-		err := errors.Join(request.Set("k", "v"), request.Close())
+		if at == 2 {
+			group.Go(cancel)
+		}
+		err := request.Set("k", "v")
+		if at == 1 {
+			cancel()
+		}
+		err = errors.Join(err, request.Close())
 		group.Wait()
 		cancel()
 		if err == nil {
