@@ -1,0 +1,131 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/gogf/gf/v2/net/ghttp"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/layer"
+)
+
+//go:embed page.html
+var page string
+
+// goods are what the shop has. Each is a key of its own in the session, so that
+// requests that put different ones into the cart change different keys.
+var goods = map[string]bool{"bread": true, "cheese": true, "tea": true}
+
+const (
+	userKey  = "user"
+	cartKeys = "cart."
+)
+
+type shop struct{ tally *tally }
+
+func newServer(chain gsession.Storage, tally *tally, listener net.Listener) (*ghttp.Server, error) {
+	server := ghttp.GetServer("shop " + listener.Addr().String())
+	err := errors.Join(
+		server.SetConfigWithMap(map[string]any{
+			"cookieSameSite": "lax", "cookieHttpOnly": true, "sessionIdName": "shop",
+			"dumpRouterMap": false, "accessLogEnabled": false, "logStdout": false,
+		}),
+		server.SetListener(listener),
+		server.Logger().SetLevelStr("error"),
+	)
+	server.SetSessionMaxAge(sessionLife)
+	server.SetSessionStorage(chain)
+	s := &shop{tally: tally}
+	server.Use(closeSession)
+	server.BindHandler("GET:/", func(r *ghttp.Request) { r.Response.Write(page) })
+	server.BindHandler("GET:/state", s.state)
+	server.BindHandler("POST:/login", s.change(s.login))
+	server.BindHandler("POST:/logout", s.change(s.logout))
+	server.BindHandler("POST:/cart/{item}", s.change(s.add))
+	return server, err
+}
+
+// closeSession closes the session before the response is sent: the next request then
+// finds what this one has set, and this one's visitor hears where it isn't saved.
+// GoFrame closes it again afterwards, which costs nothing.
+func closeSession(r *ghttp.Request) {
+	r.Middleware.Next()
+	if err := r.Session.Close(); err != nil {
+		r.Response.ClearBuffer()
+		fail(r, err)
+	}
+}
+
+func fail(r *ghttp.Request, err error) {
+	if errors.Is(err, layer.ErrRevoked) {
+		r.Response.WriteStatus(http.StatusConflict, "You have logged out meanwhile.")
+		return
+	}
+	r.Response.WriteStatus(http.StatusServiceUnavailable, "The shop can't reach its sessions.")
+}
+
+// change takes requests of the page only: another site can't set this header.
+func (s *shop) change(handle func(*ghttp.Request) error) func(*ghttp.Request) {
+	return func(r *ghttp.Request) {
+		if r.GetHeader("X-Shop") == "" {
+			r.Response.WriteStatus(http.StatusForbidden, "This isn't a request of the shop's page.")
+			return
+		}
+		if err := handle(r); err != nil {
+			fail(r, err)
+		}
+	}
+}
+
+// login changes the session's id, against those who know the one from before.
+func (s *shop) login(r *ghttp.Request) error {
+	name := strings.TrimSpace(r.Get("name").String())
+	if name == "" || len(name) > 40 {
+		r.Response.WriteStatus(http.StatusBadRequest, "A name has 1 to 40 letters.")
+		return nil
+	}
+	if err := r.Session.Set(userKey, name); err != nil {
+		return err
+	}
+	_, err := r.Session.RegenerateId(true)
+	return err
+}
+
+func (s *shop) logout(r *ghttp.Request) error { return r.Session.RemoveAll() }
+
+func (s *shop) add(r *ghttp.Request) error {
+	item := r.GetRouter("item").String()
+	if !goods[item] {
+		r.Response.WriteStatus(http.StatusNotFound, "The shop doesn't have that.")
+		return nil
+	}
+	count, err := r.Session.Get(cartKeys+item, 0)
+	if err != nil {
+		return err
+	}
+	return r.Session.Set(cartKeys+item, count.Int()+1)
+}
+
+// state is what the page shows: the visitor's session, and what the layers did for it.
+func (s *shop) state(r *ghttp.Request) {
+	data, err := r.Session.Data()
+	if err != nil {
+		fail(r, err)
+		return
+	}
+	cart := map[string]any{}
+	for key, count := range data {
+		if item, ok := strings.CutPrefix(key, cartKeys); ok {
+			cart[item] = count
+		}
+	}
+	var counts Counts
+	if id := r.GetSessionId(); id != "" {
+		counts = s.tally.of(id)
+	}
+	r.Response.WriteJson(map[string]any{"user": data[userKey], "cart": cart, "layers": counts})
+}
