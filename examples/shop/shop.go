@@ -21,6 +21,7 @@ var page string
 var goods = map[string]bool{"bread": true, "cheese": true, "tea": true}
 
 const (
+	visitKey = "visit"
 	userKey  = "user"
 	cartKeys = "cart."
 )
@@ -41,7 +42,7 @@ func newServer(chain gsession.Storage, tally *tally, listener net.Listener) (*gh
 	server.SetSessionStorage(chain)
 	s := &shop{tally: tally}
 	server.Use(closeSession)
-	server.BindHandler("GET:/", func(r *ghttp.Request) { r.Response.Write(page) })
+	server.BindHandler("GET:/", s.page)
 	server.BindHandler("GET:/state", s.state)
 	server.BindHandler("POST:/login", s.change(s.login))
 	server.BindHandler("POST:/logout", s.change(s.logout))
@@ -66,6 +67,20 @@ func fail(r *ghttp.Request, err error) {
 		return
 	}
 	r.Response.WriteStatus(http.StatusServiceUnavailable, "The shop can't reach its sessions.")
+}
+
+// page begins the session, so that the first requests, which may come all at once,
+// bring its id.
+func (s *shop) page(r *ghttp.Request) {
+	known, err := r.Session.Contains(visitKey)
+	if err == nil && !known {
+		err = r.Session.Set(visitKey, true)
+	}
+	if err != nil {
+		fail(r, err)
+		return
+	}
+	r.Response.Write(page)
 }
 
 // change takes requests of the page only: another site can't set this header.

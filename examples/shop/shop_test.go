@@ -229,6 +229,24 @@ func TestALogOutHolds(t *testing.T) {
 	p.stop()
 }
 
+// A new visitor's first requests come all at once, after the page.
+func TestANewVisitorTakesAllThree(t *testing.T) {
+	p := start(t, build(t), "-dir", t.TempDir())
+	v := newVisitor(t)
+	answer, err := v.http.Get(p.base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	var group sync.WaitGroup
+	for item := range goods {
+		group.Go(func() { v.post(p, "/cart/"+item, "") })
+	}
+	group.Wait()
+	v.want(p, nil, "map[bread:1 cheese:1 tea:1]")
+	p.stop()
+}
+
 func TestBadFlags(t *testing.T) {
 	binary := build(t)
 	for _, args := range [][]string{{"-redis", "not a url"}, {"-addr", "nowhere:port"}, {"surplus"}, {"-dir", "/dev/null/x"}} {

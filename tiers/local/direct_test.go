@@ -5,11 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers/local"
 )
 
 func TestADirectStoreIsReadFromMemory(t *testing.T) {
-	k := &keys{sessions: map[string]map[string]any{"a": {"x": "1", "list": []any{"1"}}}}
+	k := teststore.NewKeys(map[string]map[string]any{"a": {"x": "1", "list": []any{"1"}}})
 	l := local.New(k, local.Exclusive(), local.MaxBytes(1<<20))
 	defer l.Close(ctx)
 	read := func() {
@@ -31,9 +32,9 @@ func TestADirectStoreIsReadFromMemory(t *testing.T) {
 		}
 	}
 	eventually(t, func() bool {
-		before := k.questions()
+		before := k.Questions()
 		read()
-		return k.questions() == before
+		return k.Questions() == before
 	})
 
 	list, err := l.Get(ctx, "a", "list")
@@ -58,13 +59,11 @@ func TestADirectStoreIsReadFromMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k.mu.Lock()
-		if len(got) != len(k.sessions["a"]) || (len(got) > 0 && !maps.EqualFunc(got, k.sessions["a"], func(a, b any) bool { _, nested := a.([]any); return nested || a == b })) {
+		if holds := k.Holds("a"); len(got) != len(holds) || (len(got) > 0 && !maps.EqualFunc(got, holds, func(a, b any) bool { _, nested := a.([]any); return nested || a == b })) {
 			t.Errorf("after %s memory answers something else than the store", name)
 		}
-		k.mu.Unlock()
 	}
-	if m, err := l.GetSession(ctx, "a", ttl); err != nil || (m != nil) != (k.sessions["a"] != nil) {
+	if m, err := l.GetSession(ctx, "a", ttl); err != nil || (m != nil) != (k.Holds("a") != nil) {
 		t.Errorf("GetSession: %v, %v", m, err)
 	}
 }

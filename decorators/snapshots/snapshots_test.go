@@ -1,0 +1,128 @@
+package snapshots_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/decorators/snapshots"
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/tiers"
+)
+
+const ttl = time.Hour
+
+func manager(s gsession.Storage) *gsession.Manager { return gsession.New(ttl, s) }
+
+func want(t *testing.T, k *teststore.Keys, id, content string) {
+	t.Helper()
+	if got := fmt.Sprint(k.Holds(id)); got != content {
+		t.Errorf("the store holds %s, want %s", got, content)
+	}
+}
+
+func TestADirectStoreAsSnapshots(t *testing.T) {
+	ctx := context.Background()
+	k := teststore.NewKeys(map[string]map[string]any{"a": {"kept": "0", "changed": "1", "removed": "2"}})
+	s := snapshots.New(k)
+	if _, err := s.Get(ctx, "a", "kept"); !errors.Is(err, gsession.ErrorDisabled) {
+		t.Errorf("Get answers %v, want ErrorDisabled", err)
+	}
+
+	before := k.Questions()
+	request := manager(s).New(ctx, "a")
+	for _, key := range []string{"kept", "changed", "removed"} {
+		request.MustGet(key)
+	}
+	if reads := k.Questions() - before; reads > 3 { // twice for the style, once in a lifetime
+		t.Errorf("%d reads for three keys of one request", reads)
+	}
+	request.MustSet("changed", "3")
+	request.MustSet("new", "4")
+	request.MustRemove("removed")
+	want(t, k, "a", "map[changed:1 kept:0 removed:2]") // nothing is written before the close
+	slides := k.Slides()
+	if err := request.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want(t, k, "a", "map[changed:3 kept:0 new:4]")
+	if k.Slides() == slides {
+		t.Error("the close of a changed session didn't set its expiry")
+	}
+
+	slides = k.Slides()
+	reader := manager(s).New(ctx, "a")
+	reader.MustGet("kept")
+	if err := reader.Close(); err != nil || k.Slides() == slides {
+		t.Errorf("a request that only reads didn't slide the expiry: %v", err)
+	}
+}
+
+func TestRegenerateIDKeepsTheData(t *testing.T) {
+	ctx := context.Background()
+	k := teststore.NewKeys(nil)
+	request := manager(snapshots.New(k)).New(ctx, "a")
+	request.MustSet("user", "one")
+	next := request.MustRegenerateId(true)
+	if err := request.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want(t, k, next, "map[user:one]")
+	want(t, k, "a", "map[]")
+}
+
+func TestARemovedSessionIsNotBroughtBack(t *testing.T) {
+	ctx := context.Background()
+	k := teststore.NewKeys(map[string]map[string]any{"a": {"user": "one"}})
+	s := snapshots.New(k)
+	request := manager(s).New(ctx, "a")
+	request.MustSet("late", "x")
+	if err := k.RemoveAll(ctx, "a"); err != nil { // as another process does
+		t.Fatal(err)
+	}
+	if err := request.Close(); !errors.Is(err, tiers.ErrRevoked) {
+		t.Errorf("the close answers %v, want ErrRevoked", err)
+	}
+	want(t, k, "a", "map[]")
+}
+
+func TestOverlappingRequestsLoseNothing(t *testing.T) {
+	ctx := context.Background()
+	k := teststore.NewKeys(map[string]map[string]any{"a": {"seed": "0"}})
+	s := snapshots.New(k)
+	var group sync.WaitGroup
+	for n := range 16 {
+		group.Go(func() {
+			for range 20 {
+				request := manager(s).New(ctx, "a")
+				request.MustSet(fmt.Sprint(n), "x")
+				if err := request.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if got := len(k.Holds("a")); got != 17 {
+		t.Errorf("%d keys are left of 17", got)
+	}
+}
+
+// A store that keeps whole sessions has nothing to be cured of.
+func TestASnapshotStoreIsPassedThrough(t *testing.T) {
+	ctx := context.Background()
+	s := snapshots.New(gsession.NewStorageMemory())
+	request := manager(s).New(ctx, "a")
+	request.MustSet("k", map[string]any{"nested": 1})
+	if err := request.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := manager(s).New(ctx, "a").MustGet("k").Map()["nested"]; got != 1 {
+		t.Errorf("got %v, want 1", got)
+	}
+}
