@@ -113,7 +113,10 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 				t.Fatal("the laws are out of order")
 			}
 			law.Checks = slices.DeleteFunc(law.Checks, func(c layertest.Check) bool { return c.Name != broken.check })
-			err := layertest.Verify(t, law, open, opts...)
+			var err error
+			for tries := 0; err == nil && tries < 50; tries++ { // some breaches take a race to show
+				err = layertest.Verify(t, law, open, opts...)
+			}
 			if err == nil || !strings.Contains(err.Error(), broken.check+": ") {
 				t.Errorf("law %d, %q, doesn't find out a decorator that breaks it: %v", broken.law, broken.check, err)
 			}
