@@ -7,9 +7,9 @@ import (
 )
 
 // Defaults of these tests, which flags override: the suite mostly waits for sessions to
-// expire and runs wide, and random stacks take more draws than rapid's hundred.
+// expire and runs wide, and random stacks take more draws than a hundred.
 func TestMain(m *testing.M) {
-	defaults := map[string]string{"test.parallel": "12", "rapid.checks": "500"}
+	defaults := map[string]string{"test.parallel": "12", "rapid.checks": "150"}
 	flag.Parse()
 	flag.Visit(func(f *flag.Flag) { delete(defaults, f.Name) })
 	for name, value := range defaults {
