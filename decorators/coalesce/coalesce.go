@@ -40,6 +40,9 @@ var _ tiers.Storage = (*Storage)(nil)
 func New(inner gsession.Storage, opts ...Option) *Storage {
 	o := defaults()
 	for _, opt := range opts {
+		if opt == nil {
+			panic("strata: an option of layer.Coalesced is nil; pass what a constructor returns, or leave it out")
+		}
 		opt(&o)
 	}
 	s := &Storage{wrapped: inner, inner: tiers.Of(inner)}

@@ -35,6 +35,9 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	}
 	var c config
 	for _, opt := range opts {
+		if opt == nil {
+			panic("strata: an option of layer.Traced is nil; pass what a constructor returns, or leave it out")
+		}
 		opt(&c)
 	}
 	kind := telemetry.StorageKey.String(reflect.TypeOf(inner).String())

@@ -47,6 +47,9 @@ var _ tiers.Storage = (*Storage)(nil)
 func New(inner gsession.Storage, opts ...Option) *Storage {
 	s := &Storage{wrapped: inner, inner: tiers.Of(inner), options: defaults(), start: time.Now()}
 	for _, opt := range opts {
+		if opt == nil {
+			panic("strata: an option of layer.Local is nil; pass what a constructor returns, or leave it out")
+		}
 		opt(&s.options)
 	}
 	if !s.options.exclusive {

@@ -261,6 +261,7 @@ func TestImpossibleOptionsPanic(t *testing.T) {
 		"MaxStale":   func() { local.MaxStale(-1) },
 		"Negative":   func() { local.Negative(-1) },
 		"GuardSlots": func() { local.GuardSlots(0) },
+		"Local":      func() { local.New(teststore.New(), nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
