@@ -2,6 +2,7 @@ package coalesce
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/gf-strata/strata/tiers"
@@ -9,8 +10,8 @@ import (
 
 // batch is one commit, or removal, of one session, and those who wait for it.
 //
-// While it waits in its lane, delta, ttl and changes grow under the lanes' mutex. The
-// outcome is written before done is closed.
+// While it waits in its lane, delta, ttl and changes grow under the lanes' mutex. left
+// is atomic. The outcome is written before done is closed.
 type batch struct {
 	id      string
 	ctx     context.Context // the first caller's values, without its end
@@ -18,6 +19,7 @@ type batch struct {
 	ttl     time.Duration
 	changes int // calls whose changes it holds
 
+	left     atomic.Bool // a caller didn't wait for the end
 	done     chan struct{}
 	snapshot *tiers.Snapshot
 	err      error
@@ -53,8 +55,10 @@ func (b *batch) wait(ctx context.Context, timeout time.Duration) (*tiers.Snapsho
 	select {
 	case <-b.done:
 	case <-ctx.Done():
+		b.left.Store(true)
 		return nil, ctx.Err()
 	case <-timer.C:
+		b.left.Store(true)
 		return nil, errLate
 	}
 	if b.panicked != nil {

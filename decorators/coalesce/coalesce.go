@@ -61,17 +61,20 @@ func (s *Storage) snapshots(ctx context.Context) bool {
 	return s.Style(ctx) == tiers.StyleSnapshot
 }
 
-// Load is passed on: what a caller was told is written, is in the store.
+// Load is passed on: what a caller was told is written, is in the store. It waits for
+// writes of the session that a caller has left, so that nobody keeps what was read
+// before they are applied.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	if err := s.lanes.settle(ctx, id); err != nil {
+		return tiers.Read{}, err
+	}
 	return s.inner.Load(ctx, id, ttl)
 }
 
 // Commit returns when the store holds the change, alone or merged with others, or
-// when ctx ends; the change goes on to the store then.
+// when ctx ends; the change goes on to the store then, also where ctx had ended before:
+// GoFrame closes the session of a client that went away under such a context.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	began := time.Now()
 	snapshot, err := s.lanes.commit(ctx, id, delta, ttl)
 	if err == nil {
@@ -84,9 +87,6 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 // answered with ErrRevoked. It waits for a commit that is at the store already, so
 // that nothing brings the session back once it has returned (law 6).
 func (s *Storage) RemoveAll(ctx context.Context, id string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	s.slides.forget(id)
 	if err := s.lanes.remove(ctx, id); err != nil {
 		return err

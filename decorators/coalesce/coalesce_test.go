@@ -162,6 +162,31 @@ func TestCancellationEndsTheWaitingOnly(t *testing.T) {
 	})
 }
 
+// A client that goes away must not lose what its request has changed, nor its log-out.
+func TestACancelledCallerStillWrites(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Put("a", map[string]any{"k": 0}, ttl)
+		base := get(t, c, "a")
+		gone, cancel := context.WithCancel(ctx)
+		cancel()
+		s.OnCommit = func(context.Context, string) error { time.Sleep(time.Second); return nil }
+		if _, err := c.Commit(gone, "a", change(t, base, "mine", 1), ttl); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v, want context.Canceled", err)
+		}
+		// Whoever reads from now on finds it, though the store takes its time.
+		if got := get(t, c, "a").Get("mine"); got != 1 {
+			t.Errorf("the change of a client that went away is %v, want 1", got)
+		}
+		if err := c.RemoveAll(gone, "a"); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v, want context.Canceled", err)
+		}
+		if get(t, c, "a") != nil {
+			t.Error("the log-out of a client that went away got lost")
+		}
+	})
+}
+
 func TestAHungStoreTimesOut(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {

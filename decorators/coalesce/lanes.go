@@ -167,6 +167,37 @@ func (l *lanes) pending() (batches []*batch, changes int) {
 	return batches, changes
 }
 
+// settle waits for writes of the session that a caller has left: it was told that they
+// may yet be applied, and what is read from now on must not be older than they are.
+func (l *lanes) settle(ctx context.Context, id string) error {
+	var left []*batch
+	l.mu.Lock()
+	if k := l.lanes[id]; k != nil {
+		if k.flying != nil && k.flying.left.Load() {
+			left = append(left, k.flying)
+		}
+		for _, b := range k.waiting {
+			if b.left.Load() {
+				left = append(left, b)
+			}
+		}
+	}
+	l.mu.Unlock()
+	if len(left) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	for _, b := range left {
+		select {
+		case <-b.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 func (l *lanes) flush(ctx context.Context) error {
 	batches, _ := l.pending()
 	for _, b := range batches {
