@@ -4,12 +4,16 @@ go 1.25
 
 require (
 	github.com/dgraph-io/ristretto/v2 v2.4.2
-	github.com/gogf/gf/contrib/nosql/redis/v2 v2.10.2
 	github.com/gogf/gf/v2 v2.10.2
 	github.com/redis/go-redis/v9 v9.22.0
 	go.opentelemetry.io/otel v1.38.0
-	go.opentelemetry.io/otel/sdk v1.38.0
 	go.opentelemetry.io/otel/trace v1.38.0
+)
+
+// What only tests need.
+require (
+	github.com/gogf/gf/contrib/nosql/redis/v2 v2.10.2
+	go.opentelemetry.io/otel/sdk v1.38.0
 	go.uber.org/goleak v1.3.0
 	pgregory.net/rapid v1.2.0
 )
