@@ -62,6 +62,9 @@ func Negative(d time.Duration) Option {
 // Where the store doesn't tell when a session expires (GoFrame's own don't), that
 // holds for a ttl after a write, and MaxStale bounds what comes later.
 //
+// Put Coalesced below it: a write whose caller was told that it may yet be applied, as
+// after a time-out, is otherwise not known to this tier when it is.
+//
 // With a second process on the store, one of them serves sessions that the other has
 // logged out.
 func Exclusive() Option {
