@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -17,38 +18,53 @@ const maxVisitors = 10_000
 type Counts struct {
 	Hits   int `json:"hits"`   // reads answered from memory
 	Loads  int `json:"loads"`  // reads that reached the store
-	Writes int `json:"writes"` // commits that reached the store
+	Writes int `json:"writes"` // commits and removals that reached the store
 }
 
-// tally counts for each session, from both ends of the chain. mu guards visitors.
+// tally counts for each session, from both ends of the chain. It keeps hashes in
+// place of ids, which are as good as passwords. mu guards visitors.
 type tally struct {
+	seed     maphash.Seed
 	mu       sync.Mutex
-	visitors map[string]*Counts
+	visitors map[uint64]Counts
 }
 
-func newTally() *tally { return &tally{visitors: map[string]*Counts{}} }
+func newTally() *tally {
+	return &tally{seed: maphash.MakeSeed(), visitors: map[uint64]Counts{}}
+}
 
-func (t *tally) add(id string, count func(*Counts)) {
+func (t *tally) hit(id string)   { t.add(id, Counts{Hits: 1}) }
+func (t *tally) load(id string)  { t.add(id, Counts{Loads: 1}) }
+func (t *tally) write(id string) { t.add(id, Counts{Writes: 1}) }
+
+func (t *tally) add(id string, more Counts) {
+	key := maphash.String(t.seed, id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	counts := t.visitors[id]
-	if counts == nil {
-		if len(t.visitors) >= maxVisitors {
-			t.visitors = map[string]*Counts{}
-		}
-		counts = &Counts{}
-		t.visitors[id] = counts
+	counts, known := t.visitors[key]
+	if !known && len(t.visitors) >= maxVisitors {
+		clear(t.visitors)
 	}
-	count(counts)
+	counts.Hits += more.Hits
+	counts.Loads += more.Loads
+	counts.Writes += more.Writes
+	t.visitors[key] = counts
 }
 
 func (t *tally) of(id string) Counts {
+	key := maphash.String(t.seed, id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if counts := t.visitors[id]; counts != nil {
-		return *counts
-	}
-	return Counts{}
+	return t.visitors[key]
+}
+
+// move has a session's counts follow it to its new id.
+func (t *tally) move(from, to string) {
+	t.add(to, t.of(from))
+	key := maphash.String(t.seed, from)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.visitors, key)
 }
 
 // countVisitor is a decorator for the outer end: it sees what came from memory.
@@ -56,7 +72,8 @@ func (t *tally) countVisitor(inner gsession.Storage) gsession.Storage {
 	return &outer{Storage: tiers.Of(inner), wrapped: inner, tally: t}
 }
 
-// outer embeds the capability, and looks at one method of it.
+// outer shows how little a decorator of one's own needs: it embeds the capability,
+// whether or not the inner storage has it, and overrides what it looks at.
 type outer struct {
 	tiers.Storage
 	wrapped gsession.Storage
@@ -68,7 +85,7 @@ func (o *outer) Unwrap() gsession.Storage { return o.wrapped }
 func (o *outer) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	read, err := o.Storage.Load(ctx, id, ttl)
 	if read.Outcome == tiers.OutcomeHit {
-		o.tally.add(id, func(c *Counts) { c.Hits++ })
+		o.tally.hit(id)
 	}
 	return read, err
 }
@@ -92,13 +109,18 @@ type innermost struct {
 func (i *innermost) Unwrap() gsession.Storage { return i.wrapped }
 
 func (i *innermost) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
-	i.tally.add(id, func(c *Counts) { c.Loads++ })
+	i.tally.load(id)
 	return i.Storage.Load(ctx, id, ttl)
 }
 
 func (i *innermost) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	i.tally.add(id, func(c *Counts) { c.Writes++ })
+	i.tally.write(id)
 	return i.Storage.Commit(ctx, id, delta, ttl)
+}
+
+func (i *innermost) RemoveAll(ctx context.Context, id string) error {
+	i.tally.write(id)
+	return i.Storage.RemoveAll(ctx, id)
 }
 
 type batching struct {
@@ -108,7 +130,7 @@ type batching struct {
 
 func (b *batching) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
 	for _, c := range commits {
-		b.tally.add(c.ID, func(c *Counts) { c.Writes++ })
+		b.tally.write(c.ID)
 	}
 	return b.batcher.CommitAll(ctx, commits)
 }

@@ -23,30 +23,54 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// sessionLife is how long a visitor is remembered.
-const sessionLife = 24 * time.Hour
+const (
+	sessionLife = 24 * time.Hour // how long a visitor is remembered
+	patience    = 10 * time.Second
+)
+
+// errUsage marks what the user has to write otherwise.
+var errUsage = errors.New("see -help")
 
 func main() {
 	var (
 		addr  = flag.String("addr", "127.0.0.1:8000", "address to serve on")
 		redis = flag.String("redis", "", "keep sessions in Redis, for example redis://127.0.0.1:6379/0")
-		dir   = flag.String("dir", filepath.Join(os.TempDir(), "strata-shop"), "keep sessions in files of this folder, unless -redis is given")
+		dir   = flag.String("dir", defaultDir(), "keep sessions in files of this folder, unless -redis is given")
 	)
 	flag.Parse()
-	if flag.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "shop: unknown argument %q; see -help\n", flag.Arg(0))
-		os.Exit(2)
-	}
 	stop, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := serve(stop, *addr, *redis, *dir); err != nil {
-		fmt.Fprintln(os.Stderr, "shop:", err)
-		os.Exit(1)
+	var err error
+	if flag.NArg() > 0 {
+		err = fmt.Errorf("unknown argument %q; %w", flag.Arg(0), errUsage)
+	} else {
+		err = serve(stop, *addr, *redis, *dir)
 	}
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "shop:", err)
+	if errors.Is(err, errUsage) {
+		os.Exit(2)
+	}
+	os.Exit(1)
+}
+
+// defaultDir is the user's own, so that nobody else reads the sessions.
+func defaultDir() string {
+	parent, err := os.UserCacheDir()
+	if err != nil {
+		parent = os.TempDir()
+	}
+	return filepath.Join(parent, "strata-shop")
 }
 
 // serve runs the shop until stop ends, and returns when every write is in the store.
+// What is deferred runs from the server inwards: no request, then no chain, then no store.
 func serve(stop context.Context, addr, redis, dir string) (err error) {
+	if _, err := net.ResolveTCPAddr("tcp", addr); err != nil {
+		return fmt.Errorf("-addr: %w; %w", err, errUsage)
+	}
 	store, closeStore, err := open(redis, dir)
 	if err != nil {
 		return err
@@ -54,11 +78,10 @@ func serve(stop context.Context, addr, redis, dir string) (err error) {
 	defer func() { err = errors.Join(err, closeStore()) }()
 
 	tally := newTally()
-	chain := layer.Chain(store,
-		tally.countStore, layer.Coalesced(), layer.Local(), layer.Traced(), tally.countVisitor)
+	chain := newChain(store, tally)
 	defer func() {
 		// stop has ended by now: closing has a deadline of its own.
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		err = errors.Join(err, chain.Close(ctx))
 	}()
@@ -79,17 +102,41 @@ func serve(stop context.Context, addr, redis, dir string) (err error) {
 	return server.Shutdown()
 }
 
+// newChain stacks the layers, the first one innermost, between the tally's two ends.
+func newChain(store gsession.Storage, tally *tally) *layer.Stack {
+	return layer.Chain(store,
+		tally.countStore, layer.Coalesced(), layer.Local(), layer.Traced(), tally.countVisitor)
+}
+
 // open returns the store, and what closes it once the chain is closed.
 func open(redis, dir string) (gsession.Storage, func() error, error) {
-	if redis == "" {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, nil, err
+	if redis != "" {
+		store, err := redisstore.Open(redis, redisstore.Prefix("shop:"))
+		if err != nil {
+			return nil, nil, fmt.Errorf("-redis: %w; %w", err, errUsage)
 		}
-		return gsession.NewStorageFile(dir, sessionLife), func() error { return nil }, nil
+		return store, func() error { return store.Close(context.Background()) }, nil
 	}
-	store, err := redisstore.Open(redis, redisstore.Prefix("shop:"))
+	dir, err := usable(dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("-dir: %w; %w", err, errUsage)
 	}
-	return store, func() error { return store.Close(context.Background()) }, nil
+	return gsession.NewStorageFile(dir, sessionLife), func() error { return nil }, nil
+}
+
+// usable makes the folder. NewStorageFile panics on one that it can't write to, and
+// looks for a relative one in several places.
+func usable(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if err = os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	probe, err := os.CreateTemp(dir, "probe")
+	if err != nil {
+		return "", err
+	}
+	return dir, errors.Join(probe.Close(), os.Remove(probe.Name()))
 }

@@ -2,10 +2,14 @@ package main
 
 import (
 	_ "embed"
+	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
@@ -21,6 +25,8 @@ var page string
 var goods = map[string]bool{"bread": true, "cheese": true, "tea": true}
 
 const (
+	sessionName = "shop"
+
 	visitKey = "visit"
 	userKey  = "user"
 	cartKeys = "cart."
@@ -32,8 +38,9 @@ func newServer(chain gsession.Storage, tally *tally, listener net.Listener) (*gh
 	server := ghttp.GetServer("shop " + listener.Addr().String())
 	err := errors.Join(
 		server.SetConfigWithMap(map[string]any{
-			"cookieSameSite": "lax", "cookieHttpOnly": true, "sessionIdName": "shop",
-			"dumpRouterMap": false, "accessLogEnabled": false, "logStdout": false,
+			"cookieSameSite": "lax", "cookieHttpOnly": true, "sessionIdName": sessionName,
+			"gracefulTimeout": int(patience / time.Second),
+			"dumpRouterMap":   false, "accessLogEnabled": false,
 		}),
 		server.SetListener(listener),
 		server.Logger().SetLevelStr("error"),
@@ -51,10 +58,15 @@ func newServer(chain gsession.Storage, tally *tally, listener net.Listener) (*gh
 }
 
 // closeSession closes the session before the response is sent: the next request then
-// finds what this one has set, and this one's visitor hears where it isn't saved.
-// GoFrame closes it again afterwards, which costs nothing.
+// finds what this one has set, and the visitor hears where it isn't saved. GoFrame
+// closes it again afterwards, which costs nothing.
 func closeSession(r *ghttp.Request) {
 	r.Middleware.Next()
+	if r.GetError() != nil && r.Response.Status == http.StatusInternalServerError {
+		// A panic, whose text isn't for visitors.
+		r.Response.ClearBuffer()
+		r.Response.WriteStatus(http.StatusInternalServerError)
+	}
 	if err := r.Session.Close(); err != nil {
 		r.Response.ClearBuffer()
 		fail(r, err)
@@ -66,7 +78,10 @@ func fail(r *ghttp.Request, err error) {
 		r.Response.WriteStatus(http.StatusConflict, "You have logged out meanwhile.")
 		return
 	}
-	r.Response.WriteStatus(http.StatusServiceUnavailable, "The shop can't reach its sessions.")
+	if r.Context().Err() == nil {
+		r.SetError(err) // ghttp logs it
+	}
+	r.Response.WriteStatus(http.StatusServiceUnavailable, "The shop can't reach its sessions. Try again.")
 }
 
 // page begins the session, so that the first requests, which may come all at once,
@@ -98,15 +113,24 @@ func (s *shop) change(handle func(*ghttp.Request) error) func(*ghttp.Request) {
 
 // login changes the session's id, against those who know the one from before.
 func (s *shop) login(r *ghttp.Request) error {
-	name := strings.TrimSpace(r.Get("name").String())
-	if name == "" || len(name) > 40 {
+	var form struct{ Name string }
+	err := json.NewDecoder(io.LimitReader(r.Body, 1<<10)).Decode(&form)
+	name := strings.TrimSpace(form.Name)
+	if err != nil || name == "" || utf8.RuneCountInString(name) > 40 {
 		r.Response.WriteStatus(http.StatusBadRequest, "A name has 1 to 40 letters.")
 		return nil
 	}
 	if err := r.Session.Set(userKey, name); err != nil {
 		return err
 	}
-	_, err := r.Session.RegenerateId(true)
+	before, err := r.Session.Id()
+	if err != nil {
+		return err
+	}
+	after, err := r.Session.RegenerateId(true) // ghttp sends it as the new cookie
+	if err == nil {
+		s.tally.move(before, after)
+	}
 	return err
 }
 
