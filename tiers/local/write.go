@@ -66,7 +66,7 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 	switch {
 	case err == nil && until.IsZero(): // the store tells, and has no such session
 		s.guard.Bump(hash)
-	case err == nil:
+	case err == nil && !until.Equal(at): // not one that was skipped below
 		s.extend(hash, id, ttl, until)
 	}
 	return until, err
