@@ -68,8 +68,8 @@ func defaultDir() string {
 // serve runs the shop until stop ends, and returns when every write is in the store.
 // What is deferred runs from the server inwards: no request, then no chain, then no store.
 func serve(stop context.Context, addr, redis, dir string) (err error) {
-	if _, err := net.ResolveTCPAddr("tcp", addr); err != nil {
-		return fmt.Errorf("-addr: %w; %w", err, errUsage)
+	if _, err := net.ResolveTCPAddr("tcp", addr); err != nil || addr == "" {
+		return fmt.Errorf("-addr %q isn't host:port; %w", addr, errUsage)
 	}
 	store, closeStore, err := open(redis, dir)
 	if err != nil {

@@ -160,6 +160,7 @@ func TestBadFlags(t *testing.T) {
 	}{
 		{2, []string{"-redis", "no://user:hush@host"}},
 		{2, []string{"-addr", "127.0.0.1:port"}},
+		{2, []string{"-addr", ""}},
 		{2, []string{"-dir", "/dev/null/x"}},
 		{2, []string{"surplus"}},
 		{2, []string{"-unknown"}},
@@ -169,7 +170,12 @@ func TestBadFlags(t *testing.T) {
 		var stderr bytes.Buffer
 		cmd := exec.Command(binary, c.args...)
 		cmd.Stderr = &stderr
-		_ = cmd.Run()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		hung := time.AfterFunc(deadline, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait()
+		hung.Stop()
 		said := stderr.String()
 		if got := cmd.ProcessState.ExitCode(); got != c.code || said == "" {
 			t.Errorf("%v: exit code %d, want %d; %q", c.args, got, c.code, said)

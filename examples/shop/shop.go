@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -48,13 +49,28 @@ func newServer(chain gsession.Storage, tally *tally, listener net.Listener) (*gh
 	server.SetSessionMaxAge(sessionLife)
 	server.SetSessionStorage(chain)
 	s := &shop{tally: tally}
-	server.Use(closeSession)
+	server.Use(refuseForeignID, closeSession)
 	server.BindHandler("GET:/", s.page)
 	server.BindHandler("GET:/state", s.state)
 	server.BindHandler("POST:/login", s.change(s.login))
 	server.BindHandler("POST:/logout", s.change(s.logout))
 	server.BindHandler("POST:/cart/{item}", s.change(s.add))
 	return server, err
+}
+
+// ids are those that GoFrame makes.
+var ids = regexp.MustCompile(`^[0-9a-z]{32}$`)
+
+// refuseForeignID gives a visitor a new session in place of one that the store may not
+// be able to name.
+func refuseForeignID(r *ghttp.Request) {
+	if id := r.GetSessionId(); id != "" && !ids.MatchString(id) {
+		if err := r.Session.SetId(""); err != nil {
+			fail(r, err)
+			return
+		}
+	}
+	r.Middleware.Next()
 }
 
 // closeSession closes the session before the response is sent: the next request then

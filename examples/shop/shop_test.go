@@ -172,8 +172,10 @@ func TestBadRequests(t *testing.T) {
 		t.Errorf("a request of another site answered %d", got)
 	}
 	v.want(nil, "map[]")
-	// An id that is no file name doesn't reach the store.
-	knowing(t, v.base, &http.Cookie{Name: sessionName, Value: "../x"}).wantPost(http.StatusServiceUnavailable, "/cart/tea", "")
+	// An id that no store of ours gave gives way to a new one.
+	foreign := knowing(t, v.base, &http.Cookie{Name: sessionName, Value: "../x", Path: "/"})
+	foreign.wantPost(http.StatusOK, "/cart/tea", "")
+	foreign.want(nil, "map[tea:1]")
 }
 
 // A store that is away is an answer, and the shop goes on when it is back.
