@@ -12,15 +12,17 @@ import (
 
 // Storage is a snapshot storage on Redis: maps go in and out as a whole, per-key
 // methods answer gsession.ErrorDisabled. It promises what the package's
-// documentation says, starts no goroutine, and is safe for concurrent use.
+// documentation says, starts goroutines only while it is watched, and is safe for
+// concurrent use.
 //
-// client, owned, prefix and face are set at construction and guard themselves;
-// closed is guarded by once.
+// client, owned, prefix and face are set at construction and guard themselves, as
+// source does; closed is guarded by once.
 type Storage struct {
 	client redis.UniversalClient
 	owned  bool // Open made the client
 	prefix string
 	face   *tiers.Face
+	source source
 
 	once   sync.Once
 	closed error
@@ -63,12 +65,17 @@ func isNil(client any) bool {
 // Style is that of a snapshot storage.
 func (s *Storage) Style(context.Context) tiers.Style { return tiers.StyleSnapshot }
 
-// Close closes the connections if Open made them, and nothing else. Calls that are
-// under way, and later ones, fail then. Close again returns what the first call did.
+// Close ends all watches, as Watcher's Close does, and closes the connections if Open
+// made them, and nothing else. Calls that are under way, and later ones, fail then.
+// Close again returns what the first call did.
 func (s *Storage) Close(ctx context.Context) error {
 	s.once.Do(func() {
-		if s.owned {
-			s.closed = fault(ctx, "Close", s.client.Close())
+		s.closed = s.source.close(ctx)
+		if !s.owned {
+			return
+		}
+		if err := s.client.Close(); err != nil {
+			s.closed = fault(ctx, "Close", err)
 		}
 	})
 	return s.closed

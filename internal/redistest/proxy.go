@@ -1,0 +1,137 @@
+package redistest
+
+import (
+	"net"
+	"sync"
+	"testing"
+)
+
+// Proxy stands between clients and a server, and can do what networks do. Its methods
+// may be called from any goroutine.
+//
+// listener and target are set at the start; mu guards the rest.
+type Proxy struct {
+	listener net.Listener
+	target   string
+	all      sync.WaitGroup
+
+	mu      sync.Mutex
+	conns   map[net.Conn]bool
+	stalled chan struct{} // closed where nothing is
+	closed  bool
+}
+
+// StartProxy forwards connections to an address until the test ends.
+func StartProxy(tb testing.TB, target string) *Proxy {
+	tb.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p := &Proxy{listener: listener, target: target, conns: map[net.Conn]bool{}, stalled: make(chan struct{})}
+	close(p.stalled)
+	p.all.Go(p.accept)
+	tb.Cleanup(p.close)
+	return p
+}
+
+// Addr is host:port.
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// Stall keeps all bytes back, in both directions, with the connections open, until
+// Resume. New connections are taken, and hang as well.
+func (p *Proxy) Stall() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.stalled:
+		p.stalled = make(chan struct{})
+	default:
+	}
+}
+
+// Resume undoes Stall: what was kept back arrives.
+func (p *Proxy) Resume() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.stalled:
+	default:
+		close(p.stalled)
+	}
+}
+
+// Cut closes all connections.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn := range p.conns {
+		_ = conn.Close()
+	}
+}
+
+// Conns is how many connections are open on the clients' side.
+func (p *Proxy) Conns() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns) / 2
+}
+
+func (p *Proxy) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	_ = p.listener.Close()
+	p.Cut()
+	p.Resume()
+	p.all.Wait()
+}
+
+func (p *Proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", p.target)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		p.mu.Lock()
+		if p.closed {
+			p.mu.Unlock()
+			_, _ = client.Close(), server.Close()
+			return
+		}
+		p.conns[client], p.conns[server] = true, true
+		p.mu.Unlock()
+		for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
+			p.all.Go(func() { p.copy(way[0], way[1]) })
+		}
+	}
+}
+
+// copy forwards until one side ends, and then ends both.
+func (p *Proxy) copy(from, to net.Conn) {
+	defer func() {
+		_, _ = from.Close(), to.Close()
+		p.mu.Lock()
+		delete(p.conns, from)
+		p.mu.Unlock()
+	}()
+	buffer := make([]byte, 16<<10)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		stalled := p.stalled
+		p.mu.Unlock()
+		<-stalled
+		if _, err = to.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package redisstore
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/push"
+)
+
+// channel is one connection to one master, in the broadcasting mode of CLIENT TRACKING
+// (https://redis.io/docs/latest/develop/reference/client-side-caching/). It lives from
+// its connection to the first fault, and never connects again.
+//
+// The server sends what it announces and its pongs on the same connection, but a change
+// after the pong of a ping that it handles in the same turn of its loop: it collects
+// announcements until the turn's end (beforeSleep in its server.c). A turn handles what
+// had arrived before it began, so that a change which the pong overtakes was made after
+// the ping was sent, provided that no other ping woke the server for this connection.
+// So one ping is under way at a time, and a pong proves that all changes up to the
+// moment before the ping was sent have been read.
+//
+// round, n and master are set at construction; mu guards the rest.
+type channel struct {
+	round  *round
+	n      int
+	master *redis.Options
+
+	mu      sync.Mutex
+	dialed  bool
+	down    bool
+	conn    net.Conn
+	pings   uint64
+	sent    time.Time // when the last ping was about to be sent
+	waiting bool      // for its pong
+}
+
+func newChannel(r *round, n int, master *redis.Options) *channel {
+	return &channel{round: r, n: n, master: master}
+}
+
+// run connects, reads and pings until the connection or ctx ends, and says why.
+func (c *channel) run(ctx context.Context) error {
+	o := derive(c.master)
+	dial, greet := o.Dialer, o.OnConnect
+	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return c.dial(ctx, func() (net.Conn, error) { return dial(ctx, network, addr) })
+	}
+	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
+		if greet != nil {
+			if err := greet(ctx, conn); err != nil {
+				return err
+			}
+		}
+		return c.track(ctx, conn)
+	}
+	client := redis.NewClient(o)
+	defer func() { _ = client.Close() }()
+	defer c.cut()
+	defer context.AfterFunc(ctx, c.cut)()
+	if err := client.RegisterPushNotificationHandler("invalidate", c, true); err != nil {
+		return err
+	}
+
+	sub := client.Subscribe(ctx) // to nothing: it holds the connection and reads it
+	defer func() { _ = sub.Close() }()
+	connecting, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	if err := sub.Ping(connecting, c.next()); err != nil {
+		return err
+	}
+	var pings sync.WaitGroup
+	pinging, stop := context.WithCancel(ctx)
+	pings.Go(func() { c.ping(pinging, sub) })
+	defer pings.Wait()
+	defer stop()
+	for {
+		message, err := sub.Receive(ctx)
+		if err != nil {
+			return err
+		}
+		pong, ok := message.(*redis.Pong)
+		if !ok {
+			return errLost
+		}
+		at, ok := c.pong(pong.Payload)
+		if !ok {
+			return errLost
+		}
+		c.round.prove(c.n, at)
+	}
+}
+
+// dial connects once. A PubSub dials again by itself when its connection fails, and
+// would read on without what was announced in between.
+func (c *channel) dial(_ context.Context, dial func() (net.Conn, error)) (net.Conn, error) {
+	c.mu.Lock()
+	spent := c.dialed || c.down
+	c.dialed = true
+	c.mu.Unlock()
+	if spent {
+		return nil, errLost
+	}
+	conn, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.down {
+		_ = conn.Close()
+		return nil, errLost
+	}
+	c.conn = conn
+	return conn, nil
+}
+
+// cut closes the connection, which wakes whoever reads or writes it.
+func (c *channel) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.down = true
+	if c.conn != nil {
+		_ = c.conn.Close()
+	}
+}
+
+// remote is the server's address, "" before the connection stands.
+func (c *channel) remote() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil {
+		return ""
+	}
+	return c.conn.RemoteAddr().String()
+}
+
+// track asks for announcements. A server that answers in RESP2 accepts the command,
+// and then says nothing.
+func (c *channel) track(ctx context.Context, conn *redis.Conn) error {
+	if err := master(conn.Hello(ctx, 3, "", "", "")); err != nil {
+		return err
+	}
+	args := []any{"client", "tracking", "on", "bcast"}
+	if c.round.prefix != "" {
+		args = append(args, "prefix", c.round.prefix)
+	}
+	if err := conn.Process(ctx, redis.NewStatusCmd(ctx, args...)); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sent = time.Now() // the first ping, which made the connection, follows
+	return nil
+}
+
+// ping sends a ping every quarter of the lease, and cuts the connection where one isn't
+// answered within the lease: that also bounds what the server keeps for a reader that
+// hangs.
+func (c *channel) ping(ctx context.Context, sub *redis.PubSub) {
+	tick := time.NewTicker(c.round.lease / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		c.mu.Lock()
+		waiting, late := c.waiting, time.Since(c.sent) > c.round.lease
+		c.mu.Unlock()
+		switch {
+		case waiting && !late:
+		case waiting || sub.Ping(ctx, c.next()) != nil:
+			c.cut()
+			return
+		}
+	}
+}
+
+// next is the payload of a ping that is about to be sent.
+func (c *channel) next() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pings++
+	c.waiting, c.sent = true, time.Now()
+	return strconv.FormatUint(c.pings, 10)
+}
+
+// pong is when the ping was about to be sent that the payload answers.
+func (c *channel) pong(payload string) (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.down || !c.waiting || payload != strconv.FormatUint(c.pings, 10) {
+		return time.Time{}, false
+	}
+	c.waiting = false
+	return c.sent, true
+}
+
+// HandlePushNotification takes an announcement: a list of keys, or nil where all were
+// removed. An error would go to go-redis' log, and the stream on.
+func (c *channel) HandlePushNotification(_ context.Context, _ push.NotificationHandlerContext, message []any) error {
+	if len(message) != 2 {
+		c.cut()
+		return nil
+	}
+	switch keys := message[1].(type) {
+	case nil:
+		c.round.flushed()
+	case []any:
+		if !c.round.changed(keys) {
+			c.cut()
+		}
+	default:
+		c.cut()
+	}
+	return nil
+}

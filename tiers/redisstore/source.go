@@ -1,0 +1,69 @@
+package redisstore
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+var _ tiers.Source = (*Storage)(nil)
+
+// source is a storage's Watcher while there are listeners. options are set at
+// construction; mu guards the rest.
+type source struct {
+	options []WatchOption
+
+	mu        sync.Mutex
+	watcher   *Watcher
+	listeners int
+	closed    bool
+}
+
+// WatchLease is the Lease of a storage that is watched.
+func WatchLease(d time.Duration) Option {
+	mustLease("WatchLease", d)
+	return func(s *Storage) { s.source.options = []WatchOption{Lease(d)} }
+}
+
+// Watch tells the listener of the changes of sessions, whoever makes them, as Watcher
+// says, until stop is called or the storage is closed. The connections to the server
+// are made for the first listener, and closed with the last.
+func (s *Storage) Watch(l tiers.Listener) (stop func()) {
+	s.source.mu.Lock()
+	defer s.source.mu.Unlock()
+	if s.source.closed {
+		return func() {}
+	}
+	if s.source.watcher == nil {
+		s.source.watcher = Watch(s.client, s.prefix, s.source.options...)
+	}
+	w := s.source.watcher
+	leave := w.Watch(l)
+	s.source.listeners++
+	return sync.OnceFunc(func() {
+		leave()
+		s.source.mu.Lock()
+		defer s.source.mu.Unlock()
+		if s.source.listeners--; s.source.listeners > 0 || s.source.watcher != w {
+			return
+		}
+		s.source.watcher = nil
+		ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
+		defer cancel()
+		_ = w.Close(ctx)
+	})
+}
+
+// close ends the watch for good.
+func (s *source) close(ctx context.Context) error {
+	s.mu.Lock()
+	w := s.watcher
+	s.watcher, s.closed = nil, true
+	s.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	return w.Close(ctx)
+}

@@ -1,0 +1,85 @@
+package redisstore_test
+
+import (
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// A storage tells of what other nodes commit, slide and remove, under its own prefix.
+func TestStorageIsASource(t *testing.T) {
+	f := start(t)
+	mine, theirs := f.open(redisstore.Prefix("s:"), redisstore.WatchLease(time.Second)), f.open(redisstore.Prefix("s:"))
+	var source tiers.Source = mine
+	l, second := newWitness(), newWitness()
+	stop, stopSecond := source.Watch(l), source.Watch(second)
+	defer stopSecond()
+	l.standing(t)
+	second.standing(t)
+	l.mu.Lock()
+	if left := time.Until(l.until); left > time.Second || l.until.IsZero() {
+		t.Errorf("vouched for %v on, with a lease of a second", left)
+	}
+	l.mu.Unlock()
+
+	if _, err := theirs.Commit(ctx, "a", delta(tiers.Replace(values{"k": 1})), ttl); err != nil {
+		t.Fatal(err)
+	}
+	l.changes(t, "a")
+	l.forget()
+	if _, err := theirs.Slide(ctx, "a", 2*ttl); err != nil {
+		t.Fatal(err)
+	}
+	l.changes(t, "a")
+	l.forget()
+	f.check(theirs.RemoveAll(ctx, "a"))
+	l.changes(t, "a")
+
+	stop()
+	l.forget()
+	f.set("s:b", `{}`)
+	second.changes(t, "b")
+	if len(l.ids) > 0 {
+		t.Error("a listener that has stopped is told more")
+	}
+	f.check(mine.Close(ctx))
+	if !second.until.IsZero() {
+		t.Error("a closed storage vouches")
+	}
+	third := newWitness()
+	mine.Watch(third)()
+	if len(third.log) > 0 {
+		t.Error("a closed storage tells")
+	}
+}
+
+// Nothing runs before the first listener, and nothing after the last.
+func TestStorageWatchesWhileThereAreListeners(t *testing.T) {
+	f := start(t)
+	s := redisstore.New(f.raw)
+	f.check(f.raw.Ping(ctx).Err())
+	before := goleak.IgnoreCurrent()
+	for range 3 {
+		a, b := newWitness(), newWitness()
+		stopA, stopB := s.Watch(a), s.Watch(b)
+		a.standing(t)
+		b.standing(t)
+		stopA()
+		stopA()
+		f.set("x", `{}`)
+		b.changes(t, "x")
+		stopB()
+		if err := goleak.Find(before); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Watch(newWitness())
+	f.check(s.Close(ctx))
+	if err := goleak.Find(before); err != nil {
+		t.Fatal(err)
+	}
+}

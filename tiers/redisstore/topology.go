@@ -1,0 +1,217 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+var errReplica = errors.New("strata: redis: the server is a replica")
+
+// topology knows which masters there are to watch.
+type topology interface {
+	// masters are the options of a connection to each of them.
+	masters(ctx context.Context) ([]*redis.Options, error)
+
+	// view describes who the masters are; another text means that they have changed.
+	// It answers errMoved where they aren't the members, or don't agree.
+	view(ctx context.Context, members []*member) (string, error)
+}
+
+func topologyOf(client redis.UniversalClient) (topology, error) {
+	switch c := client.(type) {
+	case *redis.Client:
+		o := *c.Options()
+		return &single{&o}, nil
+	case *redis.ClusterClient:
+		if c.Options().ClusterSlots == nil {
+			return &cluster{c}, nil
+		}
+		return nil, tiers.NewError("strata: redis: a cluster client with ClusterOptions.ClusterSlots, such as redis.NewFailoverClusterClient makes, can't be watched", nil)
+	default:
+		return nil, tiers.NewError(fmt.Sprintf("strata: redis: a client of type %T can't be watched; use a *redis.Client or a *redis.ClusterClient", client), nil)
+	}
+}
+
+// single is one master, that of sentinels too. It is set at construction.
+type single struct{ options *redis.Options }
+
+func (s *single) masters(context.Context) ([]*redis.Options, error) {
+	return []*redis.Options{s.options}, nil
+}
+
+// view asks whether the server is still a master. Behind sentinels it asks whoever they
+// name now: a master that was cut off from them still takes itself for one.
+func (s *single) view(ctx context.Context, members []*member) (string, error) {
+	m := members[0]
+	if err := m.probe.role(ctx); err != nil {
+		return "", err
+	}
+	if behindSentinels(s.options) && m.probe.last() != m.channel.remote() {
+		return "", errMoved
+	}
+	return "master", nil
+}
+
+// behindSentinels knows redis.NewFailoverClient by the name that it gives its address.
+func behindSentinels(o *redis.Options) bool { return o.Addr == "FailoverClient" }
+
+// master answers an error unless HELLO's answer is that of a master.
+func master(hello *redis.MapStringInterfaceCmd) error {
+	answer, err := hello.Result()
+	if err != nil {
+		return err
+	}
+	if role := answer["role"]; role == "replica" || role == "slave" {
+		return errReplica
+	}
+	return nil
+}
+
+// cluster is the masters of a cluster that have slots. It is set at construction.
+type cluster struct{ client *redis.ClusterClient }
+
+func (c *cluster) masters(ctx context.Context) ([]*redis.Options, error) {
+	var (
+		mu    sync.Mutex
+		found []*redis.Options
+	)
+	err := c.client.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		o := *node.Options()
+		found = append(found, &o)
+		return nil
+	})
+	if err == nil && len(found) == 0 {
+		err = errMoved
+	}
+	return found, err
+}
+
+// view asks every member for its own view of the cluster. They agree where the text is
+// the same: who has which slots, and since which change of the configuration (epoch),
+// so that a change and its undoing isn't taken for none.
+func (c *cluster) view(ctx context.Context, members []*member) (string, error) {
+	var (
+		all   sync.WaitGroup
+		views = make([]string, len(members))
+		errs  = make([]error, len(members))
+	)
+	for n, m := range members {
+		all.Go(func() { views[n], errs[n] = m.probe.client.ClusterNodes(ctx).Result() })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return "", err
+	}
+	var (
+		agreed string
+		ids    []string
+	)
+	for n, text := range views {
+		self, masters, view := readNodes(text)
+		if n == 0 {
+			agreed = view
+		}
+		if view != agreed || len(masters) != len(members) || !slices.Contains(masters, self) || slices.Contains(ids, self) {
+			return "", errMoved
+		}
+		ids = append(ids, self)
+	}
+	return agreed, nil
+}
+
+// readNodes reads the answer of CLUSTER NODES (its fields are explained at
+// https://redis.io/docs/latest/commands/cluster-nodes/): whose it is, the ids of the
+// masters that have slots, and a text of all that matters.
+func readNodes(text string) (self string, masters []string, view string) {
+	var lines []string
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) < 8 {
+			continue
+		}
+		id, flags, epoch := fields[0], strings.Split(fields[2], ","), fields[6]
+		if slices.Contains(flags, "myself") {
+			self = id
+		}
+		// A slot that is about to be moved, in brackets, is still where it was.
+		slots := slices.DeleteFunc(fields[8:], func(slot string) bool { return strings.HasPrefix(slot, "[") })
+		if len(slots) > 0 && slices.Contains(flags, "master") {
+			masters = append(masters, id)
+			lines = append(lines, id+" "+epoch+" "+strings.Join(slots, " "))
+		}
+	}
+	slices.Sort(lines)
+	return self, masters, strings.Join(lines, "\n")
+}
+
+// probe asks a master on an ordinary connection. client is set at construction; mu
+// guards remote.
+type probe struct {
+	client *redis.Client
+
+	mu     sync.Mutex
+	remote string
+}
+
+func newProbe(master *redis.Options) *probe {
+	p := &probe{}
+	o := derive(master)
+	if behindSentinels(master) {
+		o.ConnMaxLifetime, o.ConnMaxLifetimeJitter = 1, 0 // each question goes to whom they name now
+	}
+	dial := o.Dialer
+	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err == nil {
+			p.mu.Lock()
+			p.remote = conn.RemoteAddr().String()
+			p.mu.Unlock()
+		}
+		return conn, err
+	}
+	p.client = redis.NewClient(o)
+	return p
+}
+
+func (p *probe) close() { _ = p.client.Close() }
+
+// last is the address of the server that was connected to last.
+func (p *probe) last() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.remote
+}
+
+// role answers an error unless the server says that it is a master.
+func (p *probe) role(ctx context.Context) error {
+	conn := p.client.Conn()
+	defer func() { _ = conn.Close() }()
+	return master(conn.Hello(ctx, 3, "", "", ""))
+}
+
+// derive makes options for a connection of the watcher's own.
+func derive(o *redis.Options) *redis.Options {
+	d := *o
+	d.Protocol = 3
+	d.PoolSize, d.MinIdleConns, d.MaxIdleConns, d.MaxActiveConns, d.MaxConcurrentDials = 1, 0, 0, 0, 1
+	d.PipelineReadBufferSize, d.PipelineWriteBufferSize, d.AutoPipelineOptions = 0, 0, nil
+	d.MaxRetries, d.DialerRetries = -1, 1
+	d.DialTimeout, d.ReadTimeout, d.WriteTimeout, d.PoolTimeout = dialTimeout, ioTimeout, ioTimeout, poolTimeout
+	d.ContextTimeoutEnabled = true
+	d.Limiter, d.ClientSideCache, d.ClientSideCacheConfig = nil, nil, nil
+	d.PushNotificationProcessor = nil // it is the client's, and would take our handler for its own connections
+	d.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return &d
+}

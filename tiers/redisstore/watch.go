@@ -1,0 +1,212 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+const (
+	// DefaultLease is how long a Watcher vouches on from a sign of life of the server.
+	DefaultLease = 500 * time.Millisecond
+
+	leastLease, mostLease = 50 * time.Millisecond, time.Minute
+
+	// After a loss the pauses between attempts double, from firstPause to lastPause.
+	firstPause, lastPause = 10 * time.Millisecond, time.Second
+
+	// rarely is how often a server that can't announce changes is asked again.
+	rarely = time.Minute
+)
+
+// Watcher announces the changes of the keys under a prefix, whoever makes them. It is
+// a tiers.Source. Make it with Watch, and Close it.
+//
+// prefix, lease, rarely and topology are set at construction, done is closed when run
+// has ended; mu guards the rest, the round's state included, and is held while
+// listeners are called, so that they are called one at a time.
+type Watcher struct {
+	prefix   string
+	lease    time.Duration
+	rarely   time.Duration
+	topology topology
+	cancel   context.CancelFunc
+	done     chan struct{}
+
+	mu          sync.Mutex
+	listeners   []*tiers.Listener
+	vouched     time.Time // zero while nobody vouches
+	unsupported error
+	closed      bool
+}
+
+var _ tiers.Source = (*Watcher)(nil)
+
+// WatchOption sets up a Watcher.
+type WatchOption func(*Watcher)
+
+// Lease is how long a Watcher vouches on from the last moment of which it knows that
+// all changes before it were announced: what a listener serves from memory is never
+// older than that while the connection hangs. The server is asked every quarter of it.
+// Without the option it is DefaultLease. It panics outside 50 ms to 1 minute.
+func Lease(d time.Duration) WatchOption {
+	mustLease("Lease", d)
+	return func(w *Watcher) { w.lease = d }
+}
+
+func mustLease(option string, d time.Duration) {
+	if d < leastLease || d > mostLease {
+		panic(fmt.Sprintf("strata: redisstore.%s needs 50 ms to 1 minute, not %v; less can't be told from a slow network, and more keeps what is stale for too long", option, d))
+	}
+}
+
+// Watch begins to watch the keys under prefix, all keys if it is empty, and returns at
+// once. It panics on a nil client or option.
+//
+// The connections are the Watcher's own, one for announcements and one to ask for each
+// master, made with the client's options, RESP3 and time-outs of 2 to 3 s. The
+// client's hooks aren't called, its OnConnect is. A *redis.Client of
+// redis.NewFailoverClient and a *redis.ClusterClient are asked where the masters are,
+// so Close the Watcher before the client. Other clients, redis.Ring for one, and
+// ClusterOptions.ClusterSlots, can't be watched: listeners are told Unsupported.
+//
+// Listeners are told Unsupported as well by a server without RESP3 or CLIENT TRACKING
+// (Redis 6), or if the user mustn't run HELLO, CLIENT TRACKING or CLUSTER NODES.
+// The server is asked again about every minute.
+//
+// The server announces keys whatever database they are in, so that another database's
+// key of the same name is announced too. A change that the server makes later, such as
+// an expiry, is announced when it is made.
+func Watch(client redis.UniversalClient, prefix string, opts ...WatchOption) *Watcher {
+	if isNil(client) {
+		panic("strata: redisstore.Watch needs a client; pass the one that redisstore.New was given")
+	}
+	w := &Watcher{prefix: prefix, lease: DefaultLease, rarely: rarely, done: make(chan struct{})}
+	for _, opt := range opts {
+		if opt == nil {
+			panic("strata: an option of redisstore.Watch is nil; pass what redisstore.Lease returns")
+		}
+		opt(w)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	if w.topology, w.unsupported = topologyOf(client); w.unsupported != nil {
+		close(w.done)
+		return w
+	}
+	go w.run(ctx)
+	return w
+}
+
+// Watch tells the listener of everything that happens from now on, until stop is
+// called or the Watcher is closed. A listener that comes while the Watcher vouches is
+// told so at once. After stop has returned the listener isn't called again; calls that
+// are under way are waited for.
+func (w *Watcher) Watch(l tiers.Listener) (stop func()) {
+	if isNil(l) {
+		panic("strata: redisstore: a Watcher needs a listener; pass one to Watch")
+	}
+	own := &l
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.listeners = append(w.listeners, own)
+		switch {
+		case w.unsupported != nil:
+			l.Unsupported(w.unsupported)
+		case !w.vouched.IsZero():
+			l.Missed()
+			l.Vouched(w.vouched)
+		}
+	}
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		// A new slice, so that nothing keeps what the listener keeps.
+		w.listeners = slices.DeleteFunc(slices.Clone(w.listeners), func(other *tiers.Listener) bool { return other == own })
+	}
+}
+
+// Close ends the watch: the listeners hear that nobody vouches any more, and are not
+// called again once Close has returned nil. It waits until the Watcher's goroutines
+// have ended, or ctx; an error says that they haven't yet. Close again waits again.
+func (w *Watcher) Close(ctx context.Context) error {
+	w.cancel()
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		return fault(ctx, "Close", ctx.Err())
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed, w.listeners = true, nil
+	return nil
+}
+
+// run begins a new round whenever one has ended, until the Watcher is closed.
+func (w *Watcher) run(ctx context.Context) {
+	defer close(w.done)
+	pause := firstPause
+	for {
+		stood, err := w.round(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		wait := pause/2 + rand.N(pause/2)
+		switch pause = min(2*pause, lastPause); {
+		case w.refused(err):
+			wait = w.rarely - rand.N(w.rarely/4)
+		case stood > w.lease:
+			pause = firstPause
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// refused reports whether the store can't announce changes, and tells the listeners
+// the first time.
+func (w *Watcher) refused(err error) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.unsupported != nil {
+		return true
+	}
+	if w.unsupported = unsupported(err); w.unsupported == nil {
+		return false
+	}
+	for _, l := range w.listeners {
+		(*l).Unsupported(w.unsupported)
+	}
+	return true
+}
+
+// unsupported is why a server can't announce changes, nil where it may.
+func unsupported(err error) error {
+	var answer redis.Error
+	if !errors.As(err, &answer) {
+		return nil
+	}
+	text := strings.ToLower(answer.Error())
+	for _, start := range []string{"noperm", "noproto", "err unknown command", "err unknown subcommand", "err syntax error", "unsupported command"} {
+		if strings.HasPrefix(text, start) {
+			return tiers.NewError("strata: redis: the server can't announce changes: "+codeOf(answer.Error())+
+				"; it takes Redis 6 with RESP3, and a user that may run HELLO, CLIENT TRACKING and, in a cluster, CLUSTER NODES", err)
+		}
+	}
+	return nil
+}
