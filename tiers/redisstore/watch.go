@@ -80,7 +80,7 @@ func mustLease(option string, d time.Duration) {
 // ClusterOptions.ClusterSlots, can't be watched: listeners are told Unsupported.
 //
 // Listeners are told Unsupported as well by a server without RESP3 or CLIENT TRACKING
-// (Redis 6), or if the user mustn't run HELLO, CLIENT TRACKING or CLUSTER NODES.
+// (Redis 6), or if the user mustn't run CLIENT TRACKING or CLUSTER NODES.
 // The server is asked again about every minute.
 //
 // The server announces keys whatever database they are in, so that another database's
@@ -205,7 +205,7 @@ func unsupported(err error) error {
 	for _, start := range []string{"noperm", "noproto", "err unknown command", "err unknown subcommand", "err syntax error", "unsupported command"} {
 		if strings.HasPrefix(text, start) {
 			return tiers.NewError("strata: redis: the server can't announce changes: "+codeOf(answer.Error())+
-				"; it takes Redis 6 with RESP3, and a user that may run HELLO, CLIENT TRACKING and, in a cluster, CLUSTER NODES", err)
+				"; it takes Redis 6 with RESP3, and a user that may run CLIENT TRACKING and, in a cluster, CLUSTER NODES", err)
 		}
 	}
 	return nil

@@ -1,0 +1,133 @@
+package redistest
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// poll waits until the condition holds. It fails the test where that takes too long.
+func poll(tb testing.TB, what string, condition func() bool) {
+	tb.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-deadline.C:
+			tb.Fatalf("%s: not within %v", what, patience)
+		case <-tick.C:
+		}
+	}
+}
+
+// linked reports whether a replica has its master's data.
+func linked(ctx context.Context, client *redis.Client) bool {
+	info, err := client.Info(ctx, "replication").Result()
+	return err == nil && field(info, "role") == "slave" && field(info, "master_link_status") == "up"
+}
+
+// AddReplica runs a replica of a master of the cluster until the test ends, and waits
+// until it has the master's data, and all masters know it.
+func (c *Cluster) AddReplica(master *Server) *Server {
+	c.tb.Helper()
+	ctx := context.Background()
+	replica, client := c.join()
+	id := c.id(master)
+	poll(c.tb, "the replica knows its master", func() bool { return client.ClusterReplicate(ctx, id).Err() == nil })
+	poll(c.tb, "the replica has the master's data", func() bool { return linked(ctx, client) })
+	self := c.id(replica)
+	for _, s := range c.Masters {
+		poll(c.tb, "a master knows the replica", func() bool {
+			return strings.Contains(s.Client().ClusterNodes(ctx).Val(), self)
+		})
+	}
+	return replica
+}
+
+// AddMaster runs a master without slots until the test ends, and waits until all
+// masters know it, and it knows who has every slot.
+func (c *Cluster) AddMaster() *Server {
+	c.tb.Helper()
+	ctx := context.Background()
+	master, client := c.join()
+	self := c.id(master)
+	poll(c.tb, "the new master knows the cluster", func() bool {
+		return field(client.ClusterInfo(ctx).Val(), "cluster_state") == "ok"
+	})
+	for _, s := range c.Masters {
+		poll(c.tb, "a master knows the new one", func() bool {
+			return strings.Contains(s.Client().ClusterNodes(ctx).Val(), self)
+		})
+	}
+	c.Masters = append(c.Masters, master)
+	return master
+}
+
+func (c *Cluster) join() (*Server, *redis.Client) {
+	c.tb.Helper()
+	bus, err := freePort()
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	s := Start(c.tb, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000", "--repl-diskless-sync-delay", "0",
+		"--cluster-allow-replica-migration", "no") // a master stays one when its last slot is moved
+	if err := c.Masters[0].Client().Do(context.Background(), "cluster", "meet", "127.0.0.1", s.port, bus).Err(); err != nil {
+		c.tb.Fatal(err)
+	}
+	return s, s.Client()
+}
+
+func (c *Cluster) id(s *Server) string {
+	c.tb.Helper()
+	id, err := s.Client().Do(context.Background(), "cluster", "myid").Text()
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	return id
+}
+
+// Failover makes a replica the master, and waits until it is. The other masters may
+// refuse their votes, so that it is asked for again.
+func (c *Cluster) Failover(replica *Server) {
+	c.tb.Helper()
+	ctx := context.Background()
+	client := replica.Client()
+	poll(c.tb, "the replica has the master's data", func() bool { return linked(ctx, client) })
+	var asked time.Time
+	poll(c.tb, "the replica is a master", func() bool {
+		if time.Since(asked) > 2*time.Second {
+			asked = time.Now()
+			_ = client.ClusterFailover(ctx).Err()
+		}
+		info, err := client.Info(ctx, "replication").Result()
+		return err == nil && field(info, "role") == "master"
+	})
+}
+
+// Move moves a slot with its keys from one master to another.
+func (c *Cluster) Move(slot int, from, to *Server) {
+	c.tb.Helper()
+	ctx := context.Background()
+	do := func(s *Server, args ...any) any {
+		c.tb.Helper()
+		answer, err := s.Client().Do(ctx, args...).Result()
+		if err != nil {
+			c.tb.Fatal(err)
+		}
+		return answer
+	}
+	source, target := c.id(from), c.id(to)
+	do(to, "cluster", "setslot", slot, "importing", source)
+	do(from, "cluster", "setslot", slot, "migrating", target)
+	for _, key := range do(from, "cluster", "getkeysinslot", slot, 1000).([]any) {
+		do(from, "migrate", "127.0.0.1", to.port, key, 0, 5000)
+	}
+	do(to, "cluster", "setslot", slot, "node", target)
+	do(from, "cluster", "setslot", slot, "node", target)
+}

@@ -1,0 +1,76 @@
+package redistest
+
+import (
+	"context"
+	"strconv"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func TestSentinelFailsOver(t *testing.T) {
+	s := StartSentinel(t)
+	client, ctx := s.Client(), context.Background()
+	for n := range 2 {
+		poll(t, "the client writes to the master", func() bool {
+			return client.Set(ctx, "a", n, 0).Err() == nil && s.Master().Client().Get(ctx, "a").Val() == strconv.Itoa(n)
+		})
+		if s.Master() != s.Servers[n] {
+			t.Fatal("the sentinel names another master")
+		}
+		if n == 0 {
+			s.Failover()
+		}
+	}
+}
+
+func TestClusterFailsOverAndMovesSlots(t *testing.T) {
+	c := StartCluster(t, 3)
+	client, ctx := c.Client(), context.Background()
+	replica := c.AddReplica(c.Masters[0])
+	c.Failover(replica)
+	fourth := c.AddMaster()
+	slot := int(client.ClusterKeySlot(ctx, "a").Val())
+	poll(t, "the client follows the failover", func() bool { return client.Set(ctx, "a", "1", 0).Err() == nil })
+	owner := replica
+	for _, s := range c.Masters[1:3] {
+		if s.Client().Exists(ctx, "a").Val() == 1 {
+			owner = s
+		}
+	}
+	c.Move(slot, owner, fourth)
+	if n := fourth.Client().Exists(ctx, "a").Val(); n != 1 {
+		t.Fatal("the key didn't move with its slot")
+	}
+	if err := client.Get(ctx, "a").Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestProxyKeepsBytesBack(t *testing.T) {
+	s := Start(t)
+	p := StartProxy(t, s.Addr())
+	direct, ctx := s.Client(), context.Background()
+	through := redis.NewClient(&redis.Options{Addr: p.Addr()})
+	t.Cleanup(func() { _ = through.Close() })
+	if err := through.Set(ctx, "a", "1", 0).Err(); err != nil || p.Conns() != 1 {
+		t.Fatalf("%d connections, error %v", p.Conns(), err)
+	}
+	p.Stall()
+	done := make(chan error, 1)
+	go func() { done <- through.Set(ctx, "a", "2", 0).Err() }()
+	select {
+	case err := <-done:
+		t.Fatalf("a stalled proxy let a command through, error %v", err)
+	default:
+		if got := direct.Get(ctx, "a").Val(); got != "1" {
+			t.Fatal("a stalled proxy let a command through")
+		}
+	}
+	p.Resume()
+	if err := <-done; err != nil || direct.Get(ctx, "a").Val() != "2" {
+		t.Fatalf("what was kept back didn't arrive, error %v", err)
+	}
+	p.Cut()
+	poll(t, "the connection is cut", func() bool { return p.Conns() == 0 })
+}

@@ -1,0 +1,91 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Sentinel is a redis-server in sentinel mode that watches a master with a replica.
+// Its fields are set by StartSentinel.
+type Sentinel struct {
+	tb   testing.TB
+	addr string
+	api  *redis.SentinelClient
+
+	Servers []*Server // the first master, and its replica
+}
+
+// sentinelMaster is what the sentinel calls the master.
+const sentinelMaster = "main"
+
+// StartSentinel runs a master, a replica and a sentinel until the test ends, and waits
+// until the sentinel could fail over.
+func StartSentinel(tb testing.TB) *Sentinel {
+	tb.Helper()
+	ctx := context.Background()
+	master := Start(tb, "--repl-diskless-sync-delay", "0")
+	replica := Start(tb, "--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1 "+strconv.Itoa(master.port))
+	port, err := freePort()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	dir := tb.TempDir()
+	config := fmt.Sprintf("bind 127.0.0.1\nport %d\nsentinel monitor %s 127.0.0.1 %d 1\n"+
+		"sentinel down-after-milliseconds %[2]s 1000\nsentinel failover-timeout %[2]s 3000\n", port, sentinelMaster, master.port)
+	if err = os.WriteFile(filepath.Join(dir, "sentinel.conf"), []byte(config), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	process, err := start(dir, "sentinel.conf", "--sentinel")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(process.kill)
+	poll(tb, "the sentinel listens", func() bool { return (&Server{port: port}).listening() == nil })
+	s := &Sentinel{tb: tb, addr: "127.0.0.1:" + strconv.Itoa(port), Servers: []*Server{master, replica}}
+	s.api = redis.NewSentinelClient(&redis.Options{Addr: s.addr, MaxRetries: -1, DialerRetries: 1})
+	tb.Cleanup(func() { _ = s.api.Close() })
+	poll(tb, "the replica has the master's data", func() bool { return linked(ctx, replica.Client()) })
+	poll(tb, "the sentinel knows the replica", func() bool {
+		replicas, err := s.api.Replicas(ctx, sentinelMaster).Result()
+		return err == nil && len(replicas) == 1 && replicas[0]["flags"] == "slave" && replicas[0]["master-link-status"] == "ok"
+	})
+	return s
+}
+
+// Client is a failover client of its own, closed when the test ends.
+func (s *Sentinel) Client() *redis.Client {
+	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: sentinelMaster, SentinelAddrs: []string{s.addr}})
+	s.tb.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// Failover makes the replica the master, and waits until it is.
+func (s *Sentinel) Failover() {
+	s.tb.Helper()
+	ctx := context.Background()
+	before := s.Master()
+	poll(s.tb, "the sentinel begins to fail over", func() bool { return s.api.Failover(ctx, sentinelMaster).Err() == nil })
+	poll(s.tb, "the sentinel names the other server", func() bool { return s.Master() != before })
+}
+
+// Master is the server that the sentinel names.
+func (s *Sentinel) Master() *Server {
+	s.tb.Helper()
+	addr, err := s.api.GetMasterAddrByName(context.Background(), sentinelMaster).Result()
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	for _, server := range s.Servers {
+		if addr[1] == strconv.Itoa(server.port) {
+			return server
+		}
+	}
+	s.tb.Fatal("the sentinel names a stranger")
+	return nil
+}

@@ -1,0 +1,124 @@
+package redisstore_test
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/redistest"
+)
+
+// spread is a key of each master's, by trying.
+func spread(t *testing.T, c *redistest.Cluster, client *redis.ClusterClient) (keys []string) {
+	t.Helper()
+	for _, s := range c.Masters {
+		for n := 0; ; n++ {
+			key := "p:" + strconv.Itoa(n)
+			if s.Client().Get(ctx, key).Err() == redis.Nil {
+				keys = append(keys, key[2:])
+				break
+			}
+		}
+	}
+	return keys
+}
+
+// announces sets each key and waits until it was announced.
+func announces(t *testing.T, l *witness, client redis.UniversalClient, keys ...string) {
+	t.Helper()
+	l.forget()
+	for _, key := range keys {
+		if err := client.Set(ctx, "p:"+key, "1", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		l.changes(t, key)
+	}
+}
+
+func TestWatchClusterMasters(t *testing.T) {
+	c := startCluster(t)
+	client := c.Client()
+	_, l := watch(t, c.Client(), "p:")
+	l.standing(t)
+	keys := spread(t, c, client)
+	announces(t, l, client, keys...)
+
+	for _, s := range c.Masters { // one loss is enough
+		before := l.count()
+		if err := s.Client().Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err(); err != nil {
+			t.Fatal(err)
+		}
+		l.recovers(t, before)
+		announces(t, l, client, keys...)
+	}
+}
+
+func TestWatchClusterSlotMove(t *testing.T) {
+	c := startCluster(t)
+	client := c.Client()
+	_, l := watch(t, c.Client(), "p:")
+	l.standing(t)
+	key := spread(t, c, client)[0]
+	announces(t, l, client, key)
+	slot := int(client.ClusterKeySlot(ctx, "p:"+key).Val())
+
+	before := l.count()
+	c.Move(slot, c.Masters[0], c.Masters[1])
+	l.recovers(t, before)
+	announces(t, l, client, key)
+
+	before = l.count()
+	fourth := c.AddMaster()
+	c.Move(slot, c.Masters[1], fourth)
+	l.recovers(t, before)
+	announces(t, l, client, key)
+
+	before = l.count()
+	c.Move(slot, fourth, c.Masters[2])
+	l.recovers(t, before)
+	announces(t, l, client, key)
+}
+
+func TestWatchClusterFailover(t *testing.T) {
+	c := startCluster(t)
+	replica := c.AddReplica(c.Masters[0])
+	client := c.Client()
+	_, l := watch(t, c.Client(), "p:")
+	l.standing(t)
+	key := spread(t, c, client)[0]
+	announces(t, l, client, key)
+	for _, next := range []*redistest.Server{replica, c.Masters[0]} {
+		before := l.count()
+		c.Failover(next)
+		l.recovers(t, before)
+		announces(t, l, client, key)
+	}
+}
+
+func TestWatchSentinelFailover(t *testing.T) {
+	s := redistest.StartSentinel(t)
+	client := s.Client()
+	_, l := watch(t, s.Client(), "p:")
+	l.standing(t)
+	announces(t, l, s.Master().Client(), "a")
+
+	// One that the sentinel no longer names, and that doesn't know it yet.
+	before := l.count()
+	s.Failover()
+	l.recovers(t, before)
+	announces(t, l, s.Master().Client(), "a")
+	_ = client
+}
+
+// A server that became a replica isn't vouched for, and is again once it is a master.
+func TestWatchReplica(t *testing.T) {
+	f := start(t)
+	_, l := watch(t, f.server.Client(), "p:")
+	l.standing(t)
+	before := l.count()
+	f.check(f.raw.SlaveOf(ctx, "127.0.0.1", "1").Err())
+	l.revoked(t)
+	f.check(f.raw.SlaveOf(ctx, "no", "one").Err())
+	l.recovers(t, before)
+}

@@ -1,0 +1,129 @@
+package redisstore_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+func TestWatchUnsupported(t *testing.T) {
+	user := func(t *testing.T, rules ...any) *redis.Client {
+		server := redistest.Start(t)
+		if err := server.Client().Do(ctx, append([]any{"acl", "setuser", "x", "on", ">" + secretValue, "~*", "&*", "+@all"}, rules...)...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		client := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "x", Password: secretValue})
+		t.Cleanup(func() { _ = client.Close() })
+		return client
+	}
+	for name, client := range map[string]func(*testing.T) redis.UniversalClient{
+		"tracking forbidden": func(t *testing.T) redis.UniversalClient { return user(t, "-client|tracking") },
+		"client forbidden":   func(t *testing.T) redis.UniversalClient { return user(t, "-client") },
+		"no CLIENT": func(t *testing.T) redis.UniversalClient {
+			return redistest.Start(t, "--rename-command", "CLIENT", "").Client()
+		},
+		"no HELLO": func(t *testing.T) redis.UniversalClient {
+			return redistest.Start(t, "--rename-command", "HELLO", "").Client()
+		},
+		"Redis 5": func(t *testing.T) redis.UniversalClient { return fake(t, redis5) },
+		"no RESP3": func(t *testing.T) redis.UniversalClient {
+			return fake(t, func(command []string) string {
+				if command[0] == "hello" {
+					return "-NOPROTO unsupported protocol version\r\n"
+				}
+				return "+OK\r\n"
+			})
+		},
+		"Redis 6.0 without BCAST": func(t *testing.T) redis.UniversalClient {
+			return fake(t, func(command []string) string {
+				switch {
+				case command[0] == "hello":
+					return hello3
+				case len(command) > 1 && command[1] == "tracking":
+					return "-ERR syntax error\r\n"
+				}
+				return "+OK\r\n"
+			})
+		},
+		"ring": func(t *testing.T) redis.UniversalClient {
+			client := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}, HeartbeatFrequency: time.Hour})
+			t.Cleanup(func() { _ = client.Close() })
+			return client
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, l := watch(t, client(t), secretKey)
+			l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
+			private(t, l.reasons[0])
+			late := newWitness()
+			w.Watch(late)
+			if len(late.reasons) != 1 || len(late.log) != 1 || len(l.reasons) != 1 || len(l.log) != 1 {
+				t.Errorf("told %q, and a late listener %q", l.log, late.log)
+			}
+		})
+	}
+}
+
+// A server that learns it is watched from then on.
+func TestWatchTurnsSupported(t *testing.T) {
+	f := start(t)
+	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "-client|tracking").Err())
+	w, l := watch(t, f.server.Client(), "p:", redisstore.RetryAfter(20*time.Millisecond))
+	l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
+	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "+client|tracking").Err())
+	l.standing(t)
+	if got := fmt.Sprint(l.log); got != "[unsupported missed vouched]" {
+		t.Errorf("told %s", got)
+	}
+	late := newWitness()
+	w.Watch(late)
+	if got := fmt.Sprint(late.log); got != "[missed vouched]" {
+		t.Errorf("a late listener was told %s", got)
+	}
+	f.check(f.raw.Set(ctx, "p:a", "1", 0).Err())
+	l.changes(t, "a")
+}
+
+// What passes doesn't make a server one that can't announce changes.
+func TestWatchFaultsThatPass(t *testing.T) {
+	for name, fault := range map[string]string{
+		"loading": "-LOADING Redis is loading the dataset in memory\r\n",
+		"full":    "-ERR max number of clients reached\r\n",
+		"closed":  "",
+		"noauth":  "-NOAUTH Authentication required.\r\n",
+		"replica": strings.Replace(hello3, "$6\r\nmaster", "$7\r\nreplica", 1),
+		"garbage": "what?\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var (
+				mu    sync.Mutex
+				tries int
+			)
+			client := fake(t, func(command []string) string {
+				mu.Lock()
+				defer mu.Unlock()
+				switch command[0] {
+				case "hello":
+					if tries++; tries <= 8 {
+						return fault
+					}
+					return hello3
+				default:
+					return redis5Pong(command)
+				}
+			})
+			_, l := watch(t, client, "p:")
+			l.standing(t)
+			if len(l.reasons) > 0 {
+				t.Errorf("told that the server can't announce changes: %v", l.reasons)
+			}
+		})
+	}
+}
