@@ -11,15 +11,22 @@ import (
 // CoalescedOption sets up Coalesced.
 type CoalescedOption = coalesce.Option
 
+// GiveUp is a report of changes that were accepted and will not reach the store.
+type GiveUp = coalesce.GiveUp
+
 // Coalesced merges the writes of a session that overlap, so that they reach the store
 // as few commits. SetSession returns when its change is in the store (law 7): while a
 // commit of a session is under way, later changes of it join into one next commit, and
 // each caller waits for the one that holds its own. Commits of different sessions that
-// are due together go to redisstore in one pipeline.
+// are due together go to redisstore in one pipeline. WriteBehind delays commits instead.
 //
-// The caller's cancellation ends its waiting, never the commit. RemoveAll annuls what
-// waits. Slides of the expiry are rare: each sets a tenth more than the ttl, and those
-// that come before that tenth is used up cost nothing.
+// The caller's cancellation ends its waiting, never the commit. RemoveAll is never
+// delayed, and annuls what waits. Slides of the expiry are rare: each sets a tenth more
+// than the ttl, and those that come before that tenth is used up cost nothing; a close
+// that changed nothing is a slide.
+//
+// On a direct store the Set, SetMap and Remove calls of one request go to the store
+// together, when the request closes its session or 10 ms after the first of them.
 //
 // Flush and Close of the chain wait for the commits under way.
 func Coalesced(opts ...CoalescedOption) Decorator {
@@ -29,3 +36,43 @@ func Coalesced(opts ...CoalescedOption) Decorator {
 // WriteTimeout is how long a caller waits for its commit at most, and the store for
 // what it was given, if it heeds its context; 5 s unless set.
 func WriteTimeout(d time.Duration) CoalescedOption { return coalesce.WriteTimeout(d) }
+
+// WriteBehind has SetSession return at once. What has changed is merged and committed
+// within the interval, sooner when three quarters of MaxPending or MaxPendingBytes are
+// reached; a session that begins is committed without delay. Reads of this node see the
+// changes, other nodes when they are committed.
+//
+// A commit that fails is tried again, after 25 ms at first and 2 s at most, until the
+// session would have expired; then, or when another node has removed the session, the
+// changes are given up, reported to OnGiveUp and logged. Values that the store can't
+// keep are still answered with an error, where it is known what the store makes of
+// values: redisstore and GoFrame's own snapshot stores.
+//
+// If the process dies, what is pending is lost without a Journal. The chain's Flush
+// returns when all that was pending is in the store; its Close does so within its
+// context's deadline, and says how many changes it could not deliver.
+func WriteBehind(interval time.Duration) CoalescedOption { return coalesce.WriteBehind(interval) }
+
+// MaxPending bounds the sessions whose changes aren't in the store yet; 100,000 unless
+// set. At the bound SetSession waits for a commit, also if its context ends: nothing is
+// refused and nothing is dropped.
+func MaxPending(n int) CoalescedOption { return coalesce.MaxPending(n) }
+
+// MaxPendingBytes bounds the memory that pending changes take, in bytes, about right;
+// 64 MiB unless set. At the bound SetSession waits as with MaxPending. A change that is
+// larger than all of it waits until nothing else is pending.
+func MaxPendingBytes(n int64) CoalescedOption { return coalesce.MaxPendingBytes(n) }
+
+// OnGiveUp is called with changes that were accepted and can't be delivered, from the
+// goroutine that writes; it should return soon. They are logged as well.
+func OnGiveUp(report func(GiveUp)) CoalescedOption { return coalesce.OnGiveUp(report) }
+
+// Journal keeps what is pending in a directory, so that it survives the process and a
+// power loss: SetSession returns when its change is on disk, many callers sharing one
+// sync. Chain opens it, and panics where it can't; what it holds goes to the store
+// before its session is read. A session that has been removed stays so, and keys that
+// the store has got since are left, as they are newer.
+//
+// The directory belongs to one process, and holds what sessions hold, readable by its
+// user only. Values are kept as JSON. A record that is damaged is reported to OnGiveUp.
+func Journal(dir string) CoalescedOption { return coalesce.Journal(dir) }

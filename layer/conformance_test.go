@@ -144,7 +144,9 @@ func stacks(direct bool) map[string][]layer.Decorator {
 		"Local":        {layer.Local()},
 		"Traced":       {layer.Traced()},
 		"Coalesced":    {layer.Coalesced()},
+		"behind":       {layer.Coalesced(layer.WriteBehind(5 * time.Millisecond))},
 		"all":          {layer.Coalesced(), layer.Local(), layer.Traced()},
+		"all behind":   {layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)), layer.Local(), layer.Traced()},
 		"strangers":    {strange, layer.Coalesced(), strange, layer.Local(), strange, layer.Traced(), strange},
 	}
 	if direct {

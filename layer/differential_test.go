@@ -40,6 +40,7 @@ func TestDifferential(t *testing.T) {
 		"Local":     func() layer.Decorator { return layer.Local() },
 		"Exclusive": func() layer.Decorator { return layer.Local(layer.Exclusive()) },
 		"Coalesced": func() layer.Decorator { return layer.Coalesced() },
+		"Behind":    func() layer.Decorator { return layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)) },
 		"Traced":    func() layer.Decorator { return layer.Traced() },
 		"stranger":  func() layer.Decorator { return strange },
 	}
@@ -47,7 +48,7 @@ func TestDifferential(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				var decorators []layer.Decorator
-				for _, piece := range rapid.SliceOfN(rapid.SampledFrom([]string{"Local", "Exclusive", "Coalesced", "Traced", "stranger"}), 0, 4).Draw(t, "decorators") {
+				for _, piece := range rapid.SliceOfN(rapid.SampledFrom([]string{"Local", "Exclusive", "Coalesced", "Behind", "Traced", "stranger"}), 0, 4).Draw(t, "decorators") {
 					decorators = append(decorators, pieces[piece]())
 				}
 				chained, bare := open(gsession.NewSessionId())

@@ -41,6 +41,8 @@ func newModel(t *rapid.T) *model {
 		"Local exclusive": func() layer.Decorator { return layer.Local(layer.Exclusive(), layer.GuardSlots(2)) },
 		"Local no memory": func() layer.Decorator { return layer.Local(layer.MaxStale(0)) },
 		"Coalesced":       func() layer.Decorator { return layer.Coalesced() },
+		"Behind":          func() layer.Decorator { return layer.Coalesced(layer.WriteBehind(time.Millisecond)) },
+		"Far behind":      func() layer.Decorator { return layer.Coalesced(layer.WriteBehind(time.Hour)) },
 		"Traced":          func() layer.Decorator { return layer.Traced() },
 		"stranger":        func() layer.Decorator { return strange },
 	}
@@ -51,7 +53,7 @@ func newModel(t *rapid.T) *model {
 			return layer.FromDocumented(documented{gsession.NewStorageMemory()})
 		},
 	}
-	names := []string{"Local", "Local exclusive", "Local no memory", "Coalesced", "Traced", "stranger"}
+	names := []string{"Local", "Local exclusive", "Local no memory", "Coalesced", "Behind", "Far behind", "Traced", "stranger"}
 	var decorators []layer.Decorator
 	for _, name := range rapid.SliceOfN(rapid.SampledFrom(names), 0, 5).Draw(t, "decorators") {
 		decorators = append(decorators, pieces[name]())

@@ -57,9 +57,22 @@ func Chain(store gsession.Storage, decorators ...Decorator) *Stack {
 		}
 		layers[len(decorators)-n-1] = outer
 	}
+	introduce(layers)
 	top := tiers.Of(layers[0])
 	_, files := store.(*gsession.StorageFile)
 	return &Stack{layers: layers, top: top, face: tiers.NewFace(top), files: files}
+}
+
+// introduce tells caches of the layers below them that they can't find themselves, as a
+// stranger without Unwrap stands between.
+func introduce(layers []gsession.Storage) {
+	for n, l := range layers {
+		if cache, ok := l.(interface{ Hear(gsession.Storage) }); ok {
+			for _, below := range layers[n+1:] {
+				cache.Hear(below)
+			}
+		}
+	}
 }
 
 // isNil sees through an interface that holds a nil pointer.

@@ -13,12 +13,15 @@ import (
 // since base was handed out: a store that applies the delta after it looked at what it
 // overwrites can't mix a new log-in with what was changed in the old one.
 type Delta struct {
-	kind    deltaKind
-	base    *Snapshot // what the request was given; nil unless kind is update
-	set     map[string]any
-	removed []string
-	cleared bool // the request removed every key that it was given
-	revoked func() bool
+	kind     deltaKind
+	base     *Snapshot // what the request was given, or what the store was last known to hold; nil unless kind is update
+	had      bool      // the request was given keys
+	set      map[string]any
+	formed   map[string]any // set, with the types in which the store gives it back; nil where that isn't known
+	removed  []string
+	cleared  bool // the request removed every key that it was given
+	restored bool // read from a journal: whatever the store has got since is newer
+	revoked  func() bool
 }
 
 type deltaKind uint8
@@ -48,9 +51,19 @@ func Add(data map[string]any) (*Delta, error) {
 	return &Delta{kind: addDelta, set: set}, nil
 }
 
+// Keys is the delta of per-key writes on a direct store: no session is given for them,
+// and they begin one where there is none.
+func Keys(set map[string]any, removed []string) (*Delta, error) {
+	isolated, err := isolateMap(set)
+	if err != nil {
+		return nil, err
+	}
+	return &Delta{kind: addDelta, set: isolated, removed: removed}, nil
+}
+
 // Diff is the delta of a request that was given base and closes with data.
 func Diff(base *Snapshot, data map[string]any) (*Delta, error) {
-	d := &Delta{kind: updateDelta, base: base, cleared: true}
+	d := &Delta{kind: updateDelta, base: base, had: base.Len() > 0, cleared: true}
 	for key, value := range data {
 		before, had := base.data[key]
 		if had {
@@ -98,19 +111,27 @@ func (d *Delta) afterRemoval() (*Delta, error) {
 //     although base had keys: ErrRevoked, unless the request removed every key that
 //     it was given; then what it set is a new session, and a nil map says that it
 //     set nothing and there is nothing to write.
+//   - A delta that was restored does so where the store holds what the request had
+//     seen, key by key, and leaves what differs, as that is newer.
 func (d *Delta) Apply(current *Snapshot) (map[string]any, error) {
+	return d.apply(current, d.set)
+}
+
+func (d *Delta) apply(current *Snapshot, set map[string]any) (map[string]any, error) {
+	if d.restored {
+		return d.restore(current)
+	}
 	if d.kind == replaceDelta {
-		return maps.Clone(d.set), nil
+		return maps.Clone(set), nil
 	}
 	if d.isRevoked() {
 		anew, err := d.afterRemoval()
 		if err != nil || len(anew.set) == 0 {
 			return nil, err
 		}
-		return anew.Apply(current)
+		return anew.apply(current, set)
 	}
-	gone := current == nil || current.Len() == 0
-	if d.kind == updateDelta && gone && d.base.Len() > 0 {
+	if d.isGone(current) {
 		switch {
 		case !d.cleared:
 			return nil, ErrRevoked
@@ -122,11 +143,16 @@ func (d *Delta) Apply(current *Snapshot) (map[string]any, error) {
 	if current != nil {
 		next = maps.Clone(current.data)
 	}
-	maps.Copy(next, d.set)
+	maps.Copy(next, set)
 	for _, key := range d.removed {
 		delete(next, key)
 	}
 	return next, nil
+}
+
+// isGone reports whether a session that the request was given isn't there any more.
+func (d *Delta) isGone(current *Snapshot) bool {
+	return d.kind == updateDelta && d.had && (current == nil || current.Len() == 0)
 }
 
 func (d *Delta) isRevoked() bool { return d.revoked != nil && d.revoked() }
@@ -138,10 +164,51 @@ func (d *Delta) Empty() bool {
 
 // Whole reports whether the delta replaces the session, so that a store needn't
 // read it first.
-func (d *Delta) Whole() bool { return d.kind == replaceDelta }
+func (d *Delta) Whole() bool { return d.kind == replaceDelta && !d.restored }
+
+// Creates reports whether the delta may begin a session.
+func (d *Delta) Creates() bool { return d.kind != updateDelta || !d.had }
 
 // Base is the snapshot that the request was given, nil where it was given none.
 func (d *Delta) Base() *Snapshot { return d.base }
+
+// Value answers what a key is after the delta, if it says so: nil for one that it
+// removes.
+func (d *Delta) Value(key string) (value any, known bool) {
+	if value, known = d.formed[key]; known {
+		return value, true
+	}
+	return nil, slices.Contains(d.removed, key)
+}
+
+// Against answers what the delta writes to a direct store, and removes from it: all
+// that it says, and of a delta that was restored what the store's state leaves of it.
+// The map is the caller's alone.
+func (d *Delta) Against(load func() (*Snapshot, error)) (set map[string]any, removed []string, err error) {
+	if !d.restored {
+		return Adopt(d.set).Map(), d.removed, nil
+	}
+	current, err := load()
+	if err != nil {
+		return nil, nil, err
+	}
+	next, err := d.restore(current)
+	if err != nil || next == nil {
+		return nil, nil, err
+	}
+	set = map[string]any{}
+	for key, value := range d.set {
+		if after, ok := next[key]; ok && equal(after, value) {
+			set[key] = mustIsolate(value)
+		}
+	}
+	for _, key := range d.removed {
+		if _, kept := next[key]; !kept {
+			removed = append(removed, key)
+		}
+	}
+	return set, removed, nil
+}
 
 // Set is what the request set. It must not be changed.
 func (d *Delta) Set() map[string]any { return d.set }
@@ -155,44 +222,4 @@ func equal(a, b any) bool {
 		return a == b
 	}
 	return reflect.DeepEqual(a, b)
-}
-
-// Join is the delta that does what d and then later do, and whose outcome stands for
-// both. Not all pairs have one: where the session is gone, an update is refused and an
-// addition isn't.
-func (d *Delta) Join(later *Delta) (*Delta, bool) {
-	switch {
-	case d.kind != later.kind:
-		return nil, false
-	case d.kind == replaceDelta:
-		return later, true
-	case d.kind == updateDelta && (!d.loaded() || !later.loaded()), d.isRevoked() != later.isRevoked():
-		return nil, false
-	}
-	joined := &Delta{kind: d.kind, base: later.base, set: maps.Clone(d.set)}
-	if d.revoked != nil || later.revoked != nil {
-		joined.revoked = func() bool { return d.isRevoked() || later.isRevoked() }
-	}
-	removed := map[string]bool{}
-	for _, key := range d.removed {
-		removed[key] = true
-	}
-	for _, key := range later.removed {
-		removed[key] = true
-		delete(joined.set, key)
-	}
-	for key, value := range later.set {
-		delete(removed, key)
-		if joined.set == nil {
-			joined.set = map[string]any{}
-		}
-		joined.set[key] = value
-	}
-	joined.removed = slices.Collect(maps.Keys(removed))
-	return joined, true
-}
-
-// loaded reports whether the delta is refused where the session is gone.
-func (d *Delta) loaded() bool {
-	return d.kind == updateDelta && d.base.Len() > 0 && !d.cleared
 }

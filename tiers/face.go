@@ -169,7 +169,7 @@ func (f *Face) carry(ctx context.Context, h *handout, g *given, change *Delta, d
 // reread is a delta that changes nothing and isn't empty: it removes a key that no
 // session has.
 func reread(base *Snapshot) *Delta {
-	return &Delta{kind: updateDelta, base: base, removed: []string{inquiryKey}}
+	return &Delta{kind: updateDelta, base: base, had: base.Len() > 0, removed: []string{inquiryKey}}
 }
 
 // outcome is the state of the map that the delta was made of.

@@ -2,6 +2,7 @@ package tiers
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -17,6 +18,7 @@ type Snapshot struct {
 	expires time.Time
 	known   bool
 	version string
+	read    time.Time
 }
 
 // NewSnapshot copies data, nested values included. It fails where a value can't be
@@ -56,6 +58,22 @@ func (s *Snapshot) Versioned(mark string) *Snapshot {
 	c := *s
 	c.version = mark
 	return &c
+}
+
+// ReadAt returns the same state with the moment before which its load from the store
+// began, for a state that isn't as new as the call that answers it.
+func (s *Snapshot) ReadAt(began time.Time) *Snapshot {
+	c := *s
+	c.read = began
+	return &c
+}
+
+// Read answers the moment given with ReadAt, the zero time where none was.
+func (s *Snapshot) Read() time.Time { return s.read }
+
+// Same reports whether both hold the same data.
+func (s *Snapshot) Same(other *Snapshot) bool {
+	return s == other || s != nil && other != nil && reflect.DeepEqual(s.data, other.data)
 }
 
 // Expires answers when the store drops the session, on the monotonic clock of this

@@ -57,6 +57,7 @@ const (
 	OutcomeHit                     // served from memory
 	OutcomeMiss                    // not in memory, read from the store
 	OutcomeNegative                // memory knows that there is none
+	OutcomePending                 // with changes that aren't in the store yet
 )
 
 // String is the outcome as telemetry names it.
@@ -68,6 +69,8 @@ func (o Outcome) String() string {
 		return "miss"
 	case OutcomeNegative:
 		return "negative"
+	case OutcomePending:
+		return "pending"
 	default:
 		return "ok"
 	}

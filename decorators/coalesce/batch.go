@@ -10,14 +10,17 @@ import (
 
 // batch is one commit, or removal, of one session, and those who wait for it.
 //
-// While it waits in its lane, delta, ttl and changes grow under the lanes' mutex. left
-// is atomic. The outcome is written before done is closed.
+// While it waits in its lane, all fields but left grow under the lanes' mutex; while
+// it is at the store they rest, but for those of hold. left is atomic. The outcome is
+// written before done is closed.
 type batch struct {
 	id      string
 	ctx     context.Context // the first caller's values, without its end
 	delta   *tiers.Delta    // nil: remove the session
 	ttl     time.Duration
-	changes int // calls whose changes it holds
+	changes int    // calls whose changes it holds
+	hold    *hold  // nil: callers wait for the outcome
+	annuls  GiveUp // what a removal has annulled that nobody waited for
 
 	left     atomic.Bool // a caller didn't wait for the end
 	done     chan struct{}
@@ -39,10 +42,12 @@ func (b *batch) join(delta *tiers.Delta, ttl time.Duration) bool {
 	return ok
 }
 
-// end tells everybody who waits.
-func (b *batch) end(snapshot *tiers.Snapshot, err error) {
-	b.snapshot, b.err = snapshot, err
-	close(b.done)
+// annul notes what the removal of the session makes void: it is lost only where the
+// session can't be removed.
+func (b *batch) annul(other *batch) {
+	if other.hold != nil {
+		b.annuls.add(other)
+	}
 }
 
 var errLate = tiers.NewError("strata: the store didn't take a write in time; it may still be applied", context.DeadlineExceeded)
@@ -67,28 +72,65 @@ func (b *batch) wait(ctx context.Context, timeout time.Duration) (*tiers.Snapsho
 	return b.snapshot, b.err
 }
 
-// run carries the batch out. A panic of the store is passed to those who wait.
-func (b *batch) run(store tiers.Storage, timeout time.Duration) {
-	ctx, cancel := context.WithTimeout(b.ctx, timeout)
-	defer cancel()
+// attempt runs what brings batches to the store. Those that it leaves without an
+// outcome get its panic; a store may end the goroutine as well.
+func attempt(batches []*batch, bring func()) {
 	finished := false
 	defer func() {
 		if !finished {
-			b.panicked = recover()
-			b.end(nil, errAborted)
+			panicked := recover()
+			for _, b := range batches {
+				b.panicked, b.err = panicked, errAborted
+			}
 		}
 	}()
-	var (
-		snapshot *tiers.Snapshot
-		err      error
-	)
-	if b.delta == nil {
-		err = store.RemoveAll(ctx, b.id)
-	} else {
-		snapshot, err = store.Commit(ctx, b.id, b.delta, b.ttl)
-	}
+	bring()
 	finished = true
-	b.end(snapshot, err)
 }
 
 var errAborted = tiers.NewError("strata: the store ended the goroutine of a write", nil)
+
+// run carries the batch out.
+func (l *lanes) run(b *batch) {
+	ctx, cancel := l.patience(b)
+	defer cancel()
+	attempt([]*batch{b}, func() {
+		if b.delta == nil {
+			b.err = l.store.RemoveAll(ctx, b.id)
+		} else {
+			b.snapshot, b.err = write(ctx, l.store, b.id, b.delta, b.life())
+		}
+	})
+}
+
+// write brings a delta to a store of either style.
+func write(ctx context.Context, store tiers.Storage, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	if store.Style(ctx) == tiers.StyleDirect {
+		return nil, writeKeys(ctx, store, id, delta, ttl)
+	}
+	return store.Commit(ctx, id, delta, ttl)
+}
+
+// together sends the batches' commits in one call. The values of one caller's context,
+// its span say, stand for all.
+func (l *lanes) together(batches []*batch) {
+	ctx, cancel := l.patience(batches[0])
+	defer cancel()
+	commits := make([]tiers.Commit, len(batches))
+	for n, b := range batches {
+		commits[n] = tiers.Commit{ID: b.id, Delta: b.delta, TTL: b.life()}
+	}
+	attempt(batches, func() {
+		for n, result := range l.batcher.CommitAll(ctx, commits) {
+			batches[n].snapshot, batches[n].err = result.Snapshot, result.Err
+		}
+	})
+}
+
+// patience is how long the store may take: until the write's time-out, or until Close
+// gives up.
+func (l *lanes) patience(b *batch) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(b.ctx, l.timeout)
+	stop := context.AfterFunc(l.ended, cancel)
+	return ctx, func() { stop(); cancel() }
+}

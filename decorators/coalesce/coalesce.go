@@ -5,6 +5,11 @@
 // come meanwhile join into one next commit, and each caller waits for the commit
 // that holds its own. Commits of different sessions that are due at the same moment
 // go to the store together where it can take a batch.
+//
+// Writing behind, a change stays in its lane for an interval and nobody waits for it;
+// reads lay what waits over what the store answers. A commit that fails is tried again
+// until the session would have expired. What waits is bounded in number and size, and
+// may be kept in a journal on disk.
 package coalesce
 
 import (
@@ -17,26 +22,32 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// Storage merges the commits of a snapshot storage. A write that has returned nil is
-// in the store (law 7): the caller's cancellation ends its waiting, never the commit.
-// Other styles of storage are passed through. Safe for concurrent use.
+// Storage merges the commits of a snapshot storage, and the per-key writes of a request
+// on a direct one. A write that has returned nil is in the store, or is held, retried
+// and reported if it can't be delivered (law 7): the caller's cancellation ends its
+// waiting, never the commit. Opaque storages are passed through. Safe for concurrent use.
 //
 // It runs as many goroutines as there are sessions being written, at most four where
-// the store takes batches. What waits is bounded by who waits: one commit for each
-// session beside the one that is at the store, of at most what its callers brought.
+// the store takes batches, and sixteen where it doesn't and nobody waits, plus one of
+// the journal. What waits is bounded by who waits for it, and else by MaxPending and
+// MaxPendingBytes (law 9).
 //
 // All fields are set by New and guard themselves.
 type Storage struct {
-	wrapped gsession.Storage
-	inner   tiers.Storage
-	face    *tiers.Face
-	lanes   lanes
-	slides  slides
+	wrapped       gsession.Storage
+	inner         tiers.Storage
+	face          *tiers.Face
+	form          tiers.Form // nil where nobody knows what the store makes of values
+	options       options
+	lanes         lanes
+	slides        slides
+	announcements announcements
 }
 
 var _ tiers.Storage = (*Storage)(nil)
 
-// New merges the writes that reach a storage.
+// New merges the writes that reach a storage. It panics where the journal can't be
+// opened, as a program must not run without what it was told to keep.
 func New(inner gsession.Storage, opts ...Option) *Storage {
 	o := defaults()
 	for _, opt := range opts {
@@ -45,9 +56,16 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		}
 		opt(&o)
 	}
-	s := &Storage{wrapped: inner, inner: tiers.Of(inner)}
+	o.check()
+	s := &Storage{wrapped: inner, inner: tiers.Of(inner), form: tiers.FormOf(inner), options: o}
 	s.face = tiers.NewFace(s)
-	s.lanes.init(s.inner, o.writeTimeout)
+	s.lanes.init(s.inner, o)
+	s.lanes.landed, s.lanes.differs, s.lanes.gaveUp = s.landed, s.announcements.tell, s.gaveUp
+	if o.journal != "" {
+		if err := s.restore(o.journal); err != nil {
+			panic(err.Error())
+		}
+	}
 	return s
 }
 
@@ -57,30 +75,31 @@ func (s *Storage) Unwrap() gsession.Storage { return s.wrapped }
 // Style is that of the storage below.
 func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(ctx) }
 
-func (s *Storage) snapshots(ctx context.Context) bool {
-	return s.Style(ctx) == tiers.StyleSnapshot
-}
-
-// Load is passed on: what a caller was told is written, is in the store. It waits for
-// writes of the session that a caller has left, so that nobody keeps what was read
-// before they are applied.
-func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
-	if err := s.lanes.settle(ctx, id); err != nil {
-		return tiers.Read{}, err
-	}
-	return s.inner.Load(ctx, id, ttl)
-}
-
 // Commit returns when the store holds the change, alone or merged with others, or
 // when ctx ends; the change goes on to the store then, also where ctx had ended before:
-// GoFrame closes the session of a client that went away under such a context.
+// GoFrame closes the session of a client that went away under such a context. Writing
+// behind, it returns when the change is accepted, and in the journal if there is one.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	began := time.Now()
-	snapshot, err := s.lanes.commit(ctx, id, delta, ttl)
-	if err == nil {
-		s.slides.set(id, began.Add(ttl), snapshot != nil)
+	switch {
+	case delta.Empty():
+		return s.unchanged(ctx, id, delta, ttl)
+	case s.options.interval > 0:
+		return s.behind(ctx, id, delta, ttl)
+	default:
+		return s.now(ctx, id, delta, ttl)
 	}
-	return snapshot, err
+}
+
+func (s *Storage) now(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	return s.lanes.commit(ctx, id, delta, ttl)
+}
+
+// landed notes the expiry that a commit has set. The removal of a key sets none.
+func (s *Storage) landed(b *batch, began time.Time) {
+	if s.keyed(b.ctx) && len(b.delta.Set()) == 0 {
+		return
+	}
+	s.slides.set(b.id, began.Add(b.life()), b.snapshot != nil)
 }
 
 // RemoveAll removes the session and annuls every change of it that waits: those are
@@ -105,45 +124,29 @@ func (s *Storage) Close(ctx context.Context) error { return s.lanes.close(ctx) }
 
 // GetSession hands out a copy of the session.
 func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	if !s.snapshots(ctx) {
+	switch s.Style(ctx) {
+	case tiers.StyleSnapshot:
+		return s.face.GetSession(ctx, id, ttl)
+	case tiers.StyleDirect:
+		return s.getKeyed(ctx, id, ttl)
+	default:
 		return s.inner.GetSession(ctx, id, ttl)
 	}
-	return s.face.GetSession(ctx, id, ttl)
 }
 
 // SetSession commits what was changed in the map since it was handed out.
 func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
-	if !s.snapshots(ctx) {
+	switch s.Style(ctx) {
+	case tiers.StyleSnapshot:
+		return s.face.SetSession(ctx, id, data, ttl)
+	case tiers.StyleDirect:
+		return s.setKeyed(ctx, id, data, ttl)
+	default:
 		return s.inner.SetSession(ctx, id, data, ttl)
 	}
-	return s.face.SetSession(ctx, id, data, ttl)
 }
 
-// New is passed on, as all that follows is.
+// New is passed on.
 func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
 	return s.inner.New(ctx, ttl)
-}
-
-func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
-	return s.inner.Get(ctx, id, key)
-}
-
-func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
-	return s.inner.Data(ctx, id)
-}
-
-func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
-	return s.inner.GetSize(ctx, id)
-}
-
-func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	return s.inner.Set(ctx, id, key, value, ttl)
-}
-
-func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	return s.inner.SetMap(ctx, id, data, ttl)
-}
-
-func (s *Storage) Remove(ctx context.Context, id, key string) error {
-	return s.inner.Remove(ctx, id, key)
 }

@@ -2,65 +2,90 @@ package coalesce
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/gf-strata/strata/tiers"
-)
-
-const (
-	pipelines    = 4   // batches that are at a batching store at once
-	pipelineSize = 128 // commits in one of them, at most
+	"github.com/gf-strata/strata/tiers/journal"
 )
 
 // lanes hold what waits for each session. One batch of a session is at the store at a
 // time, so that its commits and removals happen in the order in which they came.
 //
-// store, batcher and timeout are set by init. mu guards the rest: a lane is in the
-// map while anything of it waits or is at the store; running grows only under mu
-// while closed is unset.
+// The first block is set by init. mu guards the rest: a lane is in the map while
+// anything of it waits or is at the store; running grows only under mu while closed is
+// unset.
 type lanes struct {
-	store   tiers.Storage
-	batcher tiers.Batcher // nil where the store takes no batches
-	timeout time.Duration
+	store    tiers.Storage
+	batcher  tiers.Batcher // nil where the store takes no batches
+	timeout  time.Duration
+	most     int // workers at once, 0 for one a lane
+	maxLanes int // with changes that nobody waits for
+	maxBytes int64
+	journal  *journal.Journal                // nil for none
+	landed   func(b *batch, began time.Time) // a commit is in the store
+	differs  func(id string)                 // what was shown of a session isn't what it became
+	gaveUp   func(lost GiveUp)               // changes that were accepted aren't in the store
 
-	mu      sync.Mutex
-	lanes   map[string]*lane
-	due     []*lane // batching stores: lanes whose first batch may go
-	workers int
-	closed  bool
-	running sync.WaitGroup
+	mu        sync.Mutex
+	lanes     map[string]*lane
+	due       []*lane
+	later     schedule
+	alarm     *time.Timer
+	workers   int
+	heldLanes int
+	heldBytes int64
+	crowd     int           // callers that wait for room
+	room      chan struct{} // closed when there may be some
+	draining  bool          // nothing is accepted any more that nobody waits for
+	closed    bool
+	running   sync.WaitGroup
+	ended     context.Context // the lanes' life
+	end       context.CancelFunc
 }
 
 // lane is what waits for one session, oldest first, and what is at the store.
 type lane struct {
-	id      string
-	moving  bool // somebody sees to it that the first batch goes
-	flying  *batch
-	waiting []*batch
+	id        string
+	queued    bool      // it is among those that are due
+	scheduled time.Time // or has an appointment
+	flying    *batch
+	waiting   []*batch
+	held      int             // batches that nobody waits for
+	shown     *tiers.Snapshot // with all of them, where that is known
 }
 
-func (l *lanes) init(store tiers.Storage, timeout time.Duration) {
-	l.store, l.timeout = store, timeout
+func (l *lanes) init(store tiers.Storage, o options) {
+	l.store, l.timeout = store, o.writeTimeout
+	l.maxLanes, l.maxBytes = o.maxPending, o.maxBytes
 	l.batcher, _ = store.(tiers.Batcher)
+	switch {
+	case l.batcher != nil:
+		l.most = pipelines
+	case o.interval > 0:
+		l.most = writers
+	}
 	l.lanes = map[string]*lane{}
+	l.room = make(chan struct{})
+	l.ended, l.end = context.WithCancel(context.Background())
 }
 
 // commit adds a change to its lane and waits for its batch.
 func (l *lanes) commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	l.mu.Lock()
-	if l.closed {
+	if l.passed(id) {
 		l.mu.Unlock()
-		return l.store.Commit(ctx, id, delta, ttl)
+		return write(ctx, l.store, id, delta, ttl)
 	}
 	k := l.lane(id)
-	var b *batch
-	if last := len(k.waiting) - 1; last >= 0 && k.waiting[last].join(delta, ttl) {
-		b = k.waiting[last]
-	} else {
-		b = l.enqueue(ctx, k, &batch{delta: delta, ttl: ttl})
+	b := k.last()
+	if b == nil || b.hold != nil || !b.join(delta, ttl) {
+		b = &batch{delta: delta, ttl: ttl}
+		l.enqueue(ctx, k, b)
 	}
+	l.hasten(k)
 	l.mu.Unlock()
 	return b.wait(ctx, l.timeout)
 }
@@ -68,30 +93,43 @@ func (l *lanes) commit(ctx context.Context, id string, delta *tiers.Delta, ttl t
 // remove annuls what waits in the lane, and removes the session next.
 func (l *lanes) remove(ctx context.Context, id string) error {
 	l.mu.Lock()
-	if l.closed {
+	if l.passed(id) {
 		l.mu.Unlock()
 		return l.store.RemoveAll(ctx, id)
 	}
-	k := l.lane(id)
+	k, waiting := l.lane(id), []*batch(nil)
+	k.waiting, waiting = nil, k.waiting
 	var b *batch
-	for _, w := range k.waiting {
+	for _, w := range waiting {
 		if w.delta == nil {
 			b = w // another removal that waits does for both
-		} else {
-			w.end(nil, tiers.ErrRevoked)
+			k.waiting = []*batch{b}
 		}
 	}
-	if k.waiting = nil; b != nil {
-		k.waiting = []*batch{b}
-	} else {
-		b = l.enqueue(ctx, k, &batch{})
+	if b == nil {
+		b = &batch{}
+		l.enqueue(ctx, k, b)
 	}
+	for _, w := range waiting {
+		if w != b {
+			b.annul(w)
+			l.finish(k, w, nil, tiers.ErrRevoked)
+		}
+	}
+	l.arrange(k)
 	l.mu.Unlock()
-	_, err := b.wait(ctx, l.timeout)
-	return err
+	if _, err := b.wait(ctx, l.timeout); err != nil {
+		return err
+	}
+	return l.synced(ctx)
 }
 
-// lane is called under mu, as enqueue and next are.
+// passed reports whether a call goes past the lanes, as they are being closed. It is
+// called under mu, as all up to finish is.
+func (l *lanes) passed(id string) bool {
+	return l.closed || l.draining && l.lanes[id] == nil
+}
+
 func (l *lanes) lane(id string) *lane {
 	k := l.lanes[id]
 	if k == nil {
@@ -101,60 +139,33 @@ func (l *lanes) lane(id string) *lane {
 	return k
 }
 
-func (l *lanes) enqueue(ctx context.Context, k *lane, b *batch) *batch {
+func (l *lanes) enqueue(ctx context.Context, k *lane, b *batch) {
 	b.id, b.ctx, b.done, b.changes = k.id, context.WithoutCancel(ctx), make(chan struct{}), 1
 	k.waiting = append(k.waiting, b)
-	if !k.moving {
-		k.moving = true
-		l.start(k)
-	}
-	return b
 }
 
-// start lets the lane's first batch go as soon as the store can take it.
-func (l *lanes) start(k *lane) {
-	if l.batcher == nil {
-		l.running.Add(1)
-		go l.drive(k)
-		return
-	}
-	l.due = append(l.due, k)
-	if l.workers < pipelines {
-		l.workers++
-		l.running.Add(1)
-		go l.work()
-	}
-}
-
-// drive carries a lane's batches out, one after the other, until none waits.
-func (l *lanes) drive(k *lane) {
-	defer l.running.Done()
-	for b := l.take(k); b != nil; b = l.take(k) {
-		b.run(l.store, l.timeout)
-	}
-}
-
-// take puts the lane's next batch in flight, or gives the lane up.
-func (l *lanes) take(k *lane) *batch {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.next(k)
-}
-
-func (l *lanes) next(k *lane) *batch {
+// last is the batch that a change may join.
+func (k *lane) last() *batch {
 	if len(k.waiting) == 0 {
-		k.flying = nil
-		delete(l.lanes, k.id)
 		return nil
 	}
-	k.flying, k.waiting = k.waiting[0], k.waiting[1:]
-	return k.flying
+	return k.waiting[len(k.waiting)-1]
+}
+
+// removing reports whether the session's removal waits.
+func (k *lane) removing() bool { return len(k.waiting) > 0 && k.waiting[0].delta == nil }
+
+// finish tells everybody who waits for a batch of the lane.
+func (l *lanes) finish(k *lane, b *batch, snapshot *tiers.Snapshot, err error) {
+	if b.hold != nil {
+		l.release(k, b)
+	}
+	b.snapshot, b.err = snapshot, err
+	close(b.done)
 }
 
 // pending counts the changes that aren't in the store, and lists their batches.
 func (l *lanes) pending() (batches []*batch, changes int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	for _, k := range l.lanes {
 		if k.flying != nil {
 			batches = append(batches, k.flying)
@@ -167,57 +178,65 @@ func (l *lanes) pending() (batches []*batch, changes int) {
 	return batches, changes
 }
 
-// settle waits for writes of the session that a caller has left: it was told that they
-// may yet be applied, and what is read from now on must not be older than they are.
-func (l *lanes) settle(ctx context.Context, id string) error {
-	var left []*batch
-	l.mu.Lock()
-	if k := l.lanes[id]; k != nil {
-		if k.flying != nil && k.flying.left.Load() {
-			left = append(left, k.flying)
-		}
-		for _, b := range k.waiting {
-			if b.left.Load() {
-				left = append(left, b)
-			}
-		}
-	}
-	l.mu.Unlock()
-	if len(left) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
-	defer cancel()
-	for _, b := range left {
-		select {
-		case <-b.done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
+// flush makes all that waits due, and waits for it.
 func (l *lanes) flush(ctx context.Context) error {
+	l.mu.Lock()
+	for _, k := range l.lanes {
+		l.hasten(k)
+	}
 	batches, _ := l.pending()
+	l.mu.Unlock()
 	for _, b := range batches {
 		select {
 		case <-b.done:
 		case <-ctx.Done():
+			l.mu.Lock()
 			_, changes := l.pending()
+			l.mu.Unlock()
 			return tiers.NewError(fmt.Sprintf("strata: %d changes of sessions are not in the store yet", changes), ctx.Err())
 		}
 	}
-	return nil
+	return l.synced(ctx)
 }
 
+// close flushes, and ends what is still under way when ctx does. What is then neither
+// in the store nor given up stays in the journal, if there is one.
 func (l *lanes) close(ctx context.Context) error {
 	l.mu.Lock()
-	l.closed = true
+	l.draining = true
+	l.admit()
 	l.mu.Unlock()
-	if err := l.flush(ctx); err != nil {
-		return err
+	var err error
+	for {
+		err = l.flush(ctx)
+		l.mu.Lock()
+		if err != nil || len(l.lanes) == 0 {
+			break
+		}
+		l.mu.Unlock() // later changes of sessions that were being written
 	}
-	l.running.Wait() // nothing waits any more: they are on their way out
-	return nil
+	l.closed = true
+	if l.alarm != nil {
+		l.alarm.Stop()
+	}
+	if err != nil {
+		for _, k := range l.lanes {
+			for _, b := range k.waiting { // none of them will be carried out
+				if b.hold == nil {
+					l.finish(k, b, nil, errClosed)
+				}
+			}
+		}
+	}
+	l.mu.Unlock()
+	l.end()
+	if err == nil {
+		l.running.Wait() // nothing waits any more: they are on their way out
+	}
+	if l.journal != nil {
+		err = errors.Join(err, l.journal.Close())
+	}
+	return err
 }
+
+var errClosed = tiers.NewError("strata: the chain was closed before the store took the write", nil)

@@ -9,9 +9,24 @@ import (
 // is made.
 type Option func(*options)
 
-type options struct{ writeTimeout time.Duration }
+type options struct {
+	writeTimeout time.Duration
+	interval     time.Duration // 0: synchronous
+	maxPending   int
+	maxBytes     int64
+	giveUp       func(GiveUp)
+	journal      string
+}
 
-func defaults() options { return options{writeTimeout: 5 * time.Second} }
+func defaults() options {
+	return options{writeTimeout: 5 * time.Second, maxPending: 100_000, maxBytes: 64 << 20}
+}
+
+func (o options) check() {
+	if o.journal != "" && o.interval == 0 {
+		panic("strata: layer.Journal keeps what layer.WriteBehind delays; add layer.WriteBehind(interval), or leave the journal out")
+	}
+}
 
 // WriteTimeout is how long a caller waits for its commit at most; 5 s unless set. The
 // store is given that long as well, if it heeds its context.
@@ -20,4 +35,47 @@ func WriteTimeout(d time.Duration) Option {
 		panic(fmt.Sprintf("strata: layer.WriteTimeout(%v) leaves no time to write; pass a positive duration", d))
 	}
 	return func(o *options) { o.writeTimeout = d }
+}
+
+// WriteBehind has SetSession return at once; what has changed is committed within the
+// interval.
+func WriteBehind(interval time.Duration) Option {
+	if interval <= 0 {
+		panic(fmt.Sprintf("strata: layer.WriteBehind(%v) delays nothing; pass a positive interval, or leave it out to write synchronously", interval))
+	}
+	return func(o *options) { o.interval = interval }
+}
+
+// MaxPending bounds the sessions whose changes aren't in the store yet; 100,000 unless
+// set.
+func MaxPending(n int) Option {
+	if n <= 0 {
+		panic(fmt.Sprintf("strata: layer.MaxPending(%d) has no room for a change; pass a positive number of sessions", n))
+	}
+	return func(o *options) { o.maxPending = n }
+}
+
+// MaxPendingBytes bounds their size in memory, in bytes; 64 MiB unless set.
+func MaxPendingBytes(n int64) Option {
+	if n <= 0 {
+		panic(fmt.Sprintf("strata: layer.MaxPendingBytes(%d) has no room for a change; pass a positive number of bytes", n))
+	}
+	return func(o *options) { o.maxBytes = n }
+}
+
+// OnGiveUp is told of changes that were accepted and can't be delivered. It is called
+// from the goroutine that writes, and should return soon.
+func OnGiveUp(report func(GiveUp)) Option {
+	if report == nil {
+		panic("strata: layer.OnGiveUp needs a function; leave the option out to have give-ups in the log only")
+	}
+	return func(o *options) { o.giveUp = report }
+}
+
+// Journal keeps what is pending in a directory of this process's own.
+func Journal(dir string) Option {
+	if dir == "" {
+		panic("strata: layer.Journal needs a directory; pass one that outlives the process and that no other process uses")
+	}
+	return func(o *options) { o.journal = dir }
 }

@@ -2,9 +2,12 @@ package coalesce
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync"
 	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/tiers"
 )
@@ -65,16 +68,23 @@ func (s *Storage) ThinsSlides() {}
 // session then still lives for all of ttl: a session in use never expires early, and
 // none outlives its ttl by more than that tenth (law 8). Each node slides on its own.
 func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
-	if !s.snapshots(ctx) || ttl <= 0 {
+	if s.Style(ctx) == tiers.StyleOpaque || ttl <= 0 {
 		return s.inner.Slide(ctx, id, ttl)
 	}
+	s.lanes.extend(id, ttl)
+	until, _, err := s.slide(ctx, id, ttl)
+	return until, err
+}
+
+// slide also answers whether the store was asked.
+func (s *Storage) slide(ctx context.Context, id string, ttl time.Duration) (until time.Time, asked bool, err error) {
 	longer := ttl
 	if ttl < math.MaxInt64/2 {
 		longer += ttl / 10
 	}
 	if e, ok := s.slides.get(id); ok {
 		if left := time.Until(e.at); left >= ttl && left <= longer {
-			return e.moment(), nil
+			return e.moment(), false, nil
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.lanes.timeout)
@@ -82,14 +92,38 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 	// Known before it is done, so that those who slide meanwhile leave it to this one.
 	at := time.Now().Add(longer)
 	s.slides.set(id, at, false)
-	until, err := s.inner.Slide(ctx, id, longer)
+	until, err = s.inner.Slide(ctx, id, longer)
 	switch {
 	case err != nil:
 		s.slides.forget(id)
 	case !until.IsZero():
 		s.slides.set(id, at, true)
 	}
-	return until, err
+	return until, true, err
+}
+
+// shortLife is the ttl below which GoFrame's stores, which slide every ten seconds,
+// could let a session expire that is in use.
+const shortLife = 20 * time.Second
+
+// unchanged is the close of a request that changed nothing: a slide, where that keeps
+// the session alive as surely as writing it again does.
+func (s *Storage) unchanged(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	_, tells := delta.Base().Expires()
+	switch {
+	case s.lanes.extend(id, ttl):
+		return nil, nil
+	case ttl < shortLife && !tells:
+		return s.now(ctx, id, delta, ttl)
+	}
+	until, asked, err := s.slide(ctx, id, ttl)
+	if errors.Is(err, gsession.ErrorDisabled) {
+		return s.now(ctx, id, delta, ttl) // a store that can only write
+	}
+	if err == nil && asked && tells && until.IsZero() && delta.Base().Len() > 0 {
+		return nil, tiers.ErrRevoked
+	}
+	return nil, err
 }
 
 // moment is the expiry as the store would tell it.

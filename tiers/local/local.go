@@ -39,6 +39,7 @@ type Storage struct {
 	flights   flights
 	gate      gate
 	plainMaps atomic.Bool // a direct store's sessions were seen to be empty maps
+	sources   sources
 }
 
 var _ tiers.Storage = (*Storage)(nil)
@@ -71,6 +72,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		panic("strata: layer.Local can't make its cache: " + err.Error())
 	}
 	s.cache = cache
+	s.Hear(inner)
 	return s
 }
 
@@ -228,6 +230,7 @@ func (s *Storage) Close(ctx context.Context) error {
 	if !s.gate.close() {
 		return nil
 	}
+	s.sources.stop()
 	err := s.flights.close(ctx)
 	s.cache.Close()
 	return err

@@ -80,3 +80,18 @@ func digest(content []byte) string {
 	sum := sha1.Sum(content)
 	return hex.EncodeToString(sum[:])
 }
+
+var _ tiers.Former = (*Storage)(nil)
+
+// Form answers the values as a Load will, or why they can't be encoded.
+func (s *Storage) Form(data map[string]any) (map[string]any, error) {
+	content, err := encode(data)
+	if err != nil {
+		return nil, err
+	}
+	formed, err := decode(content)
+	if err != nil || formed == nil {
+		return map[string]any{}, err
+	}
+	return formed.Map(), nil
+}

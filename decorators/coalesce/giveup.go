@@ -1,0 +1,75 @@
+package coalesce
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// GiveUp is a report of changes that were accepted and will not reach the store: the
+// session was removed or has expired, or the store took none of the attempts.
+type GiveUp struct {
+	Changes  int           // calls whose changes are lost
+	Attempts int           // that have failed
+	Age      time.Duration // since the first of the changes was accepted
+	Cause    error         // the last failure; it names no session
+}
+
+func (g *GiveUp) add(b *batch) {
+	g.Changes += b.changes
+	g.Attempts = max(g.Attempts, b.hold.attempts)
+	g.Age = max(g.Age, time.Since(b.hold.accepted))
+}
+
+// gaveUp reports to whoever wants to know, and to the log.
+func (s *Storage) gaveUp(lost GiveUp) {
+	telemetry.Warn(context.Background(), telemetry.ErrorType(lost.Cause),
+		"strata: gave up %d changes of a session after %d failed attempts in %v: %s",
+		lost.Changes, lost.Attempts, lost.Age.Round(time.Millisecond), telemetry.ErrorType(lost.Cause))
+	if s.options.giveUp != nil {
+		s.options.giveUp(lost)
+	}
+}
+
+// announcements are those who want to hear which sessions differ from what was shown.
+// mu guards all fields.
+type announcements struct {
+	mu   sync.RWMutex
+	next int
+	to   map[int]func(id string)
+}
+
+func (a *announcements) add(changed func(id string)) (stop func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.to == nil {
+		a.to = map[int]func(string){}
+	}
+	n := a.next
+	a.next++
+	a.to[n] = changed
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.to, n)
+	}
+}
+
+func (a *announcements) tell(id string) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, changed := range a.to {
+		changed(id)
+	}
+}
+
+// Announce tells when a session isn't what a read, or a commit, has shown, because the
+// store has merged a change with somebody else's, or it was given up.
+func (s *Storage) Announce(changed func(id string)) (stop func()) {
+	return s.announcements.add(changed)
+}
+
+var _ tiers.Announcer = (*Storage)(nil)

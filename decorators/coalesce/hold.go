@@ -1,0 +1,164 @@
+package coalesce
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// hold is what a batch is kept by that nobody waits for: it is retried until the
+// session would have expired. The lanes' mutex guards all fields.
+type hold struct {
+	at       time.Time // when it is due
+	accepted time.Time // when its first change was
+	deadline time.Time // the session's expiry, as its last change wants it
+	attempts int
+	bytes    int64
+	shown    *tiers.Snapshot // what callers were shown when it went to the store; nil for nothing
+	read     bool            // somebody has read the store with it laid over
+	claimed  bool            // a caller waits after all, and gets its failure
+	restored bool            // read from the journal
+	entries  []uint64        // its records in the journal
+}
+
+// life is the time to live that the commit sets. A held change may be late by a tenth of
+// the ttl, as a slide sets a tenth more; after that only the rest is left (law 8).
+func (b *batch) life() time.Duration {
+	if b.hold == nil {
+		return b.ttl
+	}
+	now := time.Now()
+	if now.Sub(b.hold.accepted) <= b.ttl/10 {
+		return b.ttl
+	}
+	return max(b.hold.deadline.Sub(now), time.Millisecond)
+}
+
+// accept takes a change that nobody waits for, to be committed within wait, and answers
+// what the session is from now on, where that is known. At a bound it waits for room,
+// whatever becomes of the caller, as the change must not get lost. It isn't ok once
+// the lanes are being closed.
+func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, wait time.Duration, record []byte) (held *batch, shown *tiers.Snapshot, ok bool, err error) {
+	size := delta.Size() + int64(2*len(id))
+	l.mu.Lock()
+	for !l.draining && l.full(id, size) {
+		l.rush()
+		room := l.room
+		l.crowd++
+		l.mu.Unlock()
+		<-room
+		l.mu.Lock()
+		l.crowd--
+	}
+	if l.draining {
+		l.mu.Unlock()
+		return nil, nil, false, nil
+	}
+	now := time.Now()
+	k := l.lane(id)
+	fresh := k.flying == nil && len(k.waiting) == 0
+	b := k.last()
+	if b == nil || b.hold == nil || b.hold.claimed || !b.join(delta, ttl) {
+		b = &batch{delta: delta, ttl: ttl, hold: &hold{accepted: now, at: now.Add(wait)}}
+		l.enqueue(ctx, k, b)
+		if k.held++; k.held == 1 {
+			l.heldLanes++
+		}
+	}
+	b.hold.deadline = now.Add(ttl)
+	b.hold.bytes += size
+	l.heldBytes += size
+	shown = k.show(delta, fresh)
+	var synced <-chan error
+	if l.journal != nil {
+		var entry uint64
+		entry, synced = l.journal.Append(record)
+		b.hold.entries = append(b.hold.entries, entry)
+	}
+	if l.near() {
+		b.hold.at = time.Time{}
+		l.rush()
+	}
+	l.arrange(k)
+	l.mu.Unlock()
+	if synced != nil {
+		select {
+		case err = <-synced:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	return b, shown, true, err
+}
+
+// show is the state that the session's readers see, now that the lane has the delta
+// too. It can be told where every change that waits was made to a state that was
+// loaded from here.
+func (k *lane) show(delta *tiers.Delta, fresh bool) *tiers.Snapshot {
+	base := k.shown
+	if fresh {
+		base = delta.Base()
+	}
+	k.shown = nil
+	if base != nil && !base.Read().IsZero() && delta.Shows() && !delta.Creates() {
+		k.shown = delta.Show(base)
+	}
+	return k.shown
+}
+
+// full reports whether a change has no room; one that is larger than all of it goes
+// alone. It is called under mu, as all that follows is.
+func (l *lanes) full(id string, size int64) bool {
+	k := l.lanes[id]
+	return l.heldLanes >= l.maxLanes && (k == nil || k.held == 0) ||
+		l.heldBytes > 0 && l.heldBytes+size > l.maxBytes
+}
+
+// near reports whether changes should go at once, as a bound is three quarters reached.
+func (l *lanes) near() bool {
+	return l.heldLanes > l.maxLanes/4*3 || l.heldBytes > l.maxBytes/4*3
+}
+
+// release makes the room of a held batch free.
+func (l *lanes) release(k *lane, b *batch) {
+	if k.held--; k.held == 0 {
+		l.heldLanes--
+		k.shown = nil
+	}
+	l.heldBytes -= b.hold.bytes
+	if l.journal != nil {
+		l.journal.Drop(b.hold.entries)
+	}
+	l.admit()
+}
+
+// admit wakes those who wait for room.
+func (l *lanes) admit() {
+	if l.crowd > 0 {
+		close(l.room)
+		l.room = make(chan struct{})
+	}
+}
+
+const (
+	firstBackOff = 25 * time.Millisecond
+	lastBackOff  = 2 * time.Second
+)
+
+// again schedules the next attempt of a batch that has failed, and reports false where
+// it is to be given up. The pause doubles, and a random half of it keeps nodes apart.
+func (h *hold) again() bool {
+	pause := lastBackOff
+	if h.attempts < 7 {
+		pause = firstBackOff << h.attempts
+	}
+	h.attempts++
+	now := time.Now()
+	h.at = now.Add(pause/2 + rand.N(pause/2))
+	if h.at.After(h.deadline) {
+		h.at = h.deadline
+	}
+	return now.Before(h.deadline)
+}

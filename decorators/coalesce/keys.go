@@ -1,0 +1,210 @@
+package coalesce
+
+import (
+	"context"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// requestHold is how long the per-key writes of one request are gathered where nothing
+// ends the request, in synchronous mode.
+const requestHold = 10 * time.Millisecond
+
+// gather adds per-key writes of a direct store's session to what waits. They go to the
+// store together: when the request closes its session, or after the hold.
+func (s *Storage) gather(ctx context.Context, id string, set map[string]any, removed []string, ttl time.Duration) error {
+	delta, err := tiers.Keys(set, removed)
+	if err == nil {
+		delta, err = delta.Formed(nil)
+	}
+	if err != nil {
+		return err
+	}
+	wait := s.options.interval
+	if wait == 0 {
+		wait = requestHold
+	}
+	_, err = s.accept(ctx, id, delta, ttl, wait)
+	return err
+}
+
+// complete ends the gathering for a session and waits for the store.
+func (l *lanes) complete(ctx context.Context, id string) error {
+	for {
+		b := l.claimLast(id)
+		if b == nil {
+			return nil
+		}
+		if _, err := b.wait(ctx, l.timeout); err != nil {
+			return err
+		}
+	}
+}
+
+// claimLast makes the newest change that waits, or is on its way, its caller's.
+func (l *lanes) claimLast(id string) *batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := l.lanes[id]
+	if k == nil {
+		return nil
+	}
+	b := k.last()
+	if b == nil {
+		b = k.flying
+	}
+	if b == nil || b.hold == nil {
+		return nil
+	}
+	b.hold.claimed = true
+	l.hasten(k)
+	return b
+}
+
+// writeKeys brings a delta to a direct store: what was set in one call, what was
+// removed in one a key.
+func writeKeys(ctx context.Context, store tiers.Storage, id string, delta *tiers.Delta, ttl time.Duration) error {
+	set, removed, err := delta.Against(func() (*tiers.Snapshot, error) {
+		read, err := store.Load(ctx, id, ttl)
+		return read.Snapshot, err
+	})
+	if err != nil {
+		return err
+	}
+	if len(set) > 0 {
+		if err := store.SetMap(ctx, id, set, ttl); err != nil {
+			return err
+		}
+	}
+	for _, key := range removed {
+		if err := store.Remove(ctx, id, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Set writes one key of a direct store's session. It returns at once; SetSession, as
+// GoFrame calls it at the end of a request that has written, waits for the store unless
+// writing behind. SetMap and Remove do the same.
+func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
+	if !s.keyed(ctx) {
+		return s.inner.Set(ctx, id, key, value, ttl)
+	}
+	return s.gather(ctx, id, map[string]any{key: value}, nil, ttl)
+}
+
+// SetMap writes several keys.
+func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
+	if !s.keyed(ctx) || len(data) == 0 {
+		return s.inner.SetMap(ctx, id, data, ttl)
+	}
+	return s.gather(ctx, id, data, nil, ttl)
+}
+
+// Remove removes one key, among other writes of the request. It isn't told the ttl, so
+// that without others it goes to the store at once.
+func (s *Storage) Remove(ctx context.Context, id, key string) error {
+	if !s.keyed(ctx) {
+		return s.inner.Remove(ctx, id, key)
+	}
+	if ttl, waits := s.lanes.ttl(id); waits {
+		return s.gather(ctx, id, nil, []string{key}, ttl)
+	}
+	return s.inner.Remove(ctx, id, key)
+}
+
+// ttl is that of the change which a session's next one joins.
+func (l *lanes) ttl(id string) (ttl time.Duration, waits bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k := l.lanes[id]; k != nil {
+		if b := k.last(); b != nil && b.hold != nil {
+			return b.ttl, true
+		}
+	}
+	return 0, false
+}
+
+func (s *Storage) keyed(ctx context.Context) bool { return s.Style(ctx) == tiers.StyleDirect }
+
+// Get answers what waits for the key, and else what the store does.
+func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
+	if s.keyed(ctx) {
+		changes, err := s.lanes.before(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		for n := len(changes) - 1; n >= 0; n-- {
+			if value, known := changes[n].delta.Value(key); known {
+				return value, nil
+			}
+		}
+	}
+	return s.inner.Get(ctx, id, key)
+}
+
+// Data answers all values, with what waits.
+func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
+	if s.keyed(ctx) && s.lanes.waits(id) {
+		read, err := s.Load(ctx, id, 0)
+		if err != nil {
+			return nil, err
+		}
+		if read.Snapshot != nil && read.Outcome == tiers.OutcomePending {
+			return read.Snapshot.Map(), nil
+		}
+	}
+	return s.inner.Data(ctx, id)
+}
+
+// GetSize counts the keys, with those that wait.
+func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
+	if s.keyed(ctx) && s.lanes.waits(id) {
+		read, err := s.Load(ctx, id, 0)
+		if err != nil {
+			return 0, err
+		}
+		if read.Snapshot != nil && read.Outcome == tiers.OutcomePending {
+			return read.Snapshot.Len(), nil
+		}
+	}
+	return s.inner.GetSize(ctx, id)
+}
+
+func (l *lanes) waits(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lanes[id] != nil
+}
+
+// getKeyed answers the map of a direct store's session, which is empty, and slides the
+// expiry: GoFrame doesn't for a request that only reads.
+func (s *Storage) getKeyed(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	m, err := s.inner.GetSession(ctx, id, ttl)
+	if err != nil {
+		return m, err
+	}
+	if m == nil {
+		if changes, err := s.lanes.before(ctx, id); err != nil || len(changes) == 0 {
+			return nil, err
+		}
+		return gmap.NewStrAnyMap(true), nil
+	}
+	_, err = s.Slide(ctx, id, ttl)
+	return m, err
+}
+
+// setKeyed ends a request on a direct store.
+func (s *Storage) setKeyed(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	if s.options.interval > 0 && s.lanes.extend(id, ttl) {
+		return nil
+	}
+	if err := s.lanes.complete(ctx, id); err != nil {
+		return err
+	}
+	return s.inner.SetSession(ctx, id, data, ttl)
+}

@@ -1,0 +1,64 @@
+package tiers
+
+import (
+	"maps"
+	"slices"
+)
+
+// Join is the delta that does what d and then later do, and whose outcome stands for
+// both. Not all pairs have one: where the session is gone, an update is refused and an
+// addition isn't.
+func (d *Delta) Join(later *Delta) (*Delta, bool) {
+	switch {
+	case d.kind != later.kind, d.restored, later.restored:
+		return nil, false
+	case d.kind == replaceDelta:
+		return later, true
+	case d.kind == updateDelta && (!d.loaded() || !later.loaded()), d.isRevoked() != later.isRevoked():
+		return nil, false
+	}
+	joined := &Delta{kind: d.kind, base: d.base, had: d.had, set: overwrite(d.set, later.set, later.removed)}
+	if d.formed != nil && later.formed != nil {
+		joined.formed = overwrite(d.formed, later.formed, later.removed)
+	}
+	if d.revoked != nil || later.revoked != nil {
+		joined.revoked = func() bool { return d.isRevoked() || later.isRevoked() }
+	}
+	removed := map[string]bool{}
+	for _, key := range d.removed {
+		removed[key] = true
+	}
+	for key := range later.set {
+		delete(removed, key)
+	}
+	for _, key := range later.removed {
+		removed[key] = true
+	}
+	joined.removed = slices.Collect(maps.Keys(removed))
+	return joined, true
+}
+
+// overwrite is a copy of set without what is removed and with what comes later.
+func overwrite(set, later map[string]any, removed []string) map[string]any {
+	next := make(map[string]any, len(set)+len(later))
+	maps.Copy(next, set)
+	for _, key := range removed {
+		delete(next, key)
+	}
+	maps.Copy(next, later)
+	return next
+}
+
+// loaded reports whether the delta is refused where the session is gone.
+func (d *Delta) loaded() bool { return d.kind == updateDelta && d.had && !d.cleared }
+
+// Onto is the same change, made by a request that was given another state: the one
+// that the store is known to hold by now.
+func (d *Delta) Onto(current *Snapshot) *Delta {
+	if !d.loaded() || d.restored || current == nil || current.Len() == 0 {
+		return d
+	}
+	moved := *d
+	moved.base = current
+	return &moved
+}
