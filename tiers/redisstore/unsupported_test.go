@@ -75,7 +75,7 @@ func TestWatchUnsupported(t *testing.T) {
 func TestWatchTurnsSupported(t *testing.T) {
 	f := start(t)
 	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "-client|tracking").Err())
-	w, l := watch(t, f.server.Client(), "p:", redisstore.RetryAfter(20*time.Millisecond))
+	w, l := watch(t, f.server.Client(), "p:", redisstore.RetryAfter(20*time.Millisecond), redisstore.Lease(time.Minute))
 	l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
 	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "+client|tracking").Err())
 	l.standing(t)

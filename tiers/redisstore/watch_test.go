@@ -214,7 +214,7 @@ func TestWatchKeepsToThePrefix(t *testing.T) {
 // has stopped nothing.
 func TestWatchListeners(t *testing.T) {
 	f := start(t)
-	w, first := watch(t, f.server.Client(), "p:")
+	w, first := watch(t, f.server.Client(), "p:", redisstore.Lease(time.Minute))
 	first.standing(t)
 	late := newWitness()
 	stop := w.Watch(late)
@@ -347,7 +347,9 @@ func TestWatchCloseLeaksNothing(t *testing.T) {
 			f.server.Stop()
 			l.revoked(t)
 		}
-		f.check(w.Close(ctx))
+		closing, cancel := context.WithTimeout(ctx, liveness)
+		f.check(w.Close(closing))
+		cancel()
 		f.check(client.Close())
 		l.mu.Lock()
 		if !l.until.IsZero() {

@@ -1,0 +1,123 @@
+package redisstore_test
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// A pong that is late vouches from when its ping was sent, not from when it came.
+func TestWatchVouchesFromThePing(t *testing.T) {
+	const lease = time.Second
+	var (
+		mu     sync.Mutex
+		arrive time.Time // of the last ping
+	)
+	client := fake(t, func(command []string) string {
+		switch command[0] {
+		case "hello":
+			return hello3
+		case "ping":
+			mu.Lock()
+			arrive = time.Now()
+			mu.Unlock()
+			<-time.After(100 * time.Millisecond)
+		}
+		return redis5Pong(command)
+	})
+	w, l := watch(t, client, "p:", redisstore.Lease(lease))
+	strict := &strictListener{check: func(until time.Time) {
+		mu.Lock()
+		defer mu.Unlock()
+		if late := until.Sub(arrive.Add(lease)); late > 0 {
+			t.Errorf("vouched for %v more than the lease", late)
+		}
+	}}
+	w.Watch(strict)
+	l.await(t, "some pongs", func() bool { return l.vouches > 4 })
+}
+
+type strictListener struct{ check func(time.Time) }
+
+func (s *strictListener) Changed(string)          {}
+func (s *strictListener) Missed()                 {}
+func (s *strictListener) Unsupported(error)       {}
+func (s *strictListener) Vouched(until time.Time) { s.check(until) }
+
+// go-redis mends a PubSub's connection by itself, and what was announced meanwhile
+// would be missed.
+func TestWatchDoesntConnectUnseen(t *testing.T) {
+	var tracked, pings atomic.Int64
+	client := fake(t, func(command []string) string {
+		switch {
+		case command[0] == "hello":
+			return hello3
+		case command[0] == "client" && command[1] == "tracking":
+			tracked.Add(1)
+		case command[0] == "ping" && pings.Add(1)%3 == 0:
+			return "" // the connection ends
+		}
+		return redis5Pong(command)
+	})
+	_, l := watch(t, client, "p:", redisstore.Lease(100*time.Millisecond))
+	l.await(t, "some losses", func() bool { return l.missed > 5 })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := int(tracked.Load()); n > l.missed+2 {
+		t.Errorf("%d connections, of which the listener was told %d times", n, l.missed)
+	}
+}
+
+// Without an answer to who the masters are nobody vouches, though pongs come.
+func TestWatchNeedsTheTopology(t *testing.T) {
+	var mute atomic.Bool
+	client := fake(t, func(command []string) string {
+		if command[0] == "hello" {
+			if mute.Load() {
+				return ""
+			}
+			return hello3
+		}
+		return redis5Pong(command)
+	})
+	_, l := watch(t, client, "p:", redisstore.Lease(100*time.Millisecond))
+	l.standing(t)
+	mute.Store(true) // what is connected asks nothing with HELLO but the role
+	l.revoked(t)
+	before := l.count()
+	mute.Store(false)
+	l.recovers(t, before)
+}
+
+// What isn't an announcement, or a pong to what was asked, ends the connection.
+func TestWatchEndsOnWhatItDoesntKnow(t *testing.T) {
+	for name, odd := range map[string]string{
+		"another pong":       bulk("x"),
+		"an error":           "-BUSY a script runs\r\n",
+		"a message":          ">3\r\n" + bulk("message") + bulk("a") + bulk("b"),
+		"no list":            ">2\r\n" + bulk("invalidate") + ":1\r\n",
+		"a list of numbers":  ">2\r\n" + bulk("invalidate") + list(":1\r\n"),
+		"more than one list": ">3\r\n" + bulk("invalidate") + list() + list(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var tell atomic.Bool
+			client := fake(t, func(command []string) string {
+				switch {
+				case command[0] == "hello":
+					return hello3
+				case command[0] == "ping" && tell.CompareAndSwap(true, false):
+					return odd + redis5Pong(command)
+				}
+				return redis5Pong(command)
+			})
+			_, l := watch(t, client, "p:", redisstore.Lease(100*time.Millisecond))
+			l.standing(t)
+			before := l.count()
+			tell.Store(true)
+			l.recovers(t, before)
+		})
+	}
+}

@@ -1,0 +1,180 @@
+package redisstore_test
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// A master that the sentinels have left, and that doesn't know it, isn't vouched for.
+func TestWatchGoesWhereSentinelsSay(t *testing.T) {
+	a, b := redistest.Start(t), redistest.Start(t)
+	var named atomic.Pointer[redistest.Server]
+	named.Store(a)
+	sentinel := fakeServer(t, func(command []string) string {
+		switch {
+		case command[0] == "hello":
+			return hello3
+		case command[0] == "sentinel" && command[1] == "get-master-addr-by-name":
+			host, port, _ := net.SplitHostPort(named.Load().Addr())
+			return list(bulk(host), bulk(port))
+		case command[0] == "sentinel":
+			return list()
+		case command[0] == "subscribe":
+			var answer strings.Builder
+			for n, channel := range command[1:] {
+				fmt.Fprintf(&answer, ">3\r\n%s%s:%d\r\n", bulk("subscribe"), bulk(channel), n+1)
+			}
+			return answer.String()
+		}
+		return redis5Pong(command)
+	})
+	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "main", SentinelAddrs: []string{sentinel}})
+	t.Cleanup(func() { _ = client.Close() })
+	_, l := watch(t, client, "p:")
+	l.standing(t)
+	announces(t, l, a.Client(), "a")
+	for _, next := range []*redistest.Server{b, a} {
+		before := l.count()
+		named.Store(next)
+		l.recovers(t, before)
+		announces(t, l, next.Client(), "a")
+	}
+}
+
+// Masters that don't agree aren't vouched for, nor are others than those watched, nor
+// a change of the configuration that has been undone.
+func TestWatchClusterViews(t *testing.T) {
+	const nodes = 2
+	var (
+		addrs [nodes]string
+		views [nodes]atomic.Pointer[string]
+	)
+	for n := range nodes {
+		addrs[n] = fakeServer(t, func(command []string) string {
+			switch {
+			case command[0] == "hello":
+				return hello3
+			case command[0] == "cluster" && command[1] == "slots":
+				var slots []string
+				for m, addr := range addrs {
+					host, port, _ := net.SplitHostPort(addr)
+					slots = append(slots, list(fmt.Sprintf(":%d\r\n", 8192*m), fmt.Sprintf(":%d\r\n", 8192*m+8191),
+						list(bulk(host), ":"+port+"\r\n", bulk(fmt.Sprint("id", m)), list())))
+				}
+				return list(slots...)
+			case command[0] == "cluster" && command[1] == "nodes":
+				return bulk(strings.Replace(*views[n].Load(), fmt.Sprintf("id%d x master", n), fmt.Sprintf("id%d x myself,master", n), 1))
+			}
+			return redis5Pong(command)
+		})
+	}
+	view := func(epochs [nodes]int, slots [nodes]string, more string) *string {
+		var text strings.Builder
+		for n := range nodes {
+			fmt.Fprintf(&text, "id%d x master - 0 0 %d connected %s\n", n, epochs[n], slots[n])
+		}
+		text.WriteString(more)
+		all := text.String()
+		return &all
+	}
+	set := func(text *string, to ...int) {
+		for _, n := range to {
+			views[n].Store(text)
+		}
+	}
+	halves := [nodes]string{"0-8191", "8192-16383"}
+	right := view([nodes]int{1, 2}, halves, "id9 x slave id0 0 0 1 connected\nid8 x master,noaddr - 0 0 0 connected\n")
+	set(right, 0, 1)
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs[:]})
+	t.Cleanup(func() { _ = client.Close() })
+	_, l := watch(t, client, "p:")
+	l.standing(t)
+	for name, wrong := range map[string]func(){
+		"one has another epoch": func() { set(view([nodes]int{1, 3}, halves, ""), 0) },
+		"one has another map":   func() { set(view([nodes]int{1, 2}, [nodes]string{"0-8190", "8191-16383"}, ""), 1) },
+		"a third master": func() {
+			set(view([nodes]int{1, 2}, [nodes]string{"0-8191", "8192"}, "id2 x master - 0 0 3 connected 8193-16383\n"), 0, 1)
+		},
+		"one has no slots":  func() { set(view([nodes]int{1, 2}, [nodes]string{"0-16383", ""}, ""), 0, 1) },
+		"a replica answers": func() { text := strings.Replace(*right, "id1 x master", "id1 x slave", 1); set(&text, 0, 1) },
+		"no view":           func() { text := ""; set(&text, 0, 1) },
+	} {
+		before := l.count()
+		wrong()
+		l.revoked(t)
+		if l.count() != before {
+			t.Errorf("%s: vouched for", name)
+		}
+		set(right, 0, 1)
+		l.recovers(t, before)
+	}
+
+	before := l.count()
+	set(view([nodes]int{3, 2}, halves, ""), 0, 1) // moved away, and back
+	l.recovers(t, before)
+}
+
+// BenchmarkWatch is what an announcement costs from the socket to the listener. At
+// 100,000 a second, 100 ns are a hundredth of a core.
+func BenchmarkWatch(b *testing.B) {
+	const burst = 100_000
+	blast := strings.Repeat(">2\r\n"+bulk("invalidate")+list(bulk("gsession:"+strings.Repeat("x", 32))), burst)
+	var pings, asked atomic.Int64
+	client := fake(b, func(command []string) string {
+		switch {
+		case command[0] == "hello":
+			return hello3
+		case command[0] == "ping" && pings.Add(1) > 1 && asked.CompareAndSwap(1, 0):
+			return blast + redis5Pong(command)
+		}
+		return redis5Pong(command)
+	})
+	w := redisstore.Watch(client, "gsession:", redisstore.Lease(2*time.Second))
+	defer func() { _ = w.Close(ctx) }()
+	l := &stopwatch{burst: burst, done: make(chan time.Duration, 1), up: make(chan struct{}, 1)}
+	w.Watch(l)
+	<-l.up
+	var took time.Duration
+	var bursts int
+	for b.Loop() {
+		asked.Store(1)
+		took += <-l.done
+		bursts++
+	}
+	b.ReportMetric(float64(took.Nanoseconds())/float64(bursts*burst), "ns/announcement")
+}
+
+// stopwatch times bursts. Its fields are for the watcher's calls, one at a time.
+type stopwatch struct {
+	burst, seen int
+	began       time.Time
+	done        chan time.Duration
+	up          chan struct{}
+}
+
+func (s *stopwatch) Changed(string) {
+	if s.seen == 0 {
+		s.began = time.Now()
+	}
+	if s.seen++; s.seen == s.burst {
+		s.seen = 0
+		s.done <- time.Since(s.began)
+	}
+}
+func (s *stopwatch) Missed() {}
+func (s *stopwatch) Vouched(time.Time) {
+	select {
+	case s.up <- struct{}{}:
+	default:
+	}
+}
+func (s *stopwatch) Unsupported(error) {}
