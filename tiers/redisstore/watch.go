@@ -84,8 +84,9 @@ func mustLease(option string, d time.Duration) {
 // The server is asked again about every minute.
 //
 // The server announces keys whatever database they are in, so that another database's
-// key of the same name is announced too. A change that the server makes later, such as
-// an expiry, is announced when it is made.
+// key of the same name is announced too. What the server does later, such as removing
+// what has expired, is announced when it does it. Redis (7.0) doesn't announce SWAPDB:
+// don't swap a database that holds sessions.
 func Watch(client redis.UniversalClient, prefix string, opts ...WatchOption) *Watcher {
 	if isNil(client) {
 		panic("strata: redisstore.Watch needs a client; pass the one that redisstore.New was given")
