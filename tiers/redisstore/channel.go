@@ -21,7 +21,8 @@ import (
 // had arrived before it began, so that a change which the pong overtakes was made after
 // the ping was sent, provided that no other ping woke the server for this connection.
 // So one ping is under way at a time, and a pong proves that all changes up to the
-// moment before the ping was sent have been read.
+// moment before the ping was sent have been read. (A server whose threads read while
+// the turn goes on, as Redis 8's io-threads may, can be behind by that turn.)
 //
 // round, n and master are set at construction; mu guards the rest.
 type channel struct {
@@ -47,7 +48,7 @@ func (c *channel) run(ctx context.Context) error {
 	o := derive(c.master)
 	dial, greet := o.Dialer, o.OnConnect
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return c.dial(ctx, func() (net.Conn, error) { return dial(ctx, network, addr) })
+		return c.dial(func() (net.Conn, error) { return dial(ctx, network, addr) })
 	}
 	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
 		if greet != nil {
@@ -59,7 +60,6 @@ func (c *channel) run(ctx context.Context) error {
 	}
 	client := redis.NewClient(o)
 	defer func() { _ = client.Close() }()
-	defer c.cut()
 	defer context.AfterFunc(ctx, c.cut)()
 	if err := client.RegisterPushNotificationHandler("invalidate", c, true); err != nil {
 		return err
@@ -75,8 +75,11 @@ func (c *channel) run(ctx context.Context) error {
 	var pings sync.WaitGroup
 	pinging, stop := context.WithCancel(ctx)
 	pings.Go(func() { c.ping(pinging, sub) })
-	defer pings.Wait()
-	defer stop()
+	defer func() {
+		stop()
+		c.cut() // a ping may be blocked in its write
+		pings.Wait()
+	}()
 	for {
 		message, err := sub.Receive(ctx)
 		if err != nil {
@@ -96,7 +99,7 @@ func (c *channel) run(ctx context.Context) error {
 
 // dial connects once. A PubSub dials again by itself when its connection fails, and
 // would read on without what was announced in between.
-func (c *channel) dial(_ context.Context, dial func() (net.Conn, error)) (net.Conn, error) {
+func (c *channel) dial(dial func() (net.Conn, error)) (net.Conn, error) {
 	c.mu.Lock()
 	spent := c.dialed || c.down
 	c.dialed = true

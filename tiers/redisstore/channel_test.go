@@ -95,7 +95,7 @@ func TestWatchNeedsTheTopology(t *testing.T) {
 // What isn't an announcement, or a pong to what was asked, ends the connection.
 func TestWatchEndsOnWhatItDoesntKnow(t *testing.T) {
 	for name, odd := range map[string]string{
-		"another pong":       bulk("x"),
+		"another pong":       bulk("x"), // in place of the right one
 		"an error":           "-BUSY a script runs\r\n",
 		"a message":          ">3\r\n" + bulk("message") + bulk("a") + bulk("b"),
 		"no list":            ">2\r\n" + bulk("invalidate") + ":1\r\n",
@@ -109,6 +109,9 @@ func TestWatchEndsOnWhatItDoesntKnow(t *testing.T) {
 				case command[0] == "hello":
 					return hello3
 				case command[0] == "ping" && tell.CompareAndSwap(true, false):
+					if name == "another pong" {
+						return odd
+					}
 					return odd + redis5Pong(command)
 				}
 				return redis5Pong(command)

@@ -117,8 +117,8 @@ func TestWatchReplica(t *testing.T) {
 	_, l := watch(t, f.server.Client(), "p:")
 	l.standing(t)
 	before := l.count()
-	f.check(f.raw.SlaveOf(ctx, "127.0.0.1", "1").Err())
+	f.check(f.raw.ReplicaOf(ctx, "127.0.0.1", "1").Err())
 	l.revoked(t)
-	f.check(f.raw.SlaveOf(ctx, "no", "one").Err())
+	f.check(f.raw.ReplicaOf(ctx, "no", "one").Err())
 	l.recovers(t, before)
 }

@@ -1,0 +1,98 @@
+package redisstore_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// losses are what ends a connection, each undone in a second step.
+func TestWatchLosses(t *testing.T) {
+	for _, loss := range []struct {
+		name      string
+		do, undo  func(*fixture, *redistest.Proxy)
+		meanwhile bool // the server takes writes between do and undo
+	}{
+		{"client kill", func(f *fixture, _ *redistest.Proxy) {
+			f.check(f.raw.Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err())
+		}, nil, false},
+		{"restart", func(f *fixture, _ *redistest.Proxy) { f.server.Stop() }, func(f *fixture, _ *redistest.Proxy) { f.server.Restart(f) }, false},
+		{"cut", func(_ *fixture, p *redistest.Proxy) { p.Stall(); p.Cut() }, func(_ *fixture, p *redistest.Proxy) { p.Resume() }, true},
+		{"stall", func(_ *fixture, p *redistest.Proxy) { p.Stall() }, func(_ *fixture, p *redistest.Proxy) { p.Resume() }, true},
+		{"pause", func(f *fixture, _ *redistest.Proxy) { f.server.Pause() }, func(f *fixture, _ *redistest.Proxy) { f.server.Resume() }, false},
+	} {
+		t.Run(loss.name, func(t *testing.T) {
+			f := start(t)
+			proxy := redistest.StartProxy(t, f.server.Addr())
+			client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
+			t.Cleanup(func() { _ = client.Close() })
+			_, l := watch(t, client, "p:", redisstore.Lease(200*time.Millisecond))
+			for range 2 {
+				l.standing(t)
+				before := l.count()
+				loss.do(f, proxy)
+				if loss.undo != nil {
+					l.revoked(t)
+					if loss.meanwhile {
+						f.check(f.raw.Set(ctx, "p:meanwhile", "1", 0).Err())
+					}
+					if l.count() != before {
+						t.Error("Missed came before the channel stood again")
+					}
+					loss.undo(f, proxy)
+				}
+				l.recovers(t, before)
+				l.forget()
+				f.check(f.raw.Set(ctx, "p:after", "1", 0).Err())
+				l.changes(t, "after")
+			}
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			for n, what := range l.log {
+				if what == "vouched" && (n == 0 || l.log[n-1] == "revoked") {
+					t.Errorf("vouched without Missed before: %q", l.log)
+				}
+			}
+		})
+	}
+}
+
+// A reader that hangs is lost to the server, whose buffer runs over, and then told.
+func TestWatchOverrun(t *testing.T) {
+	f := start(t)
+	f.check(f.raw.ConfigSet(ctx, "client-output-buffer-limit", "normal 65536 0 0").Err())
+	w := redisstore.Watch(f.server.Client(), "p:", redisstore.Lease(time.Minute))
+	l := newWitness()
+	l.stall = make(chan struct{})
+	t.Cleanup(func() { f.check(w.Close(ctx)) })
+	w.Watch(l)
+	l.standing(t)
+	before := l.count()
+	pipe := f.raw.Pipeline()
+	for n := range 1000 {
+		pipe.Set(ctx, "p:"+strings.Repeat("x", 1000)+fmt.Sprint(n), "1", 0)
+	}
+	gone := func() bool {
+		clients, err := f.raw.ClientList(ctx).Result()
+		f.check(err)
+		return !strings.Contains(clients, "flags=t") && !strings.Contains(clients, "flags=Bt") && !strings.Contains(clients, "flags=tB")
+	}
+	for end := time.Now().Add(liveness); !gone(); {
+		if time.Now().After(end) {
+			t.Fatal("the server's buffer never ran over")
+		}
+		_, err := pipe.Exec(ctx)
+		f.check(err)
+		for n := range 1000 {
+			pipe.Set(ctx, "p:"+strings.Repeat("x", 1000)+fmt.Sprint(n), "1", 0)
+		}
+	}
+	close(l.stall)
+	l.recovers(t, before)
+}
