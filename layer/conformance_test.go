@@ -194,6 +194,9 @@ func TestConformance(t *testing.T) {
 						return chain(t, open()), chain(t, open())
 					}))
 				}
+				if strings.Contains(name, "behind") {
+					opts = append(opts, layertest.Deferred())
+				}
 				if !strings.HasPrefix(name, "Snapshots") {
 					opts = append(opts, s.opts...)
 				} else {

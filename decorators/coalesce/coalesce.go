@@ -83,7 +83,7 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	switch {
 	case delta.Empty():
 		return s.unchanged(ctx, id, delta, ttl)
-	case s.options.interval > 0:
+	case s.options.interval > 0 && !delta.Inquires():
 		return s.behind(ctx, id, delta, ttl)
 	default:
 		return s.now(ctx, id, delta, ttl)

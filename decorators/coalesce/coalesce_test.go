@@ -398,13 +398,3 @@ func TestASlideAfterARemovalIsNotSkipped(t *testing.T) {
 		}
 	})
 }
-
-func TestImpossibleOptionPanics(t *testing.T) {
-	defer func() {
-		if message, ok := recover().(string); !ok || !strings.Contains(message, "layer.WriteTimeout") {
-			t.Errorf("panic %q doesn't name the option", message)
-		}
-	}()
-	coalesce.WriteTimeout(0)
-	t.Error("no panic")
-}

@@ -24,6 +24,7 @@ type Store struct {
 	OnCommit func(ctx context.Context, id string) error // after a commit has been applied
 
 	mu       sync.Mutex
+	refuse   func(id string) error
 	sessions map[string]*tiers.Snapshot
 	expires  map[string]time.Time
 	loads    int
@@ -102,10 +103,13 @@ func (s *Store) Commit(ctx context.Context, id string, delta *tiers.Delta, life 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if err := s.refused(id); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	s.commits++
 	next, err := delta.Apply(s.read(id))
-	if err != nil {
+	if err != nil || next == nil {
 		s.mu.Unlock()
 		return nil, err
 	}
@@ -141,6 +145,35 @@ func (s *Store) UpdateTTL(ctx context.Context, id string, life time.Duration) er
 }
 
 func (s *Store) RemoveAll(_ context.Context, id string) error {
+	if err := s.refused(id); err != nil {
+		return err
+	}
 	s.Drop(id)
 	return nil
+}
+
+// Refuse asks f before a commit or a removal is applied; nil ends that.
+func (s *Store) Refuse(f func(id string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse = f
+}
+
+func (s *Store) refused(id string) error {
+	s.mu.Lock()
+	refuse := s.refuse
+	s.mu.Unlock()
+	if refuse == nil {
+		return nil
+	}
+	return refuse(id)
+}
+
+// Form is what the store does with values: it keeps them as they are.
+func (s *Store) Form(data map[string]any) (map[string]any, error) {
+	snapshot, err := tiers.NewSnapshot(data)
+	if err != nil {
+		return nil, err
+	}
+	return snapshot.Map(), nil
 }

@@ -18,10 +18,39 @@ const ttl = time.Hour
 type env struct {
 	*testing.T
 	*config
-	ctx context.Context
+	ctx  context.Context
+	pair []gsession.Storage // the two nodes of a check that has them
 }
 
 func (e *env) storage() gsession.Storage { return e.open(e.T) }
+
+// two opens two nodes on one store.
+func (e *env) two() (a, b gsession.Storage) {
+	a, b = e.nodes(e.T)
+	e.pair = []gsession.Storage{a, b}
+	return a, b
+}
+
+// settle brings what the nodes have accepted to their store, if they say that it isn't.
+func (e *env) settle() error {
+	if !e.deferred {
+		return nil
+	}
+	for _, s := range e.pair {
+		if err := flush(e.ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func flush(ctx context.Context, s gsession.Storage) error {
+	f, ok := s.(interface{ Flush(context.Context) error })
+	if !ok {
+		return errors.New("a storage that is Deferred needs a method Flush(context.Context) error")
+	}
+	return f.Flush(ctx)
+}
 
 var ids atomic.Int64
 
@@ -42,7 +71,7 @@ func (e *env) save(s gsession.Storage, id string, data map[string]any) error {
 	if err := request.Close(); err != nil {
 		return fmt.Errorf("close: %w", err)
 	}
-	return nil
+	return e.settle()
 }
 
 // begin is a request that has loaded its session and goes on.
@@ -54,6 +83,9 @@ func (e *env) begin(s gsession.Storage, id string) (*gsession.Session, error) {
 
 // data is what a new request finds.
 func (e *env) data(s gsession.Storage, id string) (map[string]any, error) {
+	if err := e.settle(); err != nil {
+		return nil, err
+	}
 	return e.session(s, id).Data()
 }
 

@@ -65,6 +65,13 @@ func failing(e *env) error {
 	}
 	broken := errors.New("the disk is on fire")
 	fault.Fail(broken)
+	if e.deferred {
+		if err := e.save(s, id, values{"k": "new"}); err != nil {
+			return err
+		}
+		fault.Fail(nil)
+		return e.delivered(s, fault, id)
+	}
 	if err := e.save(s, id, values{"k": "new"}); !errors.Is(err, broken) {
 		return fmt.Errorf("a write that the store refused was answered with %v", err)
 	}
@@ -81,6 +88,14 @@ func failing(e *env) error {
 	return e.expect(s, id, values{"k": "new"})
 }
 
+// delivered looks for what was accepted while the store took no writes.
+func (e *env) delivered(s gsession.Storage, fault *Fault, id string) error {
+	if err := flush(e.ctx, s); err != nil {
+		return err
+	}
+	return e.expect(fault.Store(), id, values{"k": "new"})
+}
+
 func panicking(e *env) error {
 	fault := &Fault{}
 	s, id := e.wrapped(e.T, fault.Wrap), e.id()
@@ -88,6 +103,13 @@ func panicking(e *env) error {
 		return err
 	}
 	fault.Panic(true)
+	if e.deferred {
+		if err := e.save(s, id, values{"k": "new"}); err != nil {
+			return err
+		}
+		fault.Panic(false)
+		return e.delivered(s, fault, id)
+	}
 	panicked := func() (p any) {
 		defer func() { p = recover() }()
 		_ = e.save(s, id, values{"k": "new"})

@@ -18,6 +18,7 @@ type config struct {
 	revoked    error
 	maxStale   time.Duration
 	precision  time.Duration
+	deferred   bool
 	exceptions []exception
 }
 
@@ -74,6 +75,13 @@ func MaxStale(d time.Duration) Option {
 // Precision is the smallest time to live that the store keeps; 1 ms unless set.
 func Precision(d time.Duration) Option {
 	return func(c *config) { c.precision = d }
+}
+
+// Deferred says that the storage answers writes before its store has them. Checks with
+// two nodes then call Flush(context.Context) error of both before each request, and a
+// write that the store refuses is looked for once it takes writes again.
+func Deferred() Option {
+	return func(c *config) { c.deferred = true }
 }
 
 // Except leaves one check of a law out, or the whole law where check is empty, and

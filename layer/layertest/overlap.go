@@ -37,7 +37,7 @@ func onOneNode(check func(e *env, a, b gsession.Storage) error) func(*env) error
 
 func onTwoNodes(check func(e *env, a, b gsession.Storage) error) func(*env) error {
 	return func(e *env) error {
-		a, b := e.nodes(e.T)
+		a, b := e.two()
 		return check(e, a, b)
 	}
 }
@@ -102,7 +102,7 @@ func seesWritesUnderLoad(e *env) error {
 }
 
 func seesOtherNodes(e *env) error {
-	a, b := e.nodes(e.T)
+	a, b := e.two()
 	for range 3 {
 		id := e.id()
 		if err := e.save(a, id, values{"k": "old"}); err != nil {

@@ -1,0 +1,419 @@
+package coalesce_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// put commits one key as a request does that was given what the session is now.
+func put(t *testing.T, c *coalesce.Storage, id, key string, value any) {
+	t.Helper()
+	if _, err := c.Commit(ctx, id, change(t, get(t, c, id), key, value), ttl); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWriteBehindMergesForAnInterval(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"seed": 1}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		began := time.Now()
+		for n := range 50 {
+			put(t, c, "a", fmt.Sprint(n%5), n)
+			if got := get(t, c, "a"); got.Get(fmt.Sprint(n%5)) != n || got.Get("seed") != 1 {
+				t.Fatalf("a read shows %v after %d was set", got.Map(), n)
+			}
+		}
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("callers waited %v", waited)
+		}
+		if _, commits, _ := s.Count(); commits != 0 {
+			t.Errorf("%d commits before the interval", commits)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if _, commits, _ := s.Count(); commits != 1 {
+			t.Errorf("%d commits within the interval, want 1", commits)
+		}
+		read, _ := s.Load(ctx, "a", ttl)
+		if got := read.Snapshot.Get("4"); got != 49 {
+			t.Errorf("the store holds %v, want 49", got)
+		}
+	}, coalesce.WriteBehind(time.Second))
+}
+
+// A log-in shouldn't be unknown to other nodes for longer than it must be.
+func TestABeginningSessionIsNotDelayed(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		if err := replace(t, c, "a", 1); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if read, _ := s.Load(ctx, "a", ttl); read.Snapshot == nil {
+			t.Error("the session isn't in the store")
+		}
+	}, coalesce.WriteBehind(time.Hour))
+}
+
+// A change that is on its way, or arrives while the store is being read, is seen too.
+func TestReadsSeeChangesOnTheirWay(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		refuse := make(chan error)
+		s.Refuse(func(string) error { return <-refuse })
+		put(t, c, "a", "k", 1)
+		time.Sleep(time.Second)
+		synctest.Wait() // the commit is at the store, and not applied
+		if got := get(t, c, "a").Get("k"); got != 1 {
+			t.Errorf("a read shows %v while the commit is on its way, want 1", got)
+		}
+		once := sync.OnceFunc(func() {
+			refuse <- nil // applied, after the store was read and before the read returns
+			synctest.Wait()
+		})
+		s.OnLoaded = func(string) { once() }
+		if got := get(t, c, "a").Get("k"); got != 1 {
+			t.Errorf("a read shows %v that the commit overtook, want 1", got)
+		}
+		s.Refuse(nil)
+	}, coalesce.WriteBehind(time.Second))
+}
+
+// What a reader was shown may not be what the store has made of it: somebody hears.
+func TestWhatDiffersFromWhatWasShownIsAnnounced(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		var heard []string
+		stop := c.Announce(func(id string) { heard = append(heard, id) })
+		defer stop()
+		steps := []struct {
+			name      string
+			meanwhile func()
+			want      int
+		}{
+			{"nothing", func() {}, 0},
+			{"a read", func() { get(t, c, "a") }, 1},
+			{"another node's write", func() { s.Put("a", map[string]any{"other": 1, "k": 0}, ttl) }, 1},
+			{"another node's log-out", func() { s.Drop("a") }, 1},
+		}
+		for n, step := range steps {
+			heard = nil
+			put(t, c, "a", "k", n+1)
+			step.meanwhile()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if len(heard) != step.want {
+				t.Errorf("%s meanwhile: heard %v, want %d announcements", step.name, heard, step.want)
+			}
+		}
+	}, coalesce.WriteBehind(time.Second))
+}
+
+// A commit answers the state that readers see, where it is known since when it is.
+func TestACommitAnswersWhatIsShown(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		base := get(t, c, "a")
+		first, err := c.Commit(ctx, "a", change(t, base, "k", 1), ttl)
+		if err != nil || first.Get("k") != 1 || !first.Read().Equal(base.Read()) || base.Read().IsZero() {
+			t.Fatalf("the commit answers %v, %v", first, err)
+		}
+		second, err := c.Commit(ctx, "a", change(t, base, "other", 2), ttl) // a request that overlaps
+		if err != nil || second.Get("k") != 1 || second.Get("other") != 2 {
+			t.Fatalf("the second commit answers %v, %v", second, err)
+		}
+	}, coalesce.WriteBehind(time.Second))
+}
+
+func TestFailedCommitsAreTriedAgain(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		var attempts []time.Time
+		s.Refuse(func(string) error { attempts = append(attempts, time.Now()); return errors.New("away") })
+		put(t, c, "a", "k", 1)
+		time.Sleep(30 * time.Second)
+		put(t, c, "a", "later", 2) // accepted while the store is away
+		synctest.Wait()
+		for n := 1; n < len(attempts); n++ {
+			if pause := attempts[n].Sub(attempts[n-1]); pause > 2*time.Second {
+				t.Errorf("attempt %d came %v after the one before", n+1, pause)
+			}
+		}
+		if n := len(attempts); n < 15 || n > 45 {
+			t.Errorf("%d attempts in 30 s, want a back-off up to 2 s", n)
+		}
+		s.Refuse(nil)
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		read, _ := s.Load(ctx, "a", ttl)
+		if read.Snapshot.Get("k") != 1 || read.Snapshot.Get("later") != 2 {
+			t.Errorf("the store holds %v", read.Snapshot.Map())
+		}
+		if left := time.Until(s.Expires("a")); left > ttl {
+			t.Errorf("the session lives for %v after a late commit", left)
+		}
+	}, coalesce.WriteBehind(time.Second))
+}
+
+// Late by more than a tenth of its ttl, a commit sets what is left of it.
+func TestALateCommitDoesNotProlongTheSession(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, 2*ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Refuse(func(string) error { return errors.New("away") })
+		put(t, c, "a", "k", 1)
+		end := time.Now().Add(ttl)
+		time.Sleep(ttl / 2)
+		s.Refuse(nil)
+		time.Sleep(4 * time.Second)
+		if at := s.Expires("a"); !at.Equal(end) {
+			t.Errorf("the session expires %v after its ttl", at.Sub(end))
+		}
+		if err := c.UpdateTTL(ctx, "a", ttl); err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(s.Expires("a")); left < ttl {
+			t.Errorf("a session in use has %v left", left)
+		}
+	}, coalesce.WriteBehind(time.Second))
+}
+
+func TestGiveUps(t *testing.T) {
+	s := teststore.New()
+	var reports []coalesce.GiveUp
+	away := errors.New("away")
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		heard := 0
+		defer c.Announce(func(string) { heard++ })()
+		for name, test := range map[string]struct {
+			meanwhile func()
+			cause     error
+			after     time.Duration
+		}{
+			"the session expires":       {func() { s.Refuse(func(string) error { return away }) }, away, ttl + time.Second},
+			"another node's log-out":    {func() { s.Drop("a") }, tiers.ErrRevoked, time.Second},
+			"the removal fails as well": {func() { s.Refuse(func(string) error { return away }); c.RemoveAll(ctx, "a") }, away, 0},
+		} {
+			reports, heard = nil, 0
+			s.Refuse(nil)
+			s.Put("a", map[string]any{"k": 0}, 2*ttl)
+			c.UpdateTTL(ctx, "a", ttl)
+			put(t, c, "a", "k", 1)
+			put(t, c, "a", "k", 2)
+			test.meanwhile()
+			time.Sleep(test.after)
+			synctest.Wait()
+			if len(reports) != 1 || reports[0].Changes != 2 || !errors.Is(reports[0].Cause, test.cause) {
+				t.Fatalf("%s: reported %+v, want 2 changes lost for %v", name, reports, test.cause)
+			}
+			if name == "the session expires" && (reports[0].Attempts < 100 || reports[0].Age < ttl) {
+				t.Errorf("%s: %d attempts in %v", name, reports[0].Attempts, reports[0].Age)
+			}
+			if test.after > 0 && heard == 0 {
+				t.Errorf("%s: a cache that was shown the change doesn't hear", name)
+			}
+			if short, err := c.Load(ctx, "a", ttl); err != nil || short.Outcome == tiers.OutcomePending {
+				t.Errorf("%s: a read still shows the change, %v", name, err)
+			}
+		}
+		s.Refuse(nil)
+	}, coalesce.WriteBehind(time.Second), coalesce.OnGiveUp(func(g coalesce.GiveUp) { reports = append(reports, g) }))
+}
+
+func TestBackPressure(t *testing.T) {
+	for name, opt := range map[string]coalesce.Option{
+		"sessions": coalesce.MaxPending(4), "bytes": coalesce.MaxPendingBytes(4 * 2000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := teststore.New()
+			bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+				s.Refuse(func(string) error { return errors.New("away") })
+				gone, cancel := context.WithCancel(ctx)
+				cancel() // a client that went away: its change isn't lost either
+				accepted := make(chan int, 10)
+				for n := range 10 {
+					id := fmt.Sprint(n)
+					s.Put(id, map[string]any{"k": 0}, 10*ttl)
+					delta := change(t, get(t, c, id), "k", strings.Repeat("x", 500))
+					go func() {
+						if _, err := c.Commit(gone, id, delta, 10*ttl); err != nil {
+							t.Error(err)
+						}
+						accepted <- n
+					}()
+					synctest.Wait()
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if n := len(accepted); n < 2 || n > 4 {
+					t.Errorf("%d of 10 changes were accepted at a bound of 4", n)
+				}
+				s.Refuse(nil)
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if n := len(accepted); n != 10 {
+					t.Errorf("%d of 10 changes were accepted once there was room", n)
+				}
+				if err := c.Flush(ctx); err != nil {
+					t.Fatal(err)
+				}
+				for n := range 10 {
+					if read, _ := s.Load(ctx, fmt.Sprint(n), ttl); read.Snapshot.Get("k") == 0 {
+						t.Errorf("change %d is lost", n)
+					}
+				}
+			}, coalesce.WriteBehind(time.Second), opt)
+		})
+	}
+}
+
+// Three quarters of a bound make everything due.
+func TestNearABoundNothingIsDelayed(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		for n := range 8 {
+			id := fmt.Sprint(n)
+			s.Put(id, map[string]any{"k": 0}, ttl)
+			put(t, c, id, "k", 1)
+		}
+		synctest.Wait()
+		if _, commits, _ := s.Count(); commits != 8 {
+			t.Errorf("%d of 8 changes are in the store", commits)
+		}
+	}, coalesce.WriteBehind(time.Hour), coalesce.MaxPending(10))
+}
+
+func TestRemoveAllAnnulsWhatIsPending(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		put(t, c, "a", "k", 1)
+		if err := c.RemoveAll(ctx, "a"); err != nil {
+			t.Fatal(err)
+		}
+		if get(t, c, "a") != nil {
+			t.Error("the session is still there")
+		}
+		replace(t, c, "b", 1)
+		synctest.Wait()
+		put(t, c, "b", "k", 2)
+		s.Refuse(func(string) error { time.Sleep(time.Second); s.Refuse(nil); return errors.New("away") })
+		time.Sleep(time.Second) // the change is on its way, and will fail
+		synctest.Wait()
+		if err := c.RemoveAll(ctx, "b"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		for _, id := range []string{"a", "b"} {
+			if read, _ := s.Load(ctx, id, ttl); read.Snapshot != nil {
+				t.Errorf("session %q is back", id)
+			}
+		}
+	}, coalesce.WriteBehind(time.Second))
+}
+
+func TestFlushAndCloseOfPendingChanges(t *testing.T) {
+	s := teststore.New()
+	synctest.Test(t, func(t *testing.T) {
+		c := coalesce.New(s, coalesce.WriteBehind(time.Hour))
+		for n := range 20 {
+			id := fmt.Sprint(n)
+			s.Put(id, map[string]any{"k": 0}, 10*ttl)
+			put(t, c, id, "k", 1)
+			put(t, c, id, "l", 1)
+		}
+		if err := c.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, commits, _ := s.Count(); commits != 20 {
+			t.Errorf("%d commits after Flush, want 20", commits)
+		}
+		for n := range 3 {
+			put(t, c, fmt.Sprint(n), "k", 2)
+			put(t, c, fmt.Sprint(n), "l", 2)
+		}
+		s.Refuse(func(string) error { return errors.New("away") })
+		short, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		err := c.Close(short)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "6 changes") {
+			t.Errorf("Close answers %v, want the six changes that it could not deliver", err)
+		}
+		s.Refuse(nil)
+		time.Sleep(time.Minute) // nothing runs on
+		if read, _ := s.Load(ctx, "0", ttl); read.Snapshot.Get("k") != 1 {
+			t.Error("a change was written after Close had returned")
+		}
+		if err := replace(t, c, "late", 1); err != nil {
+			t.Error(err)
+		}
+		if read, _ := s.Load(ctx, "late", ttl); read.Snapshot == nil {
+			t.Error("a write after Close isn't in the store when it returns")
+		}
+	})
+}
+
+func TestAnUnchangedCloseIsASlide(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		for range 100 {
+			base := get(t, c, "a")
+			delta, err := tiers.Diff(base, base.Map())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Commit(ctx, "a", delta, ttl); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, commits, slides := s.Count(); commits != 0 || slides != 1 {
+			t.Errorf("%d commits and %d slides for 100 closes that changed nothing, want one slide", commits, slides)
+		}
+		base := get(t, c, "a")
+		s.Drop("a")
+		time.Sleep(ttl / 5)
+		delta, _ := tiers.Diff(base, base.Map())
+		if _, err := c.Commit(ctx, "a", delta, ttl); !errors.Is(err, tiers.ErrRevoked) {
+			t.Errorf("a removed session answers %v", err)
+		}
+	})
+}
+
+func TestImpossibleOptionsPanic(t *testing.T) {
+	for text, make := range map[string]func(){
+		"layer.WriteTimeout":    func() { coalesce.WriteTimeout(0) },
+		"layer.WriteBehind":     func() { coalesce.WriteBehind(-1) },
+		"layer.MaxPending(":     func() { coalesce.MaxPending(0) },
+		"layer.MaxPendingBytes": func() { coalesce.MaxPendingBytes(0) },
+		"layer.OnGiveUp":        func() { coalesce.OnGiveUp(nil) },
+		"layer.Journal needs":   func() { coalesce.Journal("") },
+		"layer.Journal keeps":   func() { coalesce.New(teststore.New(), coalesce.Journal(t.TempDir())) },
+		"layer.Coalesced":       func() { coalesce.New(teststore.New(), nil) },
+	} {
+		func() {
+			defer func() {
+				if message, ok := recover().(string); !ok || !strings.Contains(message, text) {
+					t.Errorf("panic %q doesn't name %s", message, text)
+				}
+			}()
+			make()
+			t.Errorf("%s: no panic", text)
+		}()
+	}
+}

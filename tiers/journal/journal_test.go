@@ -1,0 +1,202 @@
+package journal_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/gf-strata/strata/tiers/journal"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+
+func open(t *testing.T, dir string) (*journal.Journal, []string, int) {
+	t.Helper()
+	j, records, damaged, err := journal.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.Close() })
+	var contents []string
+	for _, r := range records {
+		contents = append(contents, string(r.Content))
+	}
+	return j, contents, damaged
+}
+
+func add(t *testing.T, j *journal.Journal, content string) uint64 {
+	t.Helper()
+	entry, synced := j.Append([]byte(content))
+	if err := <-synced; err != nil {
+		t.Fatal(err)
+	}
+	return entry
+}
+
+// copyOf is the journal as a process finds it that starts after this one was killed.
+func copyOf(t *testing.T, dir string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(dir, "pending.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, "pending.db"), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return other
+}
+
+func TestWhatIsSyncedIsThere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made", "here")
+	j, records, _ := open(t, dir)
+	if len(records) != 0 {
+		t.Fatalf("a new journal holds %v", records)
+	}
+	one, two, three := add(t, j, "one"), add(t, j, "two"), add(t, j, "three")
+	_, found, damaged := open(t, copyOf(t, dir))
+	if !slices.Equal(found, []string{"one", "two", "three"}) || damaged != 0 {
+		t.Errorf("after a kill the journal holds %v, %d damaged", found, damaged)
+	}
+	j.Drop([]uint64{one, three})
+	if err := <-j.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	again, found, _ := open(t, copyOf(t, dir))
+	if !slices.Equal(found, []string{"two"}) {
+		t.Errorf("after two were dropped the journal holds %v", found)
+	}
+	if next := add(t, again, "four"); next <= two {
+		t.Errorf("entry %d was given out again, after %d", next, two)
+	}
+}
+
+func TestManyShareOneSync(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _ := open(t, dir)
+	var group sync.WaitGroup
+	for writer := range 32 {
+		group.Go(func() {
+			for n := range 20 {
+				entry := add(t, j, fmt.Sprint(writer, n))
+				if n%2 == 0 {
+					j.Drop([]uint64{entry})
+				}
+			}
+		})
+	}
+	group.Wait()
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, found, _ := open(t, dir); len(found) != 32*10 {
+		t.Errorf("%d records, want 320", len(found))
+	}
+}
+
+// A transaction whose end didn't reach the disk is not there, and harms no other: the
+// newest meta page is torn here, and the one before counts.
+func TestATornTailIsCut(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _ := open(t, dir)
+	add(t, j, "one")
+	add(t, j, "two")
+	torn := copyOf(t, dir)
+	path := filepath.Join(torn, "pending.db")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := os.Getpagesize()
+	const txid = 16 + 48 // of bbolt's meta page: behind the page's head
+	newest := 0
+	if binary.LittleEndian.Uint64(content[page+txid:]) > binary.LittleEndian.Uint64(content[txid:]) {
+		newest = page
+	}
+	clear(content[newest+40 : newest+100])
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, found, _ := open(t, torn); !slices.Equal(found, []string{"one"}) {
+		t.Errorf("behind a torn tail the journal holds %v, want the transaction before", found)
+	}
+}
+
+func TestADamagedRecordIsCountedAndDropped(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _ := open(t, dir)
+	add(t, j, "one")
+	add(t, j, "two is damaged")
+	add(t, j, "three")
+	damaged := copyOf(t, dir)
+	path := filepath.Join(damaged, "pending.db")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content = []byte(strings.ReplaceAll(string(content), "two is damaged", "two is DAMAGED"))
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again, found, n := open(t, damaged)
+	if !slices.Equal(found, []string{"one", "three"}) || n != 1 {
+		t.Errorf("the journal holds %v, %d damaged; want one and three, 1 damaged", found, n)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, n := open(t, damaged); n != 0 {
+		t.Errorf("%d records are still damaged", n)
+	}
+}
+
+func TestAJournalBelongsToOneProcess(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir)
+	if _, _, _, err := journal.Open(dir); err == nil || !strings.Contains(err.Error(), "directory of its own") {
+		t.Errorf("opened twice: %v", err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "pending.db")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file can be read by others: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("no directory"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := journal.Open(file); err == nil || !strings.Contains(err.Error(), "directory") {
+		t.Errorf("a file in place of the directory: %v", err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "pending.db"), []byte(strings.Repeat("no journal", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := journal.Open(dir); err == nil || !strings.Contains(err.Error(), "move its file away") {
+		t.Errorf("another file in its place: %v", err)
+	}
+}
+
+func TestAClosedJournalSaysSo(t *testing.T) {
+	j, _, _ := open(t, t.TempDir())
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, synced := j.Append([]byte("late")); <-synced == nil {
+		t.Error("a record was taken after Close")
+	}
+	if err := <-j.Sync(); err != nil {
+		t.Error(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Error(err)
+	}
+}
