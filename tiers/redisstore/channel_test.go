@@ -71,6 +71,27 @@ func TestWatchDoesntConnectUnseen(t *testing.T) {
 	}
 }
 
+// Without pongs nobody vouches, though the server answers all else.
+func TestWatchNeedsPongs(t *testing.T) {
+	var mute atomic.Bool
+	client := fake(t, func(command []string) string {
+		switch {
+		case command[0] == "hello":
+			return hello3
+		case command[0] == "ping" && mute.Load():
+			return silence
+		}
+		return redis5Pong(command)
+	})
+	_, l := watch(t, client, "p:", redisstore.Lease(100*time.Millisecond))
+	l.standing(t)
+	mute.Store(true)
+	l.revoked(t)
+	before := l.count()
+	mute.Store(false)
+	l.recovers(t, before)
+}
+
 // Without an answer to who the masters are nobody vouches, though pongs come.
 func TestWatchNeedsTheTopology(t *testing.T) {
 	var mute atomic.Bool

@@ -58,6 +58,9 @@ func fakeServer(t testing.TB, answer func(command []string) string) string {
 	return listener.Addr().String()
 }
 
+// silence is no answer, with the connection open.
+const silence = "\x00"
+
 // serve reads commands and writes answers; "" ends the connection.
 func serve(conn net.Conn, answer func([]string) string) {
 	defer func() { _ = conn.Close() }()
@@ -83,6 +86,9 @@ func serve(conn net.Conn, answer func([]string) string) {
 			return
 		}
 		text := answer(command)
+		if text == silence {
+			continue
+		}
 		if _, err := io.WriteString(conn, text); err != nil || text == "" {
 			return
 		}

@@ -55,6 +55,7 @@ func TestWatchClusterViews(t *testing.T) {
 	var (
 		addrs [nodes]string
 		views [nodes]atomic.Pointer[string]
+		asked atomic.Int64
 	)
 	for n := range nodes {
 		addrs[n] = fakeServer(t, func(command []string) string {
@@ -70,6 +71,7 @@ func TestWatchClusterViews(t *testing.T) {
 				}
 				return list(slots...)
 			case command[0] == "cluster" && command[1] == "nodes":
+				asked.Add(1)
 				return bulk(strings.Replace(*views[n].Load(), fmt.Sprintf("id%d x master", n), fmt.Sprintf("id%d x myself,master", n), 1))
 			}
 			return redis5Pong(command)
@@ -91,10 +93,16 @@ func TestWatchClusterViews(t *testing.T) {
 	}
 	halves := [nodes]string{"0-8191", "8192-16383"}
 	right := view([nodes]int{1, 2}, halves, "id9 x slave id0 0 0 1 connected\nid8 x master,noaddr - 0 0 0 connected\n")
-	set(right, 0, 1)
+	third := view([nodes]int{1, 2}, [nodes]string{"0-8191", "8192"}, "id2 x master - 0 0 3 connected 8193-16383\n")
+	set(third, 0, 1) // CLUSTER SLOTS doesn't know it yet
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs[:]})
 	t.Cleanup(func() { _ = client.Close() })
 	_, l := watch(t, client, "p:")
+	l.await(t, "some views", func() bool { return asked.Load() > 3*nodes })
+	if l.count() > 0 {
+		t.Fatal("vouched without one of the masters")
+	}
+	set(right, 0, 1)
 	l.standing(t)
 	for name, wrong := range map[string]func(){
 		"one has another epoch": func() { set(view([nodes]int{1, 3}, halves, ""), 0) },
