@@ -2,6 +2,7 @@ package layer_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"testing"
 )
@@ -9,6 +10,13 @@ import (
 // Defaults of these tests, which flags override: the suite mostly waits for sessions to
 // expire and runs wide, and random stacks take more draws than a hundred.
 func TestMain(m *testing.M) {
+	if os.Getenv(victimRedis) != "" {
+		if err := victim(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	defaults := map[string]string{"test.parallel": "12", "rapid.checks": "150"}
 	flag.Parse()
 	flag.Visit(func(f *flag.Flag) { delete(defaults, f.Name) })

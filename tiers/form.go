@@ -89,6 +89,17 @@ func allText(set map[string]any) bool {
 	return true
 }
 
+// Plain reports whether the delta sets only texts, numbers, booleans and times, which
+// every store can keep in its way.
+func (d *Delta) Plain() bool {
+	for _, value := range d.set {
+		if !isScalar(value) {
+			return false
+		}
+	}
+	return true
+}
+
 // Shows reports whether Show can tell.
 func (d *Delta) Shows() bool { return d.formed != nil }
 

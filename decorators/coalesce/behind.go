@@ -9,11 +9,15 @@ import (
 )
 
 // behind accepts a change and answers at once. A session that begins goes to the store
-// without delay, so that a log-in is seen by other nodes as soon as it can be.
+// without delay, so that a log-in is seen by other nodes as soon as it can be. Whether an
+// unknown store can keep what isn't a plain value, only its answer tells.
 func (s *Storage) behind(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	delta, err := delta.Formed(s.form)
 	if err != nil {
 		return nil, err
+	}
+	if s.form == nil && !delta.Plain() {
+		return s.now(ctx, id, delta, ttl)
 	}
 	wait := s.options.interval
 	if delta.Creates() {

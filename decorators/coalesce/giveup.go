@@ -34,6 +34,21 @@ func (s *Storage) gaveUp(lost GiveUp) {
 	}
 }
 
+// Pending answers how many changes wait that were accepted, what they take in bytes, and
+// for how long the oldest has been waiting.
+func (s *Storage) Pending() (changes int, bytes int64, oldest time.Duration) {
+	s.lanes.mu.Lock()
+	defer s.lanes.mu.Unlock()
+	batches, _ := s.lanes.pending()
+	for _, b := range batches {
+		if b.hold != nil {
+			changes += b.changes
+			oldest = max(oldest, time.Since(b.hold.accepted))
+		}
+	}
+	return changes, s.lanes.heldBytes, oldest
+}
+
 // announcements are those who want to hear which sessions differ from what was shown.
 // mu guards all fields.
 type announcements struct {

@@ -24,8 +24,12 @@ func (s *Storage) gather(ctx context.Context, id string, set map[string]any, rem
 		return err
 	}
 	wait := s.options.interval
-	if wait == 0 {
+	switch {
+	case wait == 0:
 		wait = requestHold
+	case !delta.Plain():
+		_, err = s.now(ctx, id, delta, ttl)
+		return err
 	}
 	_, err = s.accept(ctx, id, delta, ttl, wait)
 	return err
@@ -117,16 +121,22 @@ func (s *Storage) Remove(ctx context.Context, id, key string) error {
 	return s.inner.Remove(ctx, id, key)
 }
 
-// ttl is that of the change which a session's next one joins.
+// ttl is that of the change after which a session's next one must come.
 func (l *lanes) ttl(id string) (ttl time.Duration, waits bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if k := l.lanes[id]; k != nil {
-		if b := k.last(); b != nil && b.hold != nil {
-			return b.ttl, true
-		}
+	k := l.lanes[id]
+	if k == nil {
+		return 0, false
 	}
-	return 0, false
+	b := k.last()
+	if b == nil {
+		b = k.flying
+	}
+	if b == nil || b.delta == nil {
+		return 0, false
+	}
+	return b.ttl, true
 }
 
 func (s *Storage) keyed(ctx context.Context) bool { return s.Style(ctx) == tiers.StyleDirect }

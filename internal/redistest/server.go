@@ -120,6 +120,10 @@ func (s *Server) Restart(tb testing.TB) {
 	}
 }
 
+// Again runs a stopped server on the same port, with what it has kept on disk: nothing
+// but where its flags say so.
+func (s *Server) Again(tb testing.TB) { s.Restart(tb) }
+
 // Pause keeps the server from answering, with its connections open, until Resume.
 func (s *Server) Pause() { s.process.pause() }
 

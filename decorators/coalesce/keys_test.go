@@ -1,0 +1,223 @@
+package coalesce_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/internal/teststore"
+)
+
+// writes counts what reaches a direct store. mu guards all fields but Storage.
+type writes struct {
+	gsession.Storage
+	slow  chan struct{} // set before use: SetMap waits until it is closed
+	mu    sync.Mutex
+	calls []string
+	fail  error
+}
+
+func (w *writes) call(name string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = append(w.calls, name)
+	return w.fail
+}
+
+func (w *writes) take() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	calls := w.calls
+	w.calls = nil
+	return calls
+}
+
+func (w *writes) failing(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fail = err
+}
+
+func (w *writes) Set(ctx context.Context, id, key string, value any, life time.Duration) error {
+	return errors.Join(w.call("Set"), w.Storage.Set(ctx, id, key, value, life))
+}
+
+func (w *writes) SetMap(ctx context.Context, id string, data map[string]any, life time.Duration) error {
+	if err := w.call(fmt.Sprint("SetMap ", len(data))); err != nil {
+		return err
+	}
+	if w.slow != nil {
+		<-w.slow
+	}
+	return w.Storage.SetMap(ctx, id, data, life)
+}
+
+func (w *writes) Remove(ctx context.Context, id, key string) error {
+	if err := w.call("Remove"); err != nil {
+		return err
+	}
+	return w.Storage.Remove(ctx, id, key)
+}
+
+func direct(sessions map[string]map[string]any) *writes {
+	return &writes{Storage: teststore.NewKeys(sessions)}
+}
+
+// keyed runs a test on a direct store in its own time.
+func keyed(t *testing.T, w *writes, test func(t *testing.T, c *coalesce.Storage), opts ...coalesce.Option) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := coalesce.New(w, opts...)
+		test(t, c)
+		if err := c.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestKeysOfOneRequestGoTogether(t *testing.T) {
+	w := direct(map[string]map[string]any{"a": {"old": "0", "stays": "0"}})
+	keyed(t, w, func(t *testing.T, c *coalesce.Storage) {
+		must(t,
+			c.Set(ctx, "a", "one", "1", ttl), c.Set(ctx, "a", "two", "2", ttl),
+			c.SetMap(ctx, "a", map[string]any{"three": "3", "one": "11"}, ttl),
+			c.Remove(ctx, "a", "old"), c.Remove(ctx, "a", "two"))
+		if calls := w.take(); len(calls) != 0 {
+			t.Errorf("%v reached the store before the request ended", calls)
+		}
+		for key, want := range map[string]any{"one": "11", "three": "3", "old": nil, "two": nil, "stays": "0"} {
+			if got, err := c.Get(ctx, "a", key); err != nil || got != want {
+				t.Errorf("the request reads %s as %v, want %v, %v", key, got, want, err)
+			}
+		}
+		data, err := c.Data(ctx, "a")
+		if size, _ := c.GetSize(ctx, "a"); err != nil || size != 3 || len(data) != 3 || data["one"] != "11" {
+			t.Errorf("the request reads %v of size %d, %v", data, size, err)
+		}
+		must(t, c.SetSession(ctx, "a", gmap.NewStrAnyMap(true), ttl))
+		if calls := fmt.Sprint(w.take()); calls != "[SetMap 2 Remove Remove]" {
+			t.Errorf("%v reached the store, want one SetMap and what was removed", calls)
+		}
+		must(t, c.Set(ctx, "a", "never closed", "1", ttl))
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		if calls := fmt.Sprint(w.take()); calls != "[SetMap 1]" {
+			t.Errorf("%v reached the store of a request that isn't closed", calls)
+		}
+	})
+}
+
+// A key's removal comes after the write of it that is on its way.
+func TestARemovalComesAfterTheWriteBeforeIt(t *testing.T) {
+	w := direct(nil)
+	keyed(t, w, func(t *testing.T, c *coalesce.Storage) {
+		slow := make(chan struct{})
+		w.slow = slow
+		must(t, c.Set(ctx, "a", "k", "1", ttl), c.Set(ctx, "a", "l", "1", ttl))
+		time.Sleep(time.Second)
+		synctest.Wait() // the write is at the store
+		must(t, c.Remove(ctx, "a", "k"))
+		close(slow)
+		must(t, c.Flush(ctx))
+		if held := w.Storage.(*teststore.Keys).Holds("a"); held["k"] != nil || held["l"] != "1" {
+			t.Errorf("the store holds %v, want l only", held)
+		}
+	}, coalesce.WriteBehind(time.Second))
+}
+
+// A value that the store may not be able to keep is written at once, and its refusal told.
+func TestAValueThatIsNotPlainIsWrittenAtOnce(t *testing.T) {
+	w := direct(nil)
+	keyed(t, w, func(t *testing.T, c *coalesce.Storage) {
+		refused := errors.New("refused")
+		w.failing(refused)
+		if err := c.Set(ctx, "a", "k", make(chan int), ttl); !errors.Is(err, refused) {
+			t.Errorf("answered %v", err)
+		}
+		w.failing(nil)
+	}, coalesce.WriteBehind(time.Hour))
+}
+
+// What only the store knows, it is asked: a number may come back as text.
+func TestOtherValuesThanTextAreReadFromTheStore(t *testing.T) {
+	w := direct(nil)
+	keyed(t, w, func(t *testing.T, c *coalesce.Storage) {
+		must(t, c.Set(ctx, "a", "n", 5, ttl))
+		if got, err := c.Get(ctx, "a", "n"); err != nil || got != 5 {
+			t.Errorf("read %v, %v", got, err)
+		}
+		if calls := w.take(); len(calls) != 1 {
+			t.Errorf("%v reached the store, want the number", calls)
+		}
+	}, coalesce.WriteBehind(time.Hour))
+}
+
+func TestTheCloseOfARequestAnswersForItsKeys(t *testing.T) {
+	w := direct(nil)
+	away := errors.New("away")
+	keyed(t, w, func(t *testing.T, c *coalesce.Storage) {
+		w.failing(away)
+		must(t, c.Set(ctx, "a", "k", "1", ttl))
+		if err := c.SetSession(ctx, "a", gmap.NewStrAnyMap(true), ttl); !errors.Is(err, away) {
+			t.Errorf("the close answers %v, want the store's failure", err)
+		}
+		w.failing(nil)
+		must(t, c.Set(ctx, "a", "k", "2", ttl))
+		if m, err := c.GetSession(ctx, "a", ttl); err != nil || m == nil {
+			t.Errorf("a session that begins isn't there: %v, %v", m, err)
+		}
+		must(t, c.RemoveAll(ctx, "a"))
+		time.Sleep(time.Hour)
+		if held := w.Storage.(*teststore.Keys).Holds("a"); held != nil {
+			t.Errorf("the session is back: %v", held)
+		}
+	})
+}
+
+func TestWriteBehindOfKeys(t *testing.T) {
+	w := direct(map[string]map[string]any{"a": {"old": "0"}})
+	keyed(t, w, func(t *testing.T, c *coalesce.Storage) {
+		for n := range 10 { // requests
+			must(t, c.Set(ctx, "a", "k", fmt.Sprint(n), ttl), c.SetSession(ctx, "a", gmap.NewStrAnyMap(true), ttl))
+			if got, err := c.Get(ctx, "a", "k"); err != nil || got != fmt.Sprint(n) {
+				t.Errorf("read %v, %v after %d", got, err, n)
+			}
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if calls := fmt.Sprint(w.take()); calls != "[SetMap 1]" {
+			t.Errorf("%v reached the store for ten requests", calls)
+		}
+	}, coalesce.WriteBehind(time.Second))
+}
+
+// GoFrame slides nothing for a request that only reads a direct store's session.
+func TestReadingKeepsADirectSessionAlive(t *testing.T) {
+	keys := teststore.NewKeys(map[string]map[string]any{"a": {"k": "0"}})
+	keyed(t, &writes{Storage: keys}, func(t *testing.T, c *coalesce.Storage) {
+		for range 60 {
+			if _, err := c.GetSession(ctx, "a", ttl); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		if n := keys.Slides(); n < 9 || n > 11 {
+			t.Errorf("%d slides in an hour of reading, want one each tenth", n)
+		}
+	})
+}

@@ -1,0 +1,190 @@
+package layer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// outage runs writers on a chain while Redis is killed, is away for five seconds and
+// comes back with what it had confirmed. It answers what each session should hold, and
+// the errors that writers got.
+func outage(t *testing.T, server *redistest.Server, chain *layer.Stack, id func(n int) string, look func()) (accepted map[string]int, failed []error) {
+	t.Helper()
+	ctx := context.Background()
+	const writers = 16
+	var (
+		mu    sync.Mutex
+		stop  atomic.Bool
+		group sync.WaitGroup
+		bases = map[string]*gmap.StrAnyMap{}
+	)
+	accepted = map[string]int{}
+	for n := range writers {
+		if err := chain.SetSession(ctx, id(n), gmap.NewStrAnyMapFrom(map[string]any{"n": 0, "fill": fmt.Sprint(n)}), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := chain.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for n := range writers {
+		m, err := chain.GetSession(ctx, id(n), time.Hour)
+		if err != nil || m == nil {
+			t.Fatal(m, err)
+		}
+		bases[id(n)] = m
+	}
+	began := make(chan struct{}, writers)
+	for n := range writers {
+		group.Go(func() {
+			id, m := id(n), bases[id(n)]
+			for count := 1; !stop.Load(); count++ {
+				m.Set("n", count)
+				err := chain.SetSession(ctx, id, m, time.Hour)
+				mu.Lock()
+				if err != nil {
+					failed = append(failed, err)
+				} else {
+					accepted[id] = count
+				}
+				mu.Unlock()
+				if count == 50 {
+					began <- struct{}{}
+				}
+				if err != nil || count > 50 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		})
+	}
+	for range writers {
+		<-began
+	}
+	server.Stop()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); look() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	server.Again(t)
+	// Under load for as long as it takes until a write is in the store again.
+	probe := redisstore.New(server.Client())
+	if !polled(20*time.Second, func() bool {
+		mu.Lock()
+		want := accepted[id(0)]
+		mu.Unlock()
+		read, err := probe.Load(ctx, id(0), time.Hour)
+		return err == nil && read.Snapshot != nil && want > 0 && number(read.Snapshot) >= want-100 && number(read.Snapshot) > 50
+	}) {
+		t.Error("nothing is written again")
+	}
+	stop.Store(true)
+	group.Wait()
+	return accepted, failed
+}
+
+func number(s *tiers.Snapshot) (n int) {
+	_, _ = fmt.Sscan(fmt.Sprint(s.Get("n")), &n)
+	return n
+}
+
+func polled(limit time.Duration, ok func() bool) bool {
+	for end := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+}
+
+func durable(t *testing.T) (*redistest.Server, redis.UniversalClient) {
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	return server, redis.NewClient(&redis.Options{
+		Addr: server.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1, ReadTimeout: 500 * time.Millisecond,
+	})
+}
+
+// inRedis compares what was accepted with what the server has.
+func inRedis(t *testing.T, server *redistest.Server, accepted map[string]int) {
+	t.Helper()
+	store := redisstore.New(server.Client())
+	for id, n := range accepted {
+		read, err := store.Load(context.Background(), id, time.Hour)
+		if err != nil || read.Snapshot == nil || number(read.Snapshot) < n {
+			t.Errorf("Redis holds %v of a session, and %d was accepted, %v", read.Snapshot, n, err)
+		}
+	}
+}
+
+// Callers of a synchronous chain are told, and what they weren't told of is there.
+func TestAnOutageIsToldToSynchronousCallers(t *testing.T) {
+	t.Parallel()
+	server, client := durable(t)
+	defer func() { _ = client.Close() }()
+	chain := layer.Chain(redisstore.New(client), layer.Coalesced(layer.WriteTimeout(time.Second)), layer.Local())
+	accepted, failed := outage(t, server, chain, func(n int) string { return fmt.Sprint("sync-", n) }, func() {})
+	if len(failed) == 0 {
+		t.Error("nobody was told that the store was away")
+	}
+	for _, err := range failed {
+		if errors.Is(err, layer.ErrRevoked) {
+			t.Fatalf("a caller was told %v", err)
+		}
+	}
+	if err := chain.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	inRedis(t, server, accepted)
+}
+
+// Callers of a write-behind chain notice nothing, and memory stays bounded.
+func TestAnOutageIsNotNoticedBehind(t *testing.T) {
+	t.Parallel()
+	server, client := durable(t)
+	defer func() { _ = client.Close() }()
+	var lost atomic.Int64
+	const bound = 1 << 20 // bytes
+	chain := layer.Chain(redisstore.New(client),
+		layer.Coalesced(layer.WriteBehind(20*time.Millisecond), layer.MaxPendingBytes(bound),
+			layer.OnGiveUp(func(g layer.GiveUp) { lost.Add(int64(g.Changes)) })), layer.Local())
+	pending, ok := layer.As[interface {
+		Pending() (changes int, bytes int64, oldest time.Duration)
+	}](chain)
+	if !ok {
+		t.Fatal("the chain doesn't tell what is pending")
+	}
+	waited := false
+	accepted, failed := outage(t, server, chain, func(n int) string { return fmt.Sprint("behind-", n) }, func() {
+		changes, bytes, oldest := pending.Pending()
+		if bytes > bound {
+			t.Errorf("%d bytes are pending, the bound is %d", bytes, bound)
+		}
+		waited = waited || changes > 0 && oldest > time.Second
+	})
+	if !waited {
+		t.Error("nothing was pending while Redis was away")
+	}
+	for _, err := range failed {
+		t.Errorf("a caller was told %v", err)
+	}
+	if err := chain.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if n := lost.Load(); n > 0 {
+		t.Errorf("%d changes were given up", n)
+	}
+	inRedis(t, server, accepted)
+}
