@@ -2,7 +2,9 @@ package layer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
@@ -61,5 +64,67 @@ func TestEightNodesLoseNoKeyOfOneSession(t *testing.T) {
 				t.Errorf("request %d of node %d left %d, want %d", request, node, got, rounds-1)
 			}
 		}
+	}
+}
+
+// Overlapping requests that change a session find it in memory: commits tell the cache
+// what the session is, in the order in which they happen.
+func TestChangedSessionsStayInMemory(t *testing.T) {
+	for name, opts := range map[string][]layer.CoalescedOption{
+		"synchronous": nil,
+		"behind":      {layer.WriteBehind(time.Millisecond)},
+		"far behind":  {layer.WriteBehind(time.Hour)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := context.Background()
+			store := teststore.New()
+			store.OnCommit = func(context.Context, string) error { runtime.Gosched(); return nil }
+			chain := layer.Chain(store, layer.Coalesced(opts...), layer.Local(layer.MaxStale(time.Hour)), layer.Traced())
+			manager := gsession.New(time.Hour, chain)
+			begin := func() { // the cache takes a new session when it gets to it
+				request := manager.New(ctx, "a")
+				if err := errors.Join(request.Set("seed", 1), request.Close(), chain.Flush(ctx)); err != nil {
+					t.Fatal(err)
+				}
+				before, _, _ := store.Count()
+				if !polled(5*time.Second, func() bool {
+					loads := before
+					manager.New(ctx, "a").MustData()
+					before, _, _ = store.Count()
+					return before == loads
+				}) {
+					t.Fatal("the session isn't kept in memory")
+				}
+			}
+			begin()
+			before, _, _ := store.Count()
+			var group sync.WaitGroup
+			for user := range 8 {
+				group.Go(func() {
+					for n := range 100 {
+						request := manager.New(ctx, "a")
+						if got := request.MustGet(fmt.Sprint(user), -1).Int(); got != n-1 {
+							t.Errorf("a request reads %d, the one before it has set %d", got, n-1)
+						}
+						if err := errors.Join(request.Set(fmt.Sprint(user), n), request.Close()); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			group.Wait()
+			if after, _, _ := store.Count(); after-before > 40 {
+				t.Errorf("%d loads for 800 requests of a session that is in memory", after-before)
+			}
+			if err := chain.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
+			read, _ := store.Load(ctx, "a", time.Hour)
+			for user := range 8 {
+				if got := read.Snapshot.Get(fmt.Sprint(user)); got != 99 {
+					t.Errorf("user %d's key is %v in the store, want 99", user, got)
+				}
+			}
+		})
 	}
 }

@@ -169,6 +169,12 @@ func (d *Delta) Whole() bool { return d.kind == replaceDelta && !d.restored }
 // Creates reports whether the delta may begin a session.
 func (d *Delta) Creates() bool { return d.kind != updateDelta || !d.had }
 
+// Inquires reports whether the delta is there to learn what the store holds, so that it
+// isn't delayed.
+func (d *Delta) Inquires() bool {
+	return len(d.set) == 0 && len(d.removed) == 1 && d.removed[0] == inquiryKey
+}
+
 // Base is the snapshot that the request was given, nil where it was given none.
 func (d *Delta) Base() *Snapshot { return d.base }
 

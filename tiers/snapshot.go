@@ -19,6 +19,7 @@ type Snapshot struct {
 	known   bool
 	version string
 	read    time.Time
+	told    bool
 }
 
 // NewSnapshot copies data, nested values included. It fails where a value can't be
@@ -70,6 +71,16 @@ func (s *Snapshot) ReadAt(began time.Time) *Snapshot {
 
 // Read answers the moment given with ReadAt, the zero time where none was.
 func (s *Snapshot) Read() time.Time { return s.read }
+
+// Tell returns the same state with the mark that the caches above an Announcer have it.
+func (s *Snapshot) Tell() *Snapshot {
+	c := *s
+	c.told = true
+	return &c
+}
+
+// Told reports whether the state has the mark of Tell.
+func (s *Snapshot) Told() bool { return s != nil && s.told }
 
 // Same reports whether both hold the same data.
 func (s *Snapshot) Same(other *Snapshot) bool {

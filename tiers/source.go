@@ -35,9 +35,29 @@ type Listener interface {
 	Unsupported(reason error)
 }
 
-// Announcer is a layer that changes sessions later than it was told to: a cache above
-// it hears when the state that it was shown may no longer be what is read.
+// Announcer is a layer that commits later than it was told to, or for several callers at
+// once. Only it knows in which order its commits happen, so that it tells the caches
+// above it what has become of a session, and they needn't conclude it from what a
+// Commit answers. A state that they were told is marked with [Snapshot.Told].
 type Announcer interface {
-	// Announce calls changed for each such session, until stop is called.
-	Announce(changed func(id string)) (stop func())
+	// Announce tells the cache from now on, until stop is called.
+	Announce(c Cache) (stop func())
+}
+
+// Cache is told by an Announcer, of one session one call at a time. Its methods must be
+// quick, and must not call the Announcer.
+type Cache interface {
+	// Begin is called before a commit goes to the store, or a read. The token is handed
+	// back, larger by one for each time that the Announcer has told of the session since.
+	Begin(id string) (token uint64)
+
+	// Became is called when it has ended, of commits on errors too: the session is state
+	// from now on, unless somebody has announced another change since Begin. State is
+	// nil where it isn't known.
+	Became(id string, ttl time.Duration, token uint64, state *Snapshot)
+
+	// Shown is called when a change was accepted that is committed later: readers see
+	// state from now on, which was made of what the store answered at [Snapshot.Read].
+	// It is nil where it isn't known.
+	Shown(id string, ttl time.Duration, state *Snapshot)
 }

@@ -18,9 +18,12 @@ type batch struct {
 	ctx     context.Context // the first caller's values, without its end
 	delta   *tiers.Delta    // nil: remove the session
 	ttl     time.Duration
-	changes int    // calls whose changes it holds
-	hold    *hold  // nil: callers wait for the outcome
-	annuls  GiveUp // what a removal has annulled that nobody waited for
+	changes int      // calls whose changes it holds
+	hold    *hold    // nil: callers wait for the outcome
+	alone   bool     // it is at the store, and no caller waits for it
+	annuls  GiveUp   // what a removal has annulled that nobody waited for
+	tickets []ticket // of its way to the store
+	tells   uint64
 
 	left     atomic.Bool // a caller didn't wait for the end
 	done     chan struct{}
@@ -99,6 +102,9 @@ func (l *lanes) run(b *batch) {
 			b.err = l.store.RemoveAll(ctx, b.id)
 		} else {
 			b.snapshot, b.err = write(ctx, l.store, b.id, b.delta, b.life())
+		}
+		if b.alone && b.err == nil && l.store.Style(ctx) == tiers.StyleDirect {
+			b.err = touch(ctx, l.store, b.id, b.life())
 		}
 	})
 }

@@ -91,33 +91,60 @@ func TestReadsSeeChangesOnTheirWay(t *testing.T) {
 	}, coalesce.WriteBehind(time.Second))
 }
 
-// What a reader was shown may not be what the store has made of it: somebody hears.
-func TestWhatDiffersFromWhatWasShownIsAnnounced(t *testing.T) {
+// cache notes what a cache is told.
+type cache struct {
+	tokens uint64
+	told   []string
+}
+
+func (c *cache) Begin(string) uint64 { c.tokens++; return c.tokens }
+
+func (c *cache) Became(id string, _ time.Duration, token uint64, state *tiers.Snapshot) {
+	c.told = append(c.told, fmt.Sprint("became ", text(state)))
+}
+
+func (c *cache) Shown(id string, _ time.Duration, state *tiers.Snapshot) {
+	c.told = append(c.told, fmt.Sprint("shown ", text(state)))
+}
+
+func text(s *tiers.Snapshot) string {
+	if s == nil {
+		return "unknown"
+	}
+	return fmt.Sprint(s.Map())
+}
+
+// Only the lanes know in which order what happens to a session.
+func TestCachesAreToldWhatBecomesOfASession(t *testing.T) {
 	s := teststore.New()
 	s.Put("a", map[string]any{"k": 0}, ttl)
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
-		var heard []string
-		stop := c.Announce(func(id string) { heard = append(heard, id) })
-		defer stop()
-		steps := []struct {
+		for _, step := range []struct {
 			name      string
 			meanwhile func()
-			want      int
+			want      string
 		}{
-			{"nothing", func() {}, 0},
-			{"a read", func() { get(t, c, "a") }, 1},
-			{"another node's write", func() { s.Put("a", map[string]any{"other": 1, "k": 0}, ttl) }, 1},
-			{"another node's log-out", func() { s.Drop("a") }, 1},
-		}
-		for n, step := range steps {
-			heard = nil
-			put(t, c, "a", "k", n+1)
+			{"nothing", func() {}, "[shown map[k:1] became map[k:1]]"},
+			{"a change while it is on its way", func() {
+				s.Refuse(func(string) error {
+					s.Refuse(nil)
+					put(t, c, "a", "l", 1)
+					return nil
+				})
+			}, "[shown map[k:2] became map[k:2] shown map[k:2 l:1] became map[k:2 l:1] became map[k:2 l:1]]"},
+			{"another node's write", func() { s.Put("a", map[string]any{"other": 1, "k": 0}, ttl) }, "[shown map[k:3 l:1] became map[k:3 other:1]]"},
+			{"another node's log-out", func() { s.Drop("a") }, "[shown map[k:4 other:1] became unknown]"},
+		} {
+			heard := &cache{}
+			stop := c.Announce(heard)
+			put(t, c, "a", "k", int(step.want[13]-'0'))
 			step.meanwhile()
-			time.Sleep(time.Second)
+			time.Sleep(3 * time.Second)
 			synctest.Wait()
-			if len(heard) != step.want {
-				t.Errorf("%s meanwhile: heard %v, want %d announcements", step.name, heard, step.want)
+			if got := fmt.Sprint(heard.told); got != step.want {
+				t.Errorf("%s meanwhile: a cache is told %v, want %s", step.name, got, step.want)
 			}
+			stop()
 		}
 	}, coalesce.WriteBehind(time.Second))
 }
@@ -198,8 +225,8 @@ func TestGiveUps(t *testing.T) {
 	var reports []coalesce.GiveUp
 	away := errors.New("away")
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
-		heard := 0
-		defer c.Announce(func(string) { heard++ })()
+		heard := &cache{}
+		defer c.Announce(heard)()
 		for name, test := range map[string]struct {
 			meanwhile func()
 			cause     error
@@ -209,7 +236,7 @@ func TestGiveUps(t *testing.T) {
 			"another node's log-out":    {func() { s.Drop("a") }, tiers.ErrRevoked, time.Second},
 			"the removal fails as well": {func() { s.Refuse(func(string) error { return away }); c.RemoveAll(ctx, "a") }, away, 0},
 		} {
-			reports, heard = nil, 0
+			reports, heard.told = nil, nil
 			s.Refuse(nil)
 			s.Put("a", map[string]any{"k": 0}, 2*ttl)
 			c.UpdateTTL(ctx, "a", ttl)
@@ -224,8 +251,8 @@ func TestGiveUps(t *testing.T) {
 			if name == "the session expires" && (reports[0].Attempts < 100 || reports[0].Age < ttl) {
 				t.Errorf("%s: %d attempts in %v", name, reports[0].Attempts, reports[0].Age)
 			}
-			if test.after > 0 && heard == 0 {
-				t.Errorf("%s: a cache that was shown the change doesn't hear", name)
+			if n := len(heard.told); n == 0 || heard.told[n-1] != "became unknown" {
+				t.Errorf("%s: a cache that was shown the change is told %v", name, heard.told)
 			}
 			if short, err := c.Load(ctx, "a", ttl); err != nil || short.Outcome == tiers.OutcomePending {
 				t.Errorf("%s: a read still shows the change, %v", name, err)

@@ -34,14 +34,14 @@ import (
 //
 // All fields are set by New and guard themselves.
 type Storage struct {
-	wrapped       gsession.Storage
-	inner         tiers.Storage
-	face          *tiers.Face
-	form          tiers.Form // nil where nobody knows what the store makes of values
-	options       options
-	lanes         lanes
-	slides        slides
-	announcements announcements
+	wrapped gsession.Storage
+	inner   tiers.Storage
+	face    *tiers.Face
+	form    tiers.Form // nil where nobody knows what the store makes of values
+	options options
+	lanes   lanes
+	slides  slides
+	caches  caches
 }
 
 var _ tiers.Storage = (*Storage)(nil)
@@ -60,7 +60,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s := &Storage{wrapped: inner, inner: tiers.Of(inner), form: tiers.FormOf(inner), options: o}
 	s.face = tiers.NewFace(s)
 	s.lanes.init(s.inner, o)
-	s.lanes.landed, s.lanes.differs, s.lanes.gaveUp = s.landed, s.announcements.tell, s.gaveUp
+	s.lanes.caches, s.lanes.landed, s.lanes.gaveUp = &s.caches, s.landed, s.gaveUp
 	if o.journal != "" {
 		if err := s.restore(o.journal); err != nil {
 			panic(err.Error())
@@ -94,9 +94,9 @@ func (s *Storage) now(ctx context.Context, id string, delta *tiers.Delta, ttl ti
 	return s.lanes.commit(ctx, id, delta, ttl)
 }
 
-// landed notes the expiry that a commit has set. The removal of a key sets none.
+// landed notes the expiry that a commit has set. Per-key writes set none.
 func (s *Storage) landed(b *batch, began time.Time) {
-	if s.keyed(b.ctx) && len(b.delta.Set()) == 0 {
+	if s.keyed(b.ctx) && !b.alone {
 		return
 	}
 	s.slides.set(b.id, began.Add(b.life()), b.snapshot != nil)

@@ -2,11 +2,9 @@ package coalesce
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/gf-strata/strata/telemetry"
-	"github.com/gf-strata/strata/tiers"
 )
 
 // GiveUp is a report of changes that were accepted and will not reach the store: the
@@ -48,43 +46,3 @@ func (s *Storage) Pending() (changes int, bytes int64, oldest time.Duration) {
 	}
 	return changes, s.lanes.heldBytes, oldest
 }
-
-// announcements are those who want to hear which sessions differ from what was shown.
-// mu guards all fields.
-type announcements struct {
-	mu   sync.RWMutex
-	next int
-	to   map[int]func(id string)
-}
-
-func (a *announcements) add(changed func(id string)) (stop func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.to == nil {
-		a.to = map[int]func(string){}
-	}
-	n := a.next
-	a.next++
-	a.to[n] = changed
-	return func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		delete(a.to, n)
-	}
-}
-
-func (a *announcements) tell(id string) {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	for _, changed := range a.to {
-		changed(id)
-	}
-}
-
-// Announce tells when a session isn't what a read, or a commit, has shown, because the
-// store has merged a change with somebody else's, or it was given up.
-func (s *Storage) Announce(changed func(id string)) (stop func()) {
-	return s.announcements.add(changed)
-}
-
-var _ tiers.Announcer = (*Storage)(nil)

@@ -16,11 +16,9 @@ type hold struct {
 	deadline time.Time // the session's expiry, as its last change wants it
 	attempts int
 	bytes    int64
-	shown    *tiers.Snapshot // what callers were shown when it went to the store; nil for nothing
-	read     bool            // somebody has read the store with it laid over
-	claimed  bool            // a caller waits after all, and gets its failure
-	restored bool            // read from the journal
-	entries  []uint64        // its records in the journal
+	claimed  bool     // a caller waits after all, and gets its failure
+	restored bool     // read from the journal
+	entries  []uint64 // its records in the journal
 }
 
 // life is the time to live that the commit sets. A held change may be late by a tenth of
@@ -71,6 +69,8 @@ func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, 
 	b.hold.bytes += size
 	l.heldBytes += size
 	shown = k.show(delta, fresh)
+	l.caches.shown(id, ttl, shown)
+	k.tells++
 	var synced <-chan error
 	if l.journal != nil {
 		var entry uint64
@@ -103,7 +103,9 @@ func (k *lane) show(delta *tiers.Delta, fresh bool) *tiers.Snapshot {
 	}
 	k.shown = nil
 	if base != nil && !base.Read().IsZero() && delta.Shows() && !delta.Creates() {
-		k.shown = delta.Show(base)
+		if k.shown = delta.Show(base); k.shown != nil {
+			k.shown = k.shown.Tell()
+		}
 	}
 	return k.shown
 }

@@ -2,9 +2,11 @@ package coalesce
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/tiers"
 )
@@ -91,6 +93,15 @@ func writeKeys(ctx context.Context, store tiers.Storage, id string, delta *tiers
 	return nil
 }
 
+// touch sets the expiry of a session whose keys were written, as no SetSession follows
+// that does.
+func touch(ctx context.Context, store tiers.Storage, id string, ttl time.Duration) error {
+	if err := store.UpdateTTL(ctx, id, ttl); !errors.Is(err, gsession.ErrorDisabled) {
+		return err
+	}
+	return nil
+}
+
 // Set writes one key of a direct store's session. It returns at once; SetSession, as
 // GoFrame calls it at the end of a request that has written, waits for the store unless
 // writing behind. SetMap and Remove do the same.
@@ -144,12 +155,12 @@ func (s *Storage) keyed(ctx context.Context) bool { return s.Style(ctx) == tiers
 // Get answers what waits for the key, and else what the store does.
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 	if s.keyed(ctx) {
-		changes, err := s.lanes.before(ctx, id)
+		v, err := s.lanes.before(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		for n := len(changes) - 1; n >= 0; n-- {
-			if value, known := changes[n].delta.Value(key); known {
+		for n := len(v.changes) - 1; n >= 0; n-- {
+			if value, known := v.changes[n].delta.Value(key); known {
 				return value, nil
 			}
 		}
@@ -199,7 +210,7 @@ func (s *Storage) getKeyed(ctx context.Context, id string, ttl time.Duration) (*
 		return m, err
 	}
 	if m == nil {
-		if changes, err := s.lanes.before(ctx, id); err != nil || len(changes) == 0 {
+		if v, err := s.lanes.before(ctx, id); err != nil || len(v.changes) == 0 {
 			return nil, err
 		}
 		return gmap.NewStrAnyMap(true), nil
@@ -216,5 +227,10 @@ func (s *Storage) setKeyed(ctx context.Context, id string, data *gmap.StrAnyMap,
 	if err := s.lanes.complete(ctx, id); err != nil {
 		return err
 	}
-	return s.inner.SetSession(ctx, id, data, ttl)
+	began := time.Now()
+	err := s.inner.SetSession(ctx, id, data, ttl)
+	if err == nil {
+		s.slides.set(id, began.Add(ttl), false)
+	}
+	return err
 }

@@ -25,8 +25,8 @@ type lanes struct {
 	maxLanes int // with changes that nobody waits for
 	maxBytes int64
 	journal  *journal.Journal                // nil for none
+	caches   *caches                         // above, that are told
 	landed   func(b *batch, began time.Time) // a commit is in the store
-	differs  func(id string)                 // what was shown of a session isn't what it became
 	gaveUp   func(lost GiveUp)               // changes that were accepted aren't in the store
 
 	mu        sync.Mutex
@@ -55,6 +55,7 @@ type lane struct {
 	waiting   []*batch
 	held      int             // batches that nobody waits for
 	shown     *tiers.Snapshot // with all of them, where that is known
+	tells     uint64          // how often the caches were told
 }
 
 func (l *lanes) init(store tiers.Storage, o options) {

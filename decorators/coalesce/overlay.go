@@ -7,21 +7,30 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
+// view is what a read must lay over the store's answer: the lane with its changes as
+// they were before the store was asked. Nothing of it is written afterwards.
+type view struct {
+	lane    *lane
+	changes []change
+	tickets []ticket
+	tells   uint64
+}
+
 // change is what one batch adds to what the store answers.
 type change struct {
 	b     *batch
 	delta *tiers.Delta
 }
 
-// before answers the changes that a read must show, and waits for those that it can't:
-// writes that a caller has left, as it was told that they may yet be applied; what the
-// journal brought; and values of which only the store knows what it makes of them.
-func (l *lanes) before(ctx context.Context, id string) ([]change, error) {
+// before answers what a read must show, and waits for what it can't: writes that a
+// caller has left, as it was told that they may yet be applied; what the journal
+// brought; and values of which only the store knows what it makes of them.
+func (l *lanes) before(ctx context.Context, id string) (view, error) {
 	late, cancel := context.Context(nil), context.CancelFunc(nil)
 	for {
-		changes, wait := l.changes(id)
+		v, wait := l.look(id)
 		if len(wait) == 0 {
-			return changes, nil
+			return v, nil
 		}
 		if late == nil {
 			late, cancel = context.WithTimeout(ctx, l.timeout)
@@ -32,9 +41,9 @@ func (l *lanes) before(ctx context.Context, id string) ([]change, error) {
 			case <-b.done:
 			case <-late.Done():
 				if ctx.Err() == nil {
-					return nil, errWaits
+					return v, errWaits
 				}
-				return nil, ctx.Err()
+				return v, ctx.Err()
 			}
 		}
 	}
@@ -42,14 +51,14 @@ func (l *lanes) before(ctx context.Context, id string) ([]change, error) {
 
 var errWaits = tiers.NewError("strata: the store didn't take what waits for this session in time", context.DeadlineExceeded)
 
-func (l *lanes) changes(id string) (changes []change, wait []*batch) {
+func (l *lanes) look(id string) (v view, wait []*batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := l.lanes[id]
 	if k == nil {
-		return nil, nil
+		return v, nil
 	}
-	look := func(b *batch) {
+	k.each(func(b *batch) {
 		switch {
 		case b.hold == nil:
 			if b.left.Load() {
@@ -58,20 +67,26 @@ func (l *lanes) changes(id string) (changes []change, wait []*batch) {
 		case b.hold.restored || !b.delta.Shows():
 			wait = append(wait, b)
 		default:
-			b.hold.read = true
-			changes = append(changes, change{b: b, delta: b.delta})
+			v.changes = append(v.changes, change{b: b, delta: b.delta})
 		}
+	})
+	switch {
+	case len(wait) > 0:
+		l.hasten(k)
+	case len(v.changes) > 0:
+		v.lane, v.tickets, v.tells = k, l.caches.begin(id), k.tells
 	}
+	return v, wait
+}
+
+// each goes through the lane's batches in the order in which they are applied.
+func (k *lane) each(do func(*batch)) {
 	if k.flying != nil {
-		look(k.flying)
+		do(k.flying)
 	}
 	for _, b := range k.waiting {
-		look(b)
+		do(b)
 	}
-	if len(wait) > 0 {
-		l.hasten(k)
-	}
-	return changes, wait
 }
 
 // rereads is how often a read is repeated because a change was committed meanwhile.
@@ -80,7 +95,7 @@ const rereads = 3
 // Load lays the changes that wait over what the store answers.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	for tries := 0; ; tries++ {
-		changes, err := s.lanes.before(ctx, id)
+		v, err := s.lanes.before(ctx, id)
 		if err != nil {
 			return tiers.Read{}, err
 		}
@@ -92,31 +107,68 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 		if s.options.interval > 0 && read.Snapshot != nil && read.Snapshot.Read().IsZero() {
 			read.Snapshot = read.Snapshot.ReadAt(began)
 		}
-		if len(changes) == 0 {
+		if len(v.changes) == 0 {
 			return read, nil
 		}
-		if tries < rereads && anyLanded(changes) {
+		shown, ok := s.lanes.overlay(v, read.Snapshot, ttl)
+		if !ok && tries < rereads {
 			continue
 		}
-		for _, c := range changes {
-			if !c.b.failed() {
-				read.Snapshot, read.Outcome = c.delta.Show(read.Snapshot), tiers.OutcomePending
+		if !ok {
+			shown = read.Snapshot
+			for _, c := range v.changes {
+				if !c.b.failed() {
+					shown = c.delta.Show(shown)
+				}
 			}
 		}
-		s.lanes.show(id, changes, read.Snapshot)
-		return read, nil
+		return tiers.Read{Snapshot: shown, Outcome: tiers.OutcomePending}, nil
 	}
 }
 
-func anyLanded(changes []change) bool {
-	for _, c := range changes {
+// overlay lays what waits by now over what the store has answered, and tells the caches.
+// It fails where something was committed meanwhile: the store may have answered with it,
+// and with what other nodes have changed since, or without.
+func (l *lanes) overlay(v view, stored *tiers.Snapshot, ttl time.Duration) (shown *tiers.Snapshot, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := v.lane
+	if l.lanes[k.id] != k {
+		return nil, false
+	}
+	for _, c := range v.changes {
 		select {
 		case <-c.b.done:
-			return true
+			return nil, false
 		default:
 		}
 	}
-	return false
+	shown, ok = stored, true
+	k.each(func(b *batch) {
+		if b.hold == nil {
+			return // a removal, or a write whose caller still waits
+		}
+		if ok = ok && b.delta.Shows(); ok {
+			shown = b.delta.Show(shown)
+		}
+	})
+	if !ok {
+		return nil, false
+	}
+	if shown != nil {
+		shown = shown.Tell()
+	}
+	k.shown = shown
+	l.tell(k, ttl, v.tickets, v.tells)
+	return shown, true
+}
+
+// tell has the caches know what readers of the lane's session see from now on, unless
+// they have heard of another change since they gave the tickets out: one that isn't
+// this lane's. It is called under mu.
+func (l *lanes) tell(k *lane, ttl time.Duration, tickets []ticket, tells uint64) {
+	l.caches.became(k.id, ttl, tickets, k.tells-tells, k.shown)
+	k.tells++
 }
 
 // failed reports whether the batch has ended without being applied.
@@ -127,25 +179,4 @@ func (b *batch) failed() bool {
 	default:
 		return false
 	}
-}
-
-// show notes what a reader was shown, if that holds all that waits.
-func (l *lanes) show(id string, changes []change, shown *tiers.Snapshot) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	k := l.lanes[id]
-	if k == nil || k.held != len(changes) {
-		return
-	}
-	for _, c := range changes {
-		if c.b.delta != c.delta || c.b.hold == nil {
-			return
-		}
-		select {
-		case <-c.b.done:
-			return
-		default:
-		}
-	}
-	k.shown = shown
 }

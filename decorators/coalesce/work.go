@@ -48,9 +48,9 @@ func (l *lanes) board() []*batch {
 		l.due = l.due[1:]
 		k.queued = false
 		k.flying, k.waiting = k.waiting[0], k.waiting[1:]
-		if h := k.flying.hold; h != nil && len(k.waiting) == 0 {
-			h.shown = k.shown
-		}
+		h := k.flying.hold
+		k.flying.alone = h != nil && !h.claimed
+		k.flying.tickets, k.flying.tells = l.caches.begin(k.id), k.tells
 		flying = append(flying, k.flying)
 	}
 	if len(l.due) == 0 {
@@ -70,76 +70,83 @@ func (l *lanes) carry(batches []*batch) {
 	} else {
 		l.together(batches)
 	}
-	var (
-		lost   []GiveUp
-		differ []string
-	)
 	for _, b := range batches {
 		if b.err == nil && b.delta != nil {
 			l.landed(b, began)
 		}
 	}
+	var lost []GiveUp
 	l.mu.Lock()
 	for _, b := range batches {
-		given, unlike := l.land(b)
-		if given != nil {
+		if given := l.land(b, began); given != nil {
 			lost = append(lost, *given)
-		}
-		if unlike {
-			differ = append(differ, b.id)
 		}
 	}
 	l.mu.Unlock()
-	for _, id := range differ {
-		l.differs(id)
-	}
 	for n := range lost {
 		l.gaveUp(lost[n])
 	}
 }
 
 // land ends a batch or lets it wait for its next attempt. It is called under mu, and
-// answers what was given up, and whether readers were shown something else than what
-// has become of the session.
-func (l *lanes) land(b *batch) (lost *GiveUp, differs bool) {
+// answers what was given up.
+func (l *lanes) land(b *batch, began time.Time) (lost *GiveUp) {
 	k := l.lanes[b.id]
 	k.flying = nil
 	defer l.arrange(k)
-	if b.snapshot != nil && len(k.waiting) > 0 && !k.removing() {
-		k.waiting[0].delta = k.waiting[0].delta.Onto(b.snapshot)
+	if b.snapshot != nil {
+		b.snapshot = b.snapshot.ReadAt(began).Tell()
+		if len(k.waiting) > 0 && !k.removing() {
+			k.waiting[0].delta = k.waiting[0].delta.Onto(b.snapshot)
+		}
 	}
 	h := b.hold
-	if h == nil {
+	switch {
+	case h == nil:
 		if b.err != nil && b.annuls.Changes > 0 {
 			b.annuls.Cause = b.err
 			lost = &b.annuls
 		}
-		l.finish(k, b, b.snapshot, b.err)
-		return lost, false
-	}
-	switch {
-	case b.err == nil:
-		// Where the store doesn't tell, or was read meanwhile, nobody knows.
-		differs = b.snapshot == nil || h.read || h.shown != nil && !h.shown.Same(b.snapshot)
-	case l.closed:
-		k.waiting = append([]*batch{b}, k.waiting...) // undelivered
-		return nil, false
+	case b.err == nil || h.claimed:
+	case l.closed: // undelivered
+		k.waiting = append([]*batch{b}, k.waiting...)
+		return nil
 	case k.removing():
 		k.waiting[0].annul(b)
-		differs = true
-	case h.claimed:
-		differs = true
 	case b.err != tiers.ErrRevoked && h.again():
 		b.snapshot, b.err, b.panicked = nil, nil, nil
 		k.waiting = append([]*batch{b}, k.waiting...)
-		return nil, false
+		return nil
 	default:
-		lost, differs = &GiveUp{Cause: b.err}, true
+		lost = &GiveUp{Cause: b.err}
 		lost.add(b)
 	}
-	if differs {
-		k.shown = nil
-	}
+	k.become(b)
+	l.tell(k, b.ttl, b.tickets, b.tells)
 	l.finish(k, b, b.snapshot, b.err)
-	return lost, differs
+	return lost
+}
+
+// become notes what readers see after the batch, with what still waits.
+func (k *lane) become(b *batch) {
+	k.shown = nil
+	if b.err != nil || b.snapshot == nil {
+		return
+	}
+	shown := b.snapshot
+	for _, w := range k.waiting {
+		if w.hold == nil {
+			continue // its own landing tells
+		}
+		if w.delta == nil || !w.delta.Shows() {
+			return
+		}
+		if shown = w.delta.Show(shown); shown == nil {
+			return
+		}
+	}
+	if !shown.Told() {
+		shown = shown.Tell()
+	}
+	k.shown = shown
 }

@@ -2,9 +2,11 @@ package local
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/tiers"
 )
@@ -93,22 +95,29 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 }
 
 // Set writes below and outdates what is here, whatever the outcome; SetMap and Remove
-// do the same.
-func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	defer s.guard.Bump(s.guard.Hash(id))
+// do the same. GoFrame asks a snapshot store first, which answers that it can't.
+func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) (err error) {
+	defer func() { s.outdate(id, err) }()
 	return s.inner.Set(ctx, id, key, value, ttl)
 }
 
 // SetMap writes several keys.
-func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	defer s.guard.Bump(s.guard.Hash(id))
+func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) (err error) {
+	defer func() { s.outdate(id, err) }()
 	return s.inner.SetMap(ctx, id, data, ttl)
 }
 
 // Remove removes one key.
-func (s *Storage) Remove(ctx context.Context, id, key string) error {
-	defer s.guard.Bump(s.guard.Hash(id))
+func (s *Storage) Remove(ctx context.Context, id, key string) (err error) {
+	defer func() { s.outdate(id, err) }()
 	return s.inner.Remove(ctx, id, key)
+}
+
+// outdate forgets a session that a call has written, unless there are no such calls.
+func (s *Storage) outdate(id string, err error) {
+	if err == nil || !errors.Is(err, gsession.ErrorDisabled) {
+		s.guard.Bump(s.guard.Hash(id))
+	}
 }
 
 // New asks the storage below for an id.

@@ -99,6 +99,8 @@ func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(
 // now is the moment on this tier's monotonic clock.
 func (s *Storage) now() int64 { return int64(time.Since(s.start)) }
 
+func (s *Storage) moment(t time.Time) int64 { return int64(t.Sub(s.start)) }
+
 // never is a moment that doesn't come.
 const never = math.MaxInt64
 
@@ -147,6 +149,10 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash,
 	read, err := s.inner.Load(ctx, id, ttl)
 	if err != nil {
 		return tiers.Read{}, err
+	}
+	if read.Snapshot.Told() && s.sources.told.Load() {
+		read.Outcome = tiers.OutcomeMiss
+		return read, nil // kept already
 	}
 	if read.Snapshot == nil {
 		s.negatives.put(hash, &entry{id: id, ttl: ttl, stamp: stamp, until: began + int64(s.options.negative)})

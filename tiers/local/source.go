@@ -2,15 +2,19 @@ package local
 
 import (
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/tiers"
 )
 
-// sources are the layers below that tell of changes which didn't come from here. mu
-// guards all fields.
+// sources are the layers below that tell what becomes of sessions. told is atomic; mu
+// guards the other fields.
 type sources struct {
+	told atomic.Bool // by an Announcer
+
 	mu     sync.Mutex
 	heard  map[gsession.Storage]bool
 	stops  []func()
@@ -18,14 +22,13 @@ type sources struct {
 }
 
 // Hear listens to the given layer, and to those below that it shows with Unwrap, for
-// changes of sessions that aren't made through this tier. The constructor does so; a
+// what becomes of sessions. The constructor does so; a
 // chain tells of layers behind one without Unwrap.
 func (s *Storage) Hear(below gsession.Storage) {
 	for below != nil {
 		if a, ok := below.(tiers.Announcer); ok {
-			s.sources.add(below, func() func() {
-				return a.Announce(func(id string) { s.guard.Bump(s.guard.Hash(id)) })
-			})
+			s.sources.add(below, func() func() { return a.Announce(listener{s}) })
+			s.sources.told.Store(true)
 		}
 		wrapper, ok := below.(interface{ Unwrap() gsession.Storage })
 		if !ok {
@@ -57,4 +60,31 @@ func (s *sources) stop() {
 		stop()
 	}
 	s.stops = nil
+}
+
+// listener is the side of the tier that an Announcer tells.
+type listener struct{ s *Storage }
+
+var _ tiers.Cache = listener{}
+
+func (l listener) Begin(id string) uint64 { return l.s.guard.Stamp(l.s.guard.Hash(id)) }
+
+// Became keeps the state unless another change of the session was heard of meanwhile.
+func (l listener) Became(id string, ttl time.Duration, token uint64, state *tiers.Snapshot) {
+	hash := l.s.guard.Hash(id)
+	if next, ok := l.s.guard.BumpFrom(hash, token); ok && state != nil {
+		l.s.keep(hash, &entry{id: id, ttl: ttl, snapshot: state, stamp: next, loaded: l.s.moment(state.Read())})
+	}
+}
+
+// Shown keeps the state if it was made of the read that is kept here: then it is sound
+// for as long as that would have been.
+func (l listener) Shown(id string, ttl time.Duration, state *tiers.Snapshot) {
+	hash := l.s.guard.Hash(id)
+	stamp := l.s.guard.Stamp(hash)
+	e, ok := l.s.lookup(hash)
+	sound := ok && state != nil && e.current(id, ttl, stamp, l.s.now()) && e.snapshot.Read().Equal(state.Read())
+	if next, ok := l.s.guard.BumpFrom(hash, stamp); ok && sound {
+		l.s.keep(hash, &entry{id: id, ttl: ttl, snapshot: state, stamp: next, loaded: e.loaded})
+	}
 }

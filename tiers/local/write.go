@@ -26,34 +26,21 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 		return snapshot, err
 	}
 	done = true
+	if snapshot.Told() && s.sources.told.Load() {
+		return snapshot, nil // kept, in the order in which commits happened
+	}
 	if delta.Empty() {
 		s.extend(hash, id, ttl, s.start.Add(time.Duration(began)+ttl))
 		return snapshot, nil
 	}
-	loaded, sound := s.foundation(hash, id, ttl, stamp, began, snapshot)
-	if next, ok := s.guard.BumpFrom(hash, stamp); ok && sound && (snapshot != nil || s.options.exclusive) {
+	if next, ok := s.guard.BumpFrom(hash, stamp); ok && (snapshot != nil || s.options.exclusive) {
 		s.keep(hash, &entry{
-			id: id, ttl: ttl, snapshot: snapshot, stamp: next, loaded: loaded,
+			id: id, ttl: ttl, snapshot: snapshot, stamp: next, loaded: began,
 			// GoFrame's stores cut a time to live to whole seconds.
 			kept: began + int64(ttl.Truncate(time.Second)),
 		})
 	}
 	return snapshot, nil
-}
-
-// foundation answers since when the state that a commit has answered is known to be the
-// store's. One that a layer below has made of an earlier read, as it will be committed
-// later, is no newer than that read, and sound as long as this tier vouches for the
-// read.
-func (s *Storage) foundation(hash uint64, id string, ttl time.Duration, stamp uint64, began int64, snapshot *tiers.Snapshot) (loaded int64, sound bool) {
-	if snapshot == nil || snapshot.Read().IsZero() {
-		return began, true
-	}
-	e, ok := s.lookup(hash)
-	if !ok || !e.current(id, ttl, stamp, began) || !e.snapshot.Read().Equal(snapshot.Read()) {
-		return 0, false
-	}
-	return e.loaded, true
 }
 
 // Slide is passed on where the store doesn't tell what it achieves. Where it does,
