@@ -5,16 +5,27 @@ import (
 
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/local"
 )
 
 // LocalOption sets up Local.
 type LocalOption = local.Option
 
+// Source announces changes of a store, as redisstore does; see [tiers.Source].
+type Source = tiers.Source
+
 // Local keeps sessions in the memory of the process, so that a request that reads a
 // session which this node knows costs no round trip. Nothing is served that a write
-// of this node has outdated (law 3), that has expired in the store (law 8), or that
-// is older than MaxStale (law 4). On a direct store it answers Get, Data and GetSize.
+// of this node has outdated (law 3), or that has expired in the store (law 8). On a
+// direct store it answers Get, Data and GetSize.
+//
+// Where a layer below announces changes, as redisstore does, a session is served until
+// it is announced to have changed, whoever changed it, and only while the announcements
+// are known to arrive: not at all before they do, and not for longer than
+// [redisstore.WatchLease] after they have stopped (law 4). The state that this node has
+// written itself is served on while its own announcement is looked into, one round trip.
+// Elsewhere, and on servers that can't announce, MaxStale bounds what is served.
 //
 // Memory is bounded by MaxBytes. The chain's Close stops its goroutines.
 func Local(opts ...LocalOption) Decorator {
@@ -24,9 +35,14 @@ func Local(opts ...LocalOption) Decorator {
 // MaxBytes bounds the memory that cached sessions take, in bytes; 64 MiB unless set.
 func MaxBytes(n int64) LocalOption { return local.MaxBytes(n) }
 
+// Invalidation has a source announce what changes in the store, beside those that Local
+// finds below it: redisstore.Watch(client, prefix) for a chain over GoFrame's StorageRedis,
+// or one of your own. Close the chain before the source.
+func Invalidation(source Source) LocalOption { return local.Invalidation(source) }
+
 // MaxStale bounds how long a session is served that nobody vouches for: the longest
-// time for which a write of another process may go unnoticed; 1 s unless set. 0
-// serves nothing from memory, and still shares the loads of overlapping requests.
+// time for which a write of another process may go unnoticed; 1 s unless set. 0 serves
+// nothing of that kind from memory, and still shares the loads of overlapping requests.
 func MaxStale(d time.Duration) LocalOption { return local.MaxStale(d) }
 
 // Negative is how long an id is known to have no session, for at most 4,096 ids; 1 s

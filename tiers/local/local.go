@@ -40,6 +40,8 @@ type Storage struct {
 	gate      gate
 	plainMaps atomic.Bool // a direct store's sessions were seen to be empty maps
 	sources   sources
+	watch     watch
+	echoes    echoes
 }
 
 var _ tiers.Storage = (*Storage)(nil)
@@ -53,13 +55,11 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		}
 		opt(&s.options)
 	}
-	if !s.options.exclusive {
-		s.options.negative = min(s.options.negative, s.options.maxStale)
-	}
 	s.thinned = thins(inner)
 	s.face = tiers.NewFace(s)
 	s.guard = tiers.NewGuard(s.options.guardSlots)
 	s.flights.init()
+	s.echoes.init(s)
 	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *entry]{
 		// Ten counters for each session of 1 KiB that fits, as ristretto advises.
 		NumCounters:        min(max(s.options.maxBytes/1024, 1000), 10_000_000) * 10,
@@ -72,6 +72,9 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		panic("strata: layer.Local can't make its cache: " + err.Error())
 	}
 	s.cache = cache
+	for _, source := range s.options.sources {
+		s.sources.add(source, func() func() { return s.listen(source) })
+	}
 	s.Hear(inner)
 	return s
 }
@@ -106,7 +109,7 @@ const never = math.MaxInt64
 
 // entry is one session in memory, or the knowledge that there is none.
 //
-// No field is written once the entry is shared.
+// No field is written once the entry is shared; echo guards itself.
 type entry struct {
 	id       string
 	ttl      time.Duration
@@ -115,6 +118,8 @@ type entry struct {
 	until    int64           // served before this moment
 	loaded   int64           // when the load began
 	kept     int64           // the store holds the session at least until then
+	watched  bool            // served only while the sources vouch
+	echo     *echo           // of an own write
 }
 
 // Load answers from memory where the entry is current, else from the storage below,
@@ -124,10 +129,10 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 	e, ok := s.lookup(hash)
 	stamp := s.guard.Stamp(hash) // after the lookup: what it found can't be newer
 	now := s.now()
-	if ok && e.current(id, ttl, stamp, now) {
+	if ok && e.current(id, ttl, stamp, now) && s.vouched(e.watched, now) {
 		return tiers.Read{Snapshot: e.snapshot, Outcome: tiers.OutcomeHit}, nil
 	}
-	if s.negatives.hold(hash, id, ttl, stamp, now) {
+	if e := s.negatives.find(hash, id, ttl, stamp, now); e != nil && s.vouched(e.watched, now) {
 		return tiers.Read{Outcome: tiers.OutcomeNegative}, nil
 	}
 	if s.gate.closed() {
@@ -155,7 +160,7 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash,
 		return read, nil // kept already
 	}
 	if read.Snapshot == nil {
-		s.negatives.put(hash, &entry{id: id, ttl: ttl, stamp: stamp, until: began + int64(s.options.negative)})
+		s.negatives.put(hash, s.negative(&entry{id: id, ttl: ttl, stamp: stamp, loaded: began}))
 	} else {
 		s.keep(hash, &entry{id: id, ttl: ttl, snapshot: read.Snapshot, stamp: stamp, loaded: began})
 	}
@@ -163,8 +168,12 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash,
 	return read, nil
 }
 
-// keep puts an entry into the cache, bounded by what is known of its expiry.
+// keep puts an entry into the cache, bounded by what is known of its expiry. One that is
+// outdated already mustn't take the place of a current one.
 func (s *Storage) keep(hash uint64, e *entry) {
+	if e.stamp != s.guard.Stamp(hash) {
+		return
+	}
 	cost := entryBytes + int64(len(e.id))
 	if e.snapshot != nil {
 		cost += e.snapshot.Size()
@@ -172,6 +181,7 @@ func (s *Storage) keep(hash uint64, e *entry) {
 			e.kept = max(e.kept, before.kept)
 		}
 	}
+	e.watched = s.watch.watched.Load()
 	e.until = s.horizon(e)
 	s.gate.do(hash, func() { s.cache.Set(hash, e, cost) })
 }
@@ -179,6 +189,17 @@ func (s *Storage) keep(hash uint64, e *entry) {
 // entryBytes is what an entry takes beside its snapshot and id, here and in
 // ristretto's two maps.
 const entryBytes = 240
+
+// negative bounds the knowledge that there is no session.
+func (s *Storage) negative(e *entry) *entry {
+	e.watched = s.watch.watched.Load()
+	life := s.options.negative
+	if !e.watched && !s.options.exclusive {
+		life = min(life, s.options.maxStale)
+	}
+	e.until = e.loaded + int64(life)
+	return e
+}
 
 // horizon is the moment until which the entry may be served. Where the store tells
 // no expiry, an exclusive process still knows that a session it wrote lives for its
@@ -189,15 +210,16 @@ func (s *Storage) horizon(e *entry) int64 {
 		return 0
 	}
 	at, known := e.snapshot.Expires()
+	vouched := s.options.exclusive || e.watched
 	switch {
 	case known && at.IsZero():
-		if s.options.exclusive {
+		if vouched {
 			return never
 		}
 		return stale
 	case known:
-		expiry := int64(at.Sub(s.start))
-		if s.options.exclusive {
+		expiry := s.moment(at)
+		if vouched {
 			return expiry
 		}
 		return min(stale, expiry)
@@ -208,17 +230,22 @@ func (s *Storage) horizon(e *entry) int64 {
 	}
 }
 
-// extend tells the entry of the id that its session now expires at the given moment.
-func (s *Storage) extend(hash uint64, id string, ttl time.Duration, at time.Time) {
-	e, ok := s.lookup(hash)
-	if !ok || !e.current(id, ttl, s.guard.Stamp(hash), s.now()) {
-		return
-	}
-	if _, known := e.snapshot.Expires(); known {
+// extend tells the entry of the id, which was current at the stamp, that its session now
+// expires at the given moment. A slide changes nothing else, so that the entry stays
+// though the store announces it.
+func (s *Storage) extend(hash, token, stamp uint64, id string, ttl time.Duration, at time.Time) {
+	s.echoes.end(hash, token, func(now uint64) *entry {
+		e, ok := s.lookup(hash)
+		if !ok || e.stamp != stamp || e.id != id || e.ttl != ttl || e.snapshot == nil {
+			return nil
+		}
+		if _, known := e.snapshot.Expires(); !known {
+			return nil
+		}
 		longer := *e
-		longer.snapshot = e.snapshot.Expiring(at)
-		s.keep(hash, &longer)
-	}
+		longer.snapshot, longer.stamp = e.snapshot.Expiring(at), now
+		return &longer
+	})
 }
 
 func (s *Storage) lookup(hash uint64) (e *entry, ok bool) {
@@ -237,6 +264,7 @@ func (s *Storage) Close(ctx context.Context) error {
 		return nil
 	}
 	s.sources.stop()
+	s.echoes.close()
 	err := s.flights.close(ctx)
 	s.cache.Close()
 	return err

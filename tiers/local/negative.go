@@ -26,8 +26,11 @@ func (n *negatives) put(hash uint64, e *entry) {
 	}
 }
 
-// hold reports whether the id is known to have no session.
-func (n *negatives) hold(hash uint64, id string, ttl time.Duration, stamp uint64, now int64) bool {
+// find answers the entry of an id that is known to have no session, nil for none.
+func (n *negatives) find(hash uint64, id string, ttl time.Duration, stamp uint64, now int64) *entry {
 	e := n.slot(hash).Load()
-	return e != nil && e.stamp == stamp && now < e.until && e.id == id && e.ttl == ttl
+	if e == nil || e.stamp != stamp || now >= e.until || e.id != id || e.ttl != ttl {
+		return nil
+	}
+	return e
 }

@@ -16,6 +16,7 @@ type options struct {
 	negative   time.Duration
 	exclusive  bool
 	guardSlots int
+	sources    []tiers.Source
 }
 
 func defaults() options {
@@ -37,9 +38,19 @@ func MaxBytes(n int64) Option {
 	return func(o *options) { o.maxBytes = n }
 }
 
+// Invalidation has a source tell what changes in the store, beside those that are found
+// below: redisstore.Watch for a chain over GoFrame's StorageRedis, or one of your own.
+// The tier stops listening when it is closed; the source stays the caller's to close.
+func Invalidation(source tiers.Source) Option {
+	if source == nil {
+		panic("strata: layer.Invalidation needs a source; pass redisstore.Watch(client, prefix), or leave it out")
+	}
+	return func(o *options) { o.sources = append(o.sources, source) }
+}
+
 // MaxStale bounds how long a session is served that nobody vouches for: the longest
-// time for which a write of another process may go unnoticed. 1 s unless set; 0
-// serves nothing from memory, and still shares the loads of overlapping requests.
+// time for which a write of another process may go unnoticed. 1 s unless set; 0 serves
+// nothing of that kind from memory, and still shares the loads of overlapping requests.
 func MaxStale(d time.Duration) Option {
 	if d < 0 {
 		panic(fmt.Sprintf("strata: layer.MaxStale(%v) is negative; pass 0 to serve nothing from memory", d))

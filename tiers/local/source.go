@@ -1,6 +1,7 @@
 package local
 
 import (
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,7 @@ type sources struct {
 	told atomic.Bool // by an Announcer
 
 	mu     sync.Mutex
-	heard  map[gsession.Storage]bool
+	heard  map[any]bool // layers and sources
 	stops  []func()
 	closed bool
 }
@@ -30,6 +31,9 @@ func (s *Storage) Hear(below gsession.Storage) {
 			s.sources.add(below, func() func() { return a.Announce(listener{s}) })
 			s.sources.told.Store(true)
 		}
+		if source, ok := below.(tiers.Source); ok && !s.options.exclusive {
+			s.sources.add(below, func() func() { return s.listen(source) })
+		}
 		wrapper, ok := below.(interface{ Unwrap() gsession.Storage })
 		if !ok {
 			return
@@ -39,14 +43,14 @@ func (s *Storage) Hear(below gsession.Storage) {
 }
 
 // add listens, once for each layer.
-func (s *sources) add(layer gsession.Storage, listen func() (stop func())) {
+func (s *sources) add(layer any, listen func() (stop func())) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.heard[layer] {
+	if s.closed || !reflect.ValueOf(layer).Comparable() || s.heard[layer] {
 		return
 	}
 	if s.heard == nil {
-		s.heard = map[gsession.Storage]bool{}
+		s.heard = map[any]bool{}
 	}
 	s.heard[layer] = true
 	s.stops = append(s.stops, listen())
@@ -67,14 +71,18 @@ type listener struct{ s *Storage }
 
 var _ tiers.Cache = listener{}
 
-func (l listener) Begin(id string) uint64 { return l.s.guard.Stamp(l.s.guard.Hash(id)) }
+func (l listener) Begin(id string) (token uint64) {
+	token, _ = l.s.echoes.begin(l.s.guard.Hash(id))
+	return token
+}
 
 // Became keeps the state unless another change of the session was heard of meanwhile.
 func (l listener) Became(id string, ttl time.Duration, token uint64, state *tiers.Snapshot) {
-	hash := l.s.guard.Hash(id)
-	if next, ok := l.s.guard.BumpFrom(hash, token); ok && state != nil {
-		l.s.keep(hash, &entry{id: id, ttl: ttl, snapshot: state, stamp: next, loaded: l.s.moment(state.Read())})
+	var written *entry
+	if state != nil {
+		written = &entry{id: id, ttl: ttl, snapshot: state, loaded: l.s.moment(state.Read())}
 	}
+	l.s.echoes.finish(l.s.guard.Hash(id), token, written)
 }
 
 // Shown keeps the state if it was made of the read that is kept here: then it is sound
@@ -85,6 +93,6 @@ func (l listener) Shown(id string, ttl time.Duration, state *tiers.Snapshot) {
 	e, ok := l.s.lookup(hash)
 	sound := ok && state != nil && e.current(id, ttl, stamp, l.s.now()) && e.snapshot.Read().Equal(state.Read())
 	if next, ok := l.s.guard.BumpFrom(hash, stamp); ok && sound {
-		l.s.keep(hash, &entry{id: id, ttl: ttl, snapshot: state, stamp: next, loaded: e.loaded})
+		l.s.keep(hash, &entry{id: id, ttl: ttl, snapshot: state, stamp: next, loaded: e.loaded, echo: e.echo})
 	}
 }

@@ -13,12 +13,15 @@ import (
 // older is served afterwards (law 3): a commit that failed may have been applied.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	hash := s.guard.Hash(id)
-	stamp := s.guard.Stamp(hash)
+	if s.sources.told.Load() && !delta.Empty() {
+		return s.commitTold(ctx, hash, id, delta, ttl)
+	}
+	token, stamp := s.echoes.begin(hash)
 	began := s.now()
 	done := false
 	defer func() {
 		if !done {
-			s.guard.Bump(hash)
+			s.echoes.finish(hash, token, nil)
 		}
 	}()
 	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
@@ -26,19 +29,39 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 		return snapshot, err
 	}
 	done = true
-	if snapshot.Told() && s.sources.told.Load() {
-		return snapshot, nil // kept, in the order in which commits happened
-	}
-	if delta.Empty() {
-		s.extend(hash, id, ttl, s.start.Add(time.Duration(began)+ttl))
-		return snapshot, nil
-	}
-	if next, ok := s.guard.BumpFrom(hash, stamp); ok && (snapshot != nil || s.options.exclusive) {
-		s.keep(hash, &entry{
-			id: id, ttl: ttl, snapshot: snapshot, stamp: next, loaded: began,
+	switch {
+	case delta.Empty():
+		s.extend(hash, token, stamp, id, ttl, s.start.Add(time.Duration(began)+ttl))
+	case snapshot == nil && !s.options.exclusive:
+		s.echoes.finish(hash, token, nil)
+	default:
+		s.echoes.finish(hash, token, &entry{
+			id: id, ttl: ttl, snapshot: snapshot, loaded: began,
 			// GoFrame's stores cut a time to live to whole seconds.
 			kept: began + int64(ttl.Truncate(time.Second)),
 		})
+	}
+	return snapshot, nil
+}
+
+// commitTold leaves it to the layer below that merges commits to say what the session
+// has become: it does before the commit returns, in the order in which commits happen.
+func (s *Storage) commitTold(ctx context.Context, hash uint64, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	began, stamp := s.now(), s.guard.Stamp(hash)
+	told := false
+	defer func() {
+		if !told {
+			s.guard.Bump(hash)
+		}
+	}()
+	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
+	if told = err == nil && snapshot.Told(); err != nil || told || !s.options.exclusive {
+		return snapshot, err
+	}
+	// The state isn't known, but that the store has it.
+	if next, ok := s.guard.BumpFrom(hash, stamp); ok {
+		told = true
+		s.keep(hash, &entry{id: id, ttl: ttl, stamp: next, loaded: began, kept: began + int64(ttl.Truncate(time.Second))})
 	}
 	return snapshot, nil
 }
@@ -65,12 +88,20 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 	if left := time.Until(at); !s.thinned && left >= ttl && left <= longer {
 		return at, nil
 	}
+	token, stamp := s.echoes.begin(hash)
+	slid := false
+	defer func() {
+		if !slid {
+			s.echoes.leave(hash)
+		}
+	}()
 	until, err := s.inner.Slide(ctx, id, longer)
 	switch {
 	case err == nil && until.IsZero(): // the store tells, and has no such session
 		s.guard.Bump(hash)
 	case err == nil && !until.Equal(at): // not one that was skipped below
-		s.extend(hash, id, ttl, until)
+		slid = true
+		s.extend(hash, token, stamp, id, ttl, until)
 	}
 	return until, err
 }

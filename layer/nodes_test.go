@@ -1,0 +1,175 @@
+package layer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// node is a process with a full chain on a store.
+func node(t *testing.T, store gsession.Storage, opts ...layer.LocalOption) (*layer.Stack, *gsession.Manager) {
+	t.Helper()
+	opts = append(opts, layer.MaxStale(time.Hour)) // so that only announcements make it fresh
+	chain := layer.Chain(store, layer.Coalesced(), layer.Local(opts...), layer.Traced())
+	t.Cleanup(func() {
+		if err := chain.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return chain, gsession.New(time.Hour, chain)
+}
+
+// warm reads until the node answers from memory: it asks the server nothing.
+func warm(t *testing.T, client *redis.Client, manager *gsession.Manager, id string) {
+	t.Helper()
+	if !polled(10*time.Second, func() bool {
+		before := gets(t, client)
+		manager.New(context.Background(), id).MustData()
+		return gets(t, client) == before
+	}) {
+		t.Fatal("a session that is read all the time isn't kept in memory")
+	}
+}
+
+// gets is how often the server was asked for a session.
+func gets(t testing.TB, client *redis.Client) (n int) {
+	t.Helper()
+	info, err := client.InfoMap(context.Background(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = fmt.Sscanf(info["Commandstats"]["cmdstat_pttl"], "calls=%d", &n)
+	return n
+}
+
+// Whoever changes a session, a node that has it in memory knows.
+func TestANodeFollowsWhateverChanges(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	server := redistest.Start(t)
+	client := server.Client()
+	const prefix = "nodes:"
+	_, here := node(t, redisstore.New(server.Client(), redisstore.Prefix(prefix)))
+	_, there := node(t, redisstore.New(server.Client(), redisstore.Prefix(prefix)))
+	old := gsession.New(time.Hour, gsession.NewStorageRedis(server.GoFrame(t), prefix))
+	save := func(m *gsession.Manager, id, value string) error {
+		request := m.New(ctx, id)
+		return errors.Join(request.Set("k", value), request.Close())
+	}
+	for name, test := range map[string]struct {
+		change func(id string) error
+		want   string
+	}{
+		"another node":          {func(id string) error { return save(there, id, "new") }, "new"},
+		"a log-out elsewhere":   {func(id string) error { return there.New(ctx, id).RemoveAll() }, ""},
+		"a node without Strata": {func(id string) error { return save(old, id, "new") }, "new"},
+		"redis-cli SET":         {func(id string) error { return client.Set(ctx, prefix+id, `{"k":"new"}`, time.Hour).Err() }, "new"},
+		"redis-cli DEL":         {func(id string) error { return client.Del(ctx, prefix+id).Err() }, ""},
+		"an expiry":             {func(id string) error { return client.PExpire(ctx, prefix+id, time.Millisecond).Err() }, ""},
+		"FLUSHALL":              {func(string) error { return client.FlushAll(ctx).Err() }, ""},
+		"a restart of Redis":    {func(string) error { server.Restart(t); return nil }, ""},
+	} {
+		id := gsession.NewSessionId()
+		if !polled(10*time.Second, func() bool { return save(here, id, "old") == nil }) {
+			t.Fatalf("%s: nothing can be saved", name)
+		}
+		warm(t, client, here, id)
+		if err := test.change(id); err != nil {
+			t.Fatal(err)
+		}
+		last := ""
+		if !polled(10*time.Second, func() bool {
+			value, err := here.New(ctx, id).Get("k")
+			last = value.String()
+			return err == nil && last == test.want
+		}) {
+			t.Errorf("after %s the node still reads %q, want %q", name, last, test.want)
+		}
+	}
+}
+
+// A node that reads what it has just written asks the server nothing on the request's
+// path, although the server announces its writes to it.
+func TestOwnWritesCostNoRead(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	server := redistest.Start(t)
+	client := server.Client()
+	chain, here := node(t, redisstore.New(server.Client(), redisstore.Prefix("own:")))
+	request := here.New(ctx, "a")
+	if err := errors.Join(request.Set("n", 0), request.Close()); err != nil {
+		t.Fatal(err)
+	}
+	warm(t, client, here, "a")
+	const rounds = 200
+	misses := 0
+	for n := range rounds {
+		request := here.New(ctx, "a")
+		if err := errors.Join(request.Set("n", n), request.Close()); err != nil {
+			t.Fatal(err)
+		}
+		read, err := chain.Unwrap().(loader).Load(ctx, "a", time.Hour)
+		if err != nil || fmt.Sprint(read.Snapshot.Get("n")) != fmt.Sprint(n) {
+			t.Fatalf("read %v after %d was written, %v", read.Snapshot, n, err)
+		}
+		if read.Outcome.String() != "hit" {
+			misses++
+		}
+	}
+	if misses > rounds/20 {
+		t.Errorf("%d of %d reads of what the node had just written went to the server", misses, rounds)
+	}
+}
+
+// A watcher makes a chain over GoFrame's own storage follow what changes.
+func TestAWatcherServesAnyStoreOnRedis(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	server := redistest.Start(t)
+	client := server.Client()
+	watcher := redisstore.Watch(client, "bare:")
+	t.Cleanup(func() {
+		if err := watcher.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	chain := layer.Chain(gsession.NewStorageRedis(server.GoFrame(t), "bare:"),
+		layer.Local(layer.MaxStale(time.Hour), layer.Invalidation(watcher)))
+	here := gsession.New(time.Hour, chain)
+	request := here.New(ctx, "a")
+	if err := errors.Join(request.Set("k", "old"), request.Close()); err != nil {
+		t.Fatal(err)
+	}
+	read := func() string { return here.New(ctx, "a").MustGet("k").String() }
+	if !polled(10*time.Second, func() bool {
+		read()
+		r, _ := chain.Unwrap().(loader).Load(ctx, "a", time.Hour)
+		return r.Outcome.String() == "hit"
+	}) {
+		t.Fatal("nothing is kept in memory")
+	}
+	if err := client.Set(ctx, "bare:a", `{"k":"new"}`, time.Hour).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if !polled(10*time.Second, func() bool { return read() == "new" }) {
+		t.Error("the change isn't seen")
+	}
+	if err := chain.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// loader is what tells how a read was answered.
+type loader interface {
+	Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error)
+}

@@ -1,0 +1,92 @@
+package local
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// watch is what the sources say of the store. Where there is one, an entry is served
+// only while all vouch for what is cached, and MaxStale bounds nothing; where one
+// can't, or there is none, MaxStale does.
+//
+// watched and until are atomics, until being a moment on the tier's clock; mu guards
+// sources.
+type watch struct {
+	watched atomic.Bool
+	until   atomic.Int64
+
+	mu      sync.Mutex
+	sources []*watchedSource
+}
+
+// watchedSource is the listener of one source. watch.mu guards until and unsupported.
+type watchedSource struct {
+	s           *Storage
+	until       int64
+	unsupported bool
+}
+
+var _ tiers.Listener = (*watchedSource)(nil)
+
+// listen has a source tell. Nothing is served from memory until it has.
+func (s *Storage) listen(source tiers.Source) (stop func()) {
+	l := &watchedSource{s: s}
+	w := &s.watch
+	w.mu.Lock()
+	w.sources = append(w.sources, l)
+	w.settle()
+	w.mu.Unlock()
+	return source.Watch(l)
+}
+
+// settle is called under mu when something has changed.
+func (w *watch) settle() {
+	watched, until := len(w.sources) > 0, int64(never)
+	for _, l := range w.sources {
+		watched = watched && !l.unsupported
+		until = min(until, l.until)
+	}
+	w.until.Store(until)
+	w.watched.Store(watched)
+}
+
+// Changed outdates the session, unless this tier is waiting for word of its own write
+// of it; see echoes.
+func (l *watchedSource) Changed(id string) {
+	hash := l.s.guard.Hash(id)
+	if !l.s.echoes.heard(hash, id) {
+		l.s.guard.Bump(hash)
+	}
+}
+
+// Missed outdates everything.
+func (l *watchedSource) Missed() { l.s.guard.BumpAll() }
+
+// Vouched says until when what is kept may be served.
+func (l *watchedSource) Vouched(until time.Time) {
+	l.s.watch.mu.Lock()
+	defer l.s.watch.mu.Unlock()
+	l.unsupported, l.until = false, 0
+	if !until.IsZero() {
+		l.until = l.s.moment(until)
+	}
+	l.s.watch.settle()
+}
+
+// Unsupported leaves the tier to MaxStale. What was kept while the source vouched isn't
+// bounded by that, so that it goes.
+func (l *watchedSource) Unsupported(error) {
+	l.s.watch.mu.Lock()
+	l.unsupported = true
+	l.s.watch.settle()
+	l.s.watch.mu.Unlock()
+	l.s.guard.BumpAll()
+}
+
+// vouched reports whether entries may be served at a moment, as far as the sources go.
+func (s *Storage) vouched(watched bool, now int64) bool {
+	return !watched || now < s.watch.until.Load()
+}

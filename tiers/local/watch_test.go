@@ -1,0 +1,311 @@
+package local_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/local"
+)
+
+// source is a tiers.Source that says what a test wants. mu guards listener.
+type source struct {
+	mu       sync.Mutex
+	listener tiers.Listener
+}
+
+func (s *source) Watch(l tiers.Listener) (stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listener = l
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.listener = silent{}
+	}
+}
+
+// silent takes the place of a listener that has gone.
+type silent struct{}
+
+func (silent) Changed(string)    {}
+func (silent) Missed()           {}
+func (silent) Vouched(time.Time) {}
+func (silent) Unsupported(error) {}
+
+func (s *source) tell() tiers.Listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listener
+}
+
+// confirm is what a source says once its channel stands.
+func (s *source) confirm(lease time.Duration) {
+	s.tell().Missed()
+	s.tell().Vouched(time.Now().Add(lease))
+}
+
+func watched(t *testing.T, test func(t *testing.T, s *teststore.Store, from *source, l *local.Storage), opts ...local.Option) {
+	t.Helper()
+	s, from := teststore.New(), &source{}
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		from.confirm(ttl)
+		load(t, l, "a")
+		settle()
+		test(t, s, from, l)
+	}, append(opts, local.Invalidation(from))...)
+}
+
+func TestNothingIsServedBeforeSomebodyVouches(t *testing.T) {
+	s, from := teststore.New(), &source{}
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		for range 3 {
+			want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
+			want(t, load(t, l, "none"), tiers.OutcomeMiss, "k", nil)
+			settle()
+		}
+		from.confirm(time.Minute)
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
+		want(t, load(t, l, "none"), tiers.OutcomeMiss, "k", nil)
+		settle()
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+		want(t, load(t, l, "none"), tiers.OutcomeNegative, "k", nil)
+	}, local.Invalidation(from))
+}
+
+func TestWhatIsVouchedForIsServedUntilItChanges(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		time.Sleep(ttl / 2) // MaxStale is a second
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+		s.Put("a", map[string]any{"k": 2}, ttl)
+		from.tell().Changed("another")
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+		from.tell().Changed("a")
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
+		synctest.Wait()
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
+		from.tell().Missed()
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
+	})
+}
+
+// The session's own expiry bounds what is vouched for (law 8).
+func TestAnEntryDoesNotOutliveItsKey(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		from.tell().Vouched(time.Now().Add(10 * ttl))
+		time.Sleep(ttl - 1)
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+		time.Sleep(1)
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
+	})
+}
+
+func TestALostChannelEndsServing(t *testing.T) {
+	for name, lose := range map[string]func(from *source){
+		"it says so":     func(from *source) { from.tell().Vouched(time.Time{}) },
+		"the lease ends": func(from *source) { from.tell().Vouched(time.Now().Add(time.Second)); time.Sleep(time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+				lose(from)
+				s.Put("a", map[string]any{"k": 2}, ttl)
+				for range 3 {
+					want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
+					synctest.Wait()
+				}
+				s.Put("a", map[string]any{"k": 3}, ttl)
+				from.confirm(time.Minute)
+				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 3)
+				synctest.Wait()
+				want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 3)
+			})
+		})
+	}
+}
+
+func TestWithoutAnnouncementsMaxStaleBounds(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		s.Put("a", map[string]any{"k": 2}, ttl)
+		from.tell().Unsupported(errors.New("an old server"))
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
+		synctest.Wait()
+		s.Put("a", map[string]any{"k": 3}, ttl)
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
+		time.Sleep(time.Second)
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 3)
+		synctest.Wait()
+		from.confirm(time.Minute) // the server was replaced
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 3)
+		synctest.Wait()
+		time.Sleep(2 * time.Second)
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 3)
+	})
+}
+
+// setK commits as a request does that was given what the session is now.
+func setK(t *testing.T, l *local.Storage, value any) {
+	t.Helper()
+	base := load(t, l, "a").Snapshot
+	delta, err := tiers.Diff(base, map[string]any{"k": value})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Commit(ctx, "a", delta, ttl); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A node's own write stays in memory, whether its announcement comes after the commit's
+// answer or before, and is read again in the background.
+func TestAnnouncedOwnWritesStayWarm(t *testing.T) {
+	for name, early := range map[string]bool{"announced after the answer": false, "announced before the answer": true} {
+		t.Run(name, func(t *testing.T) {
+			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+				if early {
+					s.OnCommit = func(_ context.Context, id string) error { from.tell().Changed(id); return nil }
+				}
+				for n := 2; n < 6; n++ {
+					setK(t, l, n)
+					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
+					if !early {
+						from.tell().Changed("a")
+					}
+					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
+					synctest.Wait()
+					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
+				}
+				if loads, _, _ := s.Count(); loads != 1+4 {
+					t.Errorf("%d loads, want the first and one behind each write", loads)
+				}
+				// What comes now isn't about an own write.
+				time.Sleep(time.Second)
+				s.Put("a", map[string]any{"k": 9}, ttl)
+				from.tell().Changed("a")
+				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 9)
+			})
+		})
+	}
+}
+
+// One announcement may stand for an own write and another node's after it.
+func TestAnOwnAnnouncementMayHideAnothers(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		setK(t, l, 2)
+		s.Put("a", map[string]any{"k": 3}, ttl)
+		from.tell().Changed("a")
+		synctest.Wait() // a round trip
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 3)
+
+		setK(t, l, 4)
+		from.tell().Changed("a")
+		s.Drop("a") // another node's log-out, and its announcement
+		from.tell().Changed("a")
+		synctest.Wait()
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
+
+		s.Put("a", map[string]any{"k": 5}, ttl)
+		from.tell().Changed("a")
+		setK(t, l, 6)
+		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() } // nothing can be read
+		for range 4 {
+			from.tell().Changed("a")
+		}
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if read, err := l.Load(short, "a", ttl); err == nil {
+			t.Errorf("after more announcements than an own write has, %v is served", read.Snapshot)
+		}
+	})
+}
+
+// While it is read again, the state is served only as long as the store answers.
+func TestAnUnreadOwnWriteIsOutdatedInTime(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		setK(t, l, 2)
+		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
+		from.tell().Changed("a")
+		synctest.Wait()
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if read, err := l.Load(short, "a", ttl); err == nil {
+			t.Errorf("served %v though the store doesn't answer", read.Snapshot)
+		}
+	})
+}
+
+// EXPIRE is announced like any change.
+func TestAnnouncedSlidesStayWarm(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		time.Sleep(ttl / 2)
+		if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
+			t.Fatal(err)
+		}
+		from.tell().Changed("a")
+		synctest.Wait()
+		time.Sleep(ttl * 3 / 4)
+		from.tell().Vouched(time.Now().Add(ttl))
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+	})
+}
+
+func TestAnExclusiveTierListensToNobody(t *testing.T) {
+	s, from := teststore.New(), &source{}
+	below := &announcing{Store: s, source: from}
+	synctest.Test(t, func(t *testing.T) {
+		l := local.New(below, local.Exclusive())
+		defer l.Close(ctx)
+		if from.listener != nil {
+			t.Error("an exclusive tier watches the store")
+		}
+	})
+}
+
+// announcing is a store that is a source itself.
+type announcing struct {
+	*teststore.Store
+	*source
+}
+
+func TestASourceBelowIsFoundAndLeft(t *testing.T) {
+	s, from := teststore.New(), &source{}
+	synctest.Test(t, func(t *testing.T) {
+		l := local.New(&announcing{Store: s, source: from})
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		from.confirm(ttl)
+		load(t, l, "a")
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+		if err := l.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if from.tell() != (silent{}) {
+			t.Error("a closed tier is still told")
+		}
+	})
+}
+
+// One that comes early, while the state of the write before is still waiting for its own.
+func TestAnEarlyAnnouncementMayHideAnothers(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		setK(t, l, 2)
+		s.OnCommit = func(context.Context, string) error {
+			s.Put("a", map[string]any{"k": 9}, ttl) // right after the commit
+			from.tell().Changed("a")
+			return nil
+		}
+		setK(t, l, 3)
+		synctest.Wait()
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 9)
+	})
+}
