@@ -15,10 +15,12 @@
 //  1. Transparent: without faults it answers as its store would.
 //  2. Isolated: nothing that it hands out is shared, nested values included.
 //  3. Read your writes: a write that has returned is seen by every later read of the node.
-//  4. Fresh: nothing older than MaxStale is served.
+//  4. Fresh: another node's write is seen within a round trip where the store announces
+//     changes, as redisstore does, and within MaxStale elsewhere.
 //  5. No lost update: overlapping requests that change different keys both survive.
 //  6. No resurrection: after RemoveAll, no request that loaded the session before brings it back.
-//  7. No silent loss: a write that returned nil is in the store.
+//  7. No silent loss: a write that returned nil is in the store, or held, retried and
+//     reported if it can't be delivered.
 //  8. Time to live: never served past the store's expiry; milliseconds are kept.
 //  9. Bounded: memory and goroutines have stated limits; after Close nothing runs on.
 //  10. Private: no session id, key or value in spans, logs or error texts.

@@ -1,4 +1,16 @@
 package coalesce
 
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
 // BreakJournal has the journal refuse records from now on.
 func BreakJournal(s *Storage) { _ = s.lanes.journal.Close() }
+
+// Record is what a journal holds of a change.
+func Record(id string, delta *tiers.Delta, deadline time.Time) ([]byte, error) {
+	return json.Marshal(entry{ID: id, Delta: delta, TTL: int64(time.Hour), Deadline: deadline.UnixMilli()})
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/gf-strata/strata/decorators/coalesce"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/journal"
 )
 
 // journaled opens a storage whose changes wait in its journal.
@@ -151,38 +152,36 @@ func TestWhatIsInTheStoreLeavesTheJournal(t *testing.T) {
 }
 
 func TestExpiredAndDamagedRecordsAreReported(t *testing.T) {
-	s, dir := teststore.New(), t.TempDir()
-	s.Refuse(func(string) error { return errors.New("away") })
-	c := journaled(t, s, dir)
-	delta, err := tiers.Add(map[string]any{"k": "short"})
+	delta, err := tiers.Add(map[string]any{"k": "v"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Commit(ctx, "a", delta, time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
-	s.Put("b", map[string]any{"k": "0"}, ttl)
-	put(t, c, "b", "damaged", "x")
-	left := killed(t, dir)
-	path := filepath.Join(left, "pending.db")
-	content, err := os.ReadFile(path)
+	expired, err := coalesce.Record("a", delta, time.Now().Add(-time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(content), "damaged", "DAMAGED")), 0o600); err != nil {
+	dir := t.TempDir()
+	j, _, _, err := journal.Open(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
-	<-time.After(5 * time.Millisecond) // longer than the session's life
-	lost := make(chan string, 4)
-	journaled(t, s, left, coalesce.OnGiveUp(func(g coalesce.GiveUp) { lost <- g.Cause.Error() }))
-	close(lost)
+	for _, content := range [][]byte{expired, []byte("damaged")} {
+		if _, synced := j.Append(content); <-synced != nil {
+			t.Fatal("the journal can't be written")
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
 	var causes []string
-	for cause := range lost {
-		causes = append(causes, cause)
-	}
+	s := teststore.New()
+	c := journaled(t, s, dir, coalesce.OnGiveUp(func(g coalesce.GiveUp) { causes = append(causes, g.Cause.Error()) }))
 	all := strings.Join(causes, "\n")
 	if !strings.Contains(all, "expired") || !strings.Contains(all, "damaged") || len(causes) != 2 {
 		t.Errorf("reported %q, want an expired and a damaged record", causes)
+	}
+	if got := get(t, c, "a"); got != nil {
+		t.Errorf("an expired change brought %v", got.Map())
 	}
 }
 

@@ -37,7 +37,8 @@
 // with redis.FailoverOptions.ReplicaOnly, or gredis.Config.SlaveOnly, doesn't show
 // it: don't pass one; its first write fails with READONLY.
 //
-// The server must allow EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE; the
-// tests run on Redis 7.0. With a maxmemory policy that evicts, Redis logs users out as
+// The server must allow EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE, and for
+// announcements HELLO 3, CLIENT TRACKING, PING and, in a cluster, CLUSTER NODES;
+// the tests run on Redis 7.0. With a maxmemory policy that evicts, Redis logs users out as
 // it likes: choose noeviction.
 package redisstore
