@@ -87,6 +87,19 @@ func TestReadsSeeChangesOnTheirWay(t *testing.T) {
 		if got := get(t, c, "a").Get("k"); got != 1 {
 			t.Errorf("a read shows %v that the commit overtook, want 1", got)
 		}
+
+		put(t, c, "a", "k", 2)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		overtaken := sync.OnceFunc(func() {
+			refuse <- nil // applied, and overwritten by another node, before the store is read
+			synctest.Wait()
+			s.Put("a", map[string]any{"k": 9}, ttl)
+		})
+		s.OnLoad = func(context.Context, string) { overtaken() }
+		if got := get(t, c, "a").Get("k"); got != 9 {
+			t.Errorf("a read shows %v, which another node has overwritten with 9", got)
+		}
 		s.Refuse(nil)
 	}, coalesce.WriteBehind(time.Second))
 }
@@ -342,8 +355,12 @@ func TestRemoveAllAnnulsWhatIsPending(t *testing.T) {
 		s.Refuse(func(string) error { time.Sleep(time.Second); s.Refuse(nil); return errors.New("away") })
 		time.Sleep(time.Second) // the change is on its way, and will fail
 		synctest.Wait()
+		began := time.Now()
 		if err := c.RemoveAll(ctx, "b"); err != nil {
 			t.Fatal(err)
+		}
+		if waited := time.Since(began); waited > time.Second {
+			t.Errorf("the log-out took %v behind a commit that fails after a second", waited)
 		}
 		time.Sleep(time.Hour)
 		for _, id := range []string{"a", "b"} {
@@ -393,6 +410,35 @@ func TestFlushAndCloseOfPendingChanges(t *testing.T) {
 			t.Error("a write after Close isn't in the store when it returns")
 		}
 	})
+}
+
+// unknown is a store of which nobody knows what it makes of values.
+type unknown struct{ tiers.Storage }
+
+func TestOnlyTheStoreKnowsWhatItMakesOfAValue(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": "0"}, ttl)
+	bubble(t, unknown{s}, func(t *testing.T, c *coalesce.Storage) {
+		put(t, c, "a", "k", "text")
+		put(t, c, "a", "l", "text")
+		if _, commits, _ := s.Count(); commits != 0 {
+			t.Errorf("%d commits of texts, which come back as they are", commits)
+		}
+		put(t, c, "a", "n", 5)
+		if got := get(t, c, "a").Get("n"); got != 5 {
+			t.Errorf("read %v", got)
+		}
+		if _, commits, _ := s.Count(); commits != 1 {
+			t.Errorf("%d commits, want one before the number is read", commits)
+		}
+		refused := errors.New("refused")
+		base := get(t, c, "a")
+		s.Refuse(func(string) error { return refused })
+		if _, err := c.Commit(ctx, "a", change(t, base, "nested", []any{1}), ttl); !errors.Is(err, refused) {
+			t.Errorf("a value that the store refuses is answered with %v", err)
+		}
+		s.Refuse(nil)
+	}, coalesce.WriteBehind(time.Hour))
 }
 
 func TestAnUnchangedCloseIsASlide(t *testing.T) {

@@ -64,7 +64,7 @@ func (l *lanes) look(id string) (v view, wait []*batch) {
 			if b.left.Load() {
 				wait = append(wait, b)
 			}
-		case b.hold.restored || !b.delta.Shows():
+		case !b.delta.Shows(): // nor does one from the journal
 			wait = append(wait, b)
 		default:
 			v.changes = append(v.changes, change{b: b, delta: b.delta})

@@ -243,3 +243,28 @@ func onceOf(f func()) func(string) {
 		}
 	}
 }
+
+// A load that began before a commit and ends after it doesn't push the newer state out.
+func TestALateLoadLeavesTheNewerStateInMemory(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		base := load(t, l, "a").Snapshot
+		settle()
+		time.Sleep(time.Second) // not served any more
+		release := make(chan struct{})
+		s.OnLoad = func(context.Context, string) { <-release }
+		go l.Load(ctx, "a", ttl)
+		settle()
+		delta, err := tiers.Diff(base, map[string]any{"k": 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Commit(ctx, "a", delta, ttl); err != nil {
+			t.Fatal(err)
+		}
+		close(release)
+		settle()
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
+	})
+}
