@@ -91,6 +91,7 @@ func TestReadsSeeChangesOnTheirWay(t *testing.T) {
 		put(t, c, "a", "k", 2)
 		time.Sleep(time.Second)
 		synctest.Wait()
+		put(t, c, "a", "l", 1) // waits behind it
 		overtaken := sync.OnceFunc(func() {
 			refuse <- nil // applied, and overwritten by another node, before the store is read
 			synctest.Wait()
