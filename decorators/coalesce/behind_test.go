@@ -91,7 +91,6 @@ func TestReadsSeeChangesOnTheirWay(t *testing.T) {
 		put(t, c, "a", "k", 2)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		put(t, c, "a", "l", 1) // waits behind it
 		overtaken := sync.OnceFunc(func() {
 			refuse <- nil // applied, and overwritten by another node, before the store is read
 			synctest.Wait()
@@ -100,6 +99,19 @@ func TestReadsSeeChangesOnTheirWay(t *testing.T) {
 		s.OnLoad = func(context.Context, string) { overtaken() }
 		if got := get(t, c, "a").Get("k"); got != 9 {
 			t.Errorf("a read shows %v, which another node has overwritten with 9", got)
+		}
+
+		put(t, c, "a", "k", 3)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		put(t, c, "a", "l", 1) // waits behind it
+		again := sync.OnceFunc(func() {
+			refuse <- nil
+			synctest.Wait()
+		})
+		s.OnLoaded = func(string) { again() }
+		if got := get(t, c, "a"); got.Get("k") != 3 || got.Get("l") != 1 {
+			t.Errorf("a read shows %v, which the commit of k overtook", got.Map())
 		}
 		s.Refuse(nil)
 	}, coalesce.WriteBehind(time.Second))
