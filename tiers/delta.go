@@ -9,7 +9,7 @@ import (
 // Delta is what one request changed, to be applied to whatever the store holds by
 // then (law 5). It is immutable, and shares nothing with the request.
 //
-// revoked, where it is set, tells at the last moment whether the session was removed
+// deaths, where there are any, tell at the last moment whether the session was removed
 // since base was handed out: a store that applies the delta after it looked at what it
 // overwrites can't mix a new log-in with what was changed in the old one.
 type Delta struct {
@@ -21,7 +21,7 @@ type Delta struct {
 	removed  []string
 	cleared  bool // the request removed every key that it was given
 	restored bool // read from a journal: whatever the store has got since is newer
-	revoked  func() bool
+	deaths   []death
 }
 
 type deltaKind uint8
@@ -155,7 +155,14 @@ func (d *Delta) isGone(current *Snapshot) bool {
 	return d.kind == updateDelta && d.had && (current == nil || current.Len() == 0)
 }
 
-func (d *Delta) isRevoked() bool { return d.revoked != nil && d.revoked() }
+func (d *Delta) isRevoked() bool {
+	for _, death := range d.deaths {
+		if death.happened() {
+			return true
+		}
+	}
+	return false
+}
 
 // Empty reports whether the request changed nothing.
 func (d *Delta) Empty() bool {

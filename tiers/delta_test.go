@@ -270,3 +270,36 @@ func TestRereadChangesNothingAndIsNotEmpty(t *testing.T) {
 		t.Errorf("Apply to nothing: %v", err)
 	}
 }
+
+// Thousands of changes may be joined before the store takes them: what tells of a
+// removal doesn't grow with them.
+func TestJoinsKeepOneLookoutForRemovals(t *testing.T) {
+	var stones tombstones
+	base := Adopt(map[string]any{"k": 1})
+	change := func(n int) *Delta {
+		d, err := Diff(base, map[string]any{"k": 1, "n": n})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.deaths = []death{{tombstones: &stones, id: "a", stamp: stones.now()}}
+		return d
+	}
+	joined := change(0)
+	stones.bury("another")
+	for n := range 100 {
+		var ok bool
+		if joined, ok = joined.Join(change(n)); !ok {
+			t.Fatal("the changes don't join")
+		}
+	}
+	if n := len(joined.deaths); n != 1 {
+		t.Errorf("%d lookouts after a hundred joins, want one", n)
+	}
+	if joined.isRevoked() {
+		t.Error("another session's removal counts")
+	}
+	stones.bury("a")
+	if !joined.isRevoked() {
+		t.Error("the session's removal doesn't count")
+	}
+}

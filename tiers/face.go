@@ -111,11 +111,11 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 
 // diff is the delta of a known map, nil where nothing is left to write.
 func (f *Face) diff(g *given, data, held map[string]any) (*Delta, error) {
-	revoked := func() bool { return f.tombstones.since(g.id, g.stamp) }
-	if !revoked() {
+	removal := death{tombstones: &f.tombstones, id: g.id, stamp: g.stamp}
+	if !removal.happened() {
 		delta, err := Diff(g.base, data)
 		if err == nil {
-			delta.revoked = revoked
+			delta.deaths = []death{removal}
 		}
 		return delta, err
 	}

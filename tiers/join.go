@@ -21,9 +21,7 @@ func (d *Delta) Join(later *Delta) (*Delta, bool) {
 	if d.formed != nil && later.formed != nil {
 		joined.formed = overwrite(d.formed, later.formed, later.removed)
 	}
-	if d.revoked != nil || later.revoked != nil {
-		joined.revoked = func() bool { return d.isRevoked() || later.isRevoked() }
-	}
+	joined.deaths = joinDeaths(d.deaths, later.deaths)
 	removed := map[string]bool{}
 	for _, key := range d.removed {
 		removed[key] = true
@@ -47,6 +45,21 @@ func overwrite(set, later map[string]any, removed []string) map[string]any {
 	}
 	maps.Copy(next, later)
 	return next
+}
+
+// joinDeaths are the removals that revoke either delta, one for each face that looks out
+// for the session, however many deltas were joined.
+func joinDeaths(some, more []death) []death {
+	all := slices.Clone(some)
+	for _, m := range more {
+		same := func(a death) bool { return a.tombstones == m.tombstones && a.id == m.id }
+		if n := slices.IndexFunc(all, same); n >= 0 {
+			all[n].stamp = min(all[n].stamp, m.stamp)
+		} else {
+			all = append(all, m)
+		}
+	}
+	return all
 }
 
 // loaded reports whether the delta is refused where the session is gone.

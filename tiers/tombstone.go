@@ -95,3 +95,13 @@ func (t *tombstones) last(id string) (tombstone, map[uint64]tombstone) {
 	}
 	return tombstone{}, nil
 }
+
+// death is a removal of a session that hasn't happened when the clock showed stamp, and
+// may since.
+type death struct {
+	tombstones *tombstones
+	id         string
+	stamp      uint64
+}
+
+func (d death) happened() bool { return d.tombstones.since(d.id, d.stamp) }
