@@ -45,6 +45,13 @@ func Invalidation(source Source) LocalOption { return local.Invalidation(source)
 // nothing of that kind from memory, and still shares the loads of overlapping requests.
 func MaxStale(d time.Duration) LocalOption { return local.MaxStale(d) }
 
+// ServeStale answers reads from memory when the store answers with an error, for so long
+// after the moment up to which the session was known to be current, and never past its
+// expiry. Off unless set. What such a request changes is merged into what the store
+// holds once it answers again, or refused. A log-out on another node isn't noticed
+// meanwhile: choose a bound that allows for it.
+func ServeStale(d time.Duration) LocalOption { return local.ServeStale(d) }
+
 // Negative is how long an id is known to have no session, for at most 4,096 ids; 1 s
 // unless set, and never longer than MaxStale unless Exclusive. 0 turns it off.
 func Negative(d time.Duration) LocalOption { return local.Negative(d) }

@@ -58,6 +58,7 @@ const (
 	OutcomeMiss                    // not in memory, read from the store
 	OutcomeNegative                // memory knows that there is none
 	OutcomePending                 // with changes that aren't in the store yet
+	OutcomeStale                   // served from memory because the store doesn't answer
 )
 
 // String is the outcome as telemetry names it.
@@ -71,6 +72,8 @@ func (o Outcome) String() string {
 		return "negative"
 	case OutcomePending:
 		return "pending"
+	case OutcomeStale:
+		return "stale"
 	default:
 		return "ok"
 	}

@@ -138,9 +138,15 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 	if s.gate.closed() {
 		return s.inner.Load(ctx, id, ttl)
 	}
-	return s.flights.join(ctx, flightKey{id: id, ttl: ttl, stamp: stamp}, func(ctx context.Context) (tiers.Read, error) {
+	read, err := s.flights.join(ctx, flightKey{id: id, ttl: ttl, stamp: stamp}, func(ctx context.Context) (tiers.Read, error) {
 		return s.fetch(ctx, id, ttl, hash, stamp)
 	})
+	if err != nil && ctx.Err() == nil {
+		if snapshot, ok := s.stale(hash, id, ttl); ok {
+			return tiers.Read{Snapshot: snapshot, Outcome: tiers.OutcomeStale}, nil
+		}
+	}
+	return read, err
 }
 
 // current reports whether the entry may be served for what was asked.

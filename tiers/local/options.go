@@ -16,6 +16,7 @@ type options struct {
 	negative   time.Duration
 	exclusive  bool
 	guardSlots int
+	serveStale time.Duration
 	sources    []tiers.Source
 }
 
@@ -56,6 +57,19 @@ func MaxStale(d time.Duration) Option {
 		panic(fmt.Sprintf("strata: layer.MaxStale(%v) is negative; pass 0 to serve nothing from memory", d))
 	}
 	return func(o *options) { o.maxStale = d }
+}
+
+// ServeStale answers reads from memory when the store answers with an error, for so long
+// after the moment up to which the session was known to be current, and never past its
+// expiry. Off unless set. Writes aren't helped: what such a request changed is merged
+// into what the store holds when it answers again, or refused.
+//
+// A log-out on another node isn't noticed meanwhile: choose a bound that allows for it.
+func ServeStale(d time.Duration) Option {
+	if d <= 0 {
+		panic(fmt.Sprintf("strata: layer.ServeStale(%v) serves nothing; pass a positive duration, or leave it out", d))
+	}
+	return func(o *options) { o.serveStale = d }
 }
 
 // Negative is how long the tier remembers that there is no session of an id, for at

@@ -1,10 +1,13 @@
 package local
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -12,11 +15,12 @@ import (
 // only while all vouch for what is cached, and MaxStale bounds nothing; where one
 // can't, or there is none, MaxStale does.
 //
-// watched and until are atomics, until being a moment on the tier's clock; mu guards
-// sources.
+// watched, until and last are atomics, the latter two being moments on the tier's clock;
+// mu guards sources.
 type watch struct {
 	watched atomic.Bool
-	until   atomic.Int64
+	until   atomic.Int64 // served before this
+	last    atomic.Int64 // the end of the last time that all vouched
 
 	mu      sync.Mutex
 	sources []*watchedSource
@@ -37,13 +41,16 @@ func (s *Storage) listen(source tiers.Source) (stop func()) {
 	w := &s.watch
 	w.mu.Lock()
 	w.sources = append(w.sources, l)
-	w.settle()
+	w.settle(s.now())
 	w.mu.Unlock()
 	return source.Watch(l)
 }
 
 // settle is called under mu when something has changed.
-func (w *watch) settle() {
+func (w *watch) settle(now int64) {
+	if before := w.until.Load(); before != never {
+		w.last.Store(min(before, now))
+	}
 	watched, until := len(w.sources) > 0, int64(never)
 	for _, l := range w.sources {
 		watched = watched && !l.unsupported
@@ -73,17 +80,50 @@ func (l *watchedSource) Vouched(until time.Time) {
 	if !until.IsZero() {
 		l.until = l.s.moment(until)
 	}
-	l.s.watch.settle()
+	l.s.watch.settle(l.s.now())
 }
 
 // Unsupported leaves the tier to MaxStale. What was kept while the source vouched isn't
 // bounded by that, so that it goes.
-func (l *watchedSource) Unsupported(error) {
+func (l *watchedSource) Unsupported(reason error) {
+	telemetry.Warn(context.Background(), "unsupported",
+		"strata: changes of the store aren't announced, so that sessions are served from memory for %v: %s",
+		l.s.options.maxStale, explain(reason))
 	l.s.watch.mu.Lock()
 	l.unsupported = true
-	l.s.watch.settle()
+	l.s.watch.settle(l.s.now())
 	l.s.watch.mu.Unlock()
 	l.s.guard.BumpAll()
+}
+
+// explain tells a reason in our own words, or by its type: a store's text may hold
+// anything.
+func explain(reason error) string {
+	var ours *tiers.Error
+	if errors.As(reason, &ours) {
+		return ours.Error()
+	}
+	return telemetry.ErrorType(reason)
+}
+
+// stale answers what memory holds of a session that the store doesn't answer for, as
+// long as nobody has told that it changed and the bound of ServeStale allows.
+func (s *Storage) stale(hash uint64, id string, ttl time.Duration) (*tiers.Snapshot, bool) {
+	e, ok := s.lookup(hash)
+	if !ok || s.options.serveStale == 0 || e.snapshot == nil || e.id != id || e.ttl != ttl || e.stamp != s.guard.Stamp(hash) {
+		return nil, false
+	}
+	now, end := s.now(), e.until
+	if at, known := e.snapshot.Expires(); known && !at.IsZero() && now >= s.moment(at) {
+		return nil, false
+	}
+	if e.watched {
+		end = s.watch.until.Load()
+		if end <= now {
+			end = max(end, s.watch.last.Load())
+		}
+	}
+	return e.snapshot, now < end+int64(s.options.serveStale)
 }
 
 // vouched reports whether entries may be served at a moment, as far as the sources go.

@@ -309,3 +309,38 @@ func TestAnEarlyAnnouncementMayHideAnothers(t *testing.T) {
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 9)
 	})
 }
+
+// When the store is away, memory answers for as long as the option allows, and not for
+// what is known to have changed, nor past the session's expiry.
+func TestServeStale(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		s.Put("b", map[string]any{"k": 1}, 90*time.Second)
+		s.Put("c", map[string]any{"k": 1}, ttl)
+		load(t, l, "b")
+		load(t, l, "c")
+		synctest.Wait()
+		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
+		answers := func(id string) bool {
+			short, cancel := context.WithTimeout(ctx, 11*time.Second)
+			defer cancel()
+			read, err := l.Load(short, id, ttl)
+			if err == nil && read.Outcome != tiers.OutcomeStale {
+				t.Errorf("outcome %v of a read that the store doesn't answer", read.Outcome)
+			}
+			return err == nil
+		}
+		from.tell().Changed("c")
+		from.tell().Vouched(time.Time{})
+		if !answers("a") || answers("c") {
+			t.Error("memory must answer for what isn't known to have changed, and for nothing else")
+		}
+		time.Sleep(time.Minute) // 80 s are over, with the time-outs
+		if !answers("a") || answers("b") {
+			t.Error("memory must answer for two minutes, and not past a session's expiry")
+		}
+		time.Sleep(time.Minute)
+		if answers("a") {
+			t.Error("memory answers past its bound")
+		}
+	}, local.ServeStale(2*time.Minute))
+}
