@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// idLocks serialise what is done with one id; different ids don't wait for each
+// Locks serialise what is done with one id; different ids don't wait for each
 // other. The zero value is ready. mu guards locks and every waiters count; a lock's
 // token is held by whoever has received it.
-type idLocks struct {
+type Locks struct {
 	mu    sync.Mutex
 	locks map[string]*idLock
 }
@@ -18,8 +18,8 @@ type idLock struct {
 	waiters int
 }
 
-// lock waits for the id, or for ctx to end.
-func (l *idLocks) lock(ctx context.Context, id string) (unlock func(), err error) {
+// Lock waits for the id, or answers why ctx ended.
+func (l *Locks) Lock(ctx context.Context, id string) (unlock func(), err error) {
 	l.mu.Lock()
 	if l.locks == nil {
 		l.locks = map[string]*idLock{}
@@ -52,12 +52,4 @@ func (l *idLocks) lock(ctx context.Context, id string) (unlock func(), err error
 		leave()
 		return nil, context.Cause(ctx)
 	}
-}
-
-// Locks are locks per id for decorators that merge outside of their store.
-type Locks = idLocks
-
-// Lock waits for the id, or answers why ctx ended.
-func (l *idLocks) Lock(ctx context.Context, id string) (unlock func(), err error) {
-	return l.lock(ctx, id)
 }

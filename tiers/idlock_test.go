@@ -9,9 +9,9 @@ import (
 	"testing/synctest"
 )
 
-func mustLock(t testing.TB, l *idLocks, id string) func() {
+func mustLock(t testing.TB, l *Locks, id string) func() {
 	t.Helper()
-	unlock, err := l.lock(context.Background(), id)
+	unlock, err := l.Lock(context.Background(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestLocksExcludeEachOtherPerID(t *testing.T) {
 }
 
 func TestOtherIDsDoNotWait(t *testing.T) {
-	var locks idLocks
+	var locks Locks
 	unlock := mustLock(t, &locks, "a")
 	mustLock(t, &locks, "b")()
 	unlock()
@@ -54,14 +54,14 @@ func TestOtherIDsDoNotWait(t *testing.T) {
 
 func TestWaiterGivesUpWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var locks idLocks
+		var locks Locks
 		unlock := mustLock(t, &locks, "a")
 		why := errors.New("gone")
 		ctx, cancel := context.WithCancelCause(context.Background())
 		var all sync.WaitGroup
 		for range 3 {
 			all.Go(func() {
-				if _, err := locks.lock(ctx, "a"); !errors.Is(err, why) {
+				if _, err := locks.Lock(ctx, "a"); !errors.Is(err, why) {
 					t.Errorf("lock = %v, want the context's cause", err)
 				}
 			})
@@ -85,11 +85,11 @@ func TestWaiterGivesUpWithItsContext(t *testing.T) {
 // A lock that is free is taken even under a context that has ended: whoever holds the
 // lock decides what that means.
 func TestFreeLockNeedsNoLivingContext(t *testing.T) {
-	var locks idLocks
+	var locks Locks
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for range 100 {
-		unlock, err := locks.lock(ctx, "a")
+		unlock, err := locks.Lock(ctx, "a")
 		if err != nil {
 			t.Fatal(err)
 		}

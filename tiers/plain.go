@@ -42,7 +42,7 @@ type plain struct {
 	store bool // one of GoFrame's, so that no face is below
 	files bool // ids become file names, and reads may see half a write
 	style atomic.Uint32
-	locks idLocks
+	locks Locks
 
 	failures atomic.Int32 // of probes
 }
@@ -123,7 +123,7 @@ func (p *plain) Load(ctx context.Context, id string, ttl time.Duration) (Read, e
 		return Read{}, err
 	}
 	if p.files {
-		unlock, err := p.locks.lock(ctx, id)
+		unlock, err := p.locks.Lock(ctx, id)
 		if err != nil {
 			return Read{}, err
 		}
@@ -154,7 +154,7 @@ func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Du
 	if err := p.check(id); err != nil {
 		return nil, err
 	}
-	unlock, err := p.locks.lock(ctx, id)
+	unlock, err := p.locks.Lock(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +235,7 @@ func (p *plain) RemoveAll(ctx context.Context, id string) error {
 	if err := p.check(id); err != nil {
 		return err
 	}
-	unlock, err := p.locks.lock(ctx, id)
+	unlock, err := p.locks.Lock(ctx, id)
 	if err != nil {
 		return err
 	}
