@@ -15,7 +15,7 @@ import (
 // written before done is closed.
 type batch struct {
 	id      string
-	ctx     context.Context // the first caller's values, without its end
+	ctx     context.Context // the first caller's, without its end
 	delta   *tiers.Delta    // nil: remove the session
 	ttl     time.Duration
 	changes int      // calls whose changes it holds

@@ -335,6 +335,48 @@ func TestBackPressure(t *testing.T) {
 	}
 }
 
+// What was accepted keeps nothing of its request alive.
+func TestAPendingChangeKeepsNoRequest(t *testing.T) {
+	type key struct{}
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		var kept any
+		s.OnCommit = func(ctx context.Context, _ string) error { kept = ctx.Value(key{}); return nil }
+		request, cancel := context.WithCancel(context.WithValue(ctx, key{}, "a request"))
+		if _, err := c.Commit(request, "a", change(t, get(t, c, "a"), "k", 1), ttl); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if err := c.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if kept != nil {
+			t.Error("the commit has the request's context")
+		}
+	}, coalesce.WriteBehind(time.Second))
+}
+
+// A session that is changed often takes the room of one.
+func TestJoinedChangesTakeOneRoom(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": ""}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		for n := range 100 {
+			put(t, c, "a", "k", strings.Repeat("x", 1000+n))
+		}
+		if changes, bytes, _ := c.Pending(); changes != 100 || bytes < 1000 || bytes > 12_000 {
+			t.Errorf("%d changes of one key of 1 KB take %d bytes", changes, bytes)
+		}
+		if err := c.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if changes, bytes, _ := c.Pending(); changes != 0 || bytes != 0 {
+			t.Errorf("%d changes and %d bytes are pending after Flush", changes, bytes)
+		}
+	}, coalesce.WriteBehind(time.Hour))
+}
+
 // Three quarters of a bound make everything due.
 func TestNearABoundNothingIsDelayed(t *testing.T) {
 	s := teststore.New()

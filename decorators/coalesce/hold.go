@@ -17,8 +17,17 @@ type hold struct {
 	attempts int
 	bytes    int64
 	claimed  bool     // a caller waits after all, and gets its failure
-	restored bool     // read from the journal
 	entries  []uint64 // its records in the journal
+}
+
+// size is the memory that the batch keeps while it waits: its change, its id, and the
+// state that readers are shown, which is about as large as the one it was made to.
+func (b *batch) size() int64 {
+	size := b.delta.Size() + int64(2*len(b.id))
+	if base := b.delta.Base(); base != nil {
+		size += base.Size()
+	}
+	return size
 }
 
 // life is the time to live that the commit sets. A held change may be late by a tenth of
@@ -39,7 +48,7 @@ func (b *batch) life() time.Duration {
 // whatever becomes of the caller, as the change must not get lost. It isn't ok once
 // the lanes are being closed.
 func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, wait time.Duration, record []byte) (held *batch, shown *tiers.Snapshot, ok bool, err error) {
-	size := delta.Size() + int64(2*len(id))
+	size := (&batch{id: id, delta: delta}).size()
 	l.mu.Lock()
 	for !l.draining && l.full(id, size) {
 		l.rush()
@@ -66,8 +75,9 @@ func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, 
 		}
 	}
 	b.hold.deadline = now.Add(ttl)
-	b.hold.bytes += size
-	l.heldBytes += size
+	l.heldBytes -= b.hold.bytes
+	b.hold.bytes = b.size()
+	l.heldBytes += b.hold.bytes
 	shown = k.show(delta, fresh)
 	l.caches.shown(id, ttl, shown)
 	k.tells++

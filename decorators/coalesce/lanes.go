@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/journal"
 )
@@ -142,6 +143,9 @@ func (l *lanes) lane(id string) *lane {
 
 func (l *lanes) enqueue(ctx context.Context, k *lane, b *batch) {
 	b.id, b.ctx, b.done, b.changes = k.id, context.WithoutCancel(ctx), make(chan struct{}), 1
+	if b.hold != nil {
+		b.ctx = telemetry.Detach(ctx) // it may outlive the request by hours
+	}
 	k.waiting = append(k.waiting, b)
 }
 

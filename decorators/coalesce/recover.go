@@ -74,13 +74,13 @@ func (l *lanes) again(r journal.Record) error {
 	defer l.mu.Unlock()
 	k := l.lane(e.ID)
 	b := &batch{delta: delta, ttl: time.Duration(e.TTL), hold: &hold{
-		accepted: now.Add(left - time.Duration(e.TTL)), deadline: now.Add(left), bytes: delta.Size(),
-		restored: true, entries: []uint64{r.Entry},
+		accepted: now.Add(left - time.Duration(e.TTL)), deadline: now.Add(left), entries: []uint64{r.Entry},
 	}}
 	l.enqueue(context.Background(), k, b)
 	if k.held++; k.held == 1 {
 		l.heldLanes++
 	}
+	b.hold.bytes = b.size()
 	l.heldBytes += b.hold.bytes
 	l.arrange(k)
 	return nil
