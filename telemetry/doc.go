@@ -33,10 +33,12 @@
 //	negative    memory           unset    memory knows that there is none
 //	miss        the store        unset    the session was not in memory
 //	absent      the store        unset    the store has no such session, or no such key
+//	pending     the store        unset    with changes of this node that aren't there yet
+//	stale       memory           unset    the store failed, and ServeStale allows it
 //	ok          the store        unset    done, with no memory on the way
 //	disabled    the store        unset    gsession.ErrorDisabled: "not this way"
 //	revoked     the store        error    a commit to a session that was removed meanwhile
 //	error       whoever failed   error    anything else that failed, a panic included
 //
-// The hit ratio is hit and negative over all of the first five.
+// The hit ratio is hit and negative over all of the first seven.
 package telemetry

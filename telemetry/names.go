@@ -24,6 +24,8 @@ const (
 	Negative Outcome = "negative"
 	Miss     Outcome = "miss"
 	Absent   Outcome = "absent"
+	Pending  Outcome = "pending"
+	Stale    Outcome = "stale"
 	OK       Outcome = "ok"
 	Disabled Outcome = "disabled"
 	Revoked  Outcome = "revoked"

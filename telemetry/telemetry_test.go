@@ -48,7 +48,7 @@ func TestEveryOperationIsNamed(t *testing.T) {
 
 func TestOnlyRevokedAndErrorAreFailures(t *testing.T) {
 	for _, o := range []telemetry.Outcome{
-		telemetry.Hit, telemetry.Negative, telemetry.Miss, telemetry.Absent, telemetry.OK, telemetry.Disabled,
+		telemetry.Hit, telemetry.Negative, telemetry.Miss, telemetry.Absent, telemetry.Pending, telemetry.Stale, telemetry.OK, telemetry.Disabled,
 	} {
 		if o.Failure() {
 			t.Errorf("%s is a failure", o)
