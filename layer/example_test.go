@@ -124,3 +124,26 @@ func ExampleAs() {
 	fmt.Println(found, store)
 	// Output: true true
 }
+
+func ExampleWriteBehind() {
+	ctx := context.Background()
+	chain := layer.Chain(gsession.NewStorageMemory(),
+		layer.Coalesced(
+			layer.WriteBehind(200*time.Millisecond),
+			layer.OnGiveUp(func(lost layer.GiveUp) { fmt.Println("lost", lost.Changes, "changes:", lost.Cause) }),
+		),
+		layer.Local())
+	manager := gsession.New(time.Hour, chain)
+	for n := range 100 {
+		request := manager.New(ctx, "visitor")
+		request.MustSet("pages", n+1)
+		if err := request.Close(); err != nil { // returns at once
+			fmt.Println(err)
+		}
+	}
+	fmt.Println(manager.New(ctx, "visitor").MustGet("pages"))
+	fmt.Println(chain.Close(ctx)) // brings what is pending to the store
+	// Output:
+	// 100
+	// <nil>
+}
