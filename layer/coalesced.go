@@ -22,8 +22,8 @@ type GiveUp = coalesce.GiveUp
 //
 // The caller's cancellation ends its waiting, never the commit. RemoveAll is never
 // delayed, and annuls what waits. Slides of the expiry are rare: each sets a tenth more
-// than the ttl, and those that come before that tenth is used up cost nothing; a close
-// that changed nothing is a slide.
+// than the ttl, and those that come before that tenth is used up cost nothing
+// (SlideEvery); a close that changed nothing is a slide.
 //
 // On a direct store the Set, SetMap and Remove calls of one request go to the store
 // together, when the request closes its session or 10 ms after the first of them.
@@ -76,3 +76,9 @@ func OnGiveUp(report func(GiveUp)) CoalescedOption { return coalesce.OnGiveUp(re
 // The directory belongs to one process, and holds what sessions hold, readable by its
 // user only. Values are kept as JSON. A record that is damaged is reported to OnGiveUp.
 func Journal(dir string) CoalescedOption { return coalesce.Journal(dir) }
+
+// SlideEvery is the part of a session's ttl, 0 to 1, for which its expiry isn't slid
+// again; 0.1 unless set. Each slide sets so much more than the ttl: a session in use never
+// expires early, and an idle one outlives its ttl by no more than that part. 0 slides
+// with every request.
+func SlideEvery(fraction float64) CoalescedOption { return coalesce.SlideEvery(fraction) }

@@ -16,10 +16,11 @@ type options struct {
 	maxBytes     int64
 	giveUp       func(GiveUp)
 	journal      string
+	slideEvery   float64 // of the ttl
 }
 
 func defaults() options {
-	return options{writeTimeout: 5 * time.Second, maxPending: 100_000, maxBytes: 64 << 20}
+	return options{writeTimeout: 5 * time.Second, maxPending: 100_000, maxBytes: 64 << 20, slideEvery: 0.1}
 }
 
 func (o options) check() {
@@ -78,4 +79,14 @@ func Journal(dir string) Option {
 		panic("strata: layer.Journal needs a directory; pass one that outlives the process and that no other process uses")
 	}
 	return func(o *options) { o.journal = dir }
+}
+
+// SlideEvery is the part of a session's ttl for which its expiry isn't slid again; 0.1
+// unless set. Each slide sets so much more than the ttl, by which an idle session may
+// outlive it. 0 slides with every request.
+func SlideEvery(fraction float64) Option {
+	if !(fraction >= 0 && fraction <= 1) {
+		panic(fmt.Sprintf("strata: layer.SlideEvery(%v) is no part of a ttl; pass 0 to 1, or leave it out for 0.1", fraction))
+	}
+	return func(o *options) { o.slideEvery = fraction }
 }

@@ -64,9 +64,9 @@ func (s *slides) forget(id string) {
 // ThinsSlides tells the layers above that slides are skipped here.
 func (s *Storage) ThinsSlides() {}
 
-// Slide sets the expiry to a tenth more than ttl, and does nothing as long as the
+// Slide sets the expiry to a part more than ttl, and does nothing as long as the
 // session then still lives for all of ttl: a session in use never expires early, and
-// none outlives its ttl by more than that tenth (law 8). Each node slides on its own.
+// none outlives its ttl by more than that part (law 8). Each node slides on its own.
 func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
 	if s.Style(ctx) == tiers.StyleOpaque || ttl <= 0 {
 		return s.inner.Slide(ctx, id, ttl)
@@ -80,7 +80,7 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 func (s *Storage) slide(ctx context.Context, id string, ttl time.Duration) (until time.Time, asked bool, err error) {
 	longer := ttl
 	if ttl < math.MaxInt64/2 {
-		longer += ttl / 10
+		longer += time.Duration(float64(ttl) * s.options.slideEvery)
 	}
 	if e, ok := s.slides.get(id); ok {
 		if left := time.Until(e.at); left >= ttl && left <= longer {

@@ -1,0 +1,78 @@
+package coalesce_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/internal/teststore"
+)
+
+func TestSlidesAreRareAndNeverEarly(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		for range 2000 { // a request every six seconds, for more than three ttl
+			time.Sleep(6 * time.Second)
+			if err := c.UpdateTTL(ctx, "a", ttl); err != nil {
+				t.Fatal(err)
+			}
+			if left := time.Until(s.Expires("a")); left < ttl || left > ttl+ttl/10 {
+				t.Fatalf("the session has %v left after a request, its ttl is %v", left, ttl)
+			}
+		}
+		if _, _, slides := s.Count(); slides > 2000*6*10/3600+2 {
+			t.Errorf("%d slides in 200 minutes, want one each tenth of an hour", slides)
+		}
+		if err := c.UpdateTTL(ctx, "a", ttl/10); err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(s.Expires("a")); left > ttl/10+ttl/100 {
+			t.Errorf("a shorter ttl isn't set: %v left", left)
+		}
+	})
+}
+
+func TestASlideAfterARemovalIsNotSkipped(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		c.UpdateTTL(ctx, "a", ttl)
+		if err := c.RemoveAll(ctx, "a"); err != nil {
+			t.Fatal(err)
+		}
+		s.Put("a", map[string]any{"k": 2}, time.Minute)
+		if err := c.UpdateTTL(ctx, "a", ttl); err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(s.Expires("a")); left < ttl {
+			t.Errorf("the new session expires early, in %v", left)
+		}
+	})
+}
+
+func TestSlideEverySaysHowRareSlidesAre(t *testing.T) {
+	for fraction, want := range map[float64]int64{0: 100, 0.05: 10, 0.5: 1} {
+		s := teststore.New()
+		synctest.Test(t, func(t *testing.T) {
+			c := coalesce.New(s, coalesce.SlideEvery(fraction))
+			s.Put("a", map[string]any{"k": 1}, ttl)
+			for range 100 { // in half a ttl
+				if err := c.UpdateTTL(ctx, "a", ttl); err != nil {
+					t.Fatal(err)
+				}
+				if left, most := time.Until(s.Expires("a")), time.Duration(float64(ttl)*(1+fraction)); left < ttl || left > most {
+					t.Fatalf("every %v: %v left of a ttl of %v", fraction, left, ttl)
+				}
+				time.Sleep(ttl / 201)
+			}
+			if _, _, slides := s.Count(); int64(slides) != want {
+				t.Errorf("every %v: %d slides, want %d", fraction, slides, want)
+			}
+			if err := c.Close(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
