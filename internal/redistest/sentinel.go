@@ -21,8 +21,8 @@ type Sentinel struct {
 	Servers []*Server // the first master, and its replica
 }
 
-// sentinelMaster is what the sentinel calls the master.
-const sentinelMaster = "main"
+// SentinelMaster is what the sentinel calls the master.
+const SentinelMaster = "main"
 
 // StartSentinel runs a master, a replica and a sentinel until the test ends, and waits
 // until the sentinel could fail over.
@@ -37,7 +37,7 @@ func StartSentinel(tb testing.TB) *Sentinel {
 	}
 	dir := tb.TempDir()
 	config := fmt.Sprintf("bind 127.0.0.1\nport %d\nsentinel monitor %s 127.0.0.1 %d 1\n"+
-		"sentinel down-after-milliseconds %[2]s 1000\nsentinel failover-timeout %[2]s 3000\n", port, sentinelMaster, master.port)
+		"sentinel down-after-milliseconds %[2]s 1000\nsentinel failover-timeout %[2]s 3000\n", port, SentinelMaster, master.port)
 	if err = os.WriteFile(filepath.Join(dir, "sentinel.conf"), []byte(config), 0o600); err != nil {
 		tb.Fatal(err)
 	}
@@ -52,15 +52,18 @@ func StartSentinel(tb testing.TB) *Sentinel {
 	tb.Cleanup(func() { _ = s.api.Close() })
 	poll(tb, "the replica has the master's data", func() bool { return linked(ctx, replica.Client()) })
 	poll(tb, "the sentinel knows the replica", func() bool {
-		replicas, err := s.api.Replicas(ctx, sentinelMaster).Result()
+		replicas, err := s.api.Replicas(ctx, SentinelMaster).Result()
 		return err == nil && len(replicas) == 1 && replicas[0]["flags"] == "slave" && replicas[0]["master-link-status"] == "ok"
 	})
 	return s
 }
 
+// Addr is the sentinel's host:port.
+func (s *Sentinel) Addr() string { return s.addr }
+
 // Client is a failover client of its own, closed when the test ends.
 func (s *Sentinel) Client() *redis.Client {
-	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: sentinelMaster, SentinelAddrs: []string{s.addr}})
+	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: SentinelMaster, SentinelAddrs: []string{s.addr}})
 	s.tb.Cleanup(func() { _ = client.Close() })
 	return client
 }
@@ -70,14 +73,14 @@ func (s *Sentinel) Failover() {
 	s.tb.Helper()
 	ctx := context.Background()
 	before := s.Master()
-	poll(s.tb, "the sentinel begins to fail over", func() bool { return s.api.Failover(ctx, sentinelMaster).Err() == nil })
+	poll(s.tb, "the sentinel begins to fail over", func() bool { return s.api.Failover(ctx, SentinelMaster).Err() == nil })
 	poll(s.tb, "the sentinel names the other server", func() bool { return s.Master() != before })
 }
 
 // Master is the server that the sentinel names.
 func (s *Sentinel) Master() *Server {
 	s.tb.Helper()
-	addr, err := s.api.GetMasterAddrByName(context.Background(), sentinelMaster).Result()
+	addr, err := s.api.GetMasterAddrByName(context.Background(), SentinelMaster).Result()
 	if err != nil {
 		s.tb.Fatal(err)
 	}

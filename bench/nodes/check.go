@@ -1,0 +1,171 @@
+package main
+
+import "fmt"
+
+// Law is what a read broke.
+type Law string
+
+const (
+	Stale       Law = "stale beyond the bound"
+	OwnWrite    Law = "read-your-writes"
+	Resurrected Law = "resurrected"
+	Lost        Law = "lost"
+	Invented    Law = "never written"
+	NotLinear   Law = "not linearizable"
+)
+
+// Violation is one read that mustn't have been answered so.
+type Violation struct {
+	Law  Law
+	Text string
+}
+
+// Verdict is what a check of some records found.
+type Verdict struct {
+	Reads      int
+	Ages       Ages // of the reads that missed an acknowledged write
+	Carried    int  // keys of an earlier log-in under the same id, a known limit
+	Violations []Violation
+}
+
+// checker judges reads. bound is the age in nanoseconds which what another node wrote
+// may have; it isn't changed while the checker works.
+type checker struct {
+	bound   int64
+	verdict *Verdict
+}
+
+// Check judges every read in the records of all nodes, which are complete: whatever was
+// done to their sessions is among them. Losses of the server are known already.
+func Check(records []Record, bound int64, losses []Loss) Verdict {
+	for n := range records {
+		records[n].Acked = ended(&records[n])
+	}
+	for _, loss := range losses {
+		loss.apply(records)
+	}
+	c := &checker{bound: bound, verdict: &Verdict{}}
+	for id, h := range histories(records) {
+		if isOwn(id) {
+			continue // logged in at any worker; see Linearizable
+		}
+		for _, r := range h.reads {
+			c.verdict.Reads++
+			c.read(h, r)
+		}
+	}
+	return *c.verdict
+}
+
+// read judges one read: what it missed, and whether all that it saw was written.
+func (c *checker) read(h *history, r *Record) {
+	oldest := int64(never) // the acknowledgement of the first write that it missed
+	miss := func(w *Record, what Law) {
+		oldest = min(oldest, w.Acked)
+		age := r.Start - w.Acked
+		switch {
+		case r.Node == Truth:
+		case r.Node == w.Node:
+			what = OwnWrite
+		case age > c.bound && what == Lost:
+			what = Stale
+		case age <= c.bound:
+			return
+		}
+		c.violate(what, r, "%s of %s, acknowledged %.1f ms before by node %d",
+			[]string{"", "a change", "a log-in", "a log-out"}[w.Kind], r.ID, float64(age)/1e6, w.Node)
+	}
+	switch {
+	case r.Absent:
+		c.absent(h, r, miss)
+	case r.Epoch == 0:
+		c.violate(Resurrected, r, "%s holds data and no log-in", r.ID)
+	default:
+		c.present(h, r, miss)
+	}
+	if oldest != never && r.Node != Truth {
+		c.verdict.Ages.Add(r.Start - oldest)
+	}
+}
+
+// absent judges a read that found no session: a log-in may be missed only where a
+// log-out came after it, or may have.
+func (c *checker) absent(h *history, r *Record, miss func(*Record, Law)) {
+	for _, login := range h.logins {
+		if login.Acked >= r.Start {
+			continue
+		}
+		gone := false
+		for _, out := range h.logouts {
+			gone = gone || out.Start < r.End && out.Acked > login.Start
+		}
+		if !gone {
+			miss(login, Lost)
+		}
+	}
+}
+
+// present judges a read that found a session.
+func (c *checker) present(h *history, r *Record, miss func(*Record, Law)) {
+	login := h.logins[r.Epoch]
+	if login == nil || login.Start > r.End {
+		c.violate(Invented, r, "%s shows a log-in that nobody made", r.ID)
+		return
+	}
+	for _, out := range h.logouts {
+		if out.Start > ended(login) && out.Acked < r.Start {
+			miss(out, Resurrected)
+		}
+	}
+	for line, t := range h.own {
+		if line.epoch != r.Epoch {
+			continue
+		}
+		// It is enough to know one that is acknowledged by whoever reads, and the oldest.
+		c.first(t.missed(r.Start, r.version(line.writer)), r, miss)
+	}
+	if last := h.written[r.Last]; last == nil || last.Start > r.End {
+		c.violate(Invented, r, "%s shows a value that nobody wrote", r.ID)
+	} else if t := h.shared[r.Epoch]; t != nil && last.Epoch == r.Epoch && ended(last) != never {
+		// Only writes that began when this one had ended are surely later.
+		c.first(t.missed(r.Start, last.End), r, miss)
+	}
+	for _, cell := range r.Cells {
+		w := h.written[Token{cell.Writer, cell.Version}]
+		switch {
+		case w == nil || w.Start > r.End:
+			c.violate(Invented, r, "%s shows a version that nobody wrote", r.ID)
+		case w.Epoch != r.Epoch:
+			c.verdict.Carried++
+		}
+	}
+}
+
+// first reports the oldest write that was missed, and the oldest of the reader's node.
+func (c *checker) first(missed []*Record, r *Record, miss func(*Record, Law)) {
+	if len(missed) == 0 {
+		return
+	}
+	miss(missed[0], Lost)
+	for _, w := range missed[1:] {
+		if w.Node == r.Node {
+			miss(w, Lost)
+			return
+		}
+	}
+}
+
+// kept is how many violations are described; all are counted.
+const kept = 20
+
+func (c *checker) violate(law Law, r *Record, format string, args ...any) {
+	text := ""
+	if len(c.verdict.Violations) < kept {
+		where := fmt.Sprintf("node %d", r.Node)
+		if r.Node == Truth {
+			where = "the server itself"
+		}
+		text = fmt.Sprintf(format, args...) + ", in a read at " + where
+	}
+	c.verdict.Violations = append(c.verdict.Violations, Violation{law, text})
+}

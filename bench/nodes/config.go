@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/gogf/gf/v2/database/gredis"
+	"github.com/redis/go-redis/v9"
+)
+
+// The chains that a node may have.
+const (
+	modeChain  = "chain"
+	modeBare   = "bare"   // GoFrame's StorageRedis and nothing else
+	modeBroken = "broken" // a cache that is told, wrongly, that nothing ever changes
+)
+
+const prefix = "nodes:"
+
+// ttl outlives every run, so that nothing expires by itself.
+const ttl = time.Hour
+
+// Config is what a node process is started with.
+type Config struct {
+	Node, Workers int
+	Mode          string
+	Lease         time.Duration
+	Rate          int // requests a second and worker
+	Seed          uint64
+	SlotsFile     string
+	Slots         int // users
+	Own           int // sessions that only this node uses, for the linearizability check
+	Server        Server
+}
+
+// Server is how to reach Redis. Via holds the proxy to dial in an address's place.
+type Server struct {
+	Topology string
+	Addrs    []string
+	Sentinel string
+	Master   string
+	Via      map[string]string
+}
+
+// Topologies.
+const (
+	standalone = "standalone"
+	cluster    = "cluster"
+	sentinel   = "sentinel"
+)
+
+// ioTimeout bounds each wait for a server, so that no fault outlasts a round.
+const ioTimeout = time.Second
+
+// client is a go-redis client as a program would make it.
+func (s Server) client() redis.UniversalClient {
+	dialer := &net.Dialer{Timeout: ioTimeout}
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if via, ok := s.Via[addr]; ok {
+			addr = via
+		}
+		return dialer.DialContext(ctx, network, addr)
+	}
+	switch s.Topology {
+	case cluster:
+		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs, Dialer: dial, ContextTimeoutEnabled: true,
+			DialTimeout: ioTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, DialerRetries: 1})
+	case sentinel:
+		return redis.NewFailoverClient(&redis.FailoverOptions{MasterName: s.Master, SentinelAddrs: []string{s.Sentinel}, Dialer: dial,
+			ContextTimeoutEnabled: true, DialTimeout: ioTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, DialerRetries: 1})
+	default:
+		return redis.NewClient(&redis.Options{Addr: s.Addrs[0], Dialer: dial, ContextTimeoutEnabled: true,
+			DialTimeout: ioTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, MaxRetries: 1, DialerRetries: 1})
+	}
+}
+
+// goframe is a client as a GoFrame program has it.
+func (s Server) goframe() (*gredis.Redis, error) {
+	config := &gredis.Config{Address: strings.Join(s.Addrs, ",")}
+	if s.Topology == sentinel {
+		config = &gredis.Config{Address: s.Sentinel, MasterName: s.Master}
+	}
+	return gredis.New(config)
+}
+
+// secret is an id that no other run has.
+func secret() string { return rand.Text() }

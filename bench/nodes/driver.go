@@ -1,0 +1,128 @@
+package main
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// Options are what a run is like.
+type Options struct {
+	Duration time.Duration // of the load in one topology
+	Round    time.Duration
+	Nodes    int
+	Workers  int // of each node
+	Rate     int // requests a second and worker
+	Users    int
+	Own      int // sessions that one node alone uses, of each node
+	Replicas int // of a cluster's masters
+	Probes   int // changes whose way to another node is measured
+	Requests int // of each node, that are measured without faults; 0 for none
+	Seed     uint64
+	Faults   []string // none for a quiet run
+	Lease    time.Duration
+	Slack    time.Duration
+	Mode     string
+}
+
+// Bound is the age at which a read is too old whatever goes wrong.
+func (o Options) Bound() time.Duration { return o.Lease + o.Slack }
+
+// DefaultOptions are a short run of everything.
+func DefaultOptions() Options {
+	return Options{Duration: 10 * time.Second, Round: 5 * time.Second, Nodes: 3, Workers: 4, Rate: 100, Users: 100, Own: 4,
+		Replicas: 1, Probes: 300, Requests: 4000, Seed: 1, Lease: 500 * time.Millisecond, Slack: 50 * time.Millisecond, Mode: modeChain}
+}
+
+// Run drives one topology, and answers what was found.
+func Run(tb testing.TB, topology string, o Options) *Report {
+	tb.Helper()
+	w := newWorld(tb, topology, o)
+	report := &Report{Topology: topology, Options: o, Faults: map[string]int{}}
+	if o.Requests > 0 {
+		w.figures(report)
+	}
+	random := rand.New(rand.NewPCG(o.Seed, 0))
+	var list []fault
+	for end, round := time.Now().Add(o.Duration), 1; time.Now().Before(end); round++ {
+		list = w.round(report, round, list, random)
+	}
+	w.end()
+	return report
+}
+
+// round is some load with faults, and then a quiet time in which everything that was
+// acknowledged must be there. It has sessions of its own, so that rounds can be judged
+// and forgotten one by one. It answers the faults that are still to come.
+func (w *world) round(report *Report, round int, list []fault, random *rand.Rand) []fault {
+	w.tb.Helper()
+	var records []Record
+	collect := func(answers []Answer) {
+		for _, answer := range answers {
+			records = append(records, answer.Records...)
+		}
+	}
+	collect(w.all(Ask{What: askBegin, Round: round}))
+	w.all(Ask{What: askRun, Round: round})
+	outsiders := w.startForeign(round)
+	var losses []Loss
+	for end := time.Now().Add(w.options.Round); ; {
+		wait(some(random, 200*time.Millisecond, 700*time.Millisecond))
+		if time.Now().After(end) {
+			break
+		}
+		if len(list) == 0 {
+			list = w.shuffled(random)
+		}
+		if len(list) == 0 {
+			continue
+		}
+		if loss := list[0].do(w, random, round); loss != nil {
+			losses = append(losses, *loss)
+		}
+		report.Faults[list[0].name]++
+		list = list[1:]
+	}
+	collect(w.all(Ask{What: askHalt}))
+	records = append(records, outsiders.halt()...)
+	wait(w.options.Bound()) // from now on every acknowledged write must be seen by all
+	ids := sessions(records)
+	collect(w.all(Ask{What: askRead, IDs: ids}))
+	records = append(records, everything(ids, w.truth(round))...)
+	report.judge(records, losses)
+	return list
+}
+
+// shuffled are all faults that the run knows, in some order.
+func (w *world) shuffled(random *rand.Rand) []fault {
+	list := slices.DeleteFunc(faults(w.topology), func(f fault) bool { return !slices.Contains(w.options.Faults, f.name) })
+	random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list
+}
+
+func sessions(records []Record) (ids []string) {
+	seen := map[string]bool{}
+	for _, r := range records {
+		if !seen[r.ID] {
+			seen[r.ID] = true
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids
+}
+
+// everything adds the sessions that the masters don't have.
+func everything(ids []string, held []Record) []Record {
+	at, there := now(), map[string]bool{}
+	for _, r := range held {
+		there[r.ID] = true
+		at = min(at, r.Start)
+	}
+	for _, id := range ids {
+		if !there[id] {
+			held = append(held, Record{Node: Truth, Kind: Read, ID: id, Absent: true, Start: at, End: at})
+		}
+	}
+	return held
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/redistest"
+)
+
+// fault is something that goes wrong, and is right again when it returns. A loss is what
+// the servers may have lost by it.
+type fault struct {
+	name string
+	do   func(w *world, random *rand.Rand, round int) *Loss
+}
+
+// faults are those that a topology knows.
+func faults(topology string) []fault {
+	all := []fault{{"cut", cut1}, {"stall", stall}, {"pause", pause}}
+	switch topology {
+	case standalone:
+		return append(all, fault{"restart", restart})
+	case sentinel:
+		return append(all, fault{"failover", sentinelFailover})
+	default:
+		return append(all, fault{"failover", clusterFailover}, fault{"move", move})
+	}
+}
+
+// wait is how long a fault lasts.
+func wait(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	<-timer.C
+}
+
+// some is a time between two, so that some faults end within the lease and some don't.
+func some(random *rand.Rand, low, high time.Duration) time.Duration {
+	return low + time.Duration(random.Int64N(int64(high-low)))
+}
+
+// cut1 closes the connections of a node, some times in a row.
+func cut1(w *world, random *rand.Rand, _ int) *Loss {
+	proxies := w.proxies[random.IntN(len(w.proxies))]
+	for range 1 + random.IntN(3) {
+		for _, p := range proxies {
+			p.Cut()
+		}
+		wait(some(random, 10*time.Millisecond, 200*time.Millisecond))
+	}
+	return nil
+}
+
+// stall keeps back what a node sends and is sent, from a delay to an outage.
+func stall(w *world, random *rand.Rand, _ int) *Loss {
+	proxies := w.proxies[random.IntN(len(w.proxies))]
+	for _, p := range proxies {
+		p.Stall()
+	}
+	wait(some(random, 10*time.Millisecond, 3*w.options.Lease))
+	for _, p := range proxies {
+		p.Resume()
+	}
+	return nil
+}
+
+// pause stops a node, which then finds that time has passed.
+func pause(w *world, random *rand.Rand, _ int) *Loss {
+	node := w.nodes[random.IntN(len(w.nodes))]
+	node.pause()
+	wait(some(random, 10*time.Millisecond, 3*w.options.Lease))
+	node.resume()
+	return nil
+}
+
+// restart kills the server, which keeps on disk whatever it has acknowledged.
+func restart(w *world, random *rand.Rand, _ int) *Loss {
+	server := w.servers[0]
+	server.Stop()
+	wait(some(random, 0, 2*w.options.Lease))
+	server.Again(w.tb)
+	return nil
+}
+
+// replicated has a replica confirm a write of now, and answers the moment before it.
+func (w *world) replicated(master *redistest.Server, key string) int64 {
+	w.tb.Helper()
+	client := redis.NewClient(&redis.Options{Addr: master.Addr()})
+	defer func() { _ = client.Close() }()
+	var began int64
+	if !polled(20*time.Second, func() bool {
+		ctx := context.Background()
+		conn := client.Conn()
+		defer func() { _ = conn.Close() }()
+		began = now()
+		if conn.Set(ctx, key, began, time.Minute).Err() != nil {
+			return false
+		}
+		n, err := conn.Wait(ctx, 1, time.Second).Result()
+		return err == nil && n >= 1
+	}) {
+		w.tb.Fatal("no replica has what the master has")
+	}
+	return began
+}
+
+// demoted waits until a master has become a replica that has the data.
+func (w *world) demoted(old *redistest.Server) {
+	w.tb.Helper()
+	client := redis.NewClient(&redis.Options{Addr: old.Addr()})
+	defer func() { _ = client.Close() }()
+	if !polled(30*time.Second, func() bool {
+		info, err := client.InfoMap(context.Background(), "replication").Result()
+		return err == nil && info["Replication"]["role"] == "slave" && info["Replication"]["master_link_status"] == "up"
+	}) {
+		w.tb.Fatal("the old master doesn't become a replica")
+	}
+}
+
+func sentinelFailover(w *world, _ *rand.Rand, round int) *Loss {
+	old := w.sentinel.Master()
+	from := w.replicated(old, "marker")
+	w.sentinel.Failover()
+	w.demoted(old)
+	loss := newLoss(from, now(), w.truth(round))
+	return &loss
+}
+
+func clusterFailover(w *world, random *rand.Rand, round int) *Loss {
+	n := random.IntN(len(w.replicas))
+	old, replica := w.cluster.Masters[n], w.replicas[n]
+	from := w.replicated(old, w.keyOf(old))
+	w.cluster.Failover(replica)
+	w.cluster.Masters[n], w.replicas[n] = replica, old
+	w.demoted(old)
+	loss := newLoss(from, now(), w.truth(round))
+	return &loss
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// load is the workers of a node in one round. stop ends them; each fills its own
+// client, which halt reads once they have ended.
+type load struct {
+	stop    chan struct{}
+	workers sync.WaitGroup
+	clients []*client
+}
+
+// zipf is the exponent of the users' shares: the busiest of 100 has about a fifth.
+const zipf = 1.1
+
+// sessionID is the id of a user in one generation.
+func sessionID(round, slot int, generation uint64) string {
+	return fmt.Sprintf("r%d-s%d-g%d", round, slot, generation)
+}
+
+// ownID is a session that one node alone uses.
+func ownID(round, node, n int) string { return fmt.Sprintf("r%d-%s%d-%d", round, ownMark, node, n) }
+
+// ownMark and foreignMark tell sessions apart by their ids.
+const (
+	ownMark     = "own"
+	foreignMark = "foreign"
+)
+
+func isOwn(id string) bool { return strings.Contains(id, ownMark) }
+
+// foreignID is a session that a program without Strata alone changes.
+func foreignID(round, writer int, generation uint64) string {
+	return fmt.Sprintf("r%d-%s%d-g%d", round, foreignMark, writer, generation)
+}
+
+// writers is how many numbers each node has for its workers.
+const writers = 100
+
+func cut(token string) (writer, version string, ok bool) { return strings.Cut(token, ":") }
+
+// begin logs in this node's share of the users.
+func (n *node) begin(round, nodes int) ([]Record, error) {
+	c := newClient(n.Node, (n.Node+1)*writers+writers-1, n.manager)
+	for slot := n.Node; slot < n.Slots-foreigners; slot += nodes {
+		id := sessionID(round, slot, n.slots.Generation(slot))
+		if c.login(id) != OK {
+			return nil, fmt.Errorf("a user can't log in before the load begins")
+		}
+	}
+	return c.records, nil
+}
+
+func (n *node) start(round int) *load {
+	l := &load{stop: make(chan struct{})}
+	for worker := range n.Workers {
+		c := newClient(n.Node, (n.Node+1)*writers+worker, n.manager)
+		l.clients = append(l.clients, c)
+		random := rand.New(rand.NewPCG(n.Seed, uint64(round)<<32|uint64(c.writer)))
+		l.workers.Go(func() { n.work(l, c, round, random) })
+	}
+	return l
+}
+
+func (l *load) halt() (records []Record) {
+	close(l.stop)
+	l.workers.Wait()
+	for _, c := range l.clients {
+		records = append(records, c.records...)
+	}
+	return records
+}
+
+// work serves requests at a steady rate, or as fast as it can where that is slower.
+func (n *node) work(l *load, c *client, round int, random *rand.Rand) {
+	users := rand.NewZipf(random, zipf, 1, uint64(n.Slots-foreigners-1))
+	tick := time.NewTicker(time.Second / time.Duration(n.Rate))
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-tick.C:
+		}
+		switch what := random.IntN(1000); {
+		case what < 60:
+			slot := n.Slots - 1 - random.IntN(foreigners)
+			c.read(foreignID(round, n.Slots-1-slot, n.back(slot, random)))
+		case what < 160:
+			n.ownSession(c, ownID(round, n.Node, random.IntN(n.Own)), random)
+		case what < 870:
+			slot := int(users.Uint64())
+			c.read(sessionID(round, slot, n.back(slot, random)))
+		case what < 990:
+			slot := int(users.Uint64())
+			generation := n.slots.Generation(slot)
+			if loggedIn, _ := c.change(sessionID(round, slot, generation)); !loggedIn {
+				n.relogin(c, round, slot, generation, random)
+			}
+		default:
+			slot := int(users.Uint64())
+			n.relogin(c, round, slot, n.slots.Generation(slot), random)
+		}
+	}
+}
+
+// back is the user's generation, and sometimes the one before: that of a request which
+// was under way, or of a cookie that was kept.
+func (n *node) back(slot int, random *rand.Rand) uint64 {
+	generation := n.slots.Generation(slot)
+	if generation > 0 && random.IntN(10) == 0 {
+		generation--
+	}
+	return generation
+}
+
+// relogin logs a user out and in: mostly under a new id, sometimes under the same one.
+func (n *node) relogin(c *client, round, slot int, generation uint64, random *rand.Rand) {
+	if !n.slots.Hold(slot, generation) {
+		return
+	}
+	out := c.logout(sessionID(round, slot, generation))
+	if out != OK || random.IntN(4) != 0 {
+		generation++
+	}
+	_ = c.login(sessionID(round, slot, generation))
+	n.slots.Release(slot, generation)
+}
+
+// ownSession is a request to a session of this node alone, with many writes.
+func (n *node) ownSession(c *client, id string, random *rand.Rand) {
+	switch what := random.IntN(100); {
+	case what < 50:
+		c.read(id)
+	case what < 95:
+		if loggedIn, _ := c.change(id); !loggedIn {
+			c.login(id)
+		}
+	default:
+		c.logout(id)
+	}
+}
+
+func (n *node) readAll(ids []string) ([]Record, error) {
+	c := newClient(n.Node, 0, n.manager)
+	for _, id := range ids {
+		for tries := 0; ; tries++ {
+			if _, ok := c.read(id); ok {
+				break
+			} else if tries == 3 {
+				return nil, fmt.Errorf("node %s can't read although all faults are healed", strconv.Itoa(n.Node))
+			}
+		}
+	}
+	return c.records, nil
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+func main() {
+	if config := os.Getenv(nodeConfig); config != "" {
+		exitNode(config)
+	}
+	o := DefaultOptions()
+	o.Replicas, o.Probes, o.Requests, o.Round = 3, 3000, 20000, 10*time.Second
+	topology := flag.String("topology", "all", "standalone, cluster, sentinel or all")
+	faults := flag.String("faults", "cut,stall,pause,restart,failover,move", "which faults, by comma; empty for none")
+	flag.DurationVar(&o.Duration, "duration", 10*time.Minute, "of the load, shared by the topologies")
+	flag.IntVar(&o.Nodes, "nodes", o.Nodes, "node processes")
+	flag.IntVar(&o.Users, "sessions", o.Users, "users, each with a session")
+	flag.IntVar(&o.Rate, "rate", o.Rate, "requests a second of each of a node's workers")
+	flag.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()), "of the load and the faults")
+	flag.Parse()
+	o.Faults = strings.Split(*faults, ",")
+	topologies := []string{*topology}
+	switch *topology {
+	case "all":
+		topologies = []string{standalone, cluster, sentinel}
+	case standalone, cluster, sentinel:
+	default:
+		fmt.Fprintln(os.Stderr, "nodes: -topology is standalone, cluster, sentinel or all")
+		os.Exit(2)
+	}
+	o.Duration /= time.Duration(len(topologies))
+	status := 0
+	for _, topology := range topologies {
+		status = max(status, runProgram(topology, o))
+	}
+	os.Exit(status)
+}
+
+// runProgram answers the exit status: 1 for a violation, 2 where the run itself failed.
+func runProgram(topology string, o Options) (status int) {
+	h := &host{}
+	defer h.close()
+	defer func() {
+		switch failed := recover().(type) {
+		case nil:
+		case failure:
+			fmt.Fprintln(os.Stderr, "nodes:", string(failed))
+			status = 2
+		default:
+			h.close()
+			panic(failed)
+		}
+	}()
+	report := Run(h, topology, o)
+	report.Print(os.Stdout)
+	if report.Violations() > 0 {
+		return 1
+	}
+	return 0
+}
+
+// exitNode ends this process when the node has ended.
+func exitNode(config string) {
+	if err := serve(config); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}

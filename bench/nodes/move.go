@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/redistest"
+)
+
+// ranges are the slots that a master has, as it says itself.
+func (w *world) ranges(master *redistest.Server) (ranges [][2]int) {
+	w.tb.Helper()
+	client := redis.NewClient(&redis.Options{Addr: master.Addr()})
+	defer func() { _ = client.Close() }()
+	text, err := client.ClusterNodes(context.Background()).Result()
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) < 8 || !strings.Contains(fields[2], "myself") {
+			continue
+		}
+		for _, field := range fields[8:] {
+			low, high, two := strings.Cut(field, "-")
+			if !two {
+				high = low
+			}
+			a, errA := strconv.Atoi(low)
+			b, errB := strconv.Atoi(high)
+			if errA == nil && errB == nil {
+				ranges = append(ranges, [2]int{a, b})
+			}
+		}
+	}
+	return ranges
+}
+
+func (w *world) has(master *redistest.Server, slot int) bool {
+	for _, r := range w.ranges(master) {
+		if r[0] <= slot && slot <= r[1] {
+			return true
+		}
+	}
+	return false
+}
+
+// keyOf is a key that a master has.
+func (w *world) keyOf(master *redistest.Server) string {
+	w.tb.Helper()
+	ranges := w.ranges(master)
+	for n := range 1 << 20 {
+		key := fmt.Sprintf("marker%d", n)
+		slot := keySlot(key)
+		for _, r := range ranges {
+			if r[0] <= slot && slot <= r[1] {
+				return key
+			}
+		}
+	}
+	w.tb.Fatal("a master has no slot")
+	return ""
+}
+
+// keySlot is the slot of a key without a {tag}: CRC16, as Redis Cluster's specification
+// has it.
+func keySlot(key string) int {
+	var crc uint16
+	for n := range len(key) {
+		crc ^= uint16(key[n]) << 8
+		for range 8 {
+			if crc&0x8000 != 0 {
+				crc = crc<<1 ^ 0x1021
+			} else {
+				crc <<= 1
+			}
+		}
+	}
+	return int(crc % 16384)
+}
+
+// move moves the slot of a busy user to another master.
+func move(w *world, random *rand.Rand, round int) *Loss {
+	user := random.IntN(3)
+	slot := keySlot(prefix + sessionID(round, user, w.slots.Generation(user)))
+	masters := w.cluster.Masters
+	for n, from := range masters {
+		if w.has(from, slot) {
+			w.cluster.Move(slot, from, masters[(n+1+random.IntN(len(masters)-1))%len(masters)])
+			break
+		}
+	}
+	w.agreed()
+	return nil
+}
+
+// agreed waits until all masters say the same of the slots.
+func (w *world) agreed() {
+	w.tb.Helper()
+	clients := make([]*redis.Client, len(w.cluster.Masters))
+	for n, master := range w.cluster.Masters {
+		clients[n] = redis.NewClient(&redis.Options{Addr: master.Addr()})
+		defer func() { _ = clients[n].Close() }()
+	}
+	if !polled(20*time.Second, func() bool {
+		var first string
+		for n, client := range clients {
+			slots, err := client.ClusterSlots(context.Background()).Result()
+			view := ""
+			for _, s := range slots {
+				view += fmt.Sprint(s.Start, s.End, s.Nodes[0].Addr, " ")
+			}
+			if n == 0 {
+				first = view
+			}
+			if err != nil || view != first {
+				return false
+			}
+		}
+		return true
+	}) {
+		w.tb.Fatal("the masters don't agree who has which slot")
+	}
+}

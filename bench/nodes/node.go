@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	_ "github.com/gogf/gf/contrib/nosql/redis/v2" // lets gredis.New make a client
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// nodeConfig is the environment variable that makes this program a node.
+const nodeConfig = "STRATA_NODES_CONFIG"
+
+// answerFD is where a node answers: the first of exec.Cmd.ExtraFiles. Its standard
+// output is everybody's.
+const answerFD = 3
+
+// node is one process that serves sessions. All fields are set at the start; what its
+// workers change is their own.
+type node struct {
+	Config
+	slots   *Slots
+	chain   gsession.Storage
+	stack   *layer.Stack // nil where bare
+	manager *gsession.Manager
+	load    *load // nil while none runs
+}
+
+// serve is the whole life of a node process.
+func serve(text string) error {
+	n := &node{}
+	if err := json.Unmarshal([]byte(text), &n.Config); err != nil {
+		return err
+	}
+	var err error
+	if n.slots, err = openSlots(n.SlotsFile, n.Slots); err != nil {
+		return err
+	}
+	if err = n.open(); err != nil {
+		return err
+	}
+	asks := gob.NewDecoder(bufio.NewReader(os.Stdin))
+	out := os.NewFile(answerFD, "answers")
+	answers := gob.NewEncoder(out)
+	for {
+		var ask Ask
+		if err = asks.Decode(&ask); errors.Is(err, io.EOF) || ask.What == askEnd {
+			return n.close()
+		} else if err != nil {
+			return err
+		}
+		if err = answers.Encode(n.answer(ask)); err != nil {
+			return err
+		}
+	}
+}
+
+func (n *node) open() error {
+	if n.Mode == modeBare {
+		client, err := n.Server.goframe()
+		if err != nil {
+			return err
+		}
+		n.chain = gsession.NewStorageRedis(client, prefix)
+		n.manager = gsession.New(ttl, n.chain)
+		return nil
+	}
+	var store gsession.Storage = redisstore.New(n.Server.client(), redisstore.Prefix(prefix), redisstore.WatchLease(n.Lease))
+	var opts []layer.LocalOption
+	if n.Mode == modeBroken {
+		store = struct{ gsession.Storage }{store} // nobody finds the announcements behind it
+		opts = append(opts, layer.Invalidation(liar{}))
+	}
+	n.stack = layer.Chain(store, layer.Coalesced(layer.WriteTimeout(2*time.Second)), layer.Local(opts...), layer.Traced())
+	n.chain = n.stack
+	n.manager = gsession.New(ttl, n.chain)
+	return nil
+}
+
+func (n *node) close() error {
+	if n.stack == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return n.stack.Close(ctx)
+}
+
+// liar vouches for ever, and never announces anything.
+type liar struct{}
+
+func (liar) Watch(l tiers.Listener) (stop func()) {
+	l.Vouched(time.Now().Add(ttl))
+	return func() {}
+}
+
+func (n *node) answer(ask Ask) (answer Answer) {
+	var err error
+	switch ask.What {
+	case askBegin:
+		answer.Records, err = n.begin(ask.Round, ask.Nodes)
+	case askRun:
+		n.load = n.start(ask.Round)
+	case askHalt:
+		answer.Records = n.load.halt()
+		n.load = nil
+	case askRead:
+		answer.Records, err = n.readAll(ask.IDs)
+	case askMeasure:
+		answer.Figure, err = n.measure(ask)
+	case askOwn:
+		answer.Figure, err = n.own(ask)
+	case askAnnounce:
+		answer.Records, err = n.announce(ask)
+	case askFollow:
+		answer.Records, err = n.follow(ask)
+	default:
+		err = fmt.Errorf("a node doesn't know %q", ask.What)
+	}
+	if err != nil {
+		answer.Err = err.Error()
+	}
+	return answer
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Report is what a run in one topology found. It belongs to the driver's goroutine.
+type Report struct {
+	Topology   string
+	Options    Options
+	Rounds     int
+	Records    int
+	Reads      int
+	Unanswered int // operations whose outcome isn't known
+	Faults     map[string]int
+	Ages       Ages
+	Carried    int
+	ServerLost int
+	Histories  int
+	Unknown    int
+	Counts     map[Law]int
+	Examples   []Violation
+
+	Scattered, Sticky, Bare Figures
+	OwnReads, OwnMisses     int
+	Delays                  Ages
+}
+
+// judge checks the records of a round.
+func (r *Report) judge(records []Record, losses []Loss) {
+	r.Rounds++
+	r.Records += len(records)
+	for _, record := range records {
+		if record.Outcome == Maybe {
+			r.Unanswered++
+		}
+	}
+	verdict := Check(records, int64(r.Options.Bound()), losses)
+	r.Reads += verdict.Reads
+	r.Carried += verdict.Carried
+	r.Ages.All = append(r.Ages.All, verdict.Ages.All...)
+	for n := range losses {
+		r.ServerLost += losses[n].Writes
+	}
+	violations := verdict.Violations
+	if len(losses) == 0 { // what the servers have lost has no order
+		checked, unknown, more := Linearizable(records)
+		r.Histories += checked
+		r.Unknown += unknown
+		violations = append(violations, more...)
+	}
+	for _, v := range violations {
+		if r.Counts == nil {
+			r.Counts = map[Law]int{}
+		}
+		r.Counts[v.Law]++
+		if len(r.Examples) < kept && v.Text != "" {
+			r.Examples = append(r.Examples, v)
+		}
+	}
+}
+
+// Violations is how many there are, of all laws.
+func (r *Report) Violations() (n int) {
+	for _, count := range r.Counts {
+		n += count
+	}
+	return n
+}
+
+// Print writes the table.
+func (r *Report) Print(out io.Writer) {
+	line := func(name string, format string, args ...any) {
+		_, _ = fmt.Fprintf(out, "  %-44s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	o := r.Options
+	_, _ = fmt.Fprintf(out, "%s: %d nodes, %d users, %d rounds, seed %d, bound %v (lease %v)\n", r.Topology, o.Nodes, o.Users, r.Rounds, o.Seed, o.Bound(), o.Lease)
+	line("faults", "%s", r.faults())
+	line("operations, of unknown outcome", "%d, %d", r.Records, r.Unanswered)
+	line("reads checked", "%d", r.Reads)
+	line("stale reads", "%d", len(r.Ages.All))
+	for _, text := range r.Ages.Histogram(o.Bound()) {
+		line("", "%s", text)
+	}
+	beyond := r.Ages.Beyond(o.Bound())
+	line("older than the bound", "%d (%.6f of all reads)", beyond, float64(beyond)/float64(max(r.Reads, 1)))
+	for _, law := range []Law{Stale, OwnWrite, Resurrected, Lost, Invented, NotLinear} {
+		line("violations: "+string(law), "%d", r.Counts[law])
+	}
+	line("histories of one node, too hard", "%d, %d", r.Histories, r.Unknown)
+	line("acknowledged writes that the servers lost", "%d", r.ServerLost)
+	line("keys carried into a log-in of the same id", "%d", r.Carried)
+	if o.Requests > 0 {
+		line("invalidation delay p50, p99, p99.9", "%v, %v, %v (%d changes)", round(r.Delays.Quantile(0.5)), round(r.Delays.Quantile(0.99)), round(r.Delays.Quantile(0.999)), len(r.Delays.All))
+		line("Redis reads a request, 95 % reads", "%.3f sticky, %.3f scattered, %.3f bare", r.Sticky.Reads, r.Scattered.Reads, r.Bare.Reads)
+		line("Redis commands a request, 95 % reads", "%.3f sticky, %.3f scattered, %.3f bare", r.Sticky.Commands, r.Scattered.Commands, r.Bare.Commands)
+		line("reads of own writes that asked Redis", "%d of %d", r.OwnMisses, r.OwnReads)
+	}
+	for _, v := range r.Examples {
+		line("! "+string(v.Law), "%s", v.Text)
+	}
+}
+
+func round(d time.Duration) time.Duration { return d.Round(time.Microsecond) }
+
+func (r *Report) faults() string {
+	var all []string
+	for name, n := range r.Faults {
+		all = append(all, fmt.Sprintf("%s %d", name, n))
+	}
+	slices.Sort(all)
+	if all == nil {
+		return "none"
+	}
+	return strings.Join(all, ", ")
+}

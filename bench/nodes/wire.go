@@ -1,0 +1,31 @@
+package main
+
+// What the driver asks of a node.
+const (
+	askBegin    = "begin"    // set up the round's sessions
+	askRun      = "run"      // serve requests until askHalt
+	askHalt     = "halt"     // answers the records
+	askRead     = "read"     // read the ids once
+	askMeasure  = "measure"  // serve Count requests, 95 % of them reads
+	askOwn      = "own"      // write and read Count times; Figure is how many reads went to the server
+	askAnnounce = "announce" // write Count versions of an id, one each time that askNext comes
+	askFollow   = "follow"   // poll an id until it shows Count; Records say when it did
+	askEnd      = "end"
+)
+
+// Ask is one command of the driver.
+type Ask struct {
+	What   string
+	Round  int
+	IDs    []string
+	Count  int
+	Nodes  int
+	Sticky bool // each session at one node only
+}
+
+// Answer is what a node says to an Ask, one for each, in their order.
+type Answer struct {
+	Records []Record
+	Figure  float64
+	Err     string
+}
