@@ -6,7 +6,9 @@ require (
 	github.com/dgraph-io/ristretto/v2 v2.4.2
 	github.com/gogf/gf/v2 v2.10.2
 	github.com/redis/go-redis/v9 v9.22.0
+	go.etcd.io/bbolt v1.4.3
 	go.opentelemetry.io/otel v1.38.0
+	go.opentelemetry.io/otel/metric v1.38.0
 	go.opentelemetry.io/otel/trace v1.38.0
 )
 
@@ -14,6 +16,7 @@ require (
 require (
 	github.com/gogf/gf/contrib/nosql/redis/v2 v2.10.2
 	go.opentelemetry.io/otel/sdk v1.38.0
+	go.opentelemetry.io/otel/sdk/metric v1.38.0
 	go.uber.org/goleak v1.3.0
 	pgregory.net/rapid v1.2.0
 )
@@ -39,9 +42,7 @@ require (
 	github.com/olekukonko/ll v0.0.9 // indirect
 	github.com/olekukonko/tablewriter v1.1.0 // indirect
 	github.com/rivo/uniseg v0.2.0 // indirect
-	go.etcd.io/bbolt v1.4.3 // indirect
 	go.opentelemetry.io/auto/sdk v1.1.0 // indirect
-	go.opentelemetry.io/otel/metric v1.38.0 // indirect
 	go.uber.org/atomic v1.11.0 // indirect
 	golang.org/x/sys v0.36.0 // indirect
 	golang.org/x/text v0.25.0 // indirect

@@ -17,13 +17,14 @@ import (
 // for single keys first; one that keeps whole sessions says that it doesn't, and
 // that is no failure.
 //
-// Programs leave TracerProvider out, and call otel.SetTracerProvider at any time.
+// Programs leave TracerProvider out, call otel.SetTracerProvider at any time, and leave
+// RootSpans out: spans then belong to the request's trace.
 func ExampleTraced() {
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
 
 	store := gsession.NewStorageMemory()
-	chain := layer.Chain(store, layer.Traced(layer.TracerProvider(provider)))
+	chain := layer.Chain(store, layer.Traced(layer.TracerProvider(provider), layer.RootSpans()))
 
 	ctx := context.Background()
 	manager := gsession.New(time.Hour, chain)

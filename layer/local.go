@@ -52,6 +52,12 @@ func MaxStale(d time.Duration) LocalOption { return local.MaxStale(d) }
 // meanwhile: choose a bound that allows for it.
 func ServeStale(d time.Duration) LocalOption { return local.ServeStale(d) }
 
+// Audited has a part of the hits compared with the store, in the background: 0.001 is
+// one in a thousand. Off unless set. What is found is counted in strata.audit.reads; a
+// difference that [Local] doesn't allow is logged, its age is recorded in
+// strata.audit.age, and the session is read anew.
+func Audited(fraction float64) LocalOption { return local.Audited(fraction) }
+
 // Negative is how long an id is known to have no session, for at most 4,096 ids; 1 s
 // unless set, and never longer than MaxStale unless Exclusive. 0 turns it off.
 func Negative(d time.Duration) LocalOption { return local.Negative(d) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -25,12 +27,14 @@ var ErrRevoked = tiers.ErrRevoked
 // Stack is a chain: a store and the decorators on it. It is a gsession.Storage,
 // safe for concurrent use. Close it before the store's own connections.
 //
-// All fields are set by Chain; closing and closed are guarded by once.
+// All fields are set by Chain; closed is guarded by once.
 type Stack struct {
 	layers []gsession.Storage // outermost first, the store last
 	top    tiers.Storage
 	face   *tiers.Face
 	files  bool // ids become file names
+
+	reporter telemetry.Reporter
 
 	once   sync.Once
 	closed error
@@ -57,15 +61,29 @@ func Chain(store gsession.Storage, decorators ...Decorator) *Stack {
 		}
 		layers[len(decorators)-n-1] = outer
 	}
-	introduce(layers)
 	top := tiers.Of(layers[0])
 	_, files := store.(*gsession.StorageFile)
-	return &Stack{layers: layers, top: top, face: tiers.NewFace(top), files: files}
+	s := &Stack{layers: layers, top: top, face: tiers.NewFace(top), files: files}
+	if sink := introduce(layers); sink != nil {
+		s.reporter.Move(sink, nil)
+		telemetry.Tell(top, sink)
+	}
+	return s
 }
 
 // introduce tells caches of the layers below them that they can't find themselves, as a
-// stranger without Unwrap stands between.
-func introduce(layers []gsession.Storage) {
+// stranger without Unwrap stands between, and all layers where to report.
+func introduce(layers []gsession.Storage) (sink *telemetry.Sink) {
+	for _, l := range layers {
+		if traced, ok := l.(interface{ Sink() *telemetry.Sink }); ok && sink == nil {
+			sink = traced.Sink()
+		}
+	}
+	for _, l := range layers {
+		if sink != nil {
+			telemetry.Tell(l, sink)
+		}
+	}
 	for n, l := range layers {
 		if cache, ok := l.(interface{ Hear(gsession.Storage) }); ok {
 			for _, below := range layers[n+1:] {
@@ -73,6 +91,7 @@ func introduce(layers []gsession.Storage) {
 			}
 		}
 	}
+	return sink
 }
 
 // isNil sees through an interface that holds a nil pointer.
@@ -157,14 +176,24 @@ func (s *Stack) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap,
 	if err := s.check(id); err != nil {
 		return err
 	}
+	var err error
 	switch s.top.Style(ctx) {
 	case tiers.StyleSnapshot:
-		return s.face.SetSession(ctx, id, data, ttl)
+		err = s.face.SetSession(ctx, id, data, ttl)
 	case tiers.StyleDirect:
-		return s.direct().SetSession(ctx, id, data, ttl)
+		err = s.direct().SetSession(ctx, id, data, ttl)
 	default:
-		return s.top.SetSession(ctx, id, data, ttl)
+		err = s.top.SetSession(ctx, id, data, ttl)
 	}
+	return s.told(ctx, "strata: a session could not be written", err)
+}
+
+// told logs an error that GoFrame drops when it closes a session.
+func (s *Stack) told(ctx context.Context, message string, err error) error {
+	if err != nil && !errors.Is(err, gsession.ErrorDisabled) {
+		s.reporter.Warn(ctx, message+tiers.ErrorType(err), message, slog.String("error", tiers.Explain(err)))
+	}
+	return err
 }
 
 func (s *Stack) direct() direct { return direct{top: s.top, face: s.face} }
@@ -187,7 +216,7 @@ func (s *Stack) UpdateTTL(ctx context.Context, id string, ttl time.Duration) err
 	if err := s.check(id); err != nil {
 		return err
 	}
-	return s.top.UpdateTTL(ctx, id, ttl)
+	return s.told(ctx, "strata: a session's expiry could not be slid", s.top.UpdateTTL(ctx, id, ttl))
 }
 
 // New asks the store for an id; GoFrame makes one where the store doesn't.

@@ -13,12 +13,13 @@
 //	attribute             values
 //	strata.operation      the method of the storage: New, Get, GetSize, Data, Set, SetMap,
 //	                      Remove, RemoveAll, GetSession, SetSession, UpdateTTL, and of a
-//	                      snapshot store Load, Commit and Slide
+//	                      snapshot store Load, Commit, Slide and CommitAll, a batch
 //	strata.outcome        see below
 //	strata.storage        the Go type of the storage that was asked: "*gsession.StorageRedis"
 //	strata.style          snapshot, direct or opaque; absent until a layer has asked for it
 //	strata.keys           how many keys were read, or were set and removed; absent where
 //	                      counting would cost something
+//	strata.bytes          what a session that was read takes in memory, about
 //	error.type            as OpenTelemetry has it; only beside the outcomes revoked and error:
 //	                      context_canceled, deadline_exceeded, revoked, panic, or the Go type
 //	                      of the innermost error: "*net.OpError"
@@ -41,4 +42,61 @@
 //	error       whoever failed   error    anything else that failed, a panic included
 //
 // The hit ratio is hit and negative over all of the first seven.
+//
+// A span belongs to the trace in its context; where there is none, no span is made unless
+// [RootSpans] was asked for. What is done once for several requests (a commit of merged
+// changes, a batch of commits) is a child of the first whose trace is sampled, and linked
+// to all of those, 32 at most.
+//
+// # Metrics
+//
+// Layers count with atomics that are read when a reader collects, so that a hit pays a
+// few nanoseconds whether somebody listens or not; what the layers of a process count is
+// added up, of those that were closed too. Histograms are in seconds.
+//
+//	metric                              kind            unit            attributes
+//	strata.local.reads                  counter         {read}          strata.outcome=hit|miss|negative|stale
+//	strata.local.refusals               counter         {session}       strata.reason=expired|outdated|unvouched
+//	strata.local.loads                  counter         {load}
+//	strata.local.shared_reads           counter         {read}
+//	strata.local.evictions              counter         {session}
+//	strata.local.rejections             counter         {session}       strata.reason=policy|queue
+//	strata.local.invalidations          counter         {invalidation}  strata.cause=announcement|audit|echo|loss|write
+//	strata.local.sessions               updowncounter   {session}
+//	strata.local.memory.usage           updowncounter   By
+//	strata.local.memory.limit           updowncounter   By
+//	strata.audit.reads                  counter         {read}          strata.outcome=changed|different|error|same|skipped
+//	strata.audit.age                    histogram       s
+//	strata.coalesce.changes             counter         {change}
+//	strata.coalesce.commits             counter         {commit}        strata.outcome=error|ok|revoked
+//	strata.coalesce.retries             counter         {commit}
+//	strata.coalesce.give_ups            counter         {change}
+//	strata.coalesce.pending.changes     updowncounter   {change}
+//	strata.coalesce.pending.memory      updowncounter   By
+//	strata.coalesce.pending.age         gauge           s
+//	strata.slides                       counter         {slide}         strata.outcome=sent|skipped
+//	strata.watch.connected              gauge           1
+//	strata.watch.unsupported            gauge           1
+//	strata.watch.losses                 counter         {loss}
+//	strata.invalidation.delay           histogram       s
+//	strata.store.operation.duration     histogram       s               strata.operation strata.storage error.type
+//
+// A read that memory refused (the session was there, but outdated, expired, or nobody
+// vouched for it) counts as a miss as well. The causes of an invalidation: a write of this
+// node, an announcement of somebody's, an echo (the announcement of an own write, upon
+// which the session is read again in the background), a loss of announcements, which
+// outdates all, and an audit. The delay of an invalidation is measured on own writes, from
+// their end until their announcement, and is 0 where that came first. The age of an audited
+// session that differed is how long it had been in memory: it may have been wrong for a
+// part of that. An audit's "changed" is a difference that was allowed, as its announcement
+// was on its way, or MaxStale not over.
+//
+// The store's operations are those of the innermost storage; ErrorDisabled isn't one.
+//
+// # Log
+//
+// What a team should know of and that no caller may see is logged as a warning, one line
+// each ten seconds for one cause: errors with which sessions are closed, as GoFrame drops
+// them, changes that are given up, a store that can't announce, a journal that fails, and
+// what an audit has found.
 package telemetry

@@ -3,6 +3,8 @@ package telemetry
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,42 +14,53 @@ import (
 // logInterval is how often one cause is logged at most.
 const logInterval = 10 * time.Second
 
-// warnings remember when each cause was logged last, and what was held back since. The
-// causes are constants and Go types, of which a program has few. mu guards all fields.
-var warnings struct {
+// rareLog logs each cause now and then. The causes are constants and Go types, of which
+// a program has few.
+//
+// logger is set at construction; mu guards said.
+type rareLog struct {
+	logger *slog.Logger // nil: GoFrame's default log
+
 	mu   sync.Mutex
 	said map[string]*warning
 }
 
+// warning remembers when a cause was logged last, and what was held back since.
 type warning struct {
 	at   time.Time
 	held int
 }
 
-// Warn writes a line to GoFrame's default log, one each ten seconds for one cause. The
-// arguments hold no session id, key or value (law 10).
-func Warn(ctx context.Context, cause, format string, args ...any) {
-	held, say := due(cause, time.Now())
+func (l *rareLog) warn(ctx context.Context, cause, message string, attributes ...slog.Attr) {
+	held, say := l.due(cause, time.Now())
 	if !say {
 		return
 	}
-	text := fmt.Sprintf(format, args...)
 	if held > 0 {
-		text += fmt.Sprintf(" (and %d more of these since)", held)
+		attributes = append(attributes, slog.Int("held_back", held))
 	}
-	glog.Instance().Warning(ctx, text)
+	if l.logger != nil {
+		l.logger.LogAttrs(ctx, slog.LevelWarn, message, attributes...)
+		return
+	}
+	var line strings.Builder
+	line.WriteString(message)
+	for _, a := range attributes {
+		fmt.Fprintf(&line, " %s=%v", a.Key, a.Value)
+	}
+	glog.Instance().Warning(ctx, line.String())
 }
 
-func due(cause string, now time.Time) (held int, say bool) {
-	warnings.mu.Lock()
-	defer warnings.mu.Unlock()
-	w := warnings.said[cause]
+func (l *rareLog) due(cause string, now time.Time) (held int, say bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.said[cause]
 	if w == nil {
-		if warnings.said == nil {
-			warnings.said = map[string]*warning{}
+		if l.said == nil {
+			l.said = map[string]*warning{}
 		}
 		w = &warning{}
-		warnings.said[cause] = w
+		l.said[cause] = w
 	}
 	if !w.at.IsZero() && now.Sub(w.at) < logInterval {
 		w.held++

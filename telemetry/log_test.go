@@ -3,13 +3,13 @@ package telemetry
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/gogf/gf/v2/os/glog"
-	"go.opentelemetry.io/otel/trace"
 )
 
 func TestWarningsAreRare(t *testing.T) {
@@ -20,32 +20,31 @@ func TestWarningsAreRare(t *testing.T) {
 	log.SetStdoutPrint(false)
 	defer func() { log.SetWriter(before); log.SetStdoutPrint(true) }()
 	synctest.Test(t, func(t *testing.T) {
+		var l rareLog
 		for range 100 {
-			Warn(context.Background(), "rare", "strata: the store is %s", "away")
+			l.warn(context.Background(), "rare", "strata: away", slog.Int("tries", 1))
 		}
-		Warn(context.Background(), "another", "strata: something else")
+		l.warn(context.Background(), "another", "strata: something else")
 		time.Sleep(logInterval)
-		Warn(context.Background(), "rare", "strata: the store is %s", "still away")
+		l.warn(context.Background(), "rare", "strata: still away", slog.Int("tries", 2))
 	})
 	text := lines.String()
 	if n := strings.Count(text, "\n"); n != 3 {
 		t.Errorf("%d lines, want three:\n%s", n, text)
 	}
-	if !strings.Contains(text, "still away (and 99 more of these since)") {
+	if !strings.Contains(text, "strata: still away tries=2 held_back=99") {
 		t.Errorf("what was held back isn't counted:\n%s", text)
 	}
 }
 
-func TestDetachKeepsTheSpanAndNothingElse(t *testing.T) {
-	type key struct{}
-	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
-	ctx, cancel := context.WithCancel(context.WithValue(trace.ContextWithSpanContext(context.Background(), span), key{}, 1))
-	cancel()
-	detached := Detach(ctx)
-	if detached.Err() != nil || detached.Value(key{}) != nil {
-		t.Error("the context of a request is kept")
-	}
-	if got := trace.SpanContextFromContext(detached); got.TraceID() != span.TraceID() || got.SpanID() != span.SpanID() {
-		t.Errorf("the span is %v, want the request's", got)
+func TestALoggerTakesTheLog(t *testing.T) {
+	var lines bytes.Buffer
+	config := Configure(Logger(slog.New(slog.NewJSONHandler(&lines, nil))))
+	var r Reporter
+	r.Move(config.Sink(), nil)
+	r.Warn(context.Background(), "cause", "strata: away", slog.Int("tries", 1))
+	r.Warn(context.Background(), "cause", "strata: away", slog.Int("tries", 2))
+	if text := lines.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, `"level":"WARN","msg":"strata: away","tries":1`) {
+		t.Errorf("logged %s", text)
 	}
 }

@@ -12,6 +12,7 @@ const (
 	StorageKey   = attribute.Key("strata.storage")
 	StyleKey     = attribute.Key("strata.style")
 	KeysKey      = attribute.Key("strata.keys")
+	BytesKey     = attribute.Key("strata.bytes")
 	ErrorTypeKey = attribute.Key("error.type")
 )
 
@@ -55,6 +56,7 @@ const (
 	Load
 	Commit
 	Slide
+	CommitAll
 	operations // how many there are
 )
 
@@ -74,6 +76,7 @@ var spanNames = [operations]string{
 	Load:       spanPrefix + "Load",
 	Commit:     spanPrefix + "Commit",
 	Slide:      spanPrefix + "Slide",
+	CommitAll:  spanPrefix + "CommitAll",
 }
 
 const spanPrefix = "session "

@@ -14,9 +14,10 @@ import (
 // Tracer makes the spans of one layer, where somebody will look at them. It is safe
 // for concurrent use.
 //
-// explicit and options are set at construction; global is atomic.
+// explicit, roots and options are set at construction; global is atomic.
 type Tracer struct {
 	explicit trace.Tracer // nil: the global provider's, whichever that is by then
+	roots    bool
 	global   atomic.Pointer[resolved]
 	options  [operations][]trace.SpanStartOption
 }
@@ -28,12 +29,12 @@ type resolved struct {
 }
 
 // NewTracer makes a tracer whose spans carry the attributes and their operation.
-// Where provider is nil, the global one of the moment of each operation is used:
+// Where no provider is named, the global one of the moment of each operation is used:
 // programs set theirs after their chains are built.
-func NewTracer(provider trace.TracerProvider, attributes ...attribute.KeyValue) *Tracer {
-	t := &Tracer{}
-	if provider != nil {
-		t.explicit = provider.Tracer(Scope)
+func NewTracer(config Config, attributes ...attribute.KeyValue) *Tracer {
+	t := &Tracer{roots: config.roots}
+	if config.tracing != nil {
+		t.explicit = config.tracing.Tracer(Scope)
 	}
 	for op := range operations {
 		all := append([]attribute.KeyValue{OperationKey.String(op.String())}, attributes...)
@@ -45,37 +46,42 @@ func NewTracer(provider trace.TracerProvider, attributes ...attribute.KeyValue) 
 	return t
 }
 
-// Start starts the span of an operation, to be ended by the caller. It answers nil,
-// and has allocated nothing, where
+// Wants reports whether a span in this context has a chance to be exported. It has none
+// where
 //
+//   - the context belongs to no trace, unless [RootSpans] was asked for,
+//   - its trace isn't sampled, or
 //   - the provider would be the one that GoFrame installs when none is set: it
-//     samples everything and exports nothing, or
-//   - the context belongs to a trace that isn't sampled.
+//     samples everything and exports nothing.
 //
-// A context without any span begins a trace; should the provider's sampler decline
-// it, Start answers nil and a context that says so to the layers below.
-func (t *Tracer) Start(ctx context.Context, op Operation) (context.Context, trace.Span) {
-	if t.explicit == nil && gtrace.IsUsingDefaultProvider() || !sampled(ctx) {
-		return ctx, nil
+// It allocates nothing.
+func (t *Tracer) Wants(ctx context.Context) bool {
+	parent := trace.SpanFromContext(ctx)
+	if !parent.IsRecording() {
+		// A parent of this process that has ended, or one of another process, doesn't
+		// record; its flag tells.
+		origin := parent.SpanContext()
+		if !origin.IsSampled() && (origin.IsValid() || !t.roots) {
+			return false
+		}
 	}
-	ctx, span := t.tracer().Start(ctx, op.SpanName(), t.options[op]...)
+	return t.explicit != nil || !gtrace.IsUsingDefaultProvider()
+}
+
+// Start starts the span of an operation that [Tracer.Wants] was asked for, to be ended
+// by the caller. Should the provider's sampler decline it, Start answers nil and a
+// context that says so to the layers below.
+func (t *Tracer) Start(ctx context.Context, op Operation) (context.Context, trace.Span) {
+	options := t.options[op]
+	if links := linksOf(ctx); len(links) > 0 {
+		options = append(options[:len(options):len(options)], trace.WithLinks(links...))
+	}
+	ctx, span := t.tracer().Start(ctx, op.SpanName(), options...)
 	if !span.IsRecording() {
 		span.End()
 		return ctx, nil
 	}
 	return ctx, span
-}
-
-// sampled reports whether a span in this context has a chance to be exported. A
-// parent of this process that has ended, or one of another process, doesn't record;
-// its flag tells.
-func sampled(ctx context.Context) bool {
-	parent := trace.SpanFromContext(ctx)
-	if parent.IsRecording() {
-		return true
-	}
-	origin := parent.SpanContext()
-	return !origin.IsValid() || origin.IsSampled()
 }
 
 // tracer asks a provider once; providers look tracers up under a lock.

@@ -13,6 +13,16 @@ type Batcher interface {
 	CommitAll(ctx context.Context, commits []Commit) []Committed
 }
 
+// BatcherOf answers a storage's capability to take batches, nil where it has none. A
+// decorator that passes batches on, if the storage below takes them, has a method Batcher.
+func BatcherOf(s Storage) Batcher {
+	if passing, ok := s.(interface{ Batcher() Batcher }); ok {
+		return passing.Batcher()
+	}
+	b, _ := s.(Batcher)
+	return b
+}
+
 // Commit is what Storage.Commit is called with.
 type Commit struct {
 	ID    string

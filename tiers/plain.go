@@ -10,6 +10,8 @@ import (
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/telemetry"
 )
 
 // Of returns the snapshot capability of a storage: the storage itself where it has
@@ -21,6 +23,9 @@ func Of(s gsession.Storage) Storage {
 		return t
 	}
 	p := &plain{inner: s, store: true}
+	if _, wraps := s.(interface{ Unwrap() gsession.Storage }); !wraps {
+		p.meter = telemetry.NewStore(s)
+	}
 	switch s.(type) {
 	case *gsession.StorageRedis, *gsession.StorageMemory:
 		p.style.Store(uint32(StyleSnapshot))
@@ -35,12 +40,13 @@ func Of(s gsession.Storage) Storage {
 	return p
 }
 
-// plain adapts a storage without the capability. inner, store and files are set at
-// construction, style and failures are atomic, locks guard themselves.
+// plain adapts a storage without the capability. inner, meter, store and files are
+// set at construction, style and failures are atomic, locks guard themselves.
 type plain struct {
 	inner gsession.Storage
-	store bool // one of GoFrame's, so that no face is below
-	files bool // ids become file names, and reads may see half a write
+	meter *telemetry.Store // nil for a decorator
+	store bool             // one of GoFrame's, so that no face is below
+	files bool             // ids become file names, and reads may see half a write
 	style atomic.Uint32
 	locks Locks
 
@@ -48,6 +54,21 @@ type plain struct {
 }
 
 var _ Storage = (*plain)(nil)
+
+// Report says where to report how long the storage takes.
+func (p *plain) Report(to *telemetry.Sink) { p.meter.Report(to) }
+
+// ended reports an operation, and answers its error with the text kept private.
+func (p *plain) ended(ctx context.Context, operation telemetry.Operation, began time.Time, err error) error {
+	switch {
+	case err == nil:
+		p.meter.End(ctx, began, operation, "")
+		return nil
+	case !isDisabled(err): // which says that nothing was done
+		p.meter.End(ctx, began, operation, ErrorType(err))
+	}
+	return redact(operation.String(), err)
+}
 
 // Unwrap returns the storage that is adapted.
 func (p *plain) Unwrap() gsession.Storage { return p.inner }
@@ -129,9 +150,10 @@ func (p *plain) Load(ctx context.Context, id string, ttl time.Duration) (Read, e
 		}
 		defer unlock()
 	}
+	began := p.meter.Begin()
 	m, err := p.inner.GetSession(ctx, id, ttl)
-	if err != nil || m == nil {
-		return Read{}, redact("GetSession", err)
+	if err = p.ended(ctx, telemetry.GetSession, began, err); err != nil || m == nil {
+		return Read{}, err
 	}
 	s, err := NewSnapshot(m.Map())
 	return Read{Snapshot: s}, err
@@ -139,9 +161,9 @@ func (p *plain) Load(ctx context.Context, id string, ttl time.Duration) (Read, e
 
 // loadKeys reads the whole of a direct session. Such a store has no empty ones.
 func (p *plain) loadKeys(ctx context.Context, id string) (Read, error) {
-	data, err := p.inner.Data(ctx, id)
+	data, err := p.Data(ctx, id)
 	if err != nil || len(data) == 0 {
-		return Read{}, redact("Data", err)
+		return Read{}, err
 	}
 	s, err := NewSnapshot(data)
 	return Read{Snapshot: s}, err
@@ -161,11 +183,12 @@ func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Du
 	defer unlock()
 	if delta.Whole() {
 		m := gmap.NewStrAnyMapFrom(Adopt(delta.set).Map(), true)
-		return nil, redact("SetSession", p.inner.SetSession(p.adapt(ctx, adaptedReplace), id, m, ttl))
+		return nil, p.write(p.adapt(ctx, adaptedReplace), id, m, ttl)
 	}
+	began := p.meter.Begin()
 	m, err := p.inner.GetSession(ctx, id, ttl)
-	if err != nil {
-		return nil, redact("GetSession", err)
+	if err = p.ended(ctx, telemetry.GetSession, began, err); err != nil {
+		return nil, err
 	}
 	var current *Snapshot
 	if m != nil {
@@ -188,7 +211,7 @@ func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Du
 	default:
 		m = gmap.NewStrAnyMapFrom(next, true)
 	}
-	return nil, redact("SetSession", p.inner.SetSession(p.adapt(ctx, call), id, m, ttl))
+	return nil, p.write(p.adapt(ctx, call), id, m, ttl)
 }
 
 // Slide passes UpdateTTL on; the storage doesn't say what came of it.
@@ -198,35 +221,42 @@ func (p *plain) Slide(ctx context.Context, id string, ttl time.Duration) (time.T
 
 // New passes on, as all that follows does, with the error's text kept private.
 func (p *plain) New(ctx context.Context, ttl time.Duration) (string, error) {
+	began := p.meter.Begin()
 	id, err := p.inner.New(ctx, ttl)
-	return id, redact("New", err)
+	return id, p.ended(ctx, telemetry.New, began, err)
 }
 
 func (p *plain) Get(ctx context.Context, id, key string) (any, error) {
+	began := p.meter.Begin()
 	value, err := p.inner.Get(ctx, id, key)
-	return value, redact("Get", err)
+	return value, p.ended(ctx, telemetry.Get, began, err)
 }
 
 func (p *plain) GetSize(ctx context.Context, id string) (int, error) {
+	began := p.meter.Begin()
 	size, err := p.inner.GetSize(ctx, id)
-	return size, redact("GetSize", err)
+	return size, p.ended(ctx, telemetry.GetSize, began, err)
 }
 
 func (p *plain) Data(ctx context.Context, id string) (map[string]any, error) {
+	began := p.meter.Begin()
 	data, err := p.inner.Data(ctx, id)
-	return data, redact("Data", err)
+	return data, p.ended(ctx, telemetry.Data, began, err)
 }
 
 func (p *plain) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	return redact("Set", p.inner.Set(ctx, id, key, value, ttl))
+	began := p.meter.Begin()
+	return p.ended(ctx, telemetry.Set, began, p.inner.Set(ctx, id, key, value, ttl))
 }
 
 func (p *plain) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	return redact("SetMap", p.inner.SetMap(ctx, id, data, ttl))
+	began := p.meter.Begin()
+	return p.ended(ctx, telemetry.SetMap, began, p.inner.SetMap(ctx, id, data, ttl))
 }
 
 func (p *plain) Remove(ctx context.Context, id, key string) error {
-	return redact("Remove", p.inner.Remove(ctx, id, key))
+	began := p.meter.Begin()
+	return p.ended(ctx, telemetry.Remove, began, p.inner.Remove(ctx, id, key))
 }
 
 // RemoveAll waits for a commit of the id that is under way, so that none brings the
@@ -240,7 +270,8 @@ func (p *plain) RemoveAll(ctx context.Context, id string) error {
 		return err
 	}
 	defer unlock()
-	return redact("RemoveAll", p.inner.RemoveAll(ctx, id))
+	began := p.meter.Begin()
+	return p.ended(ctx, telemetry.RemoveAll, began, p.inner.RemoveAll(ctx, id))
 }
 
 // GetSession is called in place of Load where the store is direct or opaque. A
@@ -249,11 +280,12 @@ func (p *plain) GetSession(ctx context.Context, id string, ttl time.Duration) (*
 	if err := p.check(id); err != nil {
 		return nil, err
 	}
+	began := p.meter.Begin()
 	m, err := p.inner.GetSession(ctx, id, ttl)
 	if m != nil && m.Size() > 0 {
 		p.style.CompareAndSwap(uint32(StyleDirect), uint32(StyleOpaque))
 	}
-	return m, redact("GetSession", err)
+	return m, p.ended(ctx, telemetry.GetSession, began, err)
 }
 
 // SetSession is called in place of Commit where the store is direct or opaque.
@@ -261,12 +293,18 @@ func (p *plain) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, tt
 	if err := p.check(id); err != nil {
 		return err
 	}
-	return redact("SetSession", p.inner.SetSession(ctx, id, m, ttl))
+	return p.write(ctx, id, m, ttl)
+}
+
+func (p *plain) write(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	began := p.meter.Begin()
+	return p.ended(ctx, telemetry.SetSession, began, p.inner.SetSession(ctx, id, m, ttl))
 }
 
 func (p *plain) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
 	if err := p.check(id); err != nil {
 		return err
 	}
-	return redact("UpdateTTL", p.inner.UpdateTTL(ctx, id, ttl))
+	began := p.meter.Begin()
+	return p.ended(ctx, telemetry.UpdateTTL, began, p.inner.UpdateTTL(ctx, id, ttl))
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/telemetry"
 )
 
 // Error is an error whose text is free of session ids, keys and values (law 10).
@@ -40,6 +42,28 @@ func redact(op string, err error) error {
 		return err
 	}
 	return NewError("strata: "+op+" failed in the store: "+faultOf(err), err)
+}
+
+// ErrorType is the class of an error, as telemetry names it.
+func ErrorType(err error) string {
+	if errors.Is(err, ErrRevoked) {
+		return telemetry.TypeRevoked
+	}
+	return telemetry.ErrorType(err)
+}
+
+// Explain tells an error in words that hold no session id, key or value: its own, where
+// it is ours, or its type.
+func Explain(err error) string {
+	var ours *Error
+	switch {
+	case errors.Is(err, ErrRevoked):
+		return ErrRevoked.Error()
+	case errors.As(err, &ours):
+		return ours.text
+	default:
+		return ErrorType(err)
+	}
 }
 
 // harmless are the faults whose texts are constants.

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -16,7 +17,8 @@ import (
 type batch struct {
 	id      string
 	ctx     context.Context // the first caller's, without its end
-	delta   *tiers.Delta    // nil: remove the session
+	causes  telemetry.Causes
+	delta   *tiers.Delta // nil: remove the session
 	ttl     time.Duration
 	changes int      // calls whose changes it holds
 	hold    *hold    // nil: callers wait for the outcome
@@ -33,7 +35,7 @@ type batch struct {
 }
 
 // join takes another change in, if one commit can hold both.
-func (b *batch) join(delta *tiers.Delta, ttl time.Duration) bool {
+func (b *batch) join(ctx context.Context, delta *tiers.Delta, ttl time.Duration) bool {
 	if b.delta == nil {
 		return false
 	}
@@ -41,6 +43,7 @@ func (b *batch) join(delta *tiers.Delta, ttl time.Duration) bool {
 	if ok {
 		b.delta, b.ttl = joined, ttl
 		b.changes++
+		b.causes.Add(ctx)
 	}
 	return ok
 }
@@ -95,7 +98,7 @@ var errAborted = tiers.NewError("strata: the store ended the goroutine of a writ
 
 // run carries the batch out.
 func (l *lanes) run(b *batch) {
-	ctx, cancel := l.patience(b)
+	ctx, cancel := l.patience(b.causes.Attach(b.ctx))
 	defer cancel()
 	attempt([]*batch{b}, func() {
 		if b.delta == nil {
@@ -117,10 +120,14 @@ func write(ctx context.Context, store tiers.Storage, id string, delta *tiers.Del
 	return store.Commit(ctx, id, delta, ttl)
 }
 
-// together sends the batches' commits in one call. The values of one caller's context,
-// its span say, stand for all.
+// together sends the batches' commits in one call. The values of one caller's context
+// stand for all.
 func (l *lanes) together(batches []*batch) {
-	ctx, cancel := l.patience(batches[0])
+	var causes telemetry.Causes
+	for _, b := range batches {
+		causes.Merge(b.causes)
+	}
+	ctx, cancel := l.patience(causes.Attach(batches[0].ctx))
 	defer cancel()
 	commits := make([]tiers.Commit, len(batches))
 	for n, b := range batches {
@@ -135,8 +142,8 @@ func (l *lanes) together(batches []*batch) {
 
 // patience is how long the store may take: until the write's time-out, or until Close
 // gives up.
-func (l *lanes) patience(b *batch) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(b.ctx, l.timeout)
+func (l *lanes) patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	stop := context.AfterFunc(l.ended, cancel)
 	return ctx, func() { stop(); cancel() }
 }

@@ -2,9 +2,9 @@ package coalesce
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
-	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -41,7 +41,8 @@ func (s *Storage) accept(ctx context.Context, id string, delta *tiers.Delta, ttl
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		telemetry.Warn(ctx, "journal", "strata: the journal failed, so that requests wait for the store: %s", telemetry.ErrorType(err))
+		s.reporter.Warn(ctx, "journal", "strata: the journal failed, so that requests wait for the store",
+			slog.String("error", tiers.Explain(err)))
 		return s.lanes.claim(ctx, id, held)
 	}
 	return shown, nil

@@ -19,6 +19,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -42,6 +43,9 @@ type Storage struct {
 	lanes   lanes
 	slides  slides
 	caches  caches
+
+	tally    telemetry.Tally
+	reporter telemetry.Reporter
 }
 
 var _ tiers.Storage = (*Storage)(nil)
@@ -60,12 +64,14 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s := &Storage{wrapped: inner, inner: tiers.Of(inner), form: tiers.FormOf(inner), options: o}
 	s.face = tiers.NewFace(s)
 	s.lanes.init(s.inner, o)
+	s.lanes.tally = &s.tally
 	s.lanes.caches, s.lanes.landed, s.lanes.gaveUp = &s.caches, s.landed, s.gaveUp
 	if o.journal != "" {
 		if err := s.restore(o.journal); err != nil {
 			panic(err.Error())
 		}
 	}
+	s.reporter.Start(s)
 	return s
 }
 
@@ -80,9 +86,10 @@ func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(
 // GoFrame closes the session of a client that went away under such a context. Writing
 // behind, it returns when the change is accepted, and in the journal if there is one.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	switch {
-	case delta.Empty():
+	if delta.Empty() {
 		return s.unchanged(ctx, id, delta, ttl)
+	}
+	switch {
 	case s.options.interval > 0 && !delta.Inquires():
 		return s.behind(ctx, id, delta, ttl)
 	default:
@@ -120,7 +127,11 @@ func (s *Storage) Flush(ctx context.Context) error { return s.lanes.flush(ctx) }
 
 // Close flushes and waits for its goroutines until ctx ends. Calls that come later
 // go to the storage below.
-func (s *Storage) Close(ctx context.Context) error { return s.lanes.close(ctx) }
+func (s *Storage) Close(ctx context.Context) error {
+	err := s.lanes.close(ctx)
+	s.reporter.Stop(s)
+	return err
+}
 
 // GetSession hands out a copy of the session.
 func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {

@@ -2,9 +2,11 @@ package coalesce
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
 )
 
 // GiveUp is a report of changes that were accepted and will not reach the store: the
@@ -24,9 +26,11 @@ func (g *GiveUp) add(b *batch) {
 
 // gaveUp reports to whoever wants to know, and to the log.
 func (s *Storage) gaveUp(lost GiveUp) {
-	telemetry.Warn(context.Background(), telemetry.ErrorType(lost.Cause),
-		"strata: gave up %d changes of a session after %d failed attempts in %v: %s",
-		lost.Changes, lost.Attempts, lost.Age.Round(time.Millisecond), telemetry.ErrorType(lost.Cause))
+	s.tally.AddN(telemetry.GiveUps, lost.Changes)
+	s.reporter.Warn(context.Background(), "give-up "+tiers.ErrorType(lost.Cause),
+		"strata: gave up changes of a session that were accepted",
+		slog.Int("changes", lost.Changes), slog.Int("failed_attempts", lost.Attempts),
+		slog.Duration("age", lost.Age.Round(time.Millisecond)), slog.String("error", tiers.Explain(lost.Cause)))
 	if s.options.giveUp != nil {
 		s.options.giveUp(lost)
 	}

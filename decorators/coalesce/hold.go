@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -67,7 +68,7 @@ func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, 
 	k := l.lane(id)
 	fresh := k.flying == nil && len(k.waiting) == 0
 	b := k.last()
-	if b == nil || b.hold == nil || b.hold.claimed || !b.join(delta, ttl) {
+	if b == nil || b.hold == nil || b.hold.claimed || !b.join(ctx, delta, ttl) {
 		b = &batch{delta: delta, ttl: ttl, hold: &hold{accepted: now, at: now.Add(wait)}}
 		l.enqueue(ctx, k, b)
 		if k.held++; k.held == 1 {
@@ -93,6 +94,7 @@ func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, 
 	}
 	l.arrange(k)
 	l.mu.Unlock()
+	l.tally.Add(telemetry.Changes)
 	if synced != nil {
 		select {
 		case err = <-synced:

@@ -25,8 +25,9 @@ type lanes struct {
 	most     int // workers at once, 0 for one a lane
 	maxLanes int // with changes that nobody waits for
 	maxBytes int64
-	journal  *journal.Journal                // nil for none
-	caches   *caches                         // above, that are told
+	journal  *journal.Journal // nil for none
+	caches   *caches          // above, that are told
+	tally    *telemetry.Tally
 	landed   func(b *batch, began time.Time) // a commit is in the store
 	gaveUp   func(lost GiveUp)               // changes that were accepted aren't in the store
 
@@ -62,7 +63,7 @@ type lane struct {
 func (l *lanes) init(store tiers.Storage, o options) {
 	l.store, l.timeout = store, o.writeTimeout
 	l.maxLanes, l.maxBytes = o.maxPending, o.maxBytes
-	l.batcher, _ = store.(tiers.Batcher)
+	l.batcher = tiers.BatcherOf(store)
 	switch {
 	case l.batcher != nil:
 		l.most = pipelines
@@ -83,12 +84,13 @@ func (l *lanes) commit(ctx context.Context, id string, delta *tiers.Delta, ttl t
 	}
 	k := l.lane(id)
 	b := k.last()
-	if b == nil || b.hold != nil || !b.join(delta, ttl) {
+	if b == nil || b.hold != nil || !b.join(ctx, delta, ttl) {
 		b = &batch{delta: delta, ttl: ttl}
 		l.enqueue(ctx, k, b)
 	}
 	l.hasten(k)
 	l.mu.Unlock()
+	l.tally.Add(telemetry.Changes)
 	return b.wait(ctx, l.timeout)
 }
 
@@ -144,8 +146,9 @@ func (l *lanes) lane(id string) *lane {
 func (l *lanes) enqueue(ctx context.Context, k *lane, b *batch) {
 	b.id, b.ctx, b.done, b.changes = k.id, context.WithoutCancel(ctx), make(chan struct{}), 1
 	if b.hold != nil {
-		b.ctx = telemetry.Detach(ctx) // it may outlive the request by hours
+		b.ctx = context.Background() // it may outlive the request by hours
 	}
+	b.causes.Add(ctx)
 	k.waiting = append(k.waiting, b)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -84,6 +85,7 @@ func (s *Storage) slide(ctx context.Context, id string, ttl time.Duration) (unti
 	}
 	if e, ok := s.slides.get(id); ok {
 		if left := time.Until(e.at); left >= ttl && left <= longer {
+			s.tally.Add(telemetry.SlideSkipped)
 			return e.moment(), false, nil
 		}
 	}
@@ -92,6 +94,7 @@ func (s *Storage) slide(ctx context.Context, id string, ttl time.Duration) (unti
 	// Known before it is done, so that those who slide meanwhile leave it to this one.
 	at := time.Now().Add(longer)
 	s.slides.set(id, at, false)
+	s.tally.Add(telemetry.SlideSent)
 	until, err = s.inner.Slide(ctx, id, longer)
 	switch {
 	case err != nil:

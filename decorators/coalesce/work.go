@@ -1,8 +1,10 @@
 package coalesce
 
 import (
+	"errors"
 	"time"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -71,6 +73,7 @@ func (l *lanes) carry(batches []*batch) {
 		l.together(batches)
 	}
 	for _, b := range batches {
+		l.count(b)
 		if b.err == nil && b.delta != nil {
 			l.landed(b, began)
 		}
@@ -85,6 +88,19 @@ func (l *lanes) carry(batches []*batch) {
 	l.mu.Unlock()
 	for n := range lost {
 		l.gaveUp(lost[n])
+	}
+}
+
+// count counts what came of a commit.
+func (l *lanes) count(b *batch) {
+	switch {
+	case b.delta == nil:
+	case b.err == nil && b.panicked == nil:
+		l.tally.Add(telemetry.CommitOK)
+	case errors.Is(b.err, tiers.ErrRevoked):
+		l.tally.Add(telemetry.CommitRevoked)
+	default:
+		l.tally.Add(telemetry.CommitFailed)
 	}
 }
 
@@ -114,6 +130,7 @@ func (l *lanes) land(b *batch, began time.Time) (lost *GiveUp) {
 	case k.removing():
 		k.waiting[0].annul(b)
 	case b.err != tiers.ErrRevoked && h.again():
+		l.tally.Add(telemetry.Retries)
 		b.snapshot, b.err, b.panicked = nil, nil, nil
 		k.waiting = append([]*batch{b}, k.waiting...)
 		return nil

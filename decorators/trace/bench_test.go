@@ -7,6 +7,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/gf-strata/strata/decorators/trace"
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -18,7 +19,7 @@ func BenchmarkLoad(b *testing.B) {
 	never := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()))
 	local, handler := provider.Tracer("").Start(b.Context(), "handler")
 	defer handler.End()
-	traced := trace.New(store, trace.TracerProvider(provider))
+	traced := trace.New(store, to(provider))
 
 	for _, c := range []struct {
 		name    string
@@ -28,7 +29,8 @@ func BenchmarkLoad(b *testing.B) {
 		{"bare", b.Context(), store},
 		{"default_provider", b.Context(), trace.New(store)},
 		{"unsampled_parent", remote(b.Context(), 0), traced},
-		{"declined_root", b.Context(), trace.New(store, trace.TracerProvider(never))},
+		{"no_parent", b.Context(), trace.New(store, telemetry.TracerProvider(provider))},
+		{"declined_root", b.Context(), trace.New(store, to(never))},
 		{"sampled_root", b.Context(), traced},
 		{"sampled_child", local, traced},
 	} {
@@ -46,7 +48,7 @@ func BenchmarkLoad(b *testing.B) {
 // BenchmarkLoadGlobal: a global provider costs no lock and no look-up of its tracer.
 func BenchmarkLoadGlobal(b *testing.B) {
 	setGlobal(b, sdktrace.NewTracerProvider())
-	s := trace.New(&scripted{style: tiers.StyleSnapshot, snapshot: snapshotOf()})
+	s := trace.New(&scripted{style: tiers.StyleSnapshot, snapshot: snapshotOf()}, telemetry.RootSpans())
 	for _, c := range []struct {
 		name string
 		ctx  context.Context

@@ -10,13 +10,14 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/gf-strata/strata/decorators/trace"
+	"github.com/gf-strata/strata/telemetry"
 )
 
 // Programs write layer.Chain(store, layer.Traced()).
 func ExampleNew() {
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
-	traced := trace.New(gsession.NewStorageMemory(), trace.TracerProvider(provider))
+	traced := trace.New(gsession.NewStorageMemory(), telemetry.TracerProvider(provider), telemetry.RootSpans())
 	_, _ = traced.Load(context.Background(), "an-id", time.Hour)
 	fmt.Println(spans.GetSpans()[0].Name)
 	// Output: session Load

@@ -9,7 +9,9 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	oteltrace "go.opentelemetry.io/otel/trace"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -28,6 +30,14 @@ func recorder(t testing.TB, opts ...sdktrace.TracerProviderOption) (*sdktrace.Tr
 	provider := sdktrace.NewTracerProvider(append(opts, sdktrace.WithSyncer(exporter))...)
 	t.Cleanup(func() { _ = provider.Shutdown(context.Background()) })
 	return provider, exporter
+}
+
+// to is the option of a provider that gets a span of every operation.
+func to(provider oteltrace.TracerProvider) telemetry.Option {
+	return func(c *telemetry.Config) {
+		telemetry.TracerProvider(provider)(c)
+		telemetry.RootSpans()(c)
+	}
 }
 
 // attributes are a span's, as strings.

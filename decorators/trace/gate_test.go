@@ -10,11 +10,12 @@ import (
 	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"github.com/gf-strata/strata/decorators/trace"
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
 // load makes one operation on a decorator over a store that has the session.
-func load(ctx context.Context, t testing.TB, opts ...trace.Option) {
+func load(ctx context.Context, t testing.TB, opts ...telemetry.Option) {
 	t.Helper()
 	s := trace.New(&scripted{style: tiers.StyleSnapshot, snapshot: snapshotOf()}, opts...)
 	if _, err := s.Load(ctx, secretID, ttl); err != nil {
@@ -52,18 +53,18 @@ func TestGoFramesDefaultProviderMakesNoSpans(t *testing.T) {
 		}).UnregisterSpanProcessor(processor)
 	})
 
-	load(t.Context(), t)
+	load(t.Context(), t, telemetry.RootSpans())
 	if spans := exporter.GetSpans(); len(spans) != 0 {
 		t.Errorf("%d spans by default, want none", len(spans))
 	}
-	load(t.Context(), t, trace.TracerProvider(standard))
+	load(t.Context(), t, to(standard))
 	if spans := exporter.GetSpans(); len(spans) != 1 {
 		t.Errorf("%d spans of an explicit provider, want 1", len(spans))
 	}
 }
 
 func TestGlobalProviderMayBeSetLater(t *testing.T) {
-	s := trace.New(&scripted{style: tiers.StyleSnapshot})
+	s := trace.New(&scripted{style: tiers.StyleSnapshot}, telemetry.RootSpans())
 	for range 2 { // a provider that replaces another one is found as well
 		provider, exporter := recorder(t)
 		setGlobal(t, provider)
@@ -84,7 +85,7 @@ func TestUnsampledParentMakesNoSpan(t *testing.T) {
 	for name, ctx := range map[string]context.Context{
 		"local": local, "remote": remote(t.Context(), 0),
 	} {
-		load(ctx, t, trace.TracerProvider(provider))
+		load(ctx, t, to(provider))
 		if spans := exporter.GetSpans(); len(spans) != 0 {
 			t.Errorf("%s: %d spans, want none", name, len(spans))
 		}
@@ -101,7 +102,7 @@ func TestSampledParentHasAChild(t *testing.T) {
 		"local": local, "ended": ended, "remote": remote(t.Context(), oteltrace.FlagsSampled),
 	} {
 		exporter.Reset()
-		load(ctx, t, trace.TracerProvider(provider))
+		load(ctx, t, to(provider))
 		spans := exporter.GetSpans()
 		if len(spans) != 1 {
 			t.Fatalf("%s: %d spans, want 1", name, len(spans))
@@ -113,9 +114,13 @@ func TestSampledParentHasAChild(t *testing.T) {
 	}
 }
 
-func TestNoParentBeginsATrace(t *testing.T) {
+func TestNoOrphansUnlessAskedFor(t *testing.T) {
 	provider, exporter := recorder(t)
-	load(t.Context(), t, trace.TracerProvider(provider))
+	load(t.Context(), t, telemetry.TracerProvider(provider))
+	if spans := exporter.GetSpans(); len(spans) != 0 {
+		t.Errorf("spans %v without a parent", spans)
+	}
+	load(t.Context(), t, telemetry.TracerProvider(provider), telemetry.RootSpans())
 	if spans := exporter.GetSpans(); len(spans) != 1 || spans[0].Parent.IsValid() {
 		t.Errorf("spans %v, want a root", spans)
 	}
@@ -135,8 +140,8 @@ func (a *asked) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingRes
 func TestDeclinedRootIsDeclinedBelowToo(t *testing.T) {
 	sampler := &asked{Sampler: sdktrace.NeverSample()}
 	provider, exporter := recorder(t, sdktrace.WithSampler(sampler))
-	lower := trace.New(&scripted{style: tiers.StyleSnapshot}, trace.TracerProvider(provider))
-	_, _ = trace.New(lower, trace.TracerProvider(provider)).Load(t.Context(), secretID, ttl)
+	lower := trace.New(&scripted{style: tiers.StyleSnapshot}, to(provider))
+	_, _ = trace.New(lower, to(provider)).Load(t.Context(), secretID, ttl)
 	if spans := exporter.GetSpans(); len(spans) != 0 || sampler.times != 1 {
 		t.Errorf("%d spans, sampler asked %d times, want 0 and 1", len(spans), sampler.times)
 	}
@@ -151,7 +156,7 @@ func TestWhereNobodyLooksNothingIsAllocated(t *testing.T) {
 			return testing.AllocsPerRun(100, func() { _ = method.call(ctx, s) })
 		}
 		want := allocated(unsampled, bare)
-		if got := allocated(unsampled, trace.New(bare, trace.TracerProvider(provider))); got > want {
+		if got := allocated(unsampled, trace.New(bare, to(provider))); got > want {
 			t.Errorf("%s, unsampled: %v allocations, want %v", method.name, got, want)
 		}
 		if got := allocated(t.Context(), trace.New(bare)); got > want {

@@ -12,6 +12,9 @@ import (
 
 // New is the inner storage's, with a span.
 func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
+	if !s.tracer.Wants(ctx) {
+		return s.inner.New(ctx, ttl)
+	}
 	ctx, op := s.begin(ctx, telemetry.New)
 	defer op.end()
 	id, err := s.inner.New(ctx, ttl)
@@ -21,6 +24,9 @@ func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
 
 // Get is the inner storage's, with a span.
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
+	if !s.tracer.Wants(ctx) {
+		return s.inner.Get(ctx, id, key)
+	}
 	ctx, op := s.begin(ctx, telemetry.Get)
 	defer op.end()
 	value, err := s.inner.Get(ctx, id, key)
@@ -30,6 +36,9 @@ func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 
 // GetSize is the inner storage's, with a span that counts the keys.
 func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
+	if !s.tracer.Wants(ctx) {
+		return s.inner.GetSize(ctx, id)
+	}
 	ctx, op := s.begin(ctx, telemetry.GetSize)
 	defer op.end()
 	size, err := s.inner.GetSize(ctx, id)
@@ -39,6 +48,9 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 
 // Data is the inner storage's, with a span that counts the keys.
 func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
+	if !s.tracer.Wants(ctx) {
+		return s.inner.Data(ctx, id)
+	}
 	ctx, op := s.begin(ctx, telemetry.Data)
 	defer op.end()
 	data, err := s.inner.Data(ctx, id)
@@ -48,6 +60,9 @@ func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
 
 // Set is the inner storage's, with a span.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
+	if !s.tracer.Wants(ctx) {
+		return s.inner.Set(ctx, id, key, value, ttl)
+	}
 	ctx, op := s.begin(ctx, telemetry.Set)
 	defer op.end()
 	err := s.inner.Set(ctx, id, key, value, ttl)
@@ -57,6 +72,9 @@ func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.D
 
 // SetMap is the inner storage's, with a span that counts the keys.
 func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
+	if !s.tracer.Wants(ctx) {
+		return s.inner.SetMap(ctx, id, data, ttl)
+	}
 	ctx, op := s.begin(ctx, telemetry.SetMap)
 	defer op.end()
 	err := s.inner.SetMap(ctx, id, data, ttl)
@@ -66,6 +84,9 @@ func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, tt
 
 // Remove is the inner storage's, with a span.
 func (s *Storage) Remove(ctx context.Context, id, key string) error {
+	if !s.tracer.Wants(ctx) {
+		return s.inner.Remove(ctx, id, key)
+	}
 	ctx, op := s.begin(ctx, telemetry.Remove)
 	defer op.end()
 	err := s.inner.Remove(ctx, id, key)

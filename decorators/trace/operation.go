@@ -13,19 +13,23 @@ import (
 
 // operation is the span around one operation:
 //
+//	if !s.tracer.Wants(ctx) {
+//		return s.inner.Get(ctx, id, key)
+//	}
 //	ctx, op := s.begin(ctx, telemetry.Get)
 //	defer op.end()
 //	value, err := s.inner.Get(ctx, id, key)
 //	op.done(found(value != nil), uncounted, err)
 //
-// It is a value on the stack of the operation, whose goroutine alone uses it; where
-// nobody looks it costs no allocation. An end without done is a panic.
+// It is a value on the stack of the operation, whose goroutine alone uses it. An end
+// without done is a panic.
 type operation struct {
-	span     trace.Span // nil: nobody looks
+	span     trace.Span // nil: the sampler declined it
 	storage  *Storage
 	returned bool
 	outcome  telemetry.Outcome // how it ended if err is nil
 	keys     int
+	bytes    int64 // of the snapshot in memory, 0 where that isn't known
 	err      error
 }
 
@@ -49,13 +53,16 @@ func (o *operation) end() {
 		return
 	}
 	outcome, errorType := o.result()
-	attributes := make([]attribute.KeyValue, 1, 4)
+	attributes := make([]attribute.KeyValue, 1, 5)
 	attributes[0] = telemetry.OutcomeKey.String(string(outcome))
 	if style := styleName(tiers.Style(o.storage.style.Load())); style != "" {
 		attributes = append(attributes, telemetry.StyleKey.String(style))
 	}
 	if o.returned && o.err == nil && o.keys != uncounted {
 		attributes = append(attributes, telemetry.KeysKey.Int(o.keys))
+	}
+	if o.bytes > 0 {
+		attributes = append(attributes, telemetry.BytesKey.Int64(o.bytes))
 	}
 	if errorType != "" {
 		attributes = append(attributes, telemetry.ErrorTypeKey.String(errorType))

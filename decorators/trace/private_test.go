@@ -71,7 +71,7 @@ func TestNothingPrivateIsExported(t *testing.T) {
 			// Once with the capability, and once as somebody else's storage.
 			for _, s := range []gsession.Storage{fault, stranger{fault}} {
 				_, _ = safely(func() error {
-					return method.call(t.Context(), trace.New(s, trace.TracerProvider(provider)))
+					return method.call(t.Context(), trace.New(s, to(provider)))
 				})
 			}
 		}

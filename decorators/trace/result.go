@@ -20,9 +20,9 @@ func (o *operation) result() (outcome telemetry.Outcome, errorType string) {
 	case errors.Is(o.err, gsession.ErrorDisabled):
 		return telemetry.Disabled, ""
 	case errors.Is(o.err, tiers.ErrRevoked):
-		return telemetry.Revoked, telemetry.TypeRevoked
+		return telemetry.Revoked, tiers.ErrorType(o.err)
 	default:
-		return telemetry.Failed, telemetry.ErrorType(o.err)
+		return telemetry.Failed, tiers.ErrorType(o.err)
 	}
 }
 

@@ -28,7 +28,7 @@ func named(spans tracetest.SpanStubs) []string {
 func TestStrangerAboveIsServedByTheFace(t *testing.T) {
 	provider, exporter := recorder(t)
 	store := gsession.NewStorageMemory()
-	s := stranger{trace.New(store, trace.TracerProvider(provider))}
+	s := stranger{trace.New(store, to(provider))}
 	ctx := t.Context()
 
 	if m, err := s.GetSession(ctx, secretID, ttl); m.Size() != 0 || err != nil {

@@ -22,28 +22,34 @@ type Storage struct {
 	inner  tiers.Storage
 	face   *tiers.Face // for a stranger's decorator above
 	tracer *telemetry.Tracer
-	style  atomic.Uint32 // what Style last answered: spans never ask the store
+	sink   *telemetry.Sink // nil: no option has named one
+	style  atomic.Uint32   // what Style last answered: spans never ask the store
 }
 
 var _ tiers.Storage = (*Storage)(nil)
 
 // New wraps a storage. Without options the spans go to the global provider of the
 // moment; none are made while that is GoFrame's default, which exports nothing.
-func New(inner gsession.Storage, opts ...Option) *Storage {
+func New(inner gsession.Storage, opts ...telemetry.Option) *Storage {
 	if inner == nil {
 		panic("strata: trace.New needs a storage; write layer.Chain(store, layer.Traced())")
 	}
-	var c config
-	for _, opt := range opts {
-		if opt == nil {
-			panic("strata: an option of layer.Traced is nil; pass what a constructor returns, or leave it out")
-		}
-		opt(&c)
-	}
+	config := telemetry.Configure(opts...)
 	kind := telemetry.StorageKey.String(reflect.TypeOf(inner).String())
-	s := &Storage{given: inner, inner: tiers.Of(inner), tracer: telemetry.NewTracer(c.provider, kind)}
+	s := &Storage{given: inner, inner: tiers.Of(inner), tracer: telemetry.NewTracer(config, kind), sink: config.Sink()}
 	s.face = tiers.NewFace(s)
+	s.Report(s.sink)
 	return s
+}
+
+// Sink is where the options have all layers of the chain report, nil where they haven't.
+func (s *Storage) Sink() *telemetry.Sink { return s.sink }
+
+// Report tells what the layer stands on where to report.
+func (s *Storage) Report(to *telemetry.Sink) {
+	if to != nil {
+		telemetry.Tell(s.inner, to)
+	}
 }
 
 // Unwrap returns the storage that is wrapped.
@@ -60,16 +66,25 @@ func (s *Storage) Style(ctx context.Context) tiers.Style {
 
 // Load is the inner storage's, with a span that says which way it was answered.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	if !s.tracer.Wants(ctx) {
+		return s.inner.Load(ctx, id, ttl)
+	}
 	ctx, op := s.begin(ctx, telemetry.Load)
 	defer op.end()
 	read, err := s.inner.Load(ctx, id, ttl)
 	op.done(loaded(read), keysOf(read.Snapshot), err)
+	if err == nil && read.Snapshot != nil {
+		op.bytes = read.Snapshot.Size()
+	}
 	return read, err
 }
 
 // Commit is the inner storage's, with a span that counts the keys that the request
 // set or removed.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	if !s.tracer.Wants(ctx) {
+		return s.inner.Commit(ctx, id, delta, ttl)
+	}
 	ctx, op := s.begin(ctx, telemetry.Commit)
 	defer op.end()
 	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
@@ -79,6 +94,9 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 
 // Slide is the inner storage's, with a span.
 func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
+	if !s.tracer.Wants(ctx) {
+		return s.inner.Slide(ctx, id, ttl)
+	}
 	ctx, op := s.begin(ctx, telemetry.Slide)
 	defer op.end()
 	until, err := s.inner.Slide(ctx, id, ttl)
@@ -91,6 +109,9 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	if s.Style(ctx) == tiers.StyleSnapshot {
 		return s.face.GetSession(ctx, id, ttl)
+	}
+	if !s.tracer.Wants(ctx) {
+		return s.inner.GetSession(ctx, id, ttl)
 	}
 	ctx, op := s.begin(ctx, telemetry.GetSession)
 	defer op.end()
@@ -105,6 +126,9 @@ func (s *Storage) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, 
 	if s.Style(ctx) == tiers.StyleSnapshot {
 		return s.face.SetSession(ctx, id, m, ttl)
 	}
+	if !s.tracer.Wants(ctx) {
+		return s.inner.SetSession(ctx, id, m, ttl)
+	}
 	ctx, op := s.begin(ctx, telemetry.SetSession)
 	defer op.end()
 	err := s.inner.SetSession(ctx, id, m, ttl)
@@ -115,18 +139,29 @@ func (s *Storage) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, 
 // RemoveAll is the inner storage's, with a span. Once it has returned, maps that
 // this layer handed out are of a removed session (law 6).
 func (s *Storage) RemoveAll(ctx context.Context, id string) error {
+	if !s.tracer.Wants(ctx) {
+		return s.remove(ctx, id)
+	}
 	ctx, op := s.begin(ctx, telemetry.RemoveAll)
 	defer op.end()
+	err := s.remove(ctx, id)
+	op.done(telemetry.OK, uncounted, err)
+	return err
+}
+
+func (s *Storage) remove(ctx context.Context, id string) error {
 	err := s.inner.RemoveAll(ctx, id)
 	if err == nil {
 		s.face.Removed(id)
 	}
-	op.done(telemetry.OK, uncounted, err)
 	return err
 }
 
 // UpdateTTL is the inner storage's, with a span.
 func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
+	if !s.tracer.Wants(ctx) {
+		return s.inner.UpdateTTL(ctx, id, ttl)
+	}
 	ctx, op := s.begin(ctx, telemetry.UpdateTTL)
 	defer op.end()
 	err := s.inner.UpdateTTL(ctx, id, ttl)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"strconv"
 	"testing"
 
 	"github.com/gogf/gf/v2/errors/gerror"
@@ -45,7 +46,7 @@ func TestEveryOperationHasASpan(t *testing.T) {
 					err: c.err, fault: c.fault,
 				}
 				err, fault := safely(func() error {
-					return method.call(t.Context(), trace.New(store, trace.TracerProvider(provider)))
+					return method.call(t.Context(), trace.New(store, to(provider)))
 				})
 				if err != c.err || fault != c.fault {
 					t.Errorf("answered (%v, panic %v), want (%v, panic %v)", err, fault, c.err, c.fault)
@@ -66,6 +67,9 @@ func TestEveryOperationHasASpan(t *testing.T) {
 				}
 				if c.outcome == "ok" && method.keys != "" {
 					want["strata.keys"] = method.keys
+				}
+				if c.outcome == "ok" && method.name == "Load" {
+					want["strata.bytes"] = strconv.FormatInt(snapshotOf().Size(), 10)
 				}
 				if method.name == "GetSession" || method.name == "SetSession" {
 					want["strata.style"] = "direct"
@@ -117,7 +121,7 @@ func TestLoadTellsHowItWasAnswered(t *testing.T) {
 	for _, c := range cases {
 		exporter.Reset()
 		store := &scripted{style: tiers.StyleSnapshot, outcome: c.outcome, snapshot: c.snapshot}
-		read, err := trace.New(store, trace.TracerProvider(provider)).Load(t.Context(), secretID, ttl)
+		read, err := trace.New(store, to(provider)).Load(t.Context(), secretID, ttl)
 		if read.Snapshot != c.snapshot || read.Outcome != c.outcome || err != nil {
 			t.Errorf("%v: answered %v, %v", c.outcome, read, err)
 		}
@@ -130,7 +134,7 @@ func TestLoadTellsHowItWasAnswered(t *testing.T) {
 
 func TestDirectReadsTellWhatIsAbsent(t *testing.T) {
 	provider, exporter := recorder(t)
-	s := trace.New(&scripted{style: tiers.StyleDirect}, trace.TracerProvider(provider))
+	s := trace.New(&scripted{style: tiers.StyleDirect}, to(provider))
 	for _, method := range methods(t) {
 		switch method.name {
 		case "Get", "GetSize", "Data", "GetSession":
@@ -153,7 +157,7 @@ func TestStyleIsToldAndPassedOn(t *testing.T) {
 		tiers.StyleSnapshot: "snapshot", tiers.StyleDirect: "direct", tiers.StyleOpaque: "opaque",
 	} {
 		exporter.Reset()
-		s := trace.New(&scripted{style: style}, trace.TracerProvider(provider))
+		s := trace.New(&scripted{style: style}, to(provider))
 		if got := s.Style(t.Context()); got != style {
 			t.Errorf("style %v, want %v", got, style)
 		}
@@ -179,7 +183,7 @@ func (p *probed) Get(ctx context.Context, id, key string) (any, error) {
 func TestSpansAskTheStoreNothing(t *testing.T) {
 	provider, _ := recorder(t)
 	store := &probed{Storage: gsession.NewStorageMemory()}
-	_ = trace.New(store, trace.TracerProvider(provider)).UpdateTTL(t.Context(), secretID, ttl)
+	_ = trace.New(store, to(provider)).UpdateTTL(t.Context(), secretID, ttl)
 	if store.gets != 0 {
 		t.Errorf("a span cost %d calls of the store", store.gets)
 	}
@@ -194,7 +198,7 @@ func TestUnwrapReturnsWhatWasGiven(t *testing.T) {
 
 func TestMistakesAreToldAtOnce(t *testing.T) {
 	for name, mistake := range map[string]func(){
-		"nil provider": func() { trace.TracerProvider(nil) },
+		"nil provider": func() { telemetry.TracerProvider(nil) },
 		"nil storage":  func() { trace.New(nil) },
 	} {
 		_, fault := safely(func() error { mistake(); return nil })

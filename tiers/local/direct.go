@@ -8,6 +8,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -43,7 +44,7 @@ func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	if s.Style(ctx) == tiers.StyleSnapshot {
 		return s.face.SetSession(ctx, id, data, ttl)
 	}
-	defer s.guard.Bump(s.guard.Hash(id))
+	defer s.outdate(s.guard.Hash(id), telemetry.InvalidatedByWrite)
 	return s.inner.SetSession(ctx, id, data, ttl)
 }
 
@@ -97,26 +98,26 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 // Set writes below and outdates what is here, whatever the outcome; SetMap and Remove
 // do the same. GoFrame asks a snapshot store first, which answers that it can't.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) (err error) {
-	defer func() { s.outdate(id, err) }()
+	defer func() { s.wrote(id, err) }()
 	return s.inner.Set(ctx, id, key, value, ttl)
 }
 
 // SetMap writes several keys.
 func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) (err error) {
-	defer func() { s.outdate(id, err) }()
+	defer func() { s.wrote(id, err) }()
 	return s.inner.SetMap(ctx, id, data, ttl)
 }
 
 // Remove removes one key.
 func (s *Storage) Remove(ctx context.Context, id, key string) (err error) {
-	defer func() { s.outdate(id, err) }()
+	defer func() { s.wrote(id, err) }()
 	return s.inner.Remove(ctx, id, key)
 }
 
-// outdate forgets a session that a call has written, unless there are no such calls.
-func (s *Storage) outdate(id string, err error) {
+// wrote outdates a session that a call has written, unless there are no such calls.
+func (s *Storage) wrote(id string, err error) {
 	if err == nil || !errors.Is(err, gsession.ErrorDisabled) {
-		s.guard.Bump(s.guard.Hash(id))
+		s.outdate(s.guard.Hash(id), telemetry.InvalidatedByWrite)
 	}
 }
 

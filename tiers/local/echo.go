@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gf-strata/strata/telemetry"
 )
 
 // echoes keep a node's own writes in memory although the store announces them as well,
@@ -83,6 +85,7 @@ func (e *echoes) begin(hash uint64) (token, stamp uint64) {
 // another change was heard of that isn't an announcement.
 func (e *echoes) finish(hash, token uint64, written *entry) {
 	e.end(hash, token, func(stamp uint64) *entry {
+		e.s.tally.AddAt(telemetry.InvalidatedByWrite, hash)
 		next, ok := e.s.guard.BumpFrom(hash, stamp)
 		if !ok || written == nil {
 			return nil
@@ -113,12 +116,21 @@ func (e *echoes) end(hash, token uint64, write func(stamp uint64) *entry) {
 	heard := w.heard
 	e.mu.Unlock()
 	if written != nil && heard && !e.heard(hash, written.id) {
-		e.s.guard.Bump(hash)
+		e.s.outdate(hash, telemetry.InvalidatedByEcho)
 	}
 }
 
 // heard takes an announcement. It is false where the caller must outdate the session.
 func (e *echoes) heard(hash uint64, id string) bool {
+	taken, first := e.take(hash, id)
+	if first != nil {
+		e.s.reporter.Delayed(time.Duration(e.s.now() - first.wrote))
+	}
+	return taken
+}
+
+// take also answers the write that was announced for the first time.
+func (e *echoes) take(hash uint64, id string) (taken bool, first *echo) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	w := e.writing[hash]
@@ -127,15 +139,21 @@ func (e *echoes) heard(hash uint64, id string) bool {
 	}
 	own, ok := e.s.lookup(hash)
 	if ok && own.echo != nil && own.snapshot != nil && own.id == id && own.stamp == e.s.guard.Stamp(hash) &&
-		e.s.now()-own.echo.wrote < int64(echoWindow) && own.echo.heard.Add(1) <= echoCount && e.again(own) {
-		return true
+		e.s.now()-own.echo.wrote < int64(echoWindow) {
+		times := own.echo.heard.Add(1)
+		if times == 1 {
+			first = own.echo
+		}
+		if times <= echoCount && e.again(own) {
+			return true, first
+		}
 	}
 	if w != nil {
 		w.bumps++
-		e.s.guard.Bump(hash)
-		return true
+		e.s.outdate(hash, telemetry.InvalidatedByAnnouncement)
+		return true, first
 	}
-	return false
+	return false, first
 }
 
 // again has an entry read again. It is called under mu.
@@ -178,6 +196,7 @@ func (e *echoes) reread(own *entry) {
 	ctx, cancel := context.WithTimeout(e.life, echoTimeout)
 	defer cancel()
 	began := e.s.now()
+	e.s.tally.AddAt(telemetry.Loads, hash)
 	var fresh *entry
 	defer func() {
 		_ = recover() // the store's panic belongs to those who ask for the session
@@ -197,7 +216,7 @@ func (e *echoes) replace(hash uint64, own, fresh *entry) {
 	switch {
 	case e.s.guard.Stamp(hash) != own.stamp:
 	case fresh == nil:
-		e.s.guard.Bump(hash)
+		e.s.outdate(hash, telemetry.InvalidatedByEcho)
 	default:
 		e.s.keep(hash, fresh)
 	}

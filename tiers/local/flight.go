@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -32,6 +33,7 @@ type flights struct {
 	running sync.WaitGroup
 	ended   context.Context
 	end     context.CancelFunc
+	tally   *telemetry.Tally
 }
 
 // flight is one load. read, err and panicked are written before done is closed.
@@ -45,7 +47,8 @@ type flight struct {
 
 var errLoadTimeout = tiers.NewError("strata: the store did not answer a read within 10 s", context.DeadlineExceeded)
 
-func (f *flights) init() {
+func (f *flights) init(tally *telemetry.Tally) {
+	f.tally = tally
 	f.flying = map[flightKey]*flight{}
 	f.ended, f.end = context.WithCancel(context.Background())
 }
@@ -58,7 +61,9 @@ func (f *flights) join(ctx context.Context, key flightKey, load func(context.Con
 	}
 	f.mu.Lock()
 	shared := f.flying[key]
-	if shared == nil {
+	if shared != nil {
+		f.tally.Add(telemetry.SharedReads)
+	} else {
 		if f.closing {
 			f.mu.Unlock()
 			return load(ctx)

@@ -17,6 +17,7 @@ import (
 	"github.com/dgraph-io/ristretto/v2"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -25,7 +26,7 @@ import (
 // 4,096 negative entries; goroutines are two of ristretto's and one for each load
 // that is under way. Safe for concurrent use.
 //
-// All fields but plainMaps (atomic) are set by New and guard themselves.
+// All fields but the atomics are set by New and guard themselves.
 type Storage struct {
 	wrapped   gsession.Storage
 	inner     tiers.Storage
@@ -42,6 +43,10 @@ type Storage struct {
 	sources   sources
 	watch     watch
 	echoes    echoes
+	auditor   *auditor // nil: not asked for
+	tally     telemetry.Tally
+	sessions  atomic.Int64 // in the cache
+	reporter  telemetry.Reporter
 }
 
 var _ tiers.Storage = (*Storage)(nil)
@@ -58,7 +63,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.thinned = thins(inner)
 	s.face = tiers.NewFace(s)
 	s.guard = tiers.NewGuard(s.options.guardSlots)
-	s.flights.init()
+	s.flights.init(&s.tally)
 	s.echoes.init(s)
 	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *entry]{
 		// Ten counters for each session of 1 KiB that fits, as ristretto advises.
@@ -67,11 +72,16 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		BufferItems:        64,
 		IgnoreInternalCost: true,
 		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
+		OnEvict:            func(*ristretto.Item[*entry]) { s.tally.Add(telemetry.Evictions) },
+		OnReject:           func(*ristretto.Item[*entry]) { s.tally.Add(telemetry.RejectedByPolicy) },
+		OnExit:             s.left,
 	})
 	if err != nil {
 		panic("strata: layer.Local can't make its cache: " + err.Error())
 	}
 	s.cache = cache
+	s.auditor = newAuditor(s, s.options.audited)
+	s.reporter.Start(s)
 	for _, source := range s.options.sources {
 		s.sources.add(source, func() func() { return s.listen(source) })
 	}
@@ -130,10 +140,19 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 	stamp := s.guard.Stamp(hash) // after the lookup: what it found can't be newer
 	now := s.now()
 	if ok && e.current(id, ttl, stamp, now) && s.vouched(e.watched, now) {
+		s.tally.AddAt(telemetry.ReadHit, hash)
+		if s.auditor != nil {
+			s.auditor.hit(hash, e)
+		}
 		return tiers.Read{Snapshot: e.snapshot, Outcome: tiers.OutcomeHit}, nil
 	}
 	if e := s.negatives.find(hash, id, ttl, stamp, now); e != nil && s.vouched(e.watched, now) {
+		s.tally.AddAt(telemetry.ReadNegative, hash)
 		return tiers.Read{Outcome: tiers.OutcomeNegative}, nil
+	}
+	s.tally.AddAt(telemetry.ReadMiss, hash)
+	if ok && e.id == id {
+		s.refused(hash, e, stamp, now)
 	}
 	if s.gate.closed() {
 		return s.inner.Load(ctx, id, ttl)
@@ -143,6 +162,7 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 	})
 	if err != nil && ctx.Err() == nil {
 		if snapshot, ok := s.stale(hash, id, ttl); ok {
+			s.tally.AddAt(telemetry.ReadStale, hash)
 			return tiers.Read{Snapshot: snapshot, Outcome: tiers.OutcomeStale}, nil
 		}
 	}
@@ -157,6 +177,7 @@ func (e *entry) current(id string, ttl time.Duration, stamp uint64, now int64) b
 // fetch loads and keeps what it got, under the stamp that was read before.
 func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash, stamp uint64) (tiers.Read, error) {
 	began := s.now()
+	s.tally.AddAt(telemetry.Loads, hash)
 	read, err := s.inner.Load(ctx, id, ttl)
 	if err != nil {
 		return tiers.Read{}, err
@@ -189,7 +210,13 @@ func (s *Storage) keep(hash uint64, e *entry) {
 	}
 	e.watched = s.watch.watched.Load()
 	e.until = s.horizon(e)
-	s.gate.do(hash, func() { s.cache.Set(hash, e, cost) })
+	s.gate.do(hash, func() {
+		if s.cache.Set(hash, e, cost) {
+			s.sessions.Add(1)
+		} else {
+			s.tally.Add(telemetry.RejectedByQueue)
+		}
+	})
 }
 
 // entryBytes is what an entry takes beside its snapshot and id, here and in
@@ -271,7 +298,9 @@ func (s *Storage) Close(ctx context.Context) error {
 	}
 	s.sources.stop()
 	s.echoes.close()
+	s.auditor.close()
 	err := s.flights.close(ctx)
+	s.reporter.Stop(s)
 	s.cache.Close()
 	return err
 }

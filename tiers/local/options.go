@@ -18,6 +18,7 @@ type options struct {
 	guardSlots int
 	serveStale time.Duration
 	sources    []tiers.Source
+	audited    float64 // of the hits
 }
 
 func defaults() options {
@@ -70,6 +71,17 @@ func ServeStale(d time.Duration) Option {
 		panic(fmt.Sprintf("strata: layer.ServeStale(%v) serves nothing; pass a positive duration, or leave it out", d))
 	}
 	return func(o *options) { o.serveStale = d }
+}
+
+// Audited has a part of the hits compared with the store, in the background; 0.001 is
+// one in a thousand. Off unless set. What is found is counted (strata.audit.reads,
+// strata.audit.age); a difference that the tier's promises don't allow is logged, and the
+// session is read anew. At most 64 hits wait to be compared, more are counted and left.
+func Audited(fraction float64) Option {
+	if !(fraction > 0 && fraction <= 1) {
+		panic(fmt.Sprintf("strata: layer.Audited(%v) is no part of the hits; pass more than 0 and at most 1, or leave it out", fraction))
+	}
+	return func(o *options) { o.audited = fraction }
 }
 
 // Negative is how long the tier remembers that there is no session of an id, for at

@@ -2,7 +2,7 @@ package local
 
 import (
 	"context"
-	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,17 +60,33 @@ func (w *watch) settle(now int64) {
 	w.watched.Store(watched)
 }
 
+// state answers how many sources there are, and whether all of them can announce.
+func (w *watch) state() (sources int, supported bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.sources {
+		if l.unsupported {
+			return len(w.sources), false
+		}
+	}
+	return len(w.sources), true
+}
+
 // Changed outdates the session, unless this tier is waiting for word of its own write
 // of it; see echoes.
 func (l *watchedSource) Changed(id string) {
 	hash := l.s.guard.Hash(id)
 	if !l.s.echoes.heard(hash, id) {
-		l.s.guard.Bump(hash)
+		l.s.outdate(hash, telemetry.InvalidatedByAnnouncement)
 	}
 }
 
 // Missed outdates everything.
-func (l *watchedSource) Missed() { l.s.guard.BumpAll() }
+func (l *watchedSource) Missed() {
+	l.s.tally.Add(telemetry.InvalidatedByLoss)
+	l.s.tally.Add(telemetry.WatchLosses)
+	l.s.guard.BumpAll()
+}
 
 // Vouched says until when what is kept may be served.
 func (l *watchedSource) Vouched(until time.Time) {
@@ -86,24 +102,15 @@ func (l *watchedSource) Vouched(until time.Time) {
 // Unsupported leaves the tier to MaxStale. What was kept while the source vouched isn't
 // bounded by that, so that it goes.
 func (l *watchedSource) Unsupported(reason error) {
-	telemetry.Warn(context.Background(), "unsupported",
-		"strata: changes of the store aren't announced, so that sessions are served from memory for %v: %s",
-		l.s.options.maxStale, explain(reason))
+	l.s.reporter.Warn(context.Background(), "unsupported",
+		"strata: changes of the store aren't announced, so that MaxStale bounds what is served from memory",
+		slog.Duration("max_stale", l.s.options.maxStale), slog.String("reason", tiers.Explain(reason)))
 	l.s.watch.mu.Lock()
 	l.unsupported = true
 	l.s.watch.settle(l.s.now())
 	l.s.watch.mu.Unlock()
+	l.s.tally.Add(telemetry.InvalidatedByLoss)
 	l.s.guard.BumpAll()
-}
-
-// explain tells a reason in our own words, or by its type: a store's text may hold
-// anything.
-func explain(reason error) string {
-	var ours *tiers.Error
-	if errors.As(reason, &ours) {
-		return ours.Error()
-	}
-	return telemetry.ErrorType(reason)
 }
 
 // stale answers what memory holds of a session that the store doesn't answer for, as

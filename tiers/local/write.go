@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -51,7 +52,7 @@ func (s *Storage) commitTold(ctx context.Context, hash uint64, id string, delta 
 	told := false
 	defer func() {
 		if !told {
-			s.guard.Bump(hash)
+			s.outdate(hash, telemetry.InvalidatedByWrite)
 		}
 	}()
 	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
@@ -86,6 +87,7 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 		longer += ttl / 10
 	}
 	if left := time.Until(at); !s.thinned && left >= ttl && left <= longer {
+		s.tally.AddAt(telemetry.SlideSkipped, hash)
 		return at, nil
 	}
 	token, stamp := s.echoes.begin(hash)
@@ -95,10 +97,13 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 			s.echoes.leave(hash)
 		}
 	}()
+	if !s.thinned {
+		s.tally.AddAt(telemetry.SlideSent, hash)
+	}
 	until, err := s.inner.Slide(ctx, id, longer)
 	switch {
 	case err == nil && until.IsZero(): // the store tells, and has no such session
-		s.guard.Bump(hash)
+		s.outdate(hash, telemetry.InvalidatedByWrite)
 	case err == nil && !until.Equal(at): // not one that was skipped below
 		slid = true
 		s.extend(hash, token, stamp, id, ttl, until)
@@ -114,7 +119,7 @@ func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) e
 
 // RemoveAll removes the session below, and here whatever the outcome.
 func (s *Storage) RemoveAll(ctx context.Context, id string) error {
-	defer s.guard.Bump(s.guard.Hash(id))
+	defer s.outdate(s.guard.Hash(id), telemetry.InvalidatedByWrite)
 	err := s.inner.RemoveAll(ctx, id)
 	if err == nil {
 		s.face.Removed(id)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -15,8 +16,9 @@ var _ tiers.Batcher = (*Storage)(nil)
 // node of a cluster. A commit that loses against another node's write goes on alone,
 // as one does that only slides an expiry.
 func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
+	results := make([]tiers.Committed, len(commits))
+	defer s.measuredAll(ctx, s.meter.Begin(), results)
 	var (
-		results  = make([]tiers.Committed, len(commits))
 		attempts = make([]attempt, 0, len(commits))
 		alone    []int
 		pipe     = s.client.Pipeline()
@@ -67,6 +69,17 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 		results[n].Snapshot, results[n].Err = s.Commit(ctx, c.ID, c.Delta, c.TTL)
 	}
 	return results
+}
+
+// measuredAll reports a batch by its first failure.
+func (s *Storage) measuredAll(ctx context.Context, began time.Time, results []tiers.Committed) {
+	var failure error
+	for _, r := range results {
+		if failure == nil {
+			failure = r.Err
+		}
+	}
+	s.measured(ctx, telemetry.CommitAll, began, &failure)
 }
 
 // attempt is a commit as it is sent first: it guesses that the server still holds

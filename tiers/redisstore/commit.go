@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -16,7 +17,8 @@ import (
 // differ from what a Load reads. It is nil for an empty delta, and where there was
 // nothing to write. Where a value can't be encoded, the caller gets the error and
 // the session keeps what it had.
-func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (_ *tiers.Snapshot, err error) {
+	defer s.measured(ctx, telemetry.Commit, s.meter.Begin(), &err)
 	key, err := s.key(id)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,8 @@ import (
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/telemetry"
 )
 
 // GetSession answers the session as a map that is the caller's alone (law 2), nil
@@ -30,7 +32,8 @@ func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) e
 
 // RemoveAll removes the session. Once it has returned, no request that loaded the
 // session before brings its data back (law 6).
-func (s *Storage) RemoveAll(ctx context.Context, id string) error {
+func (s *Storage) RemoveAll(ctx context.Context, id string) (err error) {
+	defer s.measured(ctx, telemetry.RemoveAll, s.meter.Begin(), &err)
 	key, err := s.key(id)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -18,7 +19,8 @@ const (
 // Load reads the session and its remaining time in one round trip. An absent key,
 // an empty value and "null" are no session. The snapshot knows when it expires, and
 // its version is the digest of the value. ttl isn't looked at.
-func (s *Storage) Load(ctx context.Context, id string, _ time.Duration) (tiers.Read, error) {
+func (s *Storage) Load(ctx context.Context, id string, _ time.Duration) (_ tiers.Read, err error) {
+	defer s.measured(ctx, telemetry.Load, s.meter.Begin(), &err)
 	key, err := s.key(id)
 	if err != nil {
 		return tiers.Read{}, err
@@ -72,7 +74,8 @@ func (s *Storage) read(ctx context.Context, key string) (content []byte, left in
 
 // Slide sets the session's expiry to ttl from now, and answers the moment; the zero
 // time where there is no session. It neither reads nor judges what the key holds.
-func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
+func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (_ time.Time, err error) {
+	defer s.measured(ctx, telemetry.Slide, s.meter.Begin(), &err)
 	key, err := s.key(id)
 	if err != nil {
 		return time.Time{}, err

@@ -4,9 +4,11 @@ import (
 	"context"
 	"reflect"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -16,13 +18,14 @@ import (
 // concurrent use.
 //
 // client, owned, prefix and face are set at construction and guard themselves, as
-// source does; closed is guarded by once.
+// source and meter do; closed is guarded by once.
 type Storage struct {
 	client redis.UniversalClient
 	owned  bool // Open made the client
 	prefix string
 	face   *tiers.Face
 	source source
+	meter  *telemetry.Store
 
 	once   sync.Once
 	closed error
@@ -53,7 +56,16 @@ func New(client redis.UniversalClient, opts ...Option) *Storage {
 		opt(s)
 	}
 	s.face = tiers.NewFace(s)
+	s.meter = telemetry.NewStore(s)
 	return s
+}
+
+// Report says where to report how long operations take.
+func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
+
+// measured reports an operation. Only its kind and the type of its error are told.
+func (s *Storage) measured(ctx context.Context, operation telemetry.Operation, began time.Time, err *error) {
+	s.meter.End(ctx, began, operation, tiers.ErrorType(*err))
 }
 
 // isNil sees through an interface that holds a nil pointer.

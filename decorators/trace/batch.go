@@ -1,0 +1,42 @@
+package trace
+
+import (
+	"context"
+
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// Batcher is nil where the storage below takes no batches.
+func (s *Storage) Batcher() tiers.Batcher {
+	if inner := tiers.BatcherOf(s.inner); inner != nil {
+		return batcher{Storage: s, inner: inner}
+	}
+	return nil
+}
+
+// batcher is a Storage over one that takes batches.
+type batcher struct {
+	*Storage
+	inner tiers.Batcher
+}
+
+// CommitAll is the inner storage's, with a span for all of it, that counts their keys
+// and tells of the first failure.
+func (b batcher) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
+	if !b.tracer.Wants(ctx) {
+		return b.inner.CommitAll(ctx, commits)
+	}
+	ctx, op := b.begin(ctx, telemetry.CommitAll)
+	defer op.end()
+	results := b.inner.CommitAll(ctx, commits)
+	keys, failure := 0, error(nil)
+	for n, commit := range commits {
+		keys += len(commit.Delta.Set()) + len(commit.Delta.Removed())
+		if failure == nil {
+			failure = results[n].Err
+		}
+	}
+	op.done(telemetry.OK, keys, failure)
+	return results
+}

@@ -1,0 +1,61 @@
+package trace_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/gf-strata/strata/decorators/trace"
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// batching is a scripted storage that takes batches, and fails the second commit of each.
+type batching struct{ scripted }
+
+var errBatch = errors.New("away")
+
+func (b *batching) CommitAll(_ context.Context, commits []tiers.Commit) []tiers.Committed {
+	results := make([]tiers.Committed, len(commits))
+	if len(results) > 1 {
+		results[1].Err = errBatch
+	}
+	return results
+}
+
+func TestBatchesPassWithASpan(t *testing.T) {
+	provider, exporter := recorder(t)
+	s := trace.New(&batching{scripted{style: tiers.StyleSnapshot}}, telemetry.TracerProvider(provider))
+	above := trace.New(s, telemetry.TracerProvider(provider))
+	batcher := tiers.BatcherOf(above)
+	if batcher == nil {
+		t.Fatal("a store that takes batches doesn't under Traced")
+	}
+	commits := []tiers.Commit{{ID: secretID, Delta: change(t), TTL: ttl}, {ID: secretID + "2", Delta: change(t), TTL: ttl}}
+	ctx, handler := provider.Tracer("").Start(t.Context(), "handler")
+	defer handler.End()
+	for _, ctx := range []context.Context{t.Context(), ctx} {
+		if results := batcher.CommitAll(ctx, commits); len(results) != 2 || results[0].Err != nil || results[1].Err != errBatch {
+			t.Fatalf("answered %v", results)
+		}
+	}
+	spans := exporter.GetSpans()
+	if len(spans) != 2 {
+		t.Fatalf("%d spans, want one of each Traced", len(spans))
+	}
+	for _, span := range spans {
+		got := attributes(span)
+		if span.Name != "session CommitAll" || got["strata.outcome"] != "error" || got["error.type"] != "*errors.errorString" {
+			t.Errorf("span %s %v", span.Name, got)
+		}
+	}
+	assertPrivate(t, spans)
+
+	_ = batcher.CommitAll(ctx, commits[:1])
+	if got := attributes(exporter.GetSpans()[2]); got["strata.outcome"] != "ok" || got["strata.keys"] != "2" {
+		t.Errorf("a batch that went well: %v", got)
+	}
+	if tiers.BatcherOf(trace.New(&scripted{style: tiers.StyleSnapshot})) != nil {
+		t.Error("a store that takes no batches does under Traced")
+	}
+}

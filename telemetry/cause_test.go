@@ -1,0 +1,106 @@
+package telemetry_test
+
+import (
+	"context"
+	"testing"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/gf-strata/strata/telemetry"
+)
+
+// request is the context of a request whose span is over.
+func request(provider trace.TracerProvider) (context.Context, trace.SpanContext) {
+	ctx, span := provider.Tracer("").Start(context.Background(), "request")
+	span.End()
+	return ctx, span.SpanContext()
+}
+
+// What is done once for three requests is a child of the first that is sampled, and
+// linked to all; what is done below it is not.
+func TestCausesAreLinkedOnce(t *testing.T) {
+	exporter := tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
+	unsampled, _ := request(sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample())))
+	first, one := request(provider)
+	second, two := request(provider)
+	var causes, others telemetry.Causes
+	causes.Add(unsampled)
+	causes.Add(first)
+	others.Add(second)
+	causes.Merge(others)
+	exporter.Reset()
+
+	tracer := telemetry.NewTracer(telemetry.Configure(telemetry.TracerProvider(provider)))
+	ctx := causes.Attach(context.Background())
+	if !tracer.Wants(ctx) {
+		t.Fatal("no span is wanted for sampled requests")
+	}
+	ctx, outer := tracer.Start(ctx, telemetry.CommitAll)
+	_, inner := tracer.Start(ctx, telemetry.Commit)
+	inner.End()
+	outer.End()
+	spans := exporter.GetSpans()
+	if len(spans) != 2 {
+		t.Fatalf("%d spans, want 2", len(spans))
+	}
+	below, above := spans[0], spans[1]
+	if above.Parent.SpanID() != one.SpanID() || len(above.Links) != 2 ||
+		above.Links[0].SpanContext.SpanID() != one.SpanID() || above.Links[1].SpanContext.SpanID() != two.SpanID() {
+		t.Errorf("the span is below %v and linked to %v", above.Parent.SpanID(), above.Links)
+	}
+	if len(below.Links) != 0 {
+		t.Errorf("a span below is linked to %v", below.Links)
+	}
+}
+
+func TestOneCauseIsTheParentAlone(t *testing.T) {
+	exporter := tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
+	first, one := request(provider)
+	exporter.Reset()
+	var causes telemetry.Causes
+	causes.Add(first)
+	_, span := telemetry.NewTracer(telemetry.Configure(telemetry.TracerProvider(provider))).
+		Start(causes.Attach(context.Background()), telemetry.Commit)
+	span.End()
+	if spans := exporter.GetSpans(); len(spans) != 1 || spans[0].Parent.SpanID() != one.SpanID() || len(spans[0].Links) != 0 {
+		t.Errorf("spans %v", spans)
+	}
+}
+
+func TestCausesAreBounded(t *testing.T) {
+	exporter := tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
+	var causes, all telemetry.Causes
+	for range 20 {
+		ctx, _ := request(provider)
+		causes.Add(ctx)
+	}
+	for range 4 {
+		all.Merge(causes)
+	}
+	exporter.Reset()
+	_, span := telemetry.NewTracer(telemetry.Configure(telemetry.TracerProvider(provider))).
+		Start(all.Attach(context.Background()), telemetry.Commit)
+	span.End()
+	if spans := exporter.GetSpans(); len(spans) != 1 || len(spans[0].Links) != 32 {
+		t.Errorf("%d links, want 32", len(spans[0].Links))
+	}
+}
+
+// Nothing of the requests is kept but which spans they belong to.
+func TestCausesEndWithNothing(t *testing.T) {
+	type key struct{}
+	provider := sdktrace.NewTracerProvider()
+	traced, _ := request(provider)
+	ctx, cancel := context.WithCancel(context.WithValue(traced, key{}, 1))
+	var causes telemetry.Causes
+	causes.Add(ctx)
+	cancel()
+	if later := causes.Attach(context.Background()); later.Err() != nil || later.Value(key{}) != nil {
+		t.Error("the context of a request is kept")
+	}
+}

@@ -1,0 +1,180 @@
+package telemetry
+
+import (
+	"go.opentelemetry.io/otel/attribute"
+)
+
+// The names of the metrics; the table of the package says what they count.
+const (
+	localReads         = "strata.local.reads"
+	localRefusals      = "strata.local.refusals"
+	localLoads         = "strata.local.loads"
+	localShared        = "strata.local.shared_reads"
+	localEvictions     = "strata.local.evictions"
+	localRejections    = "strata.local.rejections"
+	localInvalidations = "strata.local.invalidations"
+	localSessions      = "strata.local.sessions"
+	localMemory        = "strata.local.memory.usage"
+	localLimit         = "strata.local.memory.limit"
+	audits             = "strata.audit.reads"
+	auditAge           = "strata.audit.age"
+	commits            = "strata.coalesce.commits"
+	changes            = "strata.coalesce.changes"
+	retries            = "strata.coalesce.retries"
+	giveUps            = "strata.coalesce.give_ups"
+	pendingChanges     = "strata.coalesce.pending.changes"
+	pendingBytes       = "strata.coalesce.pending.memory"
+	pendingAge         = "strata.coalesce.pending.age"
+	slides             = "strata.slides"
+	watchConnected     = "strata.watch.connected"
+	watchUnsupported   = "strata.watch.unsupported"
+	watchLosses        = "strata.watch.losses"
+	invalidationDelay  = "strata.invalidation.delay"
+	storeDuration      = "strata.store.operation.duration"
+)
+
+// Count is a series of a counter: the counter with an attribute's value. A layer counts
+// in its own [Tally].
+type Count uint8
+
+// The series; see the table of the package.
+const (
+	ReadHit Count = iota
+	ReadMiss
+	ReadNegative
+	ReadStale
+	RefusedOutdated
+	RefusedExpired
+	RefusedUnvouched
+	Loads
+	SharedReads
+	Evictions
+	RejectedByPolicy
+	RejectedByQueue
+	InvalidatedByWrite
+	InvalidatedByAnnouncement
+	InvalidatedByEcho
+	InvalidatedByLoss
+	InvalidatedByAudit
+	AuditSame
+	AuditChanged
+	AuditDiffers
+	AuditFailed
+	AuditSkipped
+	CommitOK
+	CommitRevoked
+	CommitFailed
+	Changes
+	Retries
+	GiveUps
+	SlideSent
+	SlideSkipped
+	WatchLosses
+	numCounts // how many there are
+)
+
+// ReasonKey says why memory refused a session, or a session was refused by it; CauseKey
+// what outdated one.
+const (
+	ReasonKey = attribute.Key("strata.reason")
+	CauseKey  = attribute.Key("strata.cause")
+)
+
+// series is what a Count is exported as.
+type series struct {
+	metric     string
+	attributes attribute.Set
+}
+
+var allSeries = [numCounts]series{
+	ReadHit:                   with(localReads, OutcomeKey, string(Hit)),
+	ReadMiss:                  with(localReads, OutcomeKey, string(Miss)),
+	ReadNegative:              with(localReads, OutcomeKey, string(Negative)),
+	ReadStale:                 with(localReads, OutcomeKey, string(Stale)),
+	RefusedOutdated:           with(localRefusals, ReasonKey, "outdated"),
+	RefusedExpired:            with(localRefusals, ReasonKey, "expired"),
+	RefusedUnvouched:          with(localRefusals, ReasonKey, "unvouched"),
+	Loads:                     {metric: localLoads},
+	SharedReads:               {metric: localShared},
+	Evictions:                 {metric: localEvictions},
+	RejectedByPolicy:          with(localRejections, ReasonKey, "policy"),
+	RejectedByQueue:           with(localRejections, ReasonKey, "queue"),
+	InvalidatedByWrite:        with(localInvalidations, CauseKey, "write"),
+	InvalidatedByAnnouncement: with(localInvalidations, CauseKey, "announcement"),
+	InvalidatedByEcho:         with(localInvalidations, CauseKey, "echo"),
+	InvalidatedByLoss:         with(localInvalidations, CauseKey, "loss"),
+	InvalidatedByAudit:        with(localInvalidations, CauseKey, "audit"),
+	AuditSame:                 with(audits, OutcomeKey, "same"),
+	AuditChanged:              with(audits, OutcomeKey, "changed"),
+	AuditDiffers:              with(audits, OutcomeKey, "different"),
+	AuditFailed:               with(audits, OutcomeKey, string(Failed)),
+	AuditSkipped:              with(audits, OutcomeKey, "skipped"),
+	CommitOK:                  with(commits, OutcomeKey, string(OK)),
+	CommitRevoked:             with(commits, OutcomeKey, string(Revoked)),
+	CommitFailed:              with(commits, OutcomeKey, string(Failed)),
+	Changes:                   {metric: changes},
+	Retries:                   {metric: retries},
+	GiveUps:                   {metric: giveUps},
+	SlideSent:                 with(slides, OutcomeKey, "sent"),
+	SlideSkipped:              with(slides, OutcomeKey, "skipped"),
+	WatchLosses:               {metric: watchLosses},
+}
+
+func with(metric string, key attribute.Key, value string) series {
+	return series{metric: metric, attributes: attribute.NewSet(key.String(value))}
+}
+
+// counters are the units and descriptions of what is counted.
+var counters = map[string][2]string{
+	localReads:         {"{read}", "Reads that asked memory, by outcome."},
+	localRefusals:      {"{session}", "Sessions in memory that could not be served, by reason."},
+	localLoads:         {"{load}", "Loads from the layer below."},
+	localShared:        {"{read}", "Reads that waited for the load of another."},
+	localEvictions:     {"{session}", "Sessions that left memory to make room."},
+	localRejections:    {"{session}", "Sessions that were not taken into memory, by reason."},
+	localInvalidations: {"{invalidation}", "Events that outdated what is in memory, by cause."},
+	audits:             {"{read}", "Hits that were compared with the store, by outcome."},
+	commits:            {"{commit}", "Commits that were brought to the store, by outcome."},
+	changes:            {"{change}", "Changes that were merged into commits."},
+	retries:            {"{commit}", "Commits that are tried again."},
+	giveUps:            {"{change}", "Changes that were accepted and could not be delivered."},
+	slides:             {"{slide}", "Slides of an expiry, by whether the store was asked."},
+	watchLosses:        {"{loss}", "Times that announcements of the store may have been missed."},
+}
+
+// Gauge is a state of a layer.
+type Gauge uint8
+
+// The gauges; see the table of the package.
+const (
+	Sessions Gauge = iota
+	MemoryUsage
+	MemoryLimit
+	PendingChanges
+	PendingMemory
+	PendingAge // in seconds
+	WatchConnected
+	WatchUnsupported
+	numGauges // how many there are
+)
+
+// gaugeDef says how a gauge is exported and how those of several layers become one.
+type gaugeDef struct {
+	metric, unit, description string
+	fold                      func(a, b float64) float64
+}
+
+func sum(a, b float64) float64  { return a + b }
+func most(a, b float64) float64 { return max(a, b) }
+func less(a, b float64) float64 { return min(a, b) }
+
+var gauges = [numGauges]gaugeDef{
+	Sessions:         {localSessions, "{session}", "Sessions in memory.", sum},
+	MemoryUsage:      {localMemory, "By", "Memory that sessions take, about.", sum},
+	MemoryLimit:      {localLimit, "By", "The bound of that memory.", sum},
+	PendingChanges:   {pendingChanges, "{change}", "Changes that are accepted and not in the store yet.", sum},
+	PendingMemory:    {pendingBytes, "By", "Memory that they take, about.", sum},
+	PendingAge:       {pendingAge, "s", "How long the oldest of them has been waiting.", most},
+	WatchConnected:   {watchConnected, "1", "1 while the store's announcements arrive, else 0.", less},
+	WatchUnsupported: {watchUnsupported, "1", "1 where the store can't announce its changes, else 0.", most},
+}

@@ -1,0 +1,64 @@
+package telemetry
+
+import (
+	"context"
+	"reflect"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// Store measures how long a store takes for its operations. A nil one measures nothing.
+//
+// storage is set by NewStore; the reporter and options guard themselves.
+type Store struct {
+	Reporter
+	storage attribute.KeyValue
+	options sync.Map // of storeOutcome, metric.MeasurementOption
+}
+
+type storeOutcome struct {
+	operation Operation
+	errorType string
+}
+
+// NewStore measures the operations of a storage, which is named by its type.
+func NewStore(storage any) *Store {
+	return &Store{storage: StorageKey.String(reflect.TypeOf(storage).String())}
+}
+
+// Report tells where to.
+func (s *Store) Report(to *Sink) {
+	if s != nil {
+		s.Move(to, nil)
+	}
+}
+
+// Begin answers when an operation began, the zero time where nobody wants to know.
+func (s *Store) Begin() time.Time {
+	if s == nil || !s.sink().meters.listened() {
+		return time.Time{}
+	}
+	return time.Now()
+}
+
+// End records an operation; errorType is "" where it succeeded. The span in the context,
+// if any, becomes its exemplar.
+func (s *Store) End(ctx context.Context, began time.Time, operation Operation, errorType string) {
+	if began.IsZero() {
+		return
+	}
+	took := time.Since(began)
+	key := storeOutcome{operation, errorType}
+	option, ok := s.options.Load(key)
+	if !ok {
+		attributes := []attribute.KeyValue{OperationKey.String(operation.String()), s.storage}
+		if errorType != "" {
+			attributes = append(attributes, ErrorTypeKey.String(errorType))
+		}
+		option, _ = s.options.LoadOrStore(key, metric.WithAttributeSet(attribute.NewSet(attributes...)))
+	}
+	s.sink().meters.record(ctx, storeDuration, took, option.(metric.RecordOption))
+}

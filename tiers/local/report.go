@@ -1,0 +1,62 @@
+package local
+
+import (
+	"github.com/gf-strata/strata/telemetry"
+)
+
+// Tally is where the tier counts.
+func (s *Storage) Tally() *telemetry.Tally { return &s.tally }
+
+// Gauges tells what the tier holds, and whether its sources vouch.
+func (s *Storage) Gauges(set func(telemetry.Gauge, float64)) {
+	if s.gate.closed() {
+		return
+	}
+	set(telemetry.Sessions, float64(s.sessions.Load()))
+	set(telemetry.MemoryUsage, float64(s.options.maxBytes-s.cache.RemainingCost()))
+	set(telemetry.MemoryLimit, float64(s.options.maxBytes))
+	sources, supported := s.watch.state()
+	if sources == 0 {
+		return
+	}
+	set(telemetry.WatchConnected, is(supported && s.vouched(true, s.now())))
+	set(telemetry.WatchUnsupported, is(!supported))
+}
+
+func is(true bool) float64 {
+	if true {
+		return 1
+	}
+	return 0
+}
+
+// Report tells the tier, and what it stands on and listens to, where to report.
+func (s *Storage) Report(to *telemetry.Sink) {
+	s.reporter.Move(to, s)
+	telemetry.Tell(s.inner, to)
+}
+
+// outdate has nothing of the hash's sessions served that was read before.
+func (s *Storage) outdate(hash uint64, cause telemetry.Count) {
+	s.guard.Bump(hash)
+	s.tally.AddAt(cause, hash)
+}
+
+// left is told by the cache of each entry that it has no more, or didn't take.
+func (s *Storage) left(e *entry) {
+	if e != nil {
+		s.sessions.Add(-1)
+	}
+}
+
+// refused counts why an entry in memory couldn't be served.
+func (s *Storage) refused(hash uint64, e *entry, stamp uint64, now int64) {
+	switch {
+	case e.stamp != stamp:
+		s.tally.AddAt(telemetry.RefusedOutdated, hash)
+	case now >= e.until:
+		s.tally.AddAt(telemetry.RefusedExpired, hash)
+	case !s.vouched(e.watched, now):
+		s.tally.AddAt(telemetry.RefusedUnvouched, hash)
+	}
+}
