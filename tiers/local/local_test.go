@@ -261,6 +261,7 @@ func TestImpossibleOptionsPanic(t *testing.T) {
 		"MaxStale":   func() { local.MaxStale(-1) },
 		"Negative":   func() { local.Negative(-1) },
 		"GuardSlots": func() { local.GuardSlots(0) },
+		"Audited":    func() { local.Audited(1.5) },
 		"Local":      func() { local.New(teststore.New(), nil) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,152 @@
+package local_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/local"
+)
+
+// wantCounts compares what was counted since the test began.
+func wantCounts(t *testing.T, l *local.Storage, want map[telemetry.Count]int64) {
+	t.Helper()
+	for count, n := range want {
+		if got := l.Tally().Total(count); got != n {
+			t.Errorf("count %d is %d, want %d", count, got, n)
+		}
+	}
+}
+
+func gauges(l *local.Storage) map[telemetry.Gauge]float64 {
+	all := map[telemetry.Gauge]float64{}
+	l.Gauges(func(g telemetry.Gauge, value float64) { all[g] = value })
+	return all
+}
+
+func TestReadsAreCountedByOutcome(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		load(t, l, "a")
+		load(t, l, "none")
+		synctest.Wait()
+		load(t, l, "none")
+		from.tell().Changed("a")
+		load(t, l, "a")
+		synctest.Wait()
+		from.tell().Vouched(time.Time{})
+		load(t, l, "a")
+		from.tell().Missed()
+		from.tell().Vouched(time.Now().Add(2 * ttl))
+		load(t, l, "a")
+		synctest.Wait()
+		time.Sleep(ttl)
+		load(t, l, "a") // gone
+		wantCounts(t, l, map[telemetry.Count]int64{
+			telemetry.ReadHit: 1, telemetry.ReadNegative: 1, telemetry.ReadMiss: 6, telemetry.Loads: 6,
+			telemetry.RefusedOutdated: 2, telemetry.RefusedUnvouched: 1, telemetry.RefusedExpired: 1,
+			telemetry.InvalidatedByAnnouncement: 1, telemetry.InvalidatedByLoss: 2, telemetry.WatchLosses: 2,
+			telemetry.InvalidatedByWrite: 0, telemetry.ReadStale: 0,
+		})
+	})
+}
+
+func TestSharedLoadsAreCounted(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		release := make(chan struct{})
+		s.OnLoad = func(context.Context, string) { <-release }
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() { load(t, l, "a") })
+		}
+		synctest.Wait()
+		close(release)
+		all.Wait()
+		wantCounts(t, l, map[telemetry.Count]int64{telemetry.ReadMiss: 10, telemetry.Loads: 1, telemetry.SharedReads: 9})
+	})
+}
+
+func TestOwnWritesAreCounted(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		commit(t, l, "a", map[string]any{"k": 2})
+		from.tell().Changed("a") // the echo
+		synctest.Wait()
+		if err := l.RemoveAll(ctx, "a"); err != nil {
+			t.Fatal(err)
+		}
+		wantCounts(t, l, map[telemetry.Count]int64{
+			telemetry.InvalidatedByWrite: 2, telemetry.InvalidatedByEcho: 0, telemetry.InvalidatedByAnnouncement: 0,
+			telemetry.Loads: 2,
+		})
+	})
+}
+
+func TestMemoryIsMeasured(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		if g := gauges(l); g[telemetry.Sessions] != 0 || g[telemetry.MemoryUsage] != 0 || g[telemetry.MemoryLimit] != 64<<10 {
+			t.Errorf("an empty tier holds %v", g)
+		}
+		const many = 1000 // more than there is room for
+		for n := range many {
+			id := fmt.Sprint(n)
+			s.Put(id, map[string]any{"k": 1}, ttl)
+			load(t, l, id)
+			settle()
+			load(t, l, id)
+		}
+		held := 0
+		for n := range many {
+			if load(t, l, fmt.Sprint(n)).Outcome == tiers.OutcomeHit {
+				held++
+			}
+		}
+		settle()
+		g := gauges(l)
+		gone := l.Tally().Total(telemetry.Evictions) + l.Tally().Total(telemetry.RejectedByPolicy)
+		if g[telemetry.Sessions] < float64(held)/2 || g[telemetry.Sessions] > many/2 || gone == 0 {
+			t.Errorf("%v sessions are said to be held, %d were found; %d were evicted or rejected", g[telemetry.Sessions], held, gone)
+		}
+		if used := g[telemetry.MemoryUsage]; used < 32<<10 || used > 64<<10 {
+			t.Errorf("%v bytes are used of 65,536", used)
+		}
+	}, local.MaxBytes(64<<10))
+}
+
+func TestTheChannelIsReported(t *testing.T) {
+	state := func(l *local.Storage) [2]float64 {
+		g := gauges(l)
+		return [2]float64{g[telemetry.WatchConnected], g[telemetry.WatchUnsupported]}
+	}
+	s, from := teststore.New(), &source{}
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		for _, step := range []struct {
+			what string
+			do   func()
+			want [2]float64
+		}{
+			{"before it stands", func() {}, [2]float64{0, 0}},
+			{"vouched for", func() { from.confirm(time.Minute) }, [2]float64{1, 0}},
+			{"the lease is over", func() { time.Sleep(time.Minute) }, [2]float64{0, 0}},
+			{"unsupported", func() { from.tell().Unsupported(errors.New("secret")) }, [2]float64{0, 1}},
+		} {
+			step.do()
+			if got := state(l); got != step.want {
+				t.Errorf("%s: connected and unsupported are %v, want %v", step.what, got, step.want)
+			}
+		}
+	}, local.Invalidation(from))
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		if _, ok := gauges(l)[telemetry.WatchConnected]; ok {
+			t.Error("a tier without sources reports a channel")
+		}
+	})
+}
