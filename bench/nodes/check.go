@@ -41,8 +41,8 @@ func Check(records []Record, bound int64, losses []Loss) Verdict {
 	for n := range records {
 		records[n].Acked = ended(&records[n])
 	}
-	for _, loss := range losses {
-		loss.apply(records)
+	for n := range losses {
+		losses[n].apply(records)
 	}
 	c := &checker{bound: bound, verdict: &Verdict{}}
 	for id, h := range histories(records) {
@@ -135,6 +135,8 @@ func (c *checker) present(h *history, r *Record, miss func(*Record, Law)) {
 		switch {
 		case w == nil || w.Start > r.End:
 			c.violate(Invented, r, "%s shows a version that nobody wrote", r.ID)
+		case w.Epoch != r.Epoch && (w.Outcome == Revoked || w.Outcome == OK && w.Node == login.Node):
+			c.violate(Resurrected, r, "%s shows a change of an earlier log-in that was refused, or that its own node should have", r.ID)
 		case w.Epoch != r.Epoch:
 			c.verdict.Carried++
 		}

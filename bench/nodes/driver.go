@@ -35,7 +35,8 @@ func DefaultOptions() Options {
 		Replicas: 1, Probes: 300, Requests: 4000, Seed: 1, Lease: 500 * time.Millisecond, Slack: 50 * time.Millisecond, Mode: modeChain}
 }
 
-// Run drives one topology, and answers what was found.
+// Run drives one topology, and answers what was found. It goes on beyond its time until
+// each fault has come.
 func Run(tb testing.TB, topology string, o Options) *Report {
 	tb.Helper()
 	w := newWorld(tb, topology, o)
@@ -45,7 +46,7 @@ func Run(tb testing.TB, topology string, o Options) *Report {
 	}
 	random := rand.New(rand.NewPCG(o.Seed, 0))
 	var list []fault
-	for end, round := time.Now().Add(o.Duration), 1; time.Now().Before(end); round++ {
+	for end, round := time.Now().Add(o.Duration), 1; time.Now().Before(end) || !report.complete(); round++ {
 		list = w.round(report, round, list, random)
 	}
 	w.end()

@@ -19,7 +19,7 @@ type fault struct {
 
 // faults are those that a topology knows.
 func faults(topology string) []fault {
-	all := []fault{{"cut", cut1}, {"stall", stall}, {"pause", pause}}
+	all := []fault{{"cut", cut1}, {"stall", stall}, {"deaf", deaf}, {"pause", pause}}
 	switch topology {
 	case standalone:
 		return append(all, fault{"restart", restart})
@@ -59,6 +59,20 @@ func stall(w *world, random *rand.Rand, _ int) *Loss {
 	proxies := w.proxies[random.IntN(len(w.proxies))]
 	for _, p := range proxies {
 		p.Stall()
+	}
+	wait(some(random, 10*time.Millisecond, 3*w.options.Lease))
+	for _, p := range proxies {
+		p.Resume()
+	}
+	return nil
+}
+
+// deaf keeps back what a node is sent, while the servers get what it sends: what it was
+// answered is old when it comes.
+func deaf(w *world, random *rand.Rand, _ int) *Loss {
+	proxies := w.proxies[random.IntN(len(w.proxies))]
+	for _, p := range proxies {
+		p.StallAnswers()
 	}
 	wait(some(random, 10*time.Millisecond, 3*w.options.Lease))
 	for _, p := range proxies {
@@ -136,6 +150,7 @@ func clusterFailover(w *world, random *rand.Rand, round int) *Loss {
 	w.cluster.Failover(replica)
 	w.cluster.Masters[n], w.replicas[n] = replica, old
 	w.demoted(old)
+	w.agreed()
 	loss := newLoss(from, now(), w.truth(round))
 	return &loss
 }

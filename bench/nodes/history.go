@@ -29,7 +29,9 @@ func histories(records []Record) map[string]*history {
 			all[r.ID], own[r.ID], shared[r.ID] = h, map[ownLine][]*Record{}, map[int64][]*Record{}
 		}
 		if r.Outcome == Revoked {
-			// Nothing was written, since there was no session at some moment meanwhile.
+			// There was no session at some moment meanwhile. An attempt whose answer got lost
+			// may have been applied before that moment.
+			h.written[Token{r.Writer, r.Version}] = r
 			h.reads = append(h.reads, &Record{Node: r.Node, Writer: r.Writer, Kind: Read, ID: r.ID, Absent: true, Start: r.Start, End: r.End})
 			continue
 		}

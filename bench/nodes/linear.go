@@ -42,11 +42,11 @@ const patience = 10 * time.Second
 // linearizable.
 //
 // A write whose outcome isn't known has no end, so that it may come after all else, as
-// if it never did. One that was refused isn't part of the history.
+// if it never did; so has one that was refused, see Revoked.
 func Linearizable(records []Record) (checked, unknown int, violations []Violation) {
 	own := map[string][]porcupine.Operation{}
 	for _, r := range records {
-		if !isOwn(r.ID) || r.Outcome == Revoked {
+		if !isOwn(r.ID) {
 			continue
 		}
 		op := porcupine.Operation{ClientId: r.Writer, Input: step{kind: r.Kind}, Call: r.Start, Return: ended(&r)}

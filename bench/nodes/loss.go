@@ -28,6 +28,15 @@ func newLoss(from, to int64, held []Record) Loss {
 // apply judges the writes that overlap the loss by what the masters held after it: those
 // that it still showed must be seen from then on, the others needn't.
 func (l *Loss) apply(records []Record) {
+	ended, began := map[string]bool{}, map[string]int64{} // sessions logged out meanwhile, and their last log-ins
+	for n := range records {
+		switch w := &records[n]; {
+		case w.Kind == Login:
+			began[w.ID] = max(began[w.ID], w.Start)
+		case w.Kind == Logout && w.Start <= l.To && (w.Outcome != OK || w.End >= l.From):
+			ended[w.ID] = true
+		}
+	}
 	for n := range records {
 		w := &records[n]
 		if w.Kind == Read || w.Outcome != OK || w.End < l.From || w.Start > l.To || w.Acked == never {
@@ -38,12 +47,15 @@ func (l *Loss) apply(records []Record) {
 			continue
 		}
 		w.Acked = never
-		if w.End < l.To {
+		followed := w.Kind != Logout && ended[w.ID] || w.Kind == Logout && began[w.ID] > w.Start
+		if w.End < l.To && !followed {
 			l.Writes++
 		}
 	}
 }
 
+// shows reports whether the masters held what the write had left. It can't tell where
+// the session was logged out, or in again, since.
 func (l *Loss) shows(w *Record) bool {
 	held := l.Held[w.ID]
 	if w.Kind == Logout {

@@ -1,25 +1,31 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
 	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 func main() {
 	if config := os.Getenv(nodeConfig); config != "" {
 		exitNode(config)
 	}
+	redis.SetLogger(quiet{}) // a client's complaints about faults are expected
 	o := DefaultOptions()
 	o.Replicas, o.Probes, o.Requests, o.Round = 3, 3000, 20000, 10*time.Second
 	topology := flag.String("topology", "all", "standalone, cluster, sentinel or all")
-	faults := flag.String("faults", "cut,stall,pause,restart,failover,move", "which faults, by comma; empty for none")
+	faults := flag.String("faults", "cut,stall,deaf,pause,restart,failover,move", "which faults, by comma; empty for none")
 	flag.DurationVar(&o.Duration, "duration", 10*time.Minute, "of the load, shared by the topologies")
 	flag.IntVar(&o.Nodes, "nodes", o.Nodes, "node processes")
 	flag.IntVar(&o.Users, "sessions", o.Users, "users, each with a session")
 	flag.IntVar(&o.Rate, "rate", o.Rate, "requests a second of each of a node's workers")
+	flag.IntVar(&o.Workers, "workers", o.Workers, "of each node")
+	flag.IntVar(&o.Requests, "requests", o.Requests, "of each node that are measured first, without faults; 0 measures nothing")
 	flag.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()), "of the load and the faults")
 	flag.Parse()
 	o.Faults = strings.Split(*faults, ",")
@@ -62,6 +68,11 @@ func runProgram(topology string, o Options) (status int) {
 	}
 	return 0
 }
+
+// quiet is a go-redis logger.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // exitNode ends this process when the node has ended.
 func exitNode(config string) {

@@ -100,12 +100,13 @@ func move(w *world, random *rand.Rand, round int) *Loss {
 	return nil
 }
 
-// agreed waits until all masters say the same of the slots.
+// agreed waits until all servers say the same of the slots. A replica that takes over
+// takes those that it knows to be its master's.
 func (w *world) agreed() {
 	w.tb.Helper()
-	clients := make([]*redis.Client, len(w.cluster.Masters))
-	for n, master := range w.cluster.Masters {
-		clients[n] = redis.NewClient(&redis.Options{Addr: master.Addr()})
+	clients := make([]*redis.Client, len(w.servers))
+	for n, server := range w.servers {
+		clients[n] = redis.NewClient(&redis.Options{Addr: server.Addr()})
 		defer func() { _ = clients[n].Close() }()
 	}
 	if !polled(20*time.Second, func() bool {
@@ -125,6 +126,6 @@ func (w *world) agreed() {
 		}
 		return true
 	}) {
-		w.tb.Fatal("the masters don't agree who has which slot")
+		w.tb.Fatal("the servers don't agree who has which slot")
 	}
 }

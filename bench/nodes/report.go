@@ -64,6 +64,16 @@ func (r *Report) judge(records []Record, losses []Loss) {
 	}
 }
 
+// complete reports whether each fault that the topology knows has come.
+func (r *Report) complete() bool {
+	for _, f := range faults(r.Topology) {
+		if slices.Contains(r.Options.Faults, f.name) && r.Faults[f.name] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Violations is how many there are, of all laws.
 func (r *Report) Violations() (n int) {
 	for _, count := range r.Counts {

@@ -17,7 +17,7 @@ type Proxy struct {
 
 	mu      sync.Mutex
 	conns   map[net.Conn]bool
-	stalled chan struct{} // closed where nothing is
+	stalled [2]chan struct{} // what clients send, and what the server does; closed where nothing is
 	closed  bool
 }
 
@@ -28,8 +28,11 @@ func StartProxy(tb testing.TB, target string) *Proxy {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p := &Proxy{listener: listener, target: target, conns: map[net.Conn]bool{}, stalled: make(chan struct{})}
-	close(p.stalled)
+	p := &Proxy{listener: listener, target: target, conns: map[net.Conn]bool{}}
+	for way := range p.stalled {
+		p.stalled[way] = make(chan struct{})
+		close(p.stalled[way])
+	}
 	p.all.Go(p.accept)
 	tb.Cleanup(p.close)
 	return p
@@ -40,24 +43,40 @@ func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // Stall keeps all bytes back, in both directions, with the connections open, until
 // Resume. New connections are taken, and hang as well.
-func (p *Proxy) Stall() {
+func (p *Proxy) Stall() { p.stall(toServer, toClient) }
+
+// StallAnswers keeps back what the server sends, until Resume; it still gets, and does,
+// what it is sent.
+func (p *Proxy) StallAnswers() { p.stall(toClient) }
+
+// The ways of a connection.
+const (
+	toServer = iota
+	toClient
+)
+
+func (p *Proxy) stall(ways ...int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	select {
-	case <-p.stalled:
-		p.stalled = make(chan struct{})
-	default:
+	for _, way := range ways {
+		select {
+		case <-p.stalled[way]:
+			p.stalled[way] = make(chan struct{})
+		default:
+		}
 	}
 }
 
-// Resume undoes Stall: what was kept back arrives.
+// Resume undoes Stall and StallAnswers: what was kept back arrives.
 func (p *Proxy) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	select {
-	case <-p.stalled:
-	default:
-		close(p.stalled)
+	for _, stalled := range p.stalled {
+		select {
+		case <-stalled:
+		default:
+			close(stalled)
+		}
 	}
 }
 
@@ -106,14 +125,13 @@ func (p *Proxy) accept() {
 		}
 		p.conns[client], p.conns[server] = true, true
 		p.mu.Unlock()
-		for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
-			p.all.Go(func() { p.copy(way[0], way[1]) })
-		}
+		p.all.Go(func() { p.copy(client, server, toServer) })
+		p.all.Go(func() { p.copy(server, client, toClient) })
 	}
 }
 
 // copy forwards until one side ends, and then ends both.
-func (p *Proxy) copy(from, to net.Conn) {
+func (p *Proxy) copy(from, to net.Conn, way int) {
 	defer func() {
 		_, _ = from.Close(), to.Close()
 		p.mu.Lock()
@@ -127,7 +145,7 @@ func (p *Proxy) copy(from, to net.Conn) {
 			return
 		}
 		p.mu.Lock()
-		stalled := p.stalled
+		stalled := p.stalled[way]
 		p.mu.Unlock()
 		<-stalled
 		if _, err = to.Write(buffer[:n]); err != nil {

@@ -71,6 +71,18 @@ func TestProxyKeepsBytesBack(t *testing.T) {
 	if err := <-done; err != nil || direct.Get(ctx, "a").Val() != "2" {
 		t.Fatalf("what was kept back didn't arrive, error %v", err)
 	}
+	p.StallAnswers()
+	go func() { done <- through.Set(ctx, "a", "3", 0).Err() }()
+	poll(t, "the server gets what it is sent", func() bool { return direct.Get(ctx, "a").Val() == "3" })
+	select {
+	case err := <-done:
+		t.Fatalf("a proxy that stalls answers let one through, error %v", err)
+	default:
+	}
+	p.Resume()
+	if err := <-done; err != nil {
+		t.Fatalf("the answer that was kept back didn't arrive, error %v", err)
+	}
 	p.Cut()
 	poll(t, "the connection is cut", func() bool { return p.Conns() == 0 })
 }

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"testing"
+	"time"
+)
+
+// The histories below have a log-in 1 and changes by two nodes, in milliseconds.
+const ms = int64(time.Millisecond)
+
+const bound = 100 * ms
+
+func write(kind Kind, node int, version, start, end int64) Record {
+	return Record{Node: node, Writer: 100 * (node + 1), Kind: kind, ID: "a", Epoch: 1, Version: version, Start: start * ms, End: end * ms}
+}
+
+// seen is a read that shows node 0's and node 1's versions.
+func seen(node int, start int64, v0, v1 int64) Record {
+	r := Record{Node: node, Kind: Read, ID: "a", Epoch: 1, Start: start * ms, End: (start + 1) * ms, Last: Token{100, v0}}
+	r.Cells = append(r.Cells, Cell{100, v0})
+	if v1 > 0 {
+		r.Cells = append(r.Cells, Cell{200, v1})
+		r.Last = Token{200, v1}
+	}
+	return r
+}
+
+func none(node int, start int64) Record {
+	return Record{Node: node, Kind: Read, ID: "a", Absent: true, Start: start * ms, End: (start + 1) * ms}
+}
+
+func maybe(r Record) Record {
+	r.Outcome = Maybe
+	return r
+}
+
+func refused(r Record) Record {
+	r.Outcome = Revoked
+	return r
+}
+
+// A checker that finds nothing wrong proves nothing, so each law is broken here, and
+// kept by a hair.
+func TestTheCheckerFindsEachViolation(t *testing.T) {
+	login := write(Login, 0, 1, 0, 10)
+	other := write(Change, 1, 1, 20, 30)
+	logout := write(Logout, 0, 0, 40, 50)
+	again := write(Login, 0, 2, 60, 70)
+	again.Epoch = 2
+	later := seen(0, 300, 2, 0)
+	later.Epoch = 2
+	mixed := seen(0, 300, 2, 1)
+	mixed.Epoch, mixed.Last = 2, Token{100, 2}
+	bare := seen(1, 300, 1, 0)
+	bare.Epoch = 0
+	nobody := seen(1, 300, 1, 0)
+	nobody.Epoch = 9
+	shared := seen(1, 300, 2, 1) // both own keys, and the older value of the shared one
+	shared.Last = Token{200, 1}
+	for name, test := range map[string]struct {
+		want    Law // none: ""
+		records []Record
+	}{
+		"all is seen":                             {"", []Record{login, other, seen(0, 40, 1, 1), seen(1, 40, 1, 1), seen(Truth, 300, 1, 1)}},
+		"stale within the bound":                  {"", []Record{login, other, seen(0, 40, 1, 0), seen(0, 129, 1, 0)}},
+		"stale beyond the bound":                  {Stale, []Record{login, other, seen(0, 131, 1, 0)}},
+		"the second of two changes is stale":      {Stale, []Record{login, other, write(Change, 1, 2, 35, 38), seen(0, 139, 1, 1)}},
+		"own write while it is made":              {"", []Record{login, other, seen(1, 25, 1, 0)}},
+		"own write missed":                        {OwnWrite, []Record{login, other, seen(1, 31, 1, 0)}},
+		"own log-in missed":                       {OwnWrite, []Record{login, none(0, 11)}},
+		"own log-out missed":                      {OwnWrite, []Record{login, logout, seen(0, 51, 1, 0)}},
+		"a log-in not seen elsewhere yet":         {"", []Record{login, none(1, 11)}},
+		"a log-in not seen beyond the bound":      {Stale, []Record{login, none(1, 111)}},
+		"gone after a log-out":                    {"", []Record{login, logout, none(1, 300)}},
+		"gone while it is logged out":             {"", []Record{login, logout, none(0, 41)}},
+		"gone before it is logged out":            {OwnWrite, []Record{login, logout, none(0, 20)}},
+		"gone, and perhaps logged out":            {"", []Record{login, maybe(logout), none(0, 300)}},
+		"not gone, and perhaps logged out":        {"", []Record{login, maybe(logout), seen(0, 300, 1, 0)}},
+		"logged out elsewhere, within the bound":  {"", []Record{login, logout, seen(1, 149, 1, 0)}},
+		"logged out elsewhere, beyond the bound":  {Resurrected, []Record{login, logout, seen(1, 151, 1, 0)}},
+		"resurrected in the server":               {Resurrected, []Record{login, logout, seen(Truth, 60, 1, 0)}},
+		"data without a log-in":                   {Resurrected, []Record{login, logout, bare}},
+		"logged in again under the id":            {"", []Record{login, logout, again, later}},
+		"logged in again, and the old one shows":  {Resurrected, []Record{login, logout, again, seen(1, 300, 1, 0)}},
+		"logged in again, and not there":          {OwnWrite, []Record{login, logout, again, none(0, 300)}},
+		"a key carried into another log-in":       {"", []Record{login, other, logout, again, mixed}},
+		"a refused key in another log-in":         {Resurrected, []Record{login, refused(other), logout, again, mixed}},
+		"lost session":                            {Lost, []Record{login, none(Truth, 20)}},
+		"lost key":                                {Lost, []Record{login, other, seen(Truth, 31, 1, 0)}},
+		"lost version":                            {Lost, []Record{login, write(Change, 0, 2, 20, 30), seen(Truth, 31, 1, 0)}},
+		"a change that perhaps came":              {"", []Record{login, maybe(other), seen(1, 300, 1, 0), seen(0, 300, 1, 1), seen(Truth, 300, 1, 0)}},
+		"the later commit of the shared key wins": {Lost, []Record{login, other, write(Change, 0, 2, 35, 38), atTruth(shared)}},
+		"overlapping commits of the shared key":   {"", []Record{login, other, write(Change, 0, 2, 25, 38), atTruth(shared)}},
+		"a log-in that nobody made":               {Invented, []Record{login, nobody}},
+		"a version that nobody wrote":             {Invented, []Record{login, seen(0, 20, 7, 0)}},
+		"a version from the future":               {Invented, []Record{login, other, seen(0, 12, 1, 1)}},
+		"refused without a log-out":               {OwnWrite, []Record{login, refused(write(Change, 0, 2, 20, 30))}},
+		"refused while logged out":                {"", []Record{login, logout, refused(write(Change, 0, 2, 45, 55))}},
+	} {
+		verdict := Check(test.records, bound, nil)
+		found := map[Law]bool{}
+		for _, v := range verdict.Violations {
+			found[v.Law] = true
+		}
+		if test.want == "" && len(found) > 0 || test.want != "" && !found[test.want] {
+			t.Errorf("%s: found %v, want %q", name, verdict.Violations, test.want)
+		}
+	}
+}
+
+func atTruth(r Record) Record {
+	r.Node = Truth
+	return r
+}
+
+// What the servers have lost is theirs, and nothing else is.
+func TestALossOfTheServersIsToldApart(t *testing.T) {
+	login, early, late := write(Login, 0, 1, 0, 10), write(Change, 1, 1, 20, 30), write(Change, 1, 2, 40, 50)
+	held := func(v1 int64) []Loss {
+		return []Loss{newLoss(35*ms, 60*ms, []Record{seen(Truth, 58, 1, v1)})}
+	}
+	read := func(v1 int64) []Record {
+		return []Record{login, early, late, seen(1, 70, 1, v1), seen(Truth, 300, 1, v1)}
+	}
+	for name, test := range map[string]struct {
+		records []Record
+		losses  []Loss
+		clean   bool
+		lost    int
+	}{
+		"nothing was lost":                          {read(2), held(2), true, 0},
+		"what was acknowledged meanwhile":           {read(1), held(1), true, 1},
+		"what the new master held":                  {read(1), held(2), false, 0},
+		"what was acknowledged before":              {read(0), held(0), false, 1},
+		"a read of the new master, before it is up": {[]Record{login, early, late, seen(1, 55, 1, 1), seen(Truth, 300, 1, 2)}, held(2), true, 0},
+		"no loss at all":                            {read(1), nil, false, 0},
+	} {
+		verdict := Check(test.records, bound, test.losses)
+		lost := 0
+		for _, loss := range test.losses {
+			lost += loss.Writes
+		}
+		if clean := len(verdict.Violations) == 0; clean != test.clean || lost != test.lost {
+			t.Errorf("%s: %d lost by the servers, want %d, and %v", name, lost, test.lost, verdict.Violations)
+		}
+	}
+}
+
+func TestAgesAreTold(t *testing.T) {
+	verdict := Check([]Record{write(Login, 0, 1, 0, 10), write(Change, 1, 1, 20, 30), seen(0, 35, 1, 0), seen(0, 230, 1, 0), seen(0, 40, 1, 1)}, bound, nil)
+	ages := verdict.Ages
+	if len(ages.All) != 2 || ages.Beyond(time.Duration(bound)) != 1 || ages.Quantile(0) != 5*time.Millisecond || ages.Quantile(1) != 200*time.Millisecond {
+		t.Errorf("the ages are %v", ages.All)
+	}
+}
+
+func TestHistoriesThatAreNotLinearizableAreFound(t *testing.T) {
+	id := func(records ...Record) []Record {
+		for n := range records {
+			records[n].ID = ownID(1, 0, 0)
+		}
+		return records
+	}
+	first, second := write(Login, 0, 1, 0, 10), write(Change, 0, 2, 20, 30)
+	for name, test := range map[string]struct {
+		linear  bool
+		records []Record
+	}{
+		"in order":                     {true, id(first, seen(0, 12, 1, 0), second, seen(0, 31, 2, 0))},
+		"an old value":                 {false, id(first, second, seen(0, 31, 1, 0))},
+		"forth and back":               {false, id(first, second, seen(0, 21, 2, 0), seen(0, 25, 1, 0))},
+		"either, while it is written":  {true, id(first, second, seen(0, 21, 1, 0), seen(0, 25, 2, 0))},
+		"after a log-out":              {false, id(first, write(Logout, 0, 0, 20, 30), seen(0, 31, 1, 0))},
+		"gone after a log-out":         {true, id(first, write(Logout, 0, 0, 20, 30), none(0, 31))},
+		"perhaps written":              {true, id(first, maybe(second), seen(0, 31, 1, 0), seen(0, 40, 2, 0))},
+		"perhaps written, and undone":  {false, id(first, maybe(second), seen(0, 31, 2, 0), seen(0, 40, 1, 0))},
+		"refused, and never shown":     {true, id(first, refused(second), seen(0, 31, 1, 0))},
+		"lost, as the server shows it": {false, id(first, second, atTruth(seen(0, 31, 1, 0)))},
+	} {
+		checked, unknown, violations := Linearizable(test.records)
+		if checked != 1 || unknown != 0 || (len(violations) == 0) != test.linear {
+			t.Errorf("%s: %d checked, %d unknown, found %v", name, checked, unknown, violations)
+		}
+	}
+}

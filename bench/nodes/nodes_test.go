@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// TestMain makes a node of this binary where the driver asks for one.
+func TestMain(m *testing.M) {
+	if config := os.Getenv(nodeConfig); config != "" {
+		exitNode(config)
+	}
+	redis.SetLogger(quiet{})
+	os.Exit(m.Run())
+}
+
+func short(faults ...string) Options {
+	o := DefaultOptions()
+	o.Duration, o.Round, o.Probes, o.Requests, o.Faults = time.Second, 5*time.Second, 50, 400, faults
+	o.Nodes, o.Workers, o.Rate, o.Users = 2, 3, 80, 40
+	return o
+}
+
+// sound fails the test where the chain broke a law, or nothing was proved.
+func sound(t *testing.T, report *Report) {
+	t.Helper()
+	var table bytes.Buffer
+	report.Print(&table)
+	t.Log("\n" + table.String())
+	if n := report.Violations(); n > 0 {
+		t.Errorf("%d violations", n)
+	}
+	if report.Reads < 1000 {
+		t.Errorf("%d reads prove nothing", report.Reads)
+	}
+	for _, name := range report.Options.Faults {
+		if report.Faults[name] == 0 {
+			t.Errorf("the fault %q never came", name)
+		}
+	}
+}
+
+func TestStandaloneWithFaults(t *testing.T) {
+	t.Parallel()
+	report := Run(t, standalone, short("cut", "stall", "deaf", "pause", "restart"))
+	sound(t, report)
+	if report.Histories == 0 || report.Unknown > 0 {
+		t.Errorf("%d histories were checked, %d were too hard", report.Histories, report.Unknown)
+	}
+	if report.Sticky.Reads > report.Bare.Reads/2 || report.OwnMisses > report.OwnReads/10 {
+		t.Errorf("%.3f Redis reads a request, bare %.3f, and %d reads of own writes", report.Sticky.Reads, report.Bare.Reads, report.OwnMisses)
+	}
+	if report.Delays.All == nil {
+		t.Error("no invalidation was measured")
+	}
+}
+
+func TestClusterWithFaults(t *testing.T) {
+	t.Parallel()
+	o := short("failover", "move", "deaf")
+	o.Requests = 0
+	sound(t, Run(t, cluster, o))
+}
+
+func TestSentinelWithAFailover(t *testing.T) {
+	t.Parallel()
+	o := short("failover")
+	o.Requests = 0
+	sound(t, Run(t, sentinel, o))
+}
+
+// A chain whose cache is told that nothing ever changes is found out.
+func TestABrokenChainIsFound(t *testing.T) {
+	t.Parallel()
+	o := short()
+	o.Mode, o.Requests, o.Round, o.Users = modeBroken, 0, time.Second, 10
+	report := Run(t, standalone, o)
+	if report.Counts[Stale] == 0 || report.Ages.Beyond(o.Bound()) == 0 {
+		t.Errorf("a cache that is never invalidated passes: %v", report.Counts)
+	}
+	var table bytes.Buffer
+	report.Print(&table)
+	if !strings.Contains(table.String(), "! "+string(Stale)) {
+		t.Error("the table shows no example")
+	}
+}
+
+func TestSlotsOfKeys(t *testing.T) {
+	if slot := keySlot("123456789"); slot != 12739 { // the specification's example
+		t.Errorf("a key is in slot %d", slot)
+	}
+}
