@@ -67,10 +67,25 @@ func (l *lanes) extend(id string, ttl time.Duration) (waits bool) {
 	if k == nil {
 		return false
 	}
-	if b := k.last(); b != nil && b.hold != nil && b.delta != nil {
+	if b := k.last(); b != nil && b.hold != nil && b.delta != nil && !b.empties() {
 		b.hold.deadline = time.Now().Add(ttl)
 		b.ttl = ttl
 		return true
 	}
 	return false
+}
+
+// empties reports whether the batch may leave no session: it sets no key.
+func (b *batch) empties() bool {
+	return b.delta != nil && !b.delta.Empty() && len(b.delta.Set()) == 0
+}
+
+// emptying reports whether such a batch waits, or is at the store.
+func (l *lanes) emptying(id string) (found bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k := l.lanes[id]; k != nil {
+		k.each(func(b *batch) { found = found || b.empties() })
+	}
+	return found
 }

@@ -101,12 +101,13 @@ func (s *Storage) now(ctx context.Context, id string, delta *tiers.Delta, ttl ti
 	return s.lanes.commit(ctx, id, delta, ttl)
 }
 
-// landed notes the expiry that a commit has set. Per-key writes set none.
+// landed notes the expiry that a commit has set. Per-key writes set none, and one that
+// only removes keys may have left no session.
 func (s *Storage) landed(b *batch, began time.Time) {
 	if s.keyed(b.ctx) && !b.alone {
 		return
 	}
-	s.slides.set(b.id, began.Add(b.life()), b.snapshot != nil)
+	s.slides.set(b.id, expiry{at: began.Add(b.life()), told: b.snapshot != nil, emptied: b.empties()})
 }
 
 // RemoveAll removes the session and annuls every change of it that waits: those are

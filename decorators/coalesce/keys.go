@@ -230,7 +230,7 @@ func (s *Storage) setKeyed(ctx context.Context, id string, data *gmap.StrAnyMap,
 	began := time.Now()
 	err := s.inner.SetSession(ctx, id, data, ttl)
 	if err == nil {
-		s.slides.set(id, began.Add(ttl), false)
+		s.slides.set(id, expiry{at: began.Add(ttl)})
 	}
 	return err
 }

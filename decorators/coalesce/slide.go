@@ -27,11 +27,12 @@ type slides struct {
 // expiry is the moment that the store was given; told says whether the store answers
 // what it holds.
 type expiry struct {
-	at   time.Time
-	told bool
+	at      time.Time
+	told    bool
+	emptied bool // by a commit that may have left no session
 }
 
-func (s *slides) set(id string, at time.Time, told bool) {
+func (s *slides) set(id string, e expiry) {
 	if len(id) > maxSlideID {
 		return
 	}
@@ -40,7 +41,7 @@ func (s *slides) set(id string, at time.Time, told bool) {
 	if s.young == nil || len(s.young) >= slidesKept {
 		s.old, s.young = s.young, map[string]expiry{}
 	}
-	s.young[id] = expiry{at: at, told: told}
+	s.young[id] = e
 }
 
 // maxSlideID is the longest id that is remembered, in bytes.
@@ -84,7 +85,7 @@ func (s *Storage) slide(ctx context.Context, id string, ttl time.Duration) (unti
 		longer += time.Duration(float64(ttl) * s.options.slideEvery)
 	}
 	if e, ok := s.slides.get(id); ok {
-		if left := time.Until(e.at); left >= ttl && left <= longer {
+		if left := time.Until(e.at); left >= ttl && left <= longer && !e.emptied {
 			s.tally.Add(telemetry.SlideSkipped)
 			return e.moment(), false, nil
 		}
@@ -93,14 +94,14 @@ func (s *Storage) slide(ctx context.Context, id string, ttl time.Duration) (unti
 	defer cancel()
 	// Known before it is done, so that those who slide meanwhile leave it to this one.
 	at := time.Now().Add(longer)
-	s.slides.set(id, at, false)
+	s.slides.set(id, expiry{at: at})
 	s.tally.Add(telemetry.SlideSent)
 	until, err = s.inner.Slide(ctx, id, longer)
 	switch {
 	case err != nil:
 		s.slides.forget(id)
 	case !until.IsZero():
-		s.slides.set(id, at, true)
+		s.slides.set(id, expiry{at: at, told: true})
 	}
 	return until, true, err
 }
@@ -118,6 +119,9 @@ func (s *Storage) unchanged(ctx context.Context, id string, delta *tiers.Delta, 
 		return nil, nil
 	case ttl < shortLife && !tells:
 		return s.now(ctx, id, delta, ttl)
+	}
+	if e, _ := s.slides.get(id); e.emptied || s.lanes.emptying(id) {
+		return s.now(ctx, id, delta, ttl) // which finds out whether it is still there
 	}
 	until, asked, err := s.slide(ctx, id, ttl)
 	if errors.Is(err, gsession.ErrorDisabled) {

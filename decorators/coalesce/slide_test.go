@@ -1,12 +1,14 @@
 package coalesce_test
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/gf-strata/strata/decorators/coalesce"
 	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/tiers"
 )
 
 func TestSlidesAreRareAndNeverEarly(t *testing.T) {
@@ -75,4 +77,41 @@ func TestSlideEverySaysHowRareSlidesAre(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A request that takes the last key removes the session: another that closes unchanged
+// is told so.
+func TestAnUnchangedCloseOfAnEmptiedSessionIsRefused(t *testing.T) {
+	for _, opts := range [][]coalesce.Option{nil, {coalesce.WriteBehind(time.Minute)}} {
+		unchangedAfterEmptied(t, opts...)
+	}
+}
+
+func unchangedAfterEmptied(t *testing.T, opts ...coalesce.Option) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		base := get(t, c, "a")
+		if _, err := c.Commit(ctx, "a", change(t, base, "k", 2), ttl); err != nil {
+			t.Fatal(err)
+		}
+		base = get(t, c, "a")
+		emptied, err := tiers.Diff(base, map[string]any{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		unchanged, err := tiers.Diff(base, base.Map())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Commit(ctx, "a", unchanged, ttl); err != nil {
+			t.Errorf("an unchanged close answered %v", err)
+		}
+		if _, err := c.Commit(ctx, "a", emptied, ttl); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Commit(ctx, "a", unchanged, ttl); !errors.Is(err, tiers.ErrRevoked) {
+			t.Errorf("an unchanged close of an emptied session answered %v, want ErrRevoked", err)
+		}
+	}, opts...)
 }
