@@ -23,7 +23,7 @@
 //     reported if it can't be delivered.
 //  8. Time to live: never served past the store's expiry; milliseconds are kept.
 //  9. Bounded: memory and goroutines have stated limits; after Close nothing runs on.
-//  10. Private: no session id, key or value in spans, logs or error texts.
+//  10. Private: no session id, key or value in spans, metrics, logs or error texts.
 //
 // What a store makes impossible stands in the table of package tiers.
 package layer

@@ -107,7 +107,8 @@ func (s *Storage) landed(b *batch, began time.Time) {
 	if s.keyed(b.ctx) && !b.alone {
 		return
 	}
-	s.slides.set(b.id, expiry{at: began.Add(b.life()), told: b.snapshot != nil, emptied: b.empties()})
+	emptied := b.empties() && (b.snapshot == nil || b.snapshot.Len() == 0)
+	s.slides.set(b.id, expiry{at: began.Add(b.life()), told: b.snapshot != nil, emptied: emptied})
 }
 
 // RemoveAll removes the session and annuls every change of it that waits: those are

@@ -84,8 +84,9 @@ func (s *Storage) slide(ctx context.Context, id string, ttl time.Duration) (unti
 	if ttl < math.MaxInt64/2 {
 		longer += time.Duration(float64(ttl) * s.options.slideEvery)
 	}
-	if e, ok := s.slides.get(id); ok {
-		if left := time.Until(e.at); left >= ttl && left <= longer && !e.emptied {
+	e, ok := s.slides.get(id)
+	if ok {
+		if left := time.Until(e.at); left >= ttl && left <= longer {
 			s.tally.Add(telemetry.SlideSkipped)
 			return e.moment(), false, nil
 		}
@@ -94,14 +95,14 @@ func (s *Storage) slide(ctx context.Context, id string, ttl time.Duration) (unti
 	defer cancel()
 	// Known before it is done, so that those who slide meanwhile leave it to this one.
 	at := time.Now().Add(longer)
-	s.slides.set(id, expiry{at: at})
+	s.slides.set(id, expiry{at: at, emptied: e.emptied})
 	s.tally.Add(telemetry.SlideSent)
 	until, err = s.inner.Slide(ctx, id, longer)
 	switch {
 	case err != nil:
 		s.slides.forget(id)
 	case !until.IsZero():
-		s.slides.set(id, expiry{at: at, told: true})
+		s.slides.set(id, expiry{at: at, told: true, emptied: e.emptied})
 	}
 	return until, true, err
 }

@@ -110,6 +110,9 @@ func unchangedAfterEmptied(t *testing.T, opts ...coalesce.Option) {
 		if _, err := c.Commit(ctx, "a", emptied, ttl); err != nil {
 			t.Fatal(err)
 		}
+		if err := c.UpdateTTL(ctx, "a", ttl+ttl/2); err != nil { // of a request that only reads
+			t.Fatal(err)
+		}
 		if _, err := c.Commit(ctx, "a", unchanged, ttl); !errors.Is(err, tiers.ErrRevoked) {
 			t.Errorf("an unchanged close of an emptied session answered %v, want ErrRevoked", err)
 		}
