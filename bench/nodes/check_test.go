@@ -51,6 +51,8 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 	later.Epoch = 2
 	mixed := seen(0, 300, 2, 1)
 	mixed.Epoch, mixed.Last = 2, Token{100, 2}
+	own := seen(0, 300, 1, 0)
+	own.Epoch = 2
 	bare := seen(1, 300, 1, 0)
 	bare.Epoch = 0
 	nobody := seen(1, 300, 1, 0)
@@ -85,6 +87,7 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 		"logged in again, and not there":          {OwnWrite, []Record{login, logout, again, none(0, 300)}},
 		"a key carried into another log-in":       {"", []Record{login, other, logout, again, mixed}},
 		"a refused key in another log-in":         {Resurrected, []Record{login, refused(other), logout, again, mixed}},
+		"a key of its own node in another log-in": {Resurrected, []Record{login, write(Change, 0, 1, 20, 30), logout, again, own}},
 		"lost session":                            {Lost, []Record{login, none(Truth, 20)}},
 		"lost key":                                {Lost, []Record{login, other, seen(Truth, 31, 1, 0)}},
 		"lost version":                            {Lost, []Record{login, write(Change, 0, 2, 20, 30), seen(Truth, 31, 1, 0)}},

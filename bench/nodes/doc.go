@@ -1,2 +1,78 @@
-// Nodes checks many node processes on one Redis, as Meta's Polaris does with caches.
+// Nodes runs many node processes on one real Redis, lets go wrong what goes wrong in
+// production, and checks every read that the nodes answer, in the way of Meta's Polaris.
+// It exits with status 1 if one of them broke a law.
+//
+//	go run ./nodes                       # ten minutes, three topologies, all faults
+//	go run ./nodes -topology standalone -duration 1m -faults cut,deaf -seed 7
+//
+// Each node is a process with a full chain: redisstore, Coalesced, Local, Traced. Users
+// with a Zipf-distributed share of the requests read, change, log out and log in at any
+// node. Programs without Strata write too: whole values as redis-cli does, and a bare
+// GoFrame StorageRedis. The driver cuts each node's connections, keeps back what it sends
+// or is sent, or only what it is sent (deaf), stops it with SIGSTOP, kills and restarts
+// the server, forces failovers and moves slots.
+//
+// # The contract that is checked
+//
+// All moments are of CLOCK_MONOTONIC, one clock for all processes of the machine. An
+// operation starts before the node calls its session and ends after the call has
+// returned, in the node process itself; where the node was stopped in between, that is
+// so much longer. "Before" means that one had ended when the other started.
+//
+// A session has a value that names its log-in, one key of each writer with a version that
+// only this writer counts up, and one key that all of them write. For every read that
+// starts at t on a node N, and for the log-in that it shows:
+//
+//   - Read your writes: it shows every change, log-in and log-out that N had acknowledged
+//     before t. There is no bound on this one: its age is 0.
+//   - Fresh: it shows every one that anybody had acknowledged before t - bound, foreign
+//     programs included. The bound is the lease of the announcements (redisstore.WatchLease)
+//     and 50 ms of slack, whatever goes wrong. Without faults the age is the invalidation's
+//     delay, which is measured and printed, and not judged.
+//   - No resurrection: after a log-out was acknowledged, the log-in that it ended is shown
+//     by no read beyond those two limits, nor is data without a log-in. A change that was
+//     refused, or that was made on the node which logged out, is in no later log-in.
+//   - No lost session: a read finds none only where none was due by those two limits, or a
+//     log-out came after it, or may have.
+//   - The later commit wins: of two writes to the shared key one of which ended before the
+//     other started, the earlier isn't shown once the later is due.
+//   - Nothing invented: what it shows was written, by a write that started before it ended.
+//
+// And for what the masters hold when all is quiet, read without any cache:
+//
+//   - No lost update: every writer's key holds at least its last acknowledged version, and
+//     the shared key a write that no acknowledged one came after.
+//   - No resurrection: a session that was logged out isn't there.
+//
+// On one node this is linearizability: the histories of sessions that one node alone uses,
+// all its workers at once, are checked for it with porcupine as well. Across nodes it is
+// weaker: reads at two nodes may see two writes at different moments, and a node may see
+// another's write later than a third one does, both within the bound.
+//
+// A write that ended with an error or a time-out may have been applied, or not, or may be
+// later: it needn't be seen, and may. One that was answered ErrRevoked was applied, if at
+// all, by an earlier attempt whose answer got lost, and is gone with the session.
+//
+// # What Redis promises
+//
+// A server with appendonly and appendfsync always keeps what it has acknowledged across a
+// kill; the standalone server of the checker is one, so that all that is lost there is
+// ours. Cluster and Sentinel replicate asynchronously: a master acknowledges a write
+// before its replicas have it, and a replica that takes over may lack it. WAIT doesn't
+// make that strongly consistent. So the checker has a replica confirm a write before
+// each failover: what was acknowledged before that one must survive. Of what was
+// acknowledged from then until the old master is a replica, it requires what the new
+// masters hold at the end, from then on, and counts the rest as lost by the servers. Where a user
+// has logged out and in meanwhile it can't tell, and requires nothing of the time between.
+//
+// # Known limits of a chain that it counts and doesn't judge
+//
+// A log-out and a new log-in under the same id, while a request of the old log-in runs on
+// another node: the keys which that request changed join the new log-in. They are the
+// keys carried over. Call RegenerateId at log-in.
+//
+// # What it doesn't check
+//
+// Nothing expires during a run. In a round with a failover the histories of one node
+// aren't given to porcupine, as the servers' own losses have no order.
 package main

@@ -68,3 +68,14 @@ func ended(w *Record) int64 {
 	}
 	return never
 }
+
+// logoutStood reports whether the session had been logged out for sure when a log-in
+// began, and no server has lost that.
+func (h *history) logoutStood(login *Record) bool {
+	for _, out := range h.logouts {
+		if out.Acked < login.Start {
+			return true
+		}
+	}
+	return false
+}
