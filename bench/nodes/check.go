@@ -60,6 +60,7 @@ func Check(records []Record, bound int64, losses []Loss) Verdict {
 // read judges one read: what it missed, and whether all that it saw was written.
 func (c *checker) read(h *history, r *Record) {
 	oldest := int64(never) // the acknowledgement of the first write that it missed
+	broken := map[Law]bool{}
 	miss := func(w *Record, what Law) {
 		oldest = min(oldest, w.Acked)
 		age := r.Start - w.Acked
@@ -72,6 +73,10 @@ func (c *checker) read(h *history, r *Record) {
 		case age <= c.bound:
 			return
 		}
+		if broken[what] {
+			return // once a read and law
+		}
+		broken[what] = true
 		c.violate(what, r, "%s of %s, acknowledged %.1f ms before by node %d",
 			[]string{"", "a change", "a log-in", "a log-out"}[w.Kind], r.ID, float64(age)/1e6, w.Node)
 	}

@@ -26,6 +26,7 @@ const ttl = time.Hour
 // Config is what a node process is started with.
 type Config struct {
 	Node, Workers int
+	Visitors      int // more readers, of a request a second each
 	Mode          string
 	Lease         time.Duration
 	Rate          int // requests a second and worker

@@ -13,6 +13,7 @@ type Options struct {
 	Round    time.Duration
 	Nodes    int
 	Workers  int // of each node
+	Visitors int // more readers of each node, of a request a second each
 	Rate     int // requests a second and worker
 	Users    int
 	Own      int // sessions that one node alone uses, of each node
@@ -31,7 +32,7 @@ func (o Options) Bound() time.Duration { return o.Lease + o.Slack }
 
 // DefaultOptions are a short run of everything.
 func DefaultOptions() Options {
-	return Options{Duration: 10 * time.Second, Round: 5 * time.Second, Nodes: 3, Workers: 4, Rate: 100, Users: 100, Own: 4,
+	return Options{Duration: 10 * time.Second, Round: 5 * time.Second, Nodes: 3, Workers: 4, Visitors: 60, Rate: 100, Users: 100, Own: 4,
 		Replicas: 1, Probes: 300, Requests: 4000, Seed: 1, Lease: 500 * time.Millisecond, Slack: 50 * time.Millisecond, Mode: modeChain}
 }
 

@@ -42,7 +42,7 @@ func foreignID(round, writer int, generation uint64) string {
 }
 
 // writers is how many numbers each node has for its workers.
-const writers = 100
+const writers = 1000
 
 func cut(token string) (writer, version string, ok bool) { return strings.Cut(token, ":") }
 
@@ -66,7 +66,30 @@ func (n *node) start(round int) *load {
 		random := rand.New(rand.NewPCG(n.Seed, uint64(round)<<32|uint64(c.writer)))
 		l.workers.Go(func() { n.work(l, c, round, random) })
 	}
+	for visitor := range n.Visitors {
+		c := newClient(n.Node, 0, n.manager)
+		l.clients = append(l.clients, c)
+		random := rand.New(rand.NewPCG(n.Seed, uint64(round)<<32|uint64((n.Node+1)*writers+n.Workers+visitor)))
+		l.workers.Go(func() { n.visit(l, c, round, random) })
+	}
 	return l
+}
+
+// visit reads now and then. Requests don't wait for others to be answered, so that there
+// must be somebody left to come while the workers are all held up.
+func (n *node) visit(l *load, c *client, round int, random *rand.Rand) {
+	users := rand.NewZipf(random, zipf, 1, uint64(n.Slots-foreigners-1))
+	for {
+		timer := time.NewTimer(some(random, 500*time.Millisecond, 1500*time.Millisecond))
+		select {
+		case <-l.stop:
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		slot := int(users.Uint64())
+		c.read(sessionID(round, slot, n.back(slot, random)))
+	}
 }
 
 func (l *load) halt() (records []Record) {
