@@ -10,13 +10,14 @@ import (
 
 // behind accepts a change and answers at once. A session that begins goes to the store
 // without delay, so that a log-in is seen by other nodes as soon as it can be. Whether an
-// unknown store can keep what isn't a plain value, only its answer tells.
+// unknown store can keep what isn't a plain value, only its answer tells, and so it is with
+// whether a session is still there that another request may have emptied.
 func (s *Storage) behind(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	delta, err := delta.Formed(s.form)
 	if err != nil {
 		return nil, err
 	}
-	if s.form == nil && !delta.Plain() {
+	if s.form == nil && !delta.Plain() || !delta.Creates() && s.mayBeEmpty(id) {
 		return s.now(ctx, id, delta, ttl)
 	}
 	wait := s.options.interval
@@ -78,6 +79,13 @@ func (l *lanes) extend(id string, ttl time.Duration) (waits bool) {
 // empties reports whether the batch may leave no session: it sets no key.
 func (b *batch) empties() bool {
 	return b.delta != nil && !b.delta.Empty() && len(b.delta.Set()) == 0
+}
+
+// mayBeEmpty reports whether the last change of the session, as far as is known here, has
+// set nothing: by the rules of Apply the session may be gone.
+func (s *Storage) mayBeEmpty(id string) bool {
+	e, _ := s.slides.get(id)
+	return e.emptied || s.lanes.emptying(id)
 }
 
 // emptying reports whether such a batch waits, or is at the store.

@@ -121,7 +121,7 @@ func (s *Storage) unchanged(ctx context.Context, id string, delta *tiers.Delta, 
 	case ttl < shortLife && !tells:
 		return s.now(ctx, id, delta, ttl)
 	}
-	if e, _ := s.slides.get(id); e.emptied || s.lanes.emptying(id) {
+	if s.mayBeEmpty(id) {
 		return s.now(ctx, id, delta, ttl) // which finds out whether it is still there
 	}
 	until, asked, err := s.slide(ctx, id, ttl)

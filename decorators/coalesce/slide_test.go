@@ -116,5 +116,8 @@ func unchangedAfterEmptied(t *testing.T, opts ...coalesce.Option) {
 		if _, err := c.Commit(ctx, "a", unchanged, ttl); !errors.Is(err, tiers.ErrRevoked) {
 			t.Errorf("an unchanged close of an emptied session answered %v, want ErrRevoked", err)
 		}
+		if _, err := c.Commit(ctx, "a", change(t, base, "another", 3), ttl); !errors.Is(err, tiers.ErrRevoked) {
+			t.Errorf("a change of an emptied session answered %v, want ErrRevoked", err)
+		}
 	}, opts...)
 }
