@@ -33,6 +33,14 @@ type Verdict struct {
 type checker struct {
 	bound   int64
 	verdict *Verdict
+	carried map[carried]bool
+}
+
+// carried is a key of an earlier log-in that a later one under the same id shows.
+type carried struct {
+	id    string
+	epoch int64
+	cell  Cell
 }
 
 // Check judges every read in the records of all nodes, which are complete: whatever was
@@ -44,7 +52,7 @@ func Check(records []Record, bound int64, losses []Loss) Verdict {
 	for n := range losses {
 		losses[n].apply(records)
 	}
-	c := &checker{bound: bound, verdict: &Verdict{}}
+	c := &checker{bound: bound, verdict: &Verdict{}, carried: map[carried]bool{}}
 	for id, h := range histories(records) {
 		if isOwn(id) {
 			continue // logged in at any worker; see Linearizable
@@ -54,6 +62,7 @@ func Check(records []Record, bound int64, losses []Loss) Verdict {
 			c.read(h, r)
 		}
 	}
+	c.verdict.Carried = len(c.carried)
 	return *c.verdict
 }
 
@@ -143,7 +152,7 @@ func (c *checker) present(h *history, r *Record, miss func(*Record, Law)) {
 		case w.Epoch != r.Epoch && (w.Outcome == Revoked || w.Outcome == OK && w.Node == login.Node) && h.logoutStood(login):
 			c.violate(Resurrected, r, "%s shows a change of an earlier log-in that was refused, or that its own node should have", r.ID)
 		case w.Epoch != r.Epoch:
-			c.verdict.Carried++
+			c.carried[carried{r.ID, r.Epoch, cell}] = true
 		}
 	}
 }
