@@ -25,5 +25,23 @@
 //  9. Bounded: memory and goroutines have stated limits; after Close nothing runs on.
 //  10. Private: no session id, key or value in spans, metrics, logs or error texts.
 //
+// # Between nodes
+//
+// Over a store that announces its changes, for a read that starts at a moment t:
+//
+//   - On the node that wrote it, a write that had returned before t is seen.
+//   - On another node, one that had returned before t is seen as soon as its announcement
+//     has arrived, and whatever goes wrong if it had returned a lease before t
+//     ([redisstore.WatchLease] and the time in which a process is woken). The moments are
+//     of one clock, and no two machines need agree on the time.
+//   - Reads at two nodes may see two writes at different moments. On one node the history
+//     of a session that no other writes is linearizable.
+//   - A log-out holds on every node by the same two limits, and for good: what a request
+//     that had loaded the session writes later, anywhere, is refused.
+//
+// bench/nodes checks this as it is written, with real processes, servers and faults. What a
+// server acknowledges and then loses, as an asynchronous replica that takes over may, no
+// layer can keep.
+//
 // What a store makes impossible stands in the table of package tiers.
 package layer

@@ -36,6 +36,10 @@ type Committed struct {
 	Err      error
 }
 
-// SlideThinner marks a layer that skips slides which come soon after another, so that
-// the layers above it don't as well.
-type SlideThinner interface{ ThinsSlides() }
+// SlideThinner is a layer that skips slides which come soon after another, so that the
+// layers above it don't as well.
+type SlideThinner interface {
+	// SkipsSlide answers what Slide would, where it wouldn't ask the store: the moment is
+	// zero where the store didn't tell one.
+	SkipsSlide(id string, ttl time.Duration) (until time.Time, skips bool)
+}

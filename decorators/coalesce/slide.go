@@ -63,8 +63,30 @@ func (s *slides) forget(id string) {
 	delete(s.old, id)
 }
 
-// ThinsSlides tells the layers above that slides are skipped here.
-func (s *Storage) ThinsSlides() {}
+// SkipsSlide is what a Slide begins with.
+func (s *Storage) SkipsSlide(id string, ttl time.Duration) (until time.Time, skips bool) {
+	if ttl <= 0 {
+		return time.Time{}, false
+	}
+	s.lanes.extend(id, ttl)
+	until, _, skips = s.skips(id, ttl)
+	return until, skips
+}
+
+// skips also answers what a slide is to set.
+func (s *Storage) skips(id string, ttl time.Duration) (until time.Time, longer time.Duration, skips bool) {
+	longer = ttl
+	if ttl < math.MaxInt64/2 {
+		longer += time.Duration(float64(ttl) * s.options.slideEvery)
+	}
+	if e, ok := s.slides.get(id); ok {
+		if left := time.Until(e.at); left >= ttl && left <= longer {
+			s.tally.Add(telemetry.SlideSkipped)
+			return e.moment(), longer, true
+		}
+	}
+	return time.Time{}, longer, false
+}
 
 // Slide sets the expiry to a part more than ttl, and does nothing as long as the
 // session then still lives for all of ttl: a session in use never expires early, and
@@ -80,17 +102,11 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 
 // slide also answers whether the store was asked.
 func (s *Storage) slide(ctx context.Context, id string, ttl time.Duration) (until time.Time, asked bool, err error) {
-	longer := ttl
-	if ttl < math.MaxInt64/2 {
-		longer += time.Duration(float64(ttl) * s.options.slideEvery)
+	until, longer, skips := s.skips(id, ttl)
+	if skips {
+		return until, false, nil
 	}
-	e, ok := s.slides.get(id)
-	if ok {
-		if left := time.Until(e.at); left >= ttl && left <= longer {
-			s.tally.Add(telemetry.SlideSkipped)
-			return e.moment(), false, nil
-		}
-	}
+	e, _ := s.slides.get(id)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.lanes.timeout)
 	defer cancel()
 	// Known before it is done, so that those who slide meanwhile leave it to this one.

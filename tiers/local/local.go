@@ -32,8 +32,8 @@ type Storage struct {
 	inner     tiers.Storage
 	face      *tiers.Face
 	options   options
-	thinned   bool      // a layer below skips slides itself
-	start     time.Time // the zero of every moment in an entry
+	thinner   tiers.SlideThinner // a layer below that skips slides itself, nil for none
+	start     time.Time          // the zero of every moment in an entry
 	guard     *tiers.Guard
 	cache     *ristretto.Cache[uint64, *entry]
 	negatives negatives
@@ -60,7 +60,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		}
 		opt(&s.options)
 	}
-	s.thinned = thins(inner)
+	s.thinner = thinner(inner)
 	s.face = tiers.NewFace(s)
 	s.guard = tiers.NewGuard(s.options.guardSlots)
 	s.flights.init(&s.tally)
@@ -89,15 +89,15 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	return s
 }
 
-// thins looks for a layer that skips slides.
-func thins(s gsession.Storage) bool {
+// thinner looks for a layer that skips slides.
+func thinner(s gsession.Storage) tiers.SlideThinner {
 	for {
-		if _, ok := s.(tiers.SlideThinner); ok {
-			return true
+		if t, ok := s.(tiers.SlideThinner); ok {
+			return t
 		}
 		wrapper, ok := s.(interface{ Unwrap() gsession.Storage })
 		if !ok {
-			return false
+			return nil
 		}
 		s = wrapper.Unwrap()
 	}

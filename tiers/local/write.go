@@ -73,6 +73,11 @@ func (s *Storage) commitTold(ctx context.Context, hash uint64, id string, delta 
 // and none outlives its ttl by more than that tenth (law 8). A layer below that thins
 // slides itself is left to it.
 func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
+	if s.thinner != nil {
+		if until, skips := s.thinner.SkipsSlide(id, ttl); skips {
+			return until, nil
+		}
+	}
 	hash := s.guard.Hash(id)
 	e, ok := s.lookup(hash)
 	if !ok || ttl <= 0 || !e.current(id, ttl, s.guard.Stamp(hash), s.now()) {
@@ -83,10 +88,10 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 		return s.inner.Slide(ctx, id, ttl)
 	}
 	longer := ttl
-	if !s.thinned && ttl < math.MaxInt64/2 {
+	if s.thinner == nil && ttl < math.MaxInt64/2 {
 		longer += ttl / 10
 	}
-	if left := time.Until(at); !s.thinned && left >= ttl && left <= longer {
+	if left := time.Until(at); s.thinner == nil && left >= ttl && left <= longer {
 		s.tally.AddAt(telemetry.SlideSkipped, hash)
 		return at, nil
 	}
@@ -97,7 +102,7 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 			s.echoes.leave(hash)
 		}
 	}()
-	if !s.thinned {
+	if s.thinner == nil {
 		s.tally.AddAt(telemetry.SlideSent, hash)
 	}
 	until, err := s.inner.Slide(ctx, id, longer)
