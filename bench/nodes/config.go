@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"net"
 	"strings"
 	"time"
@@ -86,6 +85,3 @@ func (s Server) goframe() (*gredis.Redis, error) {
 	}
 	return gredis.New(config)
 }
-
-// secret is an id that no other run has.
-func secret() string { return rand.Text() }

@@ -10,7 +10,7 @@
 // node. Programs without Strata write too: whole values as redis-cli does, and a bare
 // GoFrame StorageRedis. The driver cuts each node's connections, keeps back what it sends
 // or is sent, or only what it is sent (deaf), stops it with SIGSTOP, kills and restarts
-// the server, forces failovers and moves slots.
+// the server, forces failovers, kills a master behind Sentinel and moves slots.
 //
 // # The contract that is checked
 //
@@ -73,6 +73,6 @@
 //
 // # What it doesn't check
 //
-// Nothing expires during a run. In a round with a failover the histories of one node
+// Nodes aren't killed, and write synchronously. Nothing expires during a run. In a round with a failover the histories of one node
 // aren't given to porcupine, as the servers' own losses have no order.
 package main

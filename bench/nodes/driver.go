@@ -63,6 +63,7 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 	collect := func(answers []Answer) {
 		for _, answer := range answers {
 			records = append(records, answer.Records...)
+			report.Failed += answer.Failed
 		}
 	}
 	collect(w.all(Ask{What: askBegin, Round: round}))

@@ -19,12 +19,12 @@ type fault struct {
 
 // faults are those that a topology knows.
 func faults(topology string) []fault {
-	all := []fault{{"cut", cut1}, {"stall", stall}, {"deaf", deaf}, {"pause", pause}}
+	all := []fault{{"cut", cutOff}, {"stall", stall}, {"deaf", deaf}, {"pause", pause}}
 	switch topology {
 	case standalone:
 		return append(all, fault{"restart", restart})
 	case sentinel:
-		return append(all, fault{"failover", sentinelFailover})
+		return append(all, fault{"failover", sentinelFailover}, fault{"crash", crash})
 	default:
 		return append(all, fault{"failover", clusterFailover}, fault{"move", move})
 	}
@@ -42,8 +42,8 @@ func some(random *rand.Rand, low, high time.Duration) time.Duration {
 	return low + time.Duration(random.Int64N(int64(high-low)))
 }
 
-// cut1 closes the connections of a node, some times in a row.
-func cut1(w *world, random *rand.Rand, _ int) *Loss {
+// cutOff closes the connections of a node, some times in a row.
+func cutOff(w *world, random *rand.Rand, _ int) *Loss {
 	proxies := w.proxies[random.IntN(len(w.proxies))]
 	for range 1 + random.IntN(3) {
 		for _, p := range proxies {
@@ -138,6 +138,20 @@ func sentinelFailover(w *world, _ *rand.Rand, round int) *Loss {
 	old := w.sentinel.Master()
 	from := w.replicated(old, "marker")
 	w.sentinel.Failover()
+	w.demoted(old)
+	loss := newLoss(from, now(), w.truth(round))
+	return &loss
+}
+
+// crash kills the master, whose replica takes over, and runs it again as a replica.
+func crash(w *world, _ *rand.Rand, round int) *Loss {
+	old := w.sentinel.Master()
+	from := w.replicated(old, "marker")
+	old.Stop()
+	if !polled(30*time.Second, func() bool { return w.sentinel.Master() != old }) {
+		w.tb.Fatal("the sentinel doesn't replace a master that is gone")
+	}
+	old.Again(w.tb)
 	w.demoted(old)
 	loss := newLoss(from, now(), w.truth(round))
 	return &loss

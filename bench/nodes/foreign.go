@@ -35,7 +35,7 @@ type outsider struct {
 func (w *world) startForeign(round int) *foreign {
 	f := &foreign{stop: make(chan struct{})}
 	for n := range foreigners {
-		o := &outsider{client: newClient(-2, n+1, w.bare), w: w, round: round, number: n, bare: n%2 == 1}
+		o := &outsider{client: newClient(Outside, n+1, w.bare), w: w, round: round, number: n, bare: n%2 == 1}
 		f.writers = append(f.writers, o)
 		random := rand.New(rand.NewPCG(w.options.Seed, uint64(round*foreigners+n)))
 		f.all.Go(func() { o.work(f.stop, random) })

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -92,13 +91,14 @@ func (n *node) visit(l *load, c *client, round int, random *rand.Rand) {
 	}
 }
 
-func (l *load) halt() (records []Record) {
+func (l *load) halt() (records []Record, failed int) {
 	close(l.stop)
 	l.workers.Wait()
 	for _, c := range l.clients {
 		records = append(records, c.records...)
+		failed += c.failed
 	}
-	return records
+	return records, failed
 }
 
 // work serves requests at a steady rate, or as fast as it can where that is slower.
@@ -178,7 +178,7 @@ func (n *node) readAll(ids []string) ([]Record, error) {
 			if _, ok := c.read(id); ok {
 				break
 			} else if tries == 3 {
-				return nil, fmt.Errorf("node %s can't read although all faults are healed", strconv.Itoa(n.Node))
+				return nil, fmt.Errorf("node %d can't read although all faults are healed", n.Node)
 			}
 		}
 	}

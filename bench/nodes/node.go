@@ -113,7 +113,7 @@ func (n *node) answer(ask Ask) (answer Answer) {
 	case askRun:
 		n.load = n.start(ask.Round)
 	case askHalt:
-		answer.Records = n.load.halt()
+		answer.Records, answer.Failed = n.load.halt()
 		n.load = nil
 	case askRead:
 		answer.Records, err = n.readAll(ask.IDs)

@@ -29,6 +29,9 @@ const (
 // cache, once all was quiet.
 const Truth = -1
 
+// Outside is the node of what programs without Strata do.
+const Outside = -2
+
 // never is later than every moment.
 const never = math.MaxInt64
 

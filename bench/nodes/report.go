@@ -15,7 +15,8 @@ type Report struct {
 	Rounds     int
 	Records    int
 	Reads      int
-	Unanswered int // operations whose outcome isn't known
+	Unanswered int // writes whose outcome isn't known
+	Failed     int // reads that were answered with an error
 	Faults     map[string]int
 	Ages       Ages
 	Carried    int
@@ -90,7 +91,7 @@ func (r *Report) Print(out io.Writer) {
 	o := r.Options
 	_, _ = fmt.Fprintf(out, "%s: %d nodes, %d users, %d rounds, seed %d, bound %v (lease %v)\n", r.Topology, o.Nodes, o.Users, r.Rounds, o.Seed, o.Bound(), o.Lease)
 	line("faults", "%s", r.faults())
-	line("operations, of unknown outcome", "%d, %d", r.Records, r.Unanswered)
+	line("operations, failed reads, unknown writes", "%d, %d, %d", r.Records, r.Failed, r.Unanswered)
 	line("reads checked", "%d", r.Reads)
 	line("stale reads", "%d", len(r.Ages.All))
 	for _, text := range r.Ages.Histogram(o.Bound()) {

@@ -26,6 +26,7 @@ type Ask struct {
 // Answer is what a node says to an Ask, one for each, in their order.
 type Answer struct {
 	Records []Record
+	Failed  int // reads that were answered with an error
 	Figure  float64
 	Err     string
 }
