@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
@@ -189,15 +190,40 @@ func TestStatesOfLayersBecomeOne(t *testing.T) {
 	}
 }
 
-// While no program has set a meter provider, nothing is measured.
-func TestNothingIsTimedWhereNobodyListens(t *testing.T) {
-	store := NewStore(t)
-	if began := store.Begin(); !began.IsZero() {
-		t.Error("the clock was read")
+// A program sets its global provider when it likes. What was counted before is exported
+// then; nothing is timed as long as there is none.
+func TestTheGlobalProviderMayBeSetLater(t *testing.T) {
+	var r Reporter
+	layer := &counting{state: 1}
+	r.Start(layer)
+	defer r.Stop(layer)
+	layer.tally.AddN(Loads, 3)
+	store := NewStore(layer)
+	began := store.Begin()
+	if !began.IsZero() {
+		t.Error("the clock was read for nobody")
 	}
+	store.End(context.Background(), began, Load, "")
+
+	reader := metric.NewManualReader()
+	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(reader)))
+	store.End(context.Background(), store.Begin(), Load, "")
+	found := collected(t, reader)
+	if n := counted(t, found[localLoads]); n != 3 {
+		t.Errorf("%d loads are exported, want 3", n)
+	}
+	if h, _ := found[storeDuration].Data.(metricdata.Histogram[float64]); len(h.DataPoints) != 1 || h.DataPoints[0].Count != 1 {
+		t.Errorf("timed %v, want one operation", h.DataPoints)
+	}
+}
+
+func TestAStoreThatIsNoneIsNotMeasured(t *testing.T) {
 	var none *Store
 	none.Report(standard())
-	none.End(context.Background(), none.Begin(), Load, "")
+	if began := none.Begin(); !began.IsZero() {
+		t.Error("the clock was read")
+	}
+	none.End(context.Background(), time.Now(), Load, "")
 }
 
 func TestImpossibleOptionsPanic(t *testing.T) {

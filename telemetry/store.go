@@ -47,7 +47,7 @@ func (s *Store) Begin() time.Time {
 // End records an operation; errorType is "" where it succeeded. The span in the context,
 // if any, becomes its exemplar.
 func (s *Store) End(ctx context.Context, began time.Time, operation Operation, errorType string) {
-	if began.IsZero() {
+	if s == nil || began.IsZero() {
 		return
 	}
 	took := time.Since(began)
