@@ -145,7 +145,7 @@ func (c *checker) present(h *history, r *Record, miss func(*Record, Law)) {
 		c.first(t.missed(r.Start, last.End), r, miss)
 	}
 	for _, cell := range r.Cells {
-		w := h.written[Token{cell.Writer, cell.Version}]
+		w := h.written[Token(cell)]
 		switch {
 		case w == nil || w.Start > r.End:
 			c.violate(Invented, r, "%s shows a version that nobody wrote", r.ID)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,11 +113,8 @@ func (w *world) agreed() {
 	if !polled(20*time.Second, func() bool {
 		var first string
 		for n, client := range clients {
-			slots, err := client.ClusterSlots(context.Background()).Result()
-			view := ""
-			for _, s := range slots {
-				view += fmt.Sprint(s.Start, s.End, s.Nodes[0].Addr, " ")
-			}
+			text, err := client.ClusterNodes(context.Background()).Result()
+			view := owners(text)
 			if n == 0 {
 				first = view
 			}
@@ -128,4 +126,16 @@ func (w *world) agreed() {
 	}) {
 		w.tb.Fatal("the servers don't agree who has which slot")
 	}
+}
+
+// owners is who has which slots, in the answer of CLUSTER NODES.
+func owners(text string) string {
+	var all []string
+	for line := range strings.Lines(text) {
+		if fields := strings.Fields(line); len(fields) > 8 {
+			all = append(all, fields[0]+" "+strings.Join(fields[8:], " "))
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, "\n")
 }
