@@ -130,7 +130,8 @@ func (w *world) demoted(old *redistest.Server) {
 		info, err := client.InfoMap(context.Background(), "replication").Result()
 		return err == nil && info["Replication"]["role"] == "slave" && info["Replication"]["master_link_status"] == "up"
 	}) {
-		w.tb.Fatal("the old master doesn't become a replica")
+		info, err := client.Info(context.Background(), "replication").Result()
+		w.tb.Fatalf("the old master doesn't become a replica with the data: %v\n%s", err, info)
 	}
 }
 
@@ -161,6 +162,7 @@ func clusterFailover(w *world, random *rand.Rand, round int) *Loss {
 	n := random.IntN(len(w.replicas))
 	old, replica := w.cluster.Masters[n], w.replicas[n]
 	from := w.replicated(old, w.keyOf(old))
+	w.agreed()
 	w.cluster.Failover(replica)
 	w.cluster.Masters[n], w.replicas[n] = replica, old
 	w.demoted(old)

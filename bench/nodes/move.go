@@ -128,12 +128,13 @@ func (w *world) agreed() {
 	}
 }
 
-// owners is who has which slots, in the answer of CLUSTER NODES.
+// owners is who has which slots, and since which epoch, in the answer of CLUSTER NODES. A
+// replica that takes over without knowing its master's newest epoch is put back.
 func owners(text string) string {
 	var all []string
 	for line := range strings.Lines(text) {
 		if fields := strings.Fields(line); len(fields) > 8 {
-			all = append(all, fields[0]+" "+strings.Join(fields[8:], " "))
+			all = append(all, fields[0]+" "+fields[6]+" "+strings.Join(fields[8:], " "))
 		}
 	}
 	slices.Sort(all)
