@@ -42,7 +42,8 @@ func Invalidation(source Source) LocalOption { return local.Invalidation(source)
 
 // MaxStale bounds how long a session is served that nobody vouches for: the longest
 // time for which a write of another process may go unnoticed; 1 s unless set. 0 serves
-// nothing of that kind from memory, and still shares the loads of overlapping requests.
+// nothing of that kind from memory, and still shares a load among requests that come
+// within 50 ms.
 func MaxStale(d time.Duration) LocalOption { return local.MaxStale(d) }
 
 // ServeStale answers reads from memory when the store answers with an error, for so long

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -38,11 +39,30 @@ type flights struct {
 
 // flight is one load. read, err and panicked are written before done is closed.
 type flight struct {
+	began    int64 // on the tier's clock
 	ctx      context.Context
 	done     chan struct{}
 	read     tiers.Read
 	err      error
 	panicked any
+}
+
+// overlapWindow is how long a load has been under way at most that is joined though
+// nobody vouches: its answer may be so old.
+const overlapWindow = 50 * time.Millisecond
+
+// joinable is the oldest beginning of a load that may be joined now. Where changes are
+// announced, none was since the load began; else a load that waits for a slow network may
+// answer what the store held long ago.
+func (s *Storage) joinable(now int64) (oldest int64) {
+	switch {
+	case s.options.exclusive, s.watch.watched.Load() && s.vouched(true, now):
+		return math.MinInt64
+	case s.watch.watched.Load():
+		return now - int64(overlapWindow)
+	default:
+		return now - int64(max(s.options.maxStale, overlapWindow))
+	}
 }
 
 var errLoadTimeout = tiers.NewError("strata: the store did not answer a read within 10 s", context.DeadlineExceeded)
@@ -53,22 +73,22 @@ func (f *flights) init(tally *telemetry.Tally) {
 	f.ended, f.end = context.WithCancel(context.Background())
 }
 
-// join waits for the key's flight, and starts it where there is none. A panic of the
-// load is everybody's.
-func (f *flights) join(ctx context.Context, key flightKey, load func(context.Context) (tiers.Read, error)) (tiers.Read, error) {
+// join waits for the key's flight, and starts one where there is none that began at the
+// oldest moment or later. A panic of the load is everybody's.
+func (f *flights) join(ctx context.Context, key flightKey, now, oldest int64, load func(context.Context) (tiers.Read, error)) (tiers.Read, error) {
 	if err := ctx.Err(); err != nil {
 		return tiers.Read{}, err
 	}
 	f.mu.Lock()
 	shared := f.flying[key]
-	if shared != nil {
+	if shared != nil && shared.began >= oldest {
 		f.tally.Add(telemetry.SharedReads)
 	} else {
 		if f.closing {
 			f.mu.Unlock()
 			return load(ctx)
 		}
-		shared = f.start(ctx, key, load)
+		shared = f.start(ctx, key, now, load)
 	}
 	f.mu.Unlock()
 
@@ -90,10 +110,10 @@ func (f *flights) join(ctx context.Context, key flightKey, load func(context.Con
 }
 
 // start is called under mu.
-func (f *flights) start(ctx context.Context, key flightKey, load func(context.Context) (tiers.Read, error)) *flight {
+func (f *flights) start(ctx context.Context, key flightKey, now int64, load func(context.Context) (tiers.Read, error)) *flight {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 	closed := context.AfterFunc(f.ended, cancel)
-	shared := &flight{ctx: ctx, done: make(chan struct{}), err: errAborted}
+	shared := &flight{began: now, ctx: ctx, done: make(chan struct{}), err: errAborted}
 	f.flying[key] = shared
 	// A flight that is late is given up, so that the next reader starts anew.
 	late := context.AfterFunc(ctx, func() { f.land(key, shared) })

@@ -53,6 +53,55 @@ func TestAReadAfterAWriteDoesNotShareTheFlightBeforeIt(t *testing.T) {
 	})
 }
 
+// A load that waits for a slow network may answer what the store held long ago: a later
+// reader joins it only where nobody can have changed the session without being heard.
+func TestAReadJoinsNoLoadOfLongAgo(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts  []local.Option
+		vouch func(from *source)
+		waits time.Duration
+		want  int
+	}{
+		"vouched for":      {nil, func(from *source) { from.confirm(time.Minute) }, 5 * time.Second, 1},
+		"nobody vouches":   {nil, func(from *source) { from.confirm(time.Millisecond) }, 51 * time.Millisecond, 2},
+		"just before":      {nil, func(from *source) { from.confirm(time.Millisecond) }, 50 * time.Millisecond, 1},
+		"MaxStale":         {[]local.Option{local.MaxStale(time.Second)}, nil, time.Second, 1},
+		"beyond MaxStale":  {[]local.Option{local.MaxStale(time.Second)}, nil, time.Second + 1, 2},
+		"MaxStale of zero": {[]local.Option{local.MaxStale(0)}, nil, 51 * time.Millisecond, 2},
+		"exclusive":        {[]local.Option{local.Exclusive()}, nil, 5 * time.Second, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, from := teststore.New(), &source{}
+			opts := c.opts
+			if c.vouch != nil {
+				opts = []local.Option{local.Invalidation(from)}
+			}
+			bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+				s.Put("a", map[string]any{"k": 1}, ttl)
+				if c.vouch != nil {
+					c.vouch(from)
+				}
+				answer := make(chan struct{})
+				s.OnLoaded = onceOf(func() { <-answer })
+				var first sync.WaitGroup
+				first.Go(func() { load(t, l, "a") })
+				time.Sleep(c.waits)
+				s.Put("a", map[string]any{"k": 2}, ttl) // nobody hears of it
+				var second sync.WaitGroup
+				second.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", c.want) })
+				synctest.Wait()
+				close(answer)
+				first.Wait()
+				second.Wait()
+				if c.want == 2 && c.waits > time.Second {
+					settle()
+					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2) // the late answer hasn't replaced it
+				}
+			}, opts...)
+		})
+	}
+}
+
 func TestACallerThatGoesAwayDoesNotEndTheLoad(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {

@@ -157,7 +157,7 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 	if s.gate.closed() {
 		return s.inner.Load(ctx, id, ttl)
 	}
-	read, err := s.flights.join(ctx, flightKey{id: id, ttl: ttl, stamp: stamp}, func(ctx context.Context) (tiers.Read, error) {
+	read, err := s.flights.join(ctx, flightKey{id: id, ttl: ttl, stamp: stamp}, now, s.joinable(now), func(ctx context.Context) (tiers.Read, error) {
 		return s.fetch(ctx, id, ttl, hash, stamp)
 	})
 	if err != nil && ctx.Err() == nil {
@@ -205,6 +205,9 @@ func (s *Storage) keep(hash uint64, e *entry) {
 	if e.snapshot != nil {
 		cost += e.snapshot.Size()
 		if before, ok := s.lookup(hash); ok && before.id == e.id && before.stamp == e.stamp && before.ttl == e.ttl {
+			if before.loaded > e.loaded {
+				return // a load that was slow
+			}
 			e.kept = max(e.kept, before.kept)
 		}
 	}

@@ -52,7 +52,8 @@ func Invalidation(source tiers.Source) Option {
 
 // MaxStale bounds how long a session is served that nobody vouches for: the longest
 // time for which a write of another process may go unnoticed. 1 s unless set; 0 serves
-// nothing of that kind from memory, and still shares the loads of overlapping requests.
+// nothing of that kind from memory, and still shares a load among requests that come
+// within 50 ms.
 func MaxStale(d time.Duration) Option {
 	if d < 0 {
 		panic(fmt.Sprintf("strata: layer.MaxStale(%v) is negative; pass 0 to serve nothing from memory", d))
