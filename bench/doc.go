@@ -1,3 +1,14 @@
-// Package bench measures Strata beside what a user would take instead, and checks many
-// nodes at once. It is a module of its own: what it depends on is nobody else's.
-package bench
+// Command bench measures Strata beside what a user would take instead, on one machine,
+// in one run, and shows ratios:
+//
+//	go run .            # all of it, under 10 minutes: terminal, results/*.json, report.html, SVG
+//	go run . -quick     # every workload in a tiny form, under a minute; only wrong answers fail it
+//
+// Each subject runs in a process of its own beside a redis-server of its own, and rounds
+// take turns between them, so that all see the same machine. Every answer is checked.
+//
+// The folders: peers has the subjects, load what requests do and the check of their
+// answers, worker the process of a subject, link the connection with a round-trip time,
+// report what a person reads, stats medians and percentiles. goredis923 is a module of
+// its own, as that client needs a newer Go. nodes is another program: many nodes at once.
+package main

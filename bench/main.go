@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/gf-strata/strata/bench/peers"
+	"github.com/gf-strata/strata/bench/worker"
+)
+
+func main() {
+	worker.Main(peers.All())
+	o := Options{Subjects: peers.All(), Module: "goredis923"}
+	flag.BoolVar(&o.Quick, "quick", false, "every workload in a tiny form, in under a minute; figures mean little")
+	flag.StringVar(&o.Out, "out", "", "the folder for the JSON, the HTML page and the plot (results, or none with -quick)")
+	flag.StringVar(&o.Only, "only", "", "the one workload, or group of workloads, to run")
+	flag.StringVar(&o.Module, "module", o.Module, "the folder of the subjects that need a newer Go; empty leaves them out")
+	flag.Parse()
+	if o.Out == "" && !o.Quick {
+		o.Out = "results"
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := bench(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// bench runs all, and writes what it found.
+func bench(ctx context.Context, o Options) error {
+	o.Progress = newProgress(os.Stderr)
+	run, err := Run(ctx, o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(run.Text(os.Stdout), run.Write(o.Out))
+}
