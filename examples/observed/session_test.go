@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/net/ghttp"
+	"github.com/gogf/gf/v2/os/gsession"
+	"go.uber.org/goleak"
+
+	"github.com/gf-strata/strata/layer"
+)
+
+// What a visitor set who went away before the answer is saved. And all that the
+// telemetry, the chain and the server have started ends with them.
+func TestAVisitorWhoLeavesTakesNothingAlong(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	c := &collector{}
+	collecting := httptest.NewServer(c)
+	defer collecting.Close()
+	endTelemetry, err := observe(collecting.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := gsession.NewStorageMemory()
+	chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Traced())
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := newServer(chain, listener)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, left := make(chan string), make(chan struct{})
+	server.Group("/slow", func(group *ghttp.RouterGroup) {
+		group.Middleware(withSession(gsession.New(sessionLife, chain)))
+		group.POST("/", func(r *ghttp.Request) {
+			r.Session.MustSet(userKey, name)
+			running <- r.Session.MustId()
+			<-r.Context().Done()
+			close(left)
+		})
+	})
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	leaving, leave := context.WithCancel(t.Context())
+	transport := &http.Transport{}
+	answered := make(chan error, 1)
+	go func() {
+		r, err := http.NewRequestWithContext(leaving, http.MethodPost, "http://"+listener.Addr().String()+"/slow", strings.NewReader(""))
+		if err == nil {
+			_, err = transport.RoundTrip(r)
+		}
+		answered <- err
+	}()
+	var id string
+	select {
+	case id = <-running:
+	case <-time.After(deadline):
+		t.Fatal("the request didn't arrive")
+	}
+	leave()
+	if err := <-answered; !errors.Is(err, context.Canceled) {
+		t.Errorf("the visitor was answered: %v", err)
+	}
+	<-left
+	transport.CloseIdleConnections()
+	if err := server.Shutdown(); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	if err := chain.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	if session, err := store.GetSession(ctx, id, sessionLife); err != nil || session == nil || session.Get(userKey) != name {
+		t.Errorf("the store has %v, %v", session, err)
+	}
+	if err := endTelemetry(ctx); err != nil {
+		t.Error(err)
+	}
+	if got := c.all(); !strings.Contains(got, "session Commit") {
+		t.Errorf("the collector got %d bytes, and no commit", len(got))
+	}
+}
