@@ -14,9 +14,9 @@ import (
 //
 // storage is set by NewStore; the reporter and options guard themselves.
 type Store struct {
-	Reporter
-	storage attribute.KeyValue
-	options sync.Map // of storeOutcome, metric.MeasurementOption
+	reporter Reporter
+	storage  attribute.KeyValue
+	options  sync.Map // of storeOutcome, metric.MeasurementOption
 }
 
 type storeOutcome struct {
@@ -32,13 +32,13 @@ func NewStore(storage any) *Store {
 // Report tells where to.
 func (s *Store) Report(to *Sink) {
 	if s != nil {
-		s.Move(to, nil)
+		s.reporter.Move(to, nil)
 	}
 }
 
 // Begin answers when an operation began, the zero time where nobody wants to know.
 func (s *Store) Begin() time.Time {
-	if s == nil || !s.sink().meters.listened() {
+	if s == nil || !s.reporter.sink().meters.listened() {
 		return time.Time{}
 	}
 	return time.Now()
@@ -60,5 +60,5 @@ func (s *Store) End(ctx context.Context, began time.Time, operation Operation, e
 		}
 		option, _ = s.options.LoadOrStore(key, metric.WithAttributeSet(attribute.NewSet(attributes...)))
 	}
-	s.sink().meters.record(ctx, storeDuration, took, option.(metric.RecordOption))
+	s.reporter.sink().meters.record(ctx, storeDuration, took, option.(metric.RecordOption))
 }

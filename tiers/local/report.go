@@ -1,8 +1,6 @@
 package local
 
-import (
-	"github.com/gf-strata/strata/telemetry"
-)
+import "github.com/gf-strata/strata/telemetry"
 
 // Tally is where the tier counts.
 func (s *Storage) Tally() *telemetry.Tally { return &s.tally }
@@ -23,8 +21,8 @@ func (s *Storage) Gauges(set func(telemetry.Gauge, float64)) {
 	set(telemetry.WatchUnsupported, is(!supported))
 }
 
-func is(true bool) float64 {
-	if true {
+func is(so bool) float64 {
+	if so {
 		return 1
 	}
 	return 0
