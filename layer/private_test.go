@@ -227,6 +227,11 @@ func TestOneTracedSpeaksForTheChain(t *testing.T) {
 		"last": func(traced layer.Decorator) *layer.Stack {
 			return layer.Chain(gsession.NewStorageMemory(), layer.Coalesced(), layer.Local(), traced)
 		},
+		"above a chain": func(traced layer.Decorator) *layer.Stack {
+			inner := layer.Chain(gsession.NewStorageMemory(), layer.Coalesced(), layer.Local())
+			t.Cleanup(func() { _ = inner.Close(ctx) })
+			return layer.Chain(inner, traced)
+		},
 		"above a stranger": func(traced layer.Decorator) *layer.Stack {
 			strange := func(inner gsession.Storage) gsession.Storage { return struct{ gsession.Storage }{inner} }
 			return layer.Chain(gsession.NewStorageMemory(), layer.Coalesced(), layer.Local(), strange, traced)

@@ -64,26 +64,36 @@ func Chain(store gsession.Storage, decorators ...Decorator) *Stack {
 	top := tiers.Of(layers[0])
 	_, files := store.(*gsession.StorageFile)
 	s := &Stack{layers: layers, top: top, face: tiers.NewFace(top), files: files}
-	if sink := introduce(layers); sink != nil {
-		s.reporter.Move(sink, nil)
-		telemetry.Tell(top, sink)
+	introduce(layers)
+	if sink := sinkOf(layers); sink != nil {
+		s.Report(sink)
 	}
 	return s
 }
 
+// sinkOf is where the outermost Traced that says so has the chain report.
+func sinkOf(layers []gsession.Storage) *telemetry.Sink {
+	for _, l := range layers {
+		if traced, ok := l.(interface{ Sink() *telemetry.Sink }); ok && traced.Sink() != nil {
+			return traced.Sink()
+		}
+	}
+	return nil
+}
+
+// Report tells all layers where to report, as an option of Traced does. It is for a chain
+// that is the store of another one, which does so by itself.
+func (s *Stack) Report(to *telemetry.Sink) {
+	s.reporter.Move(to, nil)
+	telemetry.Tell(s.top, to)
+	for _, l := range s.layers {
+		telemetry.Tell(l, to)
+	}
+}
+
 // introduce tells caches of the layers below them that they can't find themselves, as a
-// stranger without Unwrap stands between, and all layers where to report.
-func introduce(layers []gsession.Storage) (sink *telemetry.Sink) {
-	for _, l := range layers {
-		if traced, ok := l.(interface{ Sink() *telemetry.Sink }); ok && sink == nil {
-			sink = traced.Sink()
-		}
-	}
-	for _, l := range layers {
-		if sink != nil {
-			telemetry.Tell(l, sink)
-		}
-	}
+// stranger without Unwrap stands between.
+func introduce(layers []gsession.Storage) {
 	for n, l := range layers {
 		if cache, ok := l.(interface{ Hear(gsession.Storage) }); ok {
 			for _, below := range layers[n+1:] {
@@ -91,7 +101,6 @@ func introduce(layers []gsession.Storage) (sink *telemetry.Sink) {
 			}
 		}
 	}
-	return sink
 }
 
 // isNil sees through an interface that holds a nil pointer.

@@ -55,8 +55,11 @@ type plain struct {
 
 var _ Storage = (*plain)(nil)
 
-// Report says where to report how long the storage takes.
-func (p *plain) Report(to *telemetry.Sink) { p.meter.Report(to) }
+// Report says where to report how long the storage takes, also to what it wraps.
+func (p *plain) Report(to *telemetry.Sink) {
+	p.meter.Report(to)
+	telemetry.Tell(p.inner, to)
+}
 
 // ended reports an operation, and answers its error with the text kept private.
 func (p *plain) ended(ctx context.Context, operation telemetry.Operation, began time.Time, err error) error {
