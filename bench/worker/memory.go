@@ -29,8 +29,7 @@ func weigh(subject peers.Subject, ask Ask) (m Memory, err error) {
 	if r.node, err = subject.Open(ask.Env); err != nil {
 		return m, err
 	}
-	r.rounds = newRounds(job, load.New(subject, r.node, job.Shape, ids))
-	r.rounds.picks = load.Picks(job.Sessions, false, job.Sessions)
+	r.rounds = sweep(job, load.New(subject, r.node, job.Shape, ids))
 	before := heap()
 	if !subject.Redis {
 		err = r.node.Seed(ctx, ids, job.Shape.Data)
@@ -60,7 +59,6 @@ func (r *running) cached() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	r.rounds.picks = load.Picks(r.rounds.job.Sessions, false, r.rounds.job.Sessions)
 	n, _, err := r.rounds.run(ctx, 0, max(1, r.rounds.job.Sessions/10))
 	if err != nil {
 		return 0, err

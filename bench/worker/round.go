@@ -32,8 +32,17 @@ type rounds struct {
 }
 
 func newRounds(job Job, l *load.Load) *rounds {
-	r := &rounds{job: job, load: l, turns: make([]int, job.Workers), every: 1}
-	r.picks = load.Picks(job.Sessions, job.Zipf, min(picks, max(job.Sessions*4, 1<<12)))
+	return visit(job, l, load.Picks(job.Sessions, job.Zipf, min(picks, max(job.Sessions*4, 1<<12))))
+}
+
+// sweep visits every session once in as many requests as there are sessions.
+func sweep(job Job, l *load.Load) *rounds {
+	job.Sessions -= job.Sessions % job.Workers
+	return visit(job, l, load.Picks(job.Sessions, false, job.Sessions))
+}
+
+func visit(job Job, l *load.Load, picks []uint32) *rounds {
+	r := &rounds{job: job, load: l, turns: make([]int, job.Workers), picks: picks, every: 1}
 	for n := range r.turns {
 		r.turns[n] = n * len(r.picks) / job.Workers
 	}
@@ -116,9 +125,6 @@ func (r *rounds) request(ctx context.Context, w int) (err error) {
 		op = load.Change
 	}
 	n := int(r.picks[turn%len(r.picks)])
-	if r.job.Op == load.Logout {
-		n = turn % r.job.Sessions
-	}
 	if err = r.load.Do(ctx, op, n, turn); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}

@@ -81,15 +81,12 @@ func (r *running) round(d time.Duration, requests int) (Round, error) {
 		if err := r.prepare(job, true); err != nil {
 			return Round{}, err
 		}
-		r.rounds.job.Op = load.Read
-		if _, _, err := r.rounds.run(ctx, 0, requests); err != nil {
+		known := job
+		known.Op = load.Read
+		if _, _, err := sweep(known, r.load).run(ctx, 0, requests); err != nil {
 			return Round{}, err
 		}
-		r.rounds = newRounds(job, load.New(r.subject, r.node, job.Shape, load.IDs(job.Series, job.Sessions)))
-		r.rounds.picks = load.Picks(job.Sessions, false, job.Sessions)
-		for w := range r.rounds.turns {
-			r.rounds.turns[w] = w * ((job.Sessions + job.Workers - 1) / job.Workers)
-		}
+		r.rounds = sweep(job, r.load)
 	}
 	before, err := r.meter.read()
 	if err != nil {
@@ -105,14 +102,14 @@ func (r *running) round(d time.Duration, requests int) (Round, error) {
 	}
 	round.Elapsed = time.Since(began)
 	after, err := r.meter.read()
-	round.Usage, round.Outdated = after.since(before), r.rounds.load.Outdated.Load()-outdated
-	if err == nil && r.subject.Strata && round.Outdated > 0 {
-		err = load.Wrong(fmt.Sprintf("%d answers are older than a write that had returned", round.Outdated))
-	}
 	if err == nil && r.ask.Job.Op == load.Logout {
 		for n := 0; n < r.ask.Job.Sessions && err == nil; n += 64 {
 			err = r.rounds.load.Gone(ctx, n)
 		}
+	}
+	round.Usage, round.Outdated = after.since(before), r.rounds.load.Outdated.Load()-outdated
+	if err == nil && r.subject.Strata && round.Outdated > 0 {
+		err = load.Wrong(fmt.Sprintf("%d answers are older than a write that had returned", round.Outdated))
 	}
 	return round, err
 }
