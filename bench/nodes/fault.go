@@ -121,12 +121,13 @@ func (w *world) replicated(master *redistest.Server, key string) int64 {
 	return began
 }
 
-// demoted waits until a master has become a replica that has the data.
+// demoted waits until a master has become a replica that has the data. A sentinel that was
+// kept from running does nothing for half a minute (its TILT mode).
 func (w *world) demoted(old *redistest.Server) {
 	w.tb.Helper()
 	client := redis.NewClient(&redis.Options{Addr: old.Addr()})
 	defer func() { _ = client.Close() }()
-	if !polled(30*time.Second, func() bool {
+	if !polled(90*time.Second, func() bool {
 		info, err := client.InfoMap(context.Background(), "replication").Result()
 		return err == nil && info["Replication"]["role"] == "slave" && info["Replication"]["master_link_status"] == "up"
 	}) {
