@@ -148,7 +148,7 @@ func (u *unit) prepare(g group, w workload) error {
 	u.distance(0) // the way to a warm cache isn't measured
 	defer u.distance(g.roundTrip)
 	ask := u.ask(worker.AskOpen)
-	ask.Job = w.job
+	ask.Job, ask.Live = w.job, g.live
 	warm := u.ask(worker.AskWarm)
 	warm.Job, warm.Duration = w.job, g.round/2
 	if w.fresh {

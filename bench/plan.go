@@ -24,6 +24,7 @@ type group struct {
 	roundTrip   time.Duration // of the link to Redis; 0 for none
 	http        bool          // the requests go through a ghttp server
 	warm        int           // requests of subjects that have a memory, before the first round
+	live        int           // other sessions that each process holds
 	rounds      int
 	round       time.Duration
 	workloads   []workload
@@ -40,13 +41,14 @@ type scale struct {
 	memoryRound      time.Duration
 	workers, farther int // requests at a time over Zipf sessions; and over a link
 	served           int // sessions of a ghttp server
+	live             int // other sessions that each process holds
 }
 
 var (
 	full = scale{rounds: 5, round: 200 * time.Millisecond, http: 500 * time.Millisecond, sessions: 64, logouts: 1000,
-		zipf: 100_000, warm: 200_000, memory: 1_000_000, memoryRound: 3 * time.Second, workers: 8, farther: 32, served: 1024}
+		zipf: 100_000, warm: 200_000, memory: 1_000_000, memoryRound: 3 * time.Second, workers: 8, farther: 32, served: 1024, live: 50_000}
 	quick = scale{rounds: 2, round: 8 * time.Millisecond, http: 15 * time.Millisecond, sessions: 16, logouts: 16,
-		zipf: 300, warm: 600, memory: 2000, memoryRound: 40 * time.Millisecond, workers: 4, farther: 8, served: 64}
+		zipf: 300, warm: 600, memory: 2000, memoryRound: 40 * time.Millisecond, workers: 4, farther: 8, served: 64, live: 500}
 )
 
 // mix is a part of reads.
@@ -63,7 +65,7 @@ func plan(s scale) []group {
 }
 
 func single(s scale) group {
-	g := group{name: "single", title: "One request at a time", rounds: s.rounds, round: s.round}
+	g := group{name: "single", title: "One request at a time", rounds: s.rounds, live: s.live, round: s.round}
 	add := func(name, title string, op load.Op, shape load.Shape, sessions int) {
 		takes := func(sub peers.Subject) bool { return !sub.Floor }
 		if op == load.Hit {
@@ -85,7 +87,7 @@ func single(s scale) group {
 }
 
 func zipf(s scale) group {
-	g := group{name: "zipf", title: "Many users, the popular ones more often", rounds: s.rounds, round: s.round * 3 / 2, warm: s.warm}
+	g := group{name: "zipf", title: "Many users, the popular ones more often", rounds: s.rounds, live: s.live, round: s.round * 3 / 2, warm: s.warm}
 	for n, m := range mixes {
 		g.workloads = append(g.workloads, zipfWorkload("zipf", "Zipf(1.01)", m, s.zipf, s.workers, n == 0, stored))
 	}
@@ -99,7 +101,7 @@ func zipf(s scale) group {
 }
 
 func far(s scale) group {
-	g := group{name: "link", title: "Redis 1 ms away", rounds: s.rounds, round: s.round * 3 / 2, warm: s.warm, roundTrip: time.Millisecond}
+	g := group{name: "link", title: "Redis 1 ms away", rounds: s.rounds, live: s.live, round: s.round * 3 / 2, warm: s.warm, roundTrip: time.Millisecond}
 	for n, m := range mixes {
 		w := zipfWorkload("link", "Zipf(1.01) over 1 ms", m, s.zipf, s.farther, n == 0, func(sub peers.Subject) bool { return sub.Redis })
 		w.setup += " A proxy holds every byte back for 0.5 ms in each direction."
@@ -122,7 +124,7 @@ func zipfWorkload(name, title string, m mix, sessions, workers int, fresh bool, 
 const httpConns = 16
 
 func http(s scale) group {
-	g := group{name: "http", title: "A ghttp server", http: true, rounds: s.rounds, round: s.http, warm: 4 * s.served}
+	g := group{name: "http", title: "A ghttp server", http: true, rounds: s.rounds, live: s.live, round: s.http, warm: 4 * s.served}
 	for _, op := range []load.Op{load.Read, load.Change} {
 		title := map[load.Op]string{load.Read: "ghttp, read 2 of 10 keys", load.Change: "ghttp, read 2 keys and change 1"}[op]
 		g.workloads = append(g.workloads, workload{name: "http-" + string(op), title: title, fresh: op == load.Read,

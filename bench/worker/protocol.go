@@ -36,6 +36,9 @@ type Ask struct {
 	Duration time.Duration
 	Requests int    // instead of Duration
 	Addr     string // of the ghttp server
+	// Live is the other data that the worker's process holds from then on, in sessions.
+	// Without, the collector runs as if the process had nothing else to do.
+	Live int
 }
 
 // Job is what requests do.

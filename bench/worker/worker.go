@@ -54,10 +54,6 @@ type worker struct {
 	ballast  []map[string]any
 }
 
-// live is the other data that a worker's process holds, in sessions. Without, the
-// collector runs as if the process had nothing else to do.
-const live = 50_000
-
 func (w *worker) answer(ask Ask) (answer Answer, err error) {
 	switch ask.What {
 	case AskOpen, AskMemory, AskProbe:
@@ -75,7 +71,7 @@ func (w *worker) answer(ask Ask) (answer Answer, err error) {
 			answer.Keeps, err = probe(subject, ask)
 		default:
 			if w.ballast == nil {
-				for n := range live {
+				for n := range ask.Live {
 					w.ballast = append(w.ballast, load.TenKeys.Data(load.ID(63, n)))
 				}
 			}

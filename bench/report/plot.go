@@ -1,0 +1,223 @@
+package report
+
+import (
+	"fmt"
+	"html"
+	"strings"
+
+	"github.com/gf-strata/strata/bench/stats"
+)
+
+// bar is one row of a plot.
+type bar struct {
+	name   string
+	figure stats.Figure
+	text   string // the figure with its unit
+	ratio  string // of Strata's
+	keeps  []mark
+	class  string // of the bar's colour
+}
+
+// mark is whether a subject keeps something; known is false where that means nothing.
+type mark struct{ kept, known bool }
+
+// plot is horizontal bars from zero, with a line from the lowest to the highest round,
+// and what each subject keeps beside its speed.
+type plot struct {
+	title, note string
+	bars        []bar
+}
+
+// The plot's columns and rows, in pixels.
+const (
+	plotWidth  = 880
+	nameRight  = 178
+	barLeft    = 188
+	barWidth   = 330
+	textLeft   = barLeft + barWidth + 10
+	ratioRight = 668
+	marksLeft  = 706
+	markWidth  = 52
+	rowHeight  = 25
+	headHeight = 62
+)
+
+// kept are the heads of the marks.
+var kept = []string{"isolated", "coherent", "updates", "log-out"}
+
+// height is the plot's, in pixels.
+func (p plot) height() int { return headHeight + rowHeight*len(p.bars) + 8 }
+
+// draw writes the plot's elements, moved down by y.
+func (p plot) draw(out *strings.Builder, y int) {
+	text := func(x, y int, class, s string) {
+		fmt.Fprintf(out, `<text x="%d" y="%d" class="%s">%s</text>`, x, y, class, html.EscapeString(s))
+	}
+	text(0, y+18, "title", p.title)
+	text(0, y+37, "note", p.note)
+	text(ratioRight, y+headHeight-8, "note right", "Strata is")
+	for n, head := range kept {
+		text(marksLeft+n*markWidth, y+headHeight-8, "note middle", head)
+	}
+	most := 0.0
+	for _, b := range p.bars {
+		most = max(most, b.figure.High)
+	}
+	if most == 0 {
+		most = 1
+	}
+	scale := barWidth / most
+	for n, b := range p.bars {
+		top := y + headHeight + n*rowHeight
+		middle := top + rowHeight/2
+		text(nameRight, middle+4, "name right "+b.class, b.name)
+		fmt.Fprintf(out, `<rect x="%d" y="%d" width="%.1f" height="%d" rx="2" class="bar %s"/>`,
+			barLeft, top+5, max(1, b.figure.Median*scale), rowHeight-10, b.class)
+		if b.figure.High > b.figure.Low {
+			fmt.Fprintf(out, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" class="spread"/>`,
+				barLeft+b.figure.Low*scale, middle, barLeft+b.figure.High*scale, middle)
+		}
+		text(textLeft, middle+4, "value", b.text)
+		text(ratioRight, middle+4, "value right", b.ratio)
+		for i, m := range b.keeps {
+			x := marksLeft + i*markWidth
+			switch {
+			case !m.known:
+				text(x, middle+4, "note middle", "–")
+			case m.kept:
+				text(x, middle+4, "kept middle", "yes")
+			default:
+				text(x, middle+4, "lost middle", "no")
+			}
+		}
+	}
+}
+
+// style is the plot's, for both backgrounds. Its colours are the page's as well.
+const style = `
+.plot{--ink:#1c2430;--soft:#5b6675;--ours:#1f6feb;--behind:#0a8f83;--peer:#a9b4c2;--edge:#1c2430;--bad:#b3321b}
+@media (prefers-color-scheme:dark){.plot{--ink:#e8edf3;--soft:#9aa7b6;--ours:#58a6ff;--behind:#3fc2b4;--peer:#56606d;--edge:#e8edf3;--bad:#ff8a70}}
+.plot text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:var(--ink)}
+.plot .title{font-size:16px;font-weight:600}
+.plot .note{font-size:11.5px;fill:var(--soft)}
+.plot .right{text-anchor:end}
+.plot .middle{text-anchor:middle}
+.plot .kept{font-size:12px;fill:var(--soft)}
+.plot .lost{font-size:12px;font-weight:600;fill:var(--bad)}
+.plot .bar{fill:var(--peer)}
+.plot .bar.ours{fill:var(--ours)}
+.plot .bar.behind{fill:var(--behind)}
+.plot text.ours,.plot text.behind{font-weight:600}
+.plot .spread{stroke:var(--edge);stroke-width:1.5;opacity:.65}
+`
+
+// svg is plots one below the other as one picture; with its style it stands alone.
+func svg(plots []plot, alone bool) string {
+	const gap = 22
+	height := -gap
+	for _, p := range plots {
+		height += p.height() + gap
+	}
+	var out strings.Builder
+	namespace, styled := "", ""
+	if alone {
+		namespace, styled = ` xmlns="http://www.w3.org/2000/svg"`, "<style>"+style+"</style>"
+	}
+	names := make([]string, len(plots))
+	for n, p := range plots {
+		names[n] = p.title
+	}
+	fmt.Fprintf(&out, `<svg%s class="plot" role="img" aria-label="%s" viewBox="-4 0 %d %d" width="%d">%s`,
+		namespace, html.EscapeString(strings.Join(names, "; ")), plotWidth+34, height+4, plotWidth+34, styled)
+	y := 0
+	for _, p := range plots {
+		p.draw(&out, y)
+		y += p.height() + gap
+	}
+	out.WriteString("</svg>\n")
+	return out.String()
+}
+
+// bars is a metric of a workload as a plot.
+func (r *Run) bars(w Workload, m Metric) plot {
+	p := plot{title: w.Title + ": " + m.Title, note: "less is better; the line is from the lowest to the highest round"}
+	if m.More {
+		p.note = "more is better; the line is from the lowest to the highest round"
+	}
+	for _, e := range w.Entries {
+		f := e.Figures[m.Key]
+		ratio := times(e.Ratios[m.Key].Median)
+		if f.Median == 0 || e.Subject == Ours {
+			ratio = ""
+		}
+		p.bars = append(p.bars, bar{name: e.Subject, figure: f, text: m.Format(f.Median), ratio: ratio,
+			keeps: r.marks(e.Subject), class: class(e.Subject)})
+	}
+	return p
+}
+
+// weights is the memory of full caches as a plot.
+func (r *Run) weights() plot {
+	p := plot{title: "Memory of a cached 10-key session, over its JSON",
+		note: fmt.Sprintf("less is better; %d sessions, each of %.0f B as JSON", r.Memory[0].Sessions, r.Memory[0].Payload)}
+	ours := 0.0
+	for _, m := range r.Memory {
+		if m.Subject == Ours {
+			ours = m.PerPayload()
+		}
+	}
+	for _, m := range r.Memory {
+		ratio := times(ours / m.PerPayload())
+		if m.Subject == Ours {
+			ratio = ""
+		}
+		p.bars = append(p.bars, bar{name: m.Subject, figure: stats.Of([]float64{m.PerPayload()}), ratio: ratio,
+			text: times(m.PerPayload()), keeps: r.marks(m.Subject), class: class(m.Subject)})
+	}
+	return p
+}
+
+func (r *Run) marks(subject string) []mark {
+	for _, s := range r.Subjects {
+		if s.Name == subject {
+			known := !s.Floor
+			return []mark{{s.Keeps.Isolated, known}, {s.Keeps.Coherent, known}, {s.Keeps.Updates, known}, {s.Keeps.Logout, known}}
+		}
+	}
+	return nil
+}
+
+func class(subject string) string {
+	switch subject {
+	case Ours:
+		return "ours"
+	case Behind:
+		return "behind"
+	}
+	return "peer"
+}
+
+// metric finds one by its key.
+func metric(key string) Metric {
+	for _, m := range Metrics {
+		if m.Key == key {
+			return m
+		}
+	}
+	panic("report: no metric " + key)
+}
+
+// KeyPlot is the picture for the README: what is told first.
+func (r *Run) KeyPlot() string {
+	return svg(r.first([2]string{"read", "perSecond"}, [2]string{"link-95", "p50"}), true)
+}
+
+// first are plots of workloads and metrics, of those that were measured.
+func (r *Run) first(keys ...[2]string) (plots []plot) {
+	for _, key := range keys {
+		if w, ok := r.Workload(key[0]); ok {
+			plots = append(plots, r.bars(w, metric(key[1])))
+		}
+	}
+	return plots
+}
