@@ -86,6 +86,7 @@ func (p *program) end() string {
 }
 
 func TestQuietWithoutTraces(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	newVisitor(t, p.base).visit()
 	if said := p.end(); said != "" {
@@ -94,6 +95,7 @@ func TestQuietWithoutTraces(t *testing.T) {
 }
 
 func TestBadFlags(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,7 @@ func everyStore(t *testing.T, test func(t *testing.T, args ...string)) {
 }
 
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	everyStore(t, func(t *testing.T, args ...string) {
 		p := start(t, args...)
 		v := newVisitor(t, p.base)
@@ -71,6 +72,7 @@ func spansOf(t *testing.T, printed string) (all []span) {
 }
 
 func TestSpansNestUnderTheServers(t *testing.T) {
+	t.Parallel()
 	everyStore(t, func(t *testing.T, args ...string) {
 		p := start(t, append(args, "-traces", "print")...)
 		v := newVisitor(t, p.base)
@@ -142,6 +144,7 @@ func (c *collector) all() string {
 }
 
 func TestTracesReachACollector(t *testing.T) {
+	t.Parallel()
 	c := &collector{}
 	server := httptest.NewServer(c)
 	defer server.Close()
@@ -163,6 +166,7 @@ func TestTracesReachACollector(t *testing.T) {
 // A store that is away is an answer, shows in the traces without a word of the session, and
 // the shop goes on when it is back.
 func TestStoreAway(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	p := start(t, "-redis", redis.URL()+"?max_retries=-1", "-traces", "print")
 	v := newVisitor(t, p.base)

@@ -15,9 +15,9 @@ import (
 var ids = regexp.MustCompile(`^[0-9a-z]{32}$`)
 
 // withSession is a middleware that gives requests a session of the manager's in place of
-// ghttp's own, which asks the store in a context from before the server's span began, and
-// which ends as the client goes away. Here the context has the span and doesn't end, so that the
-// spans of the session stand below it, and a visitor who leaves takes no write along.
+// ghttp's own. That asks the store in a context from before the server's span, which also
+// ends as the client goes away. Here the context has the span, so that the spans of the
+// session stand below it, and it doesn't end: the request can finish what it has begun.
 func withSession(manager *gsession.Manager) ghttp.HandlerFunc {
 	return func(r *ghttp.Request) {
 		id := r.GetSessionId()

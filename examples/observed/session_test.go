@@ -17,7 +17,7 @@ import (
 	"github.com/gf-strata/strata/layer"
 )
 
-// What a visitor set who went away before the answer is saved. And all that the
+// A request goes on when its visitor has gone, and what it sets is saved. All that the
 // telemetry, the chain and the server have started ends with them.
 func TestAVisitorWhoLeavesTakesNothingAlong(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
@@ -38,14 +38,17 @@ func TestAVisitorWhoLeavesTakesNothingAlong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	running, left := make(chan string), make(chan struct{})
+	id := strings.Repeat("a1", 16)
+	running, left := make(chan struct{}), make(chan struct{})
 	server.Group("/slow", func(group *ghttp.RouterGroup) {
 		group.Middleware(withSession(gsession.New(sessionLife, chain)))
 		group.POST("/", func(r *ghttp.Request) {
-			r.Session.MustSet(userKey, name)
-			running <- r.Session.MustId()
+			defer close(left)
+			close(running)
 			<-r.Context().Done()
-			close(left)
+			if err := r.Session.Set(userKey, name); err != nil {
+				t.Error(err)
+			}
 		})
 	})
 	if err := server.Start(); err != nil {
@@ -57,13 +60,13 @@ func TestAVisitorWhoLeavesTakesNothingAlong(t *testing.T) {
 	go func() {
 		r, err := http.NewRequestWithContext(leaving, http.MethodPost, "http://"+listener.Addr().String()+"/slow", strings.NewReader(""))
 		if err == nil {
+			r.AddCookie(&http.Cookie{Name: sessionName, Value: id})
 			_, err = transport.RoundTrip(r)
 		}
 		answered <- err
 	}()
-	var id string
 	select {
-	case id = <-running:
+	case <-running:
 	case <-time.After(deadline):
 		t.Fatal("the request didn't arrive")
 	}

@@ -135,7 +135,7 @@ func (v *visitor) private(what, text string) {
 	}
 	for _, secret := range append([]string{name, cartKeys + "tea", "observed:"}, v.ids...) {
 		if at := strings.Index(text, secret); at >= 0 {
-			v.t.Errorf("%s tell %q: …%s…", what, secret, text[max(0, at-200):min(len(text), at+100)])
+			v.t.Errorf("%s tell %q: …%q…", what, secret, text[max(0, at-200):min(len(text), at+100)])
 		}
 	}
 }
