@@ -31,7 +31,8 @@ type TracedOption = telemetry.Option
 // where the context belongs to no trace, unless RootSpans is given; such an operation
 // allocates nothing for it. ghttp gives storages a context without the span that it made
 // for the request: a middleware that sets r.Session = manager.New(r.GetNeverDoneCtx(), id)
-// has them nest, as examples/observed does.
+// has them nest, and examples/observed shows all of it: ghttp closes that session once more
+// after the response, and its server span quotes the cookie with the session's id.
 func Traced(opts ...TracedOption) Decorator {
 	return func(inner gsession.Storage) gsession.Storage { return trace.New(inner, opts...) }
 }

@@ -5,6 +5,10 @@
 // No name and no value in it comes from a session: ids, keys, values and the texts
 // of errors, which may quote them, are never passed on (law 10).
 //
+// What others put into the same trace is theirs: the server span of GoFrame quotes the
+// request's headers, the cookie with the session's id among them. examples/observed drops
+// those attributes before they are exported.
+//
 // # Names
 //
 //	scope                 github.com/gf-strata/strata
