@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/gf-strata/strata/bench/peers"
@@ -19,8 +21,10 @@ func main() {
 	flag.BoolVar(&o.Quick, "quick", false, "every workload in a tiny form, in under a minute; figures mean little")
 	flag.StringVar(&o.Out, "out", "", "the folder for the JSON, the HTML page and the plot (results, or none with -quick)")
 	flag.StringVar(&o.Only, "only", "", "the one workload, or group of workloads, to run")
+	subject := flag.String("subject", "", "a part of the names of subjects to run; empty for all")
 	flag.StringVar(&o.Module, "module", o.Module, "the folder of the subjects that need a newer Go; empty leaves them out")
 	flag.Parse()
+	o.Subjects = slices.DeleteFunc(o.Subjects, func(s peers.Subject) bool { return !strings.Contains(s.Name, *subject) })
 	if o.Out == "" && !o.Quick {
 		o.Out = "results"
 	}

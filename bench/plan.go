@@ -45,10 +45,10 @@ type scale struct {
 }
 
 var (
-	full = scale{rounds: 5, round: 200 * time.Millisecond, http: 500 * time.Millisecond, sessions: 64, logouts: 1000,
-		zipf: 100_000, warm: 200_000, memory: 1_000_000, memoryRound: 3 * time.Second, workers: 8, farther: 32, served: 1024, live: 50_000}
+	full = scale{rounds: 5, round: 150 * time.Millisecond, http: 400 * time.Millisecond, sessions: 64, logouts: 1000,
+		zipf: 100_000, warm: 100_000, memory: 1_000_000, memoryRound: 2 * time.Second, workers: 8, farther: 32, served: 1024, live: 50_000}
 	quick = scale{rounds: 2, round: 8 * time.Millisecond, http: 15 * time.Millisecond, sessions: 16, logouts: 16,
-		zipf: 300, warm: 600, memory: 2000, memoryRound: 40 * time.Millisecond, workers: 4, farther: 8, served: 64, live: 500}
+		zipf: 300, warm: 300, memory: 2000, memoryRound: 40 * time.Millisecond, workers: 4, farther: 8, served: 64, live: 500}
 )
 
 // mix is a part of reads.
@@ -116,7 +116,7 @@ func stored(s peers.Subject) bool { return !s.Floor }
 func zipfWorkload(name, title string, m mix, sessions, workers int, fresh bool, takes func(peers.Subject) bool) workload {
 	return workload{name: fmt.Sprintf("%s-%d", name, m.reads), title: fmt.Sprintf("%s, %d %% reads", title, m.reads), fresh: fresh, takes: takes,
 		setup: fmt.Sprintf("%d sessions of %s, %d requests at a time; the rest of the requests read 2 keys and change 1. Before the first round, "+
-			"subjects with a memory have had two requests for each session, by the same law.", sessions, load.TenKeys, workers),
+			"subjects with a memory have had as many requests as there are sessions, by the same law.", sessions, load.TenKeys, workers),
 		job: worker.Job{Op: load.Read, Writes: m.writes, Shape: load.TenKeys, Series: 2, Sessions: sessions, Zipf: true, Workers: workers}}
 }
 

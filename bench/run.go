@@ -119,7 +119,7 @@ func steps(groups []group, subjects []peers.Subject, memory bool) (n int) {
 				}
 			}
 		}
-		if memory && s.Memory && !s.Floor {
+		if memory && weighed(s) {
 			n += memorySteps
 		}
 	}
@@ -200,6 +200,9 @@ func result(g group, w workload, units []*unit) report.Workload {
 	return r
 }
 
+// weighed leaves out the second chain of Strata, whose cache is the first one's.
+func weighed(s peers.Subject) bool { return s.Memory && !s.Floor && s.Name != report.Behind }
+
 // memorySteps is how many steps of the progress bar a full cache is worth.
 const memorySteps = 25
 
@@ -213,15 +216,15 @@ func weigh(ctx context.Context, o Options, s scale, run *report.Run) error {
 	defer server.Close()
 	job := worker.Job{Op: load.Read, Shape: load.TenKeys, Series: 4, Sessions: s.memory, Workers: s.workers}
 	env := peers.Env{Addr: server.Addr(), TTL: peers.TTL, CacheTTL: peers.TTL, CacheBytes: 8 << 30, CacheEntries: 2 * s.memory}
-	o.Progress.at("memory", "redis-server")
+	o.Progress.at("Full caches", "redis-server")
 	if err = peers.SeedJSON(env)(ctx, load.IDs(job.Series, job.Sessions), job.Shape.Data); err != nil {
 		return err
 	}
 	for _, subject := range o.Subjects {
-		if !subject.Memory || subject.Floor {
+		if !weighed(subject) {
 			continue
 		}
-		o.Progress.at("memory", subject.Name)
+		o.Progress.at("Full caches, "+subject.Name, fmt.Sprint(s.memory, " sessions"))
 		f := &fleet{}
 		stop := context.AfterFunc(ctx, f.interrupt)
 		p, err := f.start(subject.Name, o.program(subject))

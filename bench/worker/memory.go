@@ -34,7 +34,7 @@ func weigh(subject peers.Subject, ask Ask) (m Memory, err error) {
 	if !subject.Redis {
 		err = r.node.Seed(ctx, ids, job.Shape.Data)
 	} else {
-		// Twice, as a cache may refuse what it doesn't know.
+		// Twice, as a cache may refuse what it sees for the first time.
 		for n := 0; n < 2 && err == nil; n++ {
 			_, _, err = r.rounds.run(ctx, 0, job.Sessions)
 		}
@@ -99,7 +99,7 @@ func (r *running) collect(m *Memory, d time.Duration) error {
 	runtime.GC()
 	before, began, total := readCollector(), time.Now(), 0
 	after := before
-	for time.Since(began) < d || after.cycles < before.cycles+2 && time.Since(began) < 5*d {
+	for time.Since(began) < d || after.cycles < before.cycles+2 && time.Since(began) < 3*d {
 		n, _, err := r.rounds.run(ctx, d/4, 0)
 		if err != nil {
 			return err
