@@ -35,9 +35,9 @@ const (
 	barLeft    = 188
 	barWidth   = 330
 	textLeft   = barLeft + barWidth + 10
-	ratioRight = 668
-	marksLeft  = 706
-	markWidth  = 52
+	ratioRight = 660
+	marksLeft  = 702
+	markWidth  = 57
 	rowHeight  = 25
 	headHeight = 62
 )
@@ -146,7 +146,7 @@ func (r *Run) bars(w Workload, m Metric) plot {
 	}
 	for _, e := range w.Entries {
 		f := e.Figures[m.Key]
-		ratio := times(e.Ratios[m.Key].Median)
+		ratio := against(m.More, e.Ratios[m.Key].Median)
 		if f.Median == 0 || e.Subject == Ours {
 			ratio = ""
 		}
@@ -167,7 +167,7 @@ func (r *Run) weights() plot {
 		}
 	}
 	for _, m := range r.Memory {
-		ratio := times(ours / m.PerPayload())
+		ratio := against(false, ours/m.PerPayload())
 		if m.Subject == Ours {
 			ratio = ""
 		}
@@ -175,6 +175,17 @@ func (r *Run) weights() plot {
 			text: times(m.PerPayload()), keeps: r.marks(m.Subject), class: class(m.Subject)})
 	}
 	return p
+}
+
+// against is a ratio in words, where less is better: 0.01x is 100x lower.
+func against(more bool, ratio float64) string {
+	switch {
+	case more || ratio == 0:
+		return times(ratio)
+	case ratio < 1:
+		return times(1/ratio) + " lower"
+	}
+	return times(ratio) + " higher"
 }
 
 func (r *Run) marks(subject string) []mark {

@@ -151,6 +151,17 @@ func TestRatiosAreOfStrataOverThePeer(t *testing.T) {
 	}
 }
 
+func TestRatiosWhereLessIsBetterAreSaidInWords(t *testing.T) {
+	for ratio, want := range map[float64]string{0.01: "100x lower", 2: "2.00x higher", 1: "1.00x higher"} {
+		if got := against(false, ratio); got != want {
+			t.Errorf("%v is %q, want %q", ratio, got, want)
+		}
+	}
+	if got := against(true, 0.5); got != "0.500x" {
+		t.Errorf("0.5 is %q where more is better", got)
+	}
+}
+
 func TestFormats(t *testing.T) {
 	for _, tt := range []struct {
 		key  string

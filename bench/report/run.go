@@ -99,7 +99,7 @@ func NewEntry(subject string, rounds, stratas []worker.Round) Entry {
 	e := Entry{Subject: subject, Figures: map[string]stats.Figure{}, Ratios: map[string]stats.Figure{}, Rounds: map[string][]float64{}}
 	for _, m := range Metrics {
 		own, ours := values(m, rounds), values(m, stratas)
-		e.Rounds[m.Key], e.Figures[m.Key], e.Ratios[m.Key] = own, stats.Of(own), stats.Ratio(ours, own)
+		e.Rounds[m.Key], e.Figures[m.Key], e.Ratios[m.Key] = own, stats.Of(own).Rounded(), stats.Ratio(ours, own).Rounded()
 	}
 	for _, r := range rounds {
 		e.Outdated += r.Outdated
@@ -111,7 +111,7 @@ func NewEntry(subject string, rounds, stratas []worker.Round) Entry {
 func values(m Metric, rounds []worker.Round) []float64 {
 	all := make([]float64, len(rounds))
 	for n, r := range rounds {
-		all[n] = m.of(r)
+		all[n] = stats.Rounded(m.of(r))
 	}
 	return all
 }

@@ -3,6 +3,7 @@ package stats
 import (
 	"math"
 	"slices"
+	"strconv"
 )
 
 // Figure is a measured value over rounds: its median, and the lowest and highest round.
@@ -39,4 +40,19 @@ func (f Figure) Spread() float64 {
 		return 0
 	}
 	return (f.High - f.Low) / f.Median
+}
+
+// Rounded is v in five digits: more would only be noise in the files.
+func Rounded(v float64) float64 {
+	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
+		return v
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(math.Abs(v)))-4)
+	r, _ := strconv.ParseFloat(strconv.FormatFloat(math.Round(v/unit)*unit, 'g', 6, 64), 64)
+	return r
+}
+
+// Rounded is the figure in five digits.
+func (f Figure) Rounded() Figure {
+	return Figure{Median: Rounded(f.Median), Low: Rounded(f.Low), High: Rounded(f.High)}
 }

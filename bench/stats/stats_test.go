@@ -76,3 +76,11 @@ func TestFigures(t *testing.T) {
 		t.Errorf("Spread = %v, want 1", got)
 	}
 }
+
+func TestRounded(t *testing.T) {
+	for v, want := range map[float64]float64{0: 0, 123456: 123460, 1.0000049: 1, 0.000012345678: 0.000012346, -2.99999: -3} {
+		if got := Rounded(v); got != want {
+			t.Errorf("Rounded(%v) = %v, want %v", v, got, want)
+		}
+	}
+}

@@ -98,7 +98,7 @@ func (p *prober) isolated(id string) bool {
 // coherent has the first node write what the second one knows, and answers how long the
 // second one doesn't see it; 0 where it is too long.
 func (p *prober) coherent(id string) time.Duration {
-	for end := time.Now().Add(soon); time.Now().Before(end); { // both know it, and hear of changes
+	for end := time.Now().Add(soon / 3); time.Now().Before(end); { // both know it, and hear of changes
 		p.get(p.one.Begin(ctx, id), "key1")
 		p.get(p.two.Begin(ctx, id), "key1")
 	}
