@@ -8,10 +8,20 @@ FUZZTIME    ?= 20s
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Modules of their own: what they depend on is nobody else's.
+MODULES := . bench examples/observed
+
 .PHONY: test
-test: redis ## vet, and all tests with the race detector, against a real Redis
-	go vet ./...
-	go test -race -count=1 -timeout 25m ./...
+test: redis ## vet, and all tests with the race detector, against real Redis servers
+	@set -e; for module in $(MODULES); do \
+		echo "== $$module"; \
+		(cd $$module && go vet ./... && go test -race -count=1 -timeout 25m ./...); \
+	done
+	@$(MAKE) --no-print-directory bench-quick
+
+.PHONY: nodes
+nodes: redis ## ten minutes of node processes on real servers with all faults, every read checked
+	cd bench && go run ./nodes
 
 .PHONY: redis
 redis: ## find redis-server, or install it with the system's package manager
@@ -22,14 +32,21 @@ shop: ## run the example shop on http://127.0.0.1:8000
 	go run ./examples/shop
 
 .PHONY: bench
-bench: redis ## Go benchmarks; ratios beside a floor or a peer of the same run
+bench: redis ## Strata beside its peers: a table, bench/results, and a report in HTML (ten minutes)
+	cd bench && go run .
+
+.PHONY: bench-quick
+bench-quick: redis ## the same in small, to see that it runs; its figures mean nothing
+	cd bench && go run . -quick -out $$(mktemp -d)
+
+.PHONY: gobench
+gobench: redis ## Go benchmarks, for benchstat; ratios beside a floor or a peer of the same run
 	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: lint
 lint: ## gofmt, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files" >&2; exit 1; }
-	go vet ./...
-	go run $(STATICCHECK) ./...
+	@set -e; for module in $(MODULES); do (cd $$module && go vet ./... && go run $(STATICCHECK) ./...); done
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (20s)
