@@ -120,8 +120,7 @@ func (r *rounds) request(ctx context.Context, w int) (err error) {
 	turn := r.turns[w]
 	r.turns[w]++
 	op := r.job.Op
-	// Spread evenly, and the same for every subject.
-	if r.job.Writes > 0 && float64(uint32(turn)*2654435761)/(1<<32) < r.job.Writes {
+	if isWrite(turn, r.job.Writes) {
 		op = load.Change
 	}
 	n := int(r.picks[turn%len(r.picks)])
@@ -129,4 +128,9 @@ func (r *rounds) request(ctx context.Context, w int) (err error) {
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	return nil
+}
+
+// isWrite spreads a part of writes evenly over turns, the same for every subject.
+func isWrite(turn int, part float64) bool {
+	return part > 0 && float64(uint32(turn)*2654435761)/(1<<32) < part
 }

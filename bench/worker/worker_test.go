@@ -1,0 +1,124 @@
+package worker
+
+import (
+	"bufio"
+	"context"
+	"math"
+	"runtime/metrics"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gf-strata/strata/bench/load"
+	"github.com/gf-strata/strata/bench/peers"
+)
+
+func TestUsageIsReadFromINFO(t *testing.T) {
+	const info = "# Stats\r\ntotal_net_input_bytes:100\r\ntotal_net_output_bytes:50\r\n# CPU\r\nused_cpu_sys:0.5\r\nused_cpu_user:1.25\r\nused_cpu_sys_children:9\r\n" +
+		"# Commandstats\r\ncmdstat_get:calls=10,usec=5,usec_per_call=0.5\r\ncmdstat_evalsha:calls=3,usec=5\r\ncmdstat_set:calls=2,usec=1\r\ncmdstat_info:calls=7,usec=1\r\ncmdstat_hget:calls=1,usec=1\r\n"
+	var u Usage
+	u.parse(info)
+	// Three of the GETs are the scripts' own.
+	if want := (Usage{RedisCPU: 1.75, Commands: 16, Reads: 8, RedisBytes: 150}); u != want {
+		t.Errorf("parse = %+v, want %+v", u, want)
+	}
+}
+
+func TestResponsesAreReadInBothForms(t *testing.T) {
+	const fixed = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+	const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"
+	in := bufio.NewReader(strings.NewReader(fixed + chunked + fixed))
+	var body []byte
+	for n := range 3 {
+		var err error
+		if body, err = response(in, body); err != nil || string(body) != "hello" {
+			t.Fatalf("response %d is %q, %v", n, body, err)
+		}
+	}
+	for _, bad := range []string{"", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"} {
+		if _, err := response(bufio.NewReader(strings.NewReader(bad)), nil); err == nil {
+			t.Errorf("%q is taken for a response", bad)
+		}
+	}
+}
+
+func TestPausesAreThoseInBetween(t *testing.T) {
+	buckets := []float64{0, 1, 2, 3, math.Inf(1)}
+	before := &metrics.Float64Histogram{Counts: []uint64{5, 0, 0, 9}, Buckets: buckets}
+	after := &metrics.Float64Histogram{Counts: []uint64{204, 1, 1, 9}, Buckets: buckets}
+	if p99, longest := pauses(before, after); p99 != 1 || longest != 3 {
+		t.Errorf("pauses = %v and %v, want 1 and 3", p99, longest)
+	}
+	if p99, longest := pauses(after, after); p99 != 0 || longest != 0 {
+		t.Errorf("without any they are %v and %v", p99, longest)
+	}
+}
+
+// nothing counts requests; sessions hold what they should.
+type nothing struct {
+	peers.Node
+	ids map[string]int
+}
+
+type session struct {
+	peers.Request
+	id string
+}
+
+func (n nothing) Begin(_ context.Context, id string) peers.Request {
+	n.ids[id]++
+	return session{id: id}
+}
+
+func (s session) Get(key string) (any, error) { return load.Value(s.id, key), nil }
+func (s session) Close() error                { return nil }
+
+func TestASweepVisitsEachSessionOnce(t *testing.T) {
+	job := Job{Op: load.Read, Shape: load.TenKeys, Sessions: 32, Workers: 1}
+	node := nothing{ids: map[string]int{}}
+	l := load.New(peers.Subject{}, node, job.Shape, load.IDs(0, job.Sessions))
+	r := sweep(job, l)
+	for _, most := range []int{5, 27} {
+		if n, times, err := r.run(ctx, 0, most); err != nil || n != most || times.N == 0 {
+			t.Fatalf("run made %d requests with %d times, %v, want %d", n, times.N, err, most)
+		}
+	}
+	if len(node.ids) != job.Sessions {
+		t.Errorf("%d sessions were visited, want %d", len(node.ids), job.Sessions)
+	}
+	four := sweep(Job{Op: load.Read, Sessions: 30, Workers: 4}, l)
+	seen := map[uint32]bool{}
+	for _, turn := range four.turns {
+		for n := range 7 {
+			seen[four.picks[(turn+n)%len(four.picks)]] = true
+		}
+	}
+	if len(seen) != 28 {
+		t.Errorf("four workers visit %d sessions, want 28", len(seen))
+	}
+}
+
+func TestWritesAreTheirPartOfAMix(t *testing.T) {
+	const turns = 100_000
+	writes := 0
+	for turn := range turns {
+		if isWrite(turn, 0.05) {
+			writes++
+		}
+		if isWrite(turn, 0) {
+			t.Fatal("a mix without writes writes")
+		}
+	}
+	if part := float64(writes) / turns; math.Abs(part-0.05) > 0.002 {
+		t.Errorf("%v of the requests write, want 0.05", part)
+	}
+}
+
+func TestAnErrorEndsTheRound(t *testing.T) {
+	job := Job{Op: "unknown", Shape: load.TenKeys, Sessions: 4, Workers: 1}
+	l := load.New(peers.Subject{}, nothing{ids: map[string]int{}}, job.Shape, load.IDs(0, 4))
+	if _, _, err := newRounds(job, l).run(ctx, time.Hour, 0); err == nil {
+		t.Error("a round of requests that fail ends well")
+	}
+}
