@@ -44,7 +44,7 @@ func NewByHand(
 // Node makes it a subject that runs; close is called from last to first, after its own.
 func (s *ByHand) Node(e Env, close ...func() error) Node {
 	n := newNode(s, e.TTL, append(close, s.Close)...)
-	n.seed = SeedJSON(e)
+	n.seed = SeedJSON(e, e.TTL)
 	return n
 }
 

@@ -65,7 +65,7 @@ func storageRedis() Subject {
 				return nil, err
 			}
 			n := newNode(gsession.NewStorageRedis(client, Prefix), e.TTL, closer(client))
-			n.seed = SeedJSON(e)
+			n.seed = SeedJSON(e, e.TTL)
 			return n, nil
 		}}
 }

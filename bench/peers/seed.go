@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -31,14 +32,14 @@ func seeder(e Env, put func(ctx context.Context, pipe redis.Pipeliner, id string
 	}
 }
 
-// SeedJSON writes sessions as StorageRedis keeps them.
-func SeedJSON(e Env) func(context.Context, []string, func(string) map[string]any) error {
+// SeedJSON writes sessions as StorageRedis keeps them, with so long to live.
+func SeedJSON(e Env, ttl time.Duration) func(context.Context, []string, func(string) map[string]any) error {
 	return seeder(e, func(ctx context.Context, pipe redis.Pipeliner, id string, data map[string]any) error {
 		text, err := json.Marshal(data)
 		if err != nil {
 			return err
 		}
-		return pipe.Set(ctx, Prefix+id, text, e.TTL).Err()
+		return pipe.Set(ctx, Prefix+id, text, ttl).Err()
 	})
 }
 

@@ -11,6 +11,10 @@ import (
 // behind is how long Strata may write behind.
 const behind = 100 * time.Millisecond
 
+// WrittenTTL is what Strata gives a session to live when it writes it: a tenth more than
+// the ttl, so that the next slide is due when that tenth is used up.
+const WrittenTTL = TTL + TTL/10
+
 func strata() Subject {
 	return Subject{Name: "Strata", Strata: true, Isolated: true, Redis: true, Memory: true, HTTP: true,
 		Setup: "layer.Chain(redisstore.FromGoFrame(client, prefix), layer.Coalesced(), layer.Local(), layer.Traced()), " +
@@ -39,6 +43,6 @@ func openStrata(e Env, opts ...layer.CoalescedOption) (Node, error) {
 			defer cancel()
 			return chain.Close(ctx)
 		})
-	n.seed, n.flush = SeedJSON(e), chain.Flush
+	n.seed, n.flush = SeedJSON(e, WrittenTTL), chain.Flush
 	return n, nil
 }
