@@ -214,7 +214,7 @@ func weigh(ctx context.Context, o Options, s scale, run *report.Run) error {
 		return err
 	}
 	defer server.Close()
-	job := worker.Job{Op: load.Read, Shape: load.TenKeys, Series: 4, Sessions: s.memory, Workers: s.workers}
+	job := worker.Job{Op: load.Hit, Shape: load.TenKeys, Series: 4, Sessions: s.memory, Workers: s.workers}
 	env := peers.Env{Addr: server.Addr(), TTL: peers.TTL, CacheTTL: peers.TTL, CacheBytes: 8 << 30, CacheEntries: 2 * s.memory}
 	o.Progress.at("Full caches", "redis-server")
 	if err = peers.SeedJSON(env, peers.WrittenTTL)(ctx, load.IDs(job.Series, job.Sessions), job.Shape.Data); err != nil {
