@@ -8,6 +8,7 @@ import (
 
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -24,12 +25,17 @@ type sources struct {
 
 // Hear listens to the given layer, and to those below that it shows with Unwrap, for
 // what becomes of sessions. The constructor does so; a
-// chain tells of layers behind one without Unwrap.
+// chain tells of layers behind one without Unwrap. Of several Announcers only the nearest
+// knows what readers see: what another tells may lack changes that wait above it.
 func (s *Storage) Hear(below gsession.Storage) {
 	for below != nil {
 		if a, ok := below.(tiers.Announcer); ok {
-			s.sources.add(below, func() func() { return a.Announce(listener{s}) })
-			s.sources.told.Store(true)
+			s.sources.add(below, func() func() {
+				if s.sources.told.Swap(true) {
+					return a.Announce(outdater{s})
+				}
+				return a.Announce(listener{s})
+			})
 		}
 		if source, ok := below.(tiers.Source); ok && !s.options.exclusive {
 			s.sources.add(below, func() func() { return s.listen(source) })
@@ -64,6 +70,23 @@ func (s *sources) stop() {
 		stop()
 	}
 	s.stops = nil
+}
+
+// outdater is the side of the tier that an Announcer tells below the nearest one.
+type outdater struct{ s *Storage }
+
+var _ tiers.Cache = outdater{}
+
+func (o outdater) Begin(string) (token uint64) { return 0 }
+
+// Became outdates the session, as Shown does: what it has become is to be read through the
+// nearest Announcer.
+func (o outdater) Became(id string, _ time.Duration, _ uint64, _ *tiers.Snapshot) {
+	o.s.outdate(o.s.guard.Hash(id), telemetry.InvalidatedByWrite)
+}
+
+func (o outdater) Shown(id string, _ time.Duration, _ *tiers.Snapshot) {
+	o.s.outdate(o.s.guard.Hash(id), telemetry.InvalidatedByWrite)
 }
 
 // listener is the side of the tier that an Announcer tells.
