@@ -21,6 +21,7 @@ func main() {
 	flag.BoolVar(&o.Quick, "quick", false, "every workload in a tiny form, in under a minute; figures mean little")
 	flag.StringVar(&o.Out, "out", "", "the folder for the JSON, the HTML page and the plot (results, or none with -quick)")
 	flag.StringVar(&o.Only, "only", "", "the one workload, or group of workloads, to run")
+	flag.IntVar(&o.Cached, "cached", 0, "how many sessions fill a cache (1,000,000, or 2,000 with -quick); most of the time of a full run")
 	subject := flag.String("subject", "", "a part of the names of subjects to run; empty for all")
 	flag.StringVar(&o.Module, "module", o.Module, "the folder of the subjects that need a newer Go; empty leaves them out")
 	flag.Parse()

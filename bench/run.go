@@ -19,6 +19,7 @@ type Options struct {
 	Quick    bool
 	Out      string // where to write; empty with Quick writes nothing
 	Only     string // a workload or a group; empty for all
+	Cached   int    // sessions that fill a cache; 0 for the plan's
 	Module   string // the folder of subjects that need a newer Go; empty for none
 	Subjects []peers.Subject
 	Progress *progress
@@ -43,6 +44,9 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	s := full
 	if o.Quick {
 		s = quick
+	}
+	if o.Cached > 0 {
+		s.memory = o.Cached
 	}
 	began := time.Now()
 	run := &report.Run{When: began.UTC().Truncate(time.Second), Quick: o.Quick, Machine: machine()}
