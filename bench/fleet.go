@@ -99,6 +99,9 @@ func (f *fleet) interrupt() {
 
 func (f *fleet) close() {
 	for _, p := range f.processes {
+		_ = p.stdin.Close() // all at once: a process takes its time to end
+	}
+	for _, p := range f.processes {
 		p.end()
 	}
 	for _, u := range f.units {
