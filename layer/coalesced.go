@@ -21,9 +21,9 @@ type GiveUp = coalesce.GiveUp
 // are due together go to redisstore in one pipeline. WriteBehind delays commits instead.
 //
 // The caller's cancellation ends its waiting, never the commit. RemoveAll is never
-// delayed, and annuls what waits. Slides of the expiry are rare: each sets a tenth more
-// than the ttl, and those that come before that tenth is used up cost nothing
-// (SlideEvery); a close that changed nothing is a slide.
+// delayed, and annuls what waits. Slides of the expiry are rare: each, as each commit,
+// sets a tenth more than the ttl, and those that come before that tenth is used up cost
+// nothing (SlideEvery); a close that changed nothing is a slide.
 //
 // On a direct store the Set, SetMap and Remove calls of one request go to the store
 // together, when the request closes its session or 10 ms after the first of them.
@@ -78,7 +78,7 @@ func OnGiveUp(report func(GiveUp)) CoalescedOption { return coalesce.OnGiveUp(re
 func Journal(dir string) CoalescedOption { return coalesce.Journal(dir) }
 
 // SlideEvery is the part of a session's ttl, 0 to 1, for which its expiry isn't slid
-// again; 0.1 unless set. Each slide sets so much more than the ttl: a session in use never
+// again; 0.1 unless set. Slides and commits set so much more than the ttl: a session in use never
 // expires early, and an idle one outlives its ttl by no more than that part. 0 slides
 // with every request.
 func SlideEvery(fraction float64) CoalescedOption { return coalesce.SlideEvery(fraction) }

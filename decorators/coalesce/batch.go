@@ -104,10 +104,10 @@ func (l *lanes) run(b *batch) {
 		if b.delta == nil {
 			b.err = l.store.RemoveAll(ctx, b.id)
 		} else {
-			b.snapshot, b.err = write(ctx, l.store, b.id, b.delta, b.life())
+			b.snapshot, b.err = write(ctx, l.store, b.id, b.delta, l.life(b))
 		}
 		if b.alone && b.err == nil && l.store.Style(ctx) == tiers.StyleDirect {
-			b.err = touch(ctx, l.store, b.id, b.life())
+			b.err = touch(ctx, l.store, b.id, l.life(b))
 		}
 	})
 }
@@ -131,7 +131,7 @@ func (l *lanes) together(batches []*batch) {
 	defer cancel()
 	commits := make([]tiers.Commit, len(batches))
 	for n, b := range batches {
-		commits[n] = tiers.Commit{ID: b.id, Delta: b.delta, TTL: b.life()}
+		commits[n] = tiers.Commit{ID: b.id, Delta: b.delta, TTL: l.life(b)}
 	}
 	attempt(batches, func() {
 		for n, result := range l.batcher.CommitAll(ctx, commits) {

@@ -108,7 +108,7 @@ func (s *Storage) landed(b *batch, began time.Time) {
 		return
 	}
 	emptied := b.empties() && (b.snapshot == nil || b.snapshot.Len() == 0)
-	s.slides.set(b.id, expiry{at: began.Add(b.life()), told: b.snapshot != nil, emptied: emptied})
+	s.slides.set(b.id, expiry{at: began.Add(s.lanes.life(b)), told: b.snapshot != nil, emptied: emptied})
 }
 
 // RemoveAll removes the session and annuls every change of it that waits: those are

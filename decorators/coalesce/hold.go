@@ -31,17 +31,14 @@ func (b *batch) size() int64 {
 	return size
 }
 
-// life is the time to live that the commit sets. A held change may be late by a tenth of
-// the ttl, as a slide sets a tenth more; after that only the rest is left (law 8).
-func (b *batch) life() time.Duration {
+// life is the time to live that the commit sets: the ttl and the part more that a slide
+// sets, counted from the request whose change it is (law 8).
+func (l *lanes) life(b *batch) time.Duration {
+	longer := l.longer(b.ttl)
 	if b.hold == nil {
-		return b.ttl
+		return longer
 	}
-	now := time.Now()
-	if now.Sub(b.hold.accepted) <= b.ttl/10 {
-		return b.ttl
-	}
-	return max(b.hold.deadline.Sub(now), time.Millisecond)
+	return max(time.Until(b.hold.deadline)+longer-b.ttl, time.Millisecond)
 }
 
 // accept takes a change that nobody waits for, to be committed within wait, and answers

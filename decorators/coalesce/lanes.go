@@ -19,17 +19,18 @@ import (
 // anything of it waits or is at the store; running grows only under mu while closed is
 // unset.
 type lanes struct {
-	store    tiers.Storage
-	batcher  tiers.Batcher // nil where the store takes no batches
-	timeout  time.Duration
-	most     int // workers at once, 0 for one a lane
-	maxLanes int // with changes that nobody waits for
-	maxBytes int64
-	journal  *journal.Journal // nil for none
-	caches   *caches          // above, that are told
-	tally    *telemetry.Tally
-	landed   func(b *batch, began time.Time) // a commit is in the store
-	gaveUp   func(lost GiveUp)               // changes that were accepted aren't in the store
+	store      tiers.Storage
+	batcher    tiers.Batcher // nil where the store takes no batches
+	timeout    time.Duration
+	most       int // workers at once, 0 for one a lane
+	maxLanes   int // with changes that nobody waits for
+	maxBytes   int64
+	journal    *journal.Journal // nil for none
+	caches     *caches          // above, that are told
+	tally      *telemetry.Tally
+	slideEvery float64
+	landed     func(b *batch, began time.Time) // a commit is in the store
+	gaveUp     func(lost GiveUp)               // changes that were accepted aren't in the store
 
 	mu        sync.Mutex
 	lanes     map[string]*lane
@@ -61,7 +62,7 @@ type lane struct {
 }
 
 func (l *lanes) init(store tiers.Storage, o options) {
-	l.store, l.timeout = store, o.writeTimeout
+	l.store, l.timeout, l.slideEvery = store, o.writeTimeout, o.slideEvery
 	l.maxLanes, l.maxBytes = o.maxPending, o.maxBytes
 	l.batcher = tiers.BatcherOf(store)
 	switch {

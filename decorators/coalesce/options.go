@@ -82,7 +82,7 @@ func Journal(dir string) Option {
 }
 
 // SlideEvery is the part of a session's ttl for which its expiry isn't slid again; 0.1
-// unless set. Each slide sets so much more than the ttl, by which an idle session may
+// unless set. Slides and commits set so much more than the ttl, by which an idle session may
 // outlive it. 0 slides with every request.
 func SlideEvery(fraction float64) Option {
 	if !(fraction >= 0 && fraction <= 1) {

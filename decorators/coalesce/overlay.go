@@ -99,10 +99,15 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 		if err != nil {
 			return tiers.Read{}, err
 		}
-		began := time.Now()
+		began, forgets := time.Now(), s.slides.clock()
 		read, err := s.inner.Load(ctx, id, ttl)
 		if err != nil {
 			return tiers.Read{}, err
+		}
+		if read.Snapshot != nil && len(v.changes) == 0 {
+			if at, known := read.Snapshot.Expires(); known && !at.IsZero() {
+				s.slides.learn(id, at, forgets)
+			}
 		}
 		if s.options.interval > 0 && read.Snapshot != nil && read.Snapshot.Read().IsZero() {
 			read.Snapshot = read.Snapshot.ReadAt(began)

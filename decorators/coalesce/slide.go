@@ -19,9 +19,10 @@ const slidesKept = 1 << 15
 // slides remember when the store was last told to drop which session, for the last
 // 32,768 sessions at least. One that is forgotten is told again. mu guards all fields.
 type slides struct {
-	mu    sync.Mutex
-	young map[string]expiry
-	old   map[string]expiry
+	mu      sync.Mutex
+	young   map[string]expiry
+	old     map[string]expiry
+	forgets uint64 // how often one was forgotten
 }
 
 // expiry is the moment that the store was given; told says whether the store answers
@@ -38,6 +39,11 @@ func (s *slides) set(id string, e expiry) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.put(id, e)
+}
+
+// put is called under mu.
+func (s *slides) put(id string, e expiry) {
 	if s.young == nil || len(s.young) >= slidesKept {
 		s.old, s.young = s.young, map[string]expiry{}
 	}
@@ -61,6 +67,27 @@ func (s *slides) forget(id string) {
 	defer s.mu.Unlock()
 	delete(s.young, id)
 	delete(s.old, id)
+	s.forgets++
+}
+
+// learn notes an expiry that the store has told, unless more is known, or a session has
+// been removed since forgets was read: it may have been this one.
+func (s *slides) learn(id string, at time.Time, forgets uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.young[id]
+	if !ok {
+		e, ok = s.old[id]
+	}
+	if s.forgets == forgets && len(id) <= maxSlideID && !(ok && (e.emptied || !e.at.Before(at))) {
+		s.put(id, expiry{at: at, told: true})
+	}
+}
+
+func (s *slides) clock() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.forgets
 }
 
 // SkipsSlide is what a Slide begins with.
@@ -75,10 +102,7 @@ func (s *Storage) SkipsSlide(id string, ttl time.Duration) (until time.Time, ski
 
 // skips also answers what a slide is to set.
 func (s *Storage) skips(id string, ttl time.Duration) (until time.Time, longer time.Duration, skips bool) {
-	longer = ttl
-	if ttl < math.MaxInt64/2 {
-		longer += time.Duration(float64(ttl) * s.options.slideEvery)
-	}
+	longer = s.lanes.longer(ttl)
 	if e, ok := s.slides.get(id); ok {
 		if left := time.Until(e.at); left >= ttl && left <= longer {
 			s.tally.Add(telemetry.SlideSkipped)
@@ -86,6 +110,14 @@ func (s *Storage) skips(id string, ttl time.Duration) (until time.Time, longer t
 		}
 	}
 	return time.Time{}, longer, false
+}
+
+// longer is what is set for a ttl, so that the next slides can be skipped.
+func (l *lanes) longer(ttl time.Duration) time.Duration {
+	if ttl <= 0 || ttl >= math.MaxInt64/2 {
+		return ttl
+	}
+	return ttl + time.Duration(float64(ttl)*l.slideEvery)
 }
 
 // Slide sets the expiry to a part more than ttl, and does nothing as long as the

@@ -121,3 +121,69 @@ func unchangedAfterEmptied(t *testing.T, opts ...coalesce.Option) {
 		}
 	}, opts...)
 }
+
+// A commit leaves nothing to slide for the requests that come soon after, and a load that
+// tells the expiry neither: each slide would outdate every other node's copy.
+func TestASlideAfterACommitOrALoadIsSkipped(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		if _, err := c.Commit(ctx, "a", change(t, get(t, c, "a"), "k", 2), ttl); err != nil {
+			t.Fatal(err)
+		}
+		s.Put("b", map[string]any{"k": 1}, ttl+ttl/20) // by another node
+		get(t, c, "b")
+		for range 3 {
+			for _, id := range []string{"a", "b"} {
+				if err := c.UpdateTTL(ctx, id, ttl); err != nil {
+					t.Fatal(err)
+				}
+				if left := time.Until(s.Expires(id)); left < ttl || left > ttl+ttl/10 {
+					t.Errorf("%v left", left)
+				}
+			}
+		}
+		if _, _, slides := s.Count(); slides != 0 {
+			t.Errorf("%d slides", slides)
+		}
+		time.Sleep(ttl / 10)
+		for _, id := range []string{"a", "b"} {
+			if err := c.UpdateTTL(ctx, id, ttl); err != nil {
+				t.Fatal(err)
+			}
+			if left := time.Until(s.Expires(id)); left < ttl {
+				t.Errorf("a session in use has %v left", left)
+			}
+		}
+	})
+}
+
+// What a load tells isn't learnt where the session has been removed meanwhile: the one
+// that comes next may end sooner.
+func TestAnExpiryOfARemovedSessionIsNotLearnt(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Put("a", map[string]any{"k": 1}, ttl+ttl/20)
+		loaded, answer := make(chan struct{}), make(chan struct{})
+		s.OnLoaded = func(string) { close(loaded); <-answer }
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			get(t, c, "a")
+		}()
+		<-loaded
+		if err := c.RemoveAll(ctx, "a"); err != nil {
+			t.Fatal(err)
+		}
+		close(answer)
+		<-done
+		s.OnLoaded = nil
+		s.Put("a", map[string]any{"k": 2}, time.Minute)
+		if err := c.UpdateTTL(ctx, "a", ttl); err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(s.Expires("a")); left < ttl {
+			t.Errorf("the new session expires early, in %v", left)
+		}
+	})
+}

@@ -71,7 +71,7 @@ func (s *Storage) commitTold(ctx context.Context, hash uint64, id string, delta 
 // the expiry is set to a tenth more than ttl, and a slide is skipped as long as the
 // session then still lives for all of ttl: a session in use never expires early,
 // and none outlives its ttl by more than that tenth (law 8). A layer below that thins
-// slides itself is left to it.
+// slides itself says what it sets.
 func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
 	if s.thinner != nil {
 		if until, skips := s.thinner.SkipsSlide(id, ttl); skips {
@@ -88,10 +88,10 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 		return s.inner.Slide(ctx, id, ttl)
 	}
 	longer := ttl
-	if s.thinner == nil && ttl < math.MaxInt64/2 {
+	if ttl < math.MaxInt64/2 {
 		longer += ttl / 10
 	}
-	if left := time.Until(at); s.thinner == nil && left >= ttl && left <= longer {
+	if left := time.Until(at); left >= ttl && left <= longer {
 		s.tally.AddAt(telemetry.SlideSkipped, hash)
 		return at, nil
 	}
@@ -102,7 +102,9 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 			s.echoes.leave(hash)
 		}
 	}()
-	if s.thinner == nil {
+	if s.thinner != nil {
+		longer = ttl
+	} else {
 		s.tally.AddAt(telemetry.SlideSent, hash)
 	}
 	until, err := s.inner.Slide(ctx, id, longer)
