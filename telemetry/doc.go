@@ -17,7 +17,8 @@
 //	attribute             values
 //	strata.operation      the method of the storage: New, Get, GetSize, Data, Set, SetMap,
 //	                      Remove, RemoveAll, GetSession, SetSession, UpdateTTL, and of a
-//	                      snapshot store Load, Commit, Slide and CommitAll, a batch
+//	                      snapshot store Load, Commit and Slide, and for several
+//	                      sessions at a time LoadAll and CommitAll
 //	strata.outcome        see below
 //	strata.storage        the Go type of the storage that was asked: "*gsession.StorageRedis"
 //	strata.style          snapshot, direct or opaque; absent until a layer has asked for it

@@ -57,6 +57,7 @@ const (
 	Commit
 	Slide
 	CommitAll
+	LoadAll
 	operations // how many there are
 )
 
@@ -77,6 +78,7 @@ var spanNames = [operations]string{
 	Commit:     spanPrefix + "Commit",
 	Slide:      spanPrefix + "Slide",
 	CommitAll:  spanPrefix + "CommitAll",
+	LoadAll:    spanPrefix + "LoadAll",
 }
 
 const spanPrefix = "session "

@@ -39,7 +39,7 @@ func TestErrorType(t *testing.T) {
 }
 
 func TestEveryOperationIsNamed(t *testing.T) {
-	for op := telemetry.New; op <= telemetry.CommitAll; op++ {
+	for op := telemetry.New; op <= telemetry.LoadAll; op++ {
 		if name := op.SpanName(); name != "session "+op.String() || strings.TrimSpace(op.String()) == "" {
 			t.Errorf("operation %d: span %q, name %q", op, name, op)
 		}

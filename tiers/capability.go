@@ -36,6 +36,40 @@ type Committed struct {
 	Err      error
 }
 
+// Reloader is the capability of a storage that reads several sessions together, in fewer
+// round trips than one after the other.
+type Reloader interface {
+	// LoadAll loads each on its own: one that fails doesn't stop the others. The results
+	// are in the order of the loads.
+	LoadAll(ctx context.Context, loads []Reload) []Reloaded
+}
+
+// ReloaderOf answers a storage's capability to read several sessions together, nil where
+// it has none. A decorator that passes them on, if the storage below takes them, has a
+// method Reloader.
+func ReloaderOf(s Storage) Reloader {
+	if passing, ok := s.(interface{ Reloader() Reloader }); ok {
+		return passing.Reloader()
+	}
+	r, _ := s.(Reloader)
+	return r
+}
+
+// Reload is what Storage.Load is called with.
+type Reload struct {
+	ID  string
+	TTL time.Duration
+
+	// Known is what the session was. An answer that finds it unchanged may share its data.
+	Known *Snapshot
+}
+
+// Reloaded is what Storage.Load answers.
+type Reloaded struct {
+	Read Read
+	Err  error
+}
+
 // SlideThinner is a layer that skips slides which come soon after another, so that the
 // layers above it don't as well.
 type SlideThinner interface {

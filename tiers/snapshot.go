@@ -61,6 +61,12 @@ func (s *Snapshot) Versioned(mark string) *Snapshot {
 	return &c
 }
 
+// Anew returns the same state without what is known of one reading of it: its expiry, and
+// what ReadAt and Tell have noted.
+func (s *Snapshot) Anew() *Snapshot {
+	return &Snapshot{data: s.data, nested: s.nested, size: s.size, version: s.version}
+}
+
 // ReadAt returns the same state with the moment before which its load from the store
 // began, for a state that isn't as new as the call that answers it.
 func (s *Snapshot) ReadAt(began time.Time) *Snapshot {

@@ -40,3 +40,39 @@ func (b batcher) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.
 	op.done(telemetry.OK, keys, failure)
 	return results
 }
+
+// Reloader is nil where the storage below reads sessions only one by one.
+func (s *Storage) Reloader() tiers.Reloader {
+	if inner := tiers.ReloaderOf(s.inner); inner != nil {
+		return reloader{Storage: s, inner: inner}
+	}
+	return nil
+}
+
+// reloader is a Storage over one that reads several sessions together.
+type reloader struct {
+	*Storage
+	inner tiers.Reloader
+}
+
+// LoadAll is the inner storage's, with a span for all of it, that counts their keys
+// and tells of the first failure.
+func (r reloader) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	if !r.tracer.Wants(ctx) {
+		return r.inner.LoadAll(ctx, loads)
+	}
+	ctx, op := r.begin(ctx, telemetry.LoadAll)
+	defer op.end()
+	results := r.inner.LoadAll(ctx, loads)
+	keys, failure := 0, error(nil)
+	for _, result := range results {
+		if result.Read.Snapshot != nil {
+			keys += result.Read.Snapshot.Len()
+		}
+		if failure == nil {
+			failure = result.Err
+		}
+	}
+	op.done(telemetry.OK, keys, failure)
+	return results
+}

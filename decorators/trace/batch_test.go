@@ -59,3 +59,52 @@ func TestBatchesPassWithASpan(t *testing.T) {
 		t.Error("a store that takes no batches does under Traced")
 	}
 }
+
+// reloading is a scripted storage that reads several sessions together, and fails the
+// second of each.
+type reloading struct{ scripted }
+
+func (r *reloading) LoadAll(_ context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	results := make([]tiers.Reloaded, len(loads))
+	results[0].Read.Snapshot = loads[0].Known
+	if len(results) > 1 {
+		results[1].Err = errBatch
+	}
+	return results
+}
+
+func TestReadsOfSeveralSessionsPassWithASpan(t *testing.T) {
+	provider, exporter := recorder(t)
+	s := trace.New(&reloading{scripted{style: tiers.StyleSnapshot}}, telemetry.TracerProvider(provider))
+	together := tiers.ReloaderOf(trace.New(s, telemetry.TracerProvider(provider)))
+	if together == nil {
+		t.Fatal("a store that reads several sessions together doesn't under Traced")
+	}
+	known := tiers.Adopt(map[string]any{secretKey: secretValue, "k": 2})
+	loads := []tiers.Reload{{ID: secretID, TTL: ttl, Known: known}, {ID: secretID + "2", TTL: ttl}}
+	ctx, handler := provider.Tracer("").Start(t.Context(), "handler")
+	defer handler.End()
+	for _, ctx := range []context.Context{t.Context(), ctx} {
+		if results := together.LoadAll(ctx, loads); len(results) != 2 || results[0].Read.Snapshot != known || results[1].Err != errBatch {
+			t.Fatalf("answered %v", results)
+		}
+	}
+	spans := exporter.GetSpans()
+	if len(spans) != 2 {
+		t.Fatalf("%d spans, want one of each Traced", len(spans))
+	}
+	for _, span := range spans {
+		if got := attributes(span); span.Name != "session LoadAll" || got["strata.outcome"] != "error" || got["error.type"] != "*errors.errorString" {
+			t.Errorf("span %s %v", span.Name, got)
+		}
+	}
+	assertPrivate(t, spans)
+
+	_ = together.LoadAll(ctx, loads[:1])
+	if got := attributes(exporter.GetSpans()[2]); got["strata.outcome"] != "ok" || got["strata.keys"] != "2" {
+		t.Errorf("a read that went well: %v", got)
+	}
+	if tiers.ReloaderOf(trace.New(&scripted{style: tiers.StyleSnapshot})) != nil {
+		t.Error("a store that reads sessions one by one doesn't under Traced")
+	}
+}
