@@ -10,7 +10,10 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-var _ tiers.Batcher = (*Storage)(nil)
+var (
+	_ tiers.Batcher  = (*Storage)(nil)
+	_ tiers.Reloader = (*Storage)(nil)
+)
 
 // CommitAll sends the first attempt of every commit in one pipeline, one for each
 // node of a cluster. A commit that loses against another node's write goes on alone,
@@ -34,9 +37,12 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 			continue
 		}
 		a.n = n
-		if c.Delta.Whole() {
+		switch {
+		case c.Delta.Whole():
 			a.answer = redis.NewCmd(ctx, "set", a.key, a.content, "px", a.ms)
-		} else {
+		case a.version == absent:
+			a.answer = redis.NewCmd(ctx, "set", a.key, a.content, "px", a.ms, "nx")
+		default:
 			a.answer = redis.NewCmd(ctx, "evalsha", swapScript.Hash(), 1, a.key, a.version, a.content, a.ms)
 		}
 		_ = pipe.Process(ctx, a.answer)
@@ -58,8 +64,9 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 			alone = append(alone, a.n)
 		case err != nil:
 			results[a.n].Err = fault(ctx, "EVAL", err)
-		case answer == int64(1), commits[a.n].Delta.Whole():
-			results[a.n].Snapshot, results[a.n].Err = written(a.content, before, a.ms)
+		case answer == int64(1), commits[a.n].Delta.Whole(), a.version == absent:
+			delta := commits[a.n].Delta
+			results[a.n].Snapshot, results[a.n].Err = merged(delta.Base(), delta, a.next, a.content, before, a.ms)
 		default: // what another node wrote
 			alone = append(alone, a.n)
 		}
@@ -82,12 +89,60 @@ func (s *Storage) measuredAll(ctx context.Context, began time.Time, results []ti
 	s.measured(ctx, telemetry.CommitAll, began, &failure)
 }
 
+// LoadAll reads the sessions in one pipeline, one for each node of a cluster. What is
+// still known isn't decoded again.
+func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	var (
+		results   = make([]tiers.Reloaded, len(loads))
+		questions = make([]question, len(loads))
+		pipe      = s.client.Pipeline()
+		failure   error
+	)
+	defer s.measured(ctx, telemetry.LoadAll, s.meter.Begin(), &failure)
+	for n, l := range loads {
+		key, err := s.key(l.ID)
+		if results[n].Err = err; err == nil {
+			questions[n] = ask(ctx, pipe, key)
+		}
+	}
+	before := time.Now()
+	if err := ctx.Err(); err == nil && pipe.Len() > 0 {
+		_, _ = pipe.Exec(ctx)
+	} else if err != nil {
+		failure = fault(ctx, "GET", err)
+	}
+	for n := range results {
+		r := &results[n]
+		if r.Err == nil {
+			r.Err = failure
+		}
+		if r.Err != nil {
+			continue
+		}
+		content, left, err := questions[n].answer(ctx)
+		switch r.Err = err; {
+		case err != nil || len(content) == 0:
+		case left == pttlAbsent: // created between the two commands
+			r.Read, r.Err = s.Load(ctx, loads[n].ID, loads[n].TTL)
+		default:
+			r.Read, r.Err = loaded(content, left, before, loads[n].Known)
+		}
+	}
+	for _, r := range results {
+		if failure == nil {
+			failure = r.Err
+		}
+	}
+	return results
+}
+
 // attempt is a commit as it is sent first: it guesses that the server still holds
 // what the request was given. Without content there is nothing to write.
 type attempt struct {
 	n       int
 	key     string
 	version string
+	next    map[string]any
 	content []byte
 	ms      int64
 	answer  *redis.Cmd
@@ -100,11 +155,10 @@ func (s *Storage) attempt(c tiers.Commit) (a attempt, err error) {
 	if a.ms, err = millis(c.TTL); err != nil {
 		return a, err
 	}
-	next, err := c.Delta.Apply(c.Delta.Base())
-	if err != nil || next == nil {
+	if a.next, err = c.Delta.Apply(c.Delta.Base()); err != nil || a.next == nil {
 		return a, err
 	}
 	a.version = versionOf(c.Delta.Base())
-	a.content, err = encode(next)
+	a.content, err = encode(a.next)
 	return a, err
 }

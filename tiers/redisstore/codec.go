@@ -43,22 +43,26 @@ func encodeFault(err error) error {
 // decode makes a snapshot of what a key holds, with the Go types that StorageRedis
 // gives, and the content's digest as its version; nil where it means no session.
 func decode(content []byte) (*tiers.Snapshot, error) {
+	data, err := unmarshal(content)
+	if err != nil || data == nil {
+		return nil, err
+	}
+	return tiers.Adopt(data).Versioned(digest(content)), nil
+}
+
+func unmarshal(content []byte) (data map[string]any, err error) {
 	if len(content) == 0 {
 		return nil, nil
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.UseNumber()
-	var data map[string]any
 	if err := decoder.Decode(&data); err != nil {
 		return nil, decodeFault(err)
 	}
 	if _, err := decoder.Token(); err != io.EOF {
 		return nil, tiers.NewError(decoding+"something follows the JSON object"+foreign, err)
 	}
-	if data == nil {
-		return nil, nil
-	}
-	return tiers.Adopt(data).Versioned(digest(content)), nil
+	return data, nil
 }
 
 const (
@@ -84,14 +88,15 @@ func digest(content []byte) string {
 var _ tiers.Former = (*Storage)(nil)
 
 // Form answers the values as a Load will, or why they can't be encoded.
-func (s *Storage) Form(data map[string]any) (map[string]any, error) {
+func (s *Storage) Form(data map[string]any) (map[string]any, error) { return form(data) }
+
+func form(data map[string]any) (formed map[string]any, err error) {
 	content, err := encode(data)
 	if err != nil {
 		return nil, err
 	}
-	formed, err := decode(content)
-	if err != nil || formed == nil {
-		return map[string]any{}, err
+	if formed, err = unmarshal(content); formed == nil {
+		formed = map[string]any{}
 	}
-	return formed.Map(), nil
+	return formed, err
 }

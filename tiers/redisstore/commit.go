@@ -2,7 +2,9 @@ package redisstore
 
 import (
 	"context"
+	"maps"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
@@ -13,9 +15,9 @@ import (
 // more for each write that came in between, until ctx ends. A delta that replaces
 // the session takes one, and an empty one only slides the expiry.
 //
-// The snapshot is decoded from the bytes that were written, so that it doesn't
-// differ from what a Load reads. It is nil for an empty delta, and where there was
-// nothing to write. Where a value can't be encoded, the caller gets the error and
+// The snapshot doesn't differ from what a Load reads: what was set is decoded from the
+// bytes that were written. It is nil for an empty delta, and where there was nothing to
+// write. Where a value can't be encoded, the caller gets the error and
 // the session keeps what it had.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (_ *tiers.Snapshot, err error) {
 	defer s.measured(ctx, telemetry.Commit, s.meter.Begin(), &err)
@@ -77,7 +79,7 @@ func (s *Storage) merge(ctx context.Context, key string, delta *tiers.Delta, ms 
 			return nil, err
 		}
 		if done {
-			return written(content, before, ms)
+			return merged(current, delta, next, content, before, ms)
 		}
 		if current, err = decode(found); err != nil {
 			return nil, err
@@ -106,7 +108,32 @@ func versionOf(base *tiers.Snapshot) string {
 	return digest(content)
 }
 
-// written is the snapshot that a Load would answer now.
+// merged is the snapshot that a Load would answer now. What a Load gave is what it would
+// give again, so that only the keys that were set are decoded.
+func merged(current *tiers.Snapshot, delta *tiers.Delta, next map[string]any, content []byte, before time.Time, ms int64) (*tiers.Snapshot, error) {
+	set := map[string]any{}
+	for key := range delta.Set() {
+		if value, ok := next[key]; ok {
+			set[key] = value
+		}
+		if !utf8.ValidString(key) { // it may become another one in JSON
+			return written(content, before, ms)
+		}
+	}
+	if current == nil || current.Version() == "" || len(set) == len(next) {
+		return written(content, before, ms)
+	}
+	if len(set) > 0 {
+		formed, err := form(set)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(next, formed)
+	}
+	return tiers.Adopt(next).Versioned(digest(content)).Expiring(after(before, ms)), nil
+}
+
+// written is the same of content that wasn't merged into what a Load gave.
 func written(content []byte, before time.Time, ms int64) (*tiers.Snapshot, error) {
 	snapshot, err := decode(content)
 	if err != nil || snapshot == nil {

@@ -41,7 +41,7 @@ func TestRoundTrips(t *testing.T) {
 			_, err := s.Commit(ctx, "a", delta(tiers.Diff(base, base.Map())), ttl)
 			return err
 		}},
-		{"create", []string{"evalsha"}, func() error {
+		{"create", []string{"set"}, func() error {
 			_, err := s.Commit(ctx, "new", delta(tiers.Add(values{"k": "v"})), ttl)
 			return err
 		}},

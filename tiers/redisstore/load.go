@@ -33,43 +33,69 @@ func (s *Storage) Load(ctx context.Context, id string, _ time.Duration) (_ tiers
 		if left == pttlAbsent && tries < 3 {
 			continue // created between the two commands: its time isn't known yet
 		}
-		snapshot, err := decode(content)
-		if err != nil || snapshot == nil {
-			return tiers.Read{}, err
-		}
-		switch {
-		case left >= 0:
-			snapshot = snapshot.Expiring(after(before, left))
-		case left == pttlNever:
-			snapshot = snapshot.Expiring(time.Time{})
-		}
-		return tiers.Read{Snapshot: snapshot}, nil
+		return loaded(content, left, before, nil)
 	}
 }
 
-// read asks for the remaining time first and counts it from before it asked: a
-// value that is overwritten in between lives at least as long, where all use one ttl.
+// loaded is the answer to a Load that got content, and left as its remaining time counted
+// from before. Where it is what known was made of, it isn't decoded again.
+func loaded(content []byte, left int64, before time.Time, known *tiers.Snapshot) (_ tiers.Read, err error) {
+	var snapshot *tiers.Snapshot
+	if known != nil && known.Version() == digest(content) {
+		snapshot = known.Anew()
+	} else if snapshot, err = decode(content); err != nil || snapshot == nil {
+		return tiers.Read{}, err
+	}
+	switch {
+	case left >= 0:
+		snapshot = snapshot.Expiring(after(before, left))
+	case left == pttlNever:
+		snapshot = snapshot.Expiring(time.Time{})
+	}
+	return tiers.Read{Snapshot: snapshot}, nil
+}
+
+// read asks for a session, and answers also what time it has left, counted from before.
 func (s *Storage) read(ctx context.Context, key string) (content []byte, left int64, before time.Time, err error) {
 	if err = ctx.Err(); err != nil {
 		return nil, 0, before, fault(ctx, "GET", err)
 	}
 	pipe := s.client.Pipeline()
-	// Not pipe.PTTL, which overflows on what Redis takes.
-	pttl := redis.NewIntCmd(ctx, "pttl", key)
-	_ = pipe.Process(ctx, pttl)
-	get := pipe.Get(ctx, key)
+	q := ask(ctx, pipe, key)
 	before = time.Now()
 	_, _ = pipe.Exec(ctx)
-	if content, err = get.Bytes(); err == redis.Nil {
-		return nil, 0, before, nil
+	content, left, err = q.answer(ctx)
+	return content, left, before, err
+}
+
+// question is what is asked for a session. The remaining time comes first and is counted
+// from before it was asked for: a value that is overwritten in between lives at least as
+// long, where all use one ttl.
+type question struct {
+	pttl *redis.IntCmd
+	get  *redis.StringCmd
+}
+
+func ask(ctx context.Context, pipe redis.Pipeliner, key string) question {
+	// Not pipe.PTTL, which overflows on what Redis takes.
+	q := question{pttl: redis.NewIntCmd(ctx, "pttl", key)}
+	_ = pipe.Process(ctx, q.pttl)
+	q.get = pipe.Get(ctx, key)
+	return q
+}
+
+// answer is no content where there is no session.
+func (q question) answer(ctx context.Context) (content []byte, left int64, err error) {
+	if content, err = q.get.Bytes(); err == redis.Nil {
+		return nil, 0, nil
 	}
 	if err != nil {
-		return nil, 0, before, fault(ctx, "GET", err)
+		return nil, 0, fault(ctx, "GET", err)
 	}
-	if left, err = pttl.Result(); err != nil {
-		return nil, 0, before, fault(ctx, "PTTL", err)
+	if left, err = q.pttl.Result(); err != nil {
+		return nil, 0, fault(ctx, "PTTL", err)
 	}
-	return content, left, before, nil
+	return content, left, nil
 }
 
 // Slide sets the session's expiry to ttl from now, and answers the moment; the zero

@@ -34,6 +34,11 @@ func (s *Storage) swap(ctx context.Context, key, version string, content []byte,
 	if err = ctx.Err(); err != nil {
 		return false, nil, fault(ctx, "EVAL", err)
 	}
+	if version == absent {
+		if done, err = s.begin(ctx, key, content, ms); done || err != nil {
+			return done, nil, err
+		}
+	}
 	answer, err := swapScript.Run(ctx, s.client, []string{key}, version, content, ms).Result()
 	if err == redis.Nil {
 		return false, nil, nil
@@ -48,6 +53,17 @@ func (s *Storage) swap(ctx context.Context, key, version string, content []byte,
 		return false, []byte(answer), nil
 	}
 	return false, nil, tiers.NewError(fmt.Sprintf("strata: redis: EVAL: an answer of type %T, which the script doesn't give", answer), nil)
+}
+
+// begin writes content if there is no key, without a script, which takes the server ten
+// times as long.
+func (s *Storage) begin(ctx context.Context, key string, content []byte, ms int64) (done bool, err error) {
+	cmd := redis.NewStatusCmd(ctx, "set", key, content, "px", ms, "nx")
+	_ = s.client.Process(ctx, cmd)
+	if err = cmd.Err(); err == redis.Nil {
+		return false, nil
+	}
+	return err == nil, fault(ctx, "SET", err)
 }
 
 // put writes content whatever the key holds.
