@@ -56,6 +56,9 @@ type Cache interface {
 	// nil where it isn't known.
 	Became(id string, ttl time.Duration, token uint64, state *Snapshot)
 
+	// End is called in its place where nothing came of what was begun.
+	End(id string)
+
 	// Shown is called when a change was accepted that is committed later: readers see
 	// state from now on, which was made of what the store answered at [Snapshot.Read].
 	// It is nil where it isn't known.

@@ -59,6 +59,13 @@ func (c *caches) became(id string, ttl time.Duration, tickets []ticket, since ui
 	}
 }
 
+// end is called in place of became where nothing came of what was begun.
+func (c *caches) end(id string, tickets []ticket) {
+	for _, t := range tickets {
+		t.told.cache.End(id)
+	}
+}
+
 func (c *caches) shown(id string, ttl time.Duration, state *tiers.Snapshot) {
 	for _, t := range c.list() {
 		t.cache.Shown(id, ttl, state)

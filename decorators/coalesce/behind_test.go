@@ -120,12 +120,16 @@ func TestReadsSeeChangesOnTheirWay(t *testing.T) {
 // cache notes what a cache is told.
 type cache struct {
 	tokens uint64
+	open   int // begun, and not ended
 	told   []string
 }
 
-func (c *cache) Begin(string) uint64 { c.tokens++; return c.tokens }
+func (c *cache) Begin(string) uint64 { c.tokens++; c.open++; return c.tokens }
+
+func (c *cache) End(string) { c.open-- }
 
 func (c *cache) Became(id string, _ time.Duration, token uint64, state *tiers.Snapshot) {
+	c.open--
 	c.told = append(c.told, fmt.Sprint("became ", text(state)))
 }
 
@@ -173,6 +177,50 @@ func TestCachesAreToldWhatBecomesOfASession(t *testing.T) {
 			stop()
 		}
 	}, coalesce.WriteBehind(time.Second))
+}
+
+// A cache waits for the end of what was begun, so that there must be one.
+func TestWhatBeginsEnds(t *testing.T) {
+	away := errors.New("away")
+	for name, meanwhile := range map[string]func(s *teststore.Store, c *coalesce.Storage){
+		"a read that fails": func(s *teststore.Store, c *coalesce.Storage) {
+			short, cancel := context.WithCancel(ctx)
+			cancel()
+			if _, err := c.Load(short, "a", ttl); err == nil {
+				panic("a read succeeds under a context that has ended")
+			}
+		},
+		"a read that panics": func(s *teststore.Store, c *coalesce.Storage) {
+			s.OnLoad = func(context.Context, string) { panic(away) }
+			defer func() { _ = recover() }()
+			_, _ = c.Load(ctx, "a", ttl)
+		},
+		"a read that a commit overtakes": func(s *teststore.Store, c *coalesce.Storage) {
+			s.OnLoaded = func(string) { s.OnLoaded = nil; _ = c.Flush(ctx) }
+			_, _ = c.Load(ctx, "a", ttl)
+		},
+		"a commit that is tried again": func(s *teststore.Store, c *coalesce.Storage) {
+			s.Refuse(func(string) error { return away })
+			time.Sleep(10 * time.Second)
+			s.Refuse(nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := teststore.New()
+			s.Put("a", map[string]any{"k": 0}, ttl)
+			bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+				heard := &cache{}
+				defer c.Announce(heard)()
+				put(t, c, "a", "k", 1)
+				meanwhile(s, c)
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if begun := heard.tokens; heard.open != 0 || begun == 0 {
+					t.Errorf("%d of %d have not ended", heard.open, begun)
+				}
+			}, coalesce.WriteBehind(time.Second))
+		})
+	}
 }
 
 // A commit answers the state that readers see, where it is known since when it is.

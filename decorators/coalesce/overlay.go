@@ -8,12 +8,24 @@ import (
 )
 
 // view is what a read must lay over the store's answer: the lane with its changes as
-// they were before the store was asked. Nothing of it is written afterwards.
+// they were before the store was asked.
 type view struct {
+	id      string
 	lane    *lane
 	changes []change
-	tickets []ticket
+	tickets []ticket // until the caches were told
 	tells   uint64
+}
+
+// leave ends what the view has begun, unless the caches were told.
+func (l *lanes) leave(v *view) {
+	if len(v.tickets) == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.caches.end(v.id, v.tickets)
+	v.tickets = nil
 }
 
 // change is what one batch adds to what the store answers.
@@ -25,7 +37,7 @@ type change struct {
 // before answers what a read must show, and waits for what it can't: writes that a
 // caller has left, as it was told that they may yet be applied; what the journal
 // brought; and values of which only the store knows what it makes of them.
-func (l *lanes) before(ctx context.Context, id string) (view, error) {
+func (l *lanes) before(ctx context.Context, id string) (*view, error) {
 	late, cancel := context.Context(nil), context.CancelFunc(nil)
 	for {
 		v, wait := l.look(id)
@@ -51,7 +63,8 @@ func (l *lanes) before(ctx context.Context, id string) (view, error) {
 
 var errWaits = tiers.NewError("strata: the store didn't take what waits for this session in time", context.DeadlineExceeded)
 
-func (l *lanes) look(id string) (v view, wait []*batch) {
+func (l *lanes) look(id string) (v *view, wait []*batch) {
+	v = &view{id: id}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := l.lanes[id]
@@ -95,46 +108,66 @@ const rereads = 3
 // Load lays the changes that wait over what the store answers.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	for tries := 0; ; tries++ {
-		v, err := s.lanes.before(ctx, id)
-		if err != nil {
-			return tiers.Read{}, err
+		read, v, ok, err := s.try(ctx, id, ttl)
+		if ok || err != nil {
+			return read, err
 		}
-		began, forgets := time.Now(), s.slides.clock()
-		read, err := s.inner.Load(ctx, id, ttl)
-		if err != nil {
-			return tiers.Read{}, err
-		}
-		if read.Snapshot != nil && len(v.changes) == 0 {
-			if at, known := read.Snapshot.Expires(); known && !at.IsZero() {
-				s.slides.learn(id, at, forgets)
-			}
-		}
-		if s.options.interval > 0 && read.Snapshot != nil && read.Snapshot.Read().IsZero() {
-			read.Snapshot = read.Snapshot.ReadAt(began)
-		}
-		if len(v.changes) == 0 {
-			return read, nil
-		}
-		shown, ok := s.lanes.overlay(v, read.Snapshot, ttl)
-		if !ok && tries < rereads {
-			continue
-		}
-		if !ok {
-			shown = read.Snapshot
+		if tries == rereads {
 			for _, c := range v.changes {
 				if !c.b.failed() {
-					shown = c.delta.Show(shown)
+					read.Snapshot = c.delta.Show(read.Snapshot)
 				}
 			}
+			read.Outcome = tiers.OutcomePending
+			return read, nil
 		}
-		return tiers.Read{Snapshot: shown, Outcome: tiers.OutcomePending}, nil
+	}
+}
+
+// try isn't ok where something was committed while the store was asked.
+func (s *Storage) try(ctx context.Context, id string, ttl time.Duration) (_ tiers.Read, v *view, ok bool, err error) {
+	if v, err = s.lanes.before(ctx, id); err != nil {
+		return tiers.Read{}, v, false, err
+	}
+	defer s.lanes.leave(v)
+	began, forgets := time.Now(), s.slides.clock()
+	read, err := s.inner.Load(ctx, id, ttl)
+	if err != nil {
+		return tiers.Read{}, v, false, err
+	}
+	read, ok = s.under(v, read, ttl, began, forgets)
+	return read, v, ok, nil
+}
+
+// under lays a view over what the store has answered.
+func (s *Storage) under(v *view, read tiers.Read, ttl time.Duration, began time.Time, forgets uint64) (_ tiers.Read, ok bool) {
+	if s.options.interval > 0 && read.Snapshot != nil && read.Snapshot.Read().IsZero() {
+		read.Snapshot = read.Snapshot.ReadAt(began)
+	}
+	if len(v.changes) == 0 {
+		s.learn(v.id, read, forgets)
+		return read, true
+	}
+	if shown, ok := s.lanes.overlay(v, read.Snapshot, ttl); ok {
+		return tiers.Read{Snapshot: shown, Outcome: tiers.OutcomePending}, true
+	}
+	return read, false
+}
+
+// learn notes the expiry that a load has told.
+func (s *Storage) learn(id string, read tiers.Read, forgets uint64) {
+	if read.Snapshot == nil {
+		return
+	}
+	if at, known := read.Snapshot.Expires(); known && !at.IsZero() {
+		s.slides.learn(id, at, forgets)
 	}
 }
 
 // overlay lays what waits by now over what the store has answered, and tells the caches.
 // It fails where something was committed meanwhile: the store may have answered with it,
 // and with what other nodes have changed since, or without.
-func (l *lanes) overlay(v view, stored *tiers.Snapshot, ttl time.Duration) (shown *tiers.Snapshot, ok bool) {
+func (l *lanes) overlay(v *view, stored *tiers.Snapshot, ttl time.Duration) (shown *tiers.Snapshot, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := v.lane
@@ -165,6 +198,7 @@ func (l *lanes) overlay(v view, stored *tiers.Snapshot, ttl time.Duration) (show
 	}
 	k.shown = shown
 	l.tell(k, ttl, v.tickets, v.tells)
+	v.tickets = nil
 	return shown, true
 }
 

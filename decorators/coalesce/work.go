@@ -125,12 +125,14 @@ func (l *lanes) land(b *batch, began time.Time) (lost *GiveUp) {
 		}
 	case b.err == nil || h.claimed:
 	case l.closed: // undelivered
+		l.caches.end(k.id, b.tickets)
 		k.waiting = append([]*batch{b}, k.waiting...)
 		return nil
 	case k.removing():
 		k.waiting[0].annul(b)
 	case b.err != tiers.ErrRevoked && h.again():
 		l.tally.Add(telemetry.Retries)
+		l.caches.end(k.id, b.tickets)
 		b.snapshot, b.err, b.panicked = nil, nil, nil
 		k.waiting = append([]*batch{b}, k.waiting...)
 		return nil

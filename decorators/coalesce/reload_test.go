@@ -1,0 +1,90 @@
+package coalesce_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// reloading is a store that reads several sessions together. reads and between are for
+// one goroutine.
+type reloading struct {
+	*teststore.Store
+	reads   [][]tiers.Reload
+	between func() // after they are read, and before they are answered
+}
+
+var errUnread = errors.New("unread")
+
+func (r *reloading) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	r.reads = append(r.reads, loads)
+	results := make([]tiers.Reloaded, len(loads))
+	for n, l := range loads {
+		if l.ID == "bad" {
+			results[n].Err = errUnread
+			continue
+		}
+		results[n].Read, results[n].Err = r.Load(ctx, l.ID, l.TTL)
+	}
+	if r.between != nil {
+		r.between()
+	}
+	return results
+}
+
+// What is pending is laid over each, as over what Load reads, and a change that is
+// committed meanwhile isn't missed.
+func TestReadsOfSeveralSessionsShowWhatIsPending(t *testing.T) {
+	s := &reloading{Store: teststore.New()}
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		heard := &cache{}
+		defer c.Announce(heard)()
+		s.Put("plain", map[string]any{"k": 0}, ttl)
+		s.Put("pending", map[string]any{"k": 0}, ttl)
+		put(t, c, "pending", "k", 1)
+		known := tiers.Adopt(map[string]any{"k": 0})
+		loads := []tiers.Reload{
+			{ID: "plain", TTL: ttl, Known: known}, {ID: "pending", TTL: ttl, Known: known},
+			{ID: "bad", TTL: ttl, Known: known}, {ID: "none", TTL: ttl, Known: known},
+		}
+		check := func(want ...string) {
+			t.Helper()
+			for n, r := range tiers.ReloaderOf(c).LoadAll(ctx, loads) {
+				switch {
+				case loads[n].ID == "bad":
+					if r.Err != errUnread {
+						t.Errorf("error %v, want the store's", r.Err)
+					}
+				case r.Err != nil:
+					t.Error(r.Err)
+				case text(r.Read.Snapshot) != want[n]:
+					t.Errorf("read %d shows %s, want %s", n, text(r.Read.Snapshot), want[n])
+				}
+			}
+		}
+		check("map[k:0]", "map[k:1]", "", "unknown")
+		s.between = func() {
+			s.Put("pending", map[string]any{"k": 0, "theirs": 1}, ttl)
+			if err := c.Flush(ctx); err != nil {
+				t.Error(err)
+			}
+		}
+		check("map[k:0]", "map[k:1 theirs:1]", "", "unknown")
+		if len(s.reads) != 2 || len(s.reads[1]) != len(loads) || s.reads[1][0].Known != known {
+			t.Errorf("asked the store %d times for several, want once each, with what is known", len(s.reads))
+		}
+		synctest.Wait()
+		if heard.open != 0 {
+			t.Errorf("%d that have begun have not ended", heard.open)
+		}
+	}, coalesce.WriteBehind(time.Minute))
+	if tiers.ReloaderOf(coalesce.New(teststore.New())) != nil {
+		t.Error("a store that reads sessions one by one doesn't under Coalesced")
+	}
+}
