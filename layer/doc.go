@@ -31,9 +31,10 @@
 //
 //   - On the node that wrote it, a write that had returned before t is seen.
 //   - On another node, one that had returned before t is seen as soon as its announcement
-//     has arrived, and whatever goes wrong if it had returned a lease before t
-//     ([redisstore.WatchLease] and the time in which a process is woken). The moments are
-//     of one clock, and no two machines need agree on the time.
+//     has arrived, or a read of the store later (100 ms at most) where the node had written
+//     the session itself within the second before; and whatever goes wrong if it had
+//     returned a lease before t ([redisstore.WatchLease] and the time in which a process is
+//     woken). The moments are of one clock, and no two machines need agree on the time.
 //   - Reads at two nodes may see two writes at different moments. On one node the history
 //     of a session that no other writes is linearizable.
 //   - A log-out holds on every node by the same two limits, and for good: what a request

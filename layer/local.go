@@ -72,6 +72,6 @@ func Negative(d time.Duration) LocalOption { return local.Negative(d) }
 func Exclusive() LocalOption { return local.Exclusive() }
 
 // GuardSlots is how many counters tell which cached sessions a write has outdated;
-// 65,536 unless set, at 8 bytes each. Sessions that share one cost each other a
+// 262,144 unless set, at 8 bytes each. Sessions that share one cost each other a
 // reload, never a wrong answer.
 func GuardSlots(n int) LocalOption { return local.GuardSlots(n) }

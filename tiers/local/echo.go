@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
 )
 
 // echoes keep a node's own writes in memory although the store announces them as well,
@@ -15,18 +16,20 @@ import (
 // An announcement that comes while a write is under way outdates what is cached, as
 // any does; the write's own state is kept nevertheless when it ends, as it is no older
 // than that. The announcements right after a write have its state read again in the
-// background, and leave it in place meanwhile: what another node may have written since
-// is then seen one round trip later than it would have been. Later ones, and more than
-// a few, outdate the state.
+// background, and leave it in place meanwhile, for echoPatience at most and no longer
+// than the sources had vouched when they announced it: what another node may have written
+// since is then seen some round trips later than it would have been, and within the lease.
+// Later ones, and more than a few, outdate the state.
 //
-// mu guards all fields but those that are set by init. One goroutine reads again, while
-// there is something to read.
+// mu guards all fields but those that are set by init. One goroutine reads again what
+// waits by then, while anything does.
 type echoes struct {
-	s *Storage
+	s        *Storage
+	reloader tiers.Reloader // nil: one by one
 
 	mu      sync.Mutex
 	writing map[uint64]*ownWrite
-	queue   []*entry // to be read again
+	queue   []*echo // to be read again
 	running bool
 	closed  bool
 	done    sync.WaitGroup
@@ -37,22 +40,35 @@ type echoes struct {
 // ownWrite is what is under way for the sessions of one hash.
 type ownWrite struct {
 	writes int    // under way
-	heard  bool   // an announcement, meanwhile
+	heard  int64  // the patience with the first announcement meanwhile; 0: there was none
 	bumps  uint64 // announcements that have outdated the session
 }
 
-// echo is what was heard of the write that made an entry. wrote is a moment on the
-// tier's clock and never changes; heard counts announcements.
+// echo is what was heard of the write that made an entry. wrote is a moment on the tier's
+// clock and never changes; until is atomic, and is written under echoes.mu, which guards
+// the rest.
 type echo struct {
 	wrote int64
-	heard atomic.Int32
+	until atomic.Int64 // served before this while it isn't read again; 0: nothing was heard
+
+	times    int    // announcements
+	next     *entry // waits to be read again
+	patience int64  // with that: served before this moment
 }
 
 const (
 	// maxEchoes bounds the sessions that wait to be read again; more are outdated.
 	maxEchoes = 4096
 
-	// echoTimeout bounds how long one is served unread; it is outdated then.
+	// echoBatch and echoBytes bound those that are read together.
+	echoBatch = 1024
+	echoBytes = 1 << 20
+
+	// echoPatience is how long a state is served after it was announced and before it
+	// has been read again.
+	echoPatience = 100 * time.Millisecond
+
+	// echoTimeout bounds that read.
 	echoTimeout = time.Second
 
 	// An own write is announced within echoWindow, if at all. The announcement of the
@@ -61,8 +77,26 @@ const (
 	echoCount  = 3
 )
 
+// after is the echo of a write that came after another one's.
+func (e *echo) after(wrote int64) *echo {
+	next := &echo{wrote: wrote}
+	if e != nil { // a slide, of a state that is yet to be read again
+		next.until.Store(e.until.Load())
+	}
+	return next
+}
+
+// trusted reports whether a state may be served as far as announcements of its write go.
+func (e *echo) trusted(now int64) bool {
+	if e == nil {
+		return true
+	}
+	until := e.until.Load()
+	return until == 0 || now < until
+}
+
 func (e *echoes) init(s *Storage) {
-	e.s, e.writing = s, map[uint64]*ownWrite{}
+	e.s, e.writing, e.reloader = s, map[uint64]*ownWrite{}, tiers.ReloaderOf(s.inner)
 	e.life, e.cancel = context.WithCancel(context.Background())
 }
 
@@ -110,19 +144,28 @@ func (e *echoes) end(hash, token uint64, write func(stamp uint64) *entry) {
 	}
 	written := write(token + w.bumps)
 	if written != nil {
-		written.echo = &echo{wrote: e.s.now()}
+		written.echo = written.echo.after(e.s.now())
 		e.s.keep(hash, written)
 	}
 	heard := w.heard
 	e.mu.Unlock()
-	if written != nil && heard && !e.heard(hash, written.id) {
+	if written != nil && heard != 0 && !e.heard(hash, written.id, heard) {
 		e.s.outdate(hash, telemetry.InvalidatedByEcho)
 	}
 }
 
+// patience is the moment until which a state is served that was announced now.
+func (e *echoes) patience() int64 {
+	until := e.s.now() + int64(echoPatience)
+	if e.s.watch.watched.Load() {
+		until = min(until, e.s.watch.until.Load())
+	}
+	return max(until, 1)
+}
+
 // heard takes an announcement. It is false where the caller must outdate the session.
-func (e *echoes) heard(hash uint64, id string) bool {
-	taken, first := e.take(hash, id)
+func (e *echoes) heard(hash uint64, id string, patience int64) bool {
+	taken, first := e.take(hash, id, patience)
 	if first != nil {
 		e.s.reporter.Delayed(time.Duration(e.s.now() - first.wrote))
 	}
@@ -130,21 +173,21 @@ func (e *echoes) heard(hash uint64, id string) bool {
 }
 
 // take also answers the write that was announced for the first time.
-func (e *echoes) take(hash uint64, id string) (taken bool, first *echo) {
+func (e *echoes) take(hash uint64, id string, patience int64) (taken bool, first *echo) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	w := e.writing[hash]
-	if w != nil {
-		w.heard = true
+	if w != nil && w.heard == 0 {
+		w.heard = patience
 	}
 	own, ok := e.s.lookup(hash)
 	if ok && own.echo != nil && own.snapshot != nil && own.id == id && own.stamp == e.s.guard.Stamp(hash) &&
 		e.s.now()-own.echo.wrote < int64(echoWindow) {
-		times := own.echo.heard.Add(1)
-		if times == 1 {
+		own.echo.times++
+		if own.echo.times == 1 {
 			first = own.echo
 		}
-		if times <= echoCount && e.again(own) {
+		if own.echo.times <= echoCount && e.again(own, patience) {
 			return true, first
 		}
 	}
@@ -156,12 +199,18 @@ func (e *echoes) take(hash uint64, id string) (taken bool, first *echo) {
 	return false, first
 }
 
-// again has an entry read again. It is called under mu.
-func (e *echoes) again(own *entry) bool {
-	if e.closed || len(e.queue) >= maxEchoes {
-		return false
+// again has an entry read again. It is called under mu, as settle is.
+func (e *echoes) again(own *entry, patience int64) bool {
+	echo := own.echo
+	if echo.next == nil {
+		if e.closed || len(e.queue) >= maxEchoes {
+			return false
+		}
+		e.queue = append(e.queue, echo)
+		echo.patience = patience
+		echo.until.CompareAndSwap(0, patience)
 	}
-	e.queue = append(e.queue, own)
+	echo.next = own
 	if !e.running {
 		e.running = true
 		e.done.Add(1)
@@ -170,55 +219,121 @@ func (e *echoes) again(own *entry) bool {
 	return true
 }
 
+// settle notes that a state was read again which was announced before the read began.
+func (e *echoes) settle(echo *echo) {
+	until := int64(0)
+	if echo.next != nil { // and once more since
+		until = echo.patience
+	}
+	echo.until.Store(until)
+}
+
+// run rests after each read for as long as it took, so that what comes meanwhile is read
+// together, unless much waits already.
 func (e *echoes) run() {
 	defer e.done.Done()
-	for {
-		e.mu.Lock()
-		if len(e.queue) == 0 {
-			e.running, e.queue = false, nil
-			e.mu.Unlock()
-			return
+	for batch := e.board(); len(batch) > 0; batch = e.board() {
+		began := time.Now()
+		e.reread(batch)
+		if len(batch) >= echoBatch/8 {
+			continue
 		}
-		own := e.queue[0]
-		e.queue = e.queue[1:]
-		e.mu.Unlock()
-		e.reread(own)
+		rest := time.NewTimer(min(time.Since(began), echoPatience/4))
+		select {
+		case <-rest.C:
+		case <-e.life.Done():
+			rest.Stop()
+		}
 	}
 }
 
-// reread replaces the entry by what the store holds, unless something was heard of it
-// meanwhile. A store that doesn't answer leaves it outdated.
-func (e *echoes) reread(own *entry) {
-	hash := e.s.guard.Hash(own.id)
-	if e.s.guard.Stamp(hash) != own.stamp {
-		return
+// board takes what waits, but for what was outdated meanwhile. Where nothing waits the
+// goroutine ends.
+func (e *echoes) board() (batch []*entry) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for bytes := int64(0); len(e.queue) > 0 && len(batch) < echoBatch && bytes < echoBytes; {
+		echo := e.queue[0]
+		e.queue[0] = nil
+		e.queue = e.queue[1:]
+		own := echo.next
+		echo.next = nil
+		hash := e.s.guard.Hash(own.id)
+		if kept, ok := e.s.lookup(hash); ok && kept.echo == echo {
+			own = kept // with what was changed since
+		}
+		if own.stamp == e.s.guard.Stamp(hash) {
+			batch = append(batch, own)
+			bytes += own.snapshot.Size()
+		}
 	}
+	if len(batch) == 0 {
+		e.running, e.queue = false, nil
+	}
+	return batch
+}
+
+// reread replaces the entries by what the store holds, but for those of which something
+// was heard meanwhile. Where the store doesn't answer they are outdated.
+func (e *echoes) reread(batch []*entry) {
 	ctx, cancel := context.WithTimeout(e.life, echoTimeout)
 	defer cancel()
 	began := e.s.now()
-	e.s.tally.AddAt(telemetry.Loads, hash)
-	var fresh *entry
+	e.s.tally.AddN(telemetry.Loads, len(batch))
+	fresh := make([]*entry, len(batch))
 	defer func() {
 		_ = recover() // the store's panic belongs to those who ask for the session
-		e.replace(hash, own, fresh)
+		for n, own := range batch {
+			e.replace(own, fresh[n])
+		}
 	}()
-	read, err := e.s.inner.Load(ctx, own.id, own.ttl)
-	if err == nil && read.Snapshot != nil {
-		fresh = &entry{id: own.id, ttl: own.ttl, snapshot: read.Snapshot, stamp: own.stamp, loaded: began, echo: own.echo}
+	for n, r := range e.load(ctx, batch) {
+		if own := batch[n]; r.Err == nil && r.Read.Snapshot != nil {
+			fresh[n] = &entry{id: own.id, ttl: own.ttl, snapshot: r.Read.Snapshot, stamp: own.stamp, loaded: began, echo: own.echo}
+		}
 	}
+}
+
+func (e *echoes) load(ctx context.Context, batch []*entry) []tiers.Reloaded {
+	if e.reloader != nil {
+		loads := make([]tiers.Reload, len(batch))
+		for n, own := range batch {
+			loads[n] = tiers.Reload{ID: own.id, TTL: own.ttl, Known: own.snapshot}
+		}
+		return e.reloader.LoadAll(ctx, loads)
+	}
+	results := make([]tiers.Reloaded, len(batch))
+	for n, own := range batch {
+		results[n].Read, results[n].Err = e.s.inner.Load(ctx, own.id, own.ttl)
+	}
+	return results
 }
 
 // replace puts what was read in the place of an entry that is still current; where
 // nothing could be, it outdates it.
-func (e *echoes) replace(hash uint64, own, fresh *entry) {
+func (e *echoes) replace(own, fresh *entry) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	hash := e.s.guard.Hash(own.id)
 	switch {
 	case e.s.guard.Stamp(hash) != own.stamp:
 	case fresh == nil:
 		e.s.outdate(hash, telemetry.InvalidatedByEcho)
-	default:
+	case e.s.taken(hash) != nil:
 		e.s.keep(hash, fresh)
+		e.settle(own.echo)
+	default:
+		// Of two entries that ristretto hasn't taken yet it keeps the first: that one
+		// must be outdated.
+		next, ok := e.s.guard.BumpFrom(hash, own.stamp)
+		if w := e.writing[hash]; w != nil {
+			w.bumps++
+		}
+		if ok {
+			fresh.stamp = next
+			e.s.keep(hash, fresh)
+			e.settle(own.echo)
+		}
 	}
 }
 

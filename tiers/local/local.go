@@ -36,6 +36,8 @@ type Storage struct {
 	start     time.Time          // the zero of every moment in an entry
 	guard     *tiers.Guard
 	cache     *ristretto.Cache[uint64, *entry]
+	keeping   keeping
+	arrivals  arrivals
 	negatives negatives
 	flights   flights
 	gate      gate
@@ -119,7 +121,7 @@ const never = math.MaxInt64
 
 // entry is one session in memory, or the knowledge that there is none.
 //
-// No field is written once the entry is shared; echo guards itself.
+// No field is written once the entry is shared; what echo points to guards itself.
 type entry struct {
 	id       string
 	ttl      time.Duration
@@ -171,7 +173,7 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 
 // current reports whether the entry may be served for what was asked.
 func (e *entry) current(id string, ttl time.Duration, stamp uint64, now int64) bool {
-	return e.stamp == stamp && now < e.until && e.id == id && e.ttl == ttl && e.snapshot != nil
+	return e.stamp == stamp && now < e.until && e.id == id && e.ttl == ttl && e.snapshot != nil && e.echo.trusted(now)
 }
 
 // fetch loads and keeps what it got, under the stamp that was read before.
@@ -195,77 +197,6 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash,
 	return read, nil
 }
 
-// keep puts an entry into the cache, bounded by what is known of its expiry. One that is
-// outdated already mustn't take the place of a current one.
-func (s *Storage) keep(hash uint64, e *entry) {
-	if e.stamp != s.guard.Stamp(hash) {
-		return
-	}
-	cost := entryBytes + int64(len(e.id))
-	if e.snapshot != nil {
-		cost += e.snapshot.Size()
-		if before, ok := s.lookup(hash); ok && before.id == e.id && before.stamp == e.stamp && before.ttl == e.ttl {
-			if before.loaded > e.loaded {
-				return // a load that was slow
-			}
-			e.kept = max(e.kept, before.kept)
-		}
-	}
-	e.watched = s.watch.watched.Load()
-	e.until = s.horizon(e)
-	s.gate.do(hash, func() {
-		if s.cache.Set(hash, e, cost) {
-			s.sessions.Add(1)
-		} else {
-			s.tally.Add(telemetry.RejectedByQueue)
-		}
-	})
-}
-
-// entryBytes is what an entry takes beside its snapshot and id, here and in
-// ristretto's two maps.
-const entryBytes = 240
-
-// negative bounds the knowledge that there is no session.
-func (s *Storage) negative(e *entry) *entry {
-	e.watched = s.watch.watched.Load()
-	life := s.options.negative
-	if !e.watched && !s.options.exclusive {
-		life = min(life, s.options.maxStale)
-	}
-	e.until = e.loaded + int64(life)
-	return e
-}
-
-// horizon is the moment until which the entry may be served. Where the store tells
-// no expiry, an exclusive process still knows that a session it wrote lives for its
-// ttl, and must look again after that.
-func (s *Storage) horizon(e *entry) int64 {
-	stale := e.loaded + int64(s.options.maxStale)
-	if e.snapshot == nil {
-		return 0
-	}
-	at, known := e.snapshot.Expires()
-	vouched := s.options.exclusive || e.watched
-	switch {
-	case known && at.IsZero():
-		if vouched {
-			return never
-		}
-		return stale
-	case known:
-		expiry := s.moment(at)
-		if vouched {
-			return expiry
-		}
-		return min(stale, expiry)
-	case s.options.exclusive:
-		return max(stale, e.kept)
-	default:
-		return stale
-	}
-}
-
 // extend tells the entry of the id, which was current at the stamp, that its session now
 // expires at the given moment. A slide changes nothing else, so that the entry stays
 // though the store announces it.
@@ -282,15 +213,6 @@ func (s *Storage) extend(hash, token, stamp uint64, id string, ttl time.Duration
 		longer.snapshot, longer.stamp = e.snapshot.Expiring(at), now
 		return &longer
 	})
-}
-
-func (s *Storage) lookup(hash uint64) (e *entry, ok bool) {
-	if !s.gate.enter(hash) {
-		return nil, false
-	}
-	e, ok = s.cache.Get(hash)
-	s.gate.leave(hash)
-	return e, ok
 }
 
 // Close stops what the tier started: it waits for loads that are under way until ctx

@@ -31,8 +31,8 @@ func defaults() options {
 }
 
 // MaxBytes bounds the memory that cached sessions take, in bytes; 64 MiB unless set.
-// The guard, the negative entries and ristretto's counters come on top, at most some
-// 6 MiB and an eighth.
+// The guard, the negative entries, sessions on their way into ristretto and its counters
+// come on top, at most some 10 MiB and an eighth.
 func MaxBytes(n int64) Option {
 	if n <= 0 {
 		panic(fmt.Sprintf("strata: layer.MaxBytes(%d) holds no session; pass a positive number of bytes, or leave layer.Local() out", n))
@@ -110,8 +110,8 @@ func Exclusive() Option {
 }
 
 // GuardSlots is how many counters tell which entries a write has outdated, rounded up
-// to a power of two; 65,536 unless set, at 8 bytes each. Ids that share one cost each
-// other a reload: 1.5 % of the entries at 1,000 writes per lifetime of an entry.
+// to a power of two; 262,144 unless set, at 8 bytes each. Ids that share one cost each
+// other a reload: 0.4 % of the entries at 1,000 writes per lifetime of an entry.
 func GuardSlots(n int) Option {
 	if n <= 0 || n > 1<<28 {
 		panic(fmt.Sprintf("strata: layer.GuardSlots(%d) is out of range; pass 1 to 268,435,456, or leave it out", n))

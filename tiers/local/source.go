@@ -85,6 +85,8 @@ func (o outdater) Became(id string, _ time.Duration, _ uint64, _ *tiers.Snapshot
 	o.s.outdate(o.s.guard.Hash(id), telemetry.InvalidatedByWrite)
 }
 
+func (o outdater) End(string) {}
+
 func (o outdater) Shown(id string, _ time.Duration, _ *tiers.Snapshot) {
 	o.s.outdate(o.s.guard.Hash(id), telemetry.InvalidatedByWrite)
 }
@@ -107,6 +109,8 @@ func (l listener) Became(id string, ttl time.Duration, token uint64, state *tier
 	}
 	l.s.echoes.finish(l.s.guard.Hash(id), token, written)
 }
+
+func (l listener) End(id string) { l.s.echoes.leave(l.s.guard.Hash(id)) }
 
 // Shown keeps the state if it was made of the read that is kept here: then it is sound
 // for as long as that would have been.

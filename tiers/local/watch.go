@@ -76,7 +76,7 @@ func (w *watch) state() (sources int, supported bool) {
 // of it; see echoes.
 func (l *watchedSource) Changed(id string) {
 	hash := l.s.guard.Hash(id)
-	if !l.s.echoes.heard(hash, id) {
+	if !l.s.echoes.heard(hash, id, l.s.echoes.patience()) {
 		l.s.outdate(hash, telemetry.InvalidatedByAnnouncement)
 	}
 }
@@ -121,6 +121,9 @@ func (s *Storage) stale(hash uint64, id string, ttl time.Duration) (*tiers.Snaps
 		return nil, false
 	}
 	now, end := s.now(), e.until
+	if !e.echo.trusted(now) {
+		return nil, false
+	}
 	if at, known := e.snapshot.Expires(); known && !at.IsZero() && now >= s.moment(at) {
 		return nil, false
 	}

@@ -149,115 +149,6 @@ func TestWithoutAnnouncementsMaxStaleBounds(t *testing.T) {
 	})
 }
 
-// setK commits as a request does that was given what the session is now.
-func setK(t *testing.T, l *local.Storage, value any) {
-	t.Helper()
-	base := load(t, l, "a").Snapshot
-	delta, err := tiers.Diff(base, map[string]any{"k": value})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := l.Commit(ctx, "a", delta, ttl); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// A node's own write stays in memory, whether its announcement comes after the commit's
-// answer or before, and is read again in the background.
-func TestAnnouncedOwnWritesStayWarm(t *testing.T) {
-	for name, early := range map[string]bool{"announced after the answer": false, "announced before the answer": true} {
-		t.Run(name, func(t *testing.T) {
-			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-				if early {
-					s.OnCommit = func(_ context.Context, id string) error { from.tell().Changed(id); return nil }
-				}
-				for n := 2; n < 6; n++ {
-					setK(t, l, n)
-					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
-					if !early {
-						from.tell().Changed("a")
-					}
-					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
-					synctest.Wait()
-					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
-				}
-				if loads, _, _ := s.Count(); loads != 1+4 {
-					t.Errorf("%d loads, want the first and one behind each write", loads)
-				}
-				// What comes now isn't about an own write.
-				time.Sleep(time.Second)
-				s.Put("a", map[string]any{"k": 9}, ttl)
-				from.tell().Changed("a")
-				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 9)
-			})
-		})
-	}
-}
-
-// One announcement may stand for an own write and another node's after it.
-func TestAnOwnAnnouncementMayHideAnothers(t *testing.T) {
-	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		setK(t, l, 2)
-		s.Put("a", map[string]any{"k": 3}, ttl)
-		from.tell().Changed("a")
-		synctest.Wait() // a round trip
-		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 3)
-
-		setK(t, l, 4)
-		from.tell().Changed("a")
-		s.Drop("a") // another node's log-out, and its announcement
-		from.tell().Changed("a")
-		synctest.Wait()
-		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
-
-		s.Put("a", map[string]any{"k": 5}, ttl)
-		from.tell().Changed("a")
-		setK(t, l, 6)
-		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() } // nothing can be read
-		for range 4 {
-			from.tell().Changed("a")
-		}
-		short, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		if read, err := l.Load(short, "a", ttl); err == nil {
-			t.Errorf("after more announcements than an own write has, %v is served", read.Snapshot)
-		}
-	})
-}
-
-// While it is read again, the state is served only as long as the store answers.
-func TestAnUnreadOwnWriteIsOutdatedInTime(t *testing.T) {
-	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		setK(t, l, 2)
-		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
-		from.tell().Changed("a")
-		synctest.Wait()
-		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
-		time.Sleep(time.Second)
-		synctest.Wait()
-		short, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		if read, err := l.Load(short, "a", ttl); err == nil {
-			t.Errorf("served %v though the store doesn't answer", read.Snapshot)
-		}
-	})
-}
-
-// EXPIRE is announced like any change.
-func TestAnnouncedSlidesStayWarm(t *testing.T) {
-	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		time.Sleep(ttl / 2)
-		if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
-			t.Fatal(err)
-		}
-		from.tell().Changed("a")
-		synctest.Wait()
-		time.Sleep(ttl * 3 / 4)
-		from.tell().Vouched(time.Now().Add(ttl))
-		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
-	})
-}
-
 func TestAnExclusiveTierListensToNobody(t *testing.T) {
 	s, from := teststore.New(), &source{}
 	below := &announcing{Store: s, source: from}
@@ -292,21 +183,6 @@ func TestASourceBelowIsFoundAndLeft(t *testing.T) {
 		if from.tell() != (silent{}) {
 			t.Error("a closed tier is still told")
 		}
-	})
-}
-
-// One that comes early, while the state of the write before is still waiting for its own.
-func TestAnEarlyAnnouncementMayHideAnothers(t *testing.T) {
-	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		setK(t, l, 2)
-		s.OnCommit = func(context.Context, string) error {
-			s.Put("a", map[string]any{"k": 9}, ttl) // right after the commit
-			from.tell().Changed("a")
-			return nil
-		}
-		setK(t, l, 3)
-		synctest.Wait()
-		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 9)
 	})
 }
 

@@ -1,0 +1,294 @@
+package local_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/local"
+)
+
+// setK commits as a request does that was given what the session is now.
+func setK(t *testing.T, l *local.Storage, value any) {
+	t.Helper()
+	base := load(t, l, "a").Snapshot
+	delta, err := tiers.Diff(base, map[string]any{"k": value})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Commit(ctx, "a", delta, ttl); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A node's own write stays in memory, whether its announcement comes after the commit's
+// answer or before, and is read again in the background.
+func TestAnnouncedOwnWritesStayWarm(t *testing.T) {
+	for name, early := range map[string]bool{"announced after the answer": false, "announced before the answer": true} {
+		t.Run(name, func(t *testing.T) {
+			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+				if early {
+					s.OnCommit = func(_ context.Context, id string) error { from.tell().Changed(id); return nil }
+				}
+				for n := 2; n < 6; n++ {
+					setK(t, l, n)
+					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
+					if !early {
+						from.tell().Changed("a")
+					}
+					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
+					synctest.Wait()
+					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
+				}
+				if loads, _, _ := s.Count(); loads != 1+4 {
+					t.Errorf("%d loads, want the first and one behind each write", loads)
+				}
+				// What comes now isn't about an own write.
+				time.Sleep(time.Second)
+				s.Put("a", map[string]any{"k": 9}, ttl)
+				from.tell().Changed("a")
+				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 9)
+			})
+		})
+	}
+}
+
+// One announcement may stand for an own write and another node's after it.
+func TestAnOwnAnnouncementMayHideAnothers(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		setK(t, l, 2)
+		s.Put("a", map[string]any{"k": 3}, ttl)
+		from.tell().Changed("a")
+		synctest.Wait() // a round trip
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 3)
+
+		setK(t, l, 4)
+		from.tell().Changed("a")
+		s.Drop("a") // another node's log-out, and its announcement
+		from.tell().Changed("a")
+		synctest.Wait()
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
+
+		s.Put("a", map[string]any{"k": 5}, ttl)
+		from.tell().Changed("a")
+		setK(t, l, 6)
+		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() } // nothing can be read
+		for range 4 {
+			from.tell().Changed("a")
+		}
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if read, err := l.Load(short, "a", ttl); err == nil {
+			t.Errorf("after more announcements than an own write has, %v is served", read.Snapshot)
+		}
+	})
+}
+
+// While it is read again, the state is served for a while only, though the store doesn't
+// answer, and though it is another session's turn.
+func TestAnUnreadOwnWriteIsOutdatedInTime(t *testing.T) {
+	for name, order := range map[string][]string{"at once": {"a"}, "behind another": {"other", "a"}} {
+		t.Run(name, func(t *testing.T) {
+			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+				commit(t, l, "other", map[string]any{"k": 1})
+				setK(t, l, 2)
+				s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
+				for _, id := range order {
+					time.Sleep(60 * time.Millisecond)
+					from.tell().Changed(id)
+					synctest.Wait()
+				}
+				time.Sleep(100*time.Millisecond - 1)
+				want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
+				time.Sleep(time.Nanosecond)
+				short, cancel := context.WithTimeout(ctx, time.Second)
+				defer cancel()
+				if read, err := l.Load(short, "a", ttl); err == nil {
+					t.Errorf("served %v though the store doesn't answer", read.Snapshot)
+				}
+			})
+		})
+	}
+}
+
+// Nor longer than the sources had vouched when they announced it, whatever they say since:
+// the lease bounds what another write under the same announcement may take to be seen.
+func TestAnUnreadOwnWriteIsNotServedBeyondTheLease(t *testing.T) {
+	for name, early := range map[string]bool{"announced after the answer": false, "announced before the answer": true} {
+		t.Run(name, func(t *testing.T) {
+			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+				announce := func() {
+					from.tell().Vouched(time.Now().Add(30 * time.Millisecond))
+					from.tell().Changed("a")
+					from.tell().Vouched(time.Now().Add(time.Hour))
+				}
+				s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
+				if early {
+					s.OnCommit = func(context.Context, string) error { announce(); return nil }
+				}
+				setK(t, l, 2)
+				if !early {
+					announce()
+				}
+				time.Sleep(30*time.Millisecond - 1)
+				want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
+				time.Sleep(time.Nanosecond)
+				short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+				defer cancel()
+				if read, err := l.Load(short, "a", ttl); err == nil {
+					t.Errorf("served with outcome %v though the store doesn't answer", read.Outcome)
+				}
+			})
+		})
+	}
+}
+
+// away is a store that answers one read at a time with an error, and several never.
+type away struct{ *teststore.Store }
+
+func (a away) Load(context.Context, string, time.Duration) (tiers.Read, error) {
+	return tiers.Read{}, errors.New("away")
+}
+
+func (a away) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	<-ctx.Done()
+	return make([]tiers.Reloaded, len(loads))
+}
+
+// It may have changed, so that ServeStale doesn't hold for it.
+func TestAnUnreadOwnWriteIsNotServedStale(t *testing.T) {
+	s, from := away{teststore.New()}, &source{}
+	synctest.Test(t, func(t *testing.T) {
+		l := local.New(s, local.Invalidation(from), local.ServeStale(time.Minute))
+		defer l.Close(ctx)
+		from.confirm(ttl)
+		commit(t, l, "a", map[string]any{"k": 1})
+		commit(t, l, "b", map[string]any{"k": 1})
+		from.tell().Changed("a")
+		synctest.Wait()
+		from.tell().Vouched(time.Time{})
+		want(t, load(t, l, "b"), tiers.OutcomeStale, "k", 1)
+		time.Sleep(100 * time.Millisecond)
+		want(t, load(t, l, "b"), tiers.OutcomeStale, "k", 1)
+		if read, err := l.Load(ctx, "a", ttl); err == nil {
+			t.Errorf("served with outcome %v", read.Outcome)
+		}
+	})
+}
+
+// EXPIRE is announced like any change.
+func TestAnnouncedSlidesStayWarm(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		time.Sleep(ttl / 2)
+		if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
+			t.Fatal(err)
+		}
+		from.tell().Changed("a")
+		synctest.Wait()
+		time.Sleep(ttl * 3 / 4)
+		from.tell().Vouched(time.Now().Add(ttl))
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+	})
+}
+
+// One that comes early, while the state of the write before is still waiting for its own.
+func TestAnEarlyAnnouncementMayHideAnothers(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		setK(t, l, 2)
+		s.OnCommit = func(context.Context, string) error {
+			s.Put("a", map[string]any{"k": 9}, ttl) // right after the commit
+			from.tell().Changed("a")
+			return nil
+		}
+		setK(t, l, 3)
+		synctest.Wait()
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 9)
+	})
+}
+
+// reloading is a store that reads several sessions together. mu guards reads and known.
+type reloading struct {
+	*teststore.Store
+	mu    sync.Mutex
+	reads []int // sessions of each
+	known int   // of them with what they were
+}
+
+func (r *reloading) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	results := make([]tiers.Reloaded, len(loads))
+	r.mu.Lock()
+	r.reads = append(r.reads, len(loads))
+	r.mu.Unlock()
+	for n, l := range loads {
+		if l.Known.Get("k") == n {
+			r.known++
+		}
+		results[n].Read, results[n].Err = r.Load(ctx, l.ID, l.TTL)
+	}
+	return results
+}
+
+// Writes that are announced while others are read again wait for each other.
+func TestAnnouncedWritesAreReadTogether(t *testing.T) {
+	const sessions = 300
+	s, from := &reloading{Store: teststore.New()}, &source{}
+	synctest.Test(t, func(t *testing.T) {
+		l := local.New(s, local.Invalidation(from))
+		defer l.Close(ctx)
+		from.confirm(ttl)
+		release := make(chan struct{})
+		s.OnLoad = func(context.Context, string) { <-release }
+		commit(t, l, "first", map[string]any{"k": 0})
+		from.tell().Changed("first")
+		synctest.Wait()
+		for n := range sessions {
+			commit(t, l, fmt.Sprint(n), map[string]any{"k": n})
+			from.tell().Changed(fmt.Sprint(n))
+		}
+		for n := range 10 {
+			s.Put(fmt.Sprint(n), map[string]any{"k": -1}, ttl) // another node, just before
+		}
+		close(release)
+		time.Sleep(time.Second)
+		if len(s.reads) != 2 || s.reads[1] != sessions {
+			t.Errorf("reads of %v sessions, want all that wait in one", s.reads)
+		}
+		if s.known != sessions+1 {
+			t.Errorf("%d of %d were read with what they were known to be", s.known, sessions+1)
+		}
+		for n := range sessions {
+			k := n
+			if n < 10 {
+				k = -1
+			}
+			want(t, load(t, l, fmt.Sprint(n)), tiers.OutcomeHit, "k", k)
+		}
+	})
+}
+
+// A session is read from memory right after its first commit, though ristretto takes a new
+// key some time later, and though the commit was announced in between.
+func TestANewSessionIsWarmAtOnce(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		loads, _, _ := s.Count()
+		const sessions = 500
+		for n := range sessions {
+			id := fmt.Sprint("new", n)
+			commit(t, l, id, map[string]any{"k": n})
+			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
+			from.tell().Changed(id)
+			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
+			synctest.Wait()
+			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
+		}
+		if now, _, _ := s.Count(); now != loads+sessions {
+			t.Errorf("%d loads, want one behind each commit", now-loads)
+		}
+	})
+}
