@@ -236,10 +236,10 @@ func (r *reloading) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.R
 
 // Writes that are announced while others are read again wait for each other.
 func TestAnnouncedWritesAreReadTogether(t *testing.T) {
-	const sessions = 300
+	const sessions = 12
 	s, from := &reloading{Store: teststore.New()}, &source{}
 	synctest.Test(t, func(t *testing.T) {
-		l := local.New(s, local.Invalidation(from))
+		l := local.New(s, local.Invalidation(from), local.GuardSlots(1<<22)) // hardly two share one
 		defer l.Close(ctx)
 		from.confirm(ttl)
 		release := make(chan struct{})
@@ -249,9 +249,10 @@ func TestAnnouncedWritesAreReadTogether(t *testing.T) {
 		synctest.Wait()
 		for n := range sessions {
 			commit(t, l, fmt.Sprint(n), map[string]any{"k": n})
+			synctest.Wait() // ristretto takes it
 			from.tell().Changed(fmt.Sprint(n))
 		}
-		for n := range 10 {
+		for n := range sessions / 3 {
 			s.Put(fmt.Sprint(n), map[string]any{"k": -1}, ttl) // another node, just before
 		}
 		close(release)
@@ -264,7 +265,7 @@ func TestAnnouncedWritesAreReadTogether(t *testing.T) {
 		}
 		for n := range sessions {
 			k := n
-			if n < 10 {
+			if n < sessions/3 {
 				k = -1
 			}
 			want(t, load(t, l, fmt.Sprint(n)), tiers.OutcomeHit, "k", k)
