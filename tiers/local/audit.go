@@ -123,7 +123,7 @@ func (a *auditor) compare(ctx context.Context, hit audited) {
 func (a *auditor) serves(hit audited) bool {
 	e, ok := a.s.lookup(hit.hash)
 	now := a.s.now()
-	return ok && e == hit.e && e.current(e.id, e.ttl, a.s.guard.Stamp(hit.hash), now) && a.s.vouched(e.watched, now)
+	return ok && e.stamp == hit.e.stamp && e.loaded == hit.e.loaded && e.current(hit.e.id, hit.e.ttl, a.s.guard.Stamp(hit.hash), now) && a.s.vouched(e.watched, now)
 }
 
 func (a *auditor) read(ctx context.Context, e *entry) (stored *tiers.Snapshot, err error) {

@@ -257,6 +257,7 @@ func TestAnnouncedWritesAreReadTogether(t *testing.T) {
 		}
 		close(release)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if len(s.reads) != 2 || s.reads[1] != sessions {
 			t.Errorf("reads of %v sessions, want all that wait in one", s.reads)
 		}

@@ -1,44 +1,45 @@
 package local
 
 import (
+	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 
 	"github.com/gf-strata/strata/telemetry"
 )
 
-// keeping has entries of one hash kept one at a time.
+// keeping has entries of one hash kept one at a time, and those of one place among the warm.
 type keeping [64]sync.Mutex
 
-// keep puts an entry into the cache, bounded by what is known of its expiry. One that is
+func (k *keeping) turn(hash uint64) *sync.Mutex { return &k[hash%uint64(len(k))] }
+
+// keep puts an entry where it is found, bounded by what is known of its expiry. One that is
 // outdated already mustn't take the place of a current one, nor what was loaded earlier
 // that of what was loaded later.
 func (s *Storage) keep(hash uint64, e *entry) {
-	turn := &s.keeping[hash%uint64(len(s.keeping))]
+	turn := s.keeping.turn(hash)
 	turn.Lock()
 	defer turn.Unlock()
 	if e.stamp != s.guard.Stamp(hash) {
 		return
 	}
-	cost := entryBytes + int64(len(e.id))
-	if e.snapshot != nil {
-		cost += e.snapshot.Size()
-		if before, ok := s.lookup(hash); ok && before.id == e.id && before.stamp == e.stamp && before.ttl == e.ttl {
-			if before.loaded > e.loaded {
-				return // a load that was slow
-			}
-			e.kept = max(e.kept, before.kept)
+	if before, ok := s.find(hash); ok && e.snapshot != nil && before.id == e.id && before.stamp == e.stamp && before.ttl == e.ttl {
+		if before.loaded > e.loaded {
+			return // a load that was slow
 		}
+		e.kept = max(e.kept, before.kept)
 	}
-	e.watched = s.watch.watched.Load()
+	e.hash, e.watched = hash, s.watch.watched.Load()
 	e.until = s.horizon(e)
+	small := e.snapshot != nil && e.snapshot.Size() <= mostSmall
+	p, cost := s.rest(e, small)
+	e.id = p.id // the caller's may be a part of something large
 	s.gate.do(hash, func() {
-		if _, taken := s.cache.Get(hash); !taken && cost <= maxArrival(s.options.maxBytes) {
-			s.arrivals.note(hash, e)
+		if small {
+			s.warm.put(e)
 		} else {
-			s.arrivals.forget(hash, e.id)
+			s.warm.drop(hash)
 		}
-		if s.cache.Set(hash, e, cost) {
+		if s.cache.Set(hash, p, cost) {
 			s.sessions.Add(1)
 		} else {
 			s.tally.Add(telemetry.RejectedByQueue)
@@ -46,56 +47,47 @@ func (s *Storage) keep(hash uint64, e *entry) {
 	})
 }
 
-// entryBytes is what an entry takes beside its snapshot and id, here and in
-// ristretto's two maps.
-const entryBytes = 240
-
-// lookup finds what was kept last under the hash. It may be another session's.
-func (s *Storage) lookup(hash uint64) (e *entry, ok bool) {
-	e = s.taken(hash)
-	if stamp := s.guard.Stamp(hash); e == nil || e.stamp != stamp {
-		if newer := s.arrivals.find(hash); newer != nil && (e == nil || newer.stamp == stamp) {
-			e = newer
+// find answers what was kept last under the hash, which may be another session's. It may
+// be at rest, without its snapshot.
+func (s *Storage) find(hash uint64) (e *entry, ok bool) {
+	if e = s.warm.find(hash); e == nil {
+		if p := s.taken(hash); p != nil {
+			e = &p.entry
 		}
 	}
 	return e, e != nil && !s.gate.closed()
 }
 
+// lookup is find, with the snapshot of an entry that may be served.
+func (s *Storage) lookup(hash uint64) (e *entry, ok bool) {
+	if e = s.warm.find(hash); e != nil {
+		if rand.Uint32()%countEvery == 0 {
+			s.taken(hash)
+		}
+		return e, !s.gate.closed()
+	}
+	p := s.taken(hash)
+	if p == nil {
+		return nil, false
+	}
+	if p.content == "" || p.stamp != s.guard.Stamp(hash) {
+		return &p.entry, true
+	}
+	return s.wake(p), true
+}
+
+// countEvery is how many times an entry is found warm for each time that ristretto is
+// told, which keeps what is asked for often.
+const countEvery = 16
+
 // taken is what ristretto has under the hash, nil for nothing.
-func (s *Storage) taken(hash uint64) (e *entry) {
+func (s *Storage) taken(hash uint64) (p *parcel) {
 	if s.gate.enter(hash) {
-		e, _ = s.cache.Get(hash)
+		p, _ = s.cache.Get(hash)
 		s.gate.leave(hash)
 	}
-	return e
+	return p
 }
-
-// maxArrivals bounds arrivals in number.
-const maxArrivals = 256
-
-// maxArrival bounds one of them, so that all take 4 MiB at most, or a quarter of MaxBytes.
-func maxArrival(maxBytes int64) int64 { return min(16<<10, maxBytes/4/maxArrivals) }
-
-// arrivals are entries that ristretto may not have yet: it takes a new key some time after
-// Set, and not at all where too many come at once. A session that was just read, or has just
-// begun, is found here meanwhile. Whether it may be served is for its stamp to say, as ever.
-//
-// The slots are atomic, and those of one hash are written under its turn of keeping, but
-// that others may take a slot at any time.
-type arrivals [maxArrivals]atomic.Pointer[entry]
-
-func (a *arrivals) slot(hash uint64) *atomic.Pointer[entry] { return &a[hash%maxArrivals] }
-
-func (a *arrivals) note(hash uint64, e *entry) { a.slot(hash).Store(e) }
-
-// forget drops an entry that ristretto has, as the two would differ from now on.
-func (a *arrivals) forget(hash uint64, id string) {
-	if e := a.find(hash); e != nil && e.id == id {
-		a.slot(hash).CompareAndSwap(e, nil)
-	}
-}
-
-func (a *arrivals) find(hash uint64) *entry { return a.slot(hash).Load() }
 
 // negative bounds the knowledge that there is no session.
 func (s *Storage) negative(e *entry) *entry {

@@ -35,9 +35,9 @@ type Storage struct {
 	thinner   tiers.SlideThinner // a layer below that skips slides itself, nil for none
 	start     time.Time          // the zero of every moment in an entry
 	guard     *tiers.Guard
-	cache     *ristretto.Cache[uint64, *entry]
+	cache     *ristretto.Cache[uint64, *parcel]
 	keeping   keeping
-	arrivals  arrivals
+	warm      warm
 	negatives negatives
 	flights   flights
 	gate      gate
@@ -65,17 +65,18 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.thinner = thinner(inner)
 	s.face = tiers.NewFace(s)
 	s.guard = tiers.NewGuard(s.options.guardSlots)
+	s.warm.init(s.options.maxBytes)
 	s.flights.init(&s.tally)
 	s.echoes.init(s)
-	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *entry]{
+	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *parcel]{
 		// Ten counters for each session of 1 KiB that fits, as ristretto advises.
 		NumCounters:        min(max(s.options.maxBytes/1024, 1000), 10_000_000) * 10,
 		MaxCost:            s.options.maxBytes,
 		BufferItems:        64,
 		IgnoreInternalCost: true,
 		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
-		OnEvict:            func(*ristretto.Item[*entry]) { s.tally.Add(telemetry.Evictions) },
-		OnReject:           func(*ristretto.Item[*entry]) { s.tally.Add(telemetry.RejectedByPolicy) },
+		OnEvict:            func(*ristretto.Item[*parcel]) { s.tally.Add(telemetry.Evictions) },
+		OnReject:           func(*ristretto.Item[*parcel]) { s.tally.Add(telemetry.RejectedByPolicy) },
 		OnExit:             s.left,
 	})
 	if err != nil {
@@ -123,9 +124,10 @@ const never = math.MaxInt64
 //
 // No field is written once the entry is shared; what echo points to guards itself.
 type entry struct {
+	hash     uint64
 	id       string
 	ttl      time.Duration
-	snapshot *tiers.Snapshot // nil: there is no such session, or only kept is known
+	snapshot *tiers.Snapshot // nil: at rest, or there is no such session, or only kept is known
 	stamp    uint64          // the guard's, before the load began
 	until    int64           // served before this moment
 	loaded   int64           // when the load began

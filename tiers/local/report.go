@@ -41,8 +41,8 @@ func (s *Storage) outdate(hash uint64, cause telemetry.Count) {
 }
 
 // left is told by the cache of each entry that it has no more, or didn't take.
-func (s *Storage) left(e *entry) {
-	if e != nil {
+func (s *Storage) left(p *parcel) {
+	if p != nil {
 		s.sessions.Add(-1)
 	}
 }
