@@ -103,9 +103,7 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		return errors.Join(ErrRevoked, f.core.RemoveAll(ctx, id))
 	}
 	f.tombstones.revive(id)
-	// The new base is what the map held, not what the store holds: a key that
-	// another request added must not look like one that this request removed.
-	f.remember(m, given{id: id, base: change.outcome(), stamp: stamp, held: held, committed: before})
+	f.remember(m, given{id: id, base: change.base, change: change, stamp: stamp, held: held, committed: before})
 	return nil
 }
 
@@ -113,7 +111,7 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 func (f *Face) diff(g *given, data, held map[string]any) (*Delta, error) {
 	removal := death{tombstones: &f.tombstones, id: g.id, stamp: g.stamp}
 	if !removal.happened() {
-		delta, err := Diff(g.base, data)
+		delta, err := Diff(g.state(), data)
 		if err == nil {
 			delta.deaths = []death{removal}
 		}
@@ -126,7 +124,7 @@ func (f *Face) diff(g *given, data, held map[string]any) (*Delta, error) {
 		}
 		return Add(data)
 	}
-	delta, err := Diff(g.base, data)
+	delta, err := Diff(g.state(), data)
 	if err != nil {
 		return nil, err
 	}
@@ -143,12 +141,12 @@ func (f *Face) diff(g *given, data, held map[string]any) (*Delta, error) {
 // A map that the face didn't make may be a template for many sessions: only what it
 // holds itself goes to another id.
 func (f *Face) carry(ctx context.Context, h *handout, g *given, change *Delta, data map[string]any, ttl time.Duration) (*Delta, error) {
-	if change == nil || change.kind != updateDelta || change.cleared && g.base.Len() > 0 || h.adopted() {
+	if change == nil || change.kind != updateDelta || change.cleared && g.state().Len() > 0 || h.adopted() {
 		return Replace(data)
 	}
 	// A cache may not know yet that the session has changed or is gone. A commit finds
 	// out, and outdates what the cache knows.
-	current, err := f.core.Commit(ctx, g.id, reread(g.base), ttl)
+	current, err := f.core.Commit(ctx, g.id, reread(g.state()), ttl)
 	if err != nil {
 		return nil, err
 	}

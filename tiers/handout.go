@@ -34,12 +34,23 @@ func (h *handout) adopted() bool { return h.m.KVMap == nil }
 
 // given says which state of which session a map was made from. It is immutable.
 type given struct {
-	id    string
-	base  *Snapshot
-	stamp uint64         // the tombstones' clock before base was read
-	held  map[string]any // what the map was made of, to be compared and never read
+	id     string
+	base   *Snapshot
+	change *Delta         // what the holder has committed of it since; nil for nothing
+	stamp  uint64         // the tombstones' clock before base was read
+	held   map[string]any // what the map was made of, to be compared and never read
 
 	committed int64 // when the holder last committed, on the clock since started; 0 if it hasn't
+}
+
+// state is what the map was like when it was handed out or last committed, and not what
+// the store holds: a key that another request added must not look like one that this
+// request removed. Most maps are closed once, so that it is made when it is asked for.
+func (g *given) state() *Snapshot {
+	if g.change == nil {
+		return g.base
+	}
+	return g.change.outcome()
 }
 
 // started is the zero of the process's monotonic clock for handouts.

@@ -319,6 +319,8 @@ func (e *echoes) replace(own, fresh *entry) {
 	case e.s.guard.Stamp(hash) != own.stamp:
 	case fresh == nil:
 		e.s.outdate(hash, telemetry.InvalidatedByEcho)
+	case own.knows(fresh.snapshot):
+		e.settle(own.echo)
 	case e.s.taken(hash) != nil:
 		e.s.keep(hash, fresh)
 		e.settle(own.echo)
@@ -336,6 +338,21 @@ func (e *echoes) replace(own, fresh *entry) {
 		}
 	}
 }
+
+// knows reports whether a reading of the session tells nothing that the entry doesn't.
+func (e *entry) knows(read *tiers.Snapshot) bool {
+	if read.Version() == "" || read.Version() != e.snapshot.Version() {
+		return false
+	}
+	at, known := read.Expires()
+	before, knew := e.snapshot.Expires()
+	later := at.Sub(before)
+	return known == knew && -time.Millisecond <= later && later <= sameExpiry
+}
+
+// sameExpiry is how much later a reading of an expiry may be that isn't worth noting. One
+// is a millisecond early at most.
+const sameExpiry = 10 * time.Millisecond
 
 // close ends what is under way.
 func (e *echoes) close() {

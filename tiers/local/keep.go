@@ -2,6 +2,7 @@ package local
 
 import (
 	"math/rand/v2"
+	"strings"
 	"sync"
 
 	"github.com/gf-strata/strata/telemetry"
@@ -30,21 +31,26 @@ func (s *Storage) keep(hash uint64, e *entry) {
 	}
 	e.hash, e.watched = hash, s.watch.watched.Load()
 	e.until = s.horizon(e)
-	small := e.snapshot != nil && e.snapshot.Size() <= mostSmall
-	p, cost := s.rest(e, small)
-	e.id = p.id // the caller's may be a part of something large
+	p := &parcel{entry: *e}
+	p.id = strings.Clone(e.id) // the caller's may be a part of something large
+	e.id = p.id
 	s.gate.do(hash, func() {
-		if small {
-			s.warm.put(e)
-		} else {
+		s.set(p, size(&p.entry))
+		if e.snapshot == nil || e.snapshot.Size() > mostSmall {
 			s.warm.drop(hash)
+			return
 		}
-		if s.cache.Set(hash, p, cost) {
-			s.sessions.Add(1)
-		} else {
-			s.tally.Add(telemetry.RejectedByQueue)
-		}
+		s.rest(s.warm.put(e))
 	})
+}
+
+// set is called under the hash's turn and inside the gate.
+func (s *Storage) set(p *parcel, cost int64) {
+	if s.cache.Set(p.hash, p, cost) {
+		s.sessions.Add(1)
+	} else {
+		s.tally.Add(telemetry.RejectedByQueue)
+	}
 }
 
 // find answers what was kept last under the hash, which may be another session's. It may

@@ -133,6 +133,7 @@ type entry struct {
 	loaded   int64           // when the load began
 	kept     int64           // the store holds the session at least until then
 	watched  bool            // served only while the sources vouch
+	rested   bool            // ristretto has it packed
 	echo     *echo           // of an own write
 }
 

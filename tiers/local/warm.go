@@ -1,15 +1,14 @@
 package local
 
 import (
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/gf-strata/strata/tiers"
 )
 
-// warm are the entries that were kept or served last, ready to be copied; ristretto has
-// them at rest. It also takes a new key some time after Set, and not at all where too many
+// warm are the entries that were kept or served last, ready to be copied. Whoever loses
+// its place is put to rest in ristretto. That also takes a new key some time after Set, and not at all where too many
 // come at once, so that a session which was just read, or has just begun, is found here.
 // Whether it may be served is for its stamp to say, as ever.
 //
@@ -51,18 +50,23 @@ func (w *warm) find(hash uint64) *entry {
 	return nil
 }
 
-// put is called under the hash's turn, as drop is. Where too much is held already, the
-// place is only emptied.
-func (w *warm) put(e *entry) {
+// put is called under the hash's turn, as drop is. It answers the entry that finds no
+// place any more: another one, or where too much is held already this one, or nil.
+func (w *warm) put(e *entry) (loser *entry) {
 	place, size := w.place(e.hash), e.snapshot.Size()
 	if before := place.Load(); before != nil {
 		w.held.Add(-before.snapshot.Size())
+		if before.hash != e.hash {
+			loser = before
+		}
 	}
 	if w.held.Add(size) > w.most {
 		w.held.Add(-size)
-		e = nil
+		place.Store(nil)
+		return e
 	}
 	place.Store(e)
+	return loser
 }
 
 func (w *warm) drop(hash uint64) {
@@ -72,9 +76,9 @@ func (w *warm) drop(hash uint64) {
 	}
 }
 
-// parcel is an entry as ristretto has it. A small one is at rest: content, which begins
-// with the id, holds its snapshot, in a third of the memory and with hardly a pointer for
-// the collector to follow. It doesn't change.
+// parcel is an entry as ristretto has it. One at rest has content, which begins with the
+// id and holds the snapshot, in a third of the memory and with hardly a pointer for the
+// collector to follow. It doesn't change.
 type parcel struct {
 	entry
 	content       string
@@ -85,31 +89,36 @@ type parcel struct {
 // entryBytes is what a parcel takes beside its content, here and in ristretto's two maps.
 const entryBytes = 240
 
-// rest makes a parcel, and tells what it takes.
-func (s *Storage) rest(e *entry, small bool) (p *parcel, cost int64) {
-	p = &parcel{entry: *e}
-	if small {
-		var room [1 << 10]byte
-		if b, ok := e.snapshot.Pack(append(room[:0], e.id...)); ok {
-			p.content, p.id, p.snapshot = string(b), "", nil
-			p.id = p.content[:len(e.id)]
-			at, known := e.snapshot.Expires()
-			p.expires, p.known = s.moment(at), known
-			if at.IsZero() {
-				p.expires = never
-			}
-			if began := e.snapshot.Read(); !began.IsZero() {
-				p.read = s.moment(began)
-			}
-			return p, entryBytes + int64(len(p.content))
-		}
-	}
-	p.id = strings.Clone(e.id)
-	cost = entryBytes + int64(len(p.id))
+func size(e *entry) int64 {
+	size := entryBytes + int64(len(e.id))
 	if e.snapshot != nil {
-		cost += e.snapshot.Size()
+		size += e.snapshot.Size()
 	}
-	return p, cost
+	return size
+}
+
+// rest packs an entry that has lost its place among the warm, if ristretto hasn't got it
+// so already and it may still be served. It is called under the hash's turn and inside the
+// gate.
+func (s *Storage) rest(e *entry) {
+	if e == nil || e.rested || e.stamp != s.guard.Stamp(e.hash) {
+		return
+	}
+	var room [1 << 10]byte
+	b, ok := e.snapshot.Pack(append(room[:0], e.id...))
+	if !ok {
+		return
+	}
+	p := &parcel{entry: *e, content: string(b), expires: never}
+	p.id, p.snapshot, p.rested = p.content[:len(e.id)], nil, true
+	at, known := e.snapshot.Expires()
+	if p.known = known; known && !at.IsZero() {
+		p.expires = s.moment(at)
+	}
+	if began := e.snapshot.Read(); !began.IsZero() {
+		p.read = s.moment(began)
+	}
+	s.set(p, entryBytes+int64(len(b)))
 }
 
 // wake makes the entry again, and leaves it among the warm.
@@ -127,8 +136,8 @@ func (s *Storage) wake(p *parcel) *entry {
 		e.snapshot = e.snapshot.ReadAt(s.start.Add(time.Duration(p.read)))
 	}
 	if turn := s.keeping.turn(e.hash); turn.TryLock() { // a reader waits for nobody
-		if s.taken(e.hash) == p && s.warm.find(e.hash) == nil {
-			s.warm.put(&e)
+		if s.taken(e.hash) == p {
+			s.gate.do(e.hash, func() { s.rest(s.warm.put(&e)) })
 		}
 		turn.Unlock()
 	}

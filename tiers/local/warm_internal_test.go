@@ -43,31 +43,64 @@ func TestWakingReplacesNothingNewer(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
 	defer s.Close(context.Background())
 	hash := s.guard.Hash("a")
-	stamp := s.guard.Stamp(hash)
-	old := entryOf(hash, "old")
-	old.stamp = stamp
-	s.keep(hash, old)
-	s.cache.Wait()
+	place := uint64(len(s.warm.places)) // as far apart are two hashes of one place
+	keep := func(hash uint64, value string, loaded int64) {
+		e := entryOf(hash, value)
+		e.stamp, e.loaded = s.guard.Stamp(hash), loaded
+		s.keep(hash, e)
+		s.cache.Wait()
+	}
+	keep(hash, "old", 0)
+	keep(hash+place, "another's", 0)
 	p := s.taken(hash)
+	if p.content == "" || p.snapshot != nil {
+		t.Fatal("an entry that has lost its place isn't at rest")
+	}
 
-	newer := entryOf(hash, "new")
-	newer.stamp, newer.loaded = stamp, 1
-	s.keep(hash, newer)
+	keep(hash, "new", 1)
 	s.wake(p)
 	if e := s.warm.find(hash); e == nil || e.snapshot.Get("k") != "new" {
 		t.Error("the older entry took the place of the newer one among the warm")
 	}
-
-	s.warm.put(entryOf(hash+uint64(len(s.warm.places)), "another's")) // takes its place
+	keep(hash+2*place, "another's", 0)
 	s.wake(p)
 	if e := s.warm.find(hash); e != nil {
 		t.Error("an entry is warm that ristretto has no more")
 	}
-	e, _ := s.lookup(hash)
-	if e.snapshot.Get("k") != "new" {
+	if e, _ := s.lookup(hash); e.snapshot.Get("k") != "new" {
 		t.Error("the older entry is found")
 	}
 	if s.warm.find(hash) == nil {
 		t.Error("what was found at rest isn't warm afterwards")
+	}
+	if s.taken(hash+2*place).content == "" {
+		t.Error("the entry whose place it took isn't at rest")
+	}
+}
+
+// Reading an own write again keeps the entry only where it tells nothing new: another
+// node may have shortened the time to live, which changes no version.
+func TestWhatAReadingTells(t *testing.T) {
+	now := time.Now()
+	read := func(version string, at time.Time) *tiers.Snapshot {
+		return tiers.Adopt(map[string]any{"k": 1}).Versioned(version).Expiring(at)
+	}
+	e := &entry{snapshot: read("v", now)}
+	for name, c := range map[string]struct {
+		read  *tiers.Snapshot
+		known bool
+	}{
+		"the same":         {read("v", now), true},
+		"a rounded expiry": {read("v", now.Add(-time.Millisecond)), true},
+		"another version":  {read("w", now), false},
+		"no version":       {read("", now), false},
+		"shortened":        {read("v", now.Add(-2*time.Millisecond)), false},
+		"prolonged":        {read("v", now.Add(time.Second)), false},
+		"for ever":         {read("v", time.Time{}), false},
+		"expiry not known": {tiers.Adopt(map[string]any{"k": 1}).Versioned("v"), false},
+	} {
+		if e.knows(c.read) != c.known {
+			t.Errorf("%s: known %v, want %v", name, !c.known, c.known)
+		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strconv"
+	"unicode/utf8"
 
 	"github.com/gogf/gf/v2/util/gconv"
 
@@ -90,13 +92,42 @@ var _ tiers.Former = (*Storage)(nil)
 // Form answers the values as a Load will, or why they can't be encoded.
 func (s *Storage) Form(data map[string]any) (map[string]any, error) { return form(data) }
 
-func form(data map[string]any) (formed map[string]any, err error) {
+func form(data map[string]any) (map[string]any, error) {
+	if formed, ok := formPlain(data); ok {
+		return formed, nil
+	}
 	content, err := encode(data)
 	if err != nil {
 		return nil, err
 	}
-	if formed, err = unmarshal(content); formed == nil {
+	formed, err := unmarshal(content)
+	if formed == nil {
 		formed = map[string]any{}
 	}
 	return formed, err
+}
+
+// formPlain is form for the values that most sessions hold, without JSON.
+func formPlain(data map[string]any) (formed map[string]any, ok bool) {
+	formed = make(map[string]any, len(data))
+	for key, value := range data {
+		switch v := value.(type) {
+		case nil, bool:
+		case int:
+			value = json.Number(strconv.Itoa(v))
+		case int64:
+			value = json.Number(strconv.FormatInt(v, 10))
+		case string:
+			if !utf8.ValidString(v) { // it becomes another one in JSON
+				return nil, false
+			}
+		default:
+			return nil, false
+		}
+		if !utf8.ValidString(key) {
+			return nil, false
+		}
+		formed[key] = value
+	}
+	return formed, true
 }

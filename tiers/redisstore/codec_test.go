@@ -73,6 +73,30 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// FuzzForm holds the way past JSON against the way through it.
+func FuzzForm(f *testing.F) {
+	f.Add("k", "v", int64(1), true)
+	f.Add("\xff", "<&>\u2028", int64(-1<<63), false)
+	f.Add("", "\xc0", int64(0), false)
+	f.Fuzz(func(t *testing.T, key, text string, number int64, yes bool) {
+		for _, data := range []map[string]any{
+			{key: text}, {key: number, "n": int(number)}, {key: yes, "none": nil, "other": text}, {},
+		} {
+			content, err := encode(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := unmarshal(content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := form(data); err != nil || !reflect.DeepEqual(got, want) {
+				t.Fatalf("%v, %v, through JSON %v", got, err, want)
+			}
+		}
+	})
+}
+
 // TestDeepest is too long for a seed: the fuzzer would spend its time shrinking it.
 func TestDeepest(t *testing.T) {
 	nested := func(depth int) []byte {
