@@ -25,15 +25,22 @@ const maxPackedNesting = 64
 // takes, without what is known of one reading of it. It is false for data that JSON
 // doesn't decode to, as only the types that it does are told apart.
 func (s *Snapshot) Pack(b []byte) (_ []byte, ok bool) {
-	return appendObject(appendText(b, s.version), s.data, 0)
+	return appendObject(binary.AppendUvarint(appendText(b, s.version), uint64(s.size)), s.data, 0)
 }
 
 // Unpack makes the Snapshot again of what Pack has appended. Its texts are parts of it.
 func Unpack(packed string) *Snapshot {
 	p := unpacker{packed}
-	version := p.text()
-	s := Adopt(p.object())
-	s.version = version
+	s := &Snapshot{version: p.text(), size: int64(p.length())}
+	keys := p.length()
+	s.data = make(map[string]any, keys)
+	for range keys {
+		key := p.text()
+		if p.rest[0] >= packedArray {
+			s.nested = append(s.nested, key)
+		}
+		s.data[key] = p.value()
+	}
 	return s
 }
 

@@ -200,3 +200,23 @@ func TestAClosedJournalSaysSo(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// BenchmarkAppend is a record that 16 callers at a time wait for to be on the disk.
+func BenchmarkAppend(b *testing.B) {
+	j, _, _, err := journal.Open(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = j.Close() }()
+	record := []byte(strings.Repeat("x", 300))
+	b.SetParallelism(8)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			entry, synced := j.Append(record)
+			if err := <-synced; err != nil {
+				b.Error(err)
+			}
+			j.Drop([]uint64{entry})
+		}
+	})
+}
