@@ -31,8 +31,8 @@ func defaults() options {
 }
 
 // MaxBytes bounds the memory that cached sessions take, in bytes; 64 MiB unless set.
-// The guard, the negative entries, sessions on their way into ristretto and its counters
-// come on top, at most some 10 MiB and an eighth.
+// On top come the guard and the negative entries, some 3 MiB, ristretto's counters, and
+// sessions that were unpacked to be copied: an eighth each, at most.
 func MaxBytes(n int64) Option {
 	if n <= 0 {
 		panic(fmt.Sprintf("strata: layer.MaxBytes(%d) holds no session; pass a positive number of bytes, or leave layer.Local() out", n))
