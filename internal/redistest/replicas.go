@@ -116,6 +116,14 @@ func (c *Cluster) Failover(replica *Server) {
 // Move moves a slot with its keys from one master to another.
 func (c *Cluster) Move(slot int, from, to *Server) {
 	c.tb.Helper()
+	c.Linger(slot, from, to)()
+}
+
+// Linger begins to move a slot, with the keys that it holds, and leaves it on its way
+// until finish is called: a client is sent to the other master for a key that the first
+// one doesn't have, and that is each of them.
+func (c *Cluster) Linger(slot int, from, to *Server) (finish func()) {
+	c.tb.Helper()
 	ctx := context.Background()
 	do := func(s *Server, args ...any) any {
 		c.tb.Helper()
@@ -131,6 +139,9 @@ func (c *Cluster) Move(slot int, from, to *Server) {
 	for _, key := range do(from, "cluster", "getkeysinslot", slot, 1000).([]any) {
 		do(from, "migrate", "127.0.0.1", to.port, key, 0, 5000)
 	}
-	do(to, "cluster", "setslot", slot, "node", target)
-	do(from, "cluster", "setslot", slot, "node", target)
+	return func() {
+		c.tb.Helper()
+		do(to, "cluster", "setslot", slot, "node", target)
+		do(from, "cluster", "setslot", slot, "node", target)
+	}
 }

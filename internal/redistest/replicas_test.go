@@ -3,6 +3,7 @@ package redistest
 import (
 	"context"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -38,7 +39,19 @@ func TestClusterFailsOverAndMovesSlots(t *testing.T) {
 			owner = s
 		}
 	}
-	c.Move(slot, owner, fourth)
+	finish := c.Linger(slot, owner, fourth)
+	for _, s := range []*Server{owner, fourth} {
+		if n := s.Client().ClusterCountKeysInSlot(ctx, slot).Val(); (n == 1) != (s == fourth) {
+			t.Fatalf("%d keys of a slot on its way", n)
+		}
+	}
+	if err := client.Get(ctx, "a").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := owner.Client().Get(ctx, "a").Err(); err == nil || !strings.HasPrefix(err.Error(), "ASK ") {
+		t.Fatalf("a slot on its way isn't asked for elsewhere: %v", err)
+	}
+	finish()
 	if n := fourth.Client().Exists(ctx, "a").Val(); n != 1 {
 		t.Fatal("the key didn't move with its slot")
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
-	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -34,7 +32,7 @@ func topologyOf(client redis.UniversalClient) (topology, error) {
 		return &single{&o}, nil
 	case *redis.ClusterClient:
 		if c.Options().ClusterSlots == nil {
-			return &cluster{c}, nil
+			return &cluster{client: c}, nil
 		}
 		return nil, tiers.NewError("strata: redis: a cluster client with ClusterOptions.ClusterSlots, such as redis.NewFailoverClusterClient makes, can't be watched", nil)
 	default:
@@ -75,85 +73,6 @@ func master(hello *redis.MapStringInterfaceCmd) error {
 		return errReplica
 	}
 	return nil
-}
-
-// cluster is the masters of a cluster that have slots. It is set at construction.
-type cluster struct{ client *redis.ClusterClient }
-
-func (c *cluster) masters(ctx context.Context) ([]*redis.Options, error) {
-	var (
-		mu    sync.Mutex
-		found []*redis.Options
-	)
-	err := c.client.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
-		mu.Lock()
-		defer mu.Unlock()
-		o := *node.Options()
-		found = append(found, &o)
-		return nil
-	})
-	if err == nil && len(found) == 0 {
-		err = errMoved
-	}
-	return found, err
-}
-
-// view asks every member for its own view of the cluster. They agree where the text is
-// the same: who has which slots, and since which change of the configuration (epoch),
-// so that a change and its undoing isn't taken for none.
-func (c *cluster) view(ctx context.Context, members []*member) (string, error) {
-	var (
-		all   sync.WaitGroup
-		views = make([]string, len(members))
-		errs  = make([]error, len(members))
-	)
-	for n, m := range members {
-		all.Go(func() { views[n], errs[n] = m.probe.client.ClusterNodes(ctx).Result() })
-	}
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return "", err
-	}
-	var (
-		agreed string
-		ids    []string
-	)
-	for n, text := range views {
-		self, masters, view := readNodes(text)
-		if n == 0 {
-			agreed = view
-		}
-		if view != agreed || len(masters) != len(members) || !slices.Contains(masters, self) || slices.Contains(ids, self) {
-			return "", errMoved
-		}
-		ids = append(ids, self)
-	}
-	return agreed, nil
-}
-
-// readNodes reads the answer of CLUSTER NODES (its fields are explained at
-// https://redis.io/docs/latest/commands/cluster-nodes/): whose it is, the ids of the
-// masters that have slots, and a text of all that matters.
-func readNodes(text string) (self string, masters []string, view string) {
-	var lines []string
-	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) < 8 {
-			continue
-		}
-		id, flags, epoch := fields[0], strings.Split(fields[2], ","), fields[6]
-		if slices.Contains(flags, "myself") {
-			self = id
-		}
-		// A slot that is about to be moved, in brackets, is still where it was.
-		slots := slices.DeleteFunc(fields[8:], func(slot string) bool { return strings.HasPrefix(slot, "[") })
-		if len(slots) > 0 && slices.Contains(flags, "master") {
-			masters = append(masters, id)
-			lines = append(lines, id+" "+epoch+" "+strings.Join(slots, " "))
-		}
-	}
-	slices.Sort(lines)
-	return self, masters, strings.Join(lines, "\n")
 }
 
 // probe asks a master on an ordinary connection. client is set at construction; mu

@@ -3,6 +3,7 @@ package redisstore_test
 import (
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -34,6 +35,16 @@ func announces(t *testing.T, l *witness, client redis.UniversalClient, keys ...s
 		}
 		l.changes(t, key)
 	}
+}
+
+// settles sets a key until that is announced.
+func settles(t *testing.T, l *witness, client redis.UniversalClient, key string) {
+	t.Helper()
+	l.forget()
+	l.await(t, "a change", func() bool {
+		_ = client.Set(ctx, "p:"+key, "1", 0).Err()
+		return l.ids[key] > 0 && time.Now().Before(l.until)
+	})
 }
 
 func TestWatchClusterMasters(t *testing.T) {
@@ -78,6 +89,61 @@ func TestWatchClusterSlotMove(t *testing.T) {
 	c.Move(slot, fourth, c.Masters[2])
 	l.recovers(t, before)
 	announces(t, l, client, key)
+}
+
+// owner is the master that has a key's slot.
+func owner(t *testing.T, c *redistest.Cluster, key string) *redistest.Server {
+	t.Helper()
+	for _, s := range c.Masters {
+		if err := s.Client().Get(ctx, key).Err(); err == nil || err == redis.Nil {
+			return s
+		}
+	}
+	t.Fatal("no master has a slot")
+	return nil
+}
+
+// While a slot is on its way, who has none yet announces what is written to it.
+func TestWatchClusterSlotOnItsWay(t *testing.T) {
+	for _, state := range []string{"watched", "joining", "away"} {
+		t.Run(state, func(t *testing.T) {
+			c := startCluster(t)
+			client := c.Client()
+			from := owner(t, c, "p:{a}")
+			slot := int(client.ClusterKeySlot(ctx, "p:{a}").Val())
+			var fourth *redistest.Server
+			if state != "joining" {
+				fourth = c.AddMaster()
+			}
+			if state == "away" {
+				fourth.Pause()
+			}
+			_, l := watch(t, c.Client(), "p:")
+			l.standing(t)
+			announces(t, l, client, "{a}old")
+
+			switch state {
+			case "joining":
+				fourth = c.AddMaster()
+			case "away":
+				fourth.Resume()
+			}
+			finish := c.Linger(slot, from, fourth)
+			if state != "watched" {
+				settles(t, l, client, "{a}new") // it is found within the lease
+			}
+			announces(t, l, client, "{a}new", "{a}old")
+			l.forget()
+			if err := client.Del(ctx, "p:{a}new").Err(); err != nil {
+				t.Fatal(err)
+			}
+			l.changes(t, "{a}new")
+			before := l.count()
+			finish()
+			l.recovers(t, before)
+			announces(t, l, client, "{a}new", "{a}old")
+		})
+	}
 }
 
 func TestWatchClusterFailover(t *testing.T) {

@@ -110,7 +110,13 @@ func TestWatchClusterViews(t *testing.T) {
 		"a third master": func() {
 			set(view([nodes]int{1, 2}, [nodes]string{"0-8191", "8192"}, "id2 x master - 0 0 3 connected 8193-16383\n"), 0, 1)
 		},
-		"one has no slots":  func() { set(view([nodes]int{1, 2}, [nodes]string{"0-16383", ""}, ""), 0, 1) },
+		"one has no slots": func() { set(view([nodes]int{1, 2}, [nodes]string{"0-16383", ""}, ""), 0, 1) },
+		"a master without slots": func() {
+			set(view([nodes]int{1, 2}, halves, "id2 127.0.0.1:1@2 master - 0 0 0 connected\n"), 0)
+		},
+		"a slot on its way to another": func() {
+			set(view([nodes]int{1, 2}, [nodes]string{"0-8191 [7->-id2]", "8192-16383"}, ""), 0)
+		},
 		"a replica answers": func() { text := strings.Replace(*right, "id1 x master", "id1 x slave", 1); set(&text, 0, 1) },
 		"no view":           func() { text := ""; set(&text, 0, 1) },
 	} {

@@ -76,7 +76,9 @@ func mustLease(option string, d time.Duration) {
 // master, made with the client's options, RESP3 and time-outs of 2 to 3 s. The
 // client's hooks aren't called, its OnConnect is. A *redis.Client of
 // redis.NewFailoverClient and a *redis.ClusterClient are asked where the masters are,
-// so Close the Watcher before the client. Other clients, redis.Ring for one, and
+// so Close the Watcher before the client. Of a cluster every master is watched, one
+// without slots too, as a slot may be on its way to it; where that one can't be reached,
+// nobody vouches meanwhile. Other clients, redis.Ring for one, and
 // ClusterOptions.ClusterSlots, can't be watched: listeners are told Unsupported.
 //
 // Listeners are told Unsupported as well by a server without RESP3 or CLIENT TRACKING

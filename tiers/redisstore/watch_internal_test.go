@@ -19,12 +19,15 @@ func TestReadNodes(t *testing.T) {
 	const (
 		one = "id1 127.0.0.1:1@2 myself,master - 0 0 7 connected 0-5 9\n"
 		two = "id2 127.0.0.1:3@4,host master - 0 0 8 connected 6-8"
-		etc = "id3 127.0.0.1:5@6 slave id1 0 0 7 connected\nid4 :0@0 master,fail - 0 0 0 disconnected\nrubbish\n"
+		etc = "id3 127.0.0.1:5@6 slave id1 0 0 7 connected\nid4 :0@0 master,fail - 0 0 0 disconnected\nrubbish\n" +
+			"id5 ::1:7@8,a.b,shard-id=x master - 0 0 0 connected\nid6 1.2.3.4:9@10 master,fail? - 0 0 0 connected\nid7 :0@0 master,noaddr - 0 0 0 connected\n"
 	)
-	self, masters, view := readNodes(etc + one + two)
-	slices.Sort(masters)
-	if self != "id1" || !slices.Equal(masters, []string{"id1", "id2"}) {
-		t.Errorf("it is %s's, of the masters %q", self, masters)
+	n := readNodes(etc + one + two)
+	if n.self != "id1" || !n.master || !slices.Equal(n.owners, []string{"id1", "id2"}) || n.targets != nil {
+		t.Errorf("read %+v", n)
+	}
+	if len(n.empty) != 1 || n.empty[0].id != "id5" || n.empty[0].port != "7" || !slices.Equal(n.empty[0].hosts, []string{"::1", "a.b"}) {
+		t.Errorf("without slots are %+v", n.empty)
 	}
 	for text, same := range map[string]bool{
 		two + "\n" + one: true, // another order, and no others
@@ -34,9 +37,13 @@ func TestReadNodes(t *testing.T) {
 		strings.Replace(one, "master", "slave", 1) + two:              false,
 		strings.Replace(one, "id1", "id9", 1) + two:                   false,
 	} {
-		if _, _, other := readNodes(text); (other == view) != same {
+		if (readNodes(text).slots == n.slots) != same {
 			t.Errorf("%q is the same: %v", text, !same)
 		}
+	}
+	n = readNodes(strings.Replace(one, " 9\n", " 9 [5->-id5] [8-<-id2]\n", 1) + two)
+	if !slices.Equal(n.targets, []string{"id5"}) {
+		t.Errorf("slots are on their way to %q", n.targets)
 	}
 }
 

@@ -1,0 +1,135 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// reachTime is how long a master without slots may take to answer.
+const reachTime = 500 * time.Millisecond
+
+// cluster is all masters of a cluster: one without slots takes writes as well, once a
+// slot is on its way to it, and it alone announces them.
+//
+// client is set at construction. absent are the ids of the masters without slots that
+// didn't answer when the round began; masters sets it, and view reads it later.
+type cluster struct {
+	client *redis.ClusterClient
+	absent []string
+}
+
+func (c *cluster) masters(ctx context.Context) ([]*redis.Options, error) {
+	owners, err := c.owners(ctx)
+	if err != nil {
+		return nil, err
+	}
+	asked := newProbe(owners[0])
+	defer asked.close()
+	text, err := asked.client.ClusterNodes(ctx).Result()
+	if err != nil {
+		return nil, err
+	}
+	c.absent = nil
+	return append(owners, c.reach(ctx, readNodes(text).empty, owners[0])...), nil
+}
+
+// owners are the masters that have slots, as the client knows them.
+func (c *cluster) owners(ctx context.Context) ([]*redis.Options, error) {
+	var (
+		mu    sync.Mutex
+		found []*redis.Options
+	)
+	err := c.client.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		o := *node.Options()
+		found = append(found, &o)
+		return nil
+	})
+	if err == nil && len(found) == 0 {
+		err = errMoved
+	}
+	return found, err
+}
+
+// reach answers how to connect to those of the masters that answer. The others are
+// absent: they hold nothing, and mustn't keep the rest from being vouched for.
+func (c *cluster) reach(ctx context.Context, nodes []node, like *redis.Options) (found []*redis.Options) {
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	var all sync.WaitGroup
+	reached := make([]*redis.Options, len(nodes))
+	for n := range nodes {
+		all.Go(func() { reached[n] = nodes[n].reach(ctx, like) })
+	}
+	all.Wait()
+	for n, o := range reached {
+		if o == nil {
+			c.absent = append(c.absent, nodes[n].id)
+		} else {
+			found = append(found, o)
+		}
+	}
+	return found
+}
+
+// reach tries the addresses that a node announces, and answers nil if it is at none.
+func (n node) reach(ctx context.Context, like *redis.Options) *redis.Options {
+	for _, host := range n.hosts {
+		o := *like
+		o.Addr = net.JoinHostPort(host, n.port)
+		o.NodeAddress = o.Addr
+		p := newProbe(&o)
+		text, err := p.client.ClusterNodes(ctx).Result()
+		p.close()
+		if err == nil && readNodes(text).self == n.id {
+			return &o
+		}
+	}
+	return nil
+}
+
+// view asks every member for its own view of the cluster. They agree where the text is
+// the same: who has which slots, and since which change of the configuration (epoch),
+// so that a change and its undoing isn't taken for none. Whoever may take writes must be
+// a member: who has slots, and who is about to get one. A master without slots that no
+// slot is on its way to may stay absent.
+func (c *cluster) view(ctx context.Context, members []*member) (string, error) {
+	var (
+		all   sync.WaitGroup
+		views = make([]nodes, len(members))
+		errs  = make([]error, len(members))
+	)
+	for n, m := range members {
+		all.Go(func() {
+			var text string
+			text, errs[n] = m.probe.client.ClusterNodes(ctx).Result()
+			views[n] = readNodes(text)
+		})
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return "", err
+	}
+	var ids []string
+	for _, v := range views {
+		if !v.master || slices.Contains(ids, v.self) {
+			return "", errMoved
+		}
+		ids = append(ids, v.self)
+	}
+	unknown := func(id string) bool { return !slices.Contains(ids, id) }
+	missing := func(n node) bool { return unknown(n.id) && !slices.Contains(c.absent, n.id) }
+	for _, v := range views {
+		if v.slots != views[0].slots || slices.ContainsFunc(v.owners, unknown) || slices.ContainsFunc(v.targets, unknown) || slices.ContainsFunc(v.empty, missing) {
+			return "", errMoved
+		}
+	}
+	return views[0].slots, nil
+}
