@@ -144,14 +144,21 @@ func (c *channel) remote() string {
 // track asks for announcements. A server that answers in RESP2 accepts the command,
 // and then says nothing.
 func (c *channel) track(ctx context.Context, conn *redis.Conn) error {
-	if err := master(conn.Hello(ctx, 3, "", "", "")); err != nil {
+	hello := conn.Hello(ctx, 3, "", "", "")
+	if err := able(hello.Err()); err != nil {
+		return err
+	}
+	if hello.Val()["proto"] != int64(3) {
+		return errNoRESP3
+	}
+	if err := master(hello); err != nil {
 		return err
 	}
 	args := []any{"client", "tracking", "on", "bcast"}
 	if c.round.prefix != "" {
 		args = append(args, "prefix", c.round.prefix)
 	}
-	if err := conn.Process(ctx, redis.NewStatusCmd(ctx, args...)); err != nil {
+	if err := able(conn.Process(ctx, redis.NewStatusCmd(ctx, args...))); err != nil {
 		return err
 	}
 	c.mu.Lock()

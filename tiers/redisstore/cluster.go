@@ -27,13 +27,13 @@ type cluster struct {
 func (c *cluster) masters(ctx context.Context) ([]*redis.Options, error) {
 	owners, err := c.owners(ctx)
 	if err != nil {
-		return nil, err
+		return nil, able(err)
 	}
 	asked := newProbe(owners[0])
 	defer asked.close()
 	text, err := asked.client.ClusterNodes(ctx).Result()
 	if err != nil {
-		return nil, err
+		return nil, able(err)
 	}
 	c.absent = nil
 	return append(owners, c.reach(ctx, readNodes(text).empty, owners[0])...), nil
@@ -108,8 +108,8 @@ func (c *cluster) view(ctx context.Context, members []*member) (string, error) {
 	)
 	for n, m := range members {
 		all.Go(func() {
-			var text string
-			text, errs[n] = m.probe.client.ClusterNodes(ctx).Result()
+			text, err := m.probe.client.ClusterNodes(ctx).Result()
+			errs[n] = able(err)
 			views[n] = readNodes(text)
 		})
 	}

@@ -52,6 +52,42 @@ func TestWatchUnsupported(t *testing.T) {
 				return "+OK\r\n"
 			})
 		},
+		"a proxy's own words": func(t *testing.T) redis.UniversalClient {
+			return fake(t, func(command []string) string {
+				switch {
+				case command[0] == "hello":
+					return hello3
+				case len(command) > 1 && command[1] == "tracking":
+					return "-ERR command 'client' is not allowed in this plan, " + secretKey + "\r\n"
+				}
+				return "+OK\r\n"
+			})
+		},
+		"HELLO refused": func(t *testing.T) redis.UniversalClient {
+			return fake(t, func(command []string) string {
+				if command[0] == "hello" {
+					return "-WHATEVER " + secretKey + "\r\n"
+				}
+				return "+OK\r\n"
+			})
+		},
+		"RESP2 in answer to HELLO 3": func(t *testing.T) redis.UniversalClient {
+			return fake(t, func(command []string) string {
+				if command[0] == "hello" {
+					return strings.Replace(hello3, ":3", ":2", 1)
+				}
+				return redis5Pong(command)
+			})
+		},
+		"CLUSTER NODES forbidden": func(t *testing.T) redis.UniversalClient {
+			c := startCluster(t)
+			for _, s := range c.Masters {
+				if err := s.Client().Do(ctx, "acl", "setuser", "default", "-cluster|nodes").Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return c.Client()
+		},
 		"ring": func(t *testing.T) redis.UniversalClient {
 			client := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}, HeartbeatFrequency: time.Hour})
 			t.Cleanup(func() { _ = client.Close() })
@@ -98,6 +134,9 @@ func TestWatchFaultsThatPass(t *testing.T) {
 		"full":    "-ERR max number of clients reached\r\n",
 		"closed":  "",
 		"noauth":  "-NOAUTH Authentication required.\r\n",
+		"nopass":  "-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+		"busy":    "-BUSY Redis is busy running a script.\r\n",
+		"down":    "-CLUSTERDOWN Hash slot not served\r\n",
 		"replica": strings.Replace(hello3, "$6\r\nmaster", "$7\r\nreplica", 1),
 		"garbage": "what?\r\n",
 	} {

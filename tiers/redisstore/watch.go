@@ -2,11 +2,9 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -82,7 +80,7 @@ func mustLease(option string, d time.Duration) {
 // ClusterOptions.ClusterSlots, can't be watched: listeners are told Unsupported.
 //
 // Listeners are told Unsupported as well by a server without RESP3 or CLIENT TRACKING
-// (Redis 6), or if the user mustn't run CLIENT TRACKING or CLUSTER NODES.
+// (Redis 6), or if it refuses CLIENT TRACKING or CLUSTER NODES, to this user or to all.
 // The server is asked again about every minute.
 //
 // The server announces keys whatever database they are in, so that another database's
@@ -196,20 +194,4 @@ func (w *Watcher) refused(err error) bool {
 		(*l).Unsupported(w.unsupported)
 	}
 	return true
-}
-
-// unsupported is why a server can't announce changes, nil where it may.
-func unsupported(err error) error {
-	var answer redis.Error
-	if !errors.As(err, &answer) {
-		return nil
-	}
-	text := strings.ToLower(answer.Error())
-	for _, start := range []string{"noperm", "noproto", "err unknown command", "err unknown subcommand", "err syntax error", "unsupported command"} {
-		if strings.HasPrefix(text, start) {
-			return tiers.NewError("strata: redis: the server can't announce changes: "+codeOf(answer.Error())+
-				"; it takes Redis 6 with RESP3, and a user that may run CLIENT TRACKING and, in a cluster, CLUSTER NODES", err)
-		}
-	}
-	return nil
 }
