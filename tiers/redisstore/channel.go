@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -24,11 +25,12 @@ import (
 // moment before the ping was sent have been read. (A server whose threads read while
 // the turn goes on, as Redis 8's io-threads may, can be behind by that turn.)
 //
-// round, n and master are set at construction; mu guards the rest.
+// round, n and master are set at construction, canary is atomic; mu guards the rest.
 type channel struct {
 	round  *round
 	n      int
 	master *redis.Options
+	canary atomic.Pointer[canary] // that isn't heard yet
 
 	mu      sync.Mutex
 	dialed  bool
@@ -92,6 +94,9 @@ func (c *channel) run(ctx context.Context) error {
 		at, ok := c.pong(pong.Payload)
 		if !ok {
 			return errLost
+		}
+		if c.deaf(at) {
+			return errDeaf
 		}
 		c.round.prove(c.n, at)
 	}
@@ -222,6 +227,7 @@ func (c *channel) HandlePushNotification(_ context.Context, _ push.NotificationH
 	case nil:
 		c.round.flushed()
 	case []any:
+		c.hear(keys)
 		if !c.round.changed(keys) {
 			c.cut()
 		}

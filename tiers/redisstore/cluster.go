@@ -102,15 +102,14 @@ func (n node) reach(ctx context.Context, like *redis.Options) *redis.Options {
 // slot is on its way to may stay absent.
 func (c *cluster) view(ctx context.Context, members []*member) (string, error) {
 	var (
-		all   sync.WaitGroup
-		views = make([]nodes, len(members))
-		errs  = make([]error, len(members))
+		all  sync.WaitGroup
+		errs = make([]error, len(members))
 	)
 	for n, m := range members {
 		all.Go(func() {
 			text, err := m.probe.client.ClusterNodes(ctx).Result()
 			errs[n] = able(err)
-			views[n] = readNodes(text)
+			m.nodes = readNodes(text)
 		})
 	}
 	all.Wait()
@@ -118,18 +117,25 @@ func (c *cluster) view(ctx context.Context, members []*member) (string, error) {
 		return "", err
 	}
 	var ids []string
-	for _, v := range views {
-		if !v.master || slices.Contains(ids, v.self) {
+	for _, m := range members {
+		if !m.nodes.master || slices.Contains(ids, m.nodes.self) {
 			return "", errMoved
 		}
-		ids = append(ids, v.self)
+		ids = append(ids, m.nodes.self)
 	}
 	unknown := func(id string) bool { return !slices.Contains(ids, id) }
 	missing := func(n node) bool { return unknown(n.id) && !slices.Contains(c.absent, n.id) }
-	for _, v := range views {
-		if v.slots != views[0].slots || slices.ContainsFunc(v.owners, unknown) || slices.ContainsFunc(v.targets, unknown) || slices.ContainsFunc(v.empty, missing) {
+	for _, m := range members {
+		v := m.nodes
+		if slices.ContainsFunc(v.owners, unknown) || slices.ContainsFunc(v.targets, unknown) || slices.ContainsFunc(v.empty, missing) {
 			return "", errMoved
 		}
 	}
-	return views[0].slots, nil
+	first := members[0].nodes.slots
+	if slices.ContainsFunc(members, func(m *member) bool { return m.nodes.slots != first }) {
+		return "", errUnsettled
+	}
+	return first, nil
 }
+
+func (c *cluster) key(m *member, start string) string { return keyIn(start, m.nodes.takes) }

@@ -21,8 +21,8 @@ func fake(t testing.TB, answer func(command []string) string) *redis.Client {
 	return client
 }
 
-// fakeServer answers commands, whose words are in small letters, until the test ends.
-// It returns its address.
+// fakeServer answers commands, whose words are in small letters, until the test ends. Of
+// what it answers OK to it tells those who track. It returns its address.
 func fakeServer(t testing.TB, answer func(command []string) string) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -33,7 +33,22 @@ func fakeServer(t testing.TB, answer func(command []string) string) string {
 		all   sync.WaitGroup
 		mu    sync.Mutex
 		conns []net.Conn
+		told  []net.Conn
 	)
+	// tell announces what was set to whoever has asked.
+	tell := func(conn net.Conn, command []string, answer string) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case answer != "+OK\r\n":
+		case command[0] == "client" && command[1] == "tracking":
+			told = append(told, conn)
+		case command[0] == "set":
+			for _, conn := range told {
+				_, _ = io.WriteString(conn, ">2\r\n"+bulk("invalidate")+list(bulk(command[1])))
+			}
+		}
+	}
 	all.Go(func() {
 		for {
 			conn, err := listener.Accept()
@@ -43,7 +58,7 @@ func fakeServer(t testing.TB, answer func(command []string) string) string {
 			mu.Lock()
 			conns = append(conns, conn)
 			mu.Unlock()
-			all.Go(func() { serve(conn, answer) })
+			all.Go(func() { serve(conn, answer, tell) })
 		}
 	})
 	t.Cleanup(func() {
@@ -62,7 +77,7 @@ func fakeServer(t testing.TB, answer func(command []string) string) string {
 const silence = "\x00"
 
 // serve reads commands and writes answers; "" ends the connection.
-func serve(conn net.Conn, answer func([]string) string) {
+func serve(conn net.Conn, answer func([]string) string, tell func(net.Conn, []string, string)) {
 	defer func() { _ = conn.Close() }()
 	in := bufio.NewReader(conn)
 	number := func() int {
@@ -86,6 +101,7 @@ func serve(conn net.Conn, answer func([]string) string) {
 			return
 		}
 		text := answer(command)
+		tell(conn, command, text)
 		if text == silence {
 			continue
 		}
@@ -111,6 +127,8 @@ func redis5(command []string) string {
 		return "-ERR unknown command `hello`, with args beginning with: `3`, \r\n"
 	case command[0] == "client":
 		return "-ERR Unknown subcommand or wrong number of arguments for 'tracking'. Try CLIENT HELP\r\n"
+	case command[0] == "del":
+		return ":1\r\n"
 	case command[0] == "ping" && len(command) > 1:
 		return fmt.Sprintf("$%d\r\n%s\r\n", len(command[1]), command[1])
 	}

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -9,6 +10,8 @@ import (
 type nodes struct {
 	self    string   // who says it
 	master  bool     // it takes itself for one
+	ranges  [][2]int // its slots
+	leaving []int    // those of them that are on their way to another
 	slots   string   // which master has which slots: all that matters, as a text
 	owners  []string // the ids of the masters that have slots
 	targets []string // and of those that a slot of self's is on its way to
@@ -33,21 +36,14 @@ func readNodes(text string) (n nodes) {
 			continue
 		}
 		id, flags, epoch := fields[0], strings.Split(fields[2], ","), fields[6]
-		if slices.Contains(flags, "myself") {
+		myself := slices.Contains(flags, "myself")
+		if myself {
 			n.self, n.master = id, slices.Contains(flags, "master")
 		}
 		if !slices.Contains(flags, "master") {
 			continue
 		}
-		// A slot that is about to be moved, in brackets, is still where it was as well.
-		var owned []string
-		for _, slot := range fields[8:] {
-			if _, target, moving := strings.Cut(slot, "->-"); moving {
-				n.targets = append(n.targets, strings.TrimSuffix(target, "]"))
-			} else if !strings.HasPrefix(slot, "[") {
-				owned = append(owned, slot)
-			}
-		}
+		owned := slices.DeleteFunc(slices.Clone(fields[8:]), func(slot string) bool { return strings.HasPrefix(slot, "[") })
 		switch {
 		case len(owned) > 0:
 			n.owners = append(n.owners, id)
@@ -55,10 +51,42 @@ func readNodes(text string) (n nodes) {
 		case !slices.ContainsFunc(flags, away):
 			n.empty = append(n.empty, newNode(id, fields[1]))
 		}
+		if myself {
+			n.own(fields[8:])
+		}
 	}
 	slices.Sort(lines)
 	n.slots = strings.Join(lines, "\n")
 	return n
+}
+
+// own reads the slots of the node that answers, such as 7, 0-5 and [5->-id]: one on its
+// way to another is still its own as well.
+func (n *nodes) own(slots []string) {
+	for _, slot := range slots {
+		if slot, target, moving := strings.Cut(slot, "->-"); moving {
+			n.targets = append(n.targets, strings.TrimSuffix(target, "]"))
+			if number, err := strconv.Atoi(strings.TrimPrefix(slot, "[")); err == nil {
+				n.leaving = append(n.leaving, number)
+			}
+			continue
+		}
+		first, last, several := strings.Cut(slot, "-")
+		if !several {
+			last = first
+		}
+		low, errLow := strconv.Atoi(first)
+		high, errHigh := strconv.Atoi(last)
+		if errLow == nil && errHigh == nil {
+			n.ranges = append(n.ranges, [2]int{low, high})
+		}
+	}
+}
+
+// takes reports whether the node that answers takes any key of a slot.
+func (n *nodes) takes(slot int) bool {
+	return !slices.Contains(n.leaving, slot) &&
+		slices.ContainsFunc(n.ranges, func(r [2]int) bool { return r[0] <= slot && slot <= r[1] })
 }
 
 func away(flag string) bool {

@@ -13,12 +13,15 @@ import (
 
 var (
 	errLost  = errors.New("strata: redis: the connection for announcements is lost")
-	errMoved = errors.New("strata: redis: the masters have changed, or don't agree who they are")
+	errMoved = errors.New("strata: redis: the masters have changed")
+
+	errUnsettled = errors.New("strata: redis: the masters don't agree who has which slots")
 )
 
 // round is the time from one loss to the next: the masters stay the same ones, and so
-// does the connection to each. Whatever changes ends it, so that a round that stands
-// has missed nothing since it began to stand.
+// does the connection to each. Who else becomes one, and a connection that ends, end it.
+// Slots may go from one member to another meanwhile: whoever has them announces, but what
+// happened while the members didn't agree isn't known.
 //
 // The watcher's mutex guards its fields; members and up are set at the start.
 type round struct {
@@ -29,13 +32,17 @@ type round struct {
 	confirmed int
 	proofs    []time.Time // of each member, and of the topology at last
 	stands    time.Time
+	due       bool // Missed is to be told before anybody vouches
 	over      bool
 }
 
-// member is a master of a round, and how to ask it. It is set at the start.
+// member is a master of a round, and how to ask it. channel and probe are set at the
+// start; the rest belongs to follow.
 type member struct {
 	*channel
 	*probe
+	nodes nodes // what it said last, in a cluster
+	heard bool  // its canary
 }
 
 // round watches until something is lost, and answers what, and for how long it stood.
@@ -46,9 +53,9 @@ func (w *Watcher) round(ctx context.Context) (stood time.Duration, err error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r := &round{Watcher: w, up: make(chan struct{}), proofs: make([]time.Time, len(masters)+1)}
+	r := &round{Watcher: w, up: make(chan struct{}), proofs: make([]time.Time, len(masters)+1), due: true}
 	for n, master := range masters {
-		r.members = append(r.members, &member{newChannel(r, n, master), newProbe(master)})
+		r.members = append(r.members, &member{channel: newChannel(r, n, master), probe: newProbe(master)})
 	}
 	var all sync.WaitGroup
 	do := func(f func(context.Context) error) {
@@ -77,7 +84,23 @@ func (r *round) end() {
 		return
 	}
 	r.over = true
-	if r.stands.IsZero() {
+	r.revoke()
+}
+
+// doubt revokes what was vouched until the members agree, from which on it counts.
+func (r *round) doubt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return
+	}
+	r.revoke()
+	r.due, r.proofs[len(r.members)] = true, time.Time{}
+}
+
+// revoke is called under mu.
+func (r *round) revoke() {
+	if r.vouched.IsZero() {
 		return
 	}
 	r.vouched = time.Time{}
@@ -112,6 +135,9 @@ func (r *round) prove(n int, at time.Time) {
 	}
 	if r.stands.IsZero() {
 		r.stands, r.unsupported = time.Now(), nil
+	}
+	if r.due {
+		r.due = false
 		for _, l := range r.listeners {
 			(*l).Missed()
 		}
@@ -158,8 +184,11 @@ func (r *round) flushed() {
 	}
 }
 
-// follow asks for the topology, as soon as all channels are confirmed, until it is
-// another than at first or couldn't be learned for a lease.
+// follow asks for the topology, as soon as all channels are confirmed, until others than
+// the members are masters, or it couldn't be learned for a lease. It counts once each
+// master's canary was heard. A read that begins after another view is known, and its
+// Missed told, asks whoever has the slot by that view, and who has, or gets it later, is
+// a member, or the next view ends the round.
 func (r *round) follow(ctx context.Context) error {
 	select {
 	case <-r.up:
@@ -170,12 +199,25 @@ func (r *round) follow(ctx context.Context) error {
 	for last := time.Now(); ; {
 		began := time.Now()
 		seen, err := r.look(ctx)
+		if err == nil {
+			var sung bool
+			if sung, err = r.audition(ctx); err != nil {
+				return err
+			}
+			if sung {
+				continue // that took its time
+			}
+		}
 		switch {
-		case err == nil && (view == "" || view == seen):
+		case err == nil:
+			if seen != view {
+				r.doubt()
+			}
 			view, last = seen, began
 			r.prove(len(r.members), began)
-		case err == nil:
-			return errMoved
+		case errors.Is(err, errUnsettled):
+			r.doubt()
+			last = began
 		case errors.Is(err, errMoved), errors.Is(err, errReplica), isAnswer(err), time.Since(last) > r.lease:
 			return err
 		}

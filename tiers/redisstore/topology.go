@@ -20,9 +20,14 @@ type topology interface {
 	// masters are the options of a connection to each of them.
 	masters(ctx context.Context) ([]*redis.Options, error)
 
-	// view describes who the masters are; another text means that they have changed.
-	// It answers errMoved where they aren't the members, or don't agree.
+	// view describes what the masters are in charge of; another text means that it has
+	// changed. It answers errMoved where others than the members are masters, or some of
+	// them aren't, and errUnsettled where they don't agree.
 	view(ctx context.Context, members []*member) (string, error)
+
+	// key is a key that begins so and that the member takes, by what it said in its view;
+	// "" if there is none.
+	key(m *member, start string) string
 }
 
 func topologyOf(client redis.UniversalClient) (topology, error) {
@@ -59,6 +64,8 @@ func (s *single) view(ctx context.Context, members []*member) (string, error) {
 	}
 	return "master", nil
 }
+
+func (s *single) key(_ *member, start string) string { return start }
 
 // behindSentinels knows redis.NewFailoverClient by the name that it gives its address.
 func behindSentinels(o *redis.Options) bool { return o.Addr == "FailoverClient" }

@@ -81,14 +81,31 @@ func TestWatchClusterSlotMove(t *testing.T) {
 
 	before = l.count()
 	fourth := c.AddMaster()
-	c.Move(slot, c.Masters[1], fourth)
 	l.recovers(t, before)
-	announces(t, l, client, key)
+	settles(t, l, client, key)
 
-	before = l.count()
-	c.Move(slot, fourth, c.Masters[2])
-	l.recovers(t, before)
-	announces(t, l, client, key)
+	// Among members nothing is lost, and nobody connects anew.
+	connected := func() (n string) {
+		for _, s := range c.Masters {
+			n += s.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_client|tracking")[:8]
+		}
+		return n
+	}
+	first := connected()
+	for _, move := range [][2]*redistest.Server{{c.Masters[1], fourth}, {fourth, c.Masters[2]}, {c.Masters[2], c.Masters[0]}} {
+		l.standing(t)
+		before = l.count()
+		l.forget()
+		finish := c.Linger(slot, move[0], move[1])
+		announces(t, l, client, key)
+		finish()
+		announces(t, l, client, key)
+		l.recovers(t, before)
+		announces(t, l, client, key)
+	}
+	if now := connected(); now != first {
+		t.Errorf("connected anew: %q, before %q", now, first)
+	}
 }
 
 // owner is the master that has a key's slot.

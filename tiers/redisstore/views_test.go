@@ -56,6 +56,8 @@ func TestWatchClusterViews(t *testing.T) {
 		addrs [nodes]string
 		views [nodes]atomic.Pointer[string]
 		asked atomic.Int64
+
+		tracked atomic.Int64
 	)
 	for n := range nodes {
 		addrs[n] = fakeServer(t, func(command []string) string {
@@ -70,6 +72,8 @@ func TestWatchClusterViews(t *testing.T) {
 						list(bulk(host), ":"+port+"\r\n", bulk(fmt.Sprint("id", m)), list())))
 				}
 				return list(slots...)
+			case command[0] == "client" && command[1] == "tracking":
+				tracked.Add(1)
 			case command[0] == "cluster" && command[1] == "nodes":
 				asked.Add(1)
 				return bulk(strings.Replace(*views[n].Load(), fmt.Sprintf("id%d x master", n), fmt.Sprintf("id%d x myself,master", n), 1))
@@ -110,7 +114,6 @@ func TestWatchClusterViews(t *testing.T) {
 		"a third master": func() {
 			set(view([nodes]int{1, 2}, [nodes]string{"0-8191", "8192"}, "id2 x master - 0 0 3 connected 8193-16383\n"), 0, 1)
 		},
-		"one has no slots": func() { set(view([nodes]int{1, 2}, [nodes]string{"0-16383", ""}, ""), 0, 1) },
 		"a master without slots": func() {
 			set(view([nodes]int{1, 2}, halves, "id2 127.0.0.1:1@2 master - 0 0 0 connected\n"), 0)
 		},
@@ -130,7 +133,20 @@ func TestWatchClusterViews(t *testing.T) {
 		l.recovers(t, before)
 	}
 
-	before := l.count()
-	set(view([nodes]int{3, 2}, halves, ""), 0, 1) // moved away, and back
-	l.recovers(t, before)
+	// What happens among the members is followed on the connections that there are.
+	connected := tracked.Load()
+	for name, change := range map[string]*string{
+		"moved away, and back": view([nodes]int{3, 2}, halves, ""),
+		"one has no slots":     view([nodes]int{1, 2}, [nodes]string{"0-16383", ""}, ""),
+		"some are moved":       view([nodes]int{1, 4}, [nodes]string{"0-4000", "4001-16383"}, ""),
+	} {
+		before := l.count()
+		set(change, 0)
+		l.await(t, "Missed, or the end of vouching", func() bool { return l.missed > before || l.until.IsZero() })
+		set(change, 1)
+		l.recovers(t, before)
+		if now := tracked.Load(); now != connected {
+			t.Errorf("%s: connected %d times more", name, now-connected)
+		}
+	}
 }

@@ -30,7 +30,7 @@ const (
 // a tiers.Source. Make it with Watch, and Close it.
 //
 // prefix, lease, rarely and topology are set at construction, done is closed when run
-// has ended; mu guards the rest, the round's state included, and is held while
+// has ended, heard belongs to run and its rounds; mu guards the rest, the round's state included, and is held while
 // listeners are called, so that they are called one at a time.
 type Watcher struct {
 	prefix   string
@@ -39,6 +39,7 @@ type Watcher struct {
 	topology topology
 	cancel   context.CancelFunc
 	done     chan struct{}
+	heard    bool // a canary, ever
 
 	mu          sync.Mutex
 	listeners   []*tiers.Listener
@@ -80,8 +81,10 @@ func mustLease(option string, d time.Duration) {
 // ClusterOptions.ClusterSlots, can't be watched: listeners are told Unsupported.
 //
 // Listeners are told Unsupported as well by a server without RESP3 or CLIENT TRACKING
-// (Redis 6), or if it refuses CLIENT TRACKING or CLUSTER NODES, to this user or to all.
-// The server is asked again about every minute.
+// (Redis 6), or if it refuses CLIENT TRACKING or CLUSTER NODES, to this user or to all,
+// or if no announcement arrives: whenever it has connected, the Watcher sets a key of
+// its own under the prefix, a long random one with an empty value, and deletes it at once
+// to hear of it. The server is asked again about every minute.
 //
 // The server announces keys whatever database they are in, so that another database's
 // key of the same name is announced too. What the server does later, such as removing

@@ -12,6 +12,9 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
+// SlotOf is slotOf.
+var SlotOf = slotOf
+
 // RetryAfter is how soon a server that can't announce changes is asked again.
 func RetryAfter(d time.Duration) WatchOption { return func(w *Watcher) { w.rarely = d } }
 

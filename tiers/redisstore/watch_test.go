@@ -54,8 +54,8 @@ func TestWatchAnnouncesWhatOthersDo(t *testing.T) {
 func TestWatchKeepsToThePrefix(t *testing.T) {
 	f := start(t)
 	_, l := watch(t, f.server.Client(), "p:")
-	_, all := watch(t, f.server.Client(), "")
 	l.standing(t)
+	_, all := watch(t, f.server.Client(), "")
 	all.standing(t)
 	for _, key := range []string{"x", "p", "pp:x", "P:x", "p:", "p:last"} {
 		f.check(f.raw.Set(ctx, key, "1", 0).Err())

@@ -1,0 +1,125 @@
+package redisstore_test
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// swallowing answers all rightly, and keeps announcements to itself.
+func swallowing(command []string) string {
+	switch command[0] {
+	case "hello":
+		return hello3
+	case "set":
+		return "+ok\r\n"
+	}
+	return redis5Pong(command)
+}
+
+// A proxy that accepts CLIENT TRACKING and passes nothing on is found out before anybody
+// vouches.
+func TestWatchHearsACanaryFirst(t *testing.T) {
+	_, l := watch(t, fake(t, swallowing), "p:")
+	l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
+	private(t, l.reasons[0])
+	if l.vouches > 0 || l.missed > 0 {
+		t.Errorf("told %q", l.log)
+	}
+}
+
+// The canary leaves nothing behind, and its own listeners aren't told of it.
+func TestWatchCanaryLeavesNothing(t *testing.T) {
+	f := start(t)
+	_, l := watch(t, f.server.Client(), "p:")
+	l.standing(t)
+	f.check(f.raw.Set(ctx, "p:last", "1", 0).Err())
+	l.changes(t, "last")
+	if keys := f.raw.Keys(ctx, "*").Val(); len(keys) != 1 || len(l.ids) != 1 {
+		t.Errorf("the server holds %q, and the listener was told of %q", keys, l.ids)
+	}
+	if set := f.raw.InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_set"); !strings.HasPrefix(set, "calls=2,") {
+		t.Errorf("of the canary and one other: %q", set)
+	}
+}
+
+// Each master that sessions can be at has one; with a {tag} that is one of them.
+func TestWatchClusterCanaries(t *testing.T) {
+	c := startCluster(t)
+	c.AddMaster()
+	for _, prefix := range []string{"p:", "{p}:"} {
+		_, l := watch(t, c.Client(), prefix)
+		l.standing(t)
+		sets := 0
+		for _, s := range c.Masters {
+			set := s.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_set")
+			if strings.HasPrefix(set, "calls=1,") {
+				sets++
+			}
+			if err := s.Client().ConfigResetStat(ctx).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want := map[string]int{"p:": 3, "{p}:": 1}[prefix]; sets != want {
+			t.Errorf("with prefix %q %d masters got a canary, want %d", prefix, sets, want)
+		}
+	}
+}
+
+// A server that takes no writes for now is believed once a canary was heard, and not before.
+func TestWatchOfAFullServer(t *testing.T) {
+	f := start(t)
+	full := func(limit string) { f.check(f.raw.ConfigSet(ctx, "maxmemory", limit).Err()) }
+	_, l := watch(t, f.server.Client(), "p:")
+	l.standing(t)
+	full("1")
+	before := l.count()
+	f.check(f.raw.Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err())
+	l.recovers(t, before)
+
+	refused := func() (n int) {
+		_, text, _ := strings.Cut(f.raw.InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_set"), "rejected_calls=")
+		n, _ = strconv.Atoi(text[:strings.Index(text+",", ",")])
+		return n
+	}
+	so := refused()
+	_, late := watch(t, f.server.Client(), "p:")
+	late.await(t, "two attempts", func() bool { return refused() > so+1 })
+	late.mu.Lock()
+	if late.vouches > 0 || len(late.reasons) > 0 {
+		t.Errorf("told %q", late.log)
+	}
+	late.mu.Unlock()
+	full("0")
+	late.standing(t)
+}
+
+// A user that mustn't write under the prefix can't be told apart from a deaf one.
+func TestWatchOfAUserWhoMustNotWrite(t *testing.T) {
+	server := redistest.Start(t)
+	if err := server.Client().Do(ctx, "acl", "setuser", "default", "resetkeys", "~q:*").Err(); err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	t.Cleanup(func() { _ = client.Close() })
+	_, l := watch(t, client, "p:")
+	l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
+	private(t, l.reasons[0])
+	_, l = watch(t, client, "q:")
+	l.standing(t)
+}
+
+func TestSlots(t *testing.T) {
+	c := startCluster(t)
+	client := c.Client()
+	for _, key := range []string{"123456789", "", "a", "{a}b", "a{b}c", "{}a", "a{", "a{b", "{a}{b}", "a{}{b}", "}a{b}"} {
+		if want := client.ClusterKeySlot(ctx, key).Val(); int64(redisstore.SlotOf(key)) != want {
+			t.Errorf("%q is in slot %d, not %d", key, want, redisstore.SlotOf(key))
+		}
+	}
+}
