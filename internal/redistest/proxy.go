@@ -9,13 +9,13 @@ import (
 // Proxy stands between clients and a server, and can do what networks do. Its methods
 // may be called from any goroutine.
 //
-// listener and target are set at the start; mu guards the rest.
+// listener is set at the start; mu guards the rest.
 type Proxy struct {
 	listener net.Listener
-	target   string
 	all      sync.WaitGroup
 
 	mu      sync.Mutex
+	target  string
 	conns   map[net.Conn]bool
 	stalled [2]chan struct{} // what clients send, and what the server does; closed where nothing is
 	closed  bool
@@ -80,6 +80,13 @@ func (p *Proxy) Resume() {
 	}
 }
 
+// Lead has new connections go to another address, as one that several servers share does.
+func (p *Proxy) Lead(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
 // Cut closes all connections.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
@@ -112,7 +119,10 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.target)
+		p.mu.Lock()
+		target := p.target
+		p.mu.Unlock()
+		server, err := net.Dial("tcp", target)
 		if err != nil {
 			_ = client.Close()
 			continue

@@ -36,6 +36,7 @@ type channel struct {
 	dialed  bool
 	down    bool
 	conn    net.Conn
+	runID   string
 	pings   uint64
 	sent    time.Time // when the last ping was about to be sent
 	waiting bool      // for its pong
@@ -136,14 +137,14 @@ func (c *channel) cut() {
 	}
 }
 
-// remote is the server's address, "" before the connection stands.
-func (c *channel) remote() string {
+// server is which one announces: its run, and its address.
+func (c *channel) server() (runID, remote string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conn == nil {
-		return ""
+	if c.conn != nil {
+		remote = c.conn.RemoteAddr().String()
 	}
-	return c.conn.RemoteAddr().String()
+	return c.runID, remote
 }
 
 // track asks for announcements. A server that answers in RESP2 accepts the command,
@@ -166,8 +167,13 @@ func (c *channel) track(ctx context.Context, conn *redis.Conn) error {
 	if err := able(conn.Process(ctx, redis.NewStatusCmd(ctx, args...))); err != nil {
 		return err
 	}
+	run, err := runOf(ctx, conn)
+	if err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.runID = run
 	c.sent = time.Now() // the first ping, which made the connection, follows
 	return nil
 }

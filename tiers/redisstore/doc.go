@@ -37,8 +37,14 @@
 // with redis.FailoverOptions.ReplicaOnly, or gredis.Config.SlaveOnly, doesn't show
 // it: don't pass one; its first write fails with READONLY.
 //
+// A master answers a write before its replicas have it. A replica that takes over, in a
+// cluster or by a sentinel's choice, may lack writes that were acknowledged, a log-out or
+// a log-in among them, and so may a server that is started again without appendonly and
+// appendfsync always. What Redis loses itself no node can keep, nor law 7: the nodes
+// follow what the new master holds. WAIT and min-replicas-to-write make the loss rarer.
+//
 // The server must allow EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE, and for
-// announcements HELLO 3, CLIENT TRACKING, PING and, in a cluster, CLUSTER NODES;
-// the tests run on Redis 7.0. With a maxmemory policy that evicts, Redis logs users out as
+// announcements HELLO 3, CLIENT TRACKING, PING and, in a cluster, CLUSTER NODES; INFO
+// helps, see Watch. The tests run on Redis 7.0. With a maxmemory policy that evicts, Redis logs users out as
 // it likes: choose noeviction.
 package redisstore

@@ -54,8 +54,9 @@ func (w *Watcher) round(ctx context.Context) (stood time.Duration, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &round{Watcher: w, up: make(chan struct{}), proofs: make([]time.Time, len(masters)+1), due: true}
+	_, anew := w.topology.(*single) // where its address leads is asked each time
 	for n, master := range masters {
-		r.members = append(r.members, &member{channel: newChannel(r, n, master), probe: newProbe(master)})
+		r.members = append(r.members, &member{channel: newChannel(r, n, master), probe: newProbe(master, anew)})
 	}
 	var all sync.WaitGroup
 	do := func(f func(context.Context) error) {

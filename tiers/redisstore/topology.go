@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -52,23 +53,38 @@ func (s *single) masters(context.Context) ([]*redis.Options, error) {
 	return []*redis.Options{s.options}, nil
 }
 
-// view asks whether the server is still a master. Behind sentinels it asks whoever they
-// name now: a master that was cut off from them still takes itself for one.
+// view asks whoever the address leads to now, or the sentinels name: it must be a master,
+// and the server that announces. One that was left behind still takes itself for a
+// master, while new connections go elsewhere.
 func (s *single) view(ctx context.Context, members []*member) (string, error) {
-	m := members[0]
-	if err := m.probe.role(ctx); err != nil {
+	conn := members[0].probe.client.Conn()
+	defer func() { _ = conn.Close() }()
+	if err := master(conn.Hello(ctx, 3, "", "", "")); err != nil {
 		return "", err
 	}
-	if behindSentinels(s.options) && m.probe.last() != m.channel.remote() {
+	id, err := runOf(ctx, conn)
+	if err != nil {
+		return "", err
+	}
+	announces, remote := members[0].channel.server()
+	if id != announces || id == "" && members[0].probe.last() != remote {
 		return "", errMoved
 	}
 	return "master", nil
 }
 
-func (s *single) key(_ *member, start string) string { return start }
+// runOf tells one run of a server from any other; "" where it isn't told.
+func runOf(ctx context.Context, conn *redis.Conn) (string, error) {
+	text, err := conn.Info(ctx, "server").Result()
+	if isAnswer(err) {
+		return "", nil // INFO isn't for every user
+	}
+	_, id, _ := strings.Cut(text, "\nrun_id:")
+	id, _, _ = strings.Cut(id, "\r")
+	return id, err
+}
 
-// behindSentinels knows redis.NewFailoverClient by the name that it gives its address.
-func behindSentinels(o *redis.Options) bool { return o.Addr == "FailoverClient" }
+func (s *single) key(_ *member, start string) string { return start }
 
 // master answers an error unless HELLO's answer is that of a master.
 func master(hello *redis.MapStringInterfaceCmd) error {
@@ -82,8 +98,8 @@ func master(hello *redis.MapStringInterfaceCmd) error {
 	return nil
 }
 
-// probe asks a master on an ordinary connection. client is set at construction; mu
-// guards remote.
+// probe asks a master on an ordinary connection, or on a new one each time. client is set
+// at construction; mu guards remote.
 type probe struct {
 	client *redis.Client
 
@@ -91,11 +107,11 @@ type probe struct {
 	remote string
 }
 
-func newProbe(master *redis.Options) *probe {
+func newProbe(master *redis.Options, anew bool) *probe {
 	p := &probe{}
 	o := derive(master)
-	if behindSentinels(master) {
-		o.ConnMaxLifetime, o.ConnMaxLifetimeJitter = 1, 0 // each question goes to whom they name now
+	if anew {
+		o.ConnMaxLifetime, o.ConnMaxLifetimeJitter = 1, 0
 	}
 	dial := o.Dialer
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -118,13 +134,6 @@ func (p *probe) last() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.remote
-}
-
-// role answers an error unless the server says that it is a master.
-func (p *probe) role(ctx context.Context) error {
-	conn := p.client.Conn()
-	defer func() { _ = conn.Close() }()
-	return master(conn.Hello(ctx, 3, "", "", ""))
 }
 
 // derive makes options for a connection of the watcher's own.

@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -46,6 +47,41 @@ func TestWatchGoesWhereSentinelsSay(t *testing.T) {
 		l.recovers(t, before)
 		announces(t, l, next.Client(), "a")
 	}
+}
+
+// A master that its address has left, and that doesn't know it, isn't vouched for.
+func TestWatchGoesWhereItsAddressLeads(t *testing.T) {
+	a, b := redistest.Start(t), redistest.Start(t)
+	proxy := redistest.StartProxy(t, a.Addr())
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
+	t.Cleanup(func() { _ = client.Close() })
+	_, l := watch(t, client, "p:")
+	l.standing(t)
+	announces(t, l, a.Client(), "a")
+	for _, next := range []*redistest.Server{b, a} {
+		before := l.count()
+		proxy.Lead(next.Addr())
+		l.recovers(t, before)
+		announces(t, l, next.Client(), "a")
+	}
+}
+
+// Without INFO another address is noticed.
+func TestWatchWithoutInfo(t *testing.T) {
+	f := start(t)
+	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "-info").Err())
+	var at atomic.Pointer[redistest.Proxy]
+	one, two := redistest.StartProxy(t, f.server.Addr()), redistest.StartProxy(t, f.server.Addr())
+	at.Store(one)
+	client := redis.NewClient(&redis.Options{Dialer: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, at.Load().Addr())
+	}})
+	t.Cleanup(func() { _ = client.Close() })
+	_, l := watch(t, client, "p:")
+	l.standing(t)
+	before := l.count()
+	at.Store(two)
+	l.recovers(t, before)
 }
 
 // Masters that don't agree aren't vouched for, nor are others than those watched, nor
