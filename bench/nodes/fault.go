@@ -26,7 +26,7 @@ func faults(topology string) []fault {
 	case sentinel:
 		return append(all, fault{"failover", sentinelFailover}, fault{"crash", crash})
 	default:
-		return append(all, fault{"failover", clusterFailover}, fault{"move", move})
+		return append(all, fault{"failover", clusterFailover}, fault{"crash", clusterCrash}, fault{"move", move}, fault{"linger", linger})
 	}
 }
 
@@ -160,12 +160,29 @@ func crash(w *world, _ *rand.Rand, round int) *Loss {
 }
 
 func clusterFailover(w *world, random *rand.Rand, round int) *Loss {
-	n := random.IntN(len(w.replicas))
-	old, replica := w.cluster.Masters[n], w.replicas[n]
+	return w.replace(random.IntN(len(w.replicas)), round, func(old, replica *redistest.Server) { w.cluster.Failover(replica) })
+}
+
+// clusterCrash kills a master, whom the others replace by its replica once they miss it,
+// and runs it again as a replica.
+func clusterCrash(w *world, random *rand.Rand, round int) *Loss {
+	return w.replace(random.IntN(len(w.replicas)), round, func(old, replica *redistest.Server) {
+		old.Stop()
+		if !polled(90*time.Second, func() bool { return len(w.ranges(replica)) > 0 }) {
+			w.tb.Fatal("the cluster doesn't replace a master that is gone")
+		}
+		old.Again(w.tb)
+	})
+}
+
+// replace has a cluster's master and its replica change places.
+func (w *world) replace(n, round int, how func(old, replica *redistest.Server)) *Loss {
+	w.tb.Helper()
+	old, replica := w.masters[n], w.replicas[n]
 	from := w.replicated(old, w.keyOf(old))
 	w.agreed()
-	w.cluster.Failover(replica)
-	w.cluster.Masters[n], w.replicas[n] = replica, old
+	how(old, replica)
+	w.masters[n], w.replicas[n] = replica, old
 	w.demoted(old)
 	w.agreed()
 	loss := newLoss(from, now(), w.truth(round))

@@ -62,7 +62,7 @@ func TestStandaloneWithFaults(t *testing.T) {
 
 func TestClusterWithFaults(t *testing.T) {
 	t.Parallel()
-	o := short("failover", "move", "deaf")
+	o := short("failover", "move", "linger", "deaf")
 	o.Requests = 0
 	sound(t, Run(t, cluster, o))
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,15 +17,17 @@ import (
 	"github.com/gf-strata/strata/internal/redistest"
 )
 
-// world is the servers, a proxy for each of them and each node, and the nodes. All
-// fields are set at the start; it belongs to the driver's goroutine.
+// world is the servers, a proxy for each of them and each node, and the nodes. It belongs
+// to the driver's goroutine.
 type world struct {
 	tb       testing.TB
 	options  Options
 	topology string
 	servers  []*redistest.Server
 	cluster  *redistest.Cluster
-	replicas []*redistest.Server // of the cluster's masters
+	masters  []*redistest.Server // of a cluster, that have slots; failovers replace them
+	replicas []*redistest.Server // of these, in the same order, or of the first of them
+	spare    *redistest.Server   // a master that has slots only while they linger
 	sentinel *redistest.Sentinel
 	proxies  [][]*redistest.Proxy // of each node
 	client   redis.UniversalClient
@@ -42,10 +45,12 @@ func newWorld(tb testing.TB, topology string, o Options) *world {
 	switch topology {
 	case cluster:
 		w.cluster = redistest.StartCluster(tb, 3)
-		for _, master := range w.cluster.Masters[:min(o.Replicas, 3)] {
+		w.masters = slices.Clone(w.cluster.Masters)
+		for _, master := range w.masters[:min(o.Replicas, 3)] {
 			w.replicas = append(w.replicas, w.cluster.AddReplica(master))
 		}
-		w.servers = append(append(w.servers, w.cluster.Masters...), w.replicas...)
+		w.spare = w.cluster.AddMaster()
+		w.servers = append(slices.Concat(w.masters, w.replicas), w.spare)
 	case sentinel:
 		w.sentinel = redistest.StartSentinel(tb)
 		w.servers = w.sentinel.Servers
