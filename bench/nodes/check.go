@@ -7,6 +7,8 @@ type Law string
 
 const (
 	Stale       Law = "stale beyond the bound"
+	Late        Law = "late without a fault"
+	Backwards   Law = "older than shown before"
 	OwnWrite    Law = "read-your-writes"
 	Resurrected Law = "resurrected"
 	Lost        Law = "lost"
@@ -29,9 +31,11 @@ type Verdict struct {
 }
 
 // checker judges reads. bound is the age in nanoseconds which what another node wrote
-// may have; it isn't changed while the checker works.
+// may have, and quiet a time in which that is less; they aren't changed while the checker
+// works.
 type checker struct {
 	bound   int64
+	quiet   Quiet
 	verdict *Verdict
 	carried map[carried]bool
 }
@@ -45,14 +49,14 @@ type carried struct {
 
 // Check judges every read in the records of all nodes, which are complete: whatever was
 // done to their sessions is among them. Losses of the server are known already.
-func Check(records []Record, bound int64, losses []Loss) Verdict {
+func Check(records []Record, bound int64, losses []Loss, quiet Quiet) Verdict {
 	for n := range records {
 		records[n].Acked = ended(&records[n])
 	}
 	for n := range losses {
 		losses[n].apply(records)
 	}
-	c := &checker{bound: bound, verdict: &Verdict{}, carried: map[carried]bool{}}
+	c := &checker{bound: bound, quiet: quiet, verdict: &Verdict{}, carried: map[carried]bool{}}
 	for id, h := range histories(records) {
 		if isOwn(id) {
 			continue // logged in at any worker; see Linearizable
@@ -61,6 +65,9 @@ func Check(records []Record, bound int64, losses []Loss) Verdict {
 			c.verdict.Reads++
 			c.read(h, r)
 		}
+	}
+	if len(losses) == 0 {
+		c.backwards(records)
 	}
 	c.verdict.Carried = len(c.carried)
 	return *c.verdict
@@ -77,10 +84,12 @@ func (c *checker) read(h *history, r *Record) {
 		case r.Node == Truth:
 		case r.Node == w.Node:
 			what = OwnWrite
-		case age > c.bound && what == Lost:
-			what = Stale
+		case age <= c.bound && c.quiet.late(w, r):
+			what = Late
 		case age <= c.bound:
 			return
+		case what == Lost:
+			what = Stale
 		}
 		if broken[what] {
 			return // once a read and law

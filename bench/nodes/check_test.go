@@ -98,9 +98,14 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 		"a version that nobody wrote":             {Invented, []Record{login, seen(0, 20, 7, 0)}},
 		"a version from the future":               {Invented, []Record{login, other, seen(0, 12, 1, 1)}},
 		"refused without a log-out":               {OwnWrite, []Record{login, refused(write(Change, 0, 2, 20, 30))}},
+		"shown, and shown no more":                {Backwards, []Record{login, other, seen(0, 31, 1, 1), seen(0, 33, 1, 0)}},
+		"shown by a read that is under way":       {"", []Record{login, other, seen(0, 31, 1, 1), seen(0, 32, 1, 0)}},
+		"shown, and not yet at another node":      {"", []Record{login, other, seen(1, 31, 1, 1), seen(0, 33, 1, 0)}},
+		"a log-out shown, and shown no more":      {Backwards, []Record{login, logout, seen(1, 20, 1, 0), none(1, 51), seen(1, 53, 1, 0)}},
+		"a log-in shown late":                     {"", []Record{login, none(1, 11), seen(1, 20, 1, 0)}},
 		"refused while logged out":                {"", []Record{login, logout, refused(write(Change, 0, 2, 45, 55))}},
 	} {
-		verdict := Check(test.records, bound, nil)
+		verdict := Check(test.records, bound, nil, Quiet{})
 		found := map[Law]bool{}
 		for _, v := range verdict.Violations {
 			found[v.Law] = true
@@ -108,6 +113,38 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 		if test.want == "" && len(found) > 0 || test.want != "" && !found[test.want] {
 			t.Errorf("%s: found %v, want %q", name, verdict.Violations, test.want)
 		}
+	}
+}
+
+// In a quiet time the bound is another, given how slow the machine was.
+func TestAQuietTimeIsJudgedByItsOwnBound(t *testing.T) {
+	records := func(age int64) []Record {
+		return []Record{write(Login, 0, 1, 0, 10), write(Change, 1, 1, 20, 30), seen(0, 30+age, 1, 0)}
+	}
+	for name, test := range map[string]struct {
+		age   int64
+		quiet Quiet
+		found int
+	}{
+		"within the bound":           {169, Quiet{0, 1000 * ms, 10 * ms}, 0},
+		"beyond the bound":           {171, Quiet{0, 1000 * ms, 10 * ms}, 1},
+		"later than the quiet time":  {171, Quiet{0, 200 * ms, 10 * ms}, 0},
+		"before the quiet time":      {171, Quiet{31 * ms, 1000 * ms, 10 * ms}, 0},
+		"on a machine that stumbles": {400, Quiet{0, 1000 * ms, 101 * ms}, 0},
+		"of which nothing is known":  {400, Quiet{}, 0},
+	} {
+		verdict := Check(records(test.age), 500*ms, nil, test.quiet)
+		if len(verdict.Violations) != test.found || test.found > 0 && verdict.Violations[0].Law != Late {
+			t.Errorf("%s: found %v", name, verdict.Violations)
+		}
+	}
+	q := Quiet{From: 100, To: 200}
+	q.worst([]Stall{{0, 99}, {50, 60}, {150, 30}, {201, 500}})
+	if q.Stall != 60 {
+		t.Errorf("the worst stall is %d", q.Stall)
+	}
+	if q.worst(nil); q.judged() {
+		t.Error("a time without any measurement is judged")
 	}
 }
 
@@ -138,7 +175,7 @@ func TestALossOfTheServersIsToldApart(t *testing.T) {
 		"a read of the new master, before it is up": {[]Record{login, early, late, seen(1, 55, 1, 1), seen(Truth, 300, 1, 2)}, held(2), true, 0},
 		"no loss at all":                            {read(1), nil, false, 0},
 	} {
-		verdict := Check(test.records, bound, test.losses)
+		verdict := Check(test.records, bound, test.losses, Quiet{})
 		lost := 0
 		for _, loss := range test.losses {
 			lost += loss.Writes
@@ -150,7 +187,7 @@ func TestALossOfTheServersIsToldApart(t *testing.T) {
 }
 
 func TestAgesAreTold(t *testing.T) {
-	verdict := Check([]Record{write(Login, 0, 1, 0, 10), write(Change, 1, 1, 20, 30), seen(0, 35, 1, 0), seen(0, 230, 1, 0), seen(0, 40, 1, 1)}, bound, nil)
+	verdict := Check([]Record{write(Login, 0, 1, 0, 10), write(Change, 1, 1, 20, 30), seen(0, 35, 1, 0), seen(0, 230, 1, 0), seen(0, 40, 1, 1)}, bound, nil, Quiet{})
 	ages := verdict.Ages
 	if len(ages.All) != 2 || ages.Beyond(time.Duration(bound)) != 1 || ages.Quantile(0) != 5*time.Millisecond || ages.Quantile(1) != 200*time.Millisecond {
 		t.Errorf("the ages are %v", ages.All)

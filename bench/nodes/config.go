@@ -55,24 +55,25 @@ const (
 // ioTimeout bounds each wait for a server, so that no fault outlasts a round.
 const ioTimeout = time.Second
 
+// dial connects to a server, by its proxy if it has one.
+func (s Server) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if via, ok := s.Via[addr]; ok {
+		addr = via
+	}
+	return (&net.Dialer{Timeout: ioTimeout}).DialContext(ctx, network, addr)
+}
+
 // client is a go-redis client as a program would make it.
 func (s Server) client() redis.UniversalClient {
-	dialer := &net.Dialer{Timeout: ioTimeout}
-	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if via, ok := s.Via[addr]; ok {
-			addr = via
-		}
-		return dialer.DialContext(ctx, network, addr)
-	}
 	switch s.Topology {
 	case cluster:
-		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs, Dialer: dial, ContextTimeoutEnabled: true,
+		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs, Dialer: s.dial, ContextTimeoutEnabled: true,
 			DialTimeout: ioTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, DialerRetries: 1})
 	case sentinel:
-		return redis.NewFailoverClient(&redis.FailoverOptions{MasterName: s.Master, SentinelAddrs: []string{s.Sentinel}, Dialer: dial,
+		return redis.NewFailoverClient(&redis.FailoverOptions{MasterName: s.Master, SentinelAddrs: []string{s.Sentinel}, Dialer: s.dial,
 			ContextTimeoutEnabled: true, DialTimeout: ioTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, DialerRetries: 1})
 	default:
-		return redis.NewClient(&redis.Options{Addr: s.Addrs[0], Dialer: dial, ContextTimeoutEnabled: true,
+		return redis.NewClient(&redis.Options{Addr: s.Addrs[0], Dialer: s.dial, ContextTimeoutEnabled: true,
 			DialTimeout: ioTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, MaxRetries: 1, DialerRetries: 1})
 	}
 }

@@ -11,6 +11,7 @@ import (
 type Options struct {
 	Duration time.Duration // of the load in one topology
 	Round    time.Duration
+	Quiet    time.Duration // before the faults of a round begin
 	Nodes    int
 	Workers  int // of each node
 	Visitors int // more readers of each node, of a request a second each
@@ -32,7 +33,7 @@ func (o Options) Bound() time.Duration { return o.Lease + o.Slack }
 
 // DefaultOptions are a short run of everything.
 func DefaultOptions() Options {
-	return Options{Duration: 10 * time.Second, Round: 5 * time.Second, Nodes: 3, Workers: 4, Visitors: 60, Rate: 100, Users: 100, Own: 4,
+	return Options{Duration: 10 * time.Second, Round: 5 * time.Second, Quiet: 1500 * time.Millisecond, Nodes: 3, Workers: 4, Visitors: 60, Rate: 100, Users: 100, Own: 4,
 		Replicas: 1, Probes: 300, Requests: 4000, Seed: 1, Lease: 500 * time.Millisecond, Slack: 50 * time.Millisecond, Mode: modeChain}
 }
 
@@ -59,17 +60,24 @@ func Run(tb testing.TB, topology string, o Options) *Report {
 // and forgotten one by one. It answers the faults that are still to come.
 func (w *world) round(report *Report, round int, list []fault, random *rand.Rand) []fault {
 	w.tb.Helper()
-	var records []Record
+	var (
+		records []Record
+		stalls  []Stall
+		quiet   Quiet
+	)
 	collect := func(answers []Answer) {
 		for _, answer := range answers {
 			records = append(records, answer.Records...)
 			report.Failed += answer.Failed
+			stalls = append(stalls, answer.Stalls...)
 		}
 	}
 	collect(w.all(Ask{What: askBegin, Round: round}))
 	w.all(Ask{What: askRun, Round: round})
 	outsiders := w.startForeign(round)
 	var losses []Loss
+	quiet.From = now()
+	wait(w.options.Quiet)
 	for end := time.Now().Add(w.options.Round); ; {
 		wait(some(random, 200*time.Millisecond, 700*time.Millisecond))
 		if time.Now().After(end) {
@@ -81,19 +89,26 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 		if len(list) == 0 {
 			continue
 		}
+		if quiet.To == 0 {
+			quiet.To = now()
+		}
 		if loss := list[0].do(w, random, round); loss != nil {
 			losses = append(losses, *loss)
 		}
 		report.Faults[list[0].name]++
 		list = list[1:]
 	}
+	if quiet.To == 0 {
+		quiet.To = now()
+	}
 	collect(w.all(Ask{What: askHalt}))
+	quiet.worst(stalls)
 	records = append(records, outsiders.halt()...)
 	wait(w.options.Bound()) // from now on every acknowledged write must be seen by all
 	ids := sessions(records)
 	collect(w.all(Ask{What: askRead, IDs: ids}))
 	records = append(records, everything(ids, w.truth(round))...)
-	report.judge(records, losses)
+	report.judge(records, losses, quiet)
 	return list
 }
 

@@ -34,7 +34,8 @@ type node struct {
 	chain   gsession.Storage
 	stack   *layer.Stack // nil where bare
 	manager *gsession.Manager
-	load    *load // nil while none runs
+	load    *load // nil while none runs, as the next
+	stalls  *meter
 }
 
 // serve is the whole life of a node process.
@@ -111,10 +112,11 @@ func (n *node) answer(ask Ask) (answer Answer) {
 	case askBegin:
 		answer.Records, err = n.begin(ask.Round, ask.Nodes)
 	case askRun:
-		n.load = n.start(ask.Round)
+		n.load, n.stalls = n.start(ask.Round), n.meter()
 	case askHalt:
 		answer.Records, answer.Failed = n.load.halt()
-		n.load = nil
+		answer.Stalls = n.stalls.halt()
+		n.load, n.stalls = nil, nil
 	case askRead:
 		answer.Records, err = n.readAll(ask.IDs)
 	case askMeasure:

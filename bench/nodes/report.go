@@ -13,6 +13,8 @@ type Report struct {
 	Topology   string
 	Options    Options
 	Rounds     int
+	Quiet      int           // rounds that began with a quiet time which could be judged
+	Stall      time.Duration // the worst in these
 	Records    int
 	Reads      int
 	Unanswered int // writes whose outcome isn't known
@@ -32,7 +34,7 @@ type Report struct {
 }
 
 // judge checks the records of a round.
-func (r *Report) judge(records []Record, losses []Loss) {
+func (r *Report) judge(records []Record, losses []Loss, quiet Quiet) {
 	r.Rounds++
 	r.Records += len(records)
 	for _, record := range records {
@@ -40,7 +42,11 @@ func (r *Report) judge(records []Record, losses []Loss) {
 			r.Unanswered++
 		}
 	}
-	verdict := Check(records, int64(r.Options.Bound()), losses)
+	if quiet.judged() {
+		r.Quiet++
+		r.Stall = max(r.Stall, time.Duration(quiet.Stall))
+	}
+	verdict := Check(records, int64(r.Options.Bound()), losses, quiet)
 	r.Reads += verdict.Reads
 	r.Carried += verdict.Carried
 	r.Ages.All = append(r.Ages.All, verdict.Ages.All...)
@@ -99,9 +105,10 @@ func (r *Report) Print(out io.Writer) {
 	}
 	beyond := r.Ages.Beyond(o.Bound())
 	line("older than the bound", "%d (%.6f of all reads)", beyond, float64(beyond)/float64(max(r.Reads, 1)))
-	for _, law := range []Law{Stale, OwnWrite, Resurrected, Lost, Invented, NotLinear} {
+	for _, law := range []Law{Stale, Late, Backwards, OwnWrite, Resurrected, Lost, Invented, NotLinear} {
 		line("violations: "+string(law), "%d", r.Counts[law])
 	}
+	line("quiet times judged, worst stall in them", "%d, %v", r.Quiet, round(r.Stall))
 	line("histories of one node, too hard", "%d, %d", r.Histories, r.Unknown)
 	line("acknowledged writes that the servers lost", "%d", r.ServerLost)
 	line("keys carried into a log-in of the same id", "%d", r.Carried)

@@ -27,6 +27,7 @@ type Ask struct {
 type Answer struct {
 	Records []Record
 	Failed  int // reads that were answered with an error
+	Stalls  []Stall
 	Figure  float64
 	Err     string
 }
