@@ -121,9 +121,8 @@ func (a *auditor) compare(ctx context.Context, hit audited) {
 
 // serves reports whether the entry would still be served.
 func (a *auditor) serves(hit audited) bool {
-	e, ok := a.s.lookup(hit.hash)
-	now := a.s.now()
-	return ok && e.stamp == hit.e.stamp && e.loaded == hit.e.loaded && e.current(hit.e.id, hit.e.ttl, a.s.guard.Stamp(hit.hash), now) && a.s.vouched(e.watched, now)
+	e, v := a.s.look(hit.hash)
+	return e != nil && e.stamp == hit.e.stamp && e.loaded == hit.e.loaded && e.current(hit.e.id, hit.e.ttl, v)
 }
 
 func (a *auditor) read(ctx context.Context, e *entry) (stored *tiers.Snapshot, err error) {

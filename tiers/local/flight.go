@@ -54,14 +54,14 @@ const overlapWindow = 50 * time.Millisecond
 // joinable is the oldest beginning of a load that may be joined now. Where changes are
 // announced, none was since the load began; else a load that waits for a slow network may
 // answer what the store held long ago.
-func (s *Storage) joinable(now int64) (oldest int64) {
+func (s *Storage) joinable(v view) (oldest int64) {
 	switch {
-	case s.options.exclusive, s.watch.watched.Load() && s.vouched(true, now):
+	case s.options.exclusive, v.watched && v.now < v.until:
 		return math.MinInt64
-	case s.watch.watched.Load():
-		return now - int64(overlapWindow)
+	case v.watched:
+		return v.now - int64(overlapWindow)
 	default:
-		return now - int64(max(s.options.maxStale, overlapWindow))
+		return v.now - int64(max(s.options.maxStale, overlapWindow))
 	}
 }
 

@@ -141,29 +141,27 @@ type entry struct {
 // with one flight for all who ask at the same time.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	hash := s.guard.Hash(id)
-	e, ok := s.lookup(hash)
-	stamp := s.guard.Stamp(hash) // after the lookup: what it found can't be newer
-	now := s.now()
-	if ok && e.current(id, ttl, stamp, now) && s.vouched(e.watched, now) {
+	e, v := s.look(hash)
+	if e != nil && e.current(id, ttl, v) {
 		s.tally.AddAt(telemetry.ReadHit, hash)
 		if s.auditor != nil {
 			s.auditor.hit(hash, e)
 		}
 		return tiers.Read{Snapshot: e.snapshot, Outcome: tiers.OutcomeHit}, nil
 	}
-	if e := s.negatives.find(hash, id, ttl, stamp, now); e != nil && s.vouched(e.watched, now) {
+	if s.negatives.find(hash, id, ttl, v) {
 		s.tally.AddAt(telemetry.ReadNegative, hash)
 		return tiers.Read{Outcome: tiers.OutcomeNegative}, nil
 	}
 	s.tally.AddAt(telemetry.ReadMiss, hash)
-	if ok && e.id == id {
-		s.refused(hash, e, stamp, now)
+	if e != nil && e.id == id {
+		s.refused(hash, e, v)
 	}
 	if s.gate.closed() {
 		return s.inner.Load(ctx, id, ttl)
 	}
-	read, err := s.flights.join(ctx, flightKey{id: id, ttl: ttl, stamp: stamp}, now, s.joinable(now), func(ctx context.Context) (tiers.Read, error) {
-		return s.fetch(ctx, id, ttl, hash, stamp)
+	read, err := s.flights.join(ctx, flightKey{id: id, ttl: ttl, stamp: v.stamp}, v.now, s.joinable(v), func(ctx context.Context) (tiers.Read, error) {
+		return s.fetch(ctx, id, ttl, hash, v.stamp)
 	})
 	if err != nil && ctx.Err() == nil {
 		if snapshot, ok := s.stale(hash, id, ttl); ok {
@@ -175,8 +173,13 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 }
 
 // current reports whether the entry may be served for what was asked.
-func (e *entry) current(id string, ttl time.Duration, stamp uint64, now int64) bool {
-	return e.stamp == stamp && now < e.until && e.id == id && e.ttl == ttl && e.snapshot != nil && e.echo.trusted(now)
+func (e *entry) current(id string, ttl time.Duration, v view) bool {
+	return e.stands(id, ttl, v) && v.vouches(e)
+}
+
+// stands reports whether nothing is known to have changed since, vouched for or not.
+func (e *entry) stands(id string, ttl time.Duration, v view) bool {
+	return e.stamp == v.stamp && v.now < e.until && e.id == id && e.ttl == ttl && e.snapshot != nil && e.echo.trusted(v.now)
 }
 
 // fetch loads and keeps what it got, under the stamp that was read before.

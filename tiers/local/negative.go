@@ -26,11 +26,9 @@ func (n *negatives) put(hash uint64, e *entry) {
 	}
 }
 
-// find answers the entry of an id that is known to have no session, nil for none.
-func (n *negatives) find(hash uint64, id string, ttl time.Duration, stamp uint64, now int64) *entry {
+// find reports whether the id is known to have no session. What was put after the view
+// was taken doesn't match it.
+func (n *negatives) find(hash uint64, id string, ttl time.Duration, v view) bool {
 	e := n.slot(hash).Load()
-	if e == nil || e.stamp != stamp || now >= e.until || e.id != id || e.ttl != ttl {
-		return nil
-	}
-	return e
+	return e != nil && e.stamp == v.stamp && v.now < e.until && v.vouches(e) && e.id == id && e.ttl == ttl
 }

@@ -17,7 +17,7 @@ func (s *Storage) Gauges(set func(telemetry.Gauge, float64)) {
 	if sources == 0 {
 		return
 	}
-	set(telemetry.WatchConnected, is(supported && s.vouched(true, s.now())))
+	set(telemetry.WatchConnected, is(supported && s.now() < s.watch.until.Load()))
 	set(telemetry.WatchUnsupported, is(!supported))
 }
 
@@ -48,13 +48,13 @@ func (s *Storage) left(p *parcel) {
 }
 
 // refused counts why an entry in memory couldn't be served.
-func (s *Storage) refused(hash uint64, e *entry, stamp uint64, now int64) {
+func (s *Storage) refused(hash uint64, e *entry, v view) {
 	switch {
-	case e.stamp != stamp:
+	case e.stamp != v.stamp:
 		s.tally.AddAt(telemetry.RefusedOutdated, hash)
-	case now >= e.until:
+	case v.now >= e.until:
 		s.tally.AddAt(telemetry.RefusedExpired, hash)
-	case !s.vouched(e.watched, now):
+	case !v.vouches(e):
 		s.tally.AddAt(telemetry.RefusedUnvouched, hash)
 	}
 }

@@ -116,10 +116,9 @@ func (l listener) End(id string) { l.s.echoes.leave(l.s.guard.Hash(id)) }
 // for as long as that would have been.
 func (l listener) Shown(id string, ttl time.Duration, state *tiers.Snapshot) {
 	hash := l.s.guard.Hash(id)
-	stamp := l.s.guard.Stamp(hash)
-	e, ok := l.s.lookup(hash)
-	sound := ok && state != nil && e.current(id, ttl, stamp, l.s.now()) && e.snapshot.Read().Equal(state.Read())
-	if next, ok := l.s.guard.BumpFrom(hash, stamp); ok && sound {
+	e, v := l.s.look(hash)
+	sound := e != nil && state != nil && e.stands(id, ttl, v) && e.snapshot.Read().Equal(state.Read())
+	if next, ok := l.s.guard.BumpFrom(hash, v.stamp); ok && sound {
 		l.s.keep(hash, &entry{id: id, ttl: ttl, snapshot: state, stamp: next, loaded: e.loaded, echo: e.echo})
 	}
 }

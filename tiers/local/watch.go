@@ -49,7 +49,7 @@ func (s *Storage) listen(source tiers.Source) (stop func()) {
 // settle is called under mu when something has changed.
 func (w *watch) settle(now int64) {
 	if before := w.until.Load(); before != never {
-		w.last.Store(min(before, now))
+		w.last.Store(max(w.last.Load(), min(before, now)))
 	}
 	watched, until := len(w.sources) > 0, int64(never)
 	for _, l := range w.sources {
@@ -116,27 +116,20 @@ func (l *watchedSource) Unsupported(reason error) {
 // stale answers what memory holds of a session that the store doesn't answer for, as
 // long as nobody has told that it changed and the bound of ServeStale allows.
 func (s *Storage) stale(hash uint64, id string, ttl time.Duration) (*tiers.Snapshot, bool) {
-	e, ok := s.lookup(hash)
-	if !ok || s.options.serveStale == 0 || e.snapshot == nil || e.id != id || e.ttl != ttl || e.stamp != s.guard.Stamp(hash) {
+	if s.options.serveStale == 0 {
 		return nil, false
 	}
-	now, end := s.now(), e.until
-	if !e.echo.trusted(now) {
+	vouched := max(s.watch.until.Load(), s.watch.last.Load()) // before the view, as in it
+	e, v := s.look(hash)
+	if e == nil || e.snapshot == nil || e.id != id || e.ttl != ttl || e.stamp != v.stamp || !e.echo.trusted(v.now) {
 		return nil, false
 	}
-	if at, known := e.snapshot.Expires(); known && !at.IsZero() && now >= s.moment(at) {
+	if at, known := e.snapshot.Expires(); known && !at.IsZero() && v.now >= s.moment(at) {
 		return nil, false
 	}
+	end := e.until
 	if e.watched {
-		end = s.watch.until.Load()
-		if end <= now {
-			end = max(end, s.watch.last.Load())
-		}
+		end = vouched
 	}
-	return e.snapshot, now < end+int64(s.options.serveStale)
-}
-
-// vouched reports whether entries may be served at a moment, as far as the sources go.
-func (s *Storage) vouched(watched bool, now int64) bool {
-	return !watched || now < s.watch.until.Load()
+	return e.snapshot, v.now-int64(s.options.serveStale) < end
 }

@@ -79,8 +79,8 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 		}
 	}
 	hash := s.guard.Hash(id)
-	e, ok := s.lookup(hash)
-	if !ok || ttl <= 0 || !e.current(id, ttl, s.guard.Stamp(hash), s.now()) {
+	e, v := s.look(hash)
+	if e == nil || ttl <= 0 || !e.stands(id, ttl, v) {
 		return s.inner.Slide(ctx, id, ttl)
 	}
 	at, known := e.snapshot.Expires()
