@@ -220,3 +220,27 @@ func TestServeStale(t *testing.T) {
 		}
 	}, local.ServeStale(2*time.Minute))
 }
+
+// Of two sources one is lost and the other goes on: what all had vouched for counts from
+// the loss.
+func TestServeStaleOfTwoSources(t *testing.T) {
+	s, lost, other := teststore.New(), &source{}, &source{}
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		time.Sleep(10 * time.Minute)
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		lost.confirm(ttl)
+		other.confirm(ttl)
+		load(t, l, "a")
+		settle()
+		lost.tell().Vouched(time.Time{})
+		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
+		for range 3 {
+			other.tell().Vouched(time.Now().Add(ttl))
+			want(t, load(t, l, "a"), tiers.OutcomeStale, "k", 1) // after the 10 s of the load
+		}
+		time.Sleep(time.Minute)
+		if read, err := l.Load(ctx, "a", ttl); err == nil {
+			t.Errorf("%v is served a minute after the bound", read.Outcome)
+		}
+	}, local.Invalidation(lost), local.Invalidation(other), local.ServeStale(time.Minute))
+}
