@@ -14,8 +14,8 @@ import (
 // and nothing in an announcement says whose write it is about, or how many.
 //
 // An announcement that comes while a write is under way outdates what is cached, as
-// any does; the write's own state is kept nevertheless when it ends, as it is no older
-// than that. The announcements right after a write have its state read again in the
+// any does; the write's own state is kept nevertheless when it ends, unless readers have
+// seen another one since, which may be newer (see seen). The announcements right after a write have its state read again in the
 // background, and leave it in place meanwhile, for echoPatience at most and no longer
 // than the sources had vouched when they announced it: what another node may have written
 // since is then seen some round trips later than it would have been, and within the lease.
@@ -42,6 +42,7 @@ type ownWrite struct {
 	writes int    // under way
 	heard  int64  // the patience with the first announcement meanwhile; 0: there was none
 	bumps  uint64 // announcements that have outdated the session
+	seen   seen   // by readers, of the store
 }
 
 // echo is what was heard of the write that made an entry. wrote is a moment on the tier's
@@ -118,10 +119,10 @@ func (e *echoes) begin(hash uint64) (token, stamp uint64) {
 // finish is called after it. The entry, if the write has told one, is kept unless
 // another change was heard of that isn't an announcement.
 func (e *echoes) finish(hash, token uint64, written *entry) {
-	e.end(hash, token, func(stamp uint64) *entry {
+	e.end(hash, token, func(stamp uint64, w *ownWrite) *entry {
 		e.s.tally.AddAt(telemetry.InvalidatedByWrite, hash)
 		next, ok := e.s.guard.BumpFrom(hash, stamp)
-		if !ok || written == nil {
+		if !ok || written == nil || w.seen.other(written.snapshot) {
 			return nil
 		}
 		written.stamp = next
@@ -130,19 +131,25 @@ func (e *echoes) finish(hash, token uint64, written *entry) {
 }
 
 // leave is called after a write whose outcome somebody else sees to.
-func (e *echoes) leave(hash uint64) { e.end(hash, 0, func(uint64) *entry { return nil }) }
+func (e *echoes) leave(hash uint64) { e.end(hash, 0, func(uint64, *ownWrite) *entry { return nil }) }
+
+// over counts a write off. It is called under mu.
+func (e *echoes) over(hash uint64) *ownWrite {
+	w := e.writing[hash]
+	if w.writes--; w.writes == 0 {
+		delete(e.writing, hash)
+	}
+	return w
+}
 
 // end keeps the entry that a write is given for the stamp that the guard shows if only
 // announcements were heard since the token. No announcement comes in between: it is
 // either counted or finds the entry. The entry is read again once its write is
 // announced: now, where it may have been already.
-func (e *echoes) end(hash, token uint64, write func(stamp uint64) *entry) {
+func (e *echoes) end(hash, token uint64, write func(stamp uint64, w *ownWrite) *entry) {
 	e.mu.Lock()
-	w := e.writing[hash]
-	if w.writes--; w.writes == 0 {
-		delete(e.writing, hash)
-	}
-	written := write(token + w.bumps)
+	w := e.over(hash)
+	written := write(token+w.bumps, w)
 	if written != nil {
 		written.echo = written.echo.after(e.s.now())
 		e.s.keep(hash, written)
@@ -321,17 +328,14 @@ func (e *echoes) replace(own, fresh *entry) {
 		e.s.outdate(hash, telemetry.InvalidatedByEcho)
 	case own.knows(fresh.snapshot):
 		e.settle(own.echo)
+	case e.writing[hash] != nil: // which would put back what is older than this, see seen
 	case e.s.taken(hash) != nil:
 		e.s.keep(hash, fresh)
 		e.settle(own.echo)
 	default:
 		// Of two entries that ristretto hasn't taken yet it keeps the first: that one
 		// must be outdated.
-		next, ok := e.s.guard.BumpFrom(hash, own.stamp)
-		if w := e.writing[hash]; w != nil {
-			w.bumps++
-		}
-		if ok {
+		if next, ok := e.s.guard.BumpFrom(hash, own.stamp); ok {
 			fresh.stamp = next
 			e.s.keep(hash, fresh)
 			e.settle(own.echo)

@@ -194,6 +194,7 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash,
 		read.Outcome = tiers.OutcomeMiss
 		return read, nil // kept already
 	}
+	s.echoes.loaded(hash, began, read.Snapshot)
 	if read.Snapshot == nil {
 		s.negatives.put(hash, s.negative(&entry{id: id, ttl: ttl, stamp: stamp, loaded: began}))
 	} else {
@@ -207,9 +208,9 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash,
 // expires at the given moment. A slide changes nothing else, so that the entry stays
 // though the store announces it.
 func (s *Storage) extend(hash, token, stamp uint64, id string, ttl time.Duration, at time.Time) {
-	s.echoes.end(hash, token, func(now uint64) *entry {
+	s.echoes.end(hash, token, func(now uint64, w *ownWrite) *entry {
 		e, ok := s.lookup(hash)
-		if !ok || e.stamp != stamp || e.id != id || e.ttl != ttl || e.snapshot == nil {
+		if !ok || e.stamp != stamp || e.id != id || e.ttl != ttl || e.snapshot == nil || w.seen.other(e.snapshot) {
 			return nil
 		}
 		if _, known := e.snapshot.Expires(); !known {

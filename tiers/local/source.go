@@ -107,7 +107,9 @@ func (l listener) Became(id string, ttl time.Duration, token uint64, state *tier
 	if state != nil {
 		written = &entry{id: id, ttl: ttl, snapshot: state, loaded: l.s.moment(state.Read())}
 	}
-	l.s.echoes.finish(l.s.guard.Hash(id), token, written)
+	hash := l.s.guard.Hash(id)
+	l.s.echoes.finish(hash, token, written)
+	l.s.echoes.told(hash, nil, state)
 }
 
 func (l listener) End(id string) { l.s.echoes.leave(l.s.guard.Hash(id)) }
@@ -120,5 +122,6 @@ func (l listener) Shown(id string, ttl time.Duration, state *tiers.Snapshot) {
 	sound := e != nil && state != nil && e.stands(id, ttl, v) && e.snapshot.Read().Equal(state.Read())
 	if next, ok := l.s.guard.BumpFrom(hash, v.stamp); ok && sound {
 		l.s.keep(hash, &entry{id: id, ttl: ttl, snapshot: state, stamp: next, loaded: e.loaded, echo: e.echo})
+		l.s.echoes.told(hash, e.snapshot, state)
 	}
 }

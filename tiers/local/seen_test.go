@@ -1,0 +1,267 @@
+package local_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/local"
+)
+
+// held is a store whose slides and loads end when the test says so.
+type held struct {
+	*teststore.Store
+	slide chan struct{}
+}
+
+func (h *held) Slide(ctx context.Context, id string, life time.Duration) (time.Time, error) {
+	at, err := h.Store.Slide(ctx, id, life)
+	<-h.slide
+	return at, err
+}
+
+// whatCameAfter are another node's writes right after one of this node.
+var whatCameAfter = map[string]struct {
+	write func(s *teststore.Store)
+	k     any
+}{
+	"a change":              {func(s *teststore.Store) { s.Put("a", map[string]any{"k": 3}, ttl) }, 3},
+	"a log-out":             {func(s *teststore.Store) { s.Drop("a") }, nil},
+	"nothing":               {func(s *teststore.Store) {}, 2},
+	"a change and one back": {func(s *teststore.Store) { s.Put("a", map[string]any{"k": 1}, ttl) }, 1},
+}
+
+// The answer of an own write that comes late puts no state back that is older than what
+// was read meanwhile; where that was the write's own, it stays warm.
+func TestALateAnswerShowsNothingOlder(t *testing.T) {
+	for name, c := range whatCameAfter {
+		for when, announced := range map[string]bool{"announced": true, "announced later": false} {
+			t.Run(name+" "+when, func(t *testing.T) {
+				watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+					slow := slowly(s)
+					base := load(t, l, "a").Snapshot
+					delta, err := tiers.Diff(base, map[string]any{"k": 2})
+					if err != nil {
+						t.Fatal(err)
+					}
+					answer := make(chan struct{})
+					s.OnCommit = func(context.Context, string) error { <-answer; return nil }
+					var writing sync.WaitGroup
+					writing.Go(func() {
+						if _, err := l.Commit(ctx, "a", delta, ttl); err != nil {
+							t.Error(err)
+						}
+					})
+					synctest.Wait()
+					c.write(s)
+					if announced {
+						from.tell().Changed("a")
+					} else {
+						from.tell().Missed() // so that the next read asks the store
+					}
+					want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", c.k)
+					slow.Store(true)
+					close(answer)
+					writing.Wait()
+					read := load(t, l, "a")
+					if k := value(read); k != c.k {
+						t.Errorf("%v was read after %v", k, c.k)
+					}
+					if name == "nothing" && announced && read.Outcome != tiers.OutcomeHit {
+						t.Errorf("a write that nobody has overtaken is a %v", read.Outcome)
+					}
+				})
+			})
+		}
+	}
+}
+
+// slowly has the store's loads take their time from when it is set.
+func slowly(s *teststore.Store) *atomic.Bool {
+	var slow atomic.Bool
+	s.OnLoad = func(context.Context, string) {
+		if slow.Load() {
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	return &slow
+}
+
+func value(r tiers.Read) any {
+	if r.Snapshot == nil {
+		return nil
+	}
+	return r.Snapshot.Get("k")
+}
+
+// A load may also have read what came after, and end when the write has been answered.
+func TestALateLoadIsFollowedByNothingOlder(t *testing.T) {
+	for name, c := range whatCameAfter {
+		t.Run(name, func(t *testing.T) {
+			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+				slow := slowly(s)
+				base := load(t, l, "a").Snapshot
+				delta, err := tiers.Diff(base, map[string]any{"k": 2})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var reading sync.WaitGroup
+				answer := make(chan struct{})
+				s.OnLoaded = onceOf(func() { <-answer })
+				s.OnCommit = func(context.Context, string) error {
+					c.write(s)
+					from.tell().Changed("a")
+					reading.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", c.k) })
+					synctest.Wait()
+					return nil
+				}
+				if _, err := l.Commit(ctx, "a", delta, ttl); err != nil {
+					t.Fatal(err)
+				}
+				slow.Store(true)
+				close(answer)
+				reading.Wait()
+				read := load(t, l, "a")
+				if k := value(read); k != c.k {
+					t.Errorf("%v was read after %v", k, c.k)
+				}
+				if name == "nothing" && read.Outcome != tiers.OutcomeHit {
+					t.Errorf("a write that nobody has overtaken is a %v", read.Outcome)
+				}
+			})
+		})
+	}
+}
+
+// A slide doesn't revive what was outdated while it was under way.
+func TestALateSlideShowsNothingOlder(t *testing.T) {
+	for name, c := range whatCameAfter {
+		for when, early := range map[string]bool{"read before the answer": true, "read across it": false} {
+			t.Run(name+" "+when, func(t *testing.T) {
+				s, from := &held{Store: teststore.New()}, &source{}
+				synctest.Test(t, func(t *testing.T) {
+					s.slide = make(chan struct{})
+					l := local.New(s, local.Invalidation(from))
+					defer l.Close(ctx)
+					s.Put("a", map[string]any{"k": 2}, ttl)
+					from.confirm(2 * ttl)
+					slow := slowly(s.Store)
+					load(t, l, "a")
+					time.Sleep(ttl / 2)
+					loaded := make(chan struct{})
+					var sliding, reading sync.WaitGroup
+					sliding.Go(func() {
+						if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
+							t.Error(err)
+						}
+					})
+					synctest.Wait()
+					c.write(s.Store)
+					from.tell().Changed("a")
+					if !early {
+						s.OnLoaded = onceOf(func() { <-loaded })
+					}
+					reading.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", c.k) })
+					synctest.Wait()
+					slow.Store(true)
+					close(s.slide)
+					sliding.Wait()
+					close(loaded)
+					reading.Wait()
+					if k := value(load(t, l, "a")); k != c.k {
+						t.Errorf("%v was read after %v", k, c.k)
+					}
+				})
+			})
+		}
+	}
+}
+
+// What is read again behind a write isn't shown while another one is under way.
+func TestALateAnswerShowsNothingOlderThanWhatWasReadAgain(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		slow := slowly(s)
+		setK(t, l, 2)
+		var before any
+		s.OnCommit = func(context.Context, string) error {
+			s.Put("a", map[string]any{"k": 9}, ttl) // right after the commit
+			from.tell().Changed("a")
+			synctest.Wait() // it is read again
+			before = value(load(t, l, "a"))
+			slow.Store(true)
+			return nil
+		}
+		setK(t, l, 3)
+		if after := value(load(t, l, "a")); before == 9 && after == 3 {
+			t.Errorf("%v was read after %v", after, before)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 9)
+	})
+}
+
+// announcer is an Announcer that says what a test wants.
+type announcer struct {
+	*teststore.Store
+	cache tiers.Cache
+}
+
+func (a *announcer) Announce(c tiers.Cache) (stop func()) {
+	a.cache = c
+	return func() {}
+}
+
+// The layer that commits later shows readers what it lays its changes over, and tells later
+// what a commit has made of the session: that may be older.
+func TestWhatIsToldLateShowsNothingOlder(t *testing.T) {
+	for name, c := range map[string]struct {
+		shown, became map[string]any
+		accepted      map[string]any // a change meanwhile
+		want          any
+	}{
+		"a change came between":          {map[string]any{"k": 3, "own": 1}, map[string]any{"k": 2, "own": 1}, nil, nil},
+		"nothing came between":           {map[string]any{"k": 2, "own": 1}, map[string]any{"k": 2, "own": 1}, nil, 2},
+		"a change of ours":               {map[string]any{"k": 2, "own": 1}, map[string]any{"k": 2, "own": 2}, map[string]any{"k": 2, "own": 2}, 2},
+		"a change, and one of ours":      {map[string]any{"k": 3, "own": 1}, map[string]any{"k": 2, "own": 2}, map[string]any{"k": 3, "own": 2}, nil},
+		"what it was laid over was gone": {nil, map[string]any{"k": 2, "own": 1}, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			below, from := &announcer{Store: teststore.New()}, &source{}
+			synctest.Test(t, func(t *testing.T) {
+				l := local.New(below, local.Invalidation(from))
+				defer l.Close(ctx)
+				from.confirm(ttl)
+				below.Put("a", map[string]any{"k": "store"}, ttl)
+				commit := below.cache.Begin("a")
+				from.tell().Changed("a")
+				read, tells := below.cache.Begin("a"), uint64(0)
+				tell := func(token uint64, data map[string]any, at time.Time) {
+					var state *tiers.Snapshot
+					if data != nil {
+						state = tiers.Adopt(data).Expiring(time.Now().Add(ttl)).ReadAt(at).Tell()
+					}
+					below.cache.Became("a", ttl, token, state)
+					tells++
+				}
+				at := time.Now()
+				tell(read, c.shown, at)
+				if c.accepted != nil {
+					below.cache.Shown("a", ttl, tiers.Adopt(c.accepted).Expiring(time.Now().Add(ttl)).ReadAt(at).Tell())
+					tells++
+				}
+				tell(commit+tells, c.became, time.Now())
+				if c.want == nil {
+					want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", "store")
+				} else {
+					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", c.want)
+				}
+			})
+		})
+	}
+}
