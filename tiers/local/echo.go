@@ -187,8 +187,8 @@ func (e *echoes) take(hash uint64, id string, patience int64) (taken bool, first
 	if w != nil && w.heard == 0 {
 		w.heard = patience
 	}
-	own, ok := e.s.lookup(hash)
-	if ok && own.echo != nil && own.snapshot != nil && own.id == id && own.stamp == e.s.guard.Stamp(hash) &&
+	own := e.s.lookup(hash)
+	if own != nil && own.echo != nil && own.snapshot != nil && own.id == id && own.stamp == e.s.guard.Stamp(hash) &&
 		e.s.now()-own.echo.wrote < int64(echoWindow) {
 		own.echo.times++
 		if own.echo.times == 1 {
@@ -266,7 +266,7 @@ func (e *echoes) board() (batch []*entry) {
 		own := echo.next
 		echo.next = nil
 		hash := e.s.guard.Hash(own.id)
-		if kept, ok := e.s.lookup(hash); ok && kept.echo == echo {
+		if kept := e.s.lookup(hash); kept != nil && kept.echo == echo {
 			own = kept // with what was changed since
 		}
 		if own.stamp == e.s.guard.Stamp(hash) {

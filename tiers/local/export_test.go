@@ -7,7 +7,7 @@ import "time"
 func (s *Storage) Held(id string, ttl time.Duration, meanwhile func()) (hit, none, joins bool) {
 	hash := s.guard.Hash(id)
 	said := s.watch.vouch()
-	e, _ := s.lookup(hash)
+	e := s.lookup(hash)
 	flying := s.guard.Stamp(hash)
 	meanwhile()
 	v := s.under(said, hash)

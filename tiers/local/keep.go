@@ -23,7 +23,7 @@ func (s *Storage) keep(hash uint64, e *entry) {
 	if e.stamp != s.guard.Stamp(hash) {
 		return
 	}
-	if before, ok := s.find(hash); ok && e.snapshot != nil && before.id == e.id && before.stamp == e.stamp && before.ttl == e.ttl {
+	if before := s.find(hash); before != nil && e.snapshot != nil && before.id == e.id && before.stamp == e.stamp && before.ttl == e.ttl {
 		if before.loaded > e.loaded {
 			return // a load that was slow
 		}
@@ -53,33 +53,37 @@ func (s *Storage) set(p *parcel, cost int64) {
 	}
 }
 
-// find answers what was kept last under the hash, which may be another session's. It may
-// be at rest, without its snapshot.
-func (s *Storage) find(hash uint64) (e *entry, ok bool) {
-	if e = s.warm.find(hash); e == nil {
-		if p := s.taken(hash); p != nil {
-			e = &p.entry
-		}
+// find answers what was kept last under the hash, nil for nothing. It may be another
+// session's, or at rest, without its snapshot.
+func (s *Storage) find(hash uint64) *entry {
+	if e := s.warm.find(hash); e != nil {
+		return e
 	}
-	return e, e != nil && !s.gate.closed()
+	if p := s.taken(hash); p != nil {
+		return &p.entry
+	}
+	return nil
 }
 
 // lookup is find, with the snapshot of an entry that may be served.
-func (s *Storage) lookup(hash uint64) (e *entry, ok bool) {
-	if e = s.warm.find(hash); e != nil {
+func (s *Storage) lookup(hash uint64) *entry {
+	if s.gate.closed() {
+		return nil
+	}
+	if e := s.warm.find(hash); e != nil {
 		if rand.Uint32()%countEvery == 0 {
 			s.taken(hash)
 		}
-		return e, !s.gate.closed()
+		return e
 	}
-	p := s.taken(hash)
-	if p == nil {
-		return nil, false
+	switch p := s.taken(hash); {
+	case p == nil:
+		return nil
+	case p.content == "" || p.stamp != s.guard.Stamp(hash):
+		return &p.entry
+	default:
+		return s.wake(p)
 	}
-	if p.content == "" || p.stamp != s.guard.Stamp(hash) {
-		return &p.entry, true
-	}
-	return s.wake(p), true
 }
 
 // countEvery is how many times an entry is found warm for each time that ristretto is

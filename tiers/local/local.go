@@ -209,8 +209,8 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash,
 // though the store announces it.
 func (s *Storage) extend(hash, token, stamp uint64, id string, ttl time.Duration, at time.Time) {
 	s.echoes.end(hash, token, func(now uint64, w *ownWrite) *entry {
-		e, ok := s.lookup(hash)
-		if !ok || e.stamp != stamp || e.id != id || e.ttl != ttl || e.snapshot == nil || w.seen.other(e.snapshot) {
+		e := s.lookup(hash)
+		if e == nil || e.stamp != stamp || e.id != id || e.ttl != ttl || e.snapshot == nil || w.seen.other(e.snapshot) {
 			return nil
 		}
 		if _, known := e.snapshot.Expires(); !known {

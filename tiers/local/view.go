@@ -19,7 +19,7 @@ type vouch struct {
 // it may be served or not.
 func (s *Storage) look(hash uint64) (*entry, view) {
 	said := s.watch.vouch()
-	e, _ := s.lookup(hash)
+	e := s.lookup(hash)
 	return e, s.under(said, hash)
 }
 

@@ -67,7 +67,7 @@ func TestWakingReplacesNothingNewer(t *testing.T) {
 	if e := s.warm.find(hash); e != nil {
 		t.Error("an entry is warm that ristretto has no more")
 	}
-	if e, _ := s.lookup(hash); e.snapshot.Get("k") != "new" {
+	if e := s.lookup(hash); e.snapshot.Get("k") != "new" {
 		t.Error("the older entry is found")
 	}
 	if s.warm.find(hash) == nil {
