@@ -57,7 +57,9 @@
 //
 // Layers count with atomics that are read when a reader collects, so that a hit pays a
 // few nanoseconds whether somebody listens or not; what the layers of a process count is
-// added up, of those that were closed too. Histograms are in seconds.
+// added up, of those that were closed too. Without [MeterProvider] they go to the global
+// provider, also to one that is set, or set anew, later. A provider that isn't a pointer has
+// each chain's layers apart.
 //
 //	metric                              kind            unit            attributes
 //	strata.local.reads                  counter         {read}          strata.outcome=hit|miss|negative|stale
@@ -80,11 +82,17 @@
 //	strata.coalesce.pending.memory      updowncounter   By
 //	strata.coalesce.pending.age         gauge           s
 //	strata.slides                       counter         {slide}         strata.outcome=sent|skipped
-//	strata.watch.connected              gauge           1
-//	strata.watch.unsupported            gauge           1
+//	strata.watch.connected              gauge           {source}
+//	strata.watch.unsupported            gauge           {source}
 //	strata.watch.losses                 counter         {loss}
 //	strata.invalidation.delay           histogram       s
 //	strata.store.operation.duration     histogram       s               strata.operation strata.storage error.type
+//
+// What histograms tell apart; they count seconds:
+//
+//	strata.audit.age                 1ms 5ms 10ms 50ms 100ms 500ms 1s 5s 10s 1m 10m 1h
+//	strata.invalidation.delay        10µs 25µs 50µs 100µs 250µs 500µs 1ms 2.5ms 5ms 10ms 25ms 50ms 100ms 250ms 500ms 1s
+//	strata.store.operation.duration  10µs 25µs 50µs 100µs 250µs 500µs 1ms 2.5ms 5ms 10ms 25ms 50ms 100ms 250ms 500ms 1s 2.5s 5s 10s
 //
 // A read that memory refused (the session was there, but outdated, expired, or nobody
 // vouched for it) counts as a miss as well. The causes of an invalidation: a write of this

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"reflect"
+	"strings"
 	"sync"
 
 	"go.opentelemetry.io/otel"
@@ -20,104 +21,102 @@ type Reporting interface {
 // Meters are the instruments of one meter provider. Layers register there; what those
 // of a process report is summed, as chains have no names.
 //
-// mu guards layers and retired; the rest is set by newMeters.
+// A provider that has got Meters keeps them as long as the process lives: what is counted
+// while a chain is closed must be in the last export, and counters don't go back when
+// another chain follows.
+//
+// mu guards layers and retired; known.mu guards registration; the rest is set by newMeters.
 type Meters struct {
-	global    bool
+	provider  metric.MeterProvider
+	standIn   bool // OpenTelemetry's own, of before a program sets a global one
 	histogram map[string]metric.Float64Histogram
+	observe   func() metric.Registration
+
+	registration metric.Registration // nil until a layer reports
 
 	mu      sync.Mutex
-	layers  map[Reporting]bool
-	retired [numCounts]int64 // of layers that were closed
-}
-
-// known are the Meters of each provider, so that two chains don't make two of one.
-var known struct {
-	mu     sync.Mutex
-	global *Meters
-	of     map[metric.MeterProvider]*Meters
-}
-
-// metersOf answers the Meters of a provider, nil for the global one. They live as long
-// as the process.
-func metersOf(provider metric.MeterProvider) *Meters {
-	known.mu.Lock()
-	defer known.mu.Unlock()
-	if provider == nil {
-		if known.global == nil {
-			known.global = newMeters(otel.GetMeterProvider())
-			known.global.global = true
-		}
-		return known.global
-	}
-	if !reflect.ValueOf(provider).Comparable() {
-		return newMeters(provider)
-	}
-	m := known.of[provider]
-	if m == nil {
-		m = newMeters(provider)
-		if known.of == nil {
-			known.of = map[metric.MeterProvider]*Meters{}
-		}
-		known.of[provider] = m
-	}
-	return m
+	layers  map[Reporting]bool // whether it follows the global provider
+	retired [numCounts]int64   // of layers that were closed
 }
 
 // newMeters makes the instruments. An instrument that a provider refuses is reported to
 // OpenTelemetry's error handler, and the others are still made.
 func newMeters(provider metric.MeterProvider) *Meters {
-	m := &Meters{layers: map[Reporting]bool{}, histogram: map[string]metric.Float64Histogram{}}
+	m := &Meters{provider: provider, standIn: isStandIn(provider), layers: map[Reporting]bool{}, histogram: map[string]metric.Float64Histogram{}}
 	meter := provider.Meter(Scope)
-	check := func(err error) {
-		if err != nil {
-			otel.Handle(err)
-		}
-	}
 	for name, h := range histograms {
 		instrument, err := meter.Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(h.description),
-			metric.WithExplicitBucketBoundaries(h.bounds...))
-		check(err)
+			metric.WithExplicitBucketBoundaries(h.seconds()...))
+		handle(err)
 		m.histogram[name] = instrument
 	}
-	counter := map[string]metric.Int64ObservableCounter{}
+	counter := map[string]metric.Int64Observable{}
 	var all []metric.Observable
 	for name, c := range counters {
 		instrument, err := meter.Int64ObservableCounter(name, metric.WithUnit(c[0]), metric.WithDescription(c[1]))
-		check(err)
+		handle(err)
 		counter[name] = instrument
 		all = append(all, instrument)
 	}
-	var gauge [numGauges]metric.Float64Observable
+	var gauge [numGauges]func(metric.Observer, float64)
 	for n, g := range gauges {
-		instrument, err := g.make(meter)
-		check(err)
-		gauge[n] = instrument
+		instrument, observe := g.make(meter)
+		gauge[n] = observe
 		all = append(all, instrument)
 	}
-	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		counts, states := m.collect()
-		for n, total := range counts {
-			o.ObserveInt64(counter[allSeries[n].metric], total, metric.WithAttributeSet(allSeries[n].attributes))
-		}
-		for g, value := range states {
-			o.ObserveFloat64(gauge[g], value)
-		}
-		return nil
-	}, all...)
-	check(err)
+	m.observe = func() metric.Registration {
+		registration, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+			counts, states := m.collect()
+			for n, total := range counts {
+				o.ObserveInt64(counter[allSeries[n].metric], total, metric.WithAttributeSet(allSeries[n].attributes))
+			}
+			for g, value := range states {
+				gauge[g](o, value)
+			}
+			return nil
+		}, all...)
+		handle(err)
+		return registration
+	}
 	return m
 }
 
-// make makes the instrument: what adds up over layers and nodes is no gauge to
-// OpenTelemetry.
-func (g gaugeDef) make(meter metric.Meter) (metric.Float64Observable, error) {
-	if reflect.ValueOf(g.fold).Pointer() == reflect.ValueOf(sum).Pointer() {
-		return meter.Float64ObservableUpDownCounter(g.metric, metric.WithUnit(g.unit), metric.WithDescription(g.description))
+// make makes the instrument, and what observes a value with it.
+func (g gaugeDef) make(meter metric.Meter) (metric.Observable, func(metric.Observer, float64)) {
+	switch g.kind {
+	case additive:
+		i, err := meter.Int64ObservableUpDownCounter(g.metric, metric.WithUnit(g.unit), metric.WithDescription(g.description))
+		handle(err)
+		return i, func(o metric.Observer, value float64) { o.ObserveInt64(i, int64(value)) }
+	case whole:
+		i, err := meter.Int64ObservableGauge(g.metric, metric.WithUnit(g.unit), metric.WithDescription(g.description))
+		handle(err)
+		return i, func(o metric.Observer, value float64) { o.ObserveInt64(i, int64(value)) }
+	default:
+		i, err := meter.Float64ObservableGauge(g.metric, metric.WithUnit(g.unit), metric.WithDescription(g.description))
+		handle(err)
+		return i, func(o metric.Observer, value float64) { o.ObserveFloat64(i, value) }
 	}
-	return meter.Float64ObservableGauge(g.metric, metric.WithUnit(g.unit), metric.WithDescription(g.description))
 }
 
-// collect adds up what the layers report.
+func handle(err error) {
+	if err != nil {
+		otel.Handle(err)
+	}
+}
+
+// isStandIn knows what OpenTelemetry hands out until a program sets a global provider. It
+// passes on to the first that is set, and drops all before.
+func isStandIn(provider metric.MeterProvider) bool {
+	kind := reflect.TypeOf(provider)
+	for kind.Kind() == reflect.Pointer {
+		kind = kind.Elem()
+	}
+	return strings.HasSuffix(kind.PkgPath(), "otel/internal/global")
+}
+
+// collect adds up what the layers report. It is called under the provider's locks, and
+// takes none that is held while something is registered there.
 func (m *Meters) collect() (counts [numCounts]int64, states map[Gauge]float64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -137,25 +136,49 @@ func (m *Meters) collect() (counts [numCounts]int64, states map[Gauge]float64) {
 	return counts, states
 }
 
-func (m *Meters) register(l Reporting) {
+// add registers a layer. It is called under known.mu, as all that follows is.
+func (m *Meters) add(l Reporting, follows bool) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.layers[l] = true
+	m.layers[l] = follows
+	m.mu.Unlock()
+	m.report()
 }
 
-// retire keeps the counts of a layer that ends, as counters don't go back; a layer that
-// moves to other Meters takes them along. It is false for one that isn't registered.
-func (m *Meters) retire(l Reporting, ends bool) bool {
+// report begins to answer the provider's readers.
+func (m *Meters) report() {
+	if m.registration == nil {
+		m.registration = m.observe()
+	}
+}
+
+// retire keeps the counts of a layer that ends, as counters don't go back.
+func (m *Meters) retire(l Reporting) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.layers[l] {
-		return false
+	if _, ok := m.layers[l]; ok {
+		m.leave(l, true)
 	}
+}
+
+// move has a layer that is registered report to other Meters; it takes its counts along.
+func (m *Meters) move(l Reporting, next *Meters, follows bool) {
+	m.mu.Lock()
+	_, ok := m.layers[l]
+	if ok && m != next {
+		m.leave(l, false)
+	}
+	m.mu.Unlock()
+	if ok {
+		next.add(l, follows)
+	}
+}
+
+// leave is called under mu.
+func (m *Meters) leave(l Reporting, keeps bool) {
 	delete(m.layers, l)
 	for n := range m.retired {
-		if ends {
+		if keeps {
 			m.retired[n] += l.Tally().Total(Count(n))
 		}
 	}
-	return true
 }

@@ -1,8 +1,6 @@
 package telemetry
 
-import (
-	"go.opentelemetry.io/otel/attribute"
-)
+import "go.opentelemetry.io/otel/attribute"
 
 // The names of the metrics; the table of the package says what they count.
 const (
@@ -161,20 +159,32 @@ const (
 // gaugeDef says how a gauge is exported and how those of several layers become one.
 type gaugeDef struct {
 	metric, unit, description string
+	kind                      gaugeKind
 	fold                      func(a, b float64) float64
 }
+
+// gaugeKind is an instrument: what adds up over layers and nodes is no gauge to
+// OpenTelemetry.
+type gaugeKind uint8
+
+const (
+	additive gaugeKind = iota // a whole number, an UpDownCounter
+	whole
+	seconds
+)
 
 func sum(a, b float64) float64  { return a + b }
 func most(a, b float64) float64 { return max(a, b) }
 func less(a, b float64) float64 { return min(a, b) }
 
+// A unit of "1" would have Prometheus call a state a ratio.
 var gauges = [numGauges]gaugeDef{
-	Sessions:         {localSessions, "{session}", "Sessions in memory.", sum},
-	MemoryUsage:      {localMemory, "By", "Memory that sessions take, about.", sum},
-	MemoryLimit:      {localLimit, "By", "The bound of that memory.", sum},
-	PendingChanges:   {pendingChanges, "{change}", "Changes that are accepted and not in the store yet.", sum},
-	PendingMemory:    {pendingBytes, "By", "Memory that they take, about.", sum},
-	PendingAge:       {pendingAge, "s", "How long the oldest of them has been waiting.", most},
-	WatchConnected:   {watchConnected, "1", "1 while the store's announcements arrive, else 0.", less},
-	WatchUnsupported: {watchUnsupported, "1", "1 where the store can't announce its changes, else 0.", most},
+	Sessions:         {localSessions, "{session}", "Sessions in memory.", additive, sum},
+	MemoryUsage:      {localMemory, "By", "Memory that sessions take, about.", additive, sum},
+	MemoryLimit:      {localLimit, "By", "The bound of that memory.", additive, sum},
+	PendingChanges:   {pendingChanges, "{change}", "Changes that are accepted and not in the store yet.", additive, sum},
+	PendingMemory:    {pendingBytes, "By", "Memory that they take, about.", additive, sum},
+	PendingAge:       {pendingAge, "s", "How long the oldest of them has been waiting.", seconds, most},
+	WatchConnected:   {watchConnected, "{source}", "1 while the store's announcements arrive, else 0.", whole, less},
+	WatchUnsupported: {watchUnsupported, "{source}", "1 where the store can't announce its changes, else 0.", whole, most},
 }

@@ -68,7 +68,7 @@ func (c Config) Sink() *Sink {
 	if c.metering == nil && c.logger == nil {
 		return nil
 	}
-	return &Sink{meters: metersOf(c.metering), log: &rareLog{logger: c.logger}}
+	return newSink(c.metering, c.logger)
 }
 
 func absent(provider any) bool {

@@ -3,20 +3,51 @@ package telemetry
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/metric"
 )
 
 // Sink is where the layers of a chain report to. It is safe for concurrent use.
+//
+// All fields are set at construction and guard themselves.
 type Sink struct {
-	meters *Meters
-	log    *rareLog
+	explicit *Meters // nil: those of the global provider
+	log      *rareLog
 }
 
 // standard is the sink of layers that nobody tells another: the global meter provider
 // and GoFrame's default log.
-var standard = sync.OnceValue(func() *Sink { return &Sink{meters: metersOf(nil), log: &rareLog{}} })
+var standard = &Sink{log: &rareLog{}}
+
+// newSink resolves a provider, nil for the global one. The stand-in of before that is set
+// is the global one as well.
+func newSink(provider metric.MeterProvider, logger *slog.Logger) *Sink {
+	s := &Sink{log: &rareLog{logger: logger}}
+	if provider != nil && !isStandIn(provider) {
+		known.mu.Lock()
+		defer known.mu.Unlock()
+		s.explicit = metersOf(provider)
+	}
+	return s
+}
+
+func (s *Sink) meters() *Meters {
+	if s.explicit != nil {
+		return s.explicit
+	}
+	return globalMeters()
+}
+
+// settled is meters under known.mu, when what the global provider was before has moved.
+func (s *Sink) settled() *Meters {
+	global := follow()
+	if s.explicit != nil {
+		return s.explicit
+	}
+	return global
+}
 
 // Reporter is a layer's way to its sink. The zero value is ready, and reports to the
 // global meter provider and to GoFrame's default log.
@@ -28,22 +59,33 @@ func (r *Reporter) sink() *Sink {
 	if s := r.told.Load(); s != nil {
 		return s
 	}
-	return standard()
+	return standard
 }
 
 // Start has the layer's counts and states exported, until Stop.
-func (r *Reporter) Start(l Reporting) { r.sink().meters.register(l) }
+func (r *Reporter) Start(l Reporting) {
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	s := r.sink()
+	s.settled().add(l, s.explicit == nil)
+}
 
 // Stop keeps the layer's counts and forgets its states.
-func (r *Reporter) Stop(l Reporting) { r.sink().meters.retire(l, true) }
+func (r *Reporter) Stop(l Reporting) {
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	r.sink().settled().retire(l)
+}
 
 // Move has a layer report to another sink from now on; it takes its counts along. l is
 // nil for a layer that has none.
 func (r *Reporter) Move(to *Sink, l Reporting) {
-	from := r.sink()
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	from, next := r.sink().settled(), to.settled()
 	r.told.Store(to)
-	if l != nil && from.meters != to.meters && from.meters.retire(l, false) {
-		to.meters.register(l)
+	if l != nil {
+		from.move(l, next, to.explicit == nil)
 	}
 }
 
@@ -55,12 +97,12 @@ func (r *Reporter) Warn(ctx context.Context, cause, message string, attributes .
 
 // Delayed records how long an announcement took.
 func (r *Reporter) Delayed(d time.Duration) {
-	r.sink().meters.record(context.Background(), invalidationDelay, d)
+	r.sink().meters().record(context.Background(), invalidationDelay, d)
 }
 
 // Differed records how long a session that differed from the store had been in memory.
 func (r *Reporter) Differed(d time.Duration) {
-	r.sink().meters.record(context.Background(), auditAge, d)
+	r.sink().meters().record(context.Background(), auditAge, d)
 }
 
 // Observed is a layer, or what a layer stands on, that can be told its sink.

@@ -38,7 +38,7 @@ func (s *Store) Report(to *Sink) {
 
 // Begin answers when an operation began, the zero time where nobody wants to know.
 func (s *Store) Begin() time.Time {
-	if s == nil || !s.reporter.sink().meters.listened() {
+	if s == nil || !s.reporter.sink().meters().listened() {
 		return time.Time{}
 	}
 	return time.Now()
@@ -60,5 +60,5 @@ func (s *Store) End(ctx context.Context, began time.Time, operation Operation, e
 		}
 		option, _ = s.options.LoadOrStore(key, metric.WithAttributeSet(attribute.NewSet(attributes...)))
 	}
-	s.reporter.sink().meters.record(ctx, storeDuration, took, option.(metric.RecordOption))
+	s.reporter.sink().meters().record(ctx, storeDuration, took, option.(metric.RecordOption))
 }

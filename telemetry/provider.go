@@ -1,0 +1,104 @@
+package telemetry
+
+import (
+	"reflect"
+	"sync"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// known are the Meters of each provider, so that two chains don't make two of one, and
+// those of the global provider of the moment. Layers that nobody tells another provider
+// are registered there, and follow when a program sets another global one; that is noticed
+// when a chain is built, and when a store or an announcement is timed.
+//
+// mu guards of, and is held while layers register, move and retire; global is written
+// under it.
+var known struct {
+	mu     sync.Mutex
+	of     map[metric.MeterProvider]*Meters
+	global atomic.Pointer[Meters]
+}
+
+// globalMeters answers the Meters of the global provider of the moment.
+func globalMeters() *Meters {
+	provider := otel.GetMeterProvider()
+	if m := known.global.Load(); m != nil && m.belongTo(provider) {
+		return m
+	}
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	return follow()
+}
+
+// follow is called under known.mu, as all that follows is.
+func follow() *Meters {
+	provider, last := otel.GetMeterProvider(), known.global.Load()
+	if last != nil && last.belongTo(provider) {
+		return last
+	}
+	next := metersOf(provider)
+	if last != nil {
+		last.hand(next)
+	}
+	known.global.Store(next)
+	return next
+}
+
+// metersOf answers the Meters of a provider. One that isn't a pointer may not be
+// comparable, and gets Meters of its own each time.
+func metersOf(provider metric.MeterProvider) *Meters {
+	if reflect.TypeOf(provider).Kind() != reflect.Pointer {
+		return newMeters(provider)
+	}
+	m := known.of[provider]
+	if m == nil {
+		m = newMeters(provider)
+		if known.of == nil {
+			known.of = map[metric.MeterProvider]*Meters{}
+		}
+		known.of[provider] = m
+	}
+	return m
+}
+
+// belongTo takes two providers of a type that isn't a pointer for one.
+func (m *Meters) belongTo(provider metric.MeterProvider) bool {
+	kind := reflect.TypeOf(provider)
+	if kind.Kind() != reflect.Pointer {
+		return reflect.TypeOf(m.provider) == kind
+	}
+	return m.provider == provider
+}
+
+// hand gives the layers that follow the global provider to the next one's Meters. What
+// they have counted stays in the exports of this one, which may be read on; the next one
+// hears all of it as well, as it has heard nothing yet.
+//
+// What the stand-in was told, the provider exports that it passes on to, which most likely
+// is the next one. So the stand-in ends first, and leaves nothing behind.
+func (m *Meters) hand(next *Meters) {
+	if m.standIn && m.registration != nil {
+		handle(m.registration.Unregister())
+		m.registration = nil
+	}
+	m.mu.Lock()
+	next.mu.Lock()
+	for l, follows := range m.layers {
+		if follows {
+			m.leave(l, !m.standIn)
+			next.layers[l] = true
+		}
+	}
+	if m.standIn {
+		for n, total := range m.retired {
+			next.retired[n] += total
+		}
+		m.retired = [numCounts]int64{}
+	}
+	next.mu.Unlock()
+	m.mu.Unlock()
+	next.report()
+}
