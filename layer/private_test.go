@@ -255,8 +255,8 @@ func TestOneTracedSpeaksForTheChain(t *testing.T) {
 			kind, _ := p.Attributes.Value("strata.storage")
 			stores[kind.AsString()] = true
 		}
-		if !stores["*gsession.StorageMemory"] {
-			t.Errorf("%s: the store's time isn't measured, only %v", name, stores)
+		if !stores["*gsession.StorageMemory"] || len(stores) != 1 {
+			t.Errorf("%s: measured are %v, and not the store alone", name, stores)
 		}
 		if err := stack.Close(ctx); err != nil {
 			t.Error(err)

@@ -65,9 +65,7 @@ func Chain(store gsession.Storage, decorators ...Decorator) *Stack {
 	_, files := store.(*gsession.StorageFile)
 	s := &Stack{layers: layers, top: top, face: tiers.NewFace(top), files: files}
 	introduce(layers)
-	if sink := sinkOf(layers); sink != nil {
-		s.Report(sink)
-	}
+	s.Report(sinkOf(layers))
 	return s
 }
 
@@ -78,12 +76,13 @@ func sinkOf(layers []gsession.Storage) *telemetry.Sink {
 			return traced.Sink()
 		}
 	}
-	return nil
+	return telemetry.Standard()
 }
 
 // Report tells all layers where to report, as an option of Traced does. It is for a chain
 // that is the store of another one, which does so by itself.
 func (s *Stack) Report(to *telemetry.Sink) {
+	to = to.Over(s.layers[len(s.layers)-1])
 	s.reporter.Move(to, nil)
 	telemetry.Tell(s.top, to)
 	for _, l := range s.layers {

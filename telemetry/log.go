@@ -22,13 +22,21 @@ type rareLog struct {
 	logger *slog.Logger // nil: GoFrame's default log
 
 	mu   sync.Mutex
-	said map[string]*warning
+	said map[string]*said
 }
 
-// warning remembers when a cause was logged last, and what was held back since.
-type warning struct {
+// said remembers when a cause was logged last, and what was held back since.
+type said struct {
 	at   time.Time
 	held int
+}
+
+// warning is a line to be logged for a cause.
+type warning struct {
+	ctx        context.Context
+	cause      string
+	message    string
+	attributes []slog.Attr
 }
 
 func (l *rareLog) warn(ctx context.Context, cause, message string, attributes ...slog.Attr) {
@@ -57,9 +65,9 @@ func (l *rareLog) due(cause string, now time.Time) (held int, say bool) {
 	w := l.said[cause]
 	if w == nil {
 		if l.said == nil {
-			l.said = map[string]*warning{}
+			l.said = map[string]*said{}
 		}
-		w = &warning{}
+		w = &said{}
 		l.said[cause] = w
 	}
 	if !w.at.IsZero() && now.Sub(w.at) < logInterval {

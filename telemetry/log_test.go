@@ -8,17 +8,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/gogf/gf/v2/os/glog"
 )
 
 func TestWarningsAreRare(t *testing.T) {
-	var lines bytes.Buffer
-	log := glog.Instance()
-	before := log.GetWriter()
-	log.SetWriter(&lines)
-	log.SetStdoutPrint(false)
-	defer func() { log.SetWriter(before); log.SetStdoutPrint(true) }()
+	lines := byDefault(t)
 	synctest.Test(t, func(t *testing.T) {
 		var l rareLog
 		for range 100 {

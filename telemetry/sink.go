@@ -15,10 +15,9 @@ import (
 type Sink struct {
 	explicit *Meters // nil: those of the global provider
 	log      *rareLog
+	store    any // nil: not known
 }
 
-// standard is the sink of layers that nobody tells another: the global meter provider
-// and GoFrame's default log.
 var standard = &Sink{log: &rareLog{}}
 
 // newSink resolves a provider, nil for the global one. The stand-in of before that is set
@@ -49,11 +48,28 @@ func (s *Sink) settled() *Meters {
 	return global
 }
 
+// Standard is the sink of layers that nobody tells another: the global meter provider
+// and GoFrame's default log.
+func Standard() *Sink { return standard }
+
+// Over is the sink for a chain on a store: whatever else is taken for one, such as a
+// stranger's decorator, isn't measured.
+func (s *Sink) Over(store any) *Sink {
+	over := *s
+	over.store = store
+	return &over
+}
+
 // Reporter is a layer's way to its sink. The zero value is ready, and reports to the
-// global meter provider and to GoFrame's default log.
+// global meter provider and to GoFrame's default log, unless it is told another sink.
+// What it is to log before that waits for a second.
 //
-// Its field is atomic: a layer is told its sink when its goroutines may run already.
-type Reporter struct{ told atomic.Pointer[Sink] }
+// told is atomic: a layer is told its sink when its goroutines may run already. early
+// guards itself.
+type Reporter struct {
+	told  atomic.Pointer[Sink]
+	early early
+}
 
 func (r *Reporter) sink() *Sink {
 	if s := r.told.Load(); s != nil {
@@ -73,27 +89,34 @@ func (r *Reporter) Start(l Reporting) {
 // Stop keeps the layer's counts and forgets its states.
 func (r *Reporter) Stop(l Reporting) {
 	known.mu.Lock()
-	defer known.mu.Unlock()
 	r.sink().settled().retire(l)
+	known.mu.Unlock()
+	r.early.say(r.sink().log)
 }
 
 // Move has a layer report to another sink from now on; it takes its counts along. l is
 // nil for a layer that has none.
 func (r *Reporter) Move(to *Sink, l Reporting) {
 	known.mu.Lock()
-	defer known.mu.Unlock()
 	from, next := r.sink().settled(), to.settled()
 	r.told.Store(to)
 	if l != nil {
 		from.move(l, next, to.explicit == nil)
 	}
+	known.mu.Unlock()
+	r.early.say(to.log)
 }
 
 // Warn logs a line, one each ten seconds for one cause. The message and the attributes
 // hold no session id, key or value (law 10).
 func (r *Reporter) Warn(ctx context.Context, cause, message string, attributes ...slog.Attr) {
-	r.sink().log.warn(ctx, cause, message, attributes...)
+	if r.told.Load() != nil || !r.early.keep(warning{ctx, cause, message, attributes}, r.untold) {
+		r.sink().log.warn(ctx, cause, message, attributes...)
+	}
 }
+
+// untold logs what nobody has told where to.
+func (r *Reporter) untold() { r.early.say(standard.log) }
 
 // Delayed records how long an announcement took.
 func (r *Reporter) Delayed(d time.Duration) {

@@ -4,18 +4,23 @@ import (
 	"context"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 )
 
-// Store measures how long a store takes for its operations. A nil one measures nothing.
+// Store measures how long a store takes for its operations. A nil one measures nothing, nor
+// does one whose storage turns out not to be the store of its chain.
 //
-// storage is set by NewStore; the reporter and options guard themselves.
+// measured and storage are set by NewStore, decorates is atomic; the reporter and options
+// guard themselves.
 type Store struct {
-	reporter Reporter
-	storage  attribute.KeyValue
+	reporter  Reporter
+	measured  any
+	decorates atomic.Bool
+	storage   attribute.KeyValue
 	options  sync.Map // of storeOutcome, metric.MeasurementOption
 }
 
@@ -26,19 +31,28 @@ type storeOutcome struct {
 
 // NewStore measures the operations of a storage, which is named by its type.
 func NewStore(storage any) *Store {
-	return &Store{storage: StorageKey.String(reflect.TypeOf(storage).String())}
+	return &Store{measured: storage, storage: StorageKey.String(reflect.TypeOf(storage).String())}
 }
 
 // Report tells where to.
 func (s *Store) Report(to *Sink) {
 	if s != nil {
+		s.decorates.Store(to.store != nil && !same(s.measured, to.store))
 		s.reporter.Move(to, nil)
 	}
 }
 
+// same compares two storages; of those that can't be compared, the types.
+func same(a, b any) bool {
+	if reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() {
+		return a == b
+	}
+	return reflect.TypeOf(a) == reflect.TypeOf(b)
+}
+
 // Begin answers when an operation began, the zero time where nobody wants to know.
 func (s *Store) Begin() time.Time {
-	if s == nil || !s.reporter.sink().meters().listened() {
+	if s == nil || s.decorates.Load() || !s.reporter.sink().meters().listened() {
 		return time.Time{}
 	}
 	return time.Now()
