@@ -95,10 +95,11 @@
 //	strata.store.operation.duration  10µs 25µs 50µs 100µs 250µs 500µs 1ms 2.5ms 5ms 10ms 25ms 50ms 100ms 250ms 500ms 1s 2.5s 5s 10s
 //
 // A read that memory refused (the session was there, but outdated, expired, or nobody
-// vouched for it) counts as a miss as well. The causes of an invalidation: a write of this
+// vouched for it) counts as a miss as well; each read has one outcome. The causes of an invalidation: a write of this
 // node, an announcement of somebody's, an echo (the announcement of an own write, upon
 // which the session is read again in the background), a loss of announcements, which
-// outdates all, and an audit. The delay of an invalidation is measured on own writes, from
+// outdates all once they arrive again, and an audit. That all sessions were removed at once
+// is one announcement, and that announcements arrive for the first time no loss. The delay of an invalidation is measured on own writes, from
 // their end until their announcement, and is 0 where that came first. The age of an audited
 // session that differed is how long it had been in memory: it may have been wrong for a
 // part of that. An audit's "changed" is a difference that was allowed, as its announcement

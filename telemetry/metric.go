@@ -137,7 +137,7 @@ var counters = map[string][2]string{
 	retries:            {"{commit}", "Commits that are tried again."},
 	giveUps:            {"{change}", "Changes that were accepted and could not be delivered."},
 	slides:             {"{slide}", "Slides of an expiry, by whether the store was asked."},
-	watchLosses:        {"{loss}", "Times that announcements of the store may have been missed."},
+	watchLosses:        {"{loss}", "Times that the store's announcements have stopped arriving."},
 }
 
 // Gauge is a state of a layer.

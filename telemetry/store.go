@@ -21,7 +21,7 @@ type Store struct {
 	measured  any
 	decorates atomic.Bool
 	storage   attribute.KeyValue
-	options  sync.Map // of storeOutcome, metric.MeasurementOption
+	options   sync.Map // of storeOutcome, metric.MeasurementOption
 }
 
 type storeOutcome struct {

@@ -76,7 +76,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		IgnoreInternalCost: true,
 		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
 		OnEvict:            func(*ristretto.Item[*parcel]) { s.tally.Add(telemetry.Evictions) },
-		OnReject:           func(*ristretto.Item[*parcel]) { s.tally.Add(telemetry.RejectedByPolicy) },
+		OnReject:           s.rejected,
 		OnExit:             s.left,
 	})
 	if err != nil {
@@ -153,10 +153,16 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 		s.tally.AddAt(telemetry.ReadNegative, hash)
 		return tiers.Read{Outcome: tiers.OutcomeNegative}, nil
 	}
-	s.tally.AddAt(telemetry.ReadMiss, hash)
 	if e != nil && e.id == id {
 		s.refused(hash, e, v)
 	}
+	return s.miss(ctx, id, ttl, hash, v)
+}
+
+// miss asks the storage below.
+func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash uint64, v view) (tiers.Read, error) {
+	count := telemetry.ReadMiss
+	defer func() { s.tally.AddAt(count, hash) }()
 	if s.gate.closed() {
 		return s.inner.Load(ctx, id, ttl)
 	}
@@ -165,7 +171,7 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 	})
 	if err != nil && ctx.Err() == nil {
 		if snapshot, ok := s.stale(hash, id, ttl); ok {
-			s.tally.AddAt(telemetry.ReadStale, hash)
+			count = telemetry.ReadStale
 			return tiers.Read{Snapshot: snapshot, Outcome: tiers.OutcomeStale}, nil
 		}
 	}
@@ -190,8 +196,10 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash,
 	if err != nil {
 		return tiers.Read{}, err
 	}
-	if read.Snapshot.Told() && s.sources.told.Load() {
+	if read.Outcome != tiers.OutcomePending {
 		read.Outcome = tiers.OutcomeMiss
+	}
+	if read.Snapshot.Told() && s.sources.told.Load() {
 		return read, nil // kept already
 	}
 	s.echoes.loaded(hash, began, read.Snapshot)
@@ -200,7 +208,6 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash,
 	} else {
 		s.keep(hash, &entry{id: id, ttl: ttl, snapshot: read.Snapshot, stamp: stamp, loaded: began})
 	}
-	read.Outcome = tiers.OutcomeMiss
 	return read, nil
 }
 

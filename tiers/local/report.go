@@ -1,6 +1,10 @@
 package local
 
-import "github.com/gf-strata/strata/telemetry"
+import (
+	"github.com/dgraph-io/ristretto/v2"
+
+	"github.com/gf-strata/strata/telemetry"
+)
 
 // Tally is where the tier counts.
 func (s *Storage) Tally() *telemetry.Tally { return &s.tally }
@@ -44,6 +48,14 @@ func (s *Storage) outdate(hash uint64, cause telemetry.Count) {
 func (s *Storage) left(p *parcel) {
 	if p != nil {
 		s.sessions.Add(-1)
+	}
+}
+
+// rejected is told by the cache of what its policy refuses, and also of a second Set that
+// came before the first was taken: that session is in memory.
+func (s *Storage) rejected(item *ristretto.Item[*parcel]) {
+	if _, held := s.cache.Get(item.Key); !held {
+		s.tally.Add(telemetry.RejectedByPolicy)
 	}
 }
 

@@ -51,10 +51,86 @@ func TestReadsAreCountedByOutcome(t *testing.T) {
 		wantCounts(t, l, map[telemetry.Count]int64{
 			telemetry.ReadHit: 1, telemetry.ReadNegative: 1, telemetry.ReadMiss: 6, telemetry.Loads: 6,
 			telemetry.RefusedOutdated: 2, telemetry.RefusedUnvouched: 1, telemetry.RefusedExpired: 1,
-			telemetry.InvalidatedByAnnouncement: 1, telemetry.InvalidatedByLoss: 2, telemetry.WatchLosses: 2,
+			telemetry.InvalidatedByAnnouncement: 1, telemetry.InvalidatedByLoss: 1, telemetry.WatchLosses: 1,
 			telemetry.InvalidatedByWrite: 0, telemetry.ReadStale: 0,
 		})
 	})
+}
+
+// The first stand of a source loses nothing, a removal of all sessions is announced, and a
+// loss is one however often it is told.
+func TestOnlyLossesAreCountedAsSuch(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		want := func(what string, losses, byLoss, announced int64) {
+			t.Helper()
+			for count, n := range map[telemetry.Count]int64{
+				telemetry.WatchLosses: losses, telemetry.InvalidatedByLoss: byLoss, telemetry.InvalidatedByAnnouncement: announced,
+			} {
+				if got := l.Tally().Total(count); got != n {
+					t.Errorf("%s: count %d is %d, want %d", what, count, got, n)
+				}
+			}
+		}
+		want("the first stand", 0, 0, 0)
+		from.confirm(ttl)
+		want("all sessions were removed", 0, 0, 1)
+		from.tell().Vouched(time.Time{})
+		from.tell().Vouched(time.Time{})
+		want("a loss", 1, 0, 1)
+		from.confirm(ttl)
+		want("it stands again", 1, 1, 1)
+		from.tell().Vouched(time.Now().Add(2 * ttl))
+		want("it stands", 1, 1, 1)
+		from.tell().Unsupported(errors.New("secret"))
+		want("it can't announce any more", 1, 2, 1)
+	})
+}
+
+// Each read has one outcome: the ratios of a team's dashboard must hold in an outage.
+func TestEachReadIsCountedOnce(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.Put("a", map[string]any{"k": 1}, time.Hour)
+		load(t, l, "a")
+		settle()
+		load(t, l, "a")
+		load(t, l, "none")
+		load(t, l, "none")
+		time.Sleep(time.Second) // MaxStale
+		s.OnLoad = func(context.Context, string) { panic("away") }
+		func() {
+			defer func() { _ = recover() }()
+			_, _ = l.Load(ctx, "b", ttl)
+		}()
+		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
+		for range 3 {
+			if read := load(t, l, "a"); read.Outcome != tiers.OutcomeStale {
+				t.Fatalf("outcome %v, want stale", read.Outcome)
+			}
+		}
+		if _, err := l.Load(ctx, "b", ttl); err == nil {
+			t.Error("the store isn't away")
+		}
+		wantCounts(t, l, map[telemetry.Count]int64{
+			telemetry.ReadHit: 1, telemetry.ReadNegative: 1, telemetry.ReadMiss: 4, telemetry.ReadStale: 3,
+		})
+	}, local.ServeStale(time.Hour))
+}
+
+// With room to spare nothing is rejected, though a session that is set twice before the
+// cache has taken it is said to be.
+func TestAnUpdateIsNoRejection(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		for n := range 200 {
+			id := fmt.Sprint(n)
+			for v := range 3 {
+				commit(t, l, id, map[string]any{"k": v})
+			}
+		}
+		settle()
+		wantCounts(t, l, map[telemetry.Count]int64{telemetry.RejectedByPolicy: 0, telemetry.Evictions: 0})
+	}, local.Exclusive())
 }
 
 func TestSharedLoadsAreCounted(t *testing.T) {

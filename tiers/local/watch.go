@@ -26,11 +26,12 @@ type watch struct {
 	sources []*watchedSource
 }
 
-// watchedSource is the listener of one source. watch.mu guards until and unsupported.
+// watchedSource is the listener of one source. watch.mu guards all fields but s.
 type watchedSource struct {
 	s           *Storage
 	until       int64
 	unsupported bool
+	lost        bool // it has vouched, and not again since that ended
 }
 
 var _ tiers.Listener = (*watchedSource)(nil)
@@ -81,10 +82,17 @@ func (l *watchedSource) Changed(id string) {
 	}
 }
 
-// Missed outdates everything.
+// Missed outdates everything. Of a source that vouches it announces that all sessions
+// were removed; of one that has never vouched it says nothing new.
 func (l *watchedSource) Missed() {
-	l.s.tally.Add(telemetry.InvalidatedByLoss)
-	l.s.tally.Add(telemetry.WatchLosses)
+	l.s.watch.mu.Lock()
+	switch {
+	case l.lost:
+		l.s.tally.Add(telemetry.InvalidatedByLoss)
+	case l.until != 0:
+		l.s.tally.Add(telemetry.InvalidatedByAnnouncement)
+	}
+	l.s.watch.mu.Unlock()
 	l.s.guard.BumpAll()
 }
 
@@ -92,6 +100,11 @@ func (l *watchedSource) Missed() {
 func (l *watchedSource) Vouched(until time.Time) {
 	l.s.watch.mu.Lock()
 	defer l.s.watch.mu.Unlock()
+	ends := until.IsZero() && l.until != 0
+	if ends {
+		l.s.tally.Add(telemetry.WatchLosses)
+	}
+	l.lost = ends || l.lost && until.IsZero()
 	l.unsupported, l.until = false, 0
 	if !until.IsZero() {
 		l.until = l.s.moment(until)
@@ -106,10 +119,12 @@ func (l *watchedSource) Unsupported(reason error) {
 		"strata: changes of the store aren't announced, so that MaxStale bounds what is served from memory",
 		slog.Duration("max_stale", l.s.options.maxStale), slog.String("reason", tiers.Explain(reason)))
 	l.s.watch.mu.Lock()
+	if l.lost || l.until != 0 {
+		l.s.tally.Add(telemetry.InvalidatedByLoss)
+	}
 	l.unsupported = true
 	l.s.watch.settle(l.s.now())
 	l.s.watch.mu.Unlock()
-	l.s.tally.Add(telemetry.InvalidatedByLoss)
 	l.s.guard.BumpAll()
 }
 
