@@ -7,6 +7,7 @@ import (
 
 	"github.com/gf-strata/strata/bench/load"
 	"github.com/gf-strata/strata/bench/peers"
+	"github.com/gf-strata/strata/bench/report"
 	"github.com/gf-strata/strata/internal/redistest"
 )
 
@@ -21,7 +22,7 @@ func BenchmarkRequest(b *testing.B) {
 		name := "op=" + string(op.op) + "/session=" + strings.ReplaceAll(string(op.shape), " ", "")
 		b.Run(name, func(b *testing.B) {
 			for _, s := range peers.All() {
-				if takes := op.op != load.Hit && !s.Floor || op.op == load.Hit && (s.HTTP && !s.Direct || s.Floor); takes {
+				if takes := s.Name != report.Again && (op.op != load.Hit && !s.Floor || op.op == load.Hit && (isSnapshot(s) && !s.Floor || s.Name == report.Clone)); takes {
 					b.Run("subject="+strings.ReplaceAll(s.Name, " ", ""), func(b *testing.B) { benchmark(b, s, op.op, op.shape) })
 				}
 			}
@@ -34,6 +35,7 @@ func benchmark(b *testing.B, s peers.Subject, op load.Op, shape load.Shape) {
 	env := peers.Env{Dir: b.TempDir(), TTL: peers.TTL, CacheTTL: cacheTTL, CacheBytes: cacheBytes, CacheEntries: cacheEntries}
 	if s.Redis {
 		env.Addr = redistest.Start(b).Addr()
+		env.Direct = env.Addr
 	}
 	node, err := s.Open(env)
 	if err != nil {

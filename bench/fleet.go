@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gf-strata/strata/bench/link"
+	"github.com/gf-strata/strata/bench/load"
 	"github.com/gf-strata/strata/bench/peers"
 	"github.com/gf-strata/strata/bench/worker"
 	"github.com/gf-strata/strata/internal/redistest"
@@ -20,8 +20,9 @@ type unit struct {
 	subject peers.Subject
 	process *process
 	server  *redistest.Server // nil without Redis
-	link    *link.Link        // nil without a round-trip time
+	link    string            // the address of its link, empty without a round-trip time
 	dir     string
+	open    bool
 	addr    string // of its ghttp server
 	rounds  []worker.Round
 }
@@ -31,6 +32,7 @@ type unit struct {
 type fleet struct {
 	units     []*unit
 	generator *process // of HTTP requests
+	links     *process // to the servers
 
 	mu        sync.Mutex
 	processes []*process
@@ -61,6 +63,11 @@ func newFleet(ctx context.Context, o Options, g group, subjects []peers.Subject)
 			f.close()
 		}
 	}()
+	if g.roundTrip > 0 {
+		if f.links, err = f.start("links", o.program(peers.Subject{})); err != nil {
+			return f, err
+		}
+	}
 	for _, s := range subjects {
 		u := &unit{subject: s}
 		f.units = append(f.units, u)
@@ -77,9 +84,11 @@ func newFleet(ctx context.Context, o Options, g group, subjects []peers.Subject)
 			return f, err
 		}
 		if g.roundTrip > 0 {
-			if u.link, err = link.Start(u.server.Addr(), g.roundTrip); err != nil {
+			answer, err := f.links.ask(worker.Ask{What: worker.AskLink, Addr: u.server.Addr(), Duration: g.roundTrip})
+			if err != nil {
 				return f, err
 			}
+			u.link = answer.Addr
 		}
 	}
 	if g.http {
@@ -105,9 +114,6 @@ func (f *fleet) close() {
 		p.end()
 	}
 	for _, u := range f.units {
-		if u.link != nil {
-			u.link.Close()
-		}
 		if u.server != nil {
 			u.server.Close()
 		}
@@ -124,76 +130,99 @@ const (
 	cacheTTL     = time.Minute
 )
 
-// env is where the unit's subject finds its server.
-func (u *unit) ask(what string) worker.Ask {
+// ask makes an ask that says where the unit's subject finds its server. The time to live
+// of caches is that of the subject's own turns: while the others have theirs it would
+// expire without ever having been used.
+func (f *fleet) ask(u *unit, what string) worker.Ask {
 	a := worker.Ask{What: what, Subject: u.subject.Name, Env: peers.Env{Dir: u.dir, TTL: peers.TTL,
-		CacheTTL: cacheTTL, CacheBytes: cacheBytes, CacheEntries: cacheEntries}}
+		CacheTTL: cacheTTL * time.Duration(len(f.units)), CacheBytes: cacheBytes, CacheEntries: cacheEntries}}
 	if u.server != nil {
-		a.Direct = u.server.Addr()
-		a.Env.Addr = a.Direct
+		a.Env.Addr, a.Env.Direct = u.server.Addr(), u.server.Addr()
 	}
-	if u.link != nil {
-		a.Env.Addr = u.link.Addr()
+	if u.link != "" {
+		a.Env.Addr = u.link
 	}
 	return a
 }
 
 // distance sets the round-trip time to the server, where there is a link.
-func (u *unit) distance(d time.Duration) {
-	if u.link != nil {
-		u.link.Set(d)
+func (f *fleet) distance(u *unit, d time.Duration) error {
+	if u.link == "" {
+		return nil
 	}
+	_, err := f.links.ask(worker.Ask{What: worker.AskDistance, Addr: u.link, Duration: d})
+	return err
 }
 
-// prepare opens the unit for a workload, or changes what requests do, and warms it up.
-func (u *unit) prepare(g group, w workload) error {
+// prepare opens a unit for a workload, or changes what requests do, and warms it up.
+func (f *fleet) prepare(u *unit, g group, w workload) error {
 	u.rounds = nil
-	u.distance(0) // the way to a warm cache isn't measured
-	defer u.distance(g.roundTrip)
-	ask := u.ask(worker.AskOpen)
-	ask.Job, ask.Live = w.job, g.live
-	warm := u.ask(worker.AskWarm)
-	warm.Job, warm.Duration = w.job, g.round/2
-	if w.fresh {
-		if _, err := u.process.ask(ask); err != nil {
+	if err := f.distance(u, 0); err != nil { // the way to a warm cache isn't measured
+		return err
+	}
+	if w.fresh || !u.open {
+		u.open = true
+		open := f.ask(u, worker.AskOpen)
+		open.Job, open.Live = w.job, g.live
+		if _, err := u.process.ask(open); err != nil {
 			return err
 		}
-		warm.Job = worker.Job{}
-		if g.warm > 0 && u.subject.Memory {
-			warm.Requests = g.warm
-		}
 		if g.http {
-			answer, err := u.process.ask(u.ask(worker.AskServe))
+			answer, err := u.process.ask(f.ask(u, worker.AskServe))
 			if err != nil {
 				return err
 			}
 			u.addr = answer.Addr
 		}
 	}
+	warm := f.ask(u, worker.AskWarm)
+	warm.Job = w.job
+	if g.warm > 0 && u.subject.Memory {
+		warm.Requests, warm.Job.Writes, warm.Job.Op = g.warm, 0, load.Read
+		if _, err := u.process.ask(warm); err != nil {
+			return err
+		}
+	}
+	if err := f.distance(u, g.roundTrip); err != nil || g.http {
+		return err
+	}
+	warm.Job, warm.Requests, warm.Duration = w.job, 0, g.round/2
 	_, err := u.process.ask(warm)
 	return err
 }
 
-// measure runs one round.
-func (f *fleet) measure(u *unit, g group, w workload) error {
+// measure runs one round, the unit's turn-th of the workload.
+func (f *fleet) measure(u *unit, g group, w workload, turn int) error {
+	f.quiet()
 	if !g.http {
-		ask := u.ask(worker.AskRound)
-		ask.Duration = g.round
+		ask := f.ask(u, worker.AskRound)
+		ask.Duration, ask.Turn = g.round, turn+1
 		answer, err := u.process.ask(ask)
 		u.rounds = append(u.rounds, answer.Round)
 		return err
 	}
-	usage := u.ask(worker.AskUsage)
+	usage := f.ask(u, worker.AskUsage)
 	if _, err := u.process.ask(usage); err != nil {
 		return err
 	}
-	answer, err := f.generator.ask(worker.Ask{What: worker.AskGenerate, Addr: u.addr, Job: w.job, Duration: g.round})
+	answer, err := f.generator.ask(worker.Ask{What: worker.AskGenerate, Addr: u.addr, Job: w.job, Duration: g.round, Turn: turn + 1})
 	if err != nil {
 		return fmt.Errorf("%s: %w", u.subject.Name, err)
 	}
 	used, err := u.process.ask(usage)
-	answer.Round.Usage = used.Round.Usage
-	u.rounds = append(u.rounds, answer.Round)
+	round := answer.Round
+	round.Usage, round.Outdated = used.Round.Usage, used.Round.Outdated
+	round.Elapsed += used.Round.Elapsed // until what was accepted is kept
+	u.rounds = append(u.rounds, round)
+	return err
+}
+
+// sweep counts what a server's requests have lost, as the last round's.
+func (f *fleet) sweep(u *unit) error {
+	answer, err := u.process.ask(f.ask(u, worker.AskSweep))
+	if n := len(u.rounds); n > 0 {
+		u.rounds[n-1].Outdated += answer.Round.Outdated
+	}
 	return err
 }
 

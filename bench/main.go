@@ -19,15 +19,15 @@ func main() {
 	worker.Main(peers.All())
 	o := Options{Subjects: peers.All(), Module: "goredis923"}
 	flag.BoolVar(&o.Quick, "quick", false, "every workload in a tiny form, in under a minute; figures mean little")
-	flag.StringVar(&o.Out, "out", "", "the folder for the JSON, the HTML page and the plot (results, or none with -quick)")
+	flag.StringVar(&o.Out, "out", "", "the folder for the JSON, the HTML page and the plot (results for a whole run, or else none)")
 	flag.StringVar(&o.Only, "only", "", "the one workload, or group of workloads, to run")
 	flag.IntVar(&o.Cached, "cached", 0, "how many sessions fill a cache (1,000,000, or 2,000 with -quick); most of the time of a full run")
 	subject := flag.String("subject", "", "a part of the names of subjects to run; empty for all")
 	flag.StringVar(&o.Module, "module", o.Module, "the folder of the subjects that need a newer Go; empty leaves them out")
 	flag.Parse()
 	o.Subjects = slices.DeleteFunc(o.Subjects, func(s peers.Subject) bool { return !strings.Contains(s.Name, *subject) })
-	if o.Out == "" && !o.Quick {
-		o.Out = "results"
+	if o.Out == "" && !o.Quick && o.Only == "" && *subject == "" && o.Cached == 0 {
+		o.Out = "results" // only a whole run is what others look at
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -25,7 +25,7 @@ func main() {
 
 // open puts the storage by hand over the client and its cache.
 func open(e peers.Env) (peers.Node, error) {
-	client := redis.NewClient(&redis.Options{Addr: e.Addr, Protocol: 3,
+	client := redis.NewClient(&redis.Options{Addr: e.Addr, Protocol: 3, PoolSize: peers.PoolSize,
 		ClientSideCacheConfig: &redis.ClientSideCacheConfig{MaxEntries: e.CacheEntries}})
 	s := peers.NewByHand(
 		func(ctx context.Context, id string) (*gmap.StrAnyMap, error) {
@@ -45,5 +45,5 @@ func open(e peers.Env) (peers.Node, error) {
 		func(ctx context.Context, id string, ttl time.Duration) error {
 			return client.Expire(ctx, peers.Prefix+id, ttl).Err()
 		})
-	return s.Node(e, client.Close), nil
+	return s.Node(e, func() int64 { return int64(client.CSCStats().Misses) }, client.Close), nil
 }

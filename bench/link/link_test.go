@@ -1,10 +1,13 @@
 package link
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // echo answers what it gets.
@@ -56,31 +59,70 @@ func TestNothingArrivesBeforeItsTime(t *testing.T) {
 	}
 }
 
+// ends are two of a connection, each with the other side of its socket, which the test
+// writes to and reads from.
+func ends(t *testing.T) (l *Link, near, far int) {
+	t.Helper()
+	var pairs [2][2]int
+	for n := range pairs {
+		var err error
+		if pairs[n], err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = unix.Close(pairs[n][0]), unix.Close(pairs[n][1]) })
+	}
+	one, two := &end{fd: pairs[0][0]}, &end{fd: pairs[1][0]}
+	one.peer, two.peer = two, one
+	return &Link{ends: []*end{one, two}}, pairs[0][1], pairs[1][1]
+}
+
 func TestNothingWaitsForWhatWentBefore(t *testing.T) {
 	const pieces = 100
-	l := &Link{conns: map[net.Conn]bool{}}
-	l.Set(40 * time.Millisecond)
-	near, from := net.Pipe()
-	to, far := net.Pipe()
-	l.forward(from, to)
-	// A pipe holds nothing: each of these is taken before any has been delivered.
-	_ = near.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	l, near, far := ends(t)
+	l.Set(2 * time.Second)
+	now := time.Now()
 	for n := range pieces {
-		if _, err := near.Write([]byte{byte(n)}); err != nil {
-			t.Fatalf("piece %d wasn't taken: %v", n, err)
+		if _, err := unix.Write(near, []byte{byte(n)}); err != nil {
+			t.Fatal(err)
+		}
+		l.take(l.ends[0], make([]byte, 16), now.Add(time.Duration(n)*time.Millisecond))
+	}
+	got := make([]byte, 2*pieces)
+	for _, tt := range []struct {
+		after time.Duration
+		want  int
+	}{{time.Second - 1, -1}, {time.Second, 1}, {time.Second + 49*time.Millisecond, 49}, {time.Hour, 50}} {
+		l.deliver(now.Add(tt.after))
+		if n, _ := unix.Read(far, got); n != tt.want {
+			t.Errorf("after %v, %d pieces arrive, want %d", tt.after, n, tt.want)
 		}
 	}
-	got := make([]byte, pieces)
-	if _, err := io.ReadFull(far, got); err != nil {
+}
+
+func TestBytesArriveInTheirOrder(t *testing.T) {
+	l, err := Start(echo(t), 2*time.Millisecond)
+	if err != nil {
 		t.Fatal(err)
 	}
-	for n, b := range got {
-		if b != byte(n) {
-			t.Fatalf("byte %d is %d", n, b)
-		}
+	defer l.Close()
+	conn, err := net.Dial("tcp", l.Addr())
+	if err != nil {
+		t.Fatal(err)
 	}
-	_ = near.Close()
-	l.all.Wait()
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	sent := make([]byte, 4<<20)
+	for n := range sent {
+		sent[n] = byte(n * n >> 8)
+	}
+	go func() { _, _ = conn.Write(sent) }()
+	got := make([]byte, len(sent))
+	if _, err = io.ReadFull(conn, got); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, sent) {
+		t.Error("what has arrived isn't what was sent")
+	}
 }
 
 func TestCloseEndsConnections(t *testing.T) {

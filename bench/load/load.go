@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"github.com/gf-strata/strata/bench/peers"
@@ -29,12 +30,16 @@ var written = [...]int{4, 5, 6}
 //
 // The fields but the counters are set by New; slots guard themselves.
 type Load struct {
-	node     peers.Node
+	// Node may be set after New, before the first request.
+	Node     peers.Node
 	shape    Shape
 	scribble bool // into what is handed out, to see whether it is shared
 	torn     bool // an answer of nothing is outdated, not wrong
-	ids      []string
-	slots    []slot // three for each session
+	// Fresh has each request bring an id of its own memory, as a parsed cookie is, so that
+	// a cache which keeps the string pays for it. It is set before the first request.
+	Fresh bool
+	ids   []string
+	slots []slot // three for each session
 
 	logins atomic.Int64
 	// Outdated counts answers that lacked a write, a log-in or a log-out which had returned
@@ -44,20 +49,24 @@ type Load struct {
 
 // New makes a load of sessions of a subject that have been seeded.
 func New(subject peers.Subject, node peers.Node, shape Shape, ids []string) *Load {
-	return &Load{node: node, shape: shape, ids: ids, scribble: subject.Isolated, torn: subject.Torn, slots: make([]slot, len(ids)*len(written))}
+	return &Load{Node: node, shape: shape, ids: ids, scribble: subject.Isolated, torn: subject.Torn, slots: make([]slot, len(ids)*len(written))}
 }
 
 // Do runs one request on the nth session; turn differs between calls.
 func (l *Load) Do(ctx context.Context, op Op, n, turn int) error {
 	switch op {
 	case Hit:
-		return l.hit(ctx, l.ids[n])
+		id := l.ids[n]
+		if l.Fresh {
+			id = strings.Clone(id)
+		}
+		return l.hit(ctx, id)
 	case Login:
 		return l.login(ctx)
 	}
 	slot, _ := l.slot(n, turn)
 	floor := slot.floor.Load()
-	r := l.node.Begin(ctx, l.ids[n])
+	r := l.Node.Begin(ctx, l.ids[n])
 	var err error
 	switch op {
 	case Read:
@@ -151,7 +160,7 @@ const checkLogin = 64
 func (l *Load) login(ctx context.Context) error {
 	turn := l.logins.Add(1)
 	id := ID(loginSeries, int(turn))
-	r := l.node.Begin(ctx, id)
+	r := l.Node.Begin(ctx, id)
 	for _, key := range Keys[:4] {
 		if err := r.Set(key, Value(id, key)); err != nil {
 			return err
@@ -164,7 +173,7 @@ func (l *Load) login(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	again := l.node.Begin(ctx, is)
+	again := l.Node.Begin(ctx, is)
 	v, err := again.Get("key3")
 	if v == nil && err == nil { // a cache knows yet that there is no such session
 		l.Outdated.Add(1)
@@ -184,7 +193,7 @@ func (l *Load) logout(r peers.Request, n int) error {
 }
 
 func (l *Load) hit(ctx context.Context, id string) error {
-	m, err := l.node.Storage().GetSession(ctx, id, peers.TTL)
+	m, err := l.Node.Storage().GetSession(ctx, id, peers.TTL)
 	if err != nil {
 		return err
 	}
@@ -196,27 +205,58 @@ func (l *Load) hit(ctx context.Context, id string) error {
 
 // Gone looks for a session that has been logged out; one that is there is outdated.
 func (l *Load) Gone(ctx context.Context, n int) error {
-	v, err := l.node.Begin(ctx, l.ids[n]).Get("key3")
+	v, err := l.Node.Begin(ctx, l.ids[n]).Get("key3")
 	if v != nil {
 		l.Outdated.Add(1)
 	}
 	return err
 }
 
-// Serve is a request of a server that closes the session itself, after its response. It
-// answers what the response says: the name of the session that was read.
-func (l *Load) Serve(r peers.Request, op Op, n, turn int) (string, error) {
-	if err := l.read(r, n, turn, 0); err != nil {
+// Serving is a request of a server that closes the session itself, after its response. Its
+// zero value is ready; it is one goroutine's.
+type Serving struct {
+	slot  *slot
+	write uint64
+	alone bool
+}
+
+// Done says that the session is closed.
+func (v *Serving) Done() {
+	if v.slot != nil {
+		v.slot.end(v.write, v.alone)
+	}
+}
+
+// Serve answers what the response says: the name of the session that was read.
+func (l *Load) Serve(r peers.Request, op Op, n, turn int, v *Serving) (string, error) {
+	slot, key := l.slot(n, turn)
+	if err := l.read(r, n, turn, slot.floor.Load()); err != nil {
 		return "", err
 	}
 	if op == Change {
-		slot, key := l.slot(n, turn)
-		write, _ := slot.begin()
-		if err := r.Set(key, l.shape.changed(l.ids[n], key, write)); err != nil {
+		v.slot = slot
+		v.write, v.alone = slot.begin()
+		if err := r.Set(key, l.shape.changed(l.ids[n], key, v.write)); err != nil {
 			return "", err
 		}
 	}
-	return l.ids[n][:nameLen], nil
+	return l.Name(n), nil
+}
+
+// Name is what a response about the nth session says.
+func (l *Load) Name(n int) string { return l.ids[n][:nameLen] }
+
+// Sweep reads every key that requests write, so that each update that was lost is counted,
+// whether a later request has come across it or not.
+func (l *Load) Sweep(ctx context.Context) error {
+	for n := range l.ids {
+		for turn := range written {
+			if err := l.Do(ctx, Read, n, turn); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // CheckServed finds out whether a response is about the session that was asked for.

@@ -3,6 +3,9 @@ package load
 import (
 	"context"
 	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -209,7 +212,7 @@ func TestServedResponsesAreChecked(t *testing.T) {
 	node := memory(t, nil)
 	ids := seeded(t, node, TenKeys, 2)
 	l := New(peers.Subject{}, node, TenKeys, ids)
-	body, err := l.Serve(node.Begin(ctx, ids[0]), Change, 0, 0)
+	body, err := l.Serve(node.Begin(ctx, ids[0]), Change, 0, 0, &Serving{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,18 +226,63 @@ func TestServedResponsesAreChecked(t *testing.T) {
 	}
 }
 
-func TestPicks(t *testing.T) {
-	counts := make([]int, 1000)
-	for _, n := range Picks(1000, true, 100_000) {
-		counts[n]++
+func TestVisitsFollowZipfsLaw(t *testing.T) {
+	const sessions, visits = 1000, 1_000_000
+	law, random, counts := Zipf(sessions), rand.NewPCG(1, 2), make([]float64, sessions)
+	for range visits {
+		counts[law.Pick(random.Uint64())]++
 	}
-	if !(counts[0] > counts[10] && counts[10] > counts[900]) {
-		t.Errorf("the visits of sessions 0, 10 and 900 are %d, %d and %d", counts[0], counts[10], counts[900])
+	total := 0.0
+	for n := range sessions {
+		total += math.Pow(float64(n+1), -1.01)
 	}
-	for n, visits := range Picks(7, false, 21) {
-		if int(visits) != n%7 {
-			t.Fatalf("visit %d is to %d", n, visits)
+	for _, n := range []int{0, 1, 9, 99} {
+		want := visits * math.Pow(float64(n+1), -1.01) / total
+		if math.Abs(counts[n]-want) > 6*math.Sqrt(want) {
+			t.Errorf("session %d has %v visits, want %.0f", n, counts[n], want)
 		}
+	}
+	if slices.Contains(counts, 0) {
+		t.Error("a session has no visit")
+	}
+}
+
+func TestUpdatesThatAServerLosesAreCounted(t *testing.T) {
+	node := memory(t, nil)
+	ids := seeded(t, node, TenKeys, 4)
+	l := New(peers.Subject{}, node, TenKeys, ids)
+	serve := func(n int) (peers.Request, *Serving) {
+		r, v := node.Begin(ctx, ids[n]), &Serving{}
+		if _, err := l.Serve(r, Change, n, 0, v); err != nil {
+			t.Fatal(err)
+		}
+		return r, v
+	}
+	r, v := serve(1)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	v.Done()
+	if err := l.Sweep(ctx); err != nil || l.Outdated.Load() != 0 {
+		t.Fatalf("%v, %d outdated, want none", err, l.Outdated.Load())
+	}
+	if err := node.Seed(ctx, ids[1:2], TenKeys.Data); err != nil { // as if the change had been lost
+		t.Fatal(err)
+	}
+	if err := l.Sweep(ctx); err != nil || l.Outdated.Load() != 1 {
+		t.Errorf("%v, %d outdated, want the one that was lost", err, l.Outdated.Load())
+	}
+	if _, err := l.Serve(node.Begin(ctx, ids[1]), Read, 1, 0, &Serving{}); err != nil || l.Outdated.Load() != 2 {
+		t.Errorf("%v, %d outdated, want also what a request has seen", err, l.Outdated.Load())
+	}
+	// One whose session isn't closed may not be seen yet.
+	_, _ = serve(2)
+	before := l.Outdated.Load()
+	if err := node.Seed(ctx, ids[2:3], TenKeys.Data); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Do(ctx, Read, 2, 0); err != nil || l.Outdated.Load() != before {
+		t.Errorf("%v, a write that hasn't ended is missed", err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // ByHand is a gsession.Storage as people write it themselves over a cache: the whole
 // session as JSON under one key, as StorageRedis keeps it. Its fields are set by
-// NewByHand; mu guards slides.
+// NewByHand; mu guards slid.
 type ByHand struct {
 	gsession.StorageBase
 	get    func(ctx context.Context, id string) (*gmap.StrAnyMap, error)
@@ -21,63 +21,48 @@ type ByHand struct {
 	remove func(ctx context.Context, id string) error
 	expire func(ctx context.Context, id string, ttl time.Duration) error
 
-	mu     sync.Mutex
-	slides map[string]time.Duration
-	stop   chan struct{}
-	done   chan struct{}
+	mu   sync.Mutex
+	slid map[string]time.Time // when this node has set an expiry
 }
 
-// NewByHand makes a storage of four functions. As StorageRedis does, it slides expiries
-// every 10 s: one EXPIRE a request would invalidate every client-side cache.
+// NewByHand makes a storage of four functions. It sets a tenth more than the ttl, and
+// slides an expiry when that tenth is used up, as Strata does: one EXPIRE a request would
+// invalidate every client-side cache.
 func NewByHand(
 	get func(ctx context.Context, id string) (*gmap.StrAnyMap, error),
 	set func(ctx context.Context, id string, text []byte, data map[string]any, ttl time.Duration) error,
 	remove func(ctx context.Context, id string) error,
 	expire func(ctx context.Context, id string, ttl time.Duration) error,
 ) *ByHand {
-	s := &ByHand{get: get, set: set, remove: remove, expire: expire, slides: map[string]time.Duration{},
-		stop: make(chan struct{}), done: make(chan struct{})}
-	go s.slide()
-	return s
+	return &ByHand{get: get, set: set, remove: remove, expire: expire, slid: map[string]time.Time{}}
 }
 
-// Node makes it a subject that runs; close is called from last to first, after its own.
-func (s *ByHand) Node(e Env, close ...func() error) Node {
-	n := newNode(s, e.TTL, append(close, s.Close)...)
-	n.seed = SeedJSON(e, e.TTL)
+// Node makes it a subject that runs, with a count of what its cache didn't hold; close is
+// called from last to first.
+func (s *ByHand) Node(e Env, misses func() int64, close ...func() error) Node {
+	n := newNode(s, e.TTL, close...)
+	n.misses = misses
+	n.seed = func(ctx context.Context, ids []string, data func(string) map[string]any) error {
+		if !e.Aged {
+			for _, id := range ids { // as if this node had written them
+				s.due(id, 0)
+			}
+		}
+		return SeedJSON(e, WrittenTTL)(ctx, ids, data)
+	}
 	return n
 }
 
-// Close ends the sliding.
-func (s *ByHand) Close() error {
-	close(s.stop)
-	<-s.done
-	return nil
-}
-
-func (s *ByHand) slide() {
-	defer close(s.done)
-	tick := time.NewTicker(gsession.DefaultStorageRedisLoopInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.stop:
-			return
-		case <-tick.C:
-		}
-		s.mu.Lock()
-		slides := s.slides
-		s.slides = map[string]time.Duration{}
-		s.mu.Unlock()
-		for id, ttl := range slides {
-			select {
-			case <-s.stop:
-				return
-			default:
-				_ = s.expire(context.Background(), id, ttl)
-			}
-		}
+// due reports whether the tenth of a ttl is used up, and takes note that it is set now.
+func (s *ByHand) due(id string, ttl time.Duration) bool {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last, ok := s.slid[id]; ok && now.Sub(last) < ttl/10 {
+		return false
 	}
+	s.slid[id] = now
+	return true
 }
 
 // GetSession answers nil where there is no session.
@@ -92,18 +77,19 @@ func (s *ByHand) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap
 	if err != nil {
 		return err
 	}
-	return s.set(ctx, id, text, values, ttl)
+	s.due(id, 0)
+	return s.set(ctx, id, text, values, ttl+ttl/10)
 }
 
 // RemoveAll removes the session.
 func (s *ByHand) RemoveAll(ctx context.Context, id string) error { return s.remove(ctx, id) }
 
-// UpdateTTL slides the expiry within 10 s.
-func (s *ByHand) UpdateTTL(_ context.Context, id string, ttl time.Duration) error {
-	s.mu.Lock()
-	s.slides[id] = ttl
-	s.mu.Unlock()
-	return nil
+// UpdateTTL slides the expiry where that is due.
+func (s *ByHand) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
+	if !s.due(id, ttl) {
+		return nil
+	}
+	return s.expire(ctx, id, ttl+ttl/10)
 }
 
 // Decode is what StorageRedis makes of the bytes; nil where there is nothing.

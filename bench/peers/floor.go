@@ -32,3 +32,35 @@ func cloneFloor() Subject {
 			return n, nil
 		}}
 }
+
+// held is the sessions as they were seeded, and a request of one is a look at its map.
+type held struct {
+	*node
+	sessions map[string]map[string]any
+}
+
+type heldRequest map[string]any
+
+func (h *held) Begin(_ context.Context, id string) Request { return heldRequest(h.sessions[id]) }
+
+func (r heldRequest) ID() (string, error)         { return "", nil }
+func (r heldRequest) Get(key string) (any, error) { return r[key], nil }
+func (r heldRequest) Set(string, any) error       { return nil }
+func (r heldRequest) Clear() error                { return nil }
+func (r heldRequest) Close() error                { return nil }
+
+func nothing() Subject {
+	return Subject{Name: "no session at all", Floor: true, HTTP: true,
+		Setup: "No storage: what the bench itself takes. A request looks two keys up in a plain map; of a ghttp server, it touches no session.",
+		Open: func(e Env) (Node, error) {
+			h := &held{sessions: map[string]map[string]any{}}
+			h.node = newNode(gsession.NewStorageMemory(), e.TTL)
+			h.seed = func(_ context.Context, ids []string, data func(string) map[string]any) error {
+				for _, id := range ids {
+					h.sessions[id] = data(id)
+				}
+				return nil
+			}
+			return h, nil
+		}}
+}

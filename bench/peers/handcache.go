@@ -3,6 +3,7 @@ package peers
 import (
 	"context"
 	"maps"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/ristretto/v2"
@@ -21,8 +22,8 @@ type cache struct {
 
 func byHandRistretto() Subject {
 	return Subject{Name: "ristretto + TTL by hand", Redis: true, Memory: true, HTTP: true,
-		Setup: "ristretto v2.4.2 (NumCounters ten times the entries, MaxCost in bytes of JSON, BufferItems 64) with a TTL of " +
-			"60 s before Redis; the decoded map is kept, and each request gets maps.Clone of it. Writes go to Redis, then to the cache.",
+		Setup: "ristretto v2.4.2 (NumCounters ten times the entries, MaxCost in bytes of JSON, BufferItems 64) with a TTL " +
+			"before Redis; the decoded map is kept, and each request gets maps.Clone of it. Writes go to Redis, then to the cache.",
 		Open: func(e Env) (Node, error) {
 			c, err := ristretto.NewCache(&ristretto.Config[string, map[string]any]{
 				NumCounters: 10 * int64(e.CacheEntries), MaxCost: e.CacheBytes, BufferItems: 64})
@@ -42,7 +43,7 @@ func byHandRistretto() Subject {
 
 func byHandOtter() Subject {
 	return Subject{Name: "otter + TTL by hand", Redis: true, Memory: true, HTTP: true,
-		Setup: "otter v2.3.0 in ristretto's place (MaximumSize, ExpiryWriting 60 s), and nothing else changed: " +
+		Setup: "otter v2.3.0 in ristretto's place (MaximumSize, ExpiryWriting), and nothing else changed: " +
 			"what the choice of the cache costs.",
 		Open: func(e Env) (Node, error) {
 			c, err := otter.New(&otter.Options[string, map[string]any]{MaximumSize: e.CacheEntries,
@@ -61,11 +62,13 @@ func byHandOtter() Subject {
 
 // openHandCache puts a cache before Redis.
 func openHandCache(e Env, c cache) Node {
-	client := redis.NewClient(&redis.Options{Addr: e.Addr})
+	client := redis.NewClient(&redis.Options{Addr: e.Addr, PoolSize: PoolSize})
+	var misses atomic.Int64
 	s := NewByHand(
 		func(ctx context.Context, id string) (*gmap.StrAnyMap, error) {
 			data, ok := c.get(id)
 			if !ok {
+				misses.Add(1)
 				text, err := client.Get(ctx, Prefix+id).Bytes()
 				if err == redis.Nil {
 					return nil, nil
@@ -97,5 +100,5 @@ func openHandCache(e Env, c cache) Node {
 		func(ctx context.Context, id string, ttl time.Duration) error {
 			return client.Expire(ctx, Prefix+id, ttl).Err()
 		})
-	return s.Node(e, client.Close, c.close)
+	return s.Node(e, misses.Load, client.Close, c.close)
 }

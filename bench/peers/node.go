@@ -13,6 +13,7 @@ type node struct {
 	storage gsession.Storage
 	manager *gsession.Manager
 	seed    func(ctx context.Context, ids []string, data func(string) map[string]any) error
+	misses  func() int64                    // nil without a cache
 	flush   func(ctx context.Context) error // nil where nothing is held back
 	close   []func() error                  // the last first
 }
@@ -43,6 +44,13 @@ func (n *node) Flush(ctx context.Context) error {
 		return nil
 	}
 	return n.flush(ctx)
+}
+
+func (n *node) Misses() (int64, bool) {
+	if n.misses == nil {
+		return 0, false
+	}
+	return n.misses(), true
 }
 
 func (n *node) Close() error {

@@ -12,6 +12,10 @@ import (
 // Prefix stands before each session id in Redis.
 const Prefix = "bench:"
 
+// PoolSize is what every client on go-redis may have of connections, as many as GoFrame's
+// has by default, so that no request waits for one.
+const PoolSize = 100
+
 // TTL is how long sessions live in the bench.
 const TTL = time.Hour
 
@@ -30,18 +34,20 @@ type Subject struct {
 	// Torn says that a session is empty for a moment while it is written. Such answers are
 	// counted as outdated; of any other subject they fail the run.
 	Torn  bool
-	Floor bool // no storage, but the least that a copy costs: takes part in hits only
+	Floor bool // no storage, but the least that something costs
 	Open  func(Env) (Node, error)
 }
 
 // Env is where a subject finds its server and what it may use.
 type Env struct {
-	Addr         string        // of redis-server
+	Addr         string        // of redis-server, or of a link to it
+	Direct       string        // of redis-server itself, for what isn't measured
 	Dir          string        // for files
 	TTL          time.Duration // of sessions
 	CacheTTL     time.Duration // of caches that know no other bound to what is stale
 	CacheBytes   int64         // the memory that a cache may take, where it counts bytes
 	CacheEntries int           // the same, where it counts entries
+	Aged         bool          // sessions are seeded with half of their time to live left
 }
 
 // Node is a subject that runs. Its methods may be called from any goroutine.
@@ -52,6 +58,9 @@ type Node interface {
 	Storage() gsession.Storage
 	// Seed writes sessions as the subject keeps them, past its caches.
 	Seed(ctx context.Context, ids []string, data func(id string) map[string]any) error
+	// Misses is how many sessions the cache was asked for and didn't hold, by its own count;
+	// false where there is no cache.
+	Misses() (int64, bool)
 	// Flush returns when all that was accepted is where it is kept.
 	Flush(ctx context.Context) error
 	Close() error
@@ -72,9 +81,9 @@ type Request interface {
 // All is every subject of this module, in the order of the report.
 func All() []Subject {
 	return []Subject{
-		strata(), strataBehind(),
+		strata(), strataAgain(), strataBehind(), strataTraced(),
 		storageMemory(), storageFile(), storageRedis(), storageHashTable(),
 		scsRedis(), rueidisCache(), byHandRistretto(), byHandOtter(),
-		cloneFloor(),
+		cloneFloor(), nothing(),
 	}
 }

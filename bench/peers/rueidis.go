@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
@@ -17,9 +18,14 @@ func rueidisCache() Subject {
 			if err != nil {
 				return nil, err
 			}
+			var misses atomic.Int64
 			s := NewByHand(
 				func(ctx context.Context, id string) (*gmap.StrAnyMap, error) {
-					text, err := client.DoCache(ctx, client.B().Get().Key(Prefix+id).Cache(), e.TTL).AsBytes()
+					result := client.DoCache(ctx, client.B().Get().Key(Prefix+id).Cache(), e.TTL)
+					if !result.IsCacheHit() {
+						misses.Add(1)
+					}
+					text, err := result.AsBytes()
 					if rueidis.IsRedisNil(err) {
 						return nil, nil
 					}
@@ -37,6 +43,6 @@ func rueidisCache() Subject {
 				func(ctx context.Context, id string, ttl time.Duration) error {
 					return client.Do(ctx, client.B().Expire().Key(Prefix+id).Seconds(int64(ttl.Seconds())).Build()).Error()
 				})
-			return s.Node(e, func() error { client.Close(); return nil }), nil
+			return s.Node(e, misses.Load, func() error { client.Close(); return nil }), nil
 		}}
 }

@@ -14,13 +14,13 @@ import (
 
 func scsRedis() Subject {
 	return Subject{Name: "scs + Redis", Isolated: true, Redis: true,
-		Setup: "alexedwards/scs v2.9.0 with its goredisstore on go-redis, through its own API (Load, Get, Put, Commit as its " +
+		Setup: "alexedwards/scs v2.9.0 with its goredisstore on go-redis with a pool of 100, through its own API (Load, Get, Put, Commit as its " +
 			"LoadAndSave does), Lifetime as the others' ttl, no idle time-out: reads write nothing.",
 		Open: func(e Env) (Node, error) {
 			gob.Register(map[string]any{})
 			gob.Register([]any{})
 			gob.Register(json.Number(""))
-			client := redis.NewClient(&redis.Options{Addr: e.Addr})
+			client := redis.NewClient(&redis.Options{Addr: e.Addr, PoolSize: PoolSize})
 			n := &scsNode{env: e, client: client, manager: scs.New()}
 			n.manager.Store, n.manager.Lifetime = goredisstore.New(client), e.TTL
 			return n, nil
@@ -47,6 +47,7 @@ func (n *scsNode) Begin(ctx context.Context, id string) Request {
 }
 
 func (n *scsNode) Storage() gsession.Storage   { return nil }
+func (n *scsNode) Misses() (int64, bool)       { return 0, false }
 func (n *scsNode) Flush(context.Context) error { return nil }
 func (n *scsNode) Close() error                { return n.client.Close() }
 

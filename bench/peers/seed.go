@@ -12,7 +12,7 @@ import (
 // seeder writes many sessions in pipelines.
 func seeder(e Env, put func(ctx context.Context, pipe redis.Pipeliner, id string, data map[string]any) error) func(context.Context, []string, func(string) map[string]any) error {
 	return func(ctx context.Context, ids []string, data func(string) map[string]any) error {
-		client := redis.NewClient(&redis.Options{Addr: e.Addr})
+		client := redis.NewClient(&redis.Options{Addr: e.Direct})
 		defer func() { _ = client.Close() }()
 		const batch = 500
 		for len(ids) > 0 {
@@ -32,8 +32,12 @@ func seeder(e Env, put func(ctx context.Context, pipe redis.Pipeliner, id string
 	}
 }
 
-// SeedJSON writes sessions as StorageRedis keeps them, with so long to live.
+// SeedJSON writes sessions as StorageRedis keeps them, with so long to live, or with half
+// of the ttl left where they are aged.
 func SeedJSON(e Env, ttl time.Duration) func(context.Context, []string, func(string) map[string]any) error {
+	if e.Aged {
+		ttl = e.TTL / 2
+	}
 	return seeder(e, func(ctx context.Context, pipe redis.Pipeliner, id string, data map[string]any) error {
 		text, err := json.Marshal(data)
 		if err != nil {

@@ -2,9 +2,14 @@ package peers
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
 	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers/local"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
@@ -18,31 +23,65 @@ const WrittenTTL = TTL + TTL/10
 func strata() Subject {
 	return Subject{Name: "Strata", Strata: true, Isolated: true, Redis: true, Memory: true, HTTP: true,
 		Setup: "layer.Chain(redisstore.FromGoFrame(client, prefix), layer.Coalesced(), layer.Local(), layer.Traced()), " +
-			"on the same client as StorageRedis. Every SetSession waits for Redis.",
-		Open: func(e Env) (Node, error) { return openStrata(e) }}
+			"on the same client as StorageRedis. Every SetSession waits for Redis. No tracer provider is set, as in a program without OpenTelemetry.",
+		Open: func(e Env) (Node, error) { return openStrata(e, nil, nil) }}
+}
+
+func strataAgain() Subject {
+	s := strata()
+	s.Name, s.Setup = "Strata again", "The same as Strata, in processes of its own: how far it is from Strata is what the machine's noise makes of a comparison."
+	return s
 }
 
 func strataBehind() Subject {
-	return Subject{Name: "Strata, write-behind", Strata: true, Isolated: true, Redis: true, Memory: true, HTTP: true,
-		Setup: "The same with layer.Coalesced(layer.WriteBehind(100ms)): what a process had accepted in the last " +
-			"100 ms is lost if it is killed. A round ends when all is in Redis.",
-		Open: func(e Env) (Node, error) { return openStrata(e, layer.WriteBehind(behind)) }}
+	s := strata()
+	s.Name, s.Setup = "Strata, write-behind", "Strata with layer.Coalesced(layer.WriteBehind(100ms)): what a process had accepted in the last "+
+		"100 ms is lost if it is killed. A round ends when all is in Redis."
+	s.Open = func(e Env) (Node, error) {
+		return openStrata(e, []layer.CoalescedOption{layer.WriteBehind(behind)}, nil)
+	}
+	return s
 }
 
-func openStrata(e Env, opts ...layer.CoalescedOption) (Node, error) {
+func strataTraced() Subject {
+	s := strata()
+	s.Name, s.Setup = "Strata, traced", "Strata with a tracer provider of OpenTelemetry's SDK that samples 1 % of the requests, each the root of a trace, "+
+		"into a batch processor that drops them."
+	s.Open = func(e Env) (Node, error) {
+		provider := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.TraceIDRatioBased(0.01)), sdktrace.WithBatcher(dropped{}))
+		node, err := openStrata(e, nil, []layer.TracedOption{layer.TracerProvider(provider), layer.RootSpans()},
+			func() error { return provider.Shutdown(context.Background()) })
+		if err != nil {
+			return nil, errors.Join(err, provider.Shutdown(context.Background()))
+		}
+		return node, nil
+	}
+	return s
+}
+
+// dropped exports nothing.
+type dropped struct{}
+
+func (dropped) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return nil }
+func (dropped) Shutdown(context.Context) error                             { return nil }
+
+func openStrata(e Env, opts []layer.CoalescedOption, traced []layer.TracedOption, close ...func() error) (Node, error) {
 	client, err := goframe(e)
 	if err != nil {
 		return nil, err
 	}
 	store := redisstore.FromGoFrame(client, redisstore.Prefix(Prefix))
-	chain := layer.Chain(store, layer.Coalesced(opts...), layer.Local(layer.MaxBytes(e.CacheBytes)), layer.Traced())
-	n := newNode(chain, e.TTL, closer(client),
+	chain := layer.Chain(store, layer.Coalesced(opts...), layer.Local(layer.MaxBytes(e.CacheBytes)), layer.Traced(traced...))
+	n := newNode(chain, e.TTL, append(close, closer(client),
 		func() error { return store.Close(context.Background()) },
 		func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
 			return chain.Close(ctx)
-		})
+		})...)
 	n.seed, n.flush = SeedJSON(e, WrittenTTL), chain.Flush
+	if memory, ok := layer.As[*local.Storage](chain); ok {
+		n.misses = func() int64 { return memory.Tally().Total(telemetry.ReadMiss) }
+	}
 	return n, nil
 }

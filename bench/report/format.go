@@ -23,6 +23,39 @@ func (m Metric) Format(v float64) string {
 	return digits(v)
 }
 
+// figure is that of an entry, or a dash where it has none.
+func (m Metric) figure(e Entry) string {
+	f, ok := e.Figures[m.Key]
+	if !ok {
+		return "–"
+	}
+	return m.Format(f.Median)
+}
+
+// is says what Strata is beside an entry: a ratio, and in which direction.
+func (m Metric) is(e Entry) string {
+	ratio, ok := e.Ratios[m.Key]
+	if !ok || m.Key == "hits" || ratio.High == 0 {
+		return ""
+	}
+	return against(m.More, ratio.Median)
+}
+
+// against is a ratio in words: 0.01x is 100x lower, or fewer where more is better.
+func against(more bool, ratio float64) string {
+	word := [2]string{"lower", "higher"}
+	if more {
+		word = [2]string{"fewer", "more"}
+	}
+	switch {
+	case ratio == 0:
+		return ""
+	case ratio < 1:
+		return times(1/ratio) + " " + word[0]
+	}
+	return times(ratio) + " " + word[1]
+}
+
 func digits(v float64) string {
 	switch {
 	case v == 0:

@@ -13,15 +13,25 @@ var page string
 
 // view is what the page shows of a run.
 type view struct {
-	Run      *Run
-	Style    template.CSS
-	Took     string
-	Soon     string
-	Reached  int
-	First    []template.HTML
-	Subjects []keeping
-	Groups   []chapter
-	Weights  template.HTML
+	Run               *Run
+	Style             template.CSS
+	Took              string
+	Reached, Measured int
+	Noise             []noise
+	Losses            []loss
+	First             []template.HTML
+	Subjects          []keeping
+	Groups            []chapter
+	Weights           template.HTML
+}
+
+// noise is what comes of comparing Strata with itself.
+type noise struct{ Title, Ratio, Spread string }
+
+// loss is the losses of one workload.
+type loss struct {
+	Workload string
+	Of       []Loss
 }
 
 type keeping struct {
@@ -39,15 +49,19 @@ type chapter struct {
 type section struct {
 	Title, Setup, Summary string
 	Plot                  template.HTML
-	Heads                 []string
-	Rows                  []row
+	Tables                [2]table
+}
+
+// table is some of the metrics, of all subjects.
+type table struct {
+	Heads []string
+	Rows  []row
 }
 
 type row struct {
-	Name     string
-	Strata   bool
-	Cells    []cell
-	Outdated int64
+	Name   string
+	Strata bool
+	Cells  []cell
 }
 
 type cell struct{ Text, Ratio string }
@@ -55,22 +69,25 @@ type cell struct{ Text, Ratio string }
 // HTML writes the run as one page that needs nothing else.
 func (r *Run) HTML(to io.Writer) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
-		"digits": digits, "seconds": seconds, "count": count,
+		"digits": digits, "seconds": seconds, "count": count, "size": size,
 		"percent": func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) },
-		"ours":    func(subject string) bool { return subject == Ours || subject == Behind },
+		"ours":    func(subject string) bool { return class(subject) == "ours" },
 	}).Parse(page)
 	if err != nil {
 		return err
 	}
-	v := view{Run: r, Style: style, Took: time.Duration(r.Took * 1e9).Round(time.Second).String(), Soon: "250 ms"}
-	for _, g := range r.Goals {
-		if g.Measured && g.Reached {
-			v.Reached++
+	v := view{Run: r, Style: style, Took: time.Duration(r.Took * 1e9).Round(time.Second).String(), Noise: r.noise()}
+	v.Reached, v.Measured = r.Count()
+	for _, l := range r.Losses() {
+		if n := len(v.Losses); n == 0 || v.Losses[n-1].Workload != l.Workload {
+			v.Losses = append(v.Losses, loss{Workload: l.Workload})
 		}
+		last := &v.Losses[len(v.Losses)-1]
+		last.Of = append(last.Of, l)
 	}
 	for _, p := range r.first([2]string{"read", "perSecond"}, [2]string{"zipf-95", "perSecond"}, [2]string{"link-95", "p50"},
 		[2]string{"http-read", "perSecond"}, [2]string{"http-change", "perSecond"}) {
-		v.First = append(v.First, template.HTML(svg([]plot{p}, false)))
+		v.First = append(v.First, template.HTML(svg([]plot{p}, "")))
 	}
 	for _, s := range r.Subjects {
 		if !s.Floor {
@@ -87,9 +104,20 @@ func (r *Run) HTML(to io.Writer) error {
 		last.Workloads = append(last.Workloads, r.section(w))
 	}
 	if len(r.Memory) > 0 {
-		v.Weights = template.HTML(svg([]plot{r.weights()}, false))
+		v.Weights = template.HTML(svg([]plot{r.weights()}, ""))
 	}
 	return t.Execute(to, v)
+}
+
+// noise is of the workloads in which Strata takes part twice.
+func (r *Run) noise() (all []noise) {
+	for _, w := range r.Workloads {
+		if e, ok := w.Entry(Again); ok {
+			f := e.Ratios["perSecond"]
+			all = append(all, noise{w.Title, times(f.Median), times(f.Low) + " to " + times(f.High)})
+		}
+	}
+	return all
 }
 
 // outdated is over all workloads.
@@ -103,25 +131,45 @@ func (r *Run) outdated(subject string) (n int64) {
 }
 
 func (r *Run) section(w Workload) section {
-	s := section{Title: w.Title, Setup: w.Setup, Plot: template.HTML(svg([]plot{r.bars(w, metric("perSecond"))}, false)), Summary: w.summary()}
-	for _, m := range Metrics {
-		s.Heads = append(s.Heads, m.Title)
+	s := section{Title: w.Title, Setup: w.Setup, Plot: template.HTML(svg([]plot{r.bars(w, metric("perSecond"))}, "")), Summary: w.summary()}
+	if w.Distinct > 0 {
+		s.Setup += fmt.Sprintf(" A round of Strata's visited %d distinct sessions at most.", w.Distinct)
 	}
+	for n := range s.Tables {
+		s.Tables[n] = w.table(n == 1)
+	}
+	return s
+}
+
+// table has the metrics of the process, or those of its store.
+func (w Workload) table(store bool) (t table) {
 	for _, e := range w.Entries {
-		row := row{Name: e.Subject, Strata: class(e.Subject) != "peer", Outdated: e.Outdated}
+		row := row{Name: e.Subject, Strata: class(e.Subject) != "peer" && class(e.Subject) != "floor"}
 		for _, m := range Metrics {
-			c := cell{Text: m.Format(e.Figures[m.Key].Median)}
-			switch {
-			case m.Key == "perSecond":
-				c.Ratio = times(e.Ratios[m.Key].Median) + ", " + spread(e.Figures[m.Key])
-			case e.Figures[m.Key].Median != 0:
-				c.Ratio = times(e.Ratios[m.Key].Median)
+			if m.Store != store {
+				continue
+			}
+			if len(t.Rows) == 0 {
+				t.Heads = append(t.Heads, m.Title)
+			}
+			c := cell{Text: m.figure(e)}
+			if e.Subject != Ours {
+				c.Ratio = m.is(e)
+			}
+			if m.Key == "perSecond" {
+				c.Ratio += " " + spread(e.Figures[m.Key])
 			}
 			row.Cells = append(row.Cells, c)
 		}
-		s.Rows = append(s.Rows, row)
+		if store {
+			row.Cells = append(row.Cells, cell{Text: fmt.Sprint(e.Outdated)})
+		}
+		t.Rows = append(t.Rows, row)
 	}
-	return s
+	if store {
+		t.Heads = append(t.Heads, "outdated")
+	}
+	return t
 }
 
 // summary says where Strata stands, first or not.
@@ -130,14 +178,15 @@ func (w Workload) summary() string {
 	if !ok {
 		return "takes no part"
 	}
-	best, text := Entry{}, metric("perSecond").Format(ours.Figures["perSecond"].Median)+" requests/s"
+	m := metric("perSecond")
+	best, text := Entry{}, m.figure(ours)+" requests/s"
 	for _, e := range w.Entries {
-		if class(e.Subject) == "peer" && e.Figures["perSecond"].Median > best.Figures["perSecond"].Median {
+		if class(e.Subject) == "peer" && e.Figures[m.Key].Median > best.Figures[m.Key].Median {
 			best = e
 		}
 	}
 	if best.Subject == "" {
 		return text
 	}
-	return fmt.Sprintf("%s, %s the fastest peer (%s)", text, times(best.Ratios["perSecond"].Median), best.Subject)
+	return fmt.Sprintf("%s, %s than the fastest peer (%s)", text, m.is(best), best.Subject)
 }

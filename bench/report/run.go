@@ -3,6 +3,7 @@
 package report
 
 import (
+	"math"
 	"time"
 
 	"github.com/gf-strata/strata/bench/stats"
@@ -19,16 +20,30 @@ type Run struct {
 	Goals     []Goal     `json:"goals"`
 	Workloads []Workload `json:"workloads"`
 	Memory    []Weight   `json:"memory"`
-	Missing   []string   `json:"missing,omitempty"` // what could not be measured, and why
+	Missing   []string   `json:"missing,omitempty"`  // what could not be measured, and why
+	Warnings  []string   `json:"warnings,omitempty"` // what makes figures doubtful
+	Parts     []Part     `json:"parts"`
+	Live      int        `json:"live"`     // other sessions that each process holds
+	CacheTTL  float64    `json:"cacheTTL"` // seconds of a subject's own turns
+	ReadRate  float64    `json:"readRate"` // a second, of full caches
 }
 
-// Machine is where it ran.
+// Part is a part of the run, and how many seconds it took.
+type Part struct {
+	Title string  `json:"title"`
+	Took  float64 `json:"took"`
+}
+
+// Machine is where it ran, and what.
 type Machine struct {
-	CPU   string `json:"cpu"`
-	Cores int    `json:"cores"`
-	OS    string `json:"os"`
-	Go    string `json:"go"`
-	Redis string `json:"redis"`
+	Commit string `json:"commit"`
+	Kernel string `json:"kernel"`
+	Load   string `json:"load"` // average over a minute, when it began
+	CPU    string `json:"cpu"`
+	Cores  int    `json:"cores"`
+	OS     string `json:"os"`
+	Go     string `json:"go"`
+	Redis  string `json:"redis"`
 }
 
 // Subject is one that was measured.
@@ -42,15 +57,17 @@ type Subject struct {
 
 // Workload is one kind of request, and what all subjects made of it.
 type Workload struct {
-	Name    string  `json:"name"`
-	Title   string  `json:"title"`
-	Group   string  `json:"group"`
-	Setup   string  `json:"setup"`
-	Entries []Entry `json:"entries"`
+	Name     string  `json:"name"`
+	Title    string  `json:"title"`
+	Group    string  `json:"group"`
+	Setup    string  `json:"setup"`
+	Turns    int     `json:"turns"`
+	Distinct int     `json:"distinct,omitempty"` // sessions that one of Strata's rounds visited, at most
+	Entries  []Entry `json:"entries"`
 }
 
 // Entry is one subject's part of a workload. Ratios are Strata's figure by this one's,
-// round by round.
+// round by round. A metric that means nothing for a subject is in none of its maps.
 type Entry struct {
 	Subject  string                  `json:"subject"`
 	Figures  map[string]stats.Figure `json:"figures"`
@@ -69,37 +86,77 @@ type Weight struct {
 // PerPayload is the memory of a cached session over its JSON.
 func (w Weight) PerPayload() float64 { return w.Session / w.Payload }
 
+// Collector is the part of one core that the collector takes at the run's rate of reads.
+func (w Weight) Collector() float64 {
+	if w.Interval == 0 {
+		return 0
+	}
+	return w.Cycle / w.Interval
+}
+
 // Metric is one figure of a round.
 type Metric struct {
 	Key, Title string
 	More       bool // more is better
+	Store      bool // of Redis and the cache before it
 	of         func(worker.Round) float64
 }
 
 // Metrics are all figures of a round, in the order of the report.
 var Metrics = []Metric{
-	{"perSecond", "requests/s", true, func(r worker.Round) float64 { return float64(r.Requests) / r.Elapsed.Seconds() }},
-	{"p50", "p50", false, func(r worker.Round) float64 { return r.Times.Quantile(0.50).Seconds() }},
-	{"p99", "p99", false, func(r worker.Round) float64 { return r.Times.Quantile(0.99).Seconds() }},
-	{"p999", "p99.9", false, func(r worker.Round) float64 { return r.Times.Quantile(0.999).Seconds() }},
-	{"allocs", "allocations", false, func(r worker.Round) float64 { return per(r, float64(r.Usage.Allocs)) }},
-	{"bytes", "bytes allocated", false, func(r worker.Round) float64 { return per(r, float64(r.Usage.Bytes)) }},
-	{"cpu", "CPU, process", false, func(r worker.Round) float64 { return per(r, r.Usage.CPU) }},
-	{"redisCPU", "CPU, Redis", false, func(r worker.Round) float64 { return per(r, r.Usage.RedisCPU) }},
-	{"commands", "Redis commands", false, func(r worker.Round) float64 { return per(r, r.Usage.Commands) }},
-	{"reads", "Redis reads", false, func(r worker.Round) float64 { return per(r, r.Usage.Reads) }},
-	{"redisBytes", "Redis bytes", false, func(r worker.Round) float64 { return per(r, r.Usage.RedisBytes) }},
-	{"hits", "hit ratio", true, func(r worker.Round) float64 { return max(0, 1-per(r, r.Usage.Reads)) }},
+	{"perSecond", "requests/s", true, false, func(r worker.Round) float64 { return float64(r.Requests) / r.Elapsed.Seconds() }},
+	{"p50", "p50", false, false, quantile(0.5, 1)},
+	{"p99", "p99", false, false, quantile(0.99, 500)},
+	{"p999", "p99.9", false, false, quantile(0.999, 10_000)},
+	{"cpu", "CPU, process", false, false, func(r worker.Round) float64 { return per(r, r.Usage.CPU) }},
+	{"allocs", "allocations", false, false, func(r worker.Round) float64 { return per(r, float64(r.Usage.Allocs)) }},
+	{"bytes", "bytes allocated", false, false, func(r worker.Round) float64 { return per(r, float64(r.Usage.Bytes)) }},
+	{"redisCPU", "CPU, Redis", false, true, func(r worker.Round) float64 { return per(r, r.Usage.RedisCPU) }},
+	{"commands", "commands", false, true, func(r worker.Round) float64 { return per(r, r.Usage.Commands) }},
+	{"gets", "GETs (commandstats)", false, true, func(r worker.Round) float64 { return per(r, r.Usage.Gets) }},
+	{"waited", "reads waited for", false, true, waited},
+	{"redisBytes", "bytes", false, true, func(r worker.Round) float64 { return per(r, r.Usage.RedisBytes) }},
+	{"hits", "hit ratio", true, true, func(r worker.Round) float64 {
+		if !r.Usage.Cache {
+			return math.NaN()
+		}
+		return 1 - waited(r)
+	}},
 }
 
 func per(r worker.Round, v float64) float64 { return v / float64(r.Requests) }
+
+// waited is the reads of the store that a request waits for: those of a cache are what it
+// didn't hold, by its own count; without one all are.
+func waited(r worker.Round) float64 {
+	if r.Usage.Cache {
+		return per(r, r.Usage.Misses)
+	}
+	return per(r, r.Usage.Gets)
+}
+
+// quantile is none where there are too few samples for it to mean anything.
+func quantile(q float64, least uint64) func(worker.Round) float64 {
+	return func(r worker.Round) float64 {
+		if r.Times.N < least {
+			return math.NaN()
+		}
+		return r.Times.Quantile(q).Seconds()
+	}
+}
 
 // NewEntry makes the figures of a subject's rounds, beside those of Strata's.
 func NewEntry(subject string, rounds, stratas []worker.Round) Entry {
 	e := Entry{Subject: subject, Figures: map[string]stats.Figure{}, Ratios: map[string]stats.Figure{}, Rounds: map[string][]float64{}}
 	for _, m := range Metrics {
-		own, ours := values(m, rounds), values(m, stratas)
-		e.Rounds[m.Key], e.Figures[m.Key], e.Ratios[m.Key] = own, stats.Of(own).Rounded(), stats.Ratio(ours, own).Rounded()
+		own, ok := values(m, rounds)
+		if !ok {
+			continue
+		}
+		e.Rounds[m.Key], e.Figures[m.Key] = own, stats.Of(own).Rounded()
+		if ours, ok := values(m, stratas); ok {
+			e.Ratios[m.Key] = stats.Ratio(ours, own).Rounded()
+		}
 	}
 	for _, r := range rounds {
 		e.Outdated += r.Outdated
@@ -108,12 +165,15 @@ func NewEntry(subject string, rounds, stratas []worker.Round) Entry {
 	return e
 }
 
-func values(m Metric, rounds []worker.Round) []float64 {
+// values are a metric's, if it means something in all rounds.
+func values(m Metric, rounds []worker.Round) ([]float64, bool) {
 	all := make([]float64, len(rounds))
 	for n, r := range rounds {
-		all[n] = stats.Rounded(m.of(r))
+		if all[n] = stats.Rounded(m.of(r)); math.IsNaN(all[n]) {
+			return nil, false
+		}
 	}
-	return all
+	return all, len(all) > 0
 }
 
 // Workload finds one by its name.

@@ -7,6 +7,10 @@ import (
 	"path/filepath"
 )
 
+// Files are what a run may write. What it doesn't write it removes: files of two runs are
+// never side by side.
+var Files = []string{"latest.json", "report.html", "read.svg"}
+
 // Write writes the run into a folder: latest.json, report.html and, where something of it
 // was measured, read.svg. An empty folder name writes nothing.
 func (r *Run) Write(dir string) error {
@@ -28,9 +32,15 @@ func (r *Run) Write(dir string) error {
 	if _, ok := r.Workload("read"); ok {
 		files["read.svg"] = []byte(r.KeyPlot())
 	}
-	for name, content := range files {
-		if err = os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+	for _, name := range Files {
+		path := filepath.Join(dir, name)
+		if err = os.Remove(path); err != nil && !os.IsNotExist(err) {
 			return err
+		}
+		if content, ok := files[name]; ok {
+			if err = os.WriteFile(path, content, 0o644); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

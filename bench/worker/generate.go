@@ -2,11 +2,9 @@ package worker
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
-	"io"
+	"math/rand/v2"
 	"net"
-	"strconv"
 	"sync"
 	"time"
 
@@ -14,124 +12,104 @@ import (
 	"github.com/gf-strata/strata/bench/stats"
 )
 
-// generate makes requests to a ghttp server for a time, each worker on a connection of
-// its own, and checks every response. It speaks only the HTTP that this server does, so
-// that it takes little of the machine.
+// The load of a server is that of browsers: a visit loads a page, which is 4 to 8 requests
+// of one session, over the connections of that browser at once; then somebody else comes.
+const (
+	PageLeast, PageMost = 4, 8
+	BrowserConns        = 4
+)
+
+// generate makes requests to a ghttp server for a time, and checks every response.
 func generate(ask Ask) (round Round, err error) {
 	var (
-		group   sync.WaitGroup
-		workers = make([]caller, ask.Job.Workers)
-		ids     = load.IDs(ask.Job.Series, ask.Job.Sessions)
-		began   = time.Now()
+		group    sync.WaitGroup
+		browsers = make([]browser, max(1, ask.Job.Workers/BrowserConns))
+		began    = time.Now()
+		ids      = load.IDs(ask.Job.Series, ask.Job.Sessions)
 	)
-	for n := range workers {
-		w := &workers[n]
-		group.Go(func() { w.err = w.call(ask, ids, n, began.Add(ask.Duration)) })
+	for n := range browsers {
+		b := &browsers[n]
+		group.Go(func() { b.err = b.browse(ask, ids, n, len(browsers), began.Add(ask.Duration)) })
 	}
 	group.Wait()
 	round.Elapsed = time.Since(began)
-	for n := range workers {
-		if workers[n].err != nil {
-			return round, workers[n].err
+	for n := range browsers {
+		if browsers[n].err != nil {
+			return round, browsers[n].err
 		}
-		round.Requests += int(workers[n].times.N)
-		round.Times.Merge(workers[n].times)
+		for _, c := range browsers[n].conns {
+			round.Times.Merge(c.times)
+		}
 	}
+	round.Requests = int(round.Times.N)
 	return round, nil
 }
 
-// caller is one connection. It is one goroutine's.
-type caller struct {
-	times stats.Histogram
+// browser is a few connections. It is one goroutine's, but that each connection is its
+// own goroutine's while a page loads.
+type browser struct {
+	conns [BrowserConns]caller
 	err   error
 }
 
-func (c *caller) call(ask Ask, ids []string, worker int, end time.Time) error {
-	conn, err := net.Dial("tcp", ask.Addr)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	if err = conn.SetDeadline(end.Add(20 * time.Second)); err != nil {
-		return err
-	}
-	in := bufio.NewReader(conn)
-	var out, body []byte
-	for turn := worker; time.Now().Before(end); turn += ask.Job.Workers {
-		n := turn % len(ids)
-		out = fmt.Appendf(out[:0], "GET /%s?%d.%d HTTP/1.1\r\nHost: bench\r\nCookie: %s=%s\r\n\r\n",
-			ask.Job.Op, n, turn/len(ids), cookie, ids[n])
-		began := time.Now()
-		if _, err = conn.Write(out); err != nil {
+// browse visits every so manieth session by turns. Which requests a page has is drawn,
+// the same for every subject.
+func (b *browser) browse(ask Ask, ids []string, first, step int, end time.Time) error {
+	for n := range b.conns {
+		if err := b.conns[n].dial(ask.Addr, end); err != nil {
 			return err
 		}
-		if body, err = response(in, body); err != nil {
-			return err
+		defer func() { _ = b.conns[n].conn.Close() }()
+	}
+	random := rand.New(rand.NewPCG(uint64(ask.Turn), uint64(first)))
+	for visit := first; time.Now().Before(end); visit += step {
+		session, requests := (ask.Turn*7919+visit)%len(ids), PageLeast+random.IntN(PageMost-PageLeast+1)
+		var page sync.WaitGroup
+		for n := range b.conns {
+			c := &b.conns[n]
+			page.Go(func() {
+				for turn := n; turn < requests && c.err == nil; turn += BrowserConns {
+					c.err = c.call(ask.Job.Op, session, visit/step+turn, ids[session])
+				}
+			})
 		}
-		c.times.Add(time.Since(began))
-		if err = load.CheckServed(ids[n], body); err != nil {
-			return err
+		page.Wait()
+		for _, c := range b.conns {
+			if c.err != nil {
+				return c.err
+			}
 		}
 	}
 	return nil
 }
 
-// response reads the body of one response, of a known length or in chunks, as ghttp
-// sends it.
-func response(in *bufio.Reader, body []byte) ([]byte, error) {
-	length, chunked := -1, false
-	for {
-		line, err := line(in)
-		if err != nil {
-			return nil, err
-		}
-		if len(line) == 0 {
-			break
-		}
-		name, value, _ := bytes.Cut(line, []byte(": "))
-		switch {
-		case bytes.EqualFold(name, []byte("Content-Length")):
-			if length, err = strconv.Atoi(string(value)); err != nil {
-				return nil, err
-			}
-		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
-			chunked = true
-		}
-	}
-	if !chunked {
-		return more(in, body[:0], length)
-	}
-	for body = body[:0]; ; {
-		size, err := line(in)
-		if err != nil {
-			return nil, err
-		}
-		n, err := strconv.ParseUint(string(size), 16, 31)
-		if err != nil {
-			return nil, err
-		}
-		if body, err = more(in, body, int(n)); err != nil {
-			return nil, err
-		}
-		if _, err = line(in); err != nil || n == 0 {
-			return body, err
-		}
-	}
+// caller is one connection. It speaks only the HTTP that this server does, so that it
+// takes little of the machine. It is one goroutine's at a time.
+type caller struct {
+	conn      net.Conn
+	in        *bufio.Reader
+	out, body []byte
+	times     stats.Histogram
+	err       error
 }
 
-// line is one line without its end.
-func line(in *bufio.Reader) ([]byte, error) {
-	line, err := in.ReadSlice('\n')
-	return bytes.TrimSpace(line), err
+func (c *caller) dial(addr string, end time.Time) (err error) {
+	if c.conn, err = net.Dial("tcp", addr); err != nil {
+		return err
+	}
+	c.in = bufio.NewReader(c.conn)
+	return c.conn.SetDeadline(end.Add(20 * time.Second))
 }
 
-// more appends n bytes.
-func more(in *bufio.Reader, body []byte, n int) ([]byte, error) {
-	if n < 0 || n > 1<<20 {
-		return nil, fmt.Errorf("a response of %d bytes, which the server never gives", n)
+func (c *caller) call(op load.Op, session, turn int, id string) (err error) {
+	c.out = fmt.Appendf(c.out[:0], "GET /%s?%d.%d HTTP/1.1\r\nHost: bench\r\nCookie: %s=%s\r\n\r\n", op, session, turn, cookie, id)
+	began := time.Now()
+	if _, err = c.conn.Write(c.out); err != nil {
+		return err
 	}
-	old := len(body)
-	body = append(body, make([]byte, n)...)
-	_, err := io.ReadFull(in, body[old:])
-	return body, err
+	if c.body, err = response(c.in, c.body); err != nil {
+		return err
+	}
+	c.times.Add(time.Since(began))
+	return load.CheckServed(id, c.body)
 }

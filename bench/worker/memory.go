@@ -13,10 +13,10 @@ import (
 )
 
 // weigh reads every session of a server that holds them, so that the subject's cache is
-// as full as it gets, and answers what that costs.
+// as full as it gets, and answers what that costs: all that lives on the heap because of
+// it, from before it was opened.
 func weigh(subject peers.Subject, ask Ask) (m Memory, err error) {
 	job := ask.Job
-	ids := load.IDs(job.Series, job.Sessions)
 	r := &running{subject: subject, ask: ask}
 	defer func() {
 		if e := r.close(); err == nil {
@@ -24,33 +24,49 @@ func weigh(subject peers.Subject, ask Ask) (m Memory, err error) {
 		}
 	}()
 	if subject.Redis {
-		r.meter.client = redis.NewClient(&redis.Options{Addr: ask.Direct})
+		r.meter.client = redis.NewClient(&redis.Options{Addr: ask.Env.Direct})
 	}
+	r.load = load.New(subject, nil, job.Shape, load.IDs(job.Series, job.Sessions))
+	r.load.Fresh = true
+	before := heap()
 	if r.node, err = subject.Open(ask.Env); err != nil {
 		return m, err
 	}
-	r.rounds = sweep(job, load.New(subject, r.node, job.Shape, ids))
-	before := heap()
+	r.load.Node, r.meter.node = r.node, r.node
+	r.rounds = sweep(job, r.load)
 	if !subject.Redis {
-		err = r.node.Seed(ctx, ids, job.Shape.Data)
+		err = r.node.Seed(ctx, load.IDs(job.Series, job.Sessions), job.Shape.Data)
 	} else {
-		// Twice, as a cache may refuse what it sees for the first time.
-		for n := 0; n < 2 && err == nil; n++ {
-			_, _, err = r.rounds.run(ctx, 0, job.Sessions)
-		}
+		_, err = r.rounds.run(ctx, 0, job.Sessions)
 	}
 	if err != nil {
 		return m, err
 	}
-	after := heap()
 	m = Memory{Sessions: job.Sessions, Payload: float64(job.Shape.JSONSize()), Cached: 1}
 	if subject.Redis {
 		if m.Cached, err = r.cached(); err != nil {
 			return m, err
 		}
+		if m.Cached < 0.99 { // a cache may refuse what it sees for the first time, or what comes too fast
+			if _, err = r.rounds.run(ctx, 0, job.Sessions); err == nil {
+				m.Cached, err = r.cached()
+			}
+		}
+		if err != nil {
+			return m, err
+		}
 	}
-	m.Session = (after - before) / (m.Cached * float64(job.Sessions))
-	return m, r.collect(&m, ask.Duration)
+	live := heap()
+	m.Session = perSession(live-before, m.Cached*float64(job.Sessions))
+	return m, r.collect(&m, live, ask.Duration)
+}
+
+// perSession is 0 where nothing is cached.
+func perSession(bytes, cached float64) float64 {
+	if cached < 1 {
+		return 0
+	}
+	return bytes / cached
 }
 
 // cached is the part of reads that Redis isn't asked for.
@@ -59,12 +75,12 @@ func (r *running) cached() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, _, err := r.rounds.run(ctx, 0, max(1, r.rounds.job.Sessions/10))
+	round, err := r.rounds.run(ctx, 0, max(r.rounds.job.Workers, r.rounds.job.Sessions/10))
 	if err != nil {
 		return 0, err
 	}
 	after, err := r.meter.read()
-	return max(0, 1-after.since(before).Reads/float64(n)), err
+	return max(0, 1-after.since(before).Gets/float64(round.Requests)), err
 }
 
 // heap is what lives on it, in bytes.
@@ -76,43 +92,71 @@ func heap() float64 {
 	return float64(memory.HeapAlloc)
 }
 
-// collector is what the runtime says of its collector. Its times are of the last cycle's
-// end, so that a difference is of whole cycles.
-type collector struct {
-	gc, busy float64
-	cycles   uint64
-	pauses   *metrics.Float64Histogram
-}
-
-func readCollector() collector {
-	samples := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/total:cpu-seconds"},
-		{Name: "/cpu/classes/idle:cpu-seconds"}, {Name: "/gc/cycles/total:gc-cycles"}, {Name: "/sched/pauses/total/gc:seconds"}}
+// readCollector answers the CPU time that the collector has taken up to its last cycle's
+// end, and its pauses.
+func readCollector() (cpu float64, pauses *metrics.Float64Histogram) {
+	samples := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/sched/pauses/total/gc:seconds"}}
 	metrics.Read(samples)
-	pauses := samples[4].Value.Float64Histogram()
-	kept := &metrics.Float64Histogram{Counts: append([]uint64(nil), pauses.Counts...), Buckets: pauses.Buckets}
-	return collector{gc: samples[0].Value.Float64(), busy: samples[1].Value.Float64() - samples[2].Value.Float64(),
-		cycles: samples[3].Value.Uint64(), pauses: kept}
+	h := samples[1].Value.Float64Histogram()
+	return samples[0].Value.Float64(), &metrics.Float64Histogram{Counts: append([]uint64(nil), h.Counts...), Buckets: h.Buckets}
 }
 
-// collect reads sessions from memory for a time, and longer until the collector has run.
-func (r *running) collect(m *Memory, d time.Duration) error {
-	runtime.GC()
-	before, began, total := readCollector(), time.Now(), 0
-	after := before
-	for time.Since(began) < d || after.cycles < before.cycles+2 && time.Since(began) < 3*d {
-		n, _, err := r.rounds.run(ctx, d/4, 0)
-		if err != nil {
-			return err
+// ReadRate is how many sessions a second are read while the collector is watched, the same
+// for every subject: who answers faster would make it work more.
+const ReadRate = 20_000
+
+// cycles is how many collections there are meanwhile.
+const cycles = 2
+
+// collect watches the collector while sessions are read from memory at a fixed rate. Its
+// cycles are started by hand: by itself it would seldom run, and not for all subjects as
+// often. How often it would follows from what reads allocate.
+func (r *running) collect(m *Memory, live float64, d time.Duration) error {
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	allocated, began := memory.TotalAlloc, time.Now()
+	reads, err := r.pace(func() bool { return time.Since(began) >= d })
+	if err != nil {
+		return err
+	}
+	runtime.ReadMemStats(&memory)
+	m.Reads = float64(reads) / time.Since(began).Seconds()
+	perSecond := float64(memory.TotalAlloc-allocated) / time.Since(began).Seconds()
+	m.Interval = live / max(1, perSecond)
+
+	cpu, before := readCollector()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range cycles {
+			runtime.GC()
 		}
-		total += n
-		after = readCollector()
+	}()
+	_, err = r.pace(func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	})
+	<-done
+	total, after := readCollector()
+	m.Cycle = (total - cpu) / cycles
+	m.PauseP99, m.PauseMax = pauses(before, after)
+	return err
+}
+
+// pace reads sessions at ReadRate until over says so.
+func (r *running) pace(over func() bool) (reads int, err error) {
+	for began := time.Now(); !over(); time.Sleep(time.Millisecond) {
+		for due := int(time.Since(began).Seconds() * ReadRate); reads < due; reads++ {
+			if err = r.rounds.request(ctx, 0); err != nil {
+				return reads, err
+			}
+		}
 	}
-	m.Reads = float64(total) / time.Since(began).Seconds()
-	if busy := after.busy - before.busy; busy > 0 {
-		m.GCShare = (after.gc - before.gc) / busy
-	}
-	m.PauseP99, m.PauseMax = pauses(before.pauses, after.pauses)
-	return nil
+	return reads, nil
 }
 
 // pauses are the 99th percentile and the longest of those between two readings.

@@ -23,6 +23,9 @@ const (
 	AskServe    = "serve"    // a ghttp server; it answers its address
 	AskUsage    = "usage"    // what was used up since it was last asked
 	AskGenerate = "generate" // requests to a ghttp server
+	AskSweep    = "sweep"    // read all that was written, once more
+	AskLink     = "link"     // a link to a server; it answers its address
+	AskDistance = "distance" // the round-trip time of a link
 	AskClose    = "close"    // close the subject
 )
 
@@ -31,11 +34,11 @@ type Ask struct {
 	What     string
 	Subject  string
 	Env      peers.Env
-	Direct   string // the address of redis-server where Env's goes through a link
 	Job      Job
 	Duration time.Duration
 	Requests int    // instead of Duration
-	Addr     string // of the ghttp server
+	Turn     int    // of the subject's, so that each round has visits of its own
+	Addr     string // of the ghttp server, of a link, or of what a link leads to
 	// Live is the other data that the worker's process holds from then on, in sessions.
 	// Without, the collector runs as if the process had nothing else to do.
 	Live int
@@ -49,8 +52,9 @@ type Job struct {
 	Series   int // of the ids
 	Sessions int
 	Zipf     bool
-	Workers  int // requests at a time
-	Procs    int // cores; 0 leaves them
+	Due      bool // the expiry of each session is to be slid, and each is visited once
+	Workers  int  // requests at a time
+	Procs    int  // cores; 0 leaves them
 }
 
 // Answer is what came of it.
@@ -68,6 +72,7 @@ type Round struct {
 	Requests int
 	Elapsed  time.Duration
 	Times    stats.Histogram
+	Distinct int   // sessions that were visited, where they are drawn
 	Outdated int64 // answers older than a write that had returned
 	Usage    Usage
 }
@@ -78,7 +83,8 @@ type Keeps struct {
 	Coherent bool `json:"coherent"` // a second node sees a write soon
 	Updates  bool `json:"updates"`  // overlapping requests that change different keys both survive
 	Logout   bool `json:"logout"`   // a request from before a log-out doesn't undo it
-	// Delay is how long the second node took, in seconds; 0 where it never did.
+	// Delay is how long the second node took, in seconds, in the middle of several times; 0
+	// where it didn't each time.
 	Delay float64 `json:"delay"`
 }
 
@@ -86,10 +92,13 @@ type Keeps struct {
 type Memory struct {
 	Sessions int     `json:"sessions"`
 	Cached   float64 `json:"cached"`  // the part of them that memory answers
-	Session  float64 `json:"session"` // bytes of heap for each that is cached
+	Session  float64 `json:"session"` // bytes of heap for each that is cached; 0 where none is
 	Payload  float64 `json:"payload"` // bytes of its JSON
-	GCShare  float64 `json:"gcShare"` // of the CPU time, during reads
-	PauseP99 float64 `json:"pauseP99"`
-	PauseMax float64 `json:"pauseMax"` // seconds
-	Reads    float64 `json:"reads"`    // a second, meanwhile
+	// Cycle is the CPU time of one collection while sessions are read, in seconds, and
+	// Interval how long it is from one to the next at that rate.
+	Cycle    float64 `json:"cycle"`
+	Interval float64 `json:"interval"`
+	PauseP99 float64 `json:"pauseP99"` // seconds
+	PauseMax float64 `json:"pauseMax"`
+	Reads    float64 `json:"reads"` // a second, meanwhile
 }

@@ -21,8 +21,9 @@ type running struct {
 	load    *load.Load // knows the sessions that were seeded last
 	rounds  *rounds
 	last    Usage
+	told    int64 // outdated answers that a usage has told of
 	web     *web
-	logouts int
+	swept   int
 	dir     string // of its files, removed with it
 }
 
@@ -35,7 +36,7 @@ func open(subject peers.Subject, ask Ask) (_ *running, err error) {
 		}
 	}()
 	if subject.Redis {
-		r.meter.client = redis.NewClient(&redis.Options{Addr: ask.Direct})
+		r.meter.client = redis.NewClient(&redis.Options{Addr: ask.Env.Direct})
 		if err = r.meter.client.FlushAll(ctx).Err(); err != nil {
 			return nil, err
 		}
@@ -44,9 +45,11 @@ func open(subject peers.Subject, ask Ask) (_ *running, err error) {
 		return nil, err
 	}
 	ask.Env.Dir = r.dir
+	ask.Env.Aged = ask.Job.Due
 	if r.node, err = subject.Open(ask.Env); err != nil {
 		return nil, err
 	}
+	r.meter.node = r.node
 	return r, r.prepare(ask.Job, true)
 }
 
@@ -57,72 +60,118 @@ func (r *running) prepare(job Job, seed bool) error {
 	}
 	ids := load.IDs(job.Series, job.Sessions)
 	if seed {
+		r.told = 0
 		if err := r.node.Seed(ctx, ids, job.Shape.Data); err != nil {
 			return fmt.Errorf("seed: %w", err)
 		}
-	}
-	if seed {
 		r.load = load.New(r.subject, r.node, job.Shape, ids)
 	}
 	r.ask.Job, r.rounds = job, newRounds(job, r.load)
 	return nil
 }
 
-// logoutSeries is the first series of ids that are logged out, another one each round.
-const logoutSeries = 10
+// onceSeries is the first series of ids that are visited once, another one each round.
+const onceSeries = 10
+
+// Once reports whether a job visits each session once: a user who logs out, and one whose
+// expiry is to be slid.
+func (j Job) Once() bool { return j.Op == load.Logout || j.Due }
+
+// renew seeds other sessions, which this node has read once, as those of users who are
+// active. GetSession alone slides no expiry.
+func (r *running) renew() error {
+	job := r.ask.Job
+	job.Series = onceSeries + r.swept%40
+	r.swept++
+	if err := r.prepare(job, true); err != nil {
+		return err
+	}
+	known := job
+	if known.Op = load.Read; job.Due {
+		known.Op = load.Hit
+	}
+	if _, err := sweep(known, r.load).run(ctx, 0, job.Sessions); err != nil {
+		return err
+	}
+	r.rounds = sweep(job, r.load)
+	return nil
+}
 
 // round measures one.
-func (r *running) round(d time.Duration, requests int) (Round, error) {
-	if r.ask.Job.Op == load.Logout {
-		// Sessions that this node has read, once: a user who is active logs out.
-		job := r.ask.Job
-		job.Series, requests = logoutSeries+r.logouts%40, job.Sessions
-		r.logouts++
-		if err := r.prepare(job, true); err != nil {
-			return Round{}, err
+func (r *running) round(d time.Duration, turn int) (round Round, err error) {
+	requests := 0
+	if r.ask.Job.Once() {
+		requests = r.ask.Job.Sessions
+		if err = r.renew(); err != nil {
+			return round, err
 		}
-		known := job
-		known.Op = load.Read
-		if _, _, err := sweep(known, r.load).run(ctx, 0, requests); err != nil {
-			return Round{}, err
-		}
-		r.rounds = sweep(job, r.load)
 	}
+	r.rounds.number = uint64(turn) << 32
 	before, err := r.meter.read()
 	if err != nil {
-		return Round{}, err
-	}
-	outdated, began := r.rounds.load.Outdated.Load(), time.Now()
-	var round Round
-	if round.Requests, round.Times, err = r.rounds.run(ctx, d, requests); err != nil {
 		return round, err
 	}
+	outdated := r.load.Outdated.Load()
+	if round, err = r.rounds.run(ctx, d, requests); err != nil {
+		return round, err
+	}
+	flushed := time.Now()
+	if err = r.node.Flush(ctx); err != nil {
+		return round, err
+	}
+	round.Elapsed += time.Since(flushed)
+	after, err := r.meter.read()
+	if err == nil && r.ask.Job.Op == load.Logout {
+		for n := 0; n < r.ask.Job.Sessions && err == nil; n += 64 {
+			err = r.load.Gone(ctx, n)
+		}
+	}
+	if round.Usage = after.since(before); err != nil {
+		return round, err
+	}
+	round.Outdated, err = r.outdated(outdated)
+	return round, err
+}
+
+// outdated is what has come to a count since. Of ours none may be.
+func (r *running) outdated(before int64) (int64, error) {
+	n := r.load.Outdated.Load() - before
+	if r.subject.Strata && n > 0 {
+		return n, load.Wrong(fmt.Sprintf("%d answers are older than a write that had returned", n))
+	}
+	return n, nil
+}
+
+// usage is what was used up since it was last asked, and how long it took until all that
+// had been accepted was where it is kept.
+func (r *running) usage() (round Round, err error) {
+	began := time.Now()
 	if err = r.node.Flush(ctx); err != nil {
 		return round, err
 	}
 	round.Elapsed = time.Since(began)
-	after, err := r.meter.read()
-	if err == nil && r.ask.Job.Op == load.Logout {
-		for n := 0; n < r.ask.Job.Sessions && err == nil; n += 64 {
-			err = r.rounds.load.Gone(ctx, n)
-		}
+	now, err := r.meter.read()
+	if err != nil {
+		return round, err
 	}
-	round.Usage, round.Outdated = after.since(before), r.rounds.load.Outdated.Load()-outdated
-	if err == nil && r.subject.Strata && round.Outdated > 0 {
-		err = load.Wrong(fmt.Sprintf("%d answers are older than a write that had returned", round.Outdated))
-	}
+	round.Usage, r.last = now.since(r.last), now
+	before := r.told
+	r.told = r.load.Outdated.Load()
+	round.Outdated, err = r.outdated(before)
 	return round, err
 }
 
-// usage is what was used up since it was last asked.
-func (r *running) usage() (Usage, error) {
-	if err := r.node.Flush(ctx); err != nil {
-		return Usage{}, err
+// sweep looks for updates that were lost.
+func (r *running) sweep() (round Round, err error) {
+	if r.subject.Floor {
+		return round, nil
 	}
-	now, err := r.meter.read()
-	since := now.since(r.last)
-	r.last = now
-	return since, err
+	before := r.load.Outdated.Load()
+	if err = r.load.Sweep(ctx); err == nil {
+		round.Outdated, err = r.outdated(before)
+	}
+	r.told = r.load.Outdated.Load()
+	return round, err
 }
 
 func (r *running) close() (err error) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/bench/peers"
 )
 
 // Usage is what a round has used up.
@@ -18,20 +20,25 @@ type Usage struct {
 	CPU           float64 // seconds, of this process
 	RedisCPU      float64 // seconds, of redis-server
 	Commands      float64 // that Redis ran, those of scripts included
-	Reads         float64 // of sessions or keys, that requests sent
+	Gets          float64 // commands that read a session or a key of one, those of scripts included
+	Scripts       float64 // that ran; each of Strata's commits is one
+	Misses        float64 // of the subject's cache, by its own count; of nothing without one
+	Cache         bool    // there is one
 	RedisBytes    float64 // to and from Redis
 }
 
 // since is what was used up after b.
 func (u Usage) since(b Usage) Usage {
 	return Usage{Allocs: u.Allocs - b.Allocs, Bytes: u.Bytes - b.Bytes, CPU: u.CPU - b.CPU, RedisCPU: u.RedisCPU - b.RedisCPU,
-		Commands: u.Commands - b.Commands, Reads: u.Reads - b.Reads, RedisBytes: u.RedisBytes - b.RedisBytes}
+		Commands: u.Commands - b.Commands, Gets: u.Gets - b.Gets, Scripts: u.Scripts - b.Scripts,
+		Misses: u.Misses - b.Misses, Cache: u.Cache, RedisBytes: u.RedisBytes - b.RedisBytes}
 }
 
 // meter reads what was used up so far. own is what its own questions have cost Redis. It
 // is one goroutine's.
 type meter struct {
 	client *redis.Client // nil for a subject without Redis
+	node   peers.Node    // nil before there is one
 	own    float64
 }
 
@@ -48,6 +55,10 @@ func (m *meter) read() (Usage, error) {
 		u.parse(info)
 		u.RedisBytes -= m.own
 		m.own += float64(len(info) + len("*4\r\n$4\r\ninfo\r\n$12\r\ncommandstats\r\n$3\r\ncpu\r\n$5\r\nstats\r\n"))
+	}
+	if m.node != nil {
+		misses, ok := m.node.Misses()
+		u.Misses, u.Cache = float64(misses), ok
 	}
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
@@ -80,9 +91,9 @@ func (u *Usage) count(command string, calls float64) {
 	case "info":
 		return
 	case "get", "mget", "hget", "hmget", "hgetall":
-		u.Reads += calls
+		u.Gets += calls
 	case "eval", "evalsha":
-		u.Reads -= calls // each begins with a GET of its own, which nobody waits for but it
+		u.Scripts += calls
 	}
 	u.Commands += calls
 }

@@ -1,12 +1,14 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/gogf/gf/v2/frame/g"
 	"github.com/gogf/gf/v2/net/ghttp"
@@ -19,13 +21,20 @@ import (
 // cookie is what ghttp keeps the session id in.
 const cookie = "gfsessionid"
 
-// web is a ghttp server on the subject that is open.
+// servers counts them: one that was shut down keeps its name and its routes.
+var servers atomic.Int64
+
+// web is a ghttp server on the subject that is open. Its fields are set at construction.
 type web struct {
-	server *ghttp.Server
+	server   *ghttp.Server
+	load     *load.Load
+	sessions int
+	bare     bool // requests touch no session
 }
 
 // serve runs a ghttp server on a port of its own, as a program has it: the storage is
-// all that is set.
+// all that is set. Around it stands what learns when ghttp has closed the session, which
+// is after the response.
 func (r *running) serve() (addr string, err error) {
 	storage := r.node.Storage()
 	if storage == nil {
@@ -35,37 +44,50 @@ func (r *running) serve() (addr string, err error) {
 	if err != nil {
 		return "", err
 	}
-	s := g.Server("bench")
+	s := g.Server(fmt.Sprint("bench", servers.Add(1)))
 	s.SetDumpRouterMap(false)
 	s.SetErrorLogEnabled(false)
 	s.SetLogStdout(false)
 	s.SetSessionMaxAge(peers.TTL)
 	s.SetSessionStorage(storage)
+	s.SetHandler(func(w http.ResponseWriter, request *http.Request) {
+		v := &load.Serving{}
+		s.ServeHTTP(w, request.WithContext(context.WithValue(request.Context(), serving{}, v)))
+		v.Done()
+	})
 	if err = s.SetListener(listener); err != nil {
 		return "", err
 	}
-	l, sessions := r.load, r.ask.Job.Sessions
+	web := &web{server: s, load: r.load, sessions: r.ask.Job.Sessions, bare: r.subject.Floor}
 	for _, op := range []load.Op{load.Read, load.Change} {
-		s.BindHandler("/"+string(op), func(request *ghttp.Request) { handle(request, l, op, sessions) })
+		s.BindHandler("/"+string(op), func(request *ghttp.Request) { web.handle(request, op) })
 	}
 	if err = s.Start(); err != nil {
 		return "", err
 	}
-	r.web = &web{server: s}
+	r.web = web
 	return listener.Addr().String(), nil
 }
 
+// serving is the context's key of a load.Serving.
+type serving struct{}
+
 // handle serves one request: which session, and which turn of it, is in the query.
-func handle(request *ghttp.Request, l *load.Load, op load.Op, sessions int) {
+func (w *web) handle(request *ghttp.Request, op load.Op) {
 	first, second, _ := strings.Cut(request.URL.RawQuery, ".")
 	n, err := strconv.Atoi(first)
 	turn, err2 := strconv.Atoi(second)
-	if err = errors.Join(err, err2); err == nil && (n < 0 || n >= sessions) {
+	if err = errors.Join(err, err2); err == nil && (n < 0 || n >= w.sessions) {
 		err = fmt.Errorf("there is no session %d", n)
 	}
 	var said string
-	if err == nil {
-		said, err = l.Serve(peers.OfSession((*gsession.Session)(request.Session)), op, n, turn)
+	switch {
+	case err != nil:
+	case w.bare:
+		said = w.load.Name(n)
+	default:
+		v := request.Context().Value(serving{}).(*load.Serving)
+		said, err = w.load.Serve(peers.OfSession((*gsession.Session)(request.Session)), op, n, turn, v)
 	}
 	if err != nil {
 		request.Response.WriteStatus(http.StatusInternalServerError, "        "+err.Error())

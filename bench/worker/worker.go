@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/gf-strata/strata/bench/link"
 	"github.com/gf-strata/strata/bench/load"
 	"github.com/gf-strata/strata/bench/peers"
 )
@@ -52,6 +53,7 @@ type worker struct {
 	subjects []peers.Subject
 	running  *running
 	ballast  []map[string]any
+	links    map[string]*link.Link // end with the process
 }
 
 func (w *worker) answer(ask Ask) (answer Answer, err error) {
@@ -82,6 +84,24 @@ func (w *worker) answer(ask Ask) (answer Answer, err error) {
 	case AskGenerate:
 		answer.Round, err = generate(ask)
 		return answer, err
+	case AskLink:
+		l, err := link.Start(ask.Addr, ask.Duration)
+		if err != nil {
+			return answer, err
+		}
+		if w.links == nil {
+			w.links = map[string]*link.Link{}
+		}
+		answer.Addr = l.Addr()
+		w.links[answer.Addr] = l
+		return answer, nil
+	case AskDistance:
+		l, ok := w.links[ask.Addr]
+		if !ok {
+			return answer, fmt.Errorf("there is no link at %s", ask.Addr)
+		}
+		l.Set(ask.Duration)
+		return answer, nil
 	case AskClose:
 		return answer, w.close()
 	}
@@ -96,15 +116,17 @@ func (w *worker) answer(ask Ask) (answer Answer, err error) {
 				return answer, err
 			}
 		}
-		if w.running.ask.Job.Op != load.Logout {
-			_, _, err = w.running.rounds.run(ctx, ask.Duration, ask.Requests)
+		if !w.running.ask.Job.Once() {
+			_, err = w.running.rounds.run(ctx, ask.Duration, ask.Requests)
 		}
 	case AskRound:
-		answer.Round, err = w.running.round(ask.Duration, ask.Requests)
+		answer.Round, err = w.running.round(ask.Duration, ask.Turn)
 	case AskServe:
 		answer.Addr, err = w.running.serve()
 	case AskUsage:
-		answer.Round.Usage, err = w.running.usage()
+		answer.Round, err = w.running.usage()
+	case AskSweep:
+		answer.Round, err = w.running.sweep()
 	default:
 		err = fmt.Errorf("%q isn't what a worker knows", ask.What)
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"bufio"
 	"context"
+	"maps"
 	"math"
 	"runtime/metrics"
 	"strings"
@@ -18,8 +19,7 @@ func TestUsageIsReadFromINFO(t *testing.T) {
 		"# Commandstats\r\ncmdstat_get:calls=10,usec=5,usec_per_call=0.5\r\ncmdstat_evalsha:calls=3,usec=5\r\ncmdstat_set:calls=2,usec=1\r\ncmdstat_info:calls=7,usec=1\r\ncmdstat_hget:calls=1,usec=1\r\n"
 	var u Usage
 	u.parse(info)
-	// Three of the GETs are the scripts' own.
-	if want := (Usage{RedisCPU: 1.75, Commands: 16, Reads: 8, RedisBytes: 150}); u != want {
+	if want := (Usage{RedisCPU: 1.75, Commands: 16, Gets: 11, Scripts: 3, RedisBytes: 150}); u != want {
 		t.Errorf("parse = %+v, want %+v", u, want)
 	}
 }
@@ -80,22 +80,58 @@ func TestASweepVisitsEachSessionOnce(t *testing.T) {
 	l := load.New(peers.Subject{}, node, job.Shape, load.IDs(0, job.Sessions))
 	r := sweep(job, l)
 	for _, most := range []int{5, 27} {
-		if n, times, err := r.run(ctx, 0, most); err != nil || n != most || times.N == 0 {
-			t.Fatalf("run made %d requests with %d times, %v, want %d", n, times.N, err, most)
+		if round, err := r.run(ctx, 0, most); err != nil || round.Requests != most || round.Times.N == 0 {
+			t.Fatalf("run made %d requests with %d times, %v, want %d", round.Requests, round.Times.N, err, most)
 		}
 	}
 	if len(node.ids) != job.Sessions {
 		t.Errorf("%d sessions were visited, want %d", len(node.ids), job.Sessions)
 	}
-	four := sweep(Job{Op: load.Read, Sessions: 30, Workers: 4}, l)
-	seen := map[uint32]bool{}
-	for _, turn := range four.turns {
-		for n := range 7 {
-			seen[four.picks[(turn+n)%len(four.picks)]] = true
+	four := sweep(Job{Op: load.Read, Sessions: 30, Workers: 4, Zipf: true}, l)
+	seen := map[int]bool{}
+	for w := range four.visitors {
+		for range 7 {
+			seen[four.visitors[w].next(28)] = true
+			four.visitors[w].turn++
 		}
 	}
 	if len(seen) != 28 {
 		t.Errorf("four workers visit %d sessions, want 28", len(seen))
+	}
+}
+
+func TestEachRoundDrawsItsOwnVisitsAndCountsThem(t *testing.T) {
+	job := Job{Op: load.Read, Shape: load.TenKeys, Sessions: 1000, Zipf: true, Workers: 1}
+	visits := func(r *rounds, node nothing) map[string]int {
+		t.Helper()
+		clear(node.ids)
+		round, err := r.run(ctx, 0, 500)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if round.Distinct != len(node.ids) {
+			t.Errorf("%d distinct sessions are counted, want %d", round.Distinct, len(node.ids))
+		}
+		return maps.Clone(node.ids)
+	}
+	node := nothing{ids: map[string]int{}}
+	l := load.New(peers.Subject{}, node, job.Shape, load.IDs(0, job.Sessions))
+	one, other := newRounds(job, l), newRounds(job, l)
+	first, second := visits(one, node), visits(one, node)
+	if maps.Equal(first, second) {
+		t.Error("a round replays the one before")
+	}
+	if !maps.Equal(first, visits(other, node)) {
+		t.Error("subjects get other visits in the same round")
+	}
+}
+
+func TestNoSessionIsNotDividedBy(t *testing.T) {
+	if got := perSession(100, 0); got != 0 {
+		t.Errorf("without a cached session each takes %v", got)
+	}
+	if got := perSession(100, 10); got != 10 {
+		t.Errorf("of ten each takes %v, want 10", got)
 	}
 }
 
@@ -118,7 +154,7 @@ func TestWritesAreTheirPartOfAMix(t *testing.T) {
 func TestAnErrorEndsTheRound(t *testing.T) {
 	job := Job{Op: "unknown", Shape: load.TenKeys, Sessions: 4, Workers: 1}
 	l := load.New(peers.Subject{}, nothing{ids: map[string]int{}}, job.Shape, load.IDs(0, 4))
-	if _, _, err := newRounds(job, l).run(ctx, time.Hour, 0); err == nil {
+	if _, err := newRounds(job, l).run(ctx, time.Hour, 0); err == nil {
 		t.Error("a round of requests that fail ends well")
 	}
 }

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/gf-strata/strata/bench/peers"
+)
+
+func everybody() []peers.Subject { return append(peers.All(), peers.GoRedisCache) }
+
+// A person is promised ten minutes.
+func TestAFullRunFitsIntoItsTime(t *testing.T) {
+	if budgeted > 9*time.Minute {
+		t.Errorf("%v are planned", budgeted)
+	}
+	least, weight := full.takes(everybody())
+	if least > budgeted {
+		t.Errorf("with the fewest rounds a run takes %v, want %v at most", least, budgeted)
+	}
+	t.Logf("between %v and what %v more would take", least, weight)
+}
+
+// All workloads take twice as long as planned, and then half.
+func TestRoundsFitIntoWhatIsLeft(t *testing.T) {
+	groups := plan(full)
+	for _, factor := range []time.Duration{1, 2, 4} {
+		began := time.Unix(0, 0)
+		now, b := began.Add(3*time.Minute), newBudget(Options{Subjects: everybody()}, began, groups)
+		turns := 0
+		for _, g := range groups {
+			for _, w := range g.workloads {
+				until := b.share(now, g.weight(w, everybody(), g.most))
+				now = now.Add(g.weight(w, everybody(), 0) * factor / 2)
+				last := (g.weight(w, everybody(), 1) - g.weight(w, everybody(), 0)) * factor / 2
+				n := 0
+				for ; g.fits(n, now, until, last); n++ {
+					now = now.Add(last)
+				}
+				if turns += n; n < g.least || n > g.most {
+					t.Errorf("%s has %d rounds", w.name, n)
+				}
+			}
+		}
+		if factor <= 2 && now.After(b.end) {
+			t.Errorf("at half of %d times the cost the run ends after %v", factor, now.Sub(began))
+		}
+		if factor == 1 && now.Before(began.Add(budgeted*3/4)) && turns < 9*len(groups) {
+			t.Errorf("the run ends after %v, with time left for rounds", now.Sub(began))
+		}
+		t.Logf("%d: %v, %d turns", factor, now.Sub(began), turns)
+	}
+}
+
+func TestWithoutAnEndThereIsTimeForEverything(t *testing.T) {
+	b := newBudget(Options{Quick: true}, time.Now(), plan(quick))
+	until := b.share(time.Now(), time.Hour)
+	g := group{least: 2, most: 4}
+	for turns, want := range []bool{true, true, true, true, false} {
+		if got := g.fits(turns, time.Now(), until, time.Hour); got != want {
+			t.Errorf("after %d turns another one fits: %t, want %t", turns, got, want)
+		}
+	}
+}
