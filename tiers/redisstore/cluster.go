@@ -29,7 +29,7 @@ func (c *cluster) masters(ctx context.Context) ([]*redis.Options, error) {
 	if err != nil {
 		return nil, able(err)
 	}
-	asked := newProbe(owners[0], false)
+	asked := newProbe(owners[0], 0)
 	defer asked.close()
 	text, err := asked.client.ClusterNodes(ctx).Result()
 	if err != nil {
@@ -85,7 +85,7 @@ func (n node) reach(ctx context.Context, like *redis.Options) *redis.Options {
 		o := *like
 		o.Addr = net.JoinHostPort(host, n.port)
 		o.NodeAddress = o.Addr
-		p := newProbe(&o, false)
+		p := newProbe(&o, 0)
 		text, err := p.client.ClusterNodes(ctx).Result()
 		p.close()
 		if err == nil && readNodes(text).self == n.id {

@@ -54,9 +54,12 @@ func (w *Watcher) round(ctx context.Context) (stood time.Duration, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &round{Watcher: w, up: make(chan struct{}), proofs: make([]time.Time, len(masters)+1), due: true}
-	_, anew := w.topology.(*single) // where its address leads is asked each time
+	var life time.Duration
+	if one, ok := w.topology.(*single); ok {
+		life = one.life()
+	}
 	for n, master := range masters {
-		r.members = append(r.members, &member{channel: newChannel(r, n, master), probe: newProbe(master, anew)})
+		r.members = append(r.members, &member{channel: newChannel(r, n, master), probe: newProbe(master, life)})
 	}
 	var all sync.WaitGroup
 	do := func(f func(context.Context) error) {

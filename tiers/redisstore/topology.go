@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -48,6 +49,18 @@ func topologyOf(client redis.UniversalClient) (topology, error) {
 
 // single is one master, that of sentinels too. It is set at construction.
 type single struct{ options *redis.Options }
+
+// addressLife is how long a plain address is taken to lead where it led: to connect for
+// each question would cost a busy server with many nodes more than it tells.
+const addressLife = time.Second
+
+// life is that of a connection to ask on. Sentinels are asked each time.
+func (s *single) life() time.Duration {
+	if s.options.Addr == "FailoverClient" { // the name that redis.NewFailoverClient gives it
+		return 1
+	}
+	return addressLife
+}
 
 func (s *single) masters(context.Context) ([]*redis.Options, error) {
 	return []*redis.Options{s.options}, nil
@@ -98,8 +111,8 @@ func master(hello *redis.MapStringInterfaceCmd) error {
 	return nil
 }
 
-// probe asks a master on an ordinary connection, or on a new one each time. client is set
-// at construction; mu guards remote.
+// probe asks a master on an ordinary connection, that is made anew when it is older than
+// its life. client is set at construction; mu guards remote.
 type probe struct {
 	client *redis.Client
 
@@ -107,12 +120,10 @@ type probe struct {
 	remote string
 }
 
-func newProbe(master *redis.Options, anew bool) *probe {
+func newProbe(master *redis.Options, life time.Duration) *probe {
 	p := &probe{}
 	o := derive(master)
-	if anew {
-		o.ConnMaxLifetime, o.ConnMaxLifetimeJitter = 1, 0
-	}
+	o.ConnMaxLifetime, o.ConnMaxLifetimeJitter = life, 0
 	dial := o.Dialer
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)

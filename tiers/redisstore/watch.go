@@ -75,14 +75,13 @@ func mustLease(option string, d time.Duration) {
 // master, made with the client's options, RESP3 and time-outs of 2 to 3 s. The
 // client's hooks aren't called, its OnConnect is.
 //
-// Outside clusters each question, about three in a lease, is asked on a new connection:
-// the address of a service, or the sentinels, may lead to another server by now, and the
-// one that was left behind may still take itself for the master. INFO server tells them
-// apart; where the user mustn't run it, another address does.
+// Sentinels are asked for the master about three times in a lease, and a plain address is
+// connected to anew each second: it may lead to another server by now, and the one that
+// was left behind may still take itself for the master. INFO server tells them apart;
+// where the user mustn't run it, another address does.
 //
-// A *redis.Client of
-// redis.NewFailoverClient and a *redis.ClusterClient are asked where the masters are,
-// so Close the Watcher before the client. Of a cluster every master is watched, one
+// A *redis.Client of redis.NewFailoverClient and a *redis.ClusterClient are asked where
+// the masters are, so Close the Watcher before the client. Of a cluster every master is watched, one
 // without slots too, as a slot may be on its way to it; where that one can't be reached,
 // nobody vouches meanwhile. Other clients, redis.Ring for one, and
 // ClusterOptions.ClusterSlots, can't be watched: listeners are told Unsupported.
