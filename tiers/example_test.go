@@ -59,7 +59,7 @@ func ExampleDiff() {
 func ExampleNewGuard() {
 	guard := tiers.NewGuard(tiers.DefaultGuardSlots)
 	hash := guard.Hash("an-id")
-	stamp := guard.Stamp(hash) // before the load
+	stamp := guard.Hold(hash) // before the load
 	fmt.Println(guard.Stamp(hash) == stamp)
 	guard.Bump(hash) // after a write
 	fmt.Println(guard.Stamp(hash) == stamp)

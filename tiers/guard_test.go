@@ -1,6 +1,7 @@
 package tiers
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -10,7 +11,8 @@ import (
 func TestGuardInvalidates(t *testing.T) {
 	g := NewGuard(8)
 	hash := g.Hash("a")
-	other := hash + 1 // the next slot
+	other := hash + 1         // the next slot
+	neighbour := hash ^ 1<<62 // another id in the same one
 	for name, tt := range map[string]struct {
 		bump  func()
 		valid bool // what was stamped before
@@ -20,9 +22,13 @@ func TestGuardInvalidates(t *testing.T) {
 		"BumpAll":               {func() { g.BumpAll() }, false},
 		"Bump of another slot":  {func() { g.Bump(other) }, true},
 		"BumpFrom":              {func() { g.BumpFrom(hash, g.Stamp(hash)) }, false},
-		"BumpFrom another slot": {func() { g.BumpFrom(other, g.Stamp(other)) }, true},
+		"Rebump":                {func() { g.Rebump(hash) }, false},
+		"a Bump in its slot":    {func() { g.Bump(neighbour) }, true},
+		"a Rebump in its slot":  {func() { g.Rebump(neighbour) }, false},
+		"BumpFrom another slot": {func() { g.BumpFrom(other, g.Hold(other)) }, true},
 	} {
-		stamp := g.Stamp(hash)
+		g.Bump(hash)
+		stamp := g.Hold(hash)
 		tt.bump()
 		if valid := g.Stamp(hash) == stamp; valid != tt.valid {
 			t.Errorf("after %s, what was stamped before is valid = %v", name, valid)
@@ -50,9 +56,9 @@ func TestBumpFromKeepsOnlyWhatNobodyElseWrote(t *testing.T) {
 		"an epoch":          {func() { g.BumpAll() }, false},
 		"an epoch and more": {func() { g.BumpAll(); g.Bump(hash); g.BumpAll() }, false},
 	} {
-		stamp := g.Stamp(hash)
+		stamp := g.Hold(hash)
 		tt.meanwhile()
-		changed := g.Stamp(hash)
+		changed := g.Hold(hash)
 		next, ok := g.BumpFrom(hash, stamp)
 		if ok != tt.ok {
 			t.Errorf("%s: BumpFrom = %v", name, ok)
@@ -71,7 +77,7 @@ func TestBumpFromKeepsOnlyWhatNobodyElseWrote(t *testing.T) {
 func TestBumpFromHasOneWinner(t *testing.T) {
 	for range 500 {
 		g := NewGuard(1)
-		stamp := g.Stamp(0)
+		stamp := g.Hold(0)
 		var winners atomic.Int64
 		var next atomic.Uint64
 		epoch := rand.IntN(2) == 0
@@ -123,7 +129,7 @@ func race(guarded bool) (stale, hits int64) {
 	for range 2 {
 		writing.Go(func() {
 			for range 20_000 {
-				stamp := g.Stamp(0)
+				stamp := g.Hold(0)
 				mu.Lock()
 				store++
 				value := store
@@ -145,8 +151,7 @@ func race(guarded bool) (stale, hits int64) {
 			for !done.Load() {
 				least := settled.Load()
 				e := cache.Load()
-				stamp := g.Stamp(0)
-				if !guarded || e.stamp == stamp {
+				if !guarded || e.stamp == g.Stamp(0) {
 					hitN.Add(1)
 					if e.value < least {
 						staleN.Add(1)
@@ -155,6 +160,7 @@ func race(guarded bool) (stale, hits int64) {
 						continue
 					}
 				}
+				stamp := g.Hold(0)
 				mu.Lock()
 				value := store
 				mu.Unlock()
@@ -178,5 +184,130 @@ func TestGuardServesNothingStale(t *testing.T) {
 	}
 	if unguarded, _ := race(false); unguarded == 0 {
 		t.Log("without the guard this run had no stale read either")
+	}
+}
+
+// holds are what a test knows of one id: the newest stamp that was held, and what must have
+// become of it.
+type holds struct {
+	stamp    uint64
+	held     bool // and not outdated since
+	outdated bool
+	heard    bool // of another write since
+}
+
+// Each operation is one on one word, so that any interleaving of them is some order. In all
+// orders of a few, a write outdates what was held of its id, and an id that nobody holds
+// outdates nothing of the only one that somebody does.
+func TestGuardInAllOrders(t *testing.T) {
+	const ids, length = 3, 4
+	hashes := [ids]uint64{0, 1 << 45, 1 << 60} // the lowest tag stands in for nobody's
+	const operations = 4*ids + 1
+	total := 1
+	for range length {
+		total *= operations
+	}
+	for order := range total {
+		g := NewGuard(1)
+		var known [ids]holds
+		outdate := func(n int) {
+			known[n].outdated, known[n].heard = known[n].held || known[n].outdated, true
+			known[n].held = false
+		}
+		var holders [ids]bool // at any time
+		sole := func(n int) bool {
+			for m := range holders {
+				if m != n && holders[m] {
+					return false
+				}
+			}
+			return true
+		}
+		for rest := order; rest > 0; rest /= operations {
+			n, kind := rest%operations/4, rest%operations%4
+			before := g.Stamp(0)
+			if n < ids && kind != 1 {
+				holders[n] = true
+			}
+			switch {
+			case n == ids:
+				g.BumpAll()
+				for m := range known {
+					outdate(m)
+				}
+			case kind == 0:
+				known[n] = holds{stamp: g.Hold(hashes[n]), held: true}
+			case kind == 1:
+				spares := -1
+				for m := range known {
+					if m != n && known[m].held && sole(m) {
+						spares = m
+					}
+				}
+				g.Bump(hashes[n])
+				outdate(n)
+				if once := g.Stamp(0); once != before {
+					if g.Bump(hashes[n]); g.Stamp(0) != once {
+						t.Fatalf("order %d: a second Bump outdates what nobody holds", order)
+					}
+				}
+				if spares >= 0 && g.Stamp(0) != before {
+					t.Fatalf("order %d: a write of an id that nobody held has outdated another", order)
+				}
+			case kind == 2:
+				g.Rebump(hashes[n])
+				outdate(n)
+				if g.Stamp(0) != before+1 {
+					t.Fatalf("order %d: a Rebump isn't one generation", order)
+				}
+				if known[n].outdated && g.Stamp(0) == known[n].stamp {
+					t.Fatalf("order %d: a Rebump outdates nothing", order)
+				}
+				known[n] = holds{stamp: g.Stamp(0), held: true}
+			case known[n].stamp > 0 || known[n].held:
+				heard := known[n].heard
+				next, ok := g.BumpFrom(hashes[n], known[n].stamp)
+				if ok && (heard || g.Stamp(0) != next) || g.Stamp(0) != before+1 {
+					t.Fatalf("order %d: BumpFrom = %v after another write", order, ok)
+				}
+				outdate(n)
+				if ok {
+					known[n] = holds{stamp: next, held: true}
+				}
+			}
+			for m := range known {
+				if known[m].outdated && g.Stamp(0) == known[m].stamp {
+					t.Fatalf("order %d: what a write has outdated is current", order)
+				}
+			}
+		}
+	}
+}
+
+// What a node holds outlives the writes of all that it doesn't.
+func TestGuardSparesWhatAloneIsHeld(t *testing.T) {
+	g := NewGuard(DefaultGuardSlots)
+	const held = 10_000
+	stamps := map[uint64]uint64{}
+	for n := range held {
+		hash := g.Hash(fmt.Sprint("held ", n))
+		stamps[hash] = g.Hold(hash)
+	}
+	for n := range 300_000 {
+		g.Bump(g.Hash(fmt.Sprint("other ", n)))
+	}
+	current := 0
+	for hash, stamp := range stamps {
+		if g.Stamp(hash) == stamp {
+			current++
+		}
+	}
+	if current < held*95/100 {
+		t.Errorf("after 300,000 writes of others %d of %d are current", current, held)
+	}
+	for hash, stamp := range stamps {
+		if g.Bump(hash); g.Stamp(hash) == stamp {
+			t.Fatal("its own write doesn't outdate one")
+		}
 	}
 }

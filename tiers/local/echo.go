@@ -112,7 +112,7 @@ func (e *echoes) begin(hash uint64) (token, stamp uint64) {
 		e.writing[hash] = w
 	}
 	w.writes++
-	stamp = e.s.guard.Stamp(hash)
+	stamp = e.s.guard.Hold(hash)
 	return stamp - w.bumps, stamp
 }
 
@@ -200,7 +200,8 @@ func (e *echoes) take(hash uint64, id string, patience int64) (taken bool, first
 	}
 	if w != nil {
 		w.bumps++
-		e.s.outdate(hash, telemetry.InvalidatedByAnnouncement)
+		e.s.guard.Rebump(hash)
+		e.s.tally.AddAt(telemetry.InvalidatedByAnnouncement, hash)
 		return true, first
 	}
 	return false, first

@@ -166,8 +166,9 @@ func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash u
 	if s.gate.closed() {
 		return s.inner.Load(ctx, id, ttl)
 	}
-	read, err := s.flights.join(ctx, flightKey{id: id, ttl: ttl, stamp: v.stamp}, v.now, s.joinable(v), func(ctx context.Context) (tiers.Read, error) {
-		return s.fetch(ctx, id, ttl, hash, v.stamp)
+	stamp := s.guard.Hold(hash)
+	read, err := s.flights.join(ctx, flightKey{id: id, ttl: ttl, stamp: stamp}, v.now, s.joinable(v), func(ctx context.Context) (tiers.Read, error) {
+		return s.fetch(ctx, id, ttl, hash, stamp)
 	})
 	if err != nil && ctx.Err() == nil {
 		if snapshot, ok := s.stale(hash, id, ttl); ok {

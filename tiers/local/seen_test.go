@@ -265,3 +265,27 @@ func TestWhatIsToldLateShowsNothingOlder(t *testing.T) {
 		})
 	}
 }
+
+// A removal by this node counts as well, though an announcement came before it.
+func TestALateAnswerShowsNothingThatWasRemoved(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		for name, remove := range map[string]bool{"removed": true, "announced twice": false} {
+			s.Put("a", map[string]any{"k": 1}, ttl)
+			from.tell().Missed()
+			s.OnCommit = func(context.Context, string) error {
+				from.tell().Changed("a")
+				from.tell().Changed("a")
+				if remove {
+					return l.RemoveAll(ctx, "a")
+				}
+				return nil
+			}
+			setK(t, l, 2)
+			if remove {
+				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
+			} else if read := load(t, l, "a"); read.Outcome != tiers.OutcomeHit {
+				t.Errorf("%s: a %v after an own write", name, read.Outcome)
+			}
+		}
+	})
+}

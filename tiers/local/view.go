@@ -5,7 +5,7 @@ package local
 // vouch comes first, by construction.
 type view struct {
 	vouch
-	stamp uint64 // the guard's, of the id
+	stamp uint64 // the guard's, of the id; held if something is kept under it
 	now   int64  // read last
 }
 

@@ -48,7 +48,7 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 // commitTold leaves it to the layer below that merges commits to say what the session
 // has become: it does before the commit returns, in the order in which commits happen.
 func (s *Storage) commitTold(ctx context.Context, hash uint64, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	began, stamp := s.now(), s.guard.Stamp(hash)
+	began, stamp := s.now(), s.guard.Hold(hash)
 	told := false
 	defer func() {
 		if !told {
