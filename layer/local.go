@@ -72,6 +72,7 @@ func Negative(d time.Duration) LocalOption { return local.Negative(d) }
 func Exclusive() LocalOption { return local.Exclusive() }
 
 // GuardSlots is how many counters tell which cached sessions a write has outdated;
-// 262,144 unless set, at 8 bytes each. Sessions that share one cost each other a
-// reload, never a wrong answer.
+// 262,144 unless set, at 8 bytes each. Sessions that this node holds and that share one cost
+// each other a reload, never a wrong answer: 4 % of 10,000, 32 % of 100,000. Writes of
+// sessions that it doesn't hold outdate none of the others.
 func GuardSlots(n int) LocalOption { return local.GuardSlots(n) }

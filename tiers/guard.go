@@ -5,8 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// DefaultGuardSlots has a node that holds 10,000 sessions reload 4 % of them at most for the
-// writes of all others, however many, and takes 2 MiB.
+// DefaultGuardSlots takes 2 MiB. Of 10,000 ids for which stamps are held 4 % share a slot with
+// another one, and are outdated by any write of a third; writes of ids that nobody holds
+// outdate none of the others, however many come.
 const DefaultGuardSlots = 1 << 18
 
 // Guard tells whether a cached state may have been written since its load began.

@@ -110,8 +110,9 @@ func Exclusive() Option {
 }
 
 // GuardSlots is how many counters tell which entries a write has outdated, rounded up
-// to a power of two; 262,144 unless set, at 8 bytes each. Ids that share one cost each
-// other a reload: 0.4 % of the entries at 1,000 writes per lifetime of an entry.
+// to a power of two; 262,144 unless set, at 8 bytes each. Sessions that this node holds and
+// that share one cost each other a reload: 4 % of 10,000. Those that it doesn't hold cost
+// them none, however many are written elsewhere.
 func GuardSlots(n int) Option {
 	if n <= 0 || n > 1<<28 {
 		panic(fmt.Sprintf("strata: layer.GuardSlots(%d) is out of range; pass 1 to 268,435,456, or leave it out", n))
