@@ -21,7 +21,7 @@ test: redis ## vet, and all tests with the race detector, against real Redis ser
 
 .PHONY: nodes
 nodes: redis ## ten minutes of node processes on real servers with all faults, every read checked
-	cd bench && go run ./nodes
+	cd bench && go run ./nodes -strict
 
 .PHONY: redis
 redis: ## find redis-server, or install it with the system's package manager

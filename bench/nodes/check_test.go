@@ -186,6 +186,18 @@ func TestALossOfTheServersIsToldApart(t *testing.T) {
 	}
 }
 
+func TestWhatIsNotReachedIsTold(t *testing.T) {
+	r := &Report{Options: Options{Requests: 1}}
+	if texts := r.Unreached(); len(texts) > 0 {
+		t.Errorf("not reached by a report of nothing: %q", texts)
+	}
+	r.Delays.Add(int64(mostDelay))
+	r.Sticky.Reads, r.OwnMisses, r.Audits.Differs = 2*mostReads, 1, 1
+	if texts := r.Unreached(); len(texts) != 4 {
+		t.Errorf("not reached: %q", texts)
+	}
+}
+
 func TestAgesAreTold(t *testing.T) {
 	verdict := Check([]Record{write(Login, 0, 1, 0, 10), write(Change, 1, 1, 20, 30), seen(0, 35, 1, 0), seen(0, 230, 1, 0), seen(0, 40, 1, 1)}, bound, nil, Quiet{})
 	ages := verdict.Ages

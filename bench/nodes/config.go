@@ -29,6 +29,7 @@ type Config struct {
 	Mode          string
 	Lease         time.Duration
 	Rate          int // requests a second and worker
+	Audit         float64
 	Seed          uint64
 	SlotsFile     string
 	Slots         int // users

@@ -26,6 +26,8 @@ type Options struct {
 	Lease    time.Duration
 	Slack    time.Duration
 	Mode     string
+	Audit    float64 // the part of the hits that the nodes compare with the store
+	Strict   bool    // an expectation that isn't reached counts for the exit status
 }
 
 // Bound is the age at which a read is too old whatever goes wrong.
@@ -34,7 +36,7 @@ func (o Options) Bound() time.Duration { return o.Lease + o.Slack }
 // DefaultOptions are a short run of everything.
 func DefaultOptions() Options {
 	return Options{Duration: 10 * time.Second, Round: 5 * time.Second, Quiet: 1500 * time.Millisecond, Nodes: 3, Workers: 4, Visitors: 60, Rate: 100, Users: 100, Own: 4,
-		Replicas: 1, Probes: 300, Requests: 4000, Seed: 1, Lease: 500 * time.Millisecond, Slack: 50 * time.Millisecond, Mode: modeChain}
+		Replicas: 1, Probes: 300, Requests: 4000, Seed: 1, Lease: 500 * time.Millisecond, Slack: 50 * time.Millisecond, Mode: modeChain, Audit: 0.002}
 }
 
 // Run drives one topology, and answers what was found. It goes on beyond its time until
@@ -106,7 +108,13 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 	records = append(records, outsiders.halt()...)
 	wait(w.options.Bound()) // from now on every acknowledged write must be seen by all
 	ids := sessions(records)
-	collect(w.all(Ask{What: askRead, IDs: ids}))
+	report.Audits = Audits{}
+	for _, answer := range w.all(Ask{What: askRead, IDs: ids}) {
+		collect([]Answer{answer})
+		report.Audits.Same += answer.Audits.Same
+		report.Audits.Changed += answer.Audits.Changed
+		report.Audits.Differs += answer.Audits.Differs
+	}
 	records = append(records, everything(ids, w.truth(round))...)
 	report.judge(records, losses, quiet)
 	return list

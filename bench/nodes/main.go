@@ -27,6 +27,7 @@ func main() {
 	flag.IntVar(&o.Workers, "workers", o.Workers, "of each node")
 	flag.IntVar(&o.Requests, "requests", o.Requests, "of each node that are measured first, without faults; 0 measures nothing")
 	flag.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()), "of the load and the faults")
+	flag.BoolVar(&o.Strict, "strict", false, "exit with status 1 also for a figure that isn't reached; it takes an idle machine")
 	flag.Parse()
 	o.Faults = strings.Split(*faults, ",")
 	topologies := []string{*topology}
@@ -46,7 +47,8 @@ func main() {
 	os.Exit(status)
 }
 
-// runProgram answers the exit status: 1 for a violation, 2 where the run itself failed.
+// runProgram answers the exit status: 1 for a violation, and for what is not reached if
+// that is asked for, 2 where the run itself failed.
 func runProgram(topology string, o Options) (status int) {
 	h := &host{}
 	defer h.close()
@@ -63,7 +65,7 @@ func runProgram(topology string, o Options) (status int) {
 	}()
 	report := Run(h, topology, o)
 	report.Print(os.Stdout)
-	if report.Violations() > 0 {
+	if report.Violations() > 0 || o.Strict && len(report.Unreached()) > 0 {
 		return 1
 	}
 	return 0

@@ -15,7 +15,9 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/local"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
@@ -78,7 +80,7 @@ func (n *node) open() error {
 		return nil
 	}
 	var store gsession.Storage = redisstore.New(n.Server.client(), redisstore.Prefix(prefix), redisstore.WatchLease(n.Lease))
-	var opts []layer.LocalOption
+	opts := []layer.LocalOption{layer.Audited(n.Audit)}
 	if n.Mode == modeBroken {
 		store = struct{ gsession.Storage }{store} // nobody finds the announcements behind it
 		opts = append(opts, layer.Invalidation(liar{}))
@@ -96,6 +98,15 @@ func (n *node) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	return n.stack.Close(ctx)
+}
+
+// audits are the comparisons of hits with the store so far.
+func (n *node) audits() (a Audits) {
+	if tier, ok := layer.As[*local.Storage](n.chain); ok {
+		t := tier.Tally()
+		a = Audits{t.Total(telemetry.AuditSame), t.Total(telemetry.AuditChanged), t.Total(telemetry.AuditDiffers)}
+	}
+	return a
 }
 
 // liar vouches for ever, and never announces anything.
@@ -119,6 +130,7 @@ func (n *node) answer(ask Ask) (answer Answer) {
 		n.load, n.stalls = nil, nil
 	case askRead:
 		answer.Records, err = n.readAll(ask.IDs)
+		answer.Audits = n.audits()
 	case askMeasure:
 		answer.Figure, err = n.measure(ask)
 	case askOwn:

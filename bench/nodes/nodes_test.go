@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 func short(faults ...string) Options {
 	o := DefaultOptions()
 	o.Duration, o.Round, o.Probes, o.Requests, o.Faults = time.Second, 5*time.Second, 50, 400, faults
-	o.Nodes, o.Workers, o.Rate, o.Users = 2, 3, 80, 40
+	o.Nodes, o.Workers, o.Rate, o.Users, o.Audit = 2, 3, 80, 40, 0.05
 	return o
 }
 
@@ -54,6 +54,9 @@ func TestStandaloneWithFaults(t *testing.T) {
 	}
 	if report.Sticky.Reads > report.Bare.Reads/2 || report.OwnMisses > report.OwnReads/10 {
 		t.Errorf("%.3f Redis reads a request, bare %.3f, and %d reads of own writes", report.Sticky.Reads, report.Bare.Reads, report.OwnMisses)
+	}
+	if report.Audits.Same == 0 {
+		t.Error("no hit was audited")
 	}
 	if report.Delays.All == nil {
 		t.Error("no invalidation was measured")

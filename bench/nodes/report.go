@@ -30,6 +30,7 @@ type Report struct {
 
 	Scattered, Sticky, Bare Figures
 	OwnReads, OwnMisses     int
+	Audits                  Audits
 	Delays                  Ages
 }
 
@@ -89,6 +90,29 @@ func (r *Report) Violations() (n int) {
 	return n
 }
 
+// What is expected of a machine that has little else to do.
+const (
+	mostDelay = 2 * time.Millisecond // p99 of the invalidations
+	mostReads = 0.07                 // of Redis a request, where a session's requests stay on one node
+)
+
+// Unreached is what was expected and isn't so.
+func (r *Report) Unreached() (texts []string) {
+	expect := func(met bool, format string, args ...any) {
+		if !met {
+			texts = append(texts, fmt.Sprintf(format, args...))
+		}
+	}
+	expect(r.Audits.Differs == 0, "no audited hit differs from the store beyond what is allowed")
+	if r.Options.Requests == 0 {
+		return texts
+	}
+	expect(r.Delays.Quantile(0.99) < mostDelay, "an invalidation delay p99 under %v", mostDelay)
+	expect(r.Sticky.Reads <= mostReads, "at most %.2f Redis reads a request", mostReads)
+	expect(r.OwnMisses == 0, "no read of an own write asks Redis")
+	return texts
+}
+
 // Print writes the table.
 func (r *Report) Print(out io.Writer) {
 	line := func(name string, format string, args ...any) {
@@ -117,6 +141,10 @@ func (r *Report) Print(out io.Writer) {
 		line("Redis reads a request, 95 % reads", "%.3f sticky, %.3f scattered, %.3f bare", r.Sticky.Reads, r.Scattered.Reads, r.Bare.Reads)
 		line("Redis commands a request, 95 % reads", "%.3f sticky, %.3f scattered, %.3f bare", r.Sticky.Commands, r.Scattered.Commands, r.Bare.Commands)
 		line("reads of own writes that asked Redis", "%d of %d", r.OwnMisses, r.OwnReads)
+	}
+	line("audited hits: same, changed, different", "%d, %d, %d", r.Audits.Same, r.Audits.Changed, r.Audits.Differs)
+	for _, text := range r.Unreached() {
+		line("not reached", "%s", text)
 	}
 	for _, v := range r.Examples {
 		line("! "+string(v.Law), "%s", v.Text)

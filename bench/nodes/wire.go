@@ -28,6 +28,11 @@ type Answer struct {
 	Records []Record
 	Failed  int // reads that were answered with an error
 	Stalls  []Stall
+	Audits  Audits // of the node's life
 	Figure  float64
 	Err     string
 }
+
+// Audits are hits that were compared with the store: the same, different as far as the
+// contract allows, and beyond.
+type Audits struct{ Same, Changed, Differs int64 }
