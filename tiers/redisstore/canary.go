@@ -27,11 +27,11 @@ const (
 // canary is a key that is written to hear its announcement: a proxy may accept CLIENT
 // TRACKING, and keep to itself what the server announces.
 //
-// key is set at construction. The channel's reader closes heard and counts pongs; written
-// is when the server had answered, nil before, and is atomic.
+// key is set at construction. The channel's reader ends the wait for it with heard, and
+// counts pongs; written is when the server had answered, nil before, and is atomic.
 type canary struct {
 	key     string
-	heard   chan struct{}
+	heard   chan error
 	written atomic.Pointer[time.Time]
 	pongs   int
 }
@@ -44,24 +44,29 @@ func (c *channel) hear(keys []any) {
 	}
 	for _, key := range keys {
 		if key == k.key {
-			c.canary.Store(nil)
-			close(k.heard)
+			c.heard(k, nil)
 			return
 		}
 	}
 }
 
-// deaf reports whether the canary should have been heard before a pong, given when its
-// ping was about to be sent. One pong more is waited for than should be needed.
-func (c *channel) deaf(sent time.Time) bool {
+// pass takes note of a pong, given when its ping was about to be sent: the canary should
+// have been heard before it. One pong more is waited for than should be needed.
+func (c *channel) pass(sent time.Time) {
 	k := c.canary.Load()
 	if k == nil {
-		return false
+		return
 	}
 	if written := k.written.Load(); written != nil && sent.After(*written) {
-		k.pongs++
+		if k.pongs++; k.pongs > 1 {
+			c.heard(k, errDeaf)
+		}
 	}
-	return k.pongs > 1
+}
+
+func (c *channel) heard(k *canary, err error) {
+	c.canary.Store(nil)
+	k.heard <- err
 }
 
 // audition has each member that hasn't yet announce a canary, and waits until it is heard.
@@ -72,7 +77,7 @@ func (r *round) audition(ctx context.Context) (sung bool, err error) {
 	var all sync.WaitGroup
 	errs := make([]error, len(r.members))
 	for n, m := range r.members {
-		if m.heard {
+		if m.proven {
 			continue
 		}
 		if key := r.topology.key(m, r.prefix+canaryMark+strings.ToLower(rand.Text())); key != "" {
@@ -86,7 +91,7 @@ func (r *round) audition(ctx context.Context) (sung bool, err error) {
 		case err != nil && !(full(err) && r.heard):
 			return sung, err
 		case sung:
-			m.heard = true
+			m.proven = true
 		}
 	}
 	r.heard = r.heard || sung
@@ -95,7 +100,7 @@ func (r *round) audition(ctx context.Context) (sung bool, err error) {
 
 // sing writes a key, removes it at once, and waits until its announcement is heard.
 func (m *member) sing(ctx context.Context, key string) error {
-	k := &canary{key: key, heard: make(chan struct{})}
+	k := &canary{key: key, heard: make(chan error, 1)}
 	m.canary.Store(k)
 	_, err := m.probe.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		pipe.Set(ctx, key, "", canaryLife)
@@ -109,8 +114,8 @@ func (m *member) sing(ctx context.Context, key string) error {
 	written := time.Now()
 	k.written.Store(&written)
 	select {
-	case <-k.heard:
-		return nil
+	case err = <-k.heard:
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -1,8 +1,11 @@
 package redisstore_test
 
 import (
+	"context"
+	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -31,6 +34,26 @@ func TestWatchHearsACanaryFirst(t *testing.T) {
 	if l.vouches > 0 || l.missed > 0 {
 		t.Errorf("told %q", l.log)
 	}
+}
+
+// An address that leads elsewhere by the time of the canary doesn't make a server deaf.
+func TestWatchCanaryThatWentElsewhere(t *testing.T) {
+	a, b := redistest.Start(t), redistest.Start(t)
+	var dials atomic.Int64 // the channel's, the first question's, the canary's
+	client := redis.NewClient(&redis.Options{Dialer: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		addr := a.Addr()
+		if dials.Add(1) > 2 {
+			addr = b.Addr()
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}})
+	t.Cleanup(func() { _ = client.Close() })
+	_, l := watch(t, client, "p:")
+	l.standing(t)
+	if set := a.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_set"); set != "" || len(l.reasons) > 0 {
+		t.Errorf("the first server got %q, and the listener was told %q", set, l.log)
+	}
+	announces(t, l, b.Client(), "a")
 }
 
 // The canary leaves nothing behind, and its own listeners aren't told of it.

@@ -41,8 +41,8 @@ type round struct {
 type member struct {
 	*channel
 	*probe
-	nodes nodes // what it said last, in a cluster
-	heard bool  // its canary
+	nodes  nodes // what it said last, in a cluster
+	proven bool  // its canary was heard
 }
 
 // round watches until something is lost, and answers what, and for how long it stood.
@@ -205,7 +205,13 @@ func (r *round) follow(ctx context.Context) error {
 		seen, err := r.look(ctx)
 		if err == nil {
 			var sung bool
-			if sung, err = r.audition(ctx); err != nil {
+			if sung, err = r.audition(ctx); errors.Is(err, errDeaf) {
+				// Unless the canary went elsewhere.
+				if _, moved := r.look(ctx); moved != nil {
+					err = moved
+				}
+			}
+			if err != nil {
 				return err
 			}
 			if sung {
