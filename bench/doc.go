@@ -1,11 +1,13 @@
 // Command bench measures Strata beside what a user would take instead, on one machine,
 // in one run, and shows ratios:
 //
-//	go run .            # all of it, under 10 minutes: terminal, results/*.json, report.html, SVG
+//	go run .            # all of it, in 8.5 minutes: terminal, results/*.json, report.html, SVG
 //	go run . -quick     # every workload in a tiny form, under a minute; only wrong answers fail it
 //
 // Each subject runs in a process of its own beside a redis-server of its own, and rounds
-// take turns between them, so that all see the same machine. Every answer is checked.
+// take turns between them, so that all see the same machine. How many rounds there are is
+// a matter of the time that is left. Every answer is checked. A part of a run
+// (-only, -subject, -cached) writes files only where -out says.
 //
 // The folders: peers has the subjects, load what requests do and the check of their
 // answers, worker the process of a subject, link the connection with a round-trip time,

@@ -145,6 +145,15 @@ func TestTheQuickRunEndToEnd(t *testing.T) {
 	if err = json.Unmarshal(content, &again); err != nil || len(again.Workloads) != len(run.Workloads) {
 		t.Errorf("latest.json holds %d workloads, %v", len(again.Workloads), err)
 	}
+	if len(run.Parts) != 2+len(plan(quick)) || run.Machine.Commit == "" || run.Machine.Kernel == "unknown" {
+		t.Errorf("the run tells of its parts %v and of its machine %+v", run.Parts, run.Machine)
+	}
+	if far, _ := run.Workload("link-95"); !strings.Contains(far.Setup, "round-trip time of") {
+		t.Errorf("the link's round-trip time isn't said: %s", far.Setup)
+	}
+	if zipf, _ := run.Workload("zipf-95"); zipf.Distinct == 0 {
+		t.Error("nobody counts the distinct sessions")
+	}
 	for _, name := range []string{"report.html", "read.svg"} {
 		if content, err = os.ReadFile(filepath.Join(dir, name)); err != nil || len(content) < 1000 {
 			t.Errorf("%s has %d bytes, %v", name, len(content), err)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/gf-strata/strata/bench/load"
 	"github.com/gf-strata/strata/bench/peers"
@@ -22,10 +23,16 @@ func weigh(ctx context.Context, o Options, s scale, run *report.Run) error {
 		return err
 	}
 	defer server.Close()
-	job := worker.Job{Op: load.Hit, Shape: load.TenKeys, Series: 4, Sessions: s.memory, Workers: 4 * s.workers}
-	env := peers.Env{Addr: server.Addr(), TTL: peers.TTL, Direct: server.Addr(), CacheTTL: peers.TTL,
-		CacheBytes: int64(s.memory) * 5 * int64(load.TenKeys.JSONSize()), CacheEntries: s.memory * 5 / 4}
+	env := peers.Env{Addr: server.Addr(), TTL: peers.TTL, Direct: server.Addr(), CacheTTL: peers.TTL}
 	o.Progress.at("Full caches", "redis-server")
+	if o.Cached == 0 && !o.Quick {
+		if s.memory, err = fitting(ctx, s, env); err != nil {
+			return err
+		}
+	}
+	job := worker.Job{Op: load.Hit, Shape: load.TenKeys, Series: 4, Sessions: s.memory, Workers: 4 * s.workers}
+	// What a subject counts as bytes is up to five times the JSON.
+	env.CacheBytes, env.CacheEntries = int64(s.memory)*5*int64(load.TenKeys.JSONSize()), s.memory*5/4
 	if err = peers.SeedJSON(env, peers.WrittenTTL)(ctx, load.IDs(job.Series, job.Sessions), job.Shape.Data); err != nil {
 		return err
 	}
@@ -50,4 +57,28 @@ func weigh(ctx context.Context, o Options, s scale, run *report.Run) error {
 		o.Progress.step(memorySteps)
 	}
 	return nil
+}
+
+// A cache is filled by one request a session, which takes dearer times what it takes to
+// write a session in a pipeline.
+const (
+	sample = 50_000
+	dearer = 5
+)
+
+// fitting is how many sessions can fill all caches in the time that they may take: on a
+// machine that is slow, or busy, they are fewer.
+func fitting(ctx context.Context, s scale, env peers.Env) (int, error) {
+	began := time.Now()
+	if err := peers.SeedJSON(env, peers.WrittenTTL)(ctx, load.IDs(5, sample), load.TenKeys.Data); err != nil {
+		return 0, err
+	}
+	return s.fitting(time.Since(began)), nil
+}
+
+// fitting is that many, where a sample took so long to be written.
+func (s scale) fitting(took time.Duration) int {
+	const step = 50_000
+	fill := dearer * took / sample
+	return max(step, min(s.memory, int(s.memoryTakes/max(fill, 1))/step*step))
 }

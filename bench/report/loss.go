@@ -46,35 +46,35 @@ func sorted(all []better) (texts []string) {
 	return texts
 }
 
+// idle reports whether hardly a request had Redis run a command.
+func (e Entry) idle() bool { return e.Figures["commands"].Median < 0.005 }
+
 func (w Workload) loss(m Metric) []string {
 	var all []better
 	ours, _ := w.Entry(Ours)
 	for _, e := range w.Entries {
-		f, ok := e.Figures[m.Key]
-		if !ok || class(e.Subject) != "peer" {
-			continue
+		_, ok := e.Figures[m.Key]
+		if !ok || class(e.Subject) != "peer" || m.Store && (ours.idle() || e.Figures["commands"].Median == 0) {
+			continue // of Redis' figures only where both have something to do with it
 		}
 		ratio := e.Ratios[m.Key] // ours by theirs
 		by := ratio.Median
 		if m.More && by > 0 {
 			by = 1 / by
 		}
-		switch {
-		case !m.More && f.Median == 0 && ours.Figures[m.Key].Median > 0:
-			all = append(all, better{1e9, fmt.Sprintf("%s (none)", e.Subject)})
-		case by > 1+tie:
-			text := fmt.Sprintf("%s (%s, %s", e.Subject, m.Format(f.Median), against(m.More, ratio2(m, by)))
+		if by > 1+tie {
+			text := e.Subject + " " + against(m.More, theirs(m, by))
 			if ratio.Low < 1 && ratio.High > 1 {
-				text += ", within noise"
+				text += " (within noise)"
 			}
-			all = append(all, better{by, text + ")"})
+			all = append(all, better{by, text})
 		}
 	}
 	return sorted(all)
 }
 
-// ratio2 is a peer's figure over ours, where it is so many times better.
-func ratio2(m Metric, by float64) float64 {
+// theirs is a peer's figure over ours, where it is so many times better.
+func theirs(m Metric, by float64) float64 {
 	if m.More {
 		return by
 	}
@@ -101,7 +101,7 @@ func (r *Run) heavier() (losses []Loss) {
 		var all []better
 		for _, w := range r.Memory {
 			if v := what.of(w); w.Subject != Ours && v > 0 && ours > v*(1+tie) {
-				all = append(all, better{ours / v, fmt.Sprintf("%s (%s, %s)", w.Subject, what.format(v), against(false, v/ours))})
+				all = append(all, better{ours / v, w.Subject + " " + against(false, v/ours)})
 			}
 		}
 		if len(all) > 0 {
@@ -111,5 +111,14 @@ func (r *Run) heavier() (losses []Loss) {
 	return losses
 }
 
-// Text is the peers in one line.
-func (l Loss) Text() string { return strings.Join(l.Better, ", ") }
+// named is how many peers a loss names; the tables have them all.
+const named = 3
+
+// Text is the best peers in one line, and how many more there are.
+func (l Loss) Text() string {
+	text := strings.Join(l.Better[:min(named, len(l.Better))], ", ")
+	if more := len(l.Better) - named; more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
+	}
+	return text
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/gf-strata/strata/bench/stats"
@@ -271,7 +272,11 @@ func metric(key string) Metric {
 func (r *Run) KeyPlot() string {
 	foot := fmt.Sprintf("%s, commit %s. Everything on one machine with %d cores: redis-server over loopback, ratios matter, not the figures.",
 		r.When.Format("2 January 2006"), r.Machine.Commit, r.Machine.Cores)
-	return svg(r.first([2]string{"read", "perSecond"}, [2]string{"link-95", "p50"}), foot)
+	plots := r.first([2]string{"read", "perSecond"}, [2]string{"link-95", "p50"})
+	for n := range plots {
+		plots[n].bars = slices.DeleteFunc(plots[n].bars, func(b bar) bool { return b.class == "twin" || b.class == "floor" })
+	}
+	return svg(plots, foot)
 }
 
 // first are plots of workloads and metrics, of those that were measured.

@@ -3,12 +3,16 @@ package report
 import (
 	"bytes"
 	"encoding/xml"
+	"math"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gf-strata/strata/bench/peers"
+	"github.com/gf-strata/strata/bench/stats"
 	"github.com/gf-strata/strata/bench/worker"
 )
 
@@ -179,5 +183,120 @@ func TestFormats(t *testing.T) {
 		if got := metric(tt.key).Format(tt.v); got != tt.want {
 			t.Errorf("%s %v is %q, want %q", tt.key, tt.v, got, tt.want)
 		}
+	}
+}
+
+func TestWhereAPeerIsBetterIsSaidRightAfterTheGoals(t *testing.T) {
+	lost := run(100, 100_000)
+	page := page1(t, lost)
+	goals, losses, short := strings.Index(page, ">Goals<"), strings.Index(page, ">Where a peer is faster or smaller<"), strings.Index(page, ">In short<")
+	if goals < 0 || losses < goals || short < losses {
+		t.Errorf("goals are at %d, losses at %d, the rest at %d", goals, losses, short)
+	}
+	found := map[[2]string]Loss{}
+	for _, l := range lost.Losses() {
+		found[[2]string{l.Workload, l.Metric}] = l
+	}
+	for _, w := range lost.Workloads {
+		for _, metric := range []string{"requests/s", "p50"} {
+			if l := found[[2]string{w.Title, metric}]; len(l.Better) != 9 || !strings.Contains(l.Text(), "6 more") {
+				t.Errorf("%s, %s: %q, want all nine peers", w.Title, metric, l.Better)
+			}
+		}
+	}
+	if l := found[[2]string{"Full caches", "heap a session"}]; len(l.Better) != 0 {
+		t.Errorf("StorageMemory's sessions are larger, and they are said to be a loss: %v", l.Better)
+	}
+	for _, l := range run(100_000, 100).Losses() {
+		if l.Metric == "requests/s" {
+			t.Errorf("a win is said to be a loss: %+v", l)
+		}
+	}
+}
+
+func TestALossOfMemoryIsSaid(t *testing.T) {
+	r := run(1000, 100)
+	r.Memory[0].Session = 2000
+	losses := r.Losses()
+	if last := losses[len(losses)-1]; last.Metric != "heap a session" || last.Text() != "StorageMemory 2.22x lower" {
+		t.Errorf("the last loss is %+v", last)
+	}
+}
+
+func TestAGoalWhoseRoundsDisagreeIsWithinNoise(t *testing.T) {
+	g := Goal{Bound: 2}
+	for _, tt := range []struct {
+		found stats.Figure
+		want  string
+	}{
+		{stats.Figure{Median: 3, Low: 2.5, High: 4}, "reached"},
+		{stats.Figure{Median: 1, Low: 0.5, High: 1.5}, "not reached"},
+		{stats.Figure{Median: 3, Low: 1, High: 4}, "within noise, the median reaches it"},
+		{stats.Figure{Median: 1.9, Low: 1, High: 4}, "within noise, the median doesn't reach it"},
+	} {
+		if got := g.judged(tt.found).Verdict(); got != tt.want {
+			t.Errorf("%v is %q, want %q", tt.found, got, tt.want)
+		}
+	}
+}
+
+func TestAMissedGoalWithoutAReasonIsFlagged(t *testing.T) {
+	r := run(100, 100_000)
+	if page := page1(t, r); strings.Contains(page, "NOBODY") || !strings.Contains(page, "hands every request the one map") {
+		t.Error("the page doesn't give the reasons of the goals that are missed")
+	}
+	r.Goals[0].Reason = ""
+	if !strings.Contains(page1(t, r), "NOBODY HAS SAID WHY") {
+		t.Error("a missed goal without a reason isn't flagged")
+	}
+}
+
+func TestTheGoalOfReadsIsJudgedByAllGETs(t *testing.T) {
+	for _, g := range run(1000, 100).Goals {
+		if g.Workload == "zipf-95" && (g.Found.Median < 0.099 || g.Found.Median > 0.101 || !strings.Contains(g.Beside, "0.020")) {
+			t.Errorf("found %v, beside %q; want 0.1 by commandstats, and 0.02 that requests wait for", g.Found.Median, g.Beside)
+		}
+	}
+}
+
+func TestWhatMeansNothingIsADash(t *testing.T) {
+	few := worker.Round{Requests: 100, Elapsed: time.Second}
+	for range 100 {
+		few.Times.Add(time.Millisecond)
+	}
+	e := NewEntry("StorageRedis", []worker.Round{few}, []worker.Round{few})
+	for key, want := range map[string]string{"hits": "–", "p999": "–", "p99": "–", "perSecond": "100"} {
+		if got := metric(key).figure(e); got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+}
+
+func TestFilesOfTwoRunsAreNeverSideBySide(t *testing.T) {
+	dir := t.TempDir()
+	if err := run(1000, 100).Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	whole := run(1000, 100)
+	whole.Workloads = nil // nothing to draw
+	if err := whole.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "read.svg")); !os.IsNotExist(err) {
+		t.Errorf("the plot of another run is still there: %v", err)
+	}
+}
+
+func TestAxesOverOrdersOfMagnitudeAreLogarithmic(t *testing.T) {
+	figure := func(v float64) bar { return bar{figure: stats.Of([]float64{v})} }
+	near, wide := plot{bars: []bar{figure(1), figure(10)}}.axis(), plot{bars: []bar{figure(1), figure(1000)}}.axis()
+	if near.logs || near.width(5) != barWidth/2 {
+		t.Errorf("half of ten is drawn as %v of %v", near.width(5), barWidth)
+	}
+	if !wide.logs || wide.width(1) <= 0 || wide.width(1000) != barWidth {
+		t.Errorf("1 and 1000 are drawn as %v and %v of %v", wide.width(1), wide.width(1000), barWidth)
+	}
+	if a, b := wide.width(10)-wide.width(1), wide.width(1000)-wide.width(100); math.Abs(a-b) > 1e-9 {
+		t.Errorf("ten times is %v here and %v there", a, b)
 	}
 }

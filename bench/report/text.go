@@ -50,7 +50,7 @@ func (r *Run) Text(to io.Writer) error {
 	}
 	fmt.Fprintln(out, "\nWhere a peer is faster or smaller")
 	for _, l := range r.Losses() {
-		fmt.Fprintf(out, "  %s, %s: %s against %s\n", l.Workload, l.Metric, l.Ours, l.Text())
+		fmt.Fprintf(out, "  %s, %s (%s): %s\n", l.Workload, l.Metric, l.Ours, l.Text())
 	}
 	fmt.Fprintln(out, "\nTime")
 	for _, p := range r.Parts {

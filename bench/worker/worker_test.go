@@ -3,6 +3,7 @@ package worker
 import (
 	"bufio"
 	"context"
+	"errors"
 	"maps"
 	"math"
 	"runtime/metrics"
@@ -10,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gf-strata/strata/bench/link"
 	"github.com/gf-strata/strata/bench/load"
 	"github.com/gf-strata/strata/bench/peers"
+	"github.com/gf-strata/strata/internal/redistest"
 )
 
 func TestUsageIsReadFromINFO(t *testing.T) {
@@ -156,5 +159,143 @@ func TestAnErrorEndsTheRound(t *testing.T) {
 	l := load.New(peers.Subject{}, nothing{ids: map[string]int{}}, job.Shape, load.IDs(0, 4))
 	if _, err := newRounds(job, l).run(ctx, time.Hour, 0); err == nil {
 		t.Error("a round of requests that fail ends well")
+	}
+}
+
+func subject(t *testing.T, name string) peers.Subject {
+	t.Helper()
+	for _, s := range peers.All() {
+		if s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("no subject %s", name)
+	return peers.Subject{}
+}
+
+func TestSessionsWhoseSlideIsDueAreSlidOnce(t *testing.T) {
+	server := redistest.Start(t)
+	for _, name := range []string{"Strata", "ristretto + TTL by hand"} {
+		ask := Ask{Env: peers.Env{Addr: server.Addr(), Direct: server.Addr(), TTL: peers.TTL, CacheTTL: time.Hour, CacheBytes: 1 << 20, CacheEntries: 1000},
+			Job: Job{Op: load.Read, Shape: load.TenKeys, Sessions: 20, Workers: 1, Due: true}}
+		r, err := open(subject(t, name), ask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for turn := range 2 {
+			round, err := r.round(0, turn+1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if round.Requests != 20 || round.Usage.Commands < 20 {
+				t.Errorf("%s: %d requests with %v commands, want 20 slides", name, round.Requests, round.Usage.Commands)
+			}
+		}
+		if err = r.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestHitsAreCountedByTheCacheItself(t *testing.T) {
+	server := redistest.Start(t)
+	ask := Ask{Env: peers.Env{Addr: server.Addr(), Direct: server.Addr(), TTL: peers.TTL, CacheTTL: time.Hour, CacheBytes: 1 << 20, CacheEntries: 1000},
+		Job: Job{Op: load.Read, Shape: load.TenKeys, Sessions: 20, Workers: 1}}
+	for _, tt := range []struct {
+		name  string
+		cache bool
+	}{{"Strata", true}, {"rueidis DoCache", true}, {"otter + TTL by hand", true}, {"StorageRedis", false}} {
+		r, err := open(subject(t, tt.name), ask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, _ := r.meter.read()
+		if _, err = r.rounds.run(ctx, 0, 20); err != nil {
+			t.Fatal(err)
+		}
+		after, _ := r.meter.read()
+		if usage := after.since(before); usage.Cache != tt.cache || tt.cache && usage.Misses != 20 || usage.Gets != 20 {
+			t.Errorf("%s: after 20 first reads: %+v", tt.name, usage)
+		}
+		if err = r.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWhatAnOpenSubjectHoldsIsWeighed(t *testing.T) {
+	server := redistest.Start(t)
+	env := peers.Env{Addr: server.Addr(), Direct: server.Addr(), TTL: peers.TTL, CacheBytes: 1 << 30}
+	job := Job{Op: load.Hit, Shape: load.TenKeys, Sessions: 64, Workers: 1}
+	if err := peers.SeedJSON(env, peers.TTL)(ctx, load.IDs(0, job.Sessions), job.Shape.Data); err != nil {
+		t.Fatal(err)
+	}
+	m, err := weigh(subject(t, "Strata"), Ask{Env: env, Job: job, Duration: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// For 1 GiB the cache makes ten million counters when it is opened.
+	if m.Session*float64(m.Sessions) < 4<<20 || m.Cycle <= 0 || m.Interval <= 0 {
+		t.Errorf("a cache of 1 GiB with %d sessions is %+v", m.Sessions, m)
+	}
+}
+
+func TestLinksAreMadeAndSet(t *testing.T) {
+	server := redistest.Start(t)
+	w := &worker{}
+	answer, err := w.answer(Ask{What: AskLink, Addr: server.Addr(), Duration: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.links[answer.Addr].Close()
+	if _, err = w.answer(Ask{What: AskDistance, Addr: answer.Addr}); err != nil {
+		t.Fatal(err)
+	}
+	times, err := link.Reached(answer.Addr, 2, time.Millisecond)
+	if err != nil || times.N == 0 {
+		t.Errorf("%d round trips, %v", times.N, err)
+	}
+	if _, err = w.answer(Ask{What: AskDistance, Addr: "elsewhere"}); err == nil {
+		t.Error("a link that doesn't exist is set")
+	}
+}
+
+func TestABrowserLoadsPagesOfOneSession(t *testing.T) {
+	server := redistest.Start(t)
+	ask := Ask{Env: peers.Env{Addr: server.Addr(), Direct: server.Addr(), TTL: peers.TTL, CacheBytes: 1 << 20},
+		Job: Job{Op: load.Change, Shape: load.TenKeys, Sessions: 16, Workers: 2 * BrowserConns}, Duration: 20 * time.Millisecond, Turn: 1}
+	r, err := open(subject(t, "Strata, write-behind"), ask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ask.Addr, err = r.serve(); err != nil {
+		t.Fatal(err)
+	}
+	round, err := generate(ask)
+	if err != nil || round.Requests < PageLeast {
+		t.Fatalf("%d requests, %v", round.Requests, err)
+	}
+	usage, err := r.usage()
+	if err != nil || usage.Elapsed == 0 {
+		t.Errorf("the flush took %v, %v", usage.Elapsed, err)
+	}
+	swept, err := r.sweep()
+	if err != nil || swept.Outdated != 0 {
+		t.Errorf("%d updates are lost, %v", swept.Outdated, err)
+	}
+	// Who loses them is told.
+	if err = peers.SeedJSON(ask.Env, peers.TTL)(ctx, load.IDs(0, 16), load.TenKeys.Data); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for err == nil && time.Now().Before(deadline) { // until the node has heard of it
+		_, err = r.sweep()
+	}
+	var wrong load.Wrong
+	if !errors.As(err, &wrong) {
+		t.Errorf("lost updates of Strata answer %v, want a wrong answer", err)
+	}
+	if err = r.close(); err != nil {
+		t.Fatal(err)
 	}
 }
