@@ -50,7 +50,8 @@ func WriteTimeout(d time.Duration) CoalescedOption { return coalesce.WriteTimeou
 //
 // If the process dies, what is pending is lost without a Journal. The chain's Flush
 // returns when all that was pending is in the store; its Close does so within its
-// context's deadline, and says how many changes it could not deliver.
+// context's deadline, and says how many changes it could not deliver: those are given up
+// without a Journal.
 func WriteBehind(interval time.Duration) CoalescedOption { return coalesce.WriteBehind(interval) }
 
 // MaxPending bounds the sessions whose changes aren't in the store yet; 100,000 unless

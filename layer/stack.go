@@ -196,9 +196,10 @@ func (s *Stack) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap,
 	return s.told(ctx, "strata: a session could not be written", err)
 }
 
-// told logs an error that GoFrame drops when it closes a session.
+// told logs an error that GoFrame drops when it closes a session. A client that goes away
+// is none where a layer has the write in hand, and reports for itself.
 func (s *Stack) told(ctx context.Context, message string, err error) error {
-	if err != nil && !errors.Is(err, gsession.ErrorDisabled) {
+	if err != nil && !errors.Is(err, gsession.ErrorDisabled) && !errors.Is(err, tiers.ErrUnderWay) {
 		s.reporter.Warn(ctx, message+tiers.ErrorType(err), message, slog.String("error", tiers.Explain(err)))
 	}
 	return err

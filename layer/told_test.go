@@ -104,3 +104,50 @@ func TestWhatIsFoundWhileAChainIsBuiltIsLoggedWithTheRest(t *testing.T) {
 		t.Errorf("logged %q, and not that the store can't announce", l)
 	}
 }
+
+// A client that goes away is no warning where the write goes on, and one where it is lost.
+func TestAClientThatGoesAwayIsNoWarning(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		below   []layer.Decorator
+		back    bool
+		written bool
+		warned  string
+	}{
+		"written":          {[]layer.Decorator{layer.Coalesced(), layer.Local()}, true, true, ""},
+		"lost":             {[]layer.Decorator{layer.Coalesced(), layer.Local()}, false, false, "the request had gone by then"},
+		"without a keeper": {[]layer.Decorator{layer.Local()}, true, false, "a session could not be written"},
+	} {
+		ctx := context.Background()
+		store := &away{StorageMemory: gsession.NewStorageMemory(), back: c.back, wait: make(chan struct{})}
+		traced, l := logged()
+		chain := layer.Chain(cancelled{store}, append(c.below, traced)...)
+		gone, cancel := context.WithCancel(ctx)
+		s := gsession.New(time.Hour, chain).New(gone, "gone")
+		s.MustSet("k", 1)
+		cancel()
+		close(store.wait)
+		if err := s.Close(); !errors.Is(err, context.Canceled) && c.written {
+			t.Errorf("%s: the close answered %v", name, err)
+		}
+		if err := chain.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if m, _ := store.GetSession(ctx, "gone", time.Hour); (m != nil && m.Get("k") != nil) != c.written {
+			t.Errorf("%s: the store holds %v", name, m)
+		}
+		if text := l.String(); c.warned == "" && text != "" || !strings.Contains(text, c.warned) {
+			t.Errorf("%s: logged %q, want %q", name, text, c.warned)
+		}
+	}
+}
+
+// cancelled is a store that heeds its context.
+type cancelled struct{ *away }
+
+func (c cancelled) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return c.away.SetSession(ctx, id, m, ttl)
+}

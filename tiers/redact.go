@@ -30,6 +30,15 @@ func (e *Error) Error() string { return e.text }
 // Unwrap returns the cause; mind what its text may hold.
 func (e *Error) Unwrap() error { return e.cause }
 
+// ErrUnderWay is what the answer to a caller is that hasn't waited for its write. The
+// write goes on, and who has it in hand reports if it fails.
+var ErrUnderWay = NewError("strata: the request didn't wait for its write, which goes on", nil)
+
+// UnderWay is ErrUnderWay with the reason, the end of the caller's context.
+func UnderWay(reason error) error {
+	return NewError(ErrUnderWay.text, errors.Join(ErrUnderWay, reason))
+}
+
 // redact replaces the text of an error that somebody else's storage composed, and
 // that may quote the session's id or content, by the operation and the kind of
 // fault.

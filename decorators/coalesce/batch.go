@@ -66,16 +66,30 @@ func (b *batch) wait(ctx context.Context, timeout time.Duration) (*tiers.Snapsho
 	select {
 	case <-b.done:
 	case <-ctx.Done():
-		b.left.Store(true)
-		return nil, ctx.Err()
+		if b.leave() {
+			return nil, tiers.UnderWay(ctx.Err())
+		}
 	case <-timer.C:
-		b.left.Store(true)
-		return nil, errLate
+		if b.leave() {
+			return nil, errLate
+		}
 	}
 	if b.panicked != nil {
 		panic(b.panicked)
 	}
 	return b.snapshot, b.err
+}
+
+// leave is what a caller does that waits no longer. Where it comes too late for that, it
+// hears the outcome; otherwise whoever ends the batch sees that it has left.
+func (b *batch) leave() bool {
+	b.left.Store(true)
+	select {
+	case <-b.done:
+		return false
+	default:
+		return true
+	}
 }
 
 // attempt runs what brings batches to the store. Those that it leaves without an

@@ -40,7 +40,7 @@ func (s *Storage) accept(ctx context.Context, id string, delta *tiers.Delta, ttl
 	case !ok:
 		return s.now(ctx, id, delta, ttl) // the chain is being closed
 	case err != nil && ctx.Err() != nil:
-		return nil, ctx.Err()
+		return nil, tiers.UnderWay(ctx.Err())
 	case err != nil:
 		s.reporter.Warn(ctx, "journal", "strata: the journal failed, so that requests wait for the store",
 			slog.String("error", tiers.Explain(err)))

@@ -66,6 +66,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.lanes.init(s.inner, o)
 	s.lanes.tally = &s.tally
 	s.lanes.caches, s.lanes.landed, s.lanes.gaveUp = &s.caches, s.landed, s.gaveUp
+	s.lanes.stay, s.lanes.unheard = s.stay, s.unheard
 	if o.journal != "" {
 		if err := s.restore(o.journal); err != nil {
 			panic(err.Error())
@@ -127,12 +128,11 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 // or has failed, or when ctx ends; then the error counts the changes that wait.
 func (s *Storage) Flush(ctx context.Context) error { return s.lanes.flush(ctx) }
 
-// Close flushes and waits for its goroutines until ctx ends. Calls that come later
-// go to the storage below.
+// Close flushes and waits for its goroutines until ctx ends. What isn't in the store by
+// then waits in the journal, and is given up without one. Calls that come later go to the
+// storage below.
 func (s *Storage) Close(ctx context.Context) error {
-	err := s.lanes.close(ctx)
-	s.reporter.Stop(s)
-	return err
+	return s.lanes.close(ctx, func() { s.reporter.Stop(s) })
 }
 
 // GetSession hands out a copy of the session.

@@ -10,7 +10,8 @@ import (
 )
 
 // GiveUp is a report of changes that were accepted and will not reach the store: the
-// session was removed or has expired, or the store took none of the attempts.
+// session was removed or has expired, or the store took none of the attempts, or not
+// before the chain was closed, which makes one report of all sessions.
 type GiveUp struct {
 	Changes  int           // calls whose changes are lost
 	Attempts int           // that have failed
@@ -24,11 +25,18 @@ func (g *GiveUp) add(b *batch) {
 	g.Age = max(g.Age, time.Since(b.hold.accepted))
 }
 
+// join takes another report in.
+func (g *GiveUp) join(other GiveUp) {
+	g.Changes += other.Changes
+	g.Attempts = max(g.Attempts, other.Attempts)
+	g.Age = max(g.Age, other.Age)
+}
+
 // gaveUp reports to whoever wants to know, and to the log.
 func (s *Storage) gaveUp(lost GiveUp) {
 	s.tally.AddN(telemetry.GiveUps, lost.Changes)
 	s.reporter.Warn(context.Background(), "give-up "+tiers.ErrorType(lost.Cause),
-		"strata: gave up changes of a session that were accepted",
+		"strata: gave up changes of sessions that were accepted",
 		slog.Int("changes", lost.Changes), slog.Int("failed_attempts", lost.Attempts),
 		slog.Duration("age", lost.Age.Round(time.Millisecond)), slog.String("error", tiers.Explain(lost.Cause)))
 	if s.options.giveUp != nil {
@@ -36,17 +44,28 @@ func (s *Storage) gaveUp(lost GiveUp) {
 	}
 }
 
+// stay reports what Close leaves in the journal.
+func (s *Storage) stay(changes int) {
+	s.reporter.Warn(context.Background(), "stay",
+		"strata: the store didn't take all changes of sessions before the chain was closed; they wait in the journal",
+		slog.Int("changes", changes))
+}
+
+// unheard reports a write that failed when its caller had gone.
+func (s *Storage) unheard(err error) {
+	s.reporter.Warn(context.Background(), "unheard "+tiers.ErrorType(err),
+		"strata: a session could not be written, and the request had gone by then",
+		slog.String("error", tiers.Explain(err)))
+}
+
 // Pending answers how many changes wait that were accepted, what they take in bytes, and
 // for how long the oldest has been waiting.
 func (s *Storage) Pending() (changes int, bytes int64, oldest time.Duration) {
-	s.lanes.mu.Lock()
-	defer s.lanes.mu.Unlock()
-	batches, _ := s.lanes.pending()
-	for _, b := range batches {
-		if b.hold != nil {
-			changes += b.changes
-			oldest = max(oldest, time.Since(b.hold.accepted))
-		}
+	l := &s.lanes
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if first := l.accepted.Front(); first != nil {
+		oldest = time.Since(first.Value.(*hold).accepted)
 	}
-	return changes, s.lanes.heldBytes, oldest
+	return l.heldChanges, l.heldBytes, oldest
 }

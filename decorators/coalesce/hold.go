@@ -1,6 +1,7 @@
 package coalesce
 
 import (
+	"container/list"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -17,8 +18,9 @@ type hold struct {
 	deadline time.Time // the session's expiry, as its last change wants it
 	attempts int
 	bytes    int64
-	claimed  bool     // a caller waits after all, and gets its failure
-	entries  []uint64 // its records in the journal
+	claimed  bool          // a caller waits after all, and gets its failure
+	entries  []uint64      // its records in the journal
+	place    *list.Element // among all that are held
 }
 
 // size is the memory that the batch keeps while it waits: its change, its id, and the
@@ -68,14 +70,10 @@ func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, 
 	if b == nil || b.hold == nil || b.hold.claimed || !b.join(ctx, delta, ttl) {
 		b = &batch{delta: delta, ttl: ttl, hold: &hold{accepted: now, at: now.Add(wait)}}
 		l.enqueue(ctx, k, b)
-		if k.held++; k.held == 1 {
-			l.heldLanes++
-		}
+		l.hold(k, b)
 	}
 	b.hold.deadline = now.Add(ttl)
-	l.heldBytes -= b.hold.bytes
-	b.hold.bytes = b.size()
-	l.heldBytes += b.hold.bytes
+	l.grow(b)
 	shown = k.show(delta, fresh)
 	l.caches.shown(id, ttl, shown)
 	k.tells++
@@ -132,8 +130,27 @@ func (l *lanes) near() bool {
 	return l.heldLanes > l.maxLanes/4*3 || l.heldBytes > l.maxBytes/4*3
 }
 
+// hold notes a batch that is held from now on. They come in the order in which they were
+// accepted, those of the journal first, so that the oldest is the first one.
+func (l *lanes) hold(k *lane, b *batch) {
+	if k.held++; k.held == 1 {
+		l.heldLanes++
+	}
+	b.hold.place = l.accepted.PushBack(b.hold)
+}
+
+// grow notes one more change in a held batch.
+func (l *lanes) grow(b *batch) {
+	l.heldChanges++
+	l.heldBytes -= b.hold.bytes
+	b.hold.bytes = b.size()
+	l.heldBytes += b.hold.bytes
+}
+
 // release makes the room of a held batch free.
 func (l *lanes) release(k *lane, b *batch) {
+	l.accepted.Remove(b.hold.place)
+	l.heldChanges -= b.changes
 	if k.held--; k.held == 0 {
 		l.heldLanes--
 		k.shown = nil

@@ -1,6 +1,7 @@
 package coalesce
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -31,22 +32,27 @@ type lanes struct {
 	slideEvery float64
 	landed     func(b *batch, began time.Time) // a commit is in the store
 	gaveUp     func(lost GiveUp)               // changes that were accepted aren't in the store
+	stay       func(changes int)               // they wait in the journal
+	unheard    func(err error)                 // a write failed that its caller hasn't waited for
 
-	mu        sync.Mutex
-	lanes     map[string]*lane
-	due       []*lane
-	later     schedule
-	alarm     *time.Timer
-	workers   int
-	heldLanes int
-	heldBytes int64
-	crowd     int           // callers that wait for room
-	room      chan struct{} // closed when there may be some
-	draining  bool          // nothing is accepted any more that nobody waits for
-	closed    bool
-	running   sync.WaitGroup
-	ended     context.Context // the lanes' life
-	end       context.CancelFunc
+	mu          sync.Mutex
+	lanes       map[string]*lane
+	due         []*lane
+	later       schedule
+	alarm       *time.Timer
+	workers     int
+	accepted    list.List // of *hold, the oldest first
+	heldLanes   int
+	heldChanges int
+	heldBytes   int64
+	crowd       int           // callers that wait for room
+	room        chan struct{} // closed when there may be some
+	draining    bool          // nothing is accepted any more that nobody waits for
+	closed      bool
+	gone        func() // called by the last worker once closed
+	running     sync.WaitGroup
+	ended       context.Context // the lanes' life
+	end         context.CancelFunc
 }
 
 // lane is what waits for one session, oldest first, and what is at the store.
@@ -187,14 +193,18 @@ func (l *lanes) pending() (batches []*batch, changes int) {
 	return batches, changes
 }
 
-// flush makes all that waits due, and waits for it.
+// flush makes all that waits due, and waits for it, unless the lanes were closed.
 func (l *lanes) flush(ctx context.Context) error {
 	l.mu.Lock()
 	for _, k := range l.lanes {
 		l.hasten(k)
 	}
-	batches, _ := l.pending()
+	batches, changes := l.pending()
+	closed := l.closed
 	l.mu.Unlock()
+	if closed && changes > 0 {
+		return undelivered(changes, errClosed)
+	}
 	for _, b := range batches {
 		select {
 		case <-b.done:
@@ -202,15 +212,20 @@ func (l *lanes) flush(ctx context.Context) error {
 			l.mu.Lock()
 			_, changes := l.pending()
 			l.mu.Unlock()
-			return tiers.NewError(fmt.Sprintf("strata: %d changes of sessions are not in the store yet", changes), ctx.Err())
+			return undelivered(changes, ctx.Err())
 		}
 	}
 	return l.synced(ctx)
 }
 
-// close flushes, and ends what is still under way when ctx does. What is then neither
-// in the store nor given up stays in the journal, if there is one.
-func (l *lanes) close(ctx context.Context) error {
+func undelivered(changes int, why error) error {
+	return tiers.NewError(fmt.Sprintf("strata: %d changes of sessions are not in the store yet", changes), why)
+}
+
+// close flushes, and ends what is still under way when ctx does. What is then neither in the
+// store nor given up stays in the journal, and is given up where there is none. gone is
+// called when nothing is given up any more.
+func (l *lanes) close(ctx context.Context, gone func()) error {
 	l.mu.Lock()
 	l.draining = true
 	l.admit()
@@ -224,21 +239,25 @@ func (l *lanes) close(ctx context.Context) error {
 		}
 		l.mu.Unlock() // later changes of sessions that were being written
 	}
+	again := l.closed
 	l.closed = true
 	if l.alarm != nil {
 		l.alarm.Stop()
 	}
-	if err != nil {
-		for _, k := range l.lanes {
-			for _, b := range k.waiting { // none of them will be carried out
-				if b.hold == nil {
-					l.finish(k, b, nil, errClosed)
-				}
-			}
-		}
+	lost := l.abandon()
+	if l.gone = gone; l.workers > 0 {
+		gone = func() {} // the last worker does
 	}
+	kept := l.heldChanges
 	l.mu.Unlock()
 	l.end()
+	if lost.Changes > 0 {
+		l.gaveUp(lost)
+	}
+	if l.journal != nil && kept > 0 && !again {
+		l.stay(kept)
+	}
+	gone()
 	if err == nil {
 		l.running.Wait() // nothing waits any more: they are on their way out
 	}
@@ -246,6 +265,30 @@ func (l *lanes) close(ctx context.Context) error {
 		err = errors.Join(err, l.journal.Close())
 	}
 	return err
+}
+
+// abandon ends what waits in the lanes, as nobody will carry it out, and answers what is
+// lost of what was accepted. What a journal holds stays.
+func (l *lanes) abandon() (lost GiveUp) {
+	for _, k := range l.lanes {
+		var stays []*batch
+		for _, b := range k.waiting {
+			switch {
+			case b.hold == nil:
+				lost.join(b.annuls)
+			case l.journal != nil:
+				stays = append(stays, b)
+				continue
+			case !b.hold.claimed:
+				lost.add(b)
+			}
+			l.finish(k, b, nil, errClosed)
+		}
+		k.waiting = stays
+		l.arrange(k)
+	}
+	lost.Cause = errClosed
+	return lost
 }
 
 var errClosed = tiers.NewError("strata: the chain was closed before the store took the write", nil)

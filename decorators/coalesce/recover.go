@@ -77,11 +77,8 @@ func (l *lanes) again(r journal.Record) error {
 		accepted: now.Add(left - time.Duration(e.TTL)), deadline: now.Add(left), entries: []uint64{r.Entry},
 	}}
 	l.enqueue(context.Background(), k, b)
-	if k.held++; k.held == 1 {
-		l.heldLanes++
-	}
-	b.hold.bytes = b.size()
-	l.heldBytes += b.hold.bytes
+	l.hold(k, b)
+	l.grow(b)
 	l.arrange(k)
 	return nil
 }

@@ -19,6 +19,7 @@ const (
 // to come: commits meet because all pipelines are busy.
 func (l *lanes) work() {
 	defer l.running.Done()
+	defer l.quit()
 	for flying := l.board(); len(flying) > 0; flying = l.board() {
 		commits := flying[:0:0]
 		for _, b := range flying {
@@ -64,6 +65,16 @@ func (l *lanes) board() []*batch {
 	return flying
 }
 
+// quit is a worker's end, when it has reported all that it had to.
+func (l *lanes) quit() {
+	l.mu.Lock()
+	last := l.closed && l.workers == 0
+	l.mu.Unlock()
+	if last {
+		l.gone()
+	}
+}
+
 // carry brings batches to the store and sees to what becomes of each.
 func (l *lanes) carry(batches []*batch) {
 	began := time.Now()
@@ -78,16 +89,25 @@ func (l *lanes) carry(batches []*batch) {
 			l.landed(b, began)
 		}
 	}
-	var lost []GiveUp
+	var (
+		lost    []GiveUp
+		unheard []error
+	)
 	l.mu.Lock()
 	for _, b := range batches {
 		if given := l.land(b, began); given != nil {
 			lost = append(lost, *given)
 		}
+		if b.err != nil && b.left.Load() {
+			unheard = append(unheard, b.err)
+		}
 	}
 	l.mu.Unlock()
 	for n := range lost {
 		l.gaveUp(lost[n])
+	}
+	for _, err := range unheard {
+		l.unheard(err)
 	}
 }
 
@@ -124,13 +144,13 @@ func (l *lanes) land(b *batch, began time.Time) (lost *GiveUp) {
 			lost = &b.annuls
 		}
 	case b.err == nil || h.claimed:
-	case l.closed: // undelivered
+	case l.closed && l.journal != nil: // undelivered
 		l.caches.end(k.id, b.tickets)
 		k.waiting = append([]*batch{b}, k.waiting...)
 		return nil
 	case k.removing():
 		k.waiting[0].annul(b)
-	case b.err != tiers.ErrRevoked && h.again():
+	case b.err != tiers.ErrRevoked && h.again() && !l.closed:
 		l.tally.Add(telemetry.Retries)
 		l.caches.end(k.id, b.tickets)
 		b.snapshot, b.err, b.panicked = nil, nil, nil

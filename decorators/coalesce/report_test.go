@@ -1,0 +1,241 @@
+package coalesce_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// lines are a log. mu guards text.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// exports has a layer report, and answers what a reader gets of it: each value that isn't
+// zero, by its metric and outcome without what all have in common; and its log.
+func exports(t *testing.T, c *coalesce.Storage) (read func() map[string]float64, log *lines) {
+	t.Helper()
+	reader, log := metric.NewManualReader(), &lines{}
+	c.Report(telemetry.Configure(
+		telemetry.MeterProvider(metric.NewMeterProvider(metric.WithReader(reader))),
+		telemetry.Logger(slog.New(slog.NewTextHandler(log, nil))),
+	).Sink())
+	return func() map[string]float64 {
+		var all metricdata.ResourceMetrics
+		if err := reader.Collect(ctx, &all); err != nil {
+			t.Error(err)
+		}
+		values := map[string]float64{}
+		for _, m := range all.ScopeMetrics[0].Metrics {
+			name := strings.TrimPrefix(strings.TrimPrefix(m.Name, "strata."), "coalesce.")
+			switch data := m.Data.(type) {
+			case metricdata.Sum[int64]:
+				for _, p := range data.DataPoints {
+					outcome, _ := p.Attributes.Value("strata.outcome")
+					values[strings.TrimSpace(name+" "+outcome.AsString())] = float64(p.Value)
+				}
+			case metricdata.Gauge[float64]:
+				values[name] = data.DataPoints[0].Value
+			}
+		}
+		maps.DeleteFunc(values, func(_ string, value float64) bool { return value == 0 })
+		return values
+	}, log
+}
+
+func wantExported(t *testing.T, what string, got, want map[string]float64) {
+	t.Helper()
+	if got["pending.memory"] > 0 != (got["pending.changes"] > 0) {
+		t.Errorf("%s: %v changes take %v bytes", what, got["pending.changes"], got["pending.memory"])
+	}
+	delete(got, "pending.memory")
+	if !maps.Equal(got, want) {
+		t.Errorf("%s: exported %v, want %v", what, got, want)
+	}
+}
+
+func TestEachCountIsExported(t *testing.T) {
+	s := teststore.New()
+	for _, id := range []string{"a", "b"} {
+		s.Put(id, map[string]any{"k": 0}, 2*ttl)
+	}
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		read, _ := exports(t, c)
+		wantExported(t, "nothing", read(), map[string]float64{})
+
+		put(t, c, "a", "k", 1)
+		time.Sleep(time.Second)
+		put(t, c, "b", "k", 1)
+		put(t, c, "a", "k", 2)
+		time.Sleep(2 * time.Second)
+		wantExported(t, "pending", read(), map[string]float64{"changes": 3, "pending.changes": 3, "pending.age": 3})
+
+		time.Sleep(7 * time.Second) // the first is due
+		synctest.Wait()
+		wantExported(t, "the oldest is in the store", read(), map[string]float64{
+			"changes": 3, "commits ok": 1, "pending.changes": 1, "pending.age": 9,
+		})
+		refusals := 0
+		s.Refuse(func(string) error {
+			if refusals++; refusals > 2 {
+				return nil
+			}
+			return errors.New("away")
+		})
+		if err := c.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		wantExported(t, "two failures", read(), map[string]float64{"changes": 3, "commits ok": 2, "commits error": 2, "retries": 2})
+
+		put(t, c, "b", "k", 2)
+		put(t, c, "b", "k", 3)
+		s.Drop("b")
+		if err := c.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		wantExported(t, "logged out elsewhere", read(), map[string]float64{
+			"changes": 5, "commits ok": 2, "commits error": 2, "retries": 2, "commits revoked": 1, "give_ups": 2,
+		})
+
+		s.Put("c", map[string]any{"k": 0}, ttl)
+		for range 3 {
+			if _, err := c.Slide(ctx, "c", ttl); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := read(); got["slides sent"] != 1 || got["slides skipped"] != 2 {
+			t.Errorf("slides %v, want 1 sent and 2 skipped", got)
+		}
+	}, coalesce.WriteBehind(10*time.Second))
+}
+
+// What Close can't deliver, and no journal keeps, is given up: all that waits at once, and
+// what is at the store when it has failed. It is counted also where that is after Close.
+func TestCloseGivesUpWhatItCouldNotDeliver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := teststore.New()
+		var lost []coalesce.GiveUp
+		c := coalesce.New(s, coalesce.WriteBehind(time.Hour), coalesce.OnGiveUp(func(g coalesce.GiveUp) { lost = append(lost, g) }))
+		read, log := exports(t, c)
+		for n := range 3 {
+			id := fmt.Sprint(n)
+			s.Put(id, map[string]any{"k": 0}, ttl)
+			put(t, c, id, "k", 1)
+		}
+		put(t, c, "2", "k", 2)
+		release := make(chan struct{})
+		s.Refuse(func(id string) error {
+			if id == "1" { // deaf to its context
+				<-release
+			}
+			return errors.New("away")
+		})
+		late, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		if err := c.Close(late); err == nil {
+			t.Error("Close answered nil")
+		}
+		if len(lost) != 1 || lost[0].Changes != 3 || lost[0].Attempts == 0 || lost[0].Age != time.Minute {
+			t.Errorf("gave up %+v, want three changes of a minute in one report", lost)
+		}
+		if got := read(); got["give_ups"] != 3 || got["pending.changes"] != 1 {
+			t.Errorf("exported %v, want 3 give-ups, and the change at the store pending", got)
+		}
+		close(release)
+		synctest.Wait()
+		if len(lost) != 2 || lost[1].Changes != 1 || lost[1].Attempts != 1 {
+			t.Errorf("gave up %+v, want also what was at the store", lost)
+		}
+		if got := read(); got["give_ups"] != 4 || got["changes"] != 4 || got["pending.changes"] != 0 {
+			t.Errorf("exported %v, want 4 give-ups of 4 changes and none pending", got)
+		}
+		if text := log.String(); strings.Count(text, "gave up changes") != 2 {
+			t.Errorf("logged %s", text)
+		}
+		if err := c.Flush(ctx); err != nil {
+			t.Errorf("Flush answered %v after all was given up", err)
+		}
+	})
+}
+
+// With a journal the next process delivers it.
+func TestCloseSaysWhatWaitsInTheJournal(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	gave := 0
+	c := journaled(t, s, t.TempDir(), coalesce.OnGiveUp(func(coalesce.GiveUp) { gave++ }))
+	read, log := exports(t, c)
+	put(t, c, "a", "k", 1)
+	s.Refuse(func(string) error { return errors.New("away") })
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := c.Close(over); err == nil {
+		t.Error("Close answered nil")
+	}
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "they wait in the journal\" changes=1") {
+		t.Errorf("logged %s", text)
+	}
+	if got := read(); got["give_ups"] != 0 || gave != 0 {
+		t.Errorf("%v give-ups are counted and %d reported", got["give_ups"], gave)
+	}
+}
+
+// The failure of a write whose caller has gone is nobody's but the layer's to report; the
+// caller hears that the layer will.
+func TestAWriteThatFailsAfterItsCallerHasGoneIsReported(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		_, log := exports(t, c)
+		for n, failure := range []error{nil, errors.New("away")} {
+			release := make(chan struct{})
+			s.Refuse(func(string) error { <-release; return failure })
+			request, cancel := context.WithCancel(ctx)
+			answered := make(chan error)
+			delta := change(t, get(t, c, "a"), "k", n+1)
+			go func() {
+				_, err := c.Commit(request, "a", delta, ttl)
+				answered <- err
+			}()
+			synctest.Wait()
+			cancel()
+			if err := <-answered; !errors.Is(err, tiers.ErrUnderWay) || !errors.Is(err, context.Canceled) {
+				t.Errorf("answered %v, want that it is under way", err)
+			}
+			close(release)
+			synctest.Wait()
+			if told := strings.Contains(log.String(), "could not be written"); told != (failure != nil) {
+				t.Errorf("failure %v: logged %q", failure, log)
+			}
+		}
+	})
+}
