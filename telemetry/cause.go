@@ -16,9 +16,9 @@ type Causes struct{ spans []trace.SpanContext }
 
 // Add takes the request of a context in, if its trace is sampled.
 func (c *Causes) Add(ctx context.Context) {
-	span := trace.SpanContextFromContext(ctx)
-	if span.IsSampled() && len(c.spans) < maxCauses {
-		c.spans = append(c.spans, span)
+	span := trace.SpanFromContext(ctx)
+	if span.SpanContext().IsSampled() && len(c.spans) < maxCauses && !unseen(span) {
+		c.spans = append(c.spans, span.SpanContext())
 	}
 }
 
@@ -35,7 +35,7 @@ func (c *Causes) Attach(ctx context.Context) context.Context {
 	}
 	parent := trace.SpanContextFromContext(ctx)
 	if !parent.IsSampled() {
-		parent = c.spans[0].WithRemote(true)
+		parent = c.spans[0]
 		ctx = trace.ContextWithSpanContext(ctx, parent)
 	}
 	if len(c.spans) == 1 {

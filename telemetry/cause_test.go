@@ -66,7 +66,7 @@ func TestOneCauseIsTheParentAlone(t *testing.T) {
 	_, span := telemetry.NewTracer(telemetry.Configure(telemetry.TracerProvider(provider))).
 		Start(causes.Attach(context.Background()), telemetry.Commit)
 	span.End()
-	if spans := exporter.GetSpans(); len(spans) != 1 || spans[0].Parent.SpanID() != one.SpanID() || len(spans[0].Links) != 0 {
+	if spans := exporter.GetSpans(); len(spans) != 1 || !spans[0].Parent.Equal(one) || len(spans[0].Links) != 0 {
 		t.Errorf("spans %v", spans)
 	}
 }

@@ -14,9 +14,10 @@ import (
 // Tracer makes the spans of one layer, where somebody will look at them. It is safe
 // for concurrent use.
 //
-// explicit, roots and options are set at construction; global is atomic.
+// provider, explicit, roots and options are set at construction; global is atomic.
 type Tracer struct {
-	explicit trace.Tracer // nil: the global provider's, whichever that is by then
+	provider trace.TracerProvider // nil: the global one, whichever that is by then
+	explicit trace.Tracer         // that provider's
 	roots    bool
 	global   atomic.Pointer[resolved]
 	options  [operations][]trace.SpanStartOption
@@ -28,11 +29,17 @@ type resolved struct {
 	tracer   trace.Tracer
 }
 
+// exportless is GoFrame's default provider, and the one that its spans name: GoFrame keeps
+// its type to itself. It is immutable.
+type exportless struct{ provider, own trace.TracerProvider }
+
+var goframes atomic.Pointer[exportless]
+
 // NewTracer makes a tracer whose spans carry the attributes and their operation.
 // Where no provider is named, the global one of the moment of each operation is used:
 // programs set theirs after their chains are built.
 func NewTracer(config Config, attributes ...attribute.KeyValue) *Tracer {
-	t := &Tracer{roots: config.roots}
+	t := &Tracer{roots: config.roots, provider: config.tracing}
 	if config.tracing != nil {
 		t.explicit = config.tracing.Tracer(Scope)
 	}
@@ -52,20 +59,40 @@ func NewTracer(config Config, attributes ...attribute.KeyValue) *Tracer {
 //   - the context belongs to no trace, unless [RootSpans] was asked for,
 //   - its trace isn't sampled, or
 //   - the provider would be the one that GoFrame installs when none is set: it
-//     samples everything and exports nothing.
+//     samples everything and exports nothing. A span of its is no parent either.
 //
 // It allocates nothing.
 func (t *Tracer) Wants(ctx context.Context) bool {
-	parent := trace.SpanFromContext(ctx)
-	if !parent.IsRecording() {
-		// A parent of this process that has ended, or one of another process, doesn't
-		// record; its flag tells.
-		origin := parent.SpanContext()
-		if !origin.IsSampled() && (origin.IsValid() || !t.roots) {
-			return false
-		}
+	if t.explicit == nil && gtrace.IsUsingDefaultProvider() {
+		return false
 	}
-	return t.explicit != nil || !gtrace.IsUsingDefaultProvider()
+	span := trace.SpanFromContext(ctx)
+	parent := span.SpanContext()
+	if parent.IsSampled() && (t.roots || !t.orphans(span)) {
+		return true
+	}
+	return t.roots && !parent.IsValid()
+}
+
+// orphans reports whether a child of the span would have a parent that nobody exports.
+func (t *Tracer) orphans(span trace.Span) bool {
+	return unseen(span) && t.provider != otel.GetTracerProvider()
+}
+
+// unseen reports whether a span is one of GoFrame's default provider.
+func unseen(span trace.Span) bool {
+	if !gtrace.IsUsingDefaultProvider() {
+		return false
+	}
+	provider := otel.GetTracerProvider()
+	last := goframes.Load()
+	if last == nil || last.provider != provider {
+		_, probe := provider.Tracer(Scope).Start(context.Background(), "")
+		probe.End()
+		last = &exportless{provider: provider, own: probe.TracerProvider()}
+		goframes.Store(last)
+	}
+	return span.TracerProvider() == last.own
 }
 
 // Start starts the span of an operation that [Tracer.Wants] was asked for, to be ended
@@ -73,6 +100,9 @@ func (t *Tracer) Wants(ctx context.Context) bool {
 // context that says so to the layers below.
 func (t *Tracer) Start(ctx context.Context, op Operation) (context.Context, trace.Span) {
 	options := t.options[op]
+	if t.orphans(trace.SpanFromContext(ctx)) {
+		ctx = trace.ContextWithSpan(ctx, nil)
+	}
 	if links := linksOf(ctx); len(links) > 0 {
 		options = append(options[:len(options):len(options)], trace.WithLinks(links...))
 	}

@@ -63,6 +63,38 @@ func TestGoFramesDefaultProviderMakesNoSpans(t *testing.T) {
 	}
 }
 
+// What GoFrame's default provider makes is seen by nobody: to a span it is no parent, and
+// no sampler goes by it.
+func TestASpanOfGoFramesDefaultProviderIsNoParent(t *testing.T) {
+	ctx, request := otel.Tracer("").Start(t.Context(), "request")
+	defer request.End()
+	if !request.SpanContext().IsSampled() {
+		t.Fatal("the default provider doesn't sample")
+	}
+	provider, exporter := recorder(t)
+	load(ctx, t, telemetry.TracerProvider(provider))
+	if spans := exporter.GetSpans(); len(spans) != 0 {
+		t.Errorf("spans %v, children of a span that nobody sees", spans)
+	}
+	lower := trace.New(&scripted{style: tiers.StyleSnapshot}, to(provider))
+	_, _ = trace.New(lower, to(provider)).Load(ctx, secretID, ttl)
+	spans := exporter.GetSpans()
+	if len(spans) != 2 || spans[1].Parent.IsValid() || spans[0].Parent.SpanID() != spans[1].SpanContext.SpanID() ||
+		spans[0].SpanContext.TraceID() == request.SpanContext().TraceID() {
+		t.Errorf("spans %v, want a root and its child", spans)
+	}
+	few, exporter := recorder(t, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(0))))
+	load(ctx, t, to(few))
+	if spans := exporter.GetSpans(); len(spans) != 0 {
+		t.Error("the sampler went by a span that nobody sees")
+	}
+	var causes telemetry.Causes
+	causes.Add(ctx)
+	if causes.Attach(t.Context()) != t.Context() {
+		t.Error("it is linked to")
+	}
+}
+
 func TestGlobalProviderMayBeSetLater(t *testing.T) {
 	s := trace.New(&scripted{style: tiers.StyleSnapshot}, telemetry.RootSpans())
 	for range 2 { // a provider that replaces another one is found as well

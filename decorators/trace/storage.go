@@ -66,9 +66,14 @@ func (s *Storage) Style(ctx context.Context) tiers.Style {
 
 // Load is the inner storage's, with a span that says which way it was answered.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
-	if !s.tracer.Wants(ctx) {
-		return s.inner.Load(ctx, id, ttl)
+	if s.tracer.Wants(ctx) {
+		return s.load(ctx, id, ttl)
 	}
+	return s.inner.Load(ctx, id, ttl)
+}
+
+// load is apart, so that what isn't sampled pays for no room that a span needs.
+func (s *Storage) load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	ctx, op := s.begin(ctx, telemetry.Load)
 	defer op.end()
 	read, err := s.inner.Load(ctx, id, ttl)
