@@ -48,7 +48,7 @@ func TestWatchCanaryThatWentElsewhere(t *testing.T) {
 		return (&net.Dialer{}).DialContext(ctx, network, addr)
 	}})
 	t.Cleanup(func() { _ = client.Close() })
-	_, l := watch(t, client, "p:")
+	_, l := watch(t, client, "p:", redisstore.AddressLife(1))
 	l.standing(t)
 	if set := a.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_set"); set != "" || len(l.reasons) > 0 {
 		t.Errorf("the first server got %q, and the listener was told %q", set, l.log)

@@ -54,9 +54,11 @@ func (w *Watcher) round(ctx context.Context) (stood time.Duration, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &round{Watcher: w, up: make(chan struct{}), proofs: make([]time.Time, len(masters)+1), due: true}
-	var life time.Duration
+	var life time.Duration // of a connection to ask on, 0 for any
 	if one, ok := w.topology.(*single); ok {
-		life = one.life()
+		if life = w.addressLife; one.behindSentinels() {
+			life = 1 // they are asked each time
+		}
 	}
 	for n, master := range masters {
 		r.members = append(r.members, &member{channel: newChannel(r, n, master), probe: newProbe(master, life)})

@@ -54,13 +54,8 @@ type single struct{ options *redis.Options }
 // each question would cost a busy server with many nodes more than it tells.
 const addressLife = time.Second
 
-// life is that of a connection to ask on. Sentinels are asked each time.
-func (s *single) life() time.Duration {
-	if s.options.Addr == "FailoverClient" { // the name that redis.NewFailoverClient gives it
-		return 1
-	}
-	return addressLife
-}
+// behindSentinels knows redis.NewFailoverClient by the name that it gives its address.
+func (s *single) behindSentinels() bool { return s.options.Addr == "FailoverClient" }
 
 func (s *single) masters(context.Context) ([]*redis.Options, error) {
 	return []*redis.Options{s.options}, nil

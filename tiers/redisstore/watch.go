@@ -29,17 +29,18 @@ const (
 // Watcher announces the changes of the keys under a prefix, whoever makes them. It is
 // a tiers.Source. Make it with Watch, and Close it.
 //
-// prefix, lease, rarely and topology are set at construction, done is closed when run
+// prefix, lease, rarely, addressLife and topology are set at construction, done is closed when run
 // has ended, heard belongs to run and its rounds; mu guards the rest, the round's state included, and is held while
 // listeners are called, so that they are called one at a time.
 type Watcher struct {
-	prefix   string
-	lease    time.Duration
-	rarely   time.Duration
-	topology topology
-	cancel   context.CancelFunc
-	done     chan struct{}
-	heard    bool // a canary, ever
+	prefix      string
+	lease       time.Duration
+	rarely      time.Duration
+	addressLife time.Duration
+	topology    topology
+	cancel      context.CancelFunc
+	done        chan struct{}
+	heard       bool // a canary, ever
 
 	mu          sync.Mutex
 	listeners   []*tiers.Listener
@@ -100,7 +101,7 @@ func Watch(client redis.UniversalClient, prefix string, opts ...WatchOption) *Wa
 	if isNil(client) {
 		panic("strata: redisstore.Watch needs a client; pass the one that redisstore.New was given")
 	}
-	w := &Watcher{prefix: prefix, lease: DefaultLease, rarely: rarely, done: make(chan struct{})}
+	w := &Watcher{prefix: prefix, lease: DefaultLease, rarely: rarely, addressLife: addressLife, done: make(chan struct{})}
 	for _, opt := range opts {
 		if opt == nil {
 			panic("strata: an option of redisstore.Watch is nil; pass what redisstore.Lease returns")

@@ -18,6 +18,9 @@ var SlotOf = slotOf
 // RetryAfter is how soon a server that can't announce changes is asked again.
 func RetryAfter(d time.Duration) WatchOption { return func(w *Watcher) { w.rarely = d } }
 
+// AddressLife has a plain address be connected to anew so often.
+func AddressLife(d time.Duration) WatchOption { return func(w *Watcher) { w.addressLife = d } }
+
 func TestReadNodes(t *testing.T) {
 	const (
 		one = "id1 127.0.0.1:1@2 myself,master - 0 0 7 connected 0-5 9\n"
