@@ -76,4 +76,8 @@ type SlideThinner interface {
 	// SkipsSlide answers what Slide would, where it wouldn't ask the store: the moment is
 	// zero where the store didn't tell one.
 	SkipsSlide(id string, ttl time.Duration) (until time.Time, skips bool)
+
+	// Slid is the moment until which the store holds the session, as it was told last; zero
+	// where that isn't known, or the store doesn't tell.
+	Slid(id string) (until time.Time)
 }

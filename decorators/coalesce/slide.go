@@ -70,8 +70,9 @@ func (s *slides) forget(id string) {
 	s.forgets++
 }
 
-// learn notes an expiry that the store has told, unless more is known, or a session has
-// been removed since forgets was read: it may have been this one.
+// learn notes an expiry that the store has told, later or earlier than what is known:
+// somebody else may have set it, and one that is too early costs a slide. It doesn't where
+// a session has been removed since forgets was read: it may have been this one.
 func (s *slides) learn(id string, at time.Time, forgets uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +80,7 @@ func (s *slides) learn(id string, at time.Time, forgets uint64) {
 	if !ok {
 		e, ok = s.old[id]
 	}
-	if s.forgets == forgets && len(id) <= maxSlideID && !(ok && (e.emptied || !e.at.Before(at))) {
+	if s.forgets == forgets && len(id) <= maxSlideID && !(ok && e.emptied) {
 		s.put(id, expiry{at: at, told: true})
 	}
 }
@@ -98,6 +99,12 @@ func (s *Storage) SkipsSlide(id string, ttl time.Duration) (until time.Time, ski
 	s.lanes.extend(id, ttl)
 	until, _, skips = s.skips(id, ttl)
 	return until, skips
+}
+
+// Slid is the expiry that the store was last given, or told.
+func (s *Storage) Slid(id string) time.Time {
+	e, _ := s.slides.get(id)
+	return e.moment()
 }
 
 // skips also answers what a slide is to set.

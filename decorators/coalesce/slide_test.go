@@ -187,3 +187,31 @@ func TestAnExpiryOfARemovedSessionIsNotLearnt(t *testing.T) {
 		}
 	})
 }
+
+// Somebody else may set an expiry that is earlier, as a program does that calls PEXPIRE: a
+// session that is in use lives on.
+func TestASlideFollowsAnExpiryThatSomebodyElseSet(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		if err := c.UpdateTTL(ctx, "a", ttl); err != nil {
+			t.Fatal(err)
+		}
+		s.Put("a", map[string]any{"k": 1}, time.Second)
+		for range 100 {
+			time.Sleep(20 * time.Millisecond)
+			if get(t, c, "a") == nil {
+				t.Fatal("a session in use has expired")
+			}
+			if err := c.UpdateTTL(ctx, "a", ttl); err != nil {
+				t.Fatal(err)
+			}
+			if left := time.Until(s.Expires("a")); left < ttl {
+				t.Fatalf("%v left after a request", left)
+			}
+		}
+		if _, _, slides := s.Count(); slides != 2 {
+			t.Errorf("%d slides, want the first and one for the expiry that was set", slides)
+		}
+	})
+}
