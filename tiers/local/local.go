@@ -86,7 +86,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.auditor = newAuditor(s, s.options.audited)
 	s.reporter.Start(s)
 	for _, source := range s.options.sources {
-		s.sources.add(source, func() func() { return s.listen(source) })
+		s.sources.add(teller{layer: source}, func() func() { return s.listen(source) })
 	}
 	s.Hear(inner)
 	return s

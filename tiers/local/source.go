@@ -18,19 +18,26 @@ type sources struct {
 	told atomic.Bool // by an Announcer
 
 	mu     sync.Mutex
-	heard  map[any]bool // layers and sources
+	heard  map[teller]bool // that can be compared
+	odd    []teller        // that were found and can't
 	stops  []func()
 	closed bool
 }
 
+// teller is a layer or source, as one of the two that it may be.
+type teller struct {
+	layer    any
+	announce bool
+}
+
 // Hear listens to the given layer, and to those below that it shows with Unwrap, for
-// what becomes of sessions. The constructor does so; a
-// chain tells of layers behind one without Unwrap. Of several Announcers only the nearest
+// what becomes of sessions. The constructor does so; a chain tells of layers behind one
+// without Unwrap. Of several Announcers only the nearest
 // knows what readers see: what another tells may lack changes that wait above it.
 func (s *Storage) Hear(below gsession.Storage) {
 	for below != nil {
 		if a, ok := below.(tiers.Announcer); ok {
-			s.sources.add(below, func() func() {
+			s.sources.find(teller{layer: below, announce: true}, func() func() {
 				if s.sources.told.Swap(true) {
 					return a.Announce(outdater{s})
 				}
@@ -38,7 +45,7 @@ func (s *Storage) Hear(below gsession.Storage) {
 			})
 		}
 		if source, ok := below.(tiers.Source); ok && !s.options.exclusive {
-			s.sources.add(below, func() func() { return s.listen(source) })
+			s.sources.find(teller{layer: below}, func() func() { return s.listen(source) })
 		}
 		wrapper, ok := below.(interface{ Unwrap() gsession.Storage })
 		if !ok {
@@ -48,18 +55,72 @@ func (s *Storage) Hear(below gsession.Storage) {
 	}
 }
 
-// add listens, once for each layer.
-func (s *sources) add(layer any, listen func() (stop func())) {
+// find adds a layer that was found, which may be so several times.
+func (s *sources) find(t teller, listen func() (stop func())) {
+	if !s.again(t) {
+		s.add(t, listen)
+	}
+}
+
+// again reports whether one that can't be compared was found before.
+func (s *sources) again(t teller) bool {
+	layer := reflect.ValueOf(t.layer)
+	if layer.Comparable() {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || !reflect.ValueOf(layer).Comparable() || s.heard[layer] {
+	for _, other := range s.odd {
+		if other.announce == t.announce && alike(reflect.ValueOf(other.layer), layer) {
+			return true
+		}
+	}
+	s.odd = append(s.odd, t)
+	return false
+}
+
+// add listens, once for each layer or source that can be compared. Nobody who can't be is
+// left out: a source that is heard twice costs reloads, one that isn't heard stale answers.
+func (s *sources) add(t teller, listen func() (stop func())) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
 		return
 	}
-	if s.heard == nil {
-		s.heard = map[any]bool{}
+	if reflect.ValueOf(t.layer).Comparable() {
+		if s.heard[t] {
+			return
+		}
+		if s.heard == nil {
+			s.heard = map[teller]bool{}
+		}
+		s.heard[t] = true
 	}
-	s.heard[layer] = true
 	s.stops = append(s.stops, listen())
+}
+
+// alike reports whether two values that can't be compared are copies of one: the same, field
+// by field, what they refer to included. Of functions nobody can tell.
+func alike(a, b reflect.Value) bool {
+	switch {
+	case a.Type() != b.Type():
+		return false
+	case a.Comparable():
+		return b.Comparable() && a.Equal(b)
+	}
+	switch a.Kind() {
+	case reflect.Struct:
+		for n := range a.NumField() {
+			if !alike(a.Field(n), b.Field(n)) {
+				return false
+			}
+		}
+		return true
+	case reflect.Slice, reflect.Map:
+		return a.UnsafePointer() == b.UnsafePointer() && a.Len() == b.Len()
+	default:
+		return false
+	}
 }
 
 func (s *sources) stop() {
