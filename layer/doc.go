@@ -32,13 +32,20 @@
 //   - On the node that wrote it, a write that had returned before t is seen.
 //   - On another node, one that had returned before t is seen as soon as its announcement
 //     has arrived, or a read of the store later (100 ms at most) where the node had written
-//     the session itself within the second before; and whatever goes wrong if it had
-//     returned a lease before t ([redisstore.WatchLease] and the time in which a process is
-//     woken). The moments are of one clock, and no two machines need agree on the time.
+//     the session itself, or slid its expiry, within the second before; and whatever goes
+//     wrong if it had returned a lease before t ([redisstore.WatchLease] and the time in
+//     which a process is woken). The moments are of one clock, and no two machines need
+//     agree on the time. It is the process's monotonic one, which stands still while a
+//     virtual machine is suspended: afterwards what is left of the lease may be served once.
+//   - What a node has written itself, and is answered late, is not shown from memory where
+//     another state was read there meanwhile, as that may be newer.
 //   - Reads at two nodes may see two writes at different moments. On one node the history
 //     of a session that no other writes is linearizable.
 //   - A log-out holds on every node by the same two limits, and for good: what a request
-//     that had loaded the session writes later, anywhere, is refused.
+//     that had loaded the session writes later, anywhere, is refused. Where a session has
+//     begun anew under the same id by then, only the node that logged out knows the two
+//     apart: on another one that request adds the keys which it changed. Call RegenerateId
+//     at log-in.
 //
 // bench/nodes checks this as it is written, with real processes, servers and faults. What a
 // server acknowledges and then loses, as an asynchronous replica that takes over may, no

@@ -25,7 +25,9 @@ type Source = tiers.Source
 // are known to arrive: not at all before they do, and not for longer than
 // [redisstore.WatchLease] after they have stopped (law 4). The state that this node has
 // written itself is served on while its own announcement is looked into, one round trip.
-// Elsewhere, and on servers that can't announce, MaxStale bounds what is served.
+// Elsewhere, and on servers that can't announce, MaxStale bounds what is served; and so it
+// does, announced or not, over stores that don't tell when a session expires, as GoFrame's
+// own don't: an own write is read anew there by the next request.
 //
 // Memory is bounded by MaxBytes. The chain's Close stops its goroutines.
 func Local(opts ...LocalOption) Decorator {
@@ -37,7 +39,9 @@ func MaxBytes(n int64) LocalOption { return local.MaxBytes(n) }
 
 // Invalidation has a source announce what changes in the store, beside those that Local
 // finds below it: redisstore.Watch(client, prefix) for a chain over GoFrame's StorageRedis,
-// or one of your own. Close the chain before the source.
+// or one of your own. A source announces at once what MaxStale would let pass; where the
+// store doesn't tell when a session expires, MaxStale bounds what is served all the same.
+// Close the chain before the source.
 func Invalidation(source Source) LocalOption { return local.Invalidation(source) }
 
 // MaxStale bounds how long a session is served that nobody vouches for: the longest

@@ -12,8 +12,11 @@ import (
 )
 
 // watch is what the sources say of the store. Where there is one, an entry is served
-// only while all vouch for what is cached, and MaxStale bounds nothing; where one
-// can't, or there is none, MaxStale does.
+// only while all vouch for what is cached, and MaxStale bounds what the store tells no
+// expiry of; where one can't, or there is none, MaxStale bounds all.
+//
+// The tier's clock stands still while a machine is suspended, as every monotonic one of Go
+// on Linux does, so that the rest of a lease may be served when it goes on.
 //
 // watched, until and last are atomics, the latter two being moments on the tier's clock;
 // mu guards sources.
