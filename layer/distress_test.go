@@ -1,0 +1,178 @@
+package layer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// distressed is a store that announces what the test says, and answers nothing while it is
+// away. listener is set when a chain is built.
+type distressed struct {
+	*teststore.Store
+	listener tiers.Listener
+	away     atomic.Bool
+}
+
+func (d *distressed) Watch(l tiers.Listener) (stop func()) {
+	d.listener = l
+	return func() {}
+}
+
+func (d *distressed) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	if d.away.Load() {
+		return tiers.Read{}, errors.New("away")
+	}
+	return d.Store.Load(ctx, id, ttl)
+}
+
+// holds is the store's session, nil for none.
+func (d *distressed) holds(t *testing.T, id string) map[string]any {
+	t.Helper()
+	read, err := d.Store.Load(t.Context(), id, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read.Snapshot == nil {
+		return nil
+	}
+	return read.Snapshot.Map()
+}
+
+// What was read from memory because the store was away is never written over what the store
+// holds when it is back: the request's changes join that, or are refused where it is gone.
+func TestAReadInDistressNeverBecomesAWriteOfOldData(t *testing.T) {
+	for name, decorators := range map[string][]layer.Decorator{
+		"Local":     nil,
+		"Coalesced": {layer.Coalesced()},
+		"behind":    {layer.Coalesced(layer.WriteBehind(time.Second))},
+	} {
+		for what, gone := range map[string]bool{"changed meanwhile": false, "logged out meanwhile": true} {
+			for how, renewed := range map[string]bool{"": false, ", and gets another id": true} {
+				t.Run(name+" "+what+how, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { distress(t, gone, renewed, decorators...) })
+				})
+			}
+		}
+	}
+}
+
+func distress(t *testing.T, gone, renewed bool, decorators ...layer.Decorator) {
+	store := &distressed{Store: teststore.New()}
+	chain := layer.Chain(store, append(decorators, layer.Local(layer.ServeStale(time.Minute)))...)
+	manager := gsession.New(time.Hour, chain)
+	store.Put("a", map[string]any{"user": "one", "step": 1, "seen": 1}, time.Hour)
+	store.listener.Vouched(time.Now().Add(time.Hour))
+	manager.New(t.Context(), "a").MustData()
+	synctest.Wait()
+
+	store.listener.Vouched(time.Time{})
+	store.away.Store(true)
+	read, err := chain.Unwrap().(loader).Load(t.Context(), "a", time.Hour)
+	if err != nil || read.Outcome != tiers.OutcomeStale {
+		t.Fatalf("outcome %v, %v, want stale", read.Outcome, err)
+	}
+	request := manager.New(t.Context(), "a")
+	wantData(t, request.MustData(), map[string]any{"user": "one", "step": 1, "seen": 1})
+	after := map[string]any{"user": "one", "step": 2}
+	if gone { // another node's write
+		store.Drop("a")
+		after = nil
+	} else {
+		store.Put("a", map[string]any{"user": "one", "step": 2}, time.Hour)
+	}
+	store.away.Store(false)
+
+	id := "a"
+	request.MustSet("cart", "full")
+	if renewed {
+		next, err := request.RegenerateId(false)
+		if gone && err == nil {
+			t.Error("a session that was logged out gets another id")
+		}
+		if !gone && err != nil {
+			t.Fatal(err)
+		}
+		if id = next; err != nil {
+			id = request.MustId()
+		}
+	}
+	err = request.Close()
+	if closed := chain.Close(t.Context()); closed != nil {
+		t.Fatal(closed)
+	}
+	if !gone {
+		after["cart"] = "full"
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	wantData(t, store.holds(t, id), after)
+	if gone {
+		wantData(t, store.holds(t, "a"), nil)
+	}
+}
+
+// A layer that stands behind a stranger without Unwrap is heard: the chain knows it.
+func TestLocalHearsPastAStranger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &distressed{Store: teststore.New()}
+		stranger := func(inner gsession.Storage) gsession.Storage { return struct{ gsession.Storage }{inner} }
+		chain := layer.Chain(layer.Chain(store), stranger, layer.Local(layer.MaxStale(time.Hour)))
+		defer chain.Close(t.Context())
+		if store.listener == nil {
+			t.Fatal("nobody listens to the store")
+		}
+		manager := gsession.New(time.Hour, chain)
+		store.listener.Vouched(time.Now().Add(time.Hour))
+		for n := 1; n < 4; n++ {
+			store.Put("a", map[string]any{"n": n}, time.Hour)
+			store.listener.Changed("a")
+			for range 2 {
+				if got := manager.New(t.Context(), "a").MustGet("n").Int(); got != n {
+					t.Errorf("%d is read, want %d", got, n)
+				}
+			}
+		}
+	})
+}
+
+// A server without announcements is told once, where the whole chain logs, whatever is done
+// with it.
+func TestAServerThatCannotAnnounceIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	const warning = "aren't announced"
+	server := redistest.Start(t, "--rename-command", "CLIENT", "")
+	traced, log := logged()
+	chain := layer.Chain(redisstore.New(server.Client()), layer.Coalesced(), layer.Local(), traced)
+	manager := gsession.New(time.Hour, chain)
+	if !polled(10*time.Second, func() bool { return strings.Contains(log.String(), warning) }) {
+		t.Fatal("nothing is logged")
+	}
+	for n := range 50 {
+		request := manager.New(t.Context(), fmt.Sprint("session ", n%5))
+		request.MustSet("n", n)
+		if err := request.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := chain.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if times := strings.Count(log.String(), warning); times != 1 {
+		t.Errorf("it is logged %d times:\n%s", times, log)
+	}
+}
