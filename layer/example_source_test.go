@@ -1,0 +1,107 @@
+package layer_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// lease is how long a node may serve what it knows after the last heartbeat. Heartbeats
+// come more often.
+const lease = 400 * time.Millisecond
+
+// bus is a source of one's own: a queue whose messages are the ids of sessions that were
+// written, in the order of the writes, and heartbeats. What reads the queue calls its
+// methods. mu guards listeners.
+type bus struct {
+	mu        sync.Mutex
+	listeners map[tiers.Listener]bool
+}
+
+var _ layer.Source = (*bus)(nil)
+
+// Watch begins to tell a chain, here of a queue that stands already.
+func (b *bus) Watch(l tiers.Listener) (stop func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.listeners[l] = true
+	l.Vouched(time.Now().Add(lease))
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.listeners, l)
+	}
+}
+
+func (b *bus) each(tell func(l tiers.Listener)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for l := range b.listeners {
+		tell(l)
+	}
+}
+
+// changed is called for each message.
+func (b *bus) changed(id string) { b.each(func(l tiers.Listener) { l.Changed(id) }) }
+
+// alive is called for each heartbeat, with the moment at which this process had asked for
+// it: all that was written before has been told by then.
+func (b *bus) alive(asked time.Time) {
+	b.each(func(l tiers.Listener) { l.Vouched(asked.Add(lease)) })
+}
+
+// lost is called when the connection breaks, and back when it stands again: messages may
+// have been lost in between.
+func (b *bus) lost() { b.each(func(l tiers.Listener) { l.Vouched(time.Time{}) }) }
+
+func (b *bus) back(asked time.Time) {
+	b.each(func(l tiers.Listener) {
+		l.Missed()
+		l.Vouched(asked.Add(lease))
+	})
+}
+
+// A store that announces nothing, and a queue that does: whoever writes a session sends its
+// id afterwards.
+func ExampleSource() {
+	ctx := context.Background()
+	store, queue := gsession.NewStorageMemory(), &bus{listeners: map[tiers.Listener]bool{}}
+	node := func() (*layer.Stack, *gsession.Manager) {
+		chain := layer.Chain(store, layer.Local(layer.MaxStale(time.Hour), layer.Invalidation(queue)))
+		return chain, gsession.New(time.Hour, chain)
+	}
+	one, here := node()
+	defer one.Close(ctx)
+	other, there := node()
+	defer other.Close(ctx)
+
+	write := func(name string) {
+		request := here.New(ctx, "an-id")
+		request.MustSet("name", name)
+		if err := request.Close(); err != nil {
+			fmt.Println(err)
+		}
+	}
+	read := func() { fmt.Println(there.New(ctx, "an-id").MustGet("name")) }
+
+	queue.alive(time.Now())
+	write("john")
+	queue.changed("an-id")
+	read()
+
+	queue.lost() // the store is asked for each read meanwhile
+	write("jane")
+	read()
+	queue.back(time.Now())
+	read()
+	// Output:
+	// john
+	// jane
+	// jane
+}
