@@ -3,6 +3,7 @@ package local_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -243,4 +244,32 @@ func TestServeStaleOfTwoSources(t *testing.T) {
 			t.Errorf("%v is served a minute after the bound", read.Outcome)
 		}
 	}, local.Invalidation(lost), local.Invalidation(other), local.ServeStale(time.Minute))
+}
+
+// What this node holds stays in memory, however many others are announced to have changed.
+func TestAnnouncementsOfOtherSessionsOutdateNothing(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		const held = 500
+		hits := func() (n int) {
+			for id := range held {
+				if load(t, l, fmt.Sprint("held ", id)).Outcome == tiers.OutcomeHit {
+					n++
+				}
+			}
+			return n
+		}
+		for id := range held {
+			s.Put(fmt.Sprint("held ", id), map[string]any{"k": 1}, ttl)
+		}
+		hits()
+		synctest.Wait()
+		hits()
+		before := hits()
+		for other := range 200_000 {
+			from.tell().Changed(fmt.Sprint("other ", other))
+		}
+		if after := hits(); after < before*9/10 { // few of those held share a slot
+			t.Errorf("%d of %d are still in memory", after, before)
+		}
+	})
 }
