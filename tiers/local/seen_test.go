@@ -237,6 +237,7 @@ func TestWhatIsToldLateShowsNothingOlder(t *testing.T) {
 				l := local.New(below, local.Invalidation(from))
 				defer l.Close(ctx)
 				from.confirm(ttl)
+				below.OnLoad = func(context.Context, string) { time.Sleep(50 * time.Millisecond) } // also behind
 				below.Put("a", map[string]any{"k": "store"}, ttl)
 				commit := below.cache.Begin("a")
 				from.tell().Changed("a")

@@ -23,9 +23,6 @@ func (s *Storage) look(hash uint64) (*entry, view) {
 	return e, s.under(said, hash)
 }
 
-// view is what a read goes by now.
-func (s *Storage) view(hash uint64) view { return s.under(s.watch.vouch(), hash) }
-
 // under completes a view. The stamp is read after the lookup as well: what that found
 // can't be newer.
 func (s *Storage) under(said vouch, hash uint64) view {
