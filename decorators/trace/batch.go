@@ -22,7 +22,7 @@ type batcher struct {
 }
 
 // CommitAll is the inner storage's, with a span for all of it, that counts their keys
-// and tells of the first failure.
+// and tells of the first failure. That a session was removed meanwhile is none.
 func (b batcher) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
 	if !b.tracer.Wants(ctx) {
 		return b.inner.CommitAll(ctx, commits)
@@ -30,14 +30,11 @@ func (b batcher) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.
 	ctx, op := b.begin(ctx, telemetry.CommitAll)
 	defer op.end()
 	results := b.inner.CommitAll(ctx, commits)
-	keys, failure := 0, error(nil)
-	for n, commit := range commits {
+	keys := 0
+	for _, commit := range commits {
 		keys += len(commit.Delta.Set()) + len(commit.Delta.Removed())
-		if failure == nil {
-			failure = results[n].Err
-		}
 	}
-	op.done(telemetry.OK, keys, failure)
+	op.done(telemetry.OK, keys, tiers.BatchFailure(results, func(r tiers.Committed) error { return r.Err }))
 	return results
 }
 
@@ -64,15 +61,12 @@ func (r reloader) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 	ctx, op := r.begin(ctx, telemetry.LoadAll)
 	defer op.end()
 	results := r.inner.LoadAll(ctx, loads)
-	keys, failure := 0, error(nil)
+	keys := 0
 	for _, result := range results {
 		if result.Read.Snapshot != nil {
 			keys += result.Read.Snapshot.Len()
 		}
-		if failure == nil {
-			failure = result.Err
-		}
 	}
-	op.done(telemetry.OK, keys, failure)
+	op.done(telemetry.OK, keys, tiers.BatchFailure(results, func(r tiers.Reloaded) error { return r.Err }))
 	return results
 }

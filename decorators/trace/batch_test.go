@@ -5,27 +5,32 @@ import (
 	"errors"
 	"testing"
 
+	"go.opentelemetry.io/otel/codes"
+
 	"github.com/gf-strata/strata/decorators/trace"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
 // batching is a scripted storage that takes batches, and fails the second commit of each.
-type batching struct{ scripted }
+type batching struct {
+	scripted
+	failure error
+}
 
 var errBatch = errors.New("away")
 
 func (b *batching) CommitAll(_ context.Context, commits []tiers.Commit) []tiers.Committed {
 	results := make([]tiers.Committed, len(commits))
 	if len(results) > 1 {
-		results[1].Err = errBatch
+		results[1].Err = b.failure
 	}
 	return results
 }
 
 func TestBatchesPassWithASpan(t *testing.T) {
 	provider, exporter := recorder(t)
-	s := trace.New(&batching{scripted{style: tiers.StyleSnapshot}}, telemetry.TracerProvider(provider))
+	s := trace.New(&batching{scripted{style: tiers.StyleSnapshot}, errBatch}, telemetry.TracerProvider(provider))
 	above := trace.New(s, telemetry.TracerProvider(provider))
 	batcher := tiers.BatcherOf(above)
 	if batcher == nil {
@@ -57,6 +62,18 @@ func TestBatchesPassWithASpan(t *testing.T) {
 	}
 	if tiers.BatcherOf(trace.New(&scripted{style: tiers.StyleSnapshot})) != nil {
 		t.Error("a store that takes no batches does under Traced")
+	}
+}
+
+// One session that was removed meanwhile is no failure of the batch.
+func TestARevokedSessionDoesNotFailItsBatch(t *testing.T) {
+	provider, exporter := recorder(t)
+	s := trace.New(&batching{scripted{style: tiers.StyleSnapshot}, tiers.ErrRevoked}, to(provider))
+	commits := []tiers.Commit{{ID: secretID, Delta: change(t), TTL: ttl}, {ID: secretID + "2", Delta: change(t), TTL: ttl}}
+	_ = tiers.BatcherOf(s).CommitAll(t.Context(), commits)
+	span := exporter.GetSpans()[0]
+	if got := attributes(span); got["strata.outcome"] != "ok" || got["error.type"] != "" || span.Status.Code != codes.Unset {
+		t.Errorf("the batch is told as %v, %v", got, span.Status)
 	}
 }
 

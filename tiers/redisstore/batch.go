@@ -19,8 +19,15 @@ var (
 // node of a cluster. A commit that loses against another node's write goes on alone,
 // as one does that only slides an expiry.
 func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
+	m := s.measure()
+	defer m.end(ctx, telemetry.CommitAll)
+	results := s.commitAll(ctx, m, commits)
+	m.done(tiers.BatchFailure(results, func(r tiers.Committed) error { return r.Err }))
+	return results
+}
+
+func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Commit) []tiers.Committed {
 	results := make([]tiers.Committed, len(commits))
-	defer s.measuredAll(ctx, s.meter.Begin(), results)
 	var (
 		attempts = make([]attempt, 0, len(commits))
 		alone    []int
@@ -56,6 +63,7 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 			}
 			return results
 		}
+		m.send()
 		_, _ = pipe.Exec(ctx)
 	}
 	for _, a := range attempts {
@@ -73,32 +81,28 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 	}
 	for _, n := range alone {
 		c := commits[n]
-		results[n].Snapshot, results[n].Err = s.Commit(ctx, c.ID, c.Delta, c.TTL)
+		results[n].Snapshot, results[n].Err = s.commit(ctx, m, c.ID, c.Delta, c.TTL)
 	}
 	return results
-}
-
-// measuredAll reports a batch by its first failure.
-func (s *Storage) measuredAll(ctx context.Context, began time.Time, results []tiers.Committed) {
-	var failure error
-	for _, r := range results {
-		if failure == nil {
-			failure = r.Err
-		}
-	}
-	s.measured(ctx, telemetry.CommitAll, began, &failure)
 }
 
 // LoadAll reads the sessions in one pipeline, one for each node of a cluster. What is
 // still known isn't decoded again.
 func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	m := s.measure()
+	defer m.end(ctx, telemetry.LoadAll)
+	results := s.loadAll(ctx, m, loads)
+	m.done(tiers.BatchFailure(results, func(r tiers.Reloaded) error { return r.Err }))
+	return results
+}
+
+func (s *Storage) loadAll(ctx context.Context, m *measured, loads []tiers.Reload) []tiers.Reloaded {
 	var (
 		results   = make([]tiers.Reloaded, len(loads))
 		questions = make([]question, len(loads))
 		pipe      = s.client.Pipeline()
 		failure   error
 	)
-	defer s.measured(ctx, telemetry.LoadAll, s.meter.Begin(), &failure)
 	for n, l := range loads {
 		key, err := s.key(l.ID)
 		if results[n].Err = err; err == nil {
@@ -107,6 +111,7 @@ func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 	}
 	before := time.Now()
 	if err := ctx.Err(); err == nil && pipe.Len() > 0 {
+		m.send()
 		_, _ = pipe.Exec(ctx)
 	} else if err != nil {
 		failure = fault(ctx, "GET", err)
@@ -123,14 +128,9 @@ func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 		switch r.Err = err; {
 		case err != nil || len(content) == 0:
 		case left == pttlAbsent: // created between the two commands
-			r.Read, r.Err = s.Load(ctx, loads[n].ID, loads[n].TTL)
+			r.Read, r.Err = s.load(ctx, m, loads[n].ID)
 		default:
 			r.Read, r.Err = loaded(content, left, before, loads[n].Known)
-		}
-	}
-	for _, r := range results {
-		if failure == nil {
-			failure = r.Err
 		}
 	}
 	return results

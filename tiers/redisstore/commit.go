@@ -19,8 +19,15 @@ import (
 // bytes that were written. It is nil for an empty delta, and where there was nothing to
 // write. Where a value can't be encoded, the caller gets the error and
 // the session keeps what it had.
-func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (_ *tiers.Snapshot, err error) {
-	defer s.measured(ctx, telemetry.Commit, s.meter.Begin(), &err)
+func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	m := s.measure()
+	defer m.end(ctx, telemetry.Commit)
+	snapshot, err := s.commit(ctx, m, id, delta, ttl)
+	m.done(err)
+	return snapshot, err
+}
+
+func (s *Storage) commit(ctx context.Context, m *measured, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	key, err := s.key(id)
 	if err != nil {
 		return nil, err
@@ -31,16 +38,16 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	}
 	switch {
 	case delta.Empty():
-		return nil, s.touch(ctx, key, delta.Base(), ms)
+		return nil, s.touch(ctx, m, key, delta.Base(), ms)
 	case delta.Whole():
-		return s.replace(ctx, key, delta, ms)
+		return s.replace(ctx, m, key, delta, ms)
 	default:
-		return s.merge(ctx, key, delta, ms)
+		return s.merge(ctx, m, key, delta, ms)
 	}
 }
 
 // replace writes a delta that doesn't ask what is there.
-func (s *Storage) replace(ctx context.Context, key string, delta *tiers.Delta, ms int64) (*tiers.Snapshot, error) {
+func (s *Storage) replace(ctx context.Context, m *measured, key string, delta *tiers.Delta, ms int64) (*tiers.Snapshot, error) {
 	next, err := delta.Apply(nil)
 	if err != nil {
 		return nil, err
@@ -50,7 +57,7 @@ func (s *Storage) replace(ctx context.Context, key string, delta *tiers.Delta, m
 		return nil, err
 	}
 	before := time.Now()
-	if err = s.put(ctx, key, content, ms); err != nil {
+	if err = s.put(ctx, m, key, content, ms); err != nil {
 		return nil, err
 	}
 	return written(content, before, ms)
@@ -58,7 +65,7 @@ func (s *Storage) replace(ctx context.Context, key string, delta *tiers.Delta, m
 
 // merge guesses that the server still holds what the request was given, and where
 // it doesn't, applies the delta to what it does hold.
-func (s *Storage) merge(ctx context.Context, key string, delta *tiers.Delta, ms int64) (*tiers.Snapshot, error) {
+func (s *Storage) merge(ctx context.Context, m *measured, key string, delta *tiers.Delta, ms int64) (*tiers.Snapshot, error) {
 	current := delta.Base()
 	version := versionOf(current)
 	for losses := 0; ; losses++ {
@@ -74,7 +81,7 @@ func (s *Storage) merge(ctx context.Context, key string, delta *tiers.Delta, ms 
 			return nil, err
 		}
 		before := time.Now()
-		done, found, err := s.swap(ctx, key, version, content, ms)
+		done, found, err := s.swap(ctx, m, key, version, content, ms)
 		if err != nil {
 			return nil, err
 		}

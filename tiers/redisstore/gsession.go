@@ -32,8 +32,15 @@ func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) e
 
 // RemoveAll removes the session. Once it has returned, no request that loaded the
 // session before brings its data back (law 6).
-func (s *Storage) RemoveAll(ctx context.Context, id string) (err error) {
-	defer s.measured(ctx, telemetry.RemoveAll, s.meter.Begin(), &err)
+func (s *Storage) RemoveAll(ctx context.Context, id string) error {
+	m := s.measure()
+	defer m.end(ctx, telemetry.RemoveAll)
+	err := s.remove(ctx, m, id)
+	m.done(err)
+	return err
+}
+
+func (s *Storage) remove(ctx context.Context, m *measured, id string) error {
 	key, err := s.key(id)
 	if err != nil {
 		return err
@@ -41,6 +48,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) (err error) {
 	if err = ctx.Err(); err != nil {
 		return fault(ctx, "DEL", err)
 	}
+	m.send()
 	if err = s.client.Del(ctx, key).Err(); err != nil {
 		return fault(ctx, "DEL", err)
 	}

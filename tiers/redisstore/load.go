@@ -19,14 +19,21 @@ const (
 // Load reads the session and its remaining time in one round trip. An absent key,
 // an empty value and "null" are no session. The snapshot knows when it expires, and
 // its version is the digest of the value. ttl isn't looked at.
-func (s *Storage) Load(ctx context.Context, id string, _ time.Duration) (_ tiers.Read, err error) {
-	defer s.measured(ctx, telemetry.Load, s.meter.Begin(), &err)
+func (s *Storage) Load(ctx context.Context, id string, _ time.Duration) (tiers.Read, error) {
+	m := s.measure()
+	defer m.end(ctx, telemetry.Load)
+	read, err := s.load(ctx, m, id)
+	m.done(err)
+	return read, err
+}
+
+func (s *Storage) load(ctx context.Context, m *measured, id string) (tiers.Read, error) {
 	key, err := s.key(id)
 	if err != nil {
 		return tiers.Read{}, err
 	}
 	for tries := 0; ; tries++ {
-		content, left, before, err := s.read(ctx, key)
+		content, left, before, err := s.read(ctx, m, key)
 		if err != nil || len(content) == 0 {
 			return tiers.Read{}, err
 		}
@@ -56,12 +63,13 @@ func loaded(content []byte, left int64, before time.Time, known *tiers.Snapshot)
 }
 
 // read asks for a session, and answers also what time it has left, counted from before.
-func (s *Storage) read(ctx context.Context, key string) (content []byte, left int64, before time.Time, err error) {
+func (s *Storage) read(ctx context.Context, m *measured, key string) (content []byte, left int64, before time.Time, err error) {
 	if err = ctx.Err(); err != nil {
 		return nil, 0, before, fault(ctx, "GET", err)
 	}
 	pipe := s.client.Pipeline()
 	q := ask(ctx, pipe, key)
+	m.send()
 	before = time.Now()
 	_, _ = pipe.Exec(ctx)
 	content, left, err = q.answer(ctx)
@@ -100,8 +108,15 @@ func (q question) answer(ctx context.Context) (content []byte, left int64, err e
 
 // Slide sets the session's expiry to ttl from now, and answers the moment; the zero
 // time where there is no session. It neither reads nor judges what the key holds.
-func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (_ time.Time, err error) {
-	defer s.measured(ctx, telemetry.Slide, s.meter.Begin(), &err)
+func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
+	m := s.measure()
+	defer m.end(ctx, telemetry.Slide)
+	until, err := s.slide(ctx, m, id, ttl)
+	m.done(err)
+	return until, err
+}
+
+func (s *Storage) slide(ctx context.Context, m *measured, id string, ttl time.Duration) (time.Time, error) {
 	key, err := s.key(id)
 	if err != nil {
 		return time.Time{}, err
@@ -115,6 +130,7 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (_ ti
 	}
 	// Not client.PExpire, which cuts what is below a millisecond.
 	cmd := redis.NewBoolCmd(ctx, "pexpire", key, ms)
+	m.send()
 	before := time.Now()
 	_ = s.client.Process(ctx, cmd)
 	held, err := cmd.Result()

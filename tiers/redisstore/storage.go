@@ -4,7 +4,6 @@ import (
 	"context"
 	"reflect"
 	"sync"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -62,11 +61,6 @@ func New(client redis.UniversalClient, opts ...Option) *Storage {
 
 // Report says where to report how long operations take.
 func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
-
-// measured reports an operation. Only its kind and the type of its error are told.
-func (s *Storage) measured(ctx context.Context, operation telemetry.Operation, began time.Time, err *error) {
-	s.meter.End(ctx, began, operation, tiers.ErrorType(*err))
-}
 
 // isNil sees through an interface that holds a nil pointer.
 func isNil(client any) bool {

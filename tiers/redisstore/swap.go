@@ -30,10 +30,11 @@ const absent = ""
 
 // swap writes content if the session still has the version, and answers whether it
 // did, and else what the key holds, nil for no key.
-func (s *Storage) swap(ctx context.Context, key, version string, content []byte, ms int64) (done bool, found []byte, err error) {
+func (s *Storage) swap(ctx context.Context, m *measured, key, version string, content []byte, ms int64) (done bool, found []byte, err error) {
 	if err = ctx.Err(); err != nil {
 		return false, nil, fault(ctx, "EVAL", err)
 	}
+	m.send()
 	if version == absent {
 		if done, err = s.begin(ctx, key, content, ms); done || err != nil {
 			return done, nil, err
@@ -67,11 +68,12 @@ func (s *Storage) begin(ctx context.Context, key string, content []byte, ms int6
 }
 
 // put writes content whatever the key holds.
-func (s *Storage) put(ctx context.Context, key string, content []byte, ms int64) error {
+func (s *Storage) put(ctx context.Context, m *measured, key string, content []byte, ms int64) error {
 	if err := ctx.Err(); err != nil {
 		return fault(ctx, "SET", err)
 	}
 	cmd := redis.NewStatusCmd(ctx, "set", key, content, "px", ms)
+	m.send()
 	_ = s.client.Process(ctx, cmd)
 	return fault(ctx, "SET", cmd.Err())
 }

@@ -14,7 +14,7 @@ const headBytes = 16
 
 // touch slides the expiry of a session that a request was given and hasn't changed,
 // and finds out whether it is still there: a session without keys counts as gone.
-func (s *Storage) touch(ctx context.Context, key string, base *tiers.Snapshot, ms int64) error {
+func (s *Storage) touch(ctx context.Context, m *measured, key string, base *tiers.Snapshot, ms int64) error {
 	if err := ctx.Err(); err != nil {
 		return fault(ctx, "PEXPIRE", err)
 	}
@@ -22,6 +22,7 @@ func (s *Storage) touch(ctx context.Context, key string, base *tiers.Snapshot, m
 	expire := redis.NewBoolCmd(ctx, "pexpire", key, ms)
 	_ = pipe.Process(ctx, expire)
 	head := pipe.GetRange(ctx, key, 0, headBytes-1)
+	m.send()
 	_, _ = pipe.Exec(ctx)
 	if err := expire.Err(); err != nil {
 		return fault(ctx, "PEXPIRE", err)
