@@ -214,6 +214,9 @@ func TestAnErrorAtTheCloseIsLogged(t *testing.T) {
 	if text := o.everything(t); !strings.Contains(text, `"level":"WARN","msg":"strata: a session could not be written","error":"strata: the session was removed`) {
 		t.Errorf("logged %s", o.log.String())
 	}
+	if n := total(o.metrics(t)["strata.revoked_writes"], ""); n != 1 {
+		t.Errorf("%d revoked writes are counted, want 1", n)
+	}
 }
 
 // One Traced anywhere in a chain says where all layers report, the store included.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"reflect"
 	"sync"
 	"time"
@@ -27,13 +26,15 @@ var ErrRevoked = tiers.ErrRevoked
 // Stack is a chain: a store and the decorators on it. It is a gsession.Storage,
 // safe for concurrent use. Close it before the store's own connections.
 //
-// All fields are set by Chain; closed is guarded by once.
+// All fields are set by Chain; closed is guarded by once, refused and reporter guard
+// themselves.
 type Stack struct {
 	layers []gsession.Storage // outermost first, the store last
 	top    tiers.Storage
 	face   *tiers.Face
 	files  bool // ids become file names
 
+	refused  refusals
 	reporter telemetry.Reporter
 
 	once   sync.Once
@@ -65,29 +66,9 @@ func Chain(store gsession.Storage, decorators ...Decorator) *Stack {
 	_, files := store.(*gsession.StorageFile)
 	s := &Stack{layers: layers, top: top, face: tiers.NewFace(top), files: files}
 	introduce(layers)
+	s.reporter.Start(&s.refused)
 	s.Report(sinkOf(layers))
 	return s
-}
-
-// sinkOf is where the outermost Traced that says so has the chain report.
-func sinkOf(layers []gsession.Storage) *telemetry.Sink {
-	for _, l := range layers {
-		if traced, ok := l.(interface{ Sink() *telemetry.Sink }); ok && traced.Sink() != nil {
-			return traced.Sink()
-		}
-	}
-	return telemetry.Standard()
-}
-
-// Report tells all layers where to report, as an option of Traced does. It is for a chain
-// that is the store of another one, which does so by itself.
-func (s *Stack) Report(to *telemetry.Sink) {
-	to = to.Over(s.layers[len(s.layers)-1])
-	s.reporter.Move(to, nil)
-	telemetry.Tell(s.top, to)
-	for _, l := range s.layers {
-		telemetry.Tell(l, to)
-	}
 }
 
 // introduce tells caches of the layers below them that they can't find themselves, as a
@@ -138,6 +119,7 @@ func (s *Stack) Close(ctx context.Context) error {
 				errs = append(errs, c.Close(ctx))
 			}
 		}
+		s.reporter.Stop(&s.refused)
 		s.closed = errors.Join(errs...)
 	})
 	return s.closed
@@ -194,15 +176,6 @@ func (s *Stack) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap,
 		err = s.top.SetSession(ctx, id, data, ttl)
 	}
 	return s.told(ctx, "strata: a session could not be written", err)
-}
-
-// told logs an error that GoFrame drops when it closes a session. A client that goes away
-// is none where a layer has the write in hand, and reports for itself.
-func (s *Stack) told(ctx context.Context, message string, err error) error {
-	if err != nil && !errors.Is(err, gsession.ErrorDisabled) && !errors.Is(err, tiers.ErrUnderWay) {
-		s.reporter.Warn(ctx, message+tiers.ErrorType(err), message, slog.String("error", tiers.Explain(err)))
-	}
-	return err
 }
 
 func (s *Stack) direct() direct { return direct{top: s.top, face: s.face} }

@@ -27,7 +27,7 @@
 //	strata.bytes          what a session that was read takes in memory, about
 //	error.type            as OpenTelemetry has it; only beside the outcomes revoked and error:
 //	                      context_canceled, deadline_exceeded, revoked, panic, or the Go type
-//	                      of the innermost error: "*net.OpError"
+//	                      of the innermost error: "*redis.Error", "syscall.Errno"
 //
 // In a chain over a snapshot store, GetSession arrives as Load, SetSession as
 // Commit, and UpdateTTL as Slide where a layer above wants to know what came of it.
@@ -41,12 +41,15 @@
 //	absent      the store        unset    the store has no such session, or no such key
 //	pending     the store        unset    with changes of this node that aren't there yet
 //	stale       memory           unset    the store failed, and ServeStale allows it
-//	ok          the store        unset    done, with no memory on the way
+//	ok          the store        unset    done, with no memory on the way; of a direct store's
+//	                                      Get, GetSize, Data and GetSession also from memory
 //	disabled    the store        unset    gsession.ErrorDisabled: "not this way"
 //	revoked     the store        error    a commit to a session that was removed meanwhile
 //	error       whoever failed   error    anything else that failed, a panic included
 //
-// The hit ratio is hit and negative over all of the first seven.
+// The hit ratio is hit and negative over all of the first seven. Of a direct store, whose
+// reads don't tell, it is that of strata.local.reads. A batch is ok where some of its
+// sessions were removed meanwhile, and else as its first failure.
 //
 // A span belongs to the trace in its context; where there is none, no span is made unless
 // [RootSpans] was asked for. What is done once for several requests (a commit of merged
@@ -81,6 +84,7 @@
 //	strata.coalesce.pending.changes     updowncounter   {change}
 //	strata.coalesce.pending.memory      updowncounter   By
 //	strata.coalesce.pending.age         gauge           s
+//	strata.revoked_writes               counter         {write}
 //	strata.slides                       counter         {slide}         strata.outcome=sent|skipped
 //	strata.watch.connected              gauge           {source}
 //	strata.watch.unsupported            gauge           {source}
@@ -94,23 +98,30 @@
 //	strata.invalidation.delay        10µs 25µs 50µs 100µs 250µs 500µs 1ms 2.5ms 5ms 10ms 25ms 50ms 100ms 250ms 500ms 1s
 //	strata.store.operation.duration  10µs 25µs 50µs 100µs 250µs 500µs 1ms 2.5ms 5ms 10ms 25ms 50ms 100ms 250ms 500ms 1s 2.5s 5s 10s
 //
-// A read that memory refused (the session was there, but outdated, expired, or nobody
-// vouched for it) counts as a miss as well; each read has one outcome. The causes of an invalidation: a write of this
-// node, an announcement of somebody's, an echo (the announcement of an own write, upon
-// which the session is read again in the background), a loss of announcements, which
-// outdates all once they arrive again, and an audit. That all sessions were removed at once
-// is one announcement, and that announcements arrive for the first time no loss. The delay of an invalidation is measured on own writes, from
-// their end until their announcement, and is 0 where that came first. The age of an audited
-// session that differed is how long it had been in memory: it may have been wrong for a
-// part of that. An audit's "changed" is a difference that was allowed, as its announcement
-// was on its way, or MaxStale not over.
+// Each read of memory has one outcome; one that memory refused (the session was there, but
+// outdated, expired, or nobody vouched for it) is a miss. The causes of an invalidation: a
+// write of this node, an announcement of somebody's (that all sessions were removed at once
+// is one), an echo (the announcement of an own write, upon which the session is read again
+// in the background), a loss of announcements, which outdates all once they arrive again,
+// and an audit. That they arrive for the first time is no loss. The delay of an
+// invalidation is measured on own writes, from their end until their announcement, and is 0
+// where that came first. The age of an audited session that differed is how long it had
+// been in memory: it may have been wrong for a part of that. An audit's "changed" is a
+// difference that was allowed, as its announcement was on its way, or MaxStale not over.
 //
-// The store's operations are those of the innermost storage; ErrorDisabled isn't one.
+// Slides are those of Local and Coalesced, and each is counted by the lowest of them.
+// Revoked writes are those that a caller was told of; changes that were accepted before are
+// among the give-ups.
+//
+// The store's operations are those of the innermost storage, from their first command;
+// what is refused before is none, and neither is ErrorDisabled. CommitAll and LoadAll are
+// one operation each, with what they have to do once more.
 //
 // # Log
 //
 // What a team should know of and that no caller may see is logged as a warning, one line
 // each ten seconds for one cause: errors with which sessions are closed, as GoFrame drops
-// them, changes that are given up, a store that can't announce, a journal that fails, and
-// what an audit has found.
+// them, writes that fail after their client has gone, changes that are given up or wait in the
+// journal at the end, a store that can't announce, a journal that fails, and what an audit
+// has found. What is found while a chain is built is logged when it stands.
 package telemetry

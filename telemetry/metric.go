@@ -28,6 +28,7 @@ const (
 	watchUnsupported   = "strata.watch.unsupported"
 	watchLosses        = "strata.watch.losses"
 	invalidationDelay  = "strata.invalidation.delay"
+	revokedWrites      = "strata.revoked_writes"
 	storeDuration      = "strata.store.operation.duration"
 )
 
@@ -68,6 +69,7 @@ const (
 	SlideSent
 	SlideSkipped
 	WatchLosses
+	Revocations
 	numCounts // how many there are
 )
 
@@ -116,6 +118,7 @@ var allSeries = [numCounts]series{
 	SlideSent:                 with(slides, OutcomeKey, "sent"),
 	SlideSkipped:              with(slides, OutcomeKey, "skipped"),
 	WatchLosses:               {metric: watchLosses},
+	Revocations:               {metric: revokedWrites},
 }
 
 func with(metric string, key attribute.Key, value string) series {
@@ -137,6 +140,7 @@ var counters = map[string][2]string{
 	retries:            {"{commit}", "Commits that are tried again."},
 	giveUps:            {"{change}", "Changes that were accepted and could not be delivered."},
 	slides:             {"{slide}", "Slides of an expiry, by whether the store was asked."},
+	revokedWrites:      {"{write}", "Writes that were refused as their session had been removed."},
 	watchLosses:        {"{loss}", "Times that the store's announcements have stopped arriving."},
 }
 

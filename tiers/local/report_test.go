@@ -165,6 +165,27 @@ func TestOwnWritesAreCounted(t *testing.T) {
 	})
 }
 
+func TestSlidesAreCounted(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.Put("a", map[string]any{"k": 1}, ttl/2)
+		slide := func() {
+			t.Helper()
+			if _, err := l.Slide(ctx, "a", ttl); err != nil {
+				t.Fatal(err)
+			}
+		}
+		slide() // not in memory
+		wantCounts(t, l, map[telemetry.Count]int64{telemetry.SlideSent: 1, telemetry.SlideSkipped: 0})
+		load(t, l, "a")
+		settle()
+		time.Sleep(time.Millisecond)
+		slide()
+		slide()
+		wantCounts(t, l, map[telemetry.Count]int64{telemetry.SlideSent: 2, telemetry.SlideSkipped: 1})
+	}, local.Exclusive())
+}
+
 func TestMemoryIsMeasured(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {

@@ -26,6 +26,7 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 	hash := s.guard.Hash(id)
 	at, _ := s.expiry(hash, id, ttl)
 	if at.IsZero() {
+		s.sends(hash)
 		return s.inner.Slide(ctx, id, ttl)
 	}
 	return s.slide(ctx, hash, id, ttl, at)
@@ -59,10 +60,8 @@ func (s *Storage) slide(ctx context.Context, hash uint64, id string, ttl time.Du
 			s.echoes.leave(hash)
 		}
 	}()
-	if s.thinner != nil {
+	if s.sends(hash); s.thinner != nil {
 		longer = ttl
-	} else {
-		s.tally.AddAt(telemetry.SlideSent, hash)
 	}
 	until, err := s.inner.Slide(ctx, id, longer)
 	switch {
@@ -73,6 +72,13 @@ func (s *Storage) slide(ctx context.Context, hash uint64, id string, ttl time.Du
 		s.extend(hash, token, stamp, id, ttl, until)
 	}
 	return until, err
+}
+
+// sends counts a slide that the layer below is asked for, unless that counts its own.
+func (s *Storage) sends(hash uint64) {
+	if s.thinner == nil {
+		s.tally.AddAt(telemetry.SlideSent, hash)
+	}
 }
 
 // unchanged is the close of a request that changed nothing. Where the store tells of

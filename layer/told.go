@@ -1,0 +1,53 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// sinkOf is where the outermost Traced that says so has the chain report.
+func sinkOf(layers []gsession.Storage) *telemetry.Sink {
+	for _, l := range layers {
+		if traced, ok := l.(interface{ Sink() *telemetry.Sink }); ok && traced.Sink() != nil {
+			return traced.Sink()
+		}
+	}
+	return telemetry.Standard()
+}
+
+// Report tells all layers where to report, as Chain does. It is for a chain that is the
+// store of another one, which does so by itself.
+func (s *Stack) Report(to *telemetry.Sink) {
+	to = to.Over(s.layers[len(s.layers)-1])
+	s.reporter.Move(to, &s.refused)
+	telemetry.Tell(s.top, to)
+	for _, l := range s.layers {
+		telemetry.Tell(l, to)
+	}
+}
+
+// refusals count the writes of a chain that came after a removal. The tally guards itself.
+type refusals struct{ tally telemetry.Tally }
+
+func (r *refusals) Tally() *telemetry.Tally { return &r.tally }
+
+func (r *refusals) Gauges(func(telemetry.Gauge, float64)) {}
+
+// told logs an error that GoFrame drops when it closes a session. A client that goes away
+// is none where a layer has the write in hand, and reports for itself.
+func (s *Stack) told(ctx context.Context, message string, err error) error {
+	if err == nil || errors.Is(err, gsession.ErrorDisabled) || errors.Is(err, tiers.ErrUnderWay) {
+		return err
+	}
+	if errors.Is(err, ErrRevoked) {
+		s.refused.tally.Add(telemetry.Revocations)
+	}
+	s.reporter.Warn(ctx, message+tiers.ErrorType(err), message, slog.String("error", tiers.Explain(err)))
+	return err
+}
