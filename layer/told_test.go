@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +18,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
@@ -150,4 +155,109 @@ func (c cancelled) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap,
 		return err
 	}
 	return c.away.SetSession(ctx, id, m, ttl)
+}
+
+// Traced in the order that is advised tells what a read is made of.
+func TestTracedTellsOfPendingAndStaleReads(t *testing.T) {
+	t.Parallel()
+	provider, option, exporter := tracedWith(t)
+	ctx := context.Background()
+	store := &unread{away: away{StorageMemory: gsession.NewStorageMemory(), back: true}}
+	chain := layer.Chain(store, layer.Coalesced(layer.WriteBehind(time.Hour)),
+		layer.Local(layer.MaxStale(0), layer.ServeStale(time.Hour)), layer.Traced(option))
+	defer func() { _ = chain.Close(ctx) }()
+	manager := gsession.New(time.Hour, chain)
+	save := func(value string) {
+		s := manager.New(ctx, "told")
+		s.MustSet("k", value)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(want string) []string {
+		return underHandler(provider, exporter, func(ctx context.Context) {
+			if got, err := manager.New(ctx, "told").Get("k"); err != nil || got.String() != want {
+				t.Errorf("read %v, %v, want %s", got, err, want)
+			}
+		})
+	}
+	save("1")
+	if err := chain.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	save("2")
+	if got, want := read("2"), "session Load *local.Storage pending"; !slices.Contains(got, want) {
+		t.Errorf("spans %q, want %q", got, want)
+	}
+	if err := chain.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	read("2")
+	store.gone.Store(true)
+	want := "session Load *local.Storage stale"
+	var got []string
+	if !polled(10*time.Second, func() bool { got = read("2"); return slices.Contains(got, want) }) {
+		t.Errorf("spans %q, want %q", got, want)
+	}
+}
+
+// unread is a memory store that isn't read while it is gone.
+type unread struct {
+	away
+	gone atomic.Bool
+}
+
+func (u *unread) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	if u.gone.Load() {
+		return nil, errors.New("away")
+	}
+	return u.away.GetSession(ctx, id, ttl)
+}
+
+// A batch of commits is linked to the requests of all its sessions.
+func TestABatchIsLinkedToItsRequests(t *testing.T) {
+	t.Parallel()
+	provider, option, exporter := tracedWith(t)
+	ctx := context.Background()
+	client := redistest.Start(t).Client()
+	chain := layer.Chain(redisstore.New(client), layer.Traced(option), layer.Coalesced(layer.WriteBehind(time.Hour)))
+	manager := gsession.New(time.Hour, chain)
+	save := func(ctx context.Context, n int) {
+		s := manager.New(ctx, fmt.Sprint("batch", n%2))
+		s.MustSet(fmt.Sprint(n), n)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(ctx, 0)
+	save(ctx, 1)
+	if err := chain.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	exporter.Reset()
+	requests := map[string]bool{}
+	for n := 2; n < 6; n++ {
+		ctx, span := provider.Tracer("").Start(ctx, "request")
+		requests[span.SpanContext().SpanID().String()] = true
+		save(ctx, n)
+		span.End()
+	}
+	if err := chain.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	linked := map[string]bool{}
+	for _, span := range exporter.GetSpans() {
+		if span.Name != "session CommitAll" && span.Name != "session Commit" {
+			continue
+		}
+		for _, link := range span.Links {
+			linked[link.SpanContext.SpanID().String()] = true
+		}
+		if !requests[span.Parent.SpanID().String()] {
+			t.Errorf("%s is below %v", span.Name, span.Parent.SpanID())
+		}
+	}
+	if !maps.Equal(linked, requests) {
+		t.Errorf("linked to %v, want %v", linked, requests)
+	}
 }

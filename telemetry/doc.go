@@ -27,7 +27,7 @@
 //	strata.bytes          what a session that was read takes in memory, about
 //	error.type            as OpenTelemetry has it; only beside the outcomes revoked and error:
 //	                      context_canceled, deadline_exceeded, revoked, panic, or the Go type
-//	                      of the innermost error: "*redis.Error", "syscall.Errno"
+//	                      of the innermost error: "syscall.Errno"
 //
 // In a chain over a snapshot store, GetSession arrives as Load, SetSession as
 // Commit, and UpdateTTL as Slide where a layer above wants to know what came of it.
