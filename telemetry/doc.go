@@ -66,7 +66,7 @@
 //
 //	metric                              kind            unit            attributes
 //	strata.local.reads                  counter         {read}          strata.outcome=hit|miss|negative|stale
-//	strata.local.refusals               counter         {session}       strata.reason=expired|outdated|unvouched
+//	strata.local.refusals               counter         {session}       strata.reason=expired|outdated|unread|unvouched
 //	strata.local.loads                  counter         {load}
 //	strata.local.shared_reads           counter         {read}
 //	strata.local.evictions              counter         {session}
@@ -99,7 +99,8 @@
 //	strata.store.operation.duration  10µs 25µs 50µs 100µs 250µs 500µs 1ms 2.5ms 5ms 10ms 25ms 50ms 100ms 250ms 500ms 1s 2.5s 5s 10s
 //
 // Each read of memory has one outcome; one that memory refused (the session was there, but
-// outdated, expired, or nobody vouched for it) is a miss. The causes of an invalidation: a
+// outdated, expired, an own write that was announced and not read again in time, or nobody
+// vouched for it) is a miss. The causes of an invalidation: a
 // write of this node, an announcement of somebody's (that all sessions were removed at once
 // is one), an echo (the announcement of an own write, upon which the session is read again
 // in the background), a loss of announcements, which outdates all once they arrive again,

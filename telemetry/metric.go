@@ -45,6 +45,7 @@ const (
 	RefusedOutdated
 	RefusedExpired
 	RefusedUnvouched
+	RefusedUnread
 	Loads
 	SharedReads
 	Evictions
@@ -94,6 +95,7 @@ var allSeries = [numCounts]series{
 	RefusedOutdated:           with(localRefusals, ReasonKey, "outdated"),
 	RefusedExpired:            with(localRefusals, ReasonKey, "expired"),
 	RefusedUnvouched:          with(localRefusals, ReasonKey, "unvouched"),
+	RefusedUnread:             with(localRefusals, ReasonKey, "unread"),
 	Loads:                     {metric: localLoads},
 	SharedReads:               {metric: localShared},
 	Evictions:                 {metric: localEvictions},

@@ -68,5 +68,7 @@ func (s *Storage) refused(hash uint64, e *entry, v view) {
 		s.tally.AddAt(telemetry.RefusedExpired, hash)
 	case !v.vouches(e):
 		s.tally.AddAt(telemetry.RefusedUnvouched, hash)
+	case !e.echo.trusted(v.now):
+		s.tally.AddAt(telemetry.RefusedUnread, hash)
 	}
 }

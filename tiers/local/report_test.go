@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,6 +162,35 @@ func TestOwnWritesAreCounted(t *testing.T) {
 		wantCounts(t, l, map[telemetry.Count]int64{
 			telemetry.InvalidatedByWrite: 2, telemetry.InvalidatedByEcho: 0, telemetry.InvalidatedByAnnouncement: 0,
 			telemetry.Loads: 2,
+		})
+	})
+}
+
+// An own write that is announced is served while it is read again, for a while; where it
+// can't be read, it is outdated.
+func TestEchoesAreCounted(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		commit(t, l, "a", map[string]any{"k": 2})
+		var held atomic.Bool
+		s.OnLoad = func(ctx context.Context, _ string) {
+			if held.CompareAndSwap(false, true) {
+				<-ctx.Done() // the echo's, which takes a second
+			}
+		}
+		from.tell().Changed("a")
+		synctest.Wait()
+		if read := load(t, l, "a"); read.Outcome != tiers.OutcomeHit {
+			t.Errorf("outcome %v while it is read again, want hit", read.Outcome)
+		}
+		time.Sleep(200 * time.Millisecond)
+		wantCounts(t, l, map[telemetry.Count]int64{telemetry.RefusedUnread: 0, telemetry.InvalidatedByEcho: 0})
+		load(t, l, "a")
+		wantCounts(t, l, map[telemetry.Count]int64{telemetry.RefusedUnread: 1, telemetry.InvalidatedByEcho: 0})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantCounts(t, l, map[telemetry.Count]int64{
+			telemetry.InvalidatedByEcho: 1, telemetry.InvalidatedByWrite: 1, telemetry.InvalidatedByAnnouncement: 0,
+			telemetry.RefusedOutdated: 0, telemetry.RefusedExpired: 0, telemetry.RefusedUnvouched: 0,
 		})
 	})
 }
