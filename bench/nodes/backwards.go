@@ -2,15 +2,19 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
 // shown is what one node has shown of one session so far.
 type shown struct {
-	version map[ownLine]int64 // the newest of each key
-	first   map[int64]int64   // of a log-in, the earliest end of a read that showed it
-	left    map[int64]int64   // the earliest end of one that, later than that, didn't
+	newest map[ownLine]seenAt // of each key
+	first  map[int64]int64    // of a log-in, the earliest end of a read that showed it
+	left   map[int64]int64    // the earliest end of one that, later than that, didn't
 }
+
+// seenAt is a version, and when the first read ended that showed it.
+type seenAt struct{ version, at int64 }
 
 // backwards judges reads of one node: of two that don't overlap, the later mustn't show an
 // older state. Of a log-in no version is older than one shown before, and once another
@@ -30,14 +34,14 @@ func (c *checker) backwards(records []Record) {
 	for _, started := range reads {
 		slices.SortFunc(started, func(a, b *Record) int { return cmp.Compare(a.Start, b.Start) })
 		ended := slices.SortedFunc(slices.Values(started), func(a, b *Record) int { return cmp.Compare(a.End, b.End) })
-		s := shown{version: map[ownLine]int64{}, first: map[int64]int64{}, left: map[int64]int64{}}
+		s := shown{newest: map[ownLine]seenAt{}, first: map[int64]int64{}, left: map[int64]int64{}}
 		for _, r := range started {
 			for len(ended) > 0 && ended[0].End < r.Start {
 				s.add(ended[0])
 				ended = ended[1:]
 			}
-			if s.newer(r) {
-				c.violate(Backwards, r, "%s is older than what the node had shown before", r.ID)
+			if text := s.newer(r); text != "" {
+				c.violate(Backwards, r, "%s %s", r.ID, text)
 			}
 		}
 	}
@@ -58,22 +62,24 @@ func (s *shown) add(r *Record) {
 	}
 	for _, cell := range r.Cells {
 		line := ownLine{r.Epoch, cell.Writer}
-		s.version[line] = max(s.version[line], cell.Version)
+		if cell.Version > s.newest[line].version {
+			s.newest[line] = seenAt{cell.Version, r.End}
+		}
 	}
 }
 
-// newer reports whether what was shown is newer than what a read shows.
-func (s *shown) newer(r *Record) bool {
+// newer says what was shown that is newer than what a read shows, "" for nothing.
+func (s *shown) newer(r *Record) string {
 	if r.Absent || r.Epoch == 0 {
-		return false
+		return ""
 	}
-	if _, left := s.left[r.Epoch]; left {
-		return true
+	if left, ok := s.left[r.Epoch]; ok {
+		return fmt.Sprintf("shows a log-in again, %.1f ms after another state", float64(r.Start-left)/1e6)
 	}
-	for line, version := range s.version {
-		if line.epoch == r.Epoch && r.version(line.writer) < version {
-			return true
+	for line, seen := range s.newest {
+		if version := r.version(line.writer); line.epoch == r.Epoch && version < seen.version {
+			return fmt.Sprintf("shows version %d of writer %d, %.1f ms after version %d", version, line.writer, float64(r.Start-seen.at)/1e6, seen.version)
 		}
 	}
-	return false
+	return ""
 }
