@@ -82,9 +82,9 @@ func mustLease(option string, d time.Duration) {
 // where the user mustn't run it, another address does.
 //
 // A *redis.Client of redis.NewFailoverClient and a *redis.ClusterClient are asked where
-// the masters are, so Close the Watcher before the client. Of a cluster every master is watched, one
-// without slots too, as a slot may be on its way to it; where that one can't be reached,
-// nobody vouches meanwhile. Other clients, redis.Ring for one, and
+// the masters are, so Close the Watcher before the client. Of a cluster every master is
+// watched, one without slots too, as a slot may be on its way to it; where that one can't
+// be reached, nobody vouches meanwhile. Other clients, redis.Ring for one, and
 // ClusterOptions.ClusterSlots, can't be watched: listeners are told Unsupported.
 //
 // Listeners are told Unsupported as well by a server without RESP3 or CLIENT TRACKING
