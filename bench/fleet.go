@@ -178,7 +178,7 @@ func (f *fleet) prepare(u *unit, g group, w workload) error {
 	warm := f.ask(u, worker.AskWarm)
 	warm.Job = w.job
 	if g.warm > 0 && u.subject.Memory {
-		warm.Requests, warm.Job.Writes, warm.Job.Op = g.warm, 0, load.Read
+		warm.Requests, warm.Job.Writes, warm.Job.Op, warm.Job.Zipf = g.warm, 0, load.Read, false
 		if _, err := u.process.ask(warm); err != nil {
 			return err
 		}
