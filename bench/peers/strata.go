@@ -3,9 +3,11 @@ package peers
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/telemetry"
@@ -43,20 +45,41 @@ func strataBehind() Subject {
 	return s
 }
 
+// sampledOf is how many requests there are for each that belongs to a sampled trace.
+const sampledOf = 100
+
 func strataTraced() Subject {
 	s := strata()
-	s.Name, s.Setup = "Strata, traced", "Strata with a tracer provider of OpenTelemetry's SDK that samples 1 % of the requests, each the root of a trace, "+
-		"into a batch processor that drops them."
+	s.Name, s.Setup = "Strata, traced", "Strata with a tracer provider of OpenTelemetry's SDK and a batch processor that drops the spans. Each request "+
+		"belongs to a trace, as behind a server that traces; one in a hundred is sampled."
 	s.Open = func(e Env) (Node, error) {
-		provider := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.TraceIDRatioBased(0.01)), sdktrace.WithBatcher(dropped{}))
-		node, err := openStrata(e, nil, []layer.TracedOption{layer.TracerProvider(provider), layer.RootSpans()},
+		provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(dropped{}))
+		node, err := openStrata(e, nil, []layer.TracedOption{layer.TracerProvider(provider)},
 			func() error { return provider.Shutdown(context.Background()) })
 		if err != nil {
 			return nil, errors.Join(err, provider.Shutdown(context.Background()))
 		}
-		return node, nil
+		parent := trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}}
+		t := &tracedNode{Node: node, plain: trace.ContextWithSpanContext(context.Background(), trace.NewSpanContext(parent))}
+		parent.TraceFlags = trace.FlagsSampled
+		t.sampled = trace.ContextWithSpanContext(context.Background(), trace.NewSpanContext(parent))
+		return t, nil
 	}
 	return s
+}
+
+// tracedNode has requests belong to traces. All but the counter is set at construction.
+type tracedNode struct {
+	Node
+	plain, sampled context.Context
+	requests       atomic.Uint64
+}
+
+func (n *tracedNode) Begin(_ context.Context, id string) Request {
+	if n.requests.Add(1)%sampledOf == 0 {
+		return n.Node.Begin(n.sampled, id)
+	}
+	return n.Node.Begin(n.plain, id)
 }
 
 // dropped exports nothing.

@@ -38,24 +38,26 @@ func (m Metric) is(e Entry) string {
 	if !ok || m.Key == "hits" || ratio.High == 0 {
 		return ""
 	}
-	return against(m.More, ratio.Median)
+	return m.against(ratio.Median)
 }
 
-// against is a ratio in words: 0.01x is 100x lower, or fewer where more is better.
-func against(more bool, ratio float64) string {
-	word := [2]string{"lower", "higher"}
-	if more {
-		word = [2]string{"fewer", "more"}
+// against is a ratio in words: 0.01x is 100x lower, or slower of requests/s.
+func (m Metric) against(ratio float64) string {
+	if m.Key == "perSecond" {
+		return inWords(ratio, "slower", "faster")
 	}
+	return inWords(ratio, "lower", "higher")
+}
+
+func inWords(ratio float64, less, more string) string {
 	switch {
 	case ratio == 0:
 		return ""
 	case ratio < 1:
-		return times(1/ratio) + " " + word[0]
+		return times(1/ratio) + " " + less
 	}
-	return times(ratio) + " " + word[1]
+	return times(ratio) + " " + more
 }
-
 func digits(v float64) string {
 	switch {
 	case v == 0:

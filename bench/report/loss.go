@@ -63,7 +63,7 @@ func (w Workload) loss(m Metric) []string {
 			by = 1 / by
 		}
 		if by > 1+tie {
-			text := e.Subject + " " + against(m.More, theirs(m, by))
+			text := e.Subject + " " + m.against(theirs(m, by))
 			if ratio.Low < 1 && ratio.High > 1 {
 				text += " (within noise)"
 			}
@@ -101,7 +101,7 @@ func (r *Run) heavier() (losses []Loss) {
 		var all []better
 		for _, w := range r.Memory {
 			if v := what.of(w); w.Subject != Ours && v > 0 && ours > v*(1+tie) {
-				all = append(all, better{ours / v, w.Subject + " " + against(false, v/ours)})
+				all = append(all, better{ours / v, w.Subject + " " + inWords(v/ours, "lower", "higher")})
 			}
 		}
 		if len(all) > 0 {

@@ -224,7 +224,7 @@ func (r *Run) weights() plot {
 		if m.Session == 0 {
 			continue
 		}
-		ratio := against(false, ours/m.PerPayload())
+		ratio := inWords(ours/m.PerPayload(), "lower", "higher")
 		if m.Subject == Ours {
 			ratio = ""
 		}

@@ -160,11 +160,11 @@ func TestRatiosAreOfStrataOverThePeer(t *testing.T) {
 
 func TestRatiosWhereLessIsBetterAreSaidInWords(t *testing.T) {
 	for ratio, want := range map[float64]string{0.01: "100x lower", 2: "2.00x higher", 1: "1.00x higher", 0: ""} {
-		if got := against(false, ratio); got != want {
+		if got := metric("p50").against(ratio); got != want {
 			t.Errorf("%v is %q, want %q", ratio, got, want)
 		}
 	}
-	if got := against(true, 0.5); got != "2.00x fewer" {
+	if got := metric("perSecond").against(0.5); got != "2.00x slower" {
 		t.Errorf("0.5 is %q where more is better", got)
 	}
 }
