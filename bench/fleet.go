@@ -183,10 +183,13 @@ func (f *fleet) prepare(u *unit, g group, w workload) error {
 			return err
 		}
 	}
-	if err := f.distance(u, g.roundTrip); err != nil || g.http {
+	if err := f.distance(u, g.roundTrip); err != nil {
 		return err
 	}
 	warm.Job, warm.Requests, warm.Duration = w.job, 0, g.round/2
+	if g.http {
+		warm.Job.Op = load.Read // what writes is the server's requests alone
+	}
 	_, err := u.process.ask(warm)
 	return err
 }

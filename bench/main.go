@@ -26,6 +26,9 @@ func main() {
 	flag.StringVar(&o.Module, "module", o.Module, "the folder of the subjects that need a newer Go; empty leaves them out")
 	flag.Parse()
 	o.Subjects = slices.DeleteFunc(o.Subjects, func(s peers.Subject) bool { return !strings.Contains(s.Name, *subject) })
+	if !strings.Contains(peers.GoRedisCache.Name, *subject) {
+		o.Module = ""
+	}
 	if o.Out == "" && !o.Quick && o.Only == "" && *subject == "" && o.Cached == 0 {
 		o.Out = "results" // only a whole run is what others look at
 	}

@@ -99,6 +99,28 @@ func TestNothingWaitsForWhatWentBefore(t *testing.T) {
 	}
 }
 
+func TestAConnectionEndsAfterItsBytes(t *testing.T) {
+	l, near, far := ends(t)
+	now, buffer := time.Now(), make([]byte, 16)
+	if _, err := unix.Write(near, []byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	l.take(l.ends[0], buffer, now)
+	if err := unix.Shutdown(near, unix.SHUT_WR); err != nil {
+		t.Fatal(err)
+	}
+	l.take(l.ends[0], buffer, now)
+	l.deliver(now)
+	for _, want := range []int{1, 0} {
+		if n, err := unix.Read(far, buffer); n != want || err != nil {
+			t.Errorf("read %d bytes, %v, want %d", n, err, want)
+		}
+	}
+	if len(l.ends) != 0 {
+		t.Errorf("%d ends are left", len(l.ends))
+	}
+}
+
 func TestBytesArriveInTheirOrder(t *testing.T) {
 	l, err := Start(echo(t), 2*time.Millisecond)
 	if err != nil {

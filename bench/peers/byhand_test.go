@@ -25,7 +25,7 @@ func TestExpiriesAreSlidWhenATenthIsUsedUp(t *testing.T) {
 		read := func(want int) {
 			t.Helper()
 			if err := s.UpdateTTL(ctx, "id", 10*time.Minute); err != nil || len(slides) != want {
-				t.Errorf("%d slides, %v, want %d", len(slides), err, want)
+				t.Fatalf("%d slides, %v, want %d", len(slides), err, want)
 			}
 		}
 		read(1) // nobody knows when it was set

@@ -34,14 +34,6 @@ func Ratio(a, b []float64) Figure {
 	return Of(ratios)
 }
 
-// Spread is how far the rounds lie apart, in parts of the median.
-func (f Figure) Spread() float64 {
-	if f.Median == 0 {
-		return 0
-	}
-	return (f.High - f.Low) / f.Median
-}
-
 // Rounded is v in five digits: more would only be noise in the files.
 func Rounded(v float64) float64 {
 	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {

@@ -72,9 +72,6 @@ func TestFigures(t *testing.T) {
 	if got, want := Ratio([]float64{10, 5, 10}, []float64{5, 2.5, 4}), (Figure{2, 2, 2.5}); got != want {
 		t.Errorf("Ratio = %v, want %v", got, want)
 	}
-	if got := (Figure{2, 1, 3}).Spread(); got != 1 {
-		t.Errorf("Spread = %v, want 1", got)
-	}
 }
 
 func TestRounded(t *testing.T) {
