@@ -22,7 +22,7 @@ type ByHand struct {
 	expire func(ctx context.Context, id string, ttl time.Duration) error
 
 	mu   sync.Mutex
-	slid map[string]time.Time // when this node has set an expiry
+	slid map[string]int64 // when this node has set an expiry, in Unix nanoseconds
 }
 
 // NewByHand makes a storage of four functions. It sets a tenth more than the ttl, and
@@ -34,7 +34,7 @@ func NewByHand(
 	remove func(ctx context.Context, id string) error,
 	expire func(ctx context.Context, id string, ttl time.Duration) error,
 ) *ByHand {
-	return &ByHand{get: get, set: set, remove: remove, expire: expire, slid: map[string]time.Time{}}
+	return &ByHand{get: get, set: set, remove: remove, expire: expire, slid: map[string]int64{}}
 }
 
 // Node makes it a subject that runs, with a count of what its cache didn't hold; close is
@@ -55,10 +55,10 @@ func (s *ByHand) Node(e Env, misses func() int64, close ...func() error) Node {
 
 // due reports whether the tenth of a ttl is used up, and takes note that it is set now.
 func (s *ByHand) due(id string, ttl time.Duration) bool {
-	now := time.Now()
+	now := time.Now().UnixNano()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if last, ok := s.slid[id]; ok && now.Sub(last) < ttl/10 {
+	if last, ok := s.slid[id]; ok && now-last < int64(ttl/10) {
 		return false
 	}
 	s.slid[id] = now
