@@ -36,17 +36,18 @@ func TestWatchHearsACanaryFirst(t *testing.T) {
 	}
 }
 
-// An address that leads elsewhere by the time of the canary doesn't make a server deaf.
+// A canary that a failover leads elsewhere doesn't make a server deaf.
 func TestWatchCanaryThatWentElsewhere(t *testing.T) {
 	a, b := redistest.Start(t), redistest.Start(t)
+	sentinel := fakeSentinel(t, func() *redistest.Server { return a })
 	var dials atomic.Int64 // the channel's, the first question's, the canary's
-	client := redis.NewClient(&redis.Options{Dialer: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		addr := a.Addr()
-		if dials.Add(1) > 2 {
-			addr = b.Addr()
-		}
-		return (&net.Dialer{}).DialContext(ctx, network, addr)
-	}})
+	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "main", SentinelAddrs: []string{sentinel},
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if addr == a.Addr() && dials.Add(1) > 2 {
+				addr = b.Addr()
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		}})
 	t.Cleanup(func() { _ = client.Close() })
 	_, l := watch(t, client, "p:", redisstore.AddressLife(1))
 	l.standing(t)

@@ -191,8 +191,7 @@ func (r *round) flushed() {
 }
 
 // follow asks for the topology, as soon as all channels are confirmed, until others than
-// the members are masters, or it couldn't be learned for a lease. It counts once each
-// master's canary was heard. A read that begins after another view is known, and its
+// the members are masters, or it couldn't be learned for a lease. A read that begins after another view is known, and its
 // Missed told, asks whoever has the slot by that view, and who has, or gets it later, is
 // a member, or the next view ends the round.
 func (r *round) follow(ctx context.Context) error {
@@ -203,23 +202,7 @@ func (r *round) follow(ctx context.Context) error {
 	}
 	var view string
 	for last := time.Now(); ; {
-		began := time.Now()
-		seen, err := r.look(ctx)
-		if err == nil {
-			var sung bool
-			if sung, err = r.audition(ctx); errors.Is(err, errDeaf) {
-				// Unless the canary went elsewhere.
-				if _, moved := r.look(ctx); moved != nil {
-					err = moved
-				}
-			}
-			if err != nil {
-				return err
-			}
-			if sung {
-				continue // that took its time
-			}
-		}
+		seen, began, err := r.learn(ctx)
 		switch {
 		case err == nil:
 			if seen != view {
@@ -230,7 +213,7 @@ func (r *round) follow(ctx context.Context) error {
 		case errors.Is(err, errUnsettled):
 			r.doubt()
 			last = began
-		case errors.Is(err, errMoved), errors.Is(err, errReplica), isAnswer(err), time.Since(last) > r.lease:
+		case errors.Is(err, errMoved), errors.Is(err, errReplica), errors.Is(err, errDeaf), isAnswer(err), time.Since(last) > r.lease:
 			return err
 		}
 		timer := time.NewTimer(r.lease/4 + rand.N(r.lease/4))
@@ -241,6 +224,23 @@ func (r *round) follow(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// learn asks for the topology, and for that of a moment after the canaries that were due,
+// which take their time. It answers when it began to ask.
+func (r *round) learn(ctx context.Context) (view string, began time.Time, err error) {
+	for sung := true; sung && err == nil; {
+		began = time.Now()
+		if view, err = r.look(ctx); err == nil {
+			sung, err = r.audition(ctx)
+		}
+	}
+	if errors.Is(err, errDeaf) {
+		if _, elsewhere := r.look(ctx); elsewhere != nil {
+			err = elsewhere // as the canary perhaps
+		}
+	}
+	return view, began, err
 }
 
 // look doesn't wait for a server that hangs until the lease has ended.

@@ -13,17 +13,14 @@ import (
 	"github.com/gf-strata/strata/internal/redistest"
 )
 
-// A master that the sentinels have left, and that doesn't know it, isn't vouched for.
-func TestWatchGoesWhereSentinelsSay(t *testing.T) {
-	a, b := redistest.Start(t), redistest.Start(t)
-	var named atomic.Pointer[redistest.Server]
-	named.Store(a)
-	sentinel := fakeServer(t, func(command []string) string {
+// fakeSentinel names a master. It returns its address.
+func fakeSentinel(t *testing.T, named func() *redistest.Server) string {
+	return fakeServer(t, func(command []string) string {
 		switch {
 		case command[0] == "hello":
 			return hello3
 		case command[0] == "sentinel" && command[1] == "get-master-addr-by-name":
-			host, port, _ := net.SplitHostPort(named.Load().Addr())
+			host, port, _ := net.SplitHostPort(named().Addr())
 			return list(bulk(host), bulk(port))
 		case command[0] == "sentinel":
 			return list()
@@ -36,6 +33,14 @@ func TestWatchGoesWhereSentinelsSay(t *testing.T) {
 		}
 		return redis5Pong(command)
 	})
+}
+
+// A master that the sentinels have left, and that doesn't know it, isn't vouched for.
+func TestWatchGoesWhereSentinelsSay(t *testing.T) {
+	a, b := redistest.Start(t), redistest.Start(t)
+	var named atomic.Pointer[redistest.Server]
+	named.Store(a)
+	sentinel := fakeSentinel(t, named.Load)
 	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "main", SentinelAddrs: []string{sentinel}})
 	t.Cleanup(func() { _ = client.Close() })
 	_, l := watch(t, client, "p:")
