@@ -25,7 +25,11 @@ func (s *Storage) keep(hash uint64, e *entry) {
 	}
 	if before := s.find(hash); before != nil && e.snapshot != nil && before.id == e.id && before.stamp == e.stamp && before.ttl == e.ttl {
 		if before.loaded > e.loaded {
-			return // a load that was slow
+			// A load that was slow, and may have asked the store last all the same.
+			if before = s.lookup(hash); before == nil || !before.snapshot.Same(e.snapshot) {
+				s.guard.Bump(hash)
+			}
+			return
 		}
 		e.kept = max(e.kept, before.kept)
 	}

@@ -191,9 +191,9 @@ func (r *round) flushed() {
 }
 
 // follow asks for the topology, as soon as all channels are confirmed, until others than
-// the members are masters, or it couldn't be learned for a lease. A read that begins after another view is known, and its
-// Missed told, asks whoever has the slot by that view, and who has, or gets it later, is
-// a member, or the next view ends the round.
+// the members are masters, or it couldn't be learned for a lease. A read that begins after
+// another view is known, and its Missed told, asks whoever has the slot by that view, and
+// who has, or gets it later, is a member, or the next view ends the round.
 func (r *round) follow(ctx context.Context) error {
 	select {
 	case <-r.up:
