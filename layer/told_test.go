@@ -47,10 +47,9 @@ func logged() (layer.Decorator, *lines) {
 	return layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(l, nil)))), l
 }
 
-// away is a memory store that takes no writes while it is away.
+// away is a memory store that takes no writes unless it is back.
 type away struct {
 	*gsession.StorageMemory
-	mu   sync.Mutex
 	back bool
 	wait chan struct{} // writes take until it is closed; nil: no time
 }
@@ -59,18 +58,10 @@ func (a *away) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	if a.wait != nil {
 		<-a.wait
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	if !a.back {
 		return errors.New("away")
 	}
 	return a.StorageMemory.SetSession(ctx, id, m, ttl)
-}
-
-func (a *away) returns(back bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.back = back
 }
 
 // What is found while a chain is built goes where all of it logs.

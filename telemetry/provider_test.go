@@ -142,7 +142,7 @@ func TestAProviderNeedNotBeComparable(t *testing.T) {
 		t.Errorf("%d loads, want 2 at least", n)
 	}
 	report(t, Configure(MeterProvider(incomparable{MeterProvider: provider})).Sink(), 1)
-	if standard.meters() != standard.meters() {
+	if first := standard.meters(); first != standard.meters() {
 		t.Error("made anew each time")
 	}
 }

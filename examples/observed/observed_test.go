@@ -37,12 +37,20 @@ func TestMetrics(t *testing.T) {
 			`strata_local_reads_total\{[^}]*strata_outcome="miss"[^}]*} [1-9]`,
 			`strata_coalesce_commits_total\{[^}]*strata_outcome="ok"[^}]*} [1-9]`,
 			`# TYPE strata_store_operation_duration_seconds histogram`,
+			`strata_local_memory_limit_bytes\{[^}]*} 6\.7`,
+			`strata_coalesce_pending_age_seconds\{[^}]*} 0`,
 			`strata_store_operation_duration_seconds_bucket\{[^}]*strata_operation="[A-Z]\w+"[^}]*le="[0-9.]+"[^}]*} [1-9]`,
 			`http_server_request_total\{[^}]*http_route="/cart/{item}"`, // GoFrame's own
 		} {
 			if !regexp.MustCompile(`(?m)^` + needed).MatchString(text) {
 				t.Errorf("nothing in %d bytes matches %s", len(text), needed)
 			}
+		}
+		if len(args) > 0 && !strings.Contains(text, "\nstrata_watch_connected{") {
+			t.Error("nothing tells whether Redis announces its changes")
+		}
+		if odd := regexp.MustCompile(`(?m)^strata_\w*_ratio`).FindString(text); odd != "" {
+			t.Errorf("%s is no ratio", odd)
 		}
 		v.private("the metrics", text)
 		p.end()
