@@ -122,10 +122,10 @@ func TestAClientThatGoesAwayIsNoWarning(t *testing.T) {
 		s := gsession.New(time.Hour, chain).New(gone, "gone")
 		s.MustSet("k", 1)
 		cancel()
-		close(store.wait)
-		if err := s.Close(); !errors.Is(err, context.Canceled) && c.written {
+		if err := s.Close(); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: the close answered %v", name, err)
 		}
+		close(store.wait) // only now can the commit end
 		if err := chain.Close(ctx); err != nil {
 			t.Error(err)
 		}
