@@ -63,7 +63,7 @@ func weigh(ctx context.Context, o Options, s scale, run *report.Run) error {
 // write a session in a pipeline.
 const (
 	sample = 50_000
-	dearer = 5
+	dearer = 4
 )
 
 // fitting is how many sessions can fill all caches in the time that they may take: on a

@@ -17,7 +17,11 @@ func (r *Run) Text(to io.Writer) error {
 		fmt.Fprintf(out, "\nMemory: %s cached sessions of %.0f B JSON\n", count(float64(r.Memory[0].Sessions)), r.Memory[0].Payload)
 		fmt.Fprintf(out, "  subject\theap a session\tover its JSON\tcached\tcollector at %s reads/s\ta cycle\tpause p99\tlongest\n", count(r.ReadRate))
 		for _, m := range r.Memory {
-			fmt.Fprintf(out, "  %s\t%.0f B\t%s\t%.1f %%\t%.1f %% of a core\t%s\t%s\t%s\n", m.Subject, m.Session, times(m.PerPayload()),
+			heap, over := "–", "–"
+			if m.Session > 0 {
+				heap, over = size(m.Session), times(m.PerPayload())
+			}
+			fmt.Fprintf(out, "  %s\t%s\t%s\t%.1f %%\t%.1f %% of a core\t%s\t%s\t%s\n", m.Subject, heap, over,
 				100*m.Cached, 100*m.Collector(), seconds(m.Cycle), seconds(m.PauseP99), seconds(m.PauseMax))
 		}
 	}

@@ -47,7 +47,9 @@ func weigh(subject peers.Subject, ask Ask) (m Memory, err error) {
 		if m.Cached, err = r.cached(); err != nil {
 			return m, err
 		}
-		if m.Cached < 0.99 { // a cache may refuse what it sees for the first time, or what comes too fast
+		// Again, as a cache may refuse what it sees for the first time, or what comes too fast,
+		// and serves nothing while it can't hear of changes.
+		for n := 0; n < sweeps && m.Cached < 0.99 && err == nil; n++ {
 			if _, err = r.rounds.run(ctx, 0, job.Sessions); err == nil {
 				m.Cached, err = r.cached()
 			}
@@ -60,6 +62,9 @@ func weigh(subject peers.Subject, ask Ask) (m Memory, err error) {
 	m.Session = perSession(live-before, m.Cached*float64(job.Sessions))
 	return m, r.collect(&m, live, ask.Duration)
 }
+
+// sweeps is how many times at most a cache is filled again.
+const sweeps = 3
 
 // perSession is 0 where nothing is cached.
 func perSession(bytes, cached float64) float64 {
