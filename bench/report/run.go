@@ -114,6 +114,7 @@ var Metrics = []Metric{
 	{"redisCPU", "CPU, Redis", false, true, func(r worker.Round) float64 { return per(r, r.Usage.RedisCPU) }},
 	{"commands", "commands", false, true, func(r worker.Round) float64 { return per(r, r.Usage.Commands) }},
 	{"gets", "GETs (commandstats)", false, true, func(r worker.Round) float64 { return per(r, r.Usage.Gets) }},
+	{"reads", "reads sent", false, true, func(r worker.Round) float64 { return per(r, max(0, r.Usage.Gets-r.Usage.Scripts)) }},
 	{"waited", "reads waited for", false, true, waited},
 	{"redisBytes", "bytes", false, true, func(r worker.Round) float64 { return per(r, r.Usage.RedisBytes) }},
 	{"hits", "hit ratio", true, true, func(r worker.Round) float64 {
