@@ -46,7 +46,11 @@ func TestAnnouncedOwnWritesStayWarm(t *testing.T) {
 					synctest.Wait()
 					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
 				}
-				if loads, _, _ := s.Count(); loads != 1+4 {
+				most := 1 + 4
+				if early { // the state of the write before may be read again as well
+					most += 3
+				}
+				if loads, _, _ := s.Count(); loads < 1+4 || loads > most {
 					t.Errorf("%d loads, want the first and one behind each write", loads)
 				}
 				// What comes now isn't about an own write.

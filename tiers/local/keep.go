@@ -35,11 +35,13 @@ func (s *Storage) keep(hash uint64, e *entry) {
 	}
 	e.hash, e.watched = hash, s.watch.watched.Load()
 	e.until = s.horizon(e)
-	p := &parcel{entry: *e}
-	p.id = strings.Clone(e.id) // the caller's may be a part of something large
-	e.id = p.id
+	e.id = strings.Clone(e.id) // it may be a part of something large
+	cost := parcelBytes + int64(len(e.id))
+	if e.snapshot != nil {
+		cost += e.snapshot.Size()
+	}
 	s.gate.do(hash, func() {
-		s.set(p, size(&p.entry))
+		s.set(hash, &parcel{awake: e}, cost)
 		if e.snapshot == nil || e.snapshot.Size() > mostSmall {
 			s.warm.drop(hash)
 			return
@@ -49,8 +51,8 @@ func (s *Storage) keep(hash uint64, e *entry) {
 }
 
 // set is called under the hash's turn and inside the gate.
-func (s *Storage) set(p *parcel, cost int64) {
-	if s.cache.Set(p.hash, p, cost) {
+func (s *Storage) set(hash uint64, p *parcel, cost int64) {
+	if s.cache.Set(hash, p, cost) {
 		s.sessions.Add(1)
 	} else {
 		s.tally.Add(telemetry.RejectedByQueue)
@@ -64,7 +66,7 @@ func (s *Storage) find(hash uint64) *entry {
 		return e
 	}
 	if p := s.taken(hash); p != nil {
-		return &p.entry
+		return p.entry(hash)
 	}
 	return nil
 }
@@ -83,10 +85,10 @@ func (s *Storage) lookup(hash uint64) *entry {
 	switch p := s.taken(hash); {
 	case p == nil:
 		return nil
-	case p.content == "" || p.stamp != s.guard.Stamp(hash):
-		return &p.entry
+	case p.awake != nil || p.stamp != s.guard.Stamp(hash):
+		return p.entry(hash)
 	default:
-		return s.wake(p)
+		return s.wake(hash, p)
 	}
 }
 

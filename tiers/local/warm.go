@@ -1,6 +1,7 @@
 package local
 
 import (
+	"encoding/binary"
 	"sync/atomic"
 	"time"
 
@@ -76,25 +77,36 @@ func (w *warm) drop(hash uint64) {
 	}
 }
 
-// parcel is an entry as ristretto has it. One at rest has content, which begins with the
-// id and holds the snapshot, in a third of the memory and with hardly a pointer for the
-// collector to follow. It doesn't change.
+// parcel is an entry as ristretto has it: awake, or at rest, with its id and snapshot in
+// one text, in a third of the memory and with hardly a pointer for the collector to
+// follow. It doesn't change.
 type parcel struct {
-	entry
-	content       string
-	expires, read int64 // the snapshot's, on the tier's clock
-	known         bool  // when it expires
+	awake *entry
+
+	content string // the id, the moment of Snapshot.Read if there is one, what Pack makes
+	ttl     time.Duration
+	stamp   uint64
+	until   int64
+	loaded  int64
+	expires int64 // the snapshot's, on the tier's clock; never may come of a known one
+	echo    *echo
+	id      uint32 // bytes of content
+	known   bool   // when it expires
+	read    bool   // content tells
+	watched bool
 }
 
-// entryBytes is what a parcel takes beside its content, here and in ristretto's two maps.
-const entryBytes = 240
+// parcelBytes is what a parcel takes beside its content or snapshot, here and in
+// ristretto's two maps.
+const parcelBytes = 240
 
-func size(e *entry) int64 {
-	size := entryBytes + int64(len(e.id))
-	if e.snapshot != nil {
-		size += e.snapshot.Size()
+// entry is the parcel's, without a snapshot if it is at rest.
+func (p *parcel) entry(hash uint64) *entry {
+	if p.awake != nil {
+		return p.awake
 	}
-	return size
+	return &entry{hash: hash, id: p.content[:p.id], ttl: p.ttl, stamp: p.stamp, until: p.until, loaded: p.loaded,
+		echo: p.echo, watched: p.watched, rested: true}
 }
 
 // rest packs an entry that has lost its place among the warm, if ristretto hasn't got it
@@ -104,27 +116,35 @@ func (s *Storage) rest(e *entry) {
 	if e == nil || e.rested || e.stamp != s.guard.Stamp(e.hash) {
 		return
 	}
+	at, known := e.snapshot.Expires()
+	began := e.snapshot.Read()
+	p := &parcel{ttl: e.ttl, stamp: e.stamp, until: e.until, loaded: e.loaded, expires: never, echo: e.echo,
+		id: uint32(len(e.id)), known: known, read: !began.IsZero(), watched: e.watched}
+	if known && !at.IsZero() {
+		p.expires = s.moment(at)
+	}
 	var room [1 << 10]byte
-	b, ok := e.snapshot.Pack(append(room[:0], e.id...))
+	b := append(room[:0], e.id...)
+	if p.read {
+		b = binary.NativeEndian.AppendUint64(b, uint64(s.moment(began)))
+	}
+	b, ok := e.snapshot.Pack(b)
 	if !ok {
 		return
 	}
-	p := &parcel{entry: *e, content: string(b), expires: never}
-	p.id, p.snapshot, p.rested = p.content[:len(e.id)], nil, true
-	at, known := e.snapshot.Expires()
-	if p.known = known; known && !at.IsZero() {
-		p.expires = s.moment(at)
-	}
-	if began := e.snapshot.Read(); !began.IsZero() {
-		p.read = s.moment(began)
-	}
-	s.set(p, entryBytes+int64(len(b)))
+	p.content = string(b)
+	s.set(e.hash, p, parcelBytes+int64(len(b)))
 }
 
-// wake makes the entry again, and leaves it among the warm.
-func (s *Storage) wake(p *parcel) *entry {
-	e := p.entry
-	e.snapshot = tiers.Unpack(p.content[len(p.id):])
+// wake makes the entry of a parcel at rest again, and leaves it among the warm.
+func (s *Storage) wake(hash uint64, p *parcel) *entry {
+	e, packed := p.entry(hash), p.content[p.id:]
+	began := time.Time{}
+	if p.read {
+		began = s.start.Add(time.Duration(binary.NativeEndian.Uint64([]byte(packed[:8]))))
+		packed = packed[8:]
+	}
+	e.snapshot = tiers.Unpack(packed)
 	if p.known {
 		at := time.Time{}
 		if p.expires != never {
@@ -132,14 +152,14 @@ func (s *Storage) wake(p *parcel) *entry {
 		}
 		e.snapshot = e.snapshot.Expiring(at)
 	}
-	if p.read != 0 {
-		e.snapshot = e.snapshot.ReadAt(s.start.Add(time.Duration(p.read)))
+	if p.read {
+		e.snapshot = e.snapshot.ReadAt(began)
 	}
-	if turn := s.keeping.turn(e.hash); turn.TryLock() { // a reader waits for nobody
-		if s.taken(e.hash) == p {
-			s.gate.do(e.hash, func() { s.rest(s.warm.put(&e)) })
+	if turn := s.keeping.turn(hash); turn.TryLock() { // a reader waits for nobody
+		if s.taken(hash) == p {
+			s.gate.do(hash, func() { s.rest(s.warm.put(e)) })
 		}
 		turn.Unlock()
 	}
-	return &e
+	return e
 }

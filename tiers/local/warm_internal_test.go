@@ -53,17 +53,17 @@ func TestWakingReplacesNothingNewer(t *testing.T) {
 	keep(hash, "old", 0)
 	keep(hash+place, "another's", 0)
 	p := s.taken(hash)
-	if p.content == "" || p.snapshot != nil {
+	if p.awake != nil {
 		t.Fatal("an entry that has lost its place isn't at rest")
 	}
 
 	keep(hash, "new", 1)
-	s.wake(p)
+	s.wake(hash, p)
 	if e := s.warm.find(hash); e == nil || e.snapshot.Get("k") != "new" {
 		t.Error("the older entry took the place of the newer one among the warm")
 	}
 	keep(hash+2*place, "another's", 0)
-	s.wake(p)
+	s.wake(hash, p)
 	if e := s.warm.find(hash); e != nil {
 		t.Error("an entry is warm that ristretto has no more")
 	}
@@ -73,7 +73,7 @@ func TestWakingReplacesNothingNewer(t *testing.T) {
 	if s.warm.find(hash) == nil {
 		t.Error("what was found at rest isn't warm afterwards")
 	}
-	if s.taken(hash+2*place).content == "" {
+	if s.taken(hash+2*place).awake != nil {
 		t.Error("the entry whose place it took isn't at rest")
 	}
 }

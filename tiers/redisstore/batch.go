@@ -50,7 +50,7 @@ func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Co
 		case a.version == absent:
 			a.answer = redis.NewCmd(ctx, "set", a.key, a.content, "px", a.ms, "nx")
 		default:
-			a.answer = redis.NewCmd(ctx, "evalsha", swapScript.Hash(), 1, a.key, a.version, a.content, a.ms)
+			a.answer = redis.NewCmd(ctx, "evalsha", swapScript.Hash(), 1, a.key, hexOf(a.version), a.content, a.ms)
 		}
 		_ = pipe.Process(ctx, a.answer)
 		attempts = append(attempts, a)

@@ -80,12 +80,14 @@ func decodeFault(err error) error {
 	return tiers.NewError(decoding+"its value isn't JSON"+foreign, err)
 }
 
-// digest is what redis.sha1hex makes of a value. It tells two states of one session
-// apart; nothing is kept secret by it.
+// digest tells two states of one session apart; nothing is kept secret by it. In
+// hexadecimal it is what redis.sha1hex makes of the value.
 func digest(content []byte) string {
 	sum := sha1.Sum(content)
-	return hex.EncodeToString(sum[:])
+	return string(sum[:])
 }
+
+func hexOf(digest string) string { return hex.EncodeToString([]byte(digest)) }
 
 var _ tiers.Former = (*Storage)(nil)
 

@@ -40,7 +40,7 @@ func (s *Storage) swap(ctx context.Context, m *measured, key, version string, co
 			return done, nil, err
 		}
 	}
-	answer, err := swapScript.Run(ctx, s.client, []string{key}, version, content, ms).Result()
+	answer, err := swapScript.Run(ctx, s.client, []string{key}, hexOf(version), content, ms).Result()
 	if err == redis.Nil {
 		return false, nil, nil
 	}
