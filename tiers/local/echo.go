@@ -69,6 +69,10 @@ const (
 	// has been read again.
 	echoPatience = 100 * time.Millisecond
 
+	// echoRest is the least pause between two such reads. One each write would wake four
+	// goroutines beside the one that waits for the write.
+	echoRest = 2 * time.Millisecond
+
 	// echoTimeout bounds that read.
 	echoTimeout = time.Second
 
@@ -236,8 +240,8 @@ func (e *echoes) settle(echo *echo) {
 	echo.until.Store(until)
 }
 
-// run rests after each read for as long as it took, so that what comes meanwhile is read
-// together, unless much waits already.
+// run rests after each read for as long as it took, and echoRest at least, so that what
+// comes meanwhile is read together, unless much waits already.
 func (e *echoes) run() {
 	defer e.done.Done()
 	for batch := e.board(); len(batch) > 0; batch = e.board() {
@@ -246,7 +250,7 @@ func (e *echoes) run() {
 		if len(batch) >= echoBatch/8 {
 			continue
 		}
-		rest := time.NewTimer(min(time.Since(began), echoPatience/4))
+		rest := time.NewTimer(min(max(time.Since(began), echoRest), echoPatience/4))
 		select {
 		case <-rest.C:
 		case <-e.life.Done():

@@ -27,6 +27,12 @@ func setK(t *testing.T, l *local.Storage, value any) {
 	}
 }
 
+// readAgain returns when what was announced has been read again.
+func readAgain() {
+	time.Sleep(5 * time.Millisecond)
+	synctest.Wait()
+}
+
 // A node's own write stays in memory, whether its announcement comes after the commit's
 // answer or before, and is read again in the background.
 func TestAnnouncedOwnWritesStayWarm(t *testing.T) {
@@ -43,7 +49,7 @@ func TestAnnouncedOwnWritesStayWarm(t *testing.T) {
 						from.tell().Changed("a")
 					}
 					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
-					synctest.Wait()
+					readAgain()
 					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
 				}
 				most := 1 + 4
@@ -69,14 +75,14 @@ func TestAnOwnAnnouncementMayHideAnothers(t *testing.T) {
 		setK(t, l, 2)
 		s.Put("a", map[string]any{"k": 3}, ttl)
 		from.tell().Changed("a")
-		synctest.Wait() // a round trip
+		readAgain()
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 3)
 
 		setK(t, l, 4)
 		from.tell().Changed("a")
 		s.Drop("a") // another node's log-out, and its announcement
 		from.tell().Changed("a")
-		synctest.Wait()
+		readAgain()
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
 
 		s.Put("a", map[string]any{"k": 5}, ttl)
@@ -290,7 +296,7 @@ func TestANewSessionIsWarmAtOnce(t *testing.T) {
 			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
 			from.tell().Changed(id)
 			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
-			synctest.Wait()
+			readAgain()
 			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
 		}
 		if now, _, _ := s.Count(); now != loads+sessions {
