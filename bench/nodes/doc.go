@@ -72,6 +72,10 @@
 // masters hold at the end, from then on, and counts the rest as lost by the servers. Where a user
 // has logged out and in meanwhile it can't tell, and requires nothing of the time between.
 //
+// A sentinel that is kept from running may take its master for dead and fail over by
+// itself. What the servers lose by that, and when, isn't known: the round isn't judged,
+// and counted.
+//
 // # Known limits of a chain that it counts and doesn't judge
 //
 // A log-out and a new log-in under the same id, while a request of the old log-in runs on

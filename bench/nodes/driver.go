@@ -77,7 +77,11 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 	collect(w.all(Ask{What: askBegin, Round: round}))
 	w.all(Ask{What: askRun, Round: round})
 	outsiders := w.startForeign(round)
-	var losses []Loss
+	var (
+		losses []Loss
+		epoch  = w.epoch()
+		alone  bool // the servers have replaced a master that nothing was done to
+	)
 	quiet.From = now()
 	wait(w.options.Quiet)
 	for end := time.Now().Add(w.options.Round); ; {
@@ -94,9 +98,11 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 		if quiet.To == 0 {
 			quiet.To = now()
 		}
+		alone = alone || w.epoch() != epoch
 		if loss := list[0].do(w, random, round); loss != nil {
 			losses = append(losses, *loss)
 		}
+		epoch = w.epoch()
 		report.Faults[list[0].name]++
 		list = list[1:]
 	}
@@ -116,8 +122,20 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 		report.Audits.Differs += answer.Audits.Differs
 	}
 	records = append(records, everything(ids, w.truth(round))...)
+	if alone || w.epoch() != epoch {
+		report.Alone++ // what they have lost by it, and when, isn't known
+		return list
+	}
 	report.judge(records, losses, quiet)
 	return list
+}
+
+// epoch tells one choice of a sentinel's master from the next.
+func (w *world) epoch() string {
+	if w.sentinel == nil {
+		return ""
+	}
+	return w.sentinel.Epoch()
 }
 
 // shuffled are all faults that the run knows, in some order.

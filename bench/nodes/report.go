@@ -13,6 +13,7 @@ type Report struct {
 	Topology   string
 	Options    Options
 	Rounds     int
+	Alone      int           // rounds that can't be judged, as the sentinel failed over by itself
 	Quiet      int           // rounds that began with a quiet time which could be judged
 	Stall      time.Duration // the worst in these
 	Records    int
@@ -131,6 +132,9 @@ func (r *Report) Print(out io.Writer) {
 	line("older than the bound", "%d (%.6f of all reads)", beyond, float64(beyond)/float64(max(r.Reads, 1)))
 	for _, law := range []Law{Stale, Late, Backwards, OwnWrite, Resurrected, Lost, Invented, NotLinear} {
 		line("violations: "+string(law), "%d", r.Counts[law])
+	}
+	if r.Topology == sentinel {
+		line("rounds not judged: an unasked failover", "%d", r.Alone)
 	}
 	line("quiet times judged, worst stall in them", "%d, %v", r.Quiet, round(r.Stall))
 	line("histories of one node, too hard", "%d, %d", r.Histories, r.Unknown)

@@ -77,6 +77,16 @@ func (s *Sentinel) Failover() {
 	poll(s.tb, "the sentinel names the other server", func() bool { return s.Master() != before })
 }
 
+// Epoch tells one choice of the master from the next.
+func (s *Sentinel) Epoch() string {
+	s.tb.Helper()
+	master, err := s.api.Master(context.Background(), SentinelMaster).Result()
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	return master["config-epoch"]
+}
+
 // Master is the server that the sentinel names.
 func (s *Sentinel) Master() *Server {
 	s.tb.Helper()
