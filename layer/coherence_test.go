@@ -255,7 +255,7 @@ func coherent(t *testing.T, seed uint64, decorators ...layer.Decorator) {
 	announcer.Wait()
 	over.Store(true)
 	readers.Wait()
-	time.Sleep(time.Millisecond) // what was announced is read again by then
+	time.Sleep(10 * time.Millisecond) // what was announced is read again by then
 
 	for _, id := range ids {
 		for _, outcome := range []string{"first", "from memory"} {
