@@ -122,6 +122,7 @@ func TestEachCountIsExported(t *testing.T) {
 		if err := c.Flush(ctx); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // what is given up is counted after the flush has seen it
 		wantExported(t, "logged out elsewhere", read(), map[string]float64{
 			"changes": 5, "commits ok": 2, "commits error": 2, "retries": 2, "commits revoked": 1, "give_ups": 2,
 		})
