@@ -15,10 +15,11 @@ import (
 //
 // An announcement that comes while a write is under way outdates what is cached, as
 // any does; the write's own state is kept nevertheless when it ends, unless readers have
-// seen another one since, which may be newer (see seen). The announcements right after a write have its state read again in the
-// background, and leave it in place meanwhile, for echoPatience at most and no longer
-// than the sources had vouched when they announced it: what another node may have written
-// since is then seen some round trips later than it would have been, and within the lease.
+// seen another one since, which may be newer (see seen). The announcements right after a
+// write have its state read again in the background, and leave it in place meanwhile, for
+// echoPatience at most and no longer than the sources had vouched when they announced it:
+// what another node may have written since is then seen some milliseconds later than it
+// would have been, and within the lease.
 // Later ones, and more than a few, outdate the state.
 //
 // mu guards all fields but those that are set by init. One goroutine reads again what

@@ -32,8 +32,8 @@ type teller struct {
 
 // Hear listens to the given layer, and to those below that it shows with Unwrap, for
 // what becomes of sessions. The constructor does so; a chain tells of layers behind one
-// without Unwrap. Of several Announcers only the nearest
-// knows what readers see: what another tells may lack changes that wait above it.
+// without Unwrap. Of several Announcers only the nearest knows what readers see: what
+// another tells may lack changes that wait above it.
 func (s *Storage) Hear(below gsession.Storage) {
 	for below != nil {
 		if a, ok := below.(tiers.Announcer); ok {

@@ -9,9 +9,9 @@ import (
 )
 
 // warm are the entries that were kept or served last, ready to be copied. Whoever loses
-// its place is put to rest in ristretto. That also takes a new key some time after Set, and not at all where too many
-// come at once, so that a session which was just read, or has just begun, is found here.
-// Whether it may be served is for its stamp to say, as ever.
+// its place is put to rest in ristretto. That also takes a new key some time after Set, and
+// not at all where too many come at once, so that a session which was just read, or has
+// just begun, is found here. Whether it may be served is for its stamp to say, as ever.
 //
 // The places are atomic, and written under their turn of keeping; what is here under a
 // hash is never older than what ristretto has under it. held is atomic.
