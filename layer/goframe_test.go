@@ -19,12 +19,13 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 )
 
 // defaultLog takes GoFrame's default log for the time of the test, which mustn't be parallel.
-func defaultLog(t *testing.T) *lines {
-	l, log := &lines{}, glog.Instance()
+func defaultLog(t *testing.T) *teststore.Log {
+	l, log := &teststore.Log{}, glog.Instance()
 	before := log.GetWriter()
 	log.SetWriter(l)
 	log.SetStdoutPrint(false)
@@ -55,7 +56,7 @@ func TestNothingOfGoFramesStoresIsTold(t *testing.T) {
 	if leaks(log.String()) == "" {
 		t.Fatal("the log isn't looked at")
 	}
-	log.text.Reset()
+	log.Reset()
 	server := redistest.Start(t)
 	dir := t.TempDir()
 	for name, c := range map[string]struct {

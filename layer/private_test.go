@@ -1,14 +1,12 @@
 package layer_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,24 +18,18 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// observed is everything that a chain has told of itself. mu guards log.
+// observed is everything that a chain has told of itself.
 type observed struct {
 	spans  *tracetest.InMemoryExporter
 	reader *sdkmetric.ManualReader
 	tracer *sdktrace.TracerProvider
-	mu     sync.Mutex
-	log    bytes.Buffer
+	log    teststore.Log
 	errors []error
-}
-
-func (o *observed) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.log.Write(p)
 }
 
 func observe() (o *observed, traced layer.Decorator) {
@@ -46,7 +38,7 @@ func observe() (o *observed, traced layer.Decorator) {
 	return o, layer.Traced(
 		layer.TracerProvider(o.tracer), layer.RootSpans(),
 		layer.MeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(o.reader))),
-		layer.Logger(slog.New(slog.NewJSONHandler(o, nil))),
+		layer.Logger(slog.New(slog.NewJSONHandler(&o.log, nil))),
 	)
 }
 
@@ -80,9 +72,7 @@ func (o *observed) everything(t *testing.T) string {
 	for _, err := range o.errors {
 		fmt.Fprintf(&all, "\n%s\n%+v", err, err)
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	all.Write(o.log.Bytes())
+	all.WriteString(o.log.String())
 	return all.String()
 }
 

@@ -1,7 +1,6 @@
 package layer_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,31 +17,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// lines take a log. mu guards text.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-// logged is a Traced whose chain logs into lines.
-func logged() (layer.Decorator, *lines) {
-	l := &lines{}
+// logged is a Traced whose chain logs there.
+func logged() (layer.Decorator, *teststore.Log) {
+	l := &teststore.Log{}
 	return layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(l, nil)))), l
 }
 

@@ -33,6 +33,17 @@ func echo(t *testing.T) string {
 	return listener.Addr().String()
 }
 
+// dial connects to the other side of a link.
+func dial(t *testing.T, l *Link) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", l.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
 func TestNothingArrivesBeforeItsTime(t *testing.T) {
 	const roundTrip = 40 * time.Millisecond
 	l, err := Start(echo(t), roundTrip)
@@ -40,11 +51,7 @@ func TestNothingArrivesBeforeItsTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	conn, err := net.Dial("tcp", l.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
+	conn := dial(t, l)
 	for range 3 {
 		began := time.Now()
 		if _, err = conn.Write([]byte{1}); err != nil {
@@ -127,11 +134,7 @@ func TestBytesArriveInTheirOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	conn, err := net.Dial("tcp", l.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
+	conn := dial(t, l)
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 	sent := make([]byte, 4<<20)
 	for n := range sent {
@@ -152,11 +155,7 @@ func TestCloseEndsConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := net.Dial("tcp", l.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
+	conn := dial(t, l)
 	if _, err = conn.Write([]byte{1}); err != nil {
 		t.Fatal(err)
 	}

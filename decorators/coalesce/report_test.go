@@ -1,14 +1,12 @@
 package coalesce_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,29 +20,11 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// lines are a log. mu guards text.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // exports has a layer report, and answers what a reader gets of it: each value that isn't
 // zero, by its metric and outcome without what all have in common; and its log.
-func exports(t *testing.T, c *coalesce.Storage) (read func() map[string]float64, log *lines) {
+func exports(t *testing.T, c *coalesce.Storage) (read func() map[string]float64, log *teststore.Log) {
 	t.Helper()
-	reader, log := metric.NewManualReader(), &lines{}
+	reader, log := metric.NewManualReader(), &teststore.Log{}
 	c.Report(telemetry.Configure(
 		telemetry.MeterProvider(metric.NewMeterProvider(metric.WithReader(reader))),
 		telemetry.Logger(slog.New(slog.NewTextHandler(log, nil))),

@@ -14,15 +14,20 @@ import (
 	"github.com/gf-strata/strata/tiers/local"
 )
 
-// setK commits as a request does that was given what the session is now.
-func setK(t *testing.T, l *local.Storage, value any) {
+// changed is what a request commits that was given what the session is now.
+func changed(t *testing.T, l *local.Storage, value any) *tiers.Delta {
 	t.Helper()
-	base := load(t, l, "a").Snapshot
-	delta, err := tiers.Diff(base, map[string]any{"k": value})
+	delta, err := tiers.Diff(load(t, l, "a").Snapshot, map[string]any{"k": value})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Commit(ctx, "a", delta, ttl); err != nil {
+	return delta
+}
+
+// setK commits it.
+func setK(t *testing.T, l *local.Storage, value any) {
+	t.Helper()
+	if _, err := l.Commit(ctx, "a", changed(t, l, value), ttl); err != nil {
 		t.Fatal(err)
 	}
 }

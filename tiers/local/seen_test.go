@@ -44,11 +44,7 @@ func TestALateAnswerShowsNothingOlder(t *testing.T) {
 			t.Run(name+" "+when, func(t *testing.T) {
 				watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 					slow := slowly(s)
-					base := load(t, l, "a").Snapshot
-					delta, err := tiers.Diff(base, map[string]any{"k": 2})
-					if err != nil {
-						t.Fatal(err)
-					}
+					delta := changed(t, l, 2)
 					answer := make(chan struct{})
 					s.OnCommit = func(context.Context, string) error { <-answer; return nil }
 					var writing sync.WaitGroup
@@ -105,11 +101,7 @@ func TestALateLoadIsFollowedByNothingOlder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 				slow := slowly(s)
-				base := load(t, l, "a").Snapshot
-				delta, err := tiers.Diff(base, map[string]any{"k": 2})
-				if err != nil {
-					t.Fatal(err)
-				}
+				delta := changed(t, l, 2)
 				var reading sync.WaitGroup
 				answer := make(chan struct{})
 				s.OnLoaded = onceOf(func() { <-answer })
