@@ -46,7 +46,7 @@ func (s *Storage) keep(hash uint64, e *entry) {
 			s.warm.drop(hash)
 			return
 		}
-		s.rest(s.warm.put(e))
+		s.warm.put(e, s.rest)
 	})
 }
 

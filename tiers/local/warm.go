@@ -51,23 +51,23 @@ func (w *warm) find(hash uint64) *entry {
 	return nil
 }
 
-// put is called under the hash's turn, as drop is. It answers the entry that finds no
-// place any more: another one, or where too much is held already this one, or nil.
-func (w *warm) put(e *entry) (loser *entry) {
+// put is called under the hash's turn, as drop is. Who finds no place any more is to rest:
+// another entry that had it, and this one where too much is held already.
+func (w *warm) put(e *entry, rest func(loser *entry)) {
 	place, size := w.place(e.hash), e.snapshot.Size()
 	if before := place.Load(); before != nil {
 		w.held.Add(-before.snapshot.Size())
 		if before.hash != e.hash {
-			loser = before
+			rest(before)
 		}
 	}
 	if w.held.Add(size) > w.most {
 		w.held.Add(-size)
 		place.Store(nil)
-		return e
+		rest(e)
+		return
 	}
 	place.Store(e)
-	return loser
 }
 
 func (w *warm) drop(hash uint64) {
@@ -113,7 +113,7 @@ func (p *parcel) entry(hash uint64) *entry {
 // so already and it may still be served. It is called under the hash's turn and inside the
 // gate.
 func (s *Storage) rest(e *entry) {
-	if e == nil || e.rested || e.stamp != s.guard.Stamp(e.hash) {
+	if e.rested || e.stamp != s.guard.Stamp(e.hash) {
 		return
 	}
 	at, known := e.snapshot.Expires()
@@ -157,7 +157,7 @@ func (s *Storage) wake(hash uint64, p *parcel) *entry {
 	}
 	if turn := s.keeping.turn(hash); turn.TryLock() { // a reader waits for nobody
 		if s.taken(hash) == p {
-			s.gate.do(hash, func() { s.rest(s.warm.put(e)) })
+			s.gate.do(hash, func() { s.warm.put(e, s.rest) })
 		}
 		turn.Unlock()
 	}

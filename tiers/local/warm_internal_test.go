@@ -18,8 +18,16 @@ func entryOf(hash uint64, value string) *entry {
 func TestWarmIsBounded(t *testing.T) {
 	var w warm
 	w.init(1 << 20)
+	rests := map[uint64]bool{}
 	for hash := range uint64(4096) {
-		w.put(entryOf(hash, strings.Repeat("x", int(hash%5)*3000)))
+		w.put(entryOf(hash, strings.Repeat("x", int(hash%5)*3000)), func(loser *entry) { rests[loser.hash] = true })
+		if hash%64 == 0 {
+			for earlier := range hash + 1 {
+				if (w.find(earlier) != nil) == rests[earlier] {
+					t.Fatalf("%d: at rest %v, and warm %v", earlier, rests[earlier], w.find(earlier) != nil)
+				}
+			}
+		}
 		held := int64(0)
 		for n := range w.places {
 			if e := w.places[n].Load(); e != nil {
