@@ -3,7 +3,6 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -88,7 +87,7 @@ func (r *round) audition(ctx context.Context) (sung bool, err error) {
 	all.Wait()
 	for n, m := range r.members {
 		switch err := errs[n]; {
-		case err != nil && !(full(err) && r.heard):
+		case err != nil && !(says(err, full) && r.heard):
 			return sung, err
 		case sung:
 			m.proven = true
@@ -119,12 +118,6 @@ func (m *member) sing(ctx context.Context, key string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// full reports whether the server takes no writes for now.
-func full(err error) bool {
-	text := err.Error()
-	return slices.ContainsFunc([]string{"OOM ", "MISCONF ", "NOREPLICAS "}, func(start string) bool { return strings.HasPrefix(text, start) })
 }
 
 // keyIn is a key with some beginning in a slot that is wanted, "" if none is found.

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -21,20 +22,24 @@ var (
 
 // passing are the beginnings of answers that say nothing of what a server can do, the
 // lack of the right password among them.
-var passing = []string{"LOADING ", "BUSY ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "NOAUTH ", "WRONGPASS ", "ERR max number of clients",
-	"OOM ", "MISCONF ", "NOREPLICAS ", "READONLY ", "MOVED ", "ASK "}
+var passing = append([]string{"LOADING ", "BUSY ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "NOAUTH ", "WRONGPASS ", "ERR max number of clients",
+	"READONLY ", "MOVED ", "ASK "}, full...)
+
+// full are those of a server that takes no writes for now.
+var full = []string{"OOM ", "MISCONF ", "NOREPLICAS "}
+
+// says reports whether a server's answer begins in one of these ways.
+func says(err error, starts []string) bool {
+	var answer redis.Error
+	return errors.As(err, &answer) &&
+		slices.ContainsFunc(starts, func(start string) bool { return strings.HasPrefix(answer.Error(), start) })
+}
 
 // able is the error of a command without which nothing is announced. Proxies and managed
 // servers refuse one in words of their own, so that each answer which doesn't pass counts.
 func able(err error) error {
-	var answer redis.Error
-	if !errors.As(err, &answer) {
+	if !isAnswer(err) || says(err, passing) {
 		return err
-	}
-	for _, start := range passing {
-		if strings.HasPrefix(answer.Error(), start) {
-			return err
-		}
 	}
 	return unable{err}
 }
