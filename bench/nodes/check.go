@@ -37,6 +37,7 @@ type checker struct {
 	bound   int64
 	quiet   Quiet
 	verdict *Verdict
+	found   map[Law]int
 	carried map[carried]bool
 }
 
@@ -56,7 +57,7 @@ func Check(records []Record, bound int64, losses []Loss, quiet Quiet) Verdict {
 	for n := range losses {
 		losses[n].apply(records)
 	}
-	c := &checker{bound: bound, quiet: quiet, verdict: &Verdict{}, carried: map[carried]bool{}}
+	c := &checker{bound: bound, quiet: quiet, verdict: &Verdict{}, found: map[Law]int{}, carried: map[carried]bool{}}
 	for id, h := range histories(records) {
 		if isOwn(id) {
 			continue // logged in at any worker; see Linearizable
@@ -180,12 +181,12 @@ func (c *checker) first(missed []*Record, r *Record, miss func(*Record, Law)) {
 	}
 }
 
-// kept is how many violations are described; all are counted.
-const kept = 20
+// kept is how many violations of each law are described; all are counted.
+const kept = 5
 
 func (c *checker) violate(law Law, r *Record, format string, args ...any) {
 	text := ""
-	if len(c.verdict.Violations) < kept {
+	if c.found[law]++; c.found[law] <= kept {
 		where := fmt.Sprintf("node %d", r.Node)
 		if r.Node == Truth {
 			where = "the server itself"

@@ -67,7 +67,7 @@ func (r *Report) judge(records []Record, losses []Loss, quiet Quiet) {
 			r.Counts = map[Law]int{}
 		}
 		r.Counts[v.Law]++
-		if len(r.Examples) < kept && v.Text != "" {
+		if v.Text != "" && r.Counts[v.Law] <= kept {
 			r.Examples = append(r.Examples, v)
 		}
 	}

@@ -294,6 +294,8 @@ func TestAnnouncedWritesAreReadTogether(t *testing.T) {
 func TestANewSessionIsWarmAtOnce(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		loads, _, _ := s.Count()
+		answer := make(chan struct{})
+		s.OnLoad = func(context.Context, string) { <-answer }
 		const sessions = 500
 		for n := range sessions {
 			id := fmt.Sprint("new", n)
@@ -301,6 +303,7 @@ func TestANewSessionIsWarmAtOnce(t *testing.T) {
 			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
 			from.tell().Changed(id)
 			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
+			answer <- struct{}{} // the read in the background; whoever reads while it is put in place may miss
 			readAgain()
 			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
 		}
