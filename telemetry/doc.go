@@ -41,15 +41,13 @@
 //	absent      the store        unset    the store has no such session, or no such key
 //	pending     the store        unset    with changes of this node that aren't there yet
 //	stale       memory           unset    the store failed, and ServeStale allows it
-//	ok          the store        unset    done, with no memory on the way; of a direct store's
-//	                                      Get, GetSize, Data and GetSession also from memory
+//	ok          the store        unset    done, with no memory on the way
 //	disabled    the store        unset    gsession.ErrorDisabled: "not this way"
 //	revoked     the store        error    a commit to a session that was removed meanwhile
 //	error       whoever failed   error    anything else that failed, a panic included
 //
-// The hit ratio is hit and negative over all of the first seven. Of a direct store, whose
-// reads don't tell, it is that of strata.local.reads. A batch is ok where some of its
-// sessions were removed meanwhile, and else as its first failure.
+// The hit ratio is hit and negative over all of the first seven. A batch is ok where some of
+// its sessions were removed meanwhile, and else as its first failure.
 //
 // A span belongs to the trace in its context; where there is none, no span is made unless
 // [RootSpans] was asked for. What is done once for several requests (a commit of merged

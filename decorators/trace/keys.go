@@ -27,7 +27,7 @@ func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 	if !s.tracer.Wants(ctx) {
 		return s.inner.Get(ctx, id, key)
 	}
-	ctx, op := s.begin(ctx, telemetry.Get)
+	ctx, op := s.beginRead(ctx, telemetry.Get)
 	defer op.end()
 	value, err := s.inner.Get(ctx, id, key)
 	op.done(found(value != nil), uncounted, err)
@@ -39,7 +39,7 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 	if !s.tracer.Wants(ctx) {
 		return s.inner.GetSize(ctx, id)
 	}
-	ctx, op := s.begin(ctx, telemetry.GetSize)
+	ctx, op := s.beginRead(ctx, telemetry.GetSize)
 	defer op.end()
 	size, err := s.inner.GetSize(ctx, id)
 	op.done(found(size > 0), size, err)
@@ -51,7 +51,7 @@ func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
 	if !s.tracer.Wants(ctx) {
 		return s.inner.Data(ctx, id)
 	}
-	ctx, op := s.begin(ctx, telemetry.Data)
+	ctx, op := s.beginRead(ctx, telemetry.Data)
 	defer op.end()
 	data, err := s.inner.Data(ctx, id)
 	op.done(found(len(data) > 0), len(data), err)

@@ -31,6 +31,7 @@ type operation struct {
 	keys     int
 	bytes    int64 // of the snapshot in memory, 0 where that isn't known
 	err      error
+	answer   *telemetry.Answer // nil: the result tells the outcome
 }
 
 // uncounted is the number of keys where counting would cost something.
@@ -39,6 +40,15 @@ const uncounted = -1
 func (s *Storage) begin(ctx context.Context, method telemetry.Operation) (context.Context, operation) {
 	ctx, span := s.tracer.Start(ctx, method)
 	return ctx, operation{span: span, storage: s}
+}
+
+// beginRead begins a read whose result doesn't tell whether memory has answered it.
+func (s *Storage) beginRead(ctx context.Context, method telemetry.Operation) (context.Context, operation) {
+	ctx, op := s.begin(ctx, method)
+	if op.span != nil {
+		ctx, op.answer = telemetry.Ask(ctx)
+	}
+	return ctx, op
 }
 
 // done takes down how the operation ended.
@@ -51,6 +61,9 @@ func (o *operation) done(outcome telemetry.Outcome, keys int, err error) {
 func (o *operation) end() {
 	if o.span == nil {
 		return
+	}
+	if o.answer != nil {
+		o.outcome = o.answer.Or(o.outcome)
 	}
 	outcome, errorType := o.result()
 	attributes := make([]attribute.KeyValue, 1, 5)

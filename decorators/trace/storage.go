@@ -118,7 +118,7 @@ func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	if !s.tracer.Wants(ctx) {
 		return s.inner.GetSession(ctx, id, ttl)
 	}
-	ctx, op := s.begin(ctx, telemetry.GetSession)
+	ctx, op := s.beginRead(ctx, telemetry.GetSession)
 	defer op.end()
 	m, err := s.inner.GetSession(ctx, id, ttl)
 	op.done(found(m != nil), uncounted, err)

@@ -55,6 +55,9 @@ func (s *Storage) session(ctx context.Context, id string) (*tiers.Snapshot, erro
 		return nil, nil
 	}
 	read, err := s.Load(ctx, id, 0)
+	if read.Snapshot != nil {
+		telemetry.Answered(ctx, telemetry.Outcome(read.Outcome.String()))
+	}
 	return read.Snapshot, err
 }
 
