@@ -150,6 +150,36 @@ func TestLocalHearsPastAStranger(t *testing.T) {
 	})
 }
 
+// A channel of announcements that can't be had is told, and no short loss.
+func TestThatNothingIsAnnouncedForLongIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &distressed{Store: teststore.New()}
+		traced, log := logged()
+		chain := layer.Chain(store, layer.Local(), traced)
+		defer chain.Close(t.Context())
+		read := func(after time.Duration, lines int) {
+			t.Helper()
+			time.Sleep(after)
+			for range 3 {
+				if _, err := chain.GetSession(t.Context(), "a", time.Hour); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := strings.Count(log.String(), "aren't announced at present"); n != lines {
+				t.Errorf("logged %d times, want %d:\n%s", n, lines, log)
+			}
+		}
+		read(9*time.Second, 0)
+		read(time.Second, 1)
+		store.listener.Vouched(time.Now().Add(time.Minute))
+		read(time.Second, 1)
+		read(time.Minute+time.Second, 1)
+		read(10*time.Second, 2)
+		store.listener.Unsupported(errors.New("secret"))
+		read(time.Minute, 2)
+	})
+}
+
 // A server without announcements is told once, where the whole chain logs, whatever is done
 // with it.
 func TestAServerThatCannotAnnounceIsLoggedOnce(t *testing.T) {

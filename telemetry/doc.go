@@ -121,6 +121,6 @@
 // What a team should know of and that no caller may see is logged as a warning, one line
 // each ten seconds for one cause: errors with which sessions are closed, as GoFrame drops
 // them, writes that fail after their client has gone, changes that are given up or wait in the
-// journal at the end, a store that can't announce, a journal that fails, and what an audit
+// journal at the end, a store that can't announce, or doesn't for ten seconds, a journal that fails, and what an audit
 // has found. What is found while a chain is built is logged when it stands.
 package telemetry

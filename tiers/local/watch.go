@@ -131,6 +131,20 @@ func (l *watchedSource) Unsupported(reason error) {
 	l.s.guard.BumpAll()
 }
 
+// silence is how long nobody has vouched before that is told.
+const silence = 10 * time.Second
+
+// unvouched is called with each read that memory hasn't answered.
+func (s *Storage) unvouched(v view) {
+	since := time.Duration(v.now - max(v.until, s.watch.last.Load()))
+	if !v.watched || since < silence {
+		return
+	}
+	s.reporter.Warn(context.Background(), "unvouched",
+		"strata: changes of the store aren't announced at present, so that nothing is served from memory; see whether the channel of announcements can connect and log in",
+		slog.Duration("since", since.Round(time.Second)))
+}
+
 // stale answers what memory holds of a session that the store doesn't answer for, as
 // long as nobody has told that it changed and the bound of ServeStale allows.
 func (s *Storage) stale(hash uint64, id string, ttl time.Duration) (*tiers.Snapshot, bool) {
