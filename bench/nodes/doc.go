@@ -73,8 +73,8 @@
 // has logged out and in meanwhile it can't tell, and requires nothing of the time between.
 //
 // A sentinel that is kept from running may take its master for dead and fail over by
-// itself. What the servers lose by that, and when, isn't known: the round isn't judged,
-// and counted.
+// itself, once more within a failover too. What the servers lose by that, and when, isn't
+// known: the round isn't judged, and counted.
 //
 // # Known limits of a chain that it counts and doesn't judge
 //

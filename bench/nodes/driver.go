@@ -79,9 +79,9 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 	outsiders := w.startForeign(round)
 	var (
 		losses []Loss
-		epoch  = w.epoch()
-		alone  bool // the servers have replaced a master that nothing was done to
+		alone  bool // the sentinel has replaced a master that nothing was done to
 	)
+	w.unasked(0)
 	quiet.From = now()
 	wait(w.options.Quiet)
 	for end := time.Now().Add(w.options.Round); ; {
@@ -98,11 +98,12 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 		if quiet.To == 0 {
 			quiet.To = now()
 		}
-		alone = alone || w.epoch() != epoch
-		if loss := list[0].do(w, random, round); loss != nil {
+		alone = w.unasked(0) || alone
+		loss := list[0].do(w, random, round)
+		if loss != nil {
 			losses = append(losses, *loss)
+			alone = w.unasked(1) || alone
 		}
-		epoch = w.epoch()
 		report.Faults[list[0].name]++
 		list = list[1:]
 	}
@@ -122,7 +123,7 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 		report.Audits.Differs += answer.Audits.Differs
 	}
 	records = append(records, everything(ids, w.truth(round))...)
-	if alone || w.epoch() != epoch {
+	if w.unasked(0) || alone {
 		report.Alone++ // what they have lost by it, and when, isn't known
 		return list
 	}
@@ -130,12 +131,15 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 	return list
 }
 
-// epoch tells one choice of a sentinel's master from the next.
-func (w *world) epoch() string {
+// unasked reports whether the sentinel has replaced its master, since it was last asked
+// here, in another number of times than it had to.
+func (w *world) unasked(had int) bool {
 	if w.sentinel == nil {
-		return ""
+		return false
 	}
-	return w.sentinel.Epoch()
+	due := w.epoch + had
+	w.epoch = w.sentinel.Epoch()
+	return w.epoch != due
 }
 
 // shuffled are all faults that the run knows, in some order.

@@ -121,8 +121,17 @@ func (w *world) replicated(master *redistest.Server, key string) int64 {
 	return began
 }
 
-// demoted waits until a master has become a replica that has the data. A sentinel that was
-// kept from running does nothing for half a minute (its TILT mode).
+// settled waits until the servers are what the sentinel takes them for. One that was kept
+// from running does nothing for half a minute (its TILT mode), and it may have replaced the
+// master more than once.
+func (w *world) settled() {
+	w.tb.Helper()
+	if !polled(90*time.Second, w.sentinel.Settled) {
+		w.tb.Fatal("the servers aren't what the sentinel takes them for")
+	}
+}
+
+// demoted waits until a master has become a replica that has the data.
 func (w *world) demoted(old *redistest.Server) {
 	w.tb.Helper()
 	client := redis.NewClient(&redis.Options{Addr: old.Addr()})
@@ -140,7 +149,7 @@ func sentinelFailover(w *world, _ *rand.Rand, round int) *Loss {
 	old := w.sentinel.Master()
 	from := w.replicated(old, "marker")
 	w.sentinel.Failover()
-	w.demoted(old)
+	w.settled()
 	loss := newLoss(from, now(), w.truth(round))
 	return &loss
 }
@@ -154,7 +163,7 @@ func crash(w *world, _ *rand.Rand, round int) *Loss {
 		w.tb.Fatal("the sentinel doesn't replace a master that is gone")
 	}
 	old.Again(w.tb)
-	w.demoted(old)
+	w.settled()
 	loss := newLoss(from, now(), w.truth(round))
 	return &loss
 }

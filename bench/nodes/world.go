@@ -29,6 +29,7 @@ type world struct {
 	replicas []*redistest.Server // of these, in the same order, or of the first of them
 	spare    *redistest.Server   // a master that has slots only while they linger
 	sentinel *redistest.Sentinel
+	epoch    int                  // of the sentinel's choice of a master, when that was last looked at
 	proxies  [][]*redistest.Proxy // of each node
 	client   redis.UniversalClient
 	nodes    []*process

@@ -37,7 +37,7 @@ func StartSentinel(tb testing.TB) *Sentinel {
 	}
 	dir := tb.TempDir()
 	config := fmt.Sprintf("bind 127.0.0.1\nport %d\nsentinel monitor %s 127.0.0.1 %d 1\n"+
-		"sentinel down-after-milliseconds %[2]s 1000\nsentinel failover-timeout %[2]s 3000\n", port, SentinelMaster, master.port)
+		"sentinel down-after-milliseconds %[2]s 3000\nsentinel failover-timeout %[2]s 3000\n", port, SentinelMaster, master.port)
 	if err = os.WriteFile(filepath.Join(dir, "sentinel.conf"), []byte(config), 0o600); err != nil {
 		tb.Fatal(err)
 	}
@@ -77,14 +77,41 @@ func (s *Sentinel) Failover() {
 	poll(s.tb, "the sentinel names the other server", func() bool { return s.Master() != before })
 }
 
-// Epoch tells one choice of the master from the next.
-func (s *Sentinel) Epoch() string {
+// Epoch is one more with each choice of a master. It waits for one that is under way.
+func (s *Sentinel) Epoch() (epoch int) {
 	s.tb.Helper()
-	master, err := s.api.Master(context.Background(), SentinelMaster).Result()
-	if err != nil {
-		s.tb.Fatal(err)
+	poll(s.tb, "the sentinel has a master that it is content with", func() bool {
+		master, err := s.api.Master(context.Background(), SentinelMaster).Result()
+		if err != nil || master["flags"] != "master" {
+			return false
+		}
+		epoch, err = strconv.Atoi(master["config-epoch"])
+		return err == nil
+	})
+	return epoch
+}
+
+// Settled reports whether the server that the sentinel names is a master, and the other a
+// replica of it that has its data.
+func (s *Sentinel) Settled() bool {
+	s.tb.Helper()
+	ctx, master := context.Background(), s.Master()
+	for _, server := range s.Servers {
+		client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1, DialerRetries: 1})
+		info, err := client.Info(ctx, "replication").Result()
+		_ = client.Close()
+		switch {
+		case err != nil:
+			return false
+		case server == master:
+			if field(info, "role") != "master" {
+				return false
+			}
+		case field(info, "master_port") != strconv.Itoa(master.port) || field(info, "master_link_status") != "up":
+			return false
+		}
 	}
-	return master["config-epoch"]
+	return true
 }
 
 // Master is the server that the sentinel names.
