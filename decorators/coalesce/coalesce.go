@@ -30,8 +30,8 @@ import (
 //
 // It runs as many goroutines as there are sessions being written, at most four where
 // the store takes batches, and sixteen where it doesn't and nobody waits, plus one of
-// the journal. What waits is bounded by who waits for it, and else by MaxPending and
-// MaxPendingBytes (law 9).
+// the journal; those that have nothing to do stay for 20 ms. What waits is bounded by who
+// waits for it, and else by MaxPending and MaxPendingBytes (law 9).
 //
 // All fields are set by New and guard themselves.
 type Storage struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -323,6 +324,28 @@ func TestAPanicOfTheStoreIsTheCallers(t *testing.T) {
 		s.OnCommit = nil
 		if err := replace(t, c, "a", 2); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// A store that ends the goroutine of a write, as a mock does with t.FailNow, fails that
+// write, and holds up no other.
+func TestAStoreThatEndsTheGoroutine(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.OnCommit = func(context.Context, string) error {
+			runtime.Goexit()
+			return nil
+		}
+		began := time.Now()
+		if err := replace(t, c, "a", 1); err == nil || time.Since(began) > 0 {
+			t.Errorf("answered %v after %v", err, time.Since(began))
+		}
+		s.OnCommit = nil
+		for _, id := range []string{"a", "b"} {
+			if err := replace(t, c, id, 2); err != nil || time.Since(began) > 0 {
+				t.Errorf("answered %v after %v", err, time.Since(began))
+			}
 		}
 	})
 }

@@ -41,7 +41,8 @@ type lanes struct {
 	later       schedule
 	alarm       *time.Timer
 	workers     int
-	accepted    list.List // of *hold, the oldest first
+	idle        []chan struct{} // of the workers that wait for more, those that came last behind
+	accepted    list.List       // of *hold, the oldest first
 	heldLanes   int
 	heldChanges int
 	heldBytes   int64
@@ -243,6 +244,8 @@ func (l *lanes) close(ctx context.Context, gone func()) error {
 	l.closed = true
 	if l.alarm != nil {
 		l.alarm.Stop()
+	}
+	for l.call() {
 	}
 	lost := l.abandon()
 	if l.gone = gone; l.workers > 0 {

@@ -56,7 +56,7 @@ func (l *lanes) queue(k *lane) {
 	} else {
 		l.due = append(l.due, k)
 	}
-	if l.most == 0 || l.workers < l.most {
+	if !l.call() && (l.most == 0 || l.workers < l.most) {
 		l.workers++
 		l.running.Add(1)
 		go l.work()

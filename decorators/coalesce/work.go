@@ -2,6 +2,7 @@ package coalesce
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/gf-strata/strata/telemetry"
@@ -12,6 +13,10 @@ const (
 	pipelines    = 4   // batches that are at a batching store at once
 	pipelineSize = 128 // commits in one of them, at most
 	writers      = 16  // commits that nobody waits for, at once at another store
+
+	// idleTime is how long a worker that has nothing to do stays: a new one has to grow
+	// its stack first.
+	idleTime = 20 * time.Millisecond
 )
 
 // work takes what is due to the store until nothing is: one batch, or as many as wait
@@ -19,34 +24,42 @@ const (
 // to come: commits meet because all pipelines are busy.
 func (l *lanes) work() {
 	defer l.running.Done()
-	defer l.quit()
-	for flying := l.board(); len(flying) > 0; flying = l.board() {
-		commits := flying[:0:0]
-		for _, b := range flying {
-			if b.delta == nil {
-				l.carry([]*batch{b}) // a removal goes alone
-			} else {
-				commits = append(commits, b)
-			}
+	over := false
+	defer func() {
+		if over {
+			l.quit()
+			return
 		}
-		if len(commits) > 0 {
-			l.carry(commits)
+		l.running.Add(1)
+		go l.work() // the store has ended this goroutine
+	}()
+	called := make(chan struct{}, 1)
+	for !over {
+		flying, open := l.board(called)
+		if len(flying) > 0 {
+			l.carry(flying)
+		} else {
+			over = !open || !l.linger(called)
 		}
 	}
 }
 
-// board puts the first batches of lanes that are due in flight. Where none is, the
-// worker ends.
-func (l *lanes) board() []*batch {
+// board puts the first batches of lanes that are due in flight; a removal goes alone. Where
+// none is, the worker is idle, or ends if the lanes aren't open any more.
+func (l *lanes) board(called chan struct{}) (flying []*batch, open bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	most := 1
 	if l.batcher != nil {
 		most = pipelineSize
 	}
-	var flying []*batch
 	for len(l.due) > 0 && len(flying) < most && !l.closed {
 		k := l.due[0]
+		if removal := k.waiting[0].delta == nil; removal && len(flying) > 0 {
+			break
+		} else if removal {
+			most = 1
+		}
 		l.due[0] = nil
 		l.due = l.due[1:]
 		k.queued = false
@@ -59,10 +72,45 @@ func (l *lanes) board() []*batch {
 	if len(l.due) == 0 {
 		l.due = nil
 	}
-	if len(flying) == 0 {
+	switch {
+	case len(flying) > 0:
+	case l.closed:
 		l.workers--
+	default:
+		l.idle = append(l.idle, called)
 	}
-	return flying
+	return flying, !l.closed
+}
+
+// linger waits until an idle worker is called, and is false where it ends.
+func (l *lanes) linger(called chan struct{}) bool {
+	patience := time.NewTimer(idleTime)
+	defer patience.Stop()
+	select {
+	case <-called:
+		return true
+	case <-patience.C:
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := slices.Index(l.idle, called); n >= 0 {
+		l.idle = slices.Delete(l.idle, n, n+1)
+		l.workers--
+		return false
+	}
+	<-called
+	return true
+}
+
+// call has an idle worker look for what is due. It is called under mu.
+func (l *lanes) call() bool {
+	last := len(l.idle) - 1
+	if last < 0 {
+		return false
+	}
+	l.idle[last] <- struct{}{}
+	l.idle = l.idle[:last]
+	return true
 }
 
 // quit is a worker's end, when it has reported all that it had to.
@@ -78,11 +126,16 @@ func (l *lanes) quit() {
 // carry brings batches to the store and sees to what becomes of each.
 func (l *lanes) carry(batches []*batch) {
 	began := time.Now()
+	defer l.settle(batches, began) // also where the store ends the goroutine
 	if len(batches) == 1 {
 		l.run(batches[0])
 	} else {
 		l.together(batches)
 	}
+}
+
+// settle takes down what has become of batches.
+func (l *lanes) settle(batches []*batch, began time.Time) {
 	for _, b := range batches {
 		l.count(b)
 		if b.err == nil && b.delta != nil {
