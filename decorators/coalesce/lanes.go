@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gf-strata/strata/internal/crew"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/journal"
@@ -16,9 +17,9 @@ import (
 // lanes hold what waits for each session. One batch of a session is at the store at a
 // time, so that its commits and removals happen in the order in which they came.
 //
-// The first block is set by init. mu guards the rest: a lane is in the map while
-// anything of it waits or is at the store; running grows only under mu while closed is
-// unset.
+// The first block is set by init, and crew guards itself. mu guards the rest: a lane is in
+// the map while anything of it waits or is at the store; a worker begins only under mu while
+// closed is unset, or as another one ends.
 type lanes struct {
 	store      tiers.Storage
 	batcher    tiers.Batcher // nil where the store takes no batches
@@ -30,6 +31,7 @@ type lanes struct {
 	caches     *caches          // above, that are told
 	tally      *telemetry.Tally
 	slideEvery float64
+	crew       crew.Crew
 	landed     func(b *batch, began time.Time) // a commit is in the store
 	gaveUp     func(lost GiveUp)               // changes that were accepted aren't in the store
 	stay       func(changes int)               // they wait in the journal
@@ -41,8 +43,7 @@ type lanes struct {
 	later       schedule
 	alarm       *time.Timer
 	workers     int
-	idle        []chan struct{} // of the workers that wait for more, those that came last behind
-	accepted    list.List       // of *hold, the oldest first
+	accepted    list.List // of *hold, the oldest first
 	heldLanes   int
 	heldChanges int
 	heldBytes   int64
@@ -50,8 +51,7 @@ type lanes struct {
 	room        chan struct{} // closed when there may be some
 	draining    bool          // nothing is accepted any more that nobody waits for
 	closed      bool
-	gone        func() // called by the last worker once closed
-	running     sync.WaitGroup
+	gone        func()          // called by the last worker once closed
 	ended       context.Context // the lanes' life
 	end         context.CancelFunc
 }
@@ -245,8 +245,7 @@ func (l *lanes) close(ctx context.Context, gone func()) error {
 	if l.alarm != nil {
 		l.alarm.Stop()
 	}
-	for l.call() {
-	}
+	l.crew.Close()
 	lost := l.abandon()
 	if l.gone = gone; l.workers > 0 {
 		gone = func() {} // the last worker does
@@ -262,7 +261,7 @@ func (l *lanes) close(ctx context.Context, gone func()) error {
 	}
 	gone()
 	if err == nil {
-		l.running.Wait() // nothing waits any more: they are on their way out
+		l.crew.Wait() // nothing waits any more: they are on their way out
 	}
 	if l.journal != nil {
 		err = errors.Join(err, l.journal.Close())

@@ -56,10 +56,9 @@ func (l *lanes) queue(k *lane) {
 	} else {
 		l.due = append(l.due, k)
 	}
-	if !l.call() && (l.most == 0 || l.workers < l.most) {
+	if l.most == 0 || l.workers < l.most {
 		l.workers++
-		l.running.Add(1)
-		go l.work()
+		l.crew.Go(l.work)
 	}
 }
 

@@ -2,7 +2,6 @@ package coalesce
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/gf-strata/strata/telemetry"
@@ -13,40 +12,29 @@ const (
 	pipelines    = 4   // batches that are at a batching store at once
 	pipelineSize = 128 // commits in one of them, at most
 	writers      = 16  // commits that nobody waits for, at once at another store
-
-	// idleTime is how long a worker that has nothing to do stays: a new one has to grow
-	// its stack first.
-	idleTime = 20 * time.Millisecond
 )
 
 // work takes what is due to the store until nothing is: one batch, or as many as wait
 // at that moment where the store takes them together. Nobody is made to wait for others
 // to come: commits meet because all pipelines are busy.
 func (l *lanes) work() {
-	defer l.running.Done()
 	over := false
 	defer func() {
 		if over {
 			l.quit()
-			return
-		}
-		l.running.Add(1)
-		go l.work() // the store has ended this goroutine
-	}()
-	called := make(chan struct{}, 1)
-	for !over {
-		flying, open := l.board(called)
-		if len(flying) > 0 {
-			l.carry(flying)
 		} else {
-			over = !open || !l.linger(called)
+			l.crew.Go(l.work) // the store has ended this goroutine
 		}
+	}()
+	for flying := l.board(); len(flying) > 0; flying = l.board() {
+		l.carry(flying)
 	}
+	over = true
 }
 
 // board puts the first batches of lanes that are due in flight; a removal goes alone. Where
-// none is, the worker is idle, or ends if the lanes aren't open any more.
-func (l *lanes) board(called chan struct{}) (flying []*batch, open bool) {
+// none is, the worker ends.
+func (l *lanes) board() (flying []*batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	most := 1
@@ -72,45 +60,10 @@ func (l *lanes) board(called chan struct{}) (flying []*batch, open bool) {
 	if len(l.due) == 0 {
 		l.due = nil
 	}
-	switch {
-	case len(flying) > 0:
-	case l.closed:
+	if len(flying) == 0 {
 		l.workers--
-	default:
-		l.idle = append(l.idle, called)
 	}
-	return flying, !l.closed
-}
-
-// linger waits until an idle worker is called, and is false where it ends.
-func (l *lanes) linger(called chan struct{}) bool {
-	patience := time.NewTimer(idleTime)
-	defer patience.Stop()
-	select {
-	case <-called:
-		return true
-	case <-patience.C:
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if n := slices.Index(l.idle, called); n >= 0 {
-		l.idle = slices.Delete(l.idle, n, n+1)
-		l.workers--
-		return false
-	}
-	<-called
-	return true
-}
-
-// call has an idle worker look for what is due. It is called under mu.
-func (l *lanes) call() bool {
-	last := len(l.idle) - 1
-	if last < 0 {
-		return false
-	}
-	l.idle[last] <- struct{}{}
-	l.idle = l.idle[:last]
-	return true
+	return flying
 }
 
 // quit is a worker's end, when it has reported all that it had to.

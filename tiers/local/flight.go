@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gf-strata/strata/internal/crew"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -25,13 +26,13 @@ type flightKey struct {
 // flights are the loads under way, one for each key. A flight goes on when those who
 // wait for it go away, and ends at its time-out or when the tier is closed.
 //
-// mu guards flying and closing; running counts goroutines and grows only under mu
-// while closing is unset.
+// mu guards flying and closing; crew guards itself, and is given work only under mu while
+// closing is unset.
 type flights struct {
 	mu      sync.Mutex
 	flying  map[flightKey]*flight
 	closing bool
-	running sync.WaitGroup
+	crew    crew.Crew
 	ended   context.Context
 	end     context.CancelFunc
 	tally   *telemetry.Tally
@@ -117,9 +118,7 @@ func (f *flights) start(ctx context.Context, key flightKey, now int64, load func
 	f.flying[key] = shared
 	// A flight that is late is given up, so that the next reader starts anew.
 	late := context.AfterFunc(ctx, func() { f.land(key, shared) })
-	f.running.Add(1)
-	go func() {
-		defer f.running.Done()
+	f.crew.Go(func() {
 		defer cancel()
 		defer closed()
 		defer late()
@@ -129,7 +128,7 @@ func (f *flights) start(ctx context.Context, key flightKey, now int64, load func
 			close(shared.done)
 		}()
 		shared.read, shared.err = load(ctx)
-	}()
+	})
 	return shared
 }
 
@@ -149,9 +148,10 @@ func (f *flights) close(ctx context.Context) error {
 	f.mu.Lock()
 	f.closing = true
 	f.mu.Unlock()
+	f.crew.Close()
 	landed := make(chan struct{})
 	go func() {
-		f.running.Wait()
+		f.crew.Wait()
 		close(landed)
 	}()
 	defer f.end()

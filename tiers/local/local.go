@@ -24,7 +24,7 @@ import (
 // Storage caches the sessions of the storage below it. It promises laws 1 to 9 of
 // package layer, with law 4 bounded by MaxStale. Memory is bounded by MaxBytes and
 // 4,096 negative entries; goroutines are two of ristretto's and one for each load
-// that is under way. Safe for concurrent use.
+// that is under way, or was in the last 20 ms. Safe for concurrent use.
 //
 // All fields but the atomics are set by New and guard themselves.
 type Storage struct {
