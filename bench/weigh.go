@@ -60,10 +60,10 @@ func weigh(ctx context.Context, o Options, s scale, run *report.Run) error {
 }
 
 // A cache is filled by one request a session, which takes dearer times what it takes to
-// write a session in a pipeline.
+// write a session in a pipeline, in the mean of all subjects.
 const (
 	sample = 50_000
-	dearer = 4
+	dearer = 3
 )
 
 // fitting is how many sessions can fill all caches in the time that they may take: on a
