@@ -11,6 +11,7 @@ const (
 	Backwards   Law = "older than shown before"
 	OwnWrite    Law = "read-your-writes"
 	Resurrected Law = "resurrected"
+	Expired     Law = "shown after its expiry"
 	Lost        Law = "lost"
 	Invented    Law = "never written"
 	NotLinear   Law = "not linearizable"
@@ -26,6 +27,7 @@ type Violation struct {
 type Verdict struct {
 	Reads      int
 	Ages       Ages // of the reads that missed an acknowledged write
+	Expired    int  // reads that found none of a session, which had expired
 	Carried    int  // keys of an earlier log-in under the same id, a known limit
 	Violations []Violation
 }
@@ -123,6 +125,10 @@ func (c *checker) absent(h *history, r *Record, miss func(*Record, Law)) {
 		for _, out := range h.logouts {
 			gone = gone || out.Start < r.End && out.Acked > login.Start
 		}
+		if !gone && isBrief(r.ID) && r.End >= h.kept(r) {
+			gone = true
+			c.verdict.Expired++
+		}
 		if !gone {
 			miss(login, Lost)
 		}
@@ -135,6 +141,11 @@ func (c *checker) present(h *history, r *Record, miss func(*Record, Law)) {
 	if login == nil || login.Start > r.End {
 		c.violate(Invented, r, "%s shows a log-in that nobody made", r.ID)
 		return
+	}
+	if isBrief(r.ID) {
+		if over := h.over(r); over != never && r.Start-over > c.bound {
+			c.violate(Expired, r, "%s is shown %.1f ms after its expiry", r.ID, float64(r.Start-over)/1e6)
+		}
 	}
 	for _, out := range h.logouts {
 		if out.Start > ended(login) && out.Acked < r.Start {

@@ -59,6 +59,14 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 	nobody.Epoch = 9
 	shared := seen(1, 300, 2, 1) // both own keys, and the older value of the shared one
 	shared.Last = Token{200, 1}
+	// Of a session that lives for a second, used at 500 ms last.
+	short := func(records ...Record) []Record {
+		for n := range records {
+			records[n].ID = briefMark
+		}
+		return records
+	}
+	used := write(Change, 1, 1, 490, 500)
 	for name, test := range map[string]struct {
 		want    Law // none: ""
 		records []Record
@@ -103,6 +111,15 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 		"shown, and not yet at another node":      {"", []Record{login, other, seen(1, 31, 1, 1), seen(0, 33, 1, 0)}},
 		"a log-out shown, and shown no more":      {Backwards, []Record{login, logout, seen(1, 20, 1, 0), none(1, 51), seen(1, 53, 1, 0)}},
 		"a log-in shown late":                     {"", []Record{login, none(1, 11), seen(1, 20, 1, 0)}},
+		"expired":                                 {"", short(login, used, none(0, 1490))},
+		"expired before its time":                 {OwnWrite, short(login, used, none(0, 1488))},
+		"expired elsewhere before its time":       {Stale, short(login, used, none(2, 1488))},
+		"a log-in that has expired":               {"", short(login, none(0, 1000))},
+		"shown when it may have expired":          {"", short(login, used, seen(1, 1700, 1, 1))},
+		"shown when it has expired":               {Expired, short(login, used, seen(1, 1701, 1, 1))},
+		"kept by a read":                          {"", short(login, used, seen(0, 1500, 1, 1), seen(1, 2701, 1, 1))},
+		"kept by a read, and not for so long":     {Expired, short(login, used, seen(0, 1500, 1, 1), seen(1, 2702, 1, 1))},
+		"kept by a change that perhaps came":      {"", short(login, maybe(used), seen(1, 3000, 1, 1))},
 		"refused while logged out":                {"", []Record{login, logout, refused(write(Change, 0, 2, 45, 55))}},
 	} {
 		verdict := Check(test.records, bound, nil, Quiet{})

@@ -19,7 +19,7 @@ const (
 
 const prefix = "nodes:"
 
-// ttl outlives every run, so that nothing expires by itself.
+// ttl outlives every run, so that nothing but brief sessions expires by itself.
 const ttl = time.Hour
 
 // Config is what a node process is started with.

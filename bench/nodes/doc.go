@@ -41,6 +41,9 @@
 //     refused, or that was made on the node which logged out, is in no later log-in.
 //   - No lost session: a read finds none only where none was due by those two limits, or a
 //     log-out came after it, or may have.
+//   - Not beyond its time: a session that lives for a second is shown by no read that starts
+//     a second and a tenth, which a slide may add, and the bound after the last use ended;
+//     and it isn't lost before a second has passed since its last acknowledged change began.
 //   - The later commit wins: of two writes to the shared key one of which ended before the
 //     other started, the earlier isn't shown once the later is due.
 //   - Nothing invented: what it shows was written, by a write that started before it ended.
@@ -91,6 +94,6 @@
 //
 // # What it doesn't check
 //
-// Nodes aren't killed, and write synchronously. Nothing expires during a run. In a round with a failover the histories of one node
-// aren't given to porcupine, as the servers' own losses have no order.
+// Nodes aren't killed, and write synchronously. In a round with a failover the histories of
+// one node aren't given to porcupine, as the servers' own losses have no order.
 package main

@@ -57,13 +57,13 @@ func (n *node) begin(round, nodes int) ([]Record, error) {
 	return c.records, nil
 }
 
-func (n *node) start(round int) *load {
+func (n *node) start(round, nodes int) *load {
 	l := &load{stop: make(chan struct{})}
 	for worker := range n.Workers {
 		c := newClient(n.Node, (n.Node+1)*writers+worker, n.manager)
 		l.clients = append(l.clients, c)
 		random := rand.New(rand.NewPCG(n.Seed, uint64(round)<<32|uint64(c.writer)))
-		l.workers.Go(func() { n.work(l, c, round, random) })
+		l.workers.Go(func() { n.work(l, c, round, nodes, random) })
 	}
 	for visitor := range n.Visitors {
 		c := newClient(n.Node, 0, n.manager)
@@ -102,7 +102,7 @@ func (l *load) halt() (records []Record, failed int) {
 }
 
 // work serves requests at a steady rate, or as fast as it can where that is slower.
-func (n *node) work(l *load, c *client, round int, random *rand.Rand) {
+func (n *node) work(l *load, c *client, round, nodes int, random *rand.Rand) {
 	users := rand.NewZipf(random, zipf, 1, uint64(n.Slots-foreigners-1))
 	tick := time.NewTicker(time.Second / time.Duration(n.Rate))
 	defer tick.Stop()
@@ -114,9 +114,11 @@ func (n *node) work(l *load, c *client, round int, random *rand.Rand) {
 		}
 		switch what := random.IntN(1000); {
 		case what < 60:
+			n.briefSession(c, round, nodes, random)
+		case what < 110:
 			slot := n.Slots - 1 - random.IntN(foreigners)
 			c.read(foreignID(round, n.Slots-1-slot, n.back(slot, random)))
-		case what < 160:
+		case what < 200:
 			n.ownSession(c, ownID(round, n.Node, random.IntN(n.Own)), random)
 		case what < 870:
 			slot := int(users.Uint64())

@@ -48,7 +48,7 @@ func (l *Loss) apply(records []Record) {
 		}
 		w.Acked = never
 		followed := w.Kind != Logout && ended[w.ID] || w.Kind == Logout && began[w.ID] > w.Start
-		if w.End < l.To && !followed {
+		if w.End < l.To && !followed && !isBrief(w.ID) {
 			l.Writes++
 		}
 	}

@@ -79,10 +79,10 @@ func (n *node) open() error {
 		n.manager = gsession.New(ttl, n.chain)
 		return nil
 	}
-	var store gsession.Storage = redisstore.New(n.Server.client(), redisstore.Prefix(prefix), redisstore.WatchLease(n.Lease))
+	store := tiers.Storage(redisstore.New(n.Server.client(), redisstore.Prefix(prefix), redisstore.WatchLease(n.Lease)))
 	opts := []layer.LocalOption{layer.Audited(n.Audit)}
 	if n.Mode == modeBroken {
-		store = struct{ gsession.Storage }{store} // nobody finds the announcements behind it
+		store = struct{ tiers.Storage }{store} // nobody finds the announcements behind it
 		opts = append(opts, layer.Invalidation(liar{}))
 	}
 	n.stack = layer.Chain(store, layer.Coalesced(layer.WriteTimeout(2*time.Second)), layer.Local(opts...), layer.Traced())
@@ -123,7 +123,7 @@ func (n *node) answer(ask Ask) (answer Answer) {
 	case askBegin:
 		answer.Records, err = n.begin(ask.Round, ask.Nodes)
 	case askRun:
-		n.load, n.stalls = n.start(ask.Round), n.meter()
+		n.load, n.stalls = n.start(ask.Round, ask.Nodes), n.meter()
 	case askHalt:
 		answer.Records, answer.Failed = n.load.halt()
 		answer.Stalls = n.stalls.halt()

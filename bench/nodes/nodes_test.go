@@ -38,6 +38,9 @@ func sound(t *testing.T, report *Report) {
 	if report.Reads < 1000 {
 		t.Errorf("%d reads prove nothing", report.Reads)
 	}
+	if report.Expired == 0 {
+		t.Error("no session was asked for that had expired")
+	}
 	for _, name := range report.Options.Faults {
 		if report.Faults[name] == 0 {
 			t.Errorf("the fault %q never came", name)
@@ -77,14 +80,18 @@ func TestSentinelWithAFailover(t *testing.T) {
 	sound(t, Run(t, sentinel, o))
 }
 
-// A chain whose cache is told that nothing ever changes is found out.
+// A chain whose cache is told that nothing ever changes is found out. It still knows when
+// sessions expire, which a sound one is told as well.
 func TestABrokenChainIsFound(t *testing.T) {
 	t.Parallel()
 	o := short()
-	o.Mode, o.Requests, o.Round, o.Users = modeBroken, 0, time.Second, 10
+	o.Mode, o.Requests, o.Users = modeBroken, 0, 10
 	report := Run(t, standalone, o)
 	if report.Counts[Stale] == 0 || report.Ages.Beyond(o.Bound()) == 0 {
 		t.Errorf("a cache that is never invalidated passes: %v", report.Counts)
+	}
+	if report.Counts[Expired] > 0 || report.Expired == 0 {
+		t.Errorf("%d reads show what has expired, and %d found none", report.Counts[Expired], report.Expired)
 	}
 	var table bytes.Buffer
 	report.Print(&table)

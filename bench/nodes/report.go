@@ -23,6 +23,7 @@ type Report struct {
 	Faults     map[string]int
 	Ages       Ages
 	Carried    int
+	Expired    int
 	ServerLost int
 	Histories  int
 	Unknown    int
@@ -51,6 +52,7 @@ func (r *Report) judge(records []Record, losses []Loss, quiet Quiet) {
 	verdict := Check(records, int64(r.Options.Bound()), losses, quiet)
 	r.Reads += verdict.Reads
 	r.Carried += verdict.Carried
+	r.Expired += verdict.Expired
 	r.Ages.All = append(r.Ages.All, verdict.Ages.All...)
 	for n := range losses {
 		r.ServerLost += losses[n].Writes
@@ -130,7 +132,7 @@ func (r *Report) Print(out io.Writer) {
 	}
 	beyond := r.Ages.Beyond(o.Bound())
 	line("older than the bound", "%d (%.6f of all reads)", beyond, float64(beyond)/float64(max(r.Reads, 1)))
-	for _, law := range []Law{Stale, Late, Backwards, OwnWrite, Resurrected, Lost, Invented, NotLinear} {
+	for _, law := range []Law{Stale, Late, Backwards, OwnWrite, Resurrected, Expired, Lost, Invented, NotLinear} {
 		line("violations: "+string(law), "%d", r.Counts[law])
 	}
 	if r.Topology == sentinel {
@@ -139,6 +141,7 @@ func (r *Report) Print(out io.Writer) {
 	line("quiet times judged, worst stall in them", "%d, %v", r.Quiet, round(r.Stall))
 	line("histories of one node, too hard", "%d, %d", r.Histories, r.Unknown)
 	line("acknowledged writes that the servers lost", "%d", r.ServerLost)
+	line("reads that found none, as it had expired", "%d", r.Expired)
 	line("keys carried into a log-in of the same id", "%d", r.Carried)
 	if o.Requests > 0 {
 		line("invalidation delay p50, p99, p99.9", "%v, %v, %v (%d changes)", round(r.Delays.Quantile(0.5)), round(r.Delays.Quantile(0.99)), round(r.Delays.Quantile(0.999)), len(r.Delays.All))

@@ -14,14 +14,23 @@ import (
 type client struct {
 	node, writer int
 	manager      *gsession.Manager
-	versions     map[string]int64 // of its key in each session
+	brief        *gsession.Manager // of the sessions that expire
+	versions     map[string]int64  // of its key in each session
 	epochs       int64
 	records      []Record
 	failed       int // reads that were answered with an error
 }
 
 func newClient(node, writer int, manager *gsession.Manager) *client {
-	return &client{node: node, writer: writer, manager: manager, versions: map[string]int64{}}
+	return &client{node: node, writer: writer, manager: manager, brief: gsession.New(brief, manager.GetStorage()), versions: map[string]int64{}}
+}
+
+// begin is the beginning of a request.
+func (c *client) begin(id string) *gsession.Session {
+	if isBrief(id) {
+		return c.brief.New(context.Background(), id)
+	}
+	return c.manager.New(context.Background(), id)
 }
 
 func (c *client) record(kind Kind, id string) Record {
@@ -42,7 +51,7 @@ func (c *client) keep(r Record, err error) Outcome {
 
 // read is a request that changes nothing.
 func (c *client) read(id string) (Record, bool) {
-	request := c.manager.New(context.Background(), id)
+	request := c.begin(id)
 	r, ok := c.look(request, id)
 	_ = request.Close() // slides the expiry
 	return r, ok
@@ -63,7 +72,7 @@ func (c *client) look(request *gsession.Session, id string) (Record, bool) {
 // change is a request that reads, and writes its own key and the shared one. It does
 // nothing where nobody is logged in, and reports so.
 func (c *client) change(id string) (loggedIn bool, outcome Outcome) {
-	request := c.manager.New(context.Background(), id)
+	request := c.begin(id)
 	seen, ok := c.look(request, id)
 	if !ok || seen.Absent {
 		return false, Maybe
@@ -93,7 +102,7 @@ func (c *client) login(id string) Outcome {
 	r := c.record(Login, id)
 	c.epochs++
 	r.Epoch, r.Version = int64(c.writer)<<32|c.epochs, c.next(id)
-	request := c.manager.New(context.Background(), id)
+	request := c.begin(id)
 	err := request.SetMap(content(r.Epoch, c.writer, r.Version))
 	if err == nil {
 		err = request.Close()
@@ -104,6 +113,6 @@ func (c *client) login(id string) Outcome {
 // logout ends a session.
 func (c *client) logout(id string) Outcome {
 	r := c.record(Logout, id)
-	request := c.manager.New(context.Background(), id)
+	request := c.begin(id)
 	return c.keep(r, request.RemoveAll())
 }
