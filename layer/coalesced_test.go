@@ -87,7 +87,7 @@ func TestChangedSessionsStayInMemory(t *testing.T) {
 					t.Fatal(err)
 				}
 				before, _, _ := store.Count()
-				if !polled(5*time.Second, func() bool {
+				if !polled(20*time.Second, func() bool {
 					loads := before
 					manager.New(ctx, "a").MustData()
 					before, _, _ = store.Count()

@@ -189,7 +189,7 @@ func TestAServerThatCannotAnnounceIsLoggedOnce(t *testing.T) {
 	traced, log := logged()
 	chain := layer.Chain(redisstore.New(server.Client()), layer.Coalesced(), layer.Local(), traced)
 	manager := gsession.New(time.Hour, chain)
-	if !polled(10*time.Second, func() bool { return strings.Contains(log.String(), warning) }) {
+	if !polled(30*time.Second, func() bool { return strings.Contains(log.String(), warning) }) {
 		t.Fatal("nothing is logged")
 	}
 	for n := range 50 {

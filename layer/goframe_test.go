@@ -161,7 +161,7 @@ func TestWhatGhttpDropsIsLogged(t *testing.T) {
 		}
 		_ = answer.Body.Close()
 	}
-	if !polled(10*time.Second, func() bool { return strings.Contains(log.String(), "a session's expiry could not be slid") }) {
+	if !polled(30*time.Second, func() bool { return strings.Contains(log.String(), "a session's expiry could not be slid") }) {
 		t.Errorf("logged %q", log)
 	}
 	if strings.Contains(log.String(), "secret") {

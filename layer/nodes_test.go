@@ -32,7 +32,7 @@ func node(t *testing.T, store gsession.Storage, opts ...layer.LocalOption) (*lay
 // warm reads until the node answers from memory: it asks the server nothing.
 func warm(t *testing.T, client *redis.Client, manager *gsession.Manager, id string) {
 	t.Helper()
-	if !polled(10*time.Second, func() bool {
+	if !polled(30*time.Second, func() bool {
 		before := gets(t, client)
 		manager.New(context.Background(), id).MustData()
 		return gets(t, client) == before
@@ -80,7 +80,7 @@ func TestANodeFollowsWhateverChanges(t *testing.T) {
 		"a restart of Redis":    {func(string) error { server.Restart(t); return nil }, ""},
 	} {
 		id := gsession.NewSessionId()
-		if !polled(10*time.Second, func() bool { return save(here, id, "old") == nil }) {
+		if !polled(30*time.Second, func() bool { return save(here, id, "old") == nil }) {
 			t.Fatalf("%s: nothing can be saved", name)
 		}
 		warm(t, client, here, id)
@@ -88,7 +88,7 @@ func TestANodeFollowsWhateverChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		last := ""
-		if !polled(10*time.Second, func() bool {
+		if !polled(30*time.Second, func() bool {
 			value, err := here.New(ctx, id).Get("k")
 			last = value.String()
 			return err == nil && last == test.want
@@ -151,7 +151,7 @@ func TestAWatcherServesAnyStoreOnRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	read := func() string { return here.New(ctx, "a").MustGet("k").String() }
-	if !polled(10*time.Second, func() bool {
+	if !polled(30*time.Second, func() bool {
 		read()
 		r, _ := chain.Unwrap().(loader).Load(ctx, "a", time.Hour)
 		return r.Outcome.String() == "hit"
@@ -161,7 +161,7 @@ func TestAWatcherServesAnyStoreOnRedis(t *testing.T) {
 	if err := client.Set(ctx, "bare:a", `{"k":"new"}`, time.Hour).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if !polled(10*time.Second, func() bool { return read() == "new" }) {
+	if !polled(30*time.Second, func() bool { return read() == "new" }) {
 		t.Error("the change isn't seen")
 	}
 	if err := chain.Close(ctx); err != nil {

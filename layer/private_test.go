@@ -132,7 +132,7 @@ func toldOfARun(t *testing.T, opts []layer.CoalescedOption) {
 	for n := range 20 {
 		save(fmt.Sprint(id, n), value)
 	}
-	if !polled(10*time.Second, func() bool {
+	if !polled(30*time.Second, func() bool {
 		read(id + "1")
 		return total(o.metrics(t)["strata.local.reads"], "hit") > 100 && total(o.metrics(t)["strata.audit.reads"], "same") > 0
 	}) {

@@ -65,7 +65,7 @@ func TestWhatIsFoundWhileAChainIsBuiltIsLoggedWithTheRest(t *testing.T) {
 	if err := chain.Close(over); err == nil {
 		t.Fatal("the store has taken it")
 	}
-	polled(10*time.Second, func() bool { return time.Now().After(expired) })
+	polled(30*time.Second, func() bool { return time.Now().After(expired) })
 	traced, l := logged()
 	_ = layer.Chain(store, behind, traced).Close(over)
 	if !strings.Contains(l.String(), "expired before the journal was read again") {
@@ -168,7 +168,7 @@ func TestTracedTellsOfPendingAndStaleReads(t *testing.T) {
 	store.gone.Store(true)
 	want := "session Load *local.Storage stale"
 	var got []string
-	if !polled(10*time.Second, func() bool { got = read("2"); return slices.Contains(got, want) }) {
+	if !polled(30*time.Second, func() bool { got = read("2"); return slices.Contains(got, want) }) {
 		t.Errorf("spans %q, want %q", got, want)
 	}
 }

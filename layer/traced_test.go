@@ -92,7 +92,7 @@ func TestTracedInsideAndOutsideOfLocal(t *testing.T) {
 
 	// The cache takes a new session in its own time.
 	want = []string{"session Load *local.Storage hit"}
-	for deadline := time.Now().Add(10 * time.Second); !slices.Equal(got, want); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !slices.Equal(got, want); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("later read: %q, want %q", got, want)
 		}
@@ -176,7 +176,7 @@ func TestDirectReadsTellWhetherMemoryHasAnswered(t *testing.T) {
 	for _, r := range reads {
 		want = append(want, "session "+r.name+layerName+"hit")
 	}
-	for deadline := time.Now().Add(10 * time.Second); !slices.Equal(got, want); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !slices.Equal(got, want); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("later reads: %q, want %q", got, want)
 		}

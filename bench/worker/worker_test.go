@@ -287,7 +287,7 @@ func TestABrowserLoadsPagesOfOneSession(t *testing.T) {
 	if err = peers.SeedJSON(ask.Env, peers.TTL)(ctx, load.IDs(0, 16), load.TenKeys.Data); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for err == nil && time.Now().Before(deadline) { // until the node has heard of it
 		_, err = r.sweep()
 	}

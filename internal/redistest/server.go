@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait for a server.
-const patience = 20 * time.Second
+const patience = 30 * time.Second
 
 // Server is a redis-server on a free port of 127.0.0.1 that keeps nothing on disk.
 // Its methods are for the goroutine of the test that started it.

@@ -71,7 +71,7 @@ func TestADirectStoreIsReadFromMemory(t *testing.T) {
 // eventually polls: ristretto takes new entries in its own time.
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatal("not within 10 s")

@@ -101,21 +101,23 @@ func TestServerHangs(t *testing.T) {
 
 	deadline, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	began := time.Now()
+	began, calls := time.Now(), time.Duration(0)
 	for call, err := range callAll(deadline, open, secretID) {
+		calls++
 		private(t, err)
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.HasSuffix(err.Error(), ": timed out") {
 			t.Errorf("%s: %v", call, err)
 		}
 	}
 	for call, err := range everyCall(quick, secretID) {
+		calls++
 		private(t, err)
 		if !strings.HasSuffix(err.Error(), ": timed out") {
 			t.Errorf("%s: %v", call, err)
 		}
 	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("it took %v", took)
+	if took := time.Since(began); took > calls*time.Second { // go-redis' own time-outs are of three
+		t.Errorf("%d calls took %v", calls, took)
 	}
 }
 
@@ -131,7 +133,7 @@ func TestServerHangsUnderGoFrame(t *testing.T) {
 	began := time.Now()
 	_, err := s.GetSession(ctx, secretID, ttl)
 	private(t, err)
-	if took := time.Since(began); took < 2*time.Second || took > 10*time.Second {
+	if took := time.Since(began); took < 2*time.Second || took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
 }

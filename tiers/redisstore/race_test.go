@@ -176,7 +176,7 @@ func (f *fixture) await(done func() bool) {
 	f.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(10 * time.Second); !done(); <-tick.C {
+	for end := time.Now().Add(30 * time.Second); !done(); <-tick.C {
 		if time.Now().After(end) {
 			f.Fatal("it doesn't come about within 10 s")
 		}
