@@ -131,7 +131,7 @@ func zipf(s scale) group {
 		case 100:
 			takes = and(few, not(report.Behind))
 		case 95:
-			takes = not(report.Sampled)
+			takes = not(report.Again, report.Sampled, file)
 		}
 		g.workloads = append(g.workloads, zipfWorkload("zipf", "Zipf(1.01)", m, s.zipf, s.workers, n == 0, takes))
 	}
@@ -154,7 +154,7 @@ func far(s scale) group {
 		case 100:
 			takes = and(takes, not(report.Behind))
 		case 95:
-			takes = not(report.Sampled)
+			takes = not(report.Again, report.Sampled, otter)
 		}
 		w := zipfWorkload("link", "Zipf(1.01) over 1 ms", m, s.zipf, s.farther, n == 0,
 			and(takes, func(s peers.Subject) bool { return s.Redis }))
@@ -176,7 +176,7 @@ func zipfWorkload(name, title string, m mix, sessions, workers int, fresh bool, 
 const httpConns = 16
 
 func http(s scale) group {
-	g := group{name: "http", title: "A ghttp server", http: true, least: s.least, most: s.most, live: s.live, round: s.http,
+	g := group{name: "http", title: "A ghttp server", http: true, least: s.least + 1, most: s.most, live: s.live, round: s.http,
 		warm: s.served, setup: 600 * time.Millisecond}
 	add := func(op load.Op, title string, takes func(peers.Subject) bool) {
 		g.workloads = append(g.workloads, workload{name: "http-" + string(op), title: title, fresh: true,

@@ -53,7 +53,7 @@ func TestWhatIsFoundWhileAChainIsBuiltIsLoggedWithTheRest(t *testing.T) {
 	store := &away{StorageMemory: gsession.NewStorageMemory()}
 	behind := layer.Coalesced(layer.WriteBehind(time.Hour), layer.Journal(dir))
 	chain := layer.Chain(store, behind)
-	const life = time.Second
+	const life = 3 * time.Second
 	s := gsession.New(life, chain).New(ctx, "late")
 	s.MustSet("k", 1)
 	if err := s.Close(); err != nil {

@@ -39,6 +39,7 @@ func TestWatchLosses(t *testing.T) {
 				loss.do(f, proxy)
 				if loss.undo != nil {
 					l.revoked(t)
+					before = l.count() // a stall may have cost the lease before
 					if loss.meanwhile {
 						f.check(f.raw.Set(ctx, "p:meanwhile", "1", 0).Err())
 					}

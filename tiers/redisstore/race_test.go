@@ -178,7 +178,7 @@ func (f *fixture) await(done func() bool) {
 	defer tick.Stop()
 	for end := time.Now().Add(30 * time.Second); !done(); <-tick.C {
 		if time.Now().After(end) {
-			f.Fatal("it doesn't come about within 10 s")
+			f.Fatal("it doesn't come about within 30 s")
 		}
 	}
 }
