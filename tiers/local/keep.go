@@ -66,7 +66,7 @@ func (s *Storage) find(hash uint64) *entry {
 		return e
 	}
 	if p := s.taken(hash); p != nil {
-		return p.entry(hash)
+		return s.entry(hash, p)
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ func (s *Storage) lookup(hash uint64) *entry {
 	case p == nil:
 		return nil
 	case p.awake != nil || p.stamp != s.guard.Stamp(hash):
-		return p.entry(hash)
+		return s.entry(hash, p)
 	default:
 		return s.wake(hash, p)
 	}

@@ -38,6 +38,7 @@ type Storage struct {
 	cache     *ristretto.Cache[uint64, *parcel]
 	keeping   keeping
 	warm      warm
+	ttls      ttls
 	negatives negatives
 	flights   flights
 	gate      gate

@@ -84,13 +84,12 @@ type parcel struct {
 	awake *entry
 
 	content string // the id, the moment of Snapshot.Read if there is one, what Pack makes
-	ttl     time.Duration
 	stamp   uint64
-	until   int64
 	loaded  int64
-	expires int64 // the snapshot's, on the tier's clock; never may come of a known one
+	ends    int64 // on the tier's clock: the snapshot's expiry if it is known, or else until
 	echo    *echo
 	id      uint32 // bytes of content
+	ttl     uint8  // among the tier's
 	known   bool   // when it expires
 	read    bool   // content tells
 	watched bool
@@ -98,14 +97,18 @@ type parcel struct {
 
 // parcelBytes is what a parcel takes beside its content or snapshot, here and in
 // ristretto's two maps.
-const parcelBytes = 240
+const parcelBytes = 224
 
-// entry is the parcel's, without a snapshot if it is at rest.
-func (p *parcel) entry(hash uint64) *entry {
+// entry is a parcel's, without a snapshot if it is at rest.
+func (s *Storage) entry(hash uint64, p *parcel) *entry {
 	if p.awake != nil {
 		return p.awake
 	}
-	return &entry{hash: hash, id: p.content[:p.id], ttl: p.ttl, stamp: p.stamp, until: p.until, loaded: p.loaded,
+	until := p.ends
+	if p.known && !s.options.exclusive && !p.watched { // see horizon
+		until = min(until, p.loaded+int64(s.options.maxStale))
+	}
+	return &entry{hash: hash, id: p.content[:p.id], ttl: s.ttls.of(p.ttl), stamp: p.stamp, until: until, loaded: p.loaded,
 		echo: p.echo, watched: p.watched, rested: true}
 }
 
@@ -116,19 +119,26 @@ func (s *Storage) rest(e *entry) {
 	if e.rested || e.stamp != s.guard.Stamp(e.hash) {
 		return
 	}
+	ttl, ok := s.ttls.number(e.ttl)
+	if !ok {
+		return
+	}
 	at, known := e.snapshot.Expires()
 	began := e.snapshot.Read()
-	p := &parcel{ttl: e.ttl, stamp: e.stamp, until: e.until, loaded: e.loaded, expires: never, echo: e.echo,
+	p := &parcel{ttl: ttl, stamp: e.stamp, loaded: e.loaded, ends: e.until, echo: e.echo,
 		id: uint32(len(e.id)), known: known, read: !began.IsZero(), watched: e.watched}
-	if known && !at.IsZero() {
-		p.expires = s.moment(at)
+	switch {
+	case known && at.IsZero():
+		p.ends = never
+	case known:
+		p.ends = s.moment(at)
 	}
 	var room [1 << 10]byte
 	b := append(room[:0], e.id...)
 	if p.read {
 		b = binary.NativeEndian.AppendUint64(b, uint64(s.moment(began)))
 	}
-	b, ok := e.snapshot.Pack(b)
+	b, ok = e.snapshot.Pack(b)
 	if !ok {
 		return
 	}
@@ -138,7 +148,7 @@ func (s *Storage) rest(e *entry) {
 
 // wake makes the entry of a parcel at rest again, and leaves it among the warm.
 func (s *Storage) wake(hash uint64, p *parcel) *entry {
-	e, packed := p.entry(hash), p.content[p.id:]
+	e, packed := s.entry(hash, p), p.content[p.id:]
 	began := time.Time{}
 	if p.read {
 		began = s.start.Add(time.Duration(binary.NativeEndian.Uint64([]byte(packed[:8]))))
@@ -147,8 +157,8 @@ func (s *Storage) wake(hash uint64, p *parcel) *entry {
 	e.snapshot = tiers.Unpack(packed)
 	if p.known {
 		at := time.Time{}
-		if p.expires != never {
-			at = s.start.Add(time.Duration(p.expires))
+		if p.ends != never {
+			at = s.start.Add(time.Duration(p.ends))
 		}
 		e.snapshot = e.snapshot.Expiring(at)
 	}

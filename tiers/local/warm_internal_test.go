@@ -112,3 +112,61 @@ func TestWhatAReadingTells(t *testing.T) {
 		}
 	}
 }
+
+// An entry at rest may be served for as long as it might have been awake.
+func TestRestChangesNoEnd(t *testing.T) {
+	for name, opts := range map[string][]Option{"shared": nil, "exclusive": {Exclusive()}} {
+		s := New(teststore.New(), append(opts, MaxStale(time.Minute))...)
+		defer s.Close(context.Background())
+		place := uint64(len(s.warm.places))
+		for _, watched := range []bool{false, true} {
+			for what, snapshot := range map[string]func(*tiers.Snapshot) *tiers.Snapshot{
+				"no expiry known": func(s *tiers.Snapshot) *tiers.Snapshot { return s },
+				"expires soon":    func(s *tiers.Snapshot) *tiers.Snapshot { return s.Expiring(time.Now().Add(time.Second)) },
+				"expires later":   func(s *tiers.Snapshot) *tiers.Snapshot { return s.Expiring(time.Now().Add(time.Hour)) },
+				"never expires":   func(s *tiers.Snapshot) *tiers.Snapshot { return s.Expiring(time.Time{}) },
+			} {
+				s.watch.watched.Store(watched)
+				hash := s.guard.Hash(what)
+				e, other := entryOf(hash, "v"), entryOf(hash+place, "another's")
+				e.snapshot, e.kept = snapshot(e.snapshot), s.now()+int64(2*time.Hour)
+				e.stamp, other.stamp = s.guard.Stamp(hash), s.guard.Stamp(hash+place)
+				s.keep(hash, e)
+				s.cache.Wait()
+				s.keep(hash+place, other)
+				p := s.taken(hash)
+				if p == nil || p.awake != nil {
+					t.Fatalf("%s, %s: it isn't at rest", name, what)
+				}
+				if got := s.entry(hash, p); got.until != e.until || got.ttl != e.ttl || got.loaded != e.loaded {
+					t.Errorf("%s, watched %t, %s: at rest until %d, awake until %d", name, watched, what, got.until, e.until)
+				}
+				if got := s.wake(hash, p); got.until != e.until || s.horizon(e) != e.until {
+					t.Errorf("%s, watched %t, %s: woken until %d, awake until %d", name, watched, what, got.until, e.until)
+				}
+				s.guard.Bump(hash)
+			}
+		}
+	}
+}
+
+// Times to live have numbers, as many as a byte has; an entry beyond them doesn't rest.
+func TestTimesToLiveAreNumbered(t *testing.T) {
+	var all ttls
+	for _, ttl := range []time.Duration{time.Hour, time.Minute, time.Hour} {
+		if n, ok := all.number(ttl); !ok || all.of(n) != ttl {
+			t.Errorf("%v has number %d, %t", ttl, n, ok)
+		}
+	}
+	for n := range time.Duration(254) {
+		if got, ok := all.number(n); !ok || all.of(got) != n {
+			t.Fatalf("%v has number %d, %t", n, got, ok)
+		}
+	}
+	if _, ok := all.number(time.Second); ok {
+		t.Error("one too many has a number")
+	}
+	if n, ok := all.number(time.Minute); !ok || n != 1 {
+		t.Errorf("a known one has number %d, %t", n, ok)
+	}
+}
