@@ -42,9 +42,6 @@ func pings(addr string, d time.Duration, times *stats.Histogram) error {
 	in := bufio.NewReader(conn)
 	for end := time.Now().Add(d); ; {
 		began := time.Now()
-		if began.After(end) {
-			return nil
-		}
 		if _, err = conn.Write([]byte("PING\r\n")); err == nil {
 			_, err = in.ReadSlice('\n')
 		}
@@ -52,5 +49,8 @@ func pings(addr string, d time.Duration, times *stats.Histogram) error {
 			return err
 		}
 		times.Add(time.Since(began))
+		if !time.Now().Before(end) {
+			return nil
+		}
 	}
 }

@@ -67,6 +67,11 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 		return records
 	}
 	used := write(Change, 1, 1, 490, 500)
+	keeps := func(until int64) Record { // a read whose request ends then
+		r := seen(0, 1500, 1, 1)
+		r.Slid = until
+		return r
+	}
 	for name, test := range map[string]struct {
 		want    Law // none: ""
 		records []Record
@@ -117,8 +122,11 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 		"a log-in that has expired":               {"", short(login, none(0, 1000))},
 		"shown when it may have expired":          {"", short(login, used, seen(1, 1700, 1, 1))},
 		"shown when it has expired":               {Expired, short(login, used, seen(1, 1701, 1, 1))},
-		"kept by a read":                          {"", short(login, used, seen(0, 1500, 1, 1), seen(1, 2701, 1, 1))},
-		"kept by a read, and not for so long":     {Expired, short(login, used, seen(0, 1500, 1, 1), seen(1, 2702, 1, 1))},
+		"kept by a read":                          {"", short(login, used, keeps(1501*ms), seen(1, 2701, 1, 1))},
+		"kept by a read, and not for so long":     {Expired, short(login, used, keeps(1501*ms), seen(1, 2702, 1, 1))},
+		"kept by a request that ends late":        {"", short(login, used, keeps(2000*ms), seen(1, 3200, 1, 1))},
+		"kept by a slide that perhaps came":       {"", short(login, used, keeps(never), seen(1, 3200, 1, 1))},
+		"kept by a read that slides nothing":      {Expired, short(login, used, seen(0, 1500, 1, 1), seen(1, 2500, 1, 1))},
 		"kept by a change that perhaps came":      {"", short(login, maybe(used), seen(1, 3000, 1, 1))},
 		"refused while logged out":                {"", []Record{login, logout, refused(write(Change, 0, 2, 45, 55))}},
 	} {

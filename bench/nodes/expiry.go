@@ -55,21 +55,23 @@ func (h *history) kept(r *Record) (until int64) {
 // over is the moment at which a brief session is gone at the latest. It isn't known, and
 // never, where something is under way that may keep it.
 func (h *history) over(r *Record) (at int64) {
-	touch := func(o *Record) {
+	used := func(start, end int64) {
 		switch {
-		case o == r || o.Start >= r.End || o.Outcome == Revoked:
-		case o.Outcome == Maybe || o.End >= r.Start:
+		case start >= r.End:
+		case end >= r.Start: // never is
 			at = never
 		case at != never:
-			at = max(at, o.End+int64(brief+outliving))
+			at = max(at, end+int64(brief+outliving))
 		}
 	}
 	for _, w := range h.written {
-		touch(w)
+		if w.Outcome != Revoked {
+			used(w.Start, ended(w))
+		}
 	}
 	for _, other := range h.reads {
-		if !other.Absent {
-			touch(other)
+		if other != r && !other.Absent && other.Slid > 0 {
+			used(other.Start, other.Slid)
 		}
 	}
 	return at

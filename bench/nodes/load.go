@@ -50,8 +50,11 @@ func (n *node) begin(round, nodes int) ([]Record, error) {
 	c := newClient(n.Node, (n.Node+1)*writers+writers-1, n.manager)
 	for slot := n.Node; slot < n.Slots-foreigners; slot += nodes {
 		id := sessionID(round, slot, n.slots.Generation(slot))
-		if c.login(id) != OK {
-			return nil, fmt.Errorf("a user can't log in before the load begins")
+		for tries := 0; c.login(id) != OK; tries++ {
+			if tries == 5 {
+				return nil, fmt.Errorf("a user can't log in before the load begins")
+			}
+			c.logout(id)
 		}
 	}
 	return c.records, nil
@@ -179,9 +182,10 @@ func (n *node) readAll(ids []string) ([]Record, error) {
 		for tries := 0; ; tries++ {
 			if _, ok := c.read(id); ok {
 				break
-			} else if tries == 3 {
+			} else if tries == 50 {
 				return nil, fmt.Errorf("node %d can't read although all faults are healed", n.Node)
 			}
+			wait(100 * time.Millisecond)
 		}
 	}
 	return c.records, nil

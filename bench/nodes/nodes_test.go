@@ -35,7 +35,7 @@ func sound(t *testing.T, report *Report) {
 	if n := report.Violations(); n > 0 {
 		t.Errorf("%d violations", n)
 	}
-	if report.Reads < 1000 {
+	if report.Reads < leastReads {
 		t.Errorf("%d reads prove nothing", report.Reads)
 	}
 	if report.Expired == 0 {

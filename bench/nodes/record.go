@@ -54,6 +54,7 @@ type Record struct {
 	Absent       bool  // Read: there was no session
 	Cells        []Cell
 	Start, End   int64
+	Slid         int64 // Read: when its request had ended, which slides the expiry; never if that isn't known, 0 if it doesn't
 
 	Acked int64 // set by the checker: from when on it must be seen, never where it needn't
 }

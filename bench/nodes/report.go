@@ -75,8 +75,15 @@ func (r *Report) judge(records []Record, losses []Loss, quiet Quiet) {
 	}
 }
 
-// complete reports whether each fault that the topology knows has come.
+// leastReads is how many reads prove something.
+const leastReads = 1000
+
+// complete reports whether each fault that the topology knows has come, and enough was
+// seen.
 func (r *Report) complete() bool {
+	if r.Reads < leastReads || r.Expired == 0 {
+		return false
+	}
 	for _, f := range faults(r.Topology) {
 		if slices.Contains(r.Options.Faults, f.name) && r.Faults[f.name] == 0 {
 			return false

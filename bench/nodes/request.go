@@ -53,7 +53,13 @@ func (c *client) keep(r Record, err error) Outcome {
 func (c *client) read(id string) (Record, bool) {
 	request := c.begin(id)
 	r, ok := c.look(request, id)
-	_ = request.Close() // slides the expiry
+	err := request.Close()
+	if ok {
+		kept := &c.records[len(c.records)-1]
+		if kept.Slid = now(); err != nil {
+			kept.Slid = never
+		}
+	}
 	return r, ok
 }
 

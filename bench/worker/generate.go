@@ -62,7 +62,7 @@ func (b *browser) browse(ask Ask, ids []string, first, step int, end time.Time) 
 		defer func() { _ = b.conns[n].conn.Close() }()
 	}
 	random := rand.New(rand.NewPCG(uint64(ask.Turn), uint64(first)))
-	for visit := first; time.Now().Before(end); visit += step {
+	for visit := first; visit == first || time.Now().Before(end); visit += step {
 		session, requests := (ask.Turn*7919+visit)%len(ids), PageLeast+random.IntN(PageMost-PageLeast+1)
 		var page sync.WaitGroup
 		for n := range b.conns {

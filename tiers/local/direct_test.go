@@ -74,7 +74,7 @@ func eventually(t *testing.T, ok func() bool) {
 	deadline := time.Now().Add(30 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatal("not within 10 s")
+			t.Fatal("not within 30 s")
 		}
 		time.Sleep(time.Millisecond)
 	}
