@@ -41,7 +41,7 @@ shop: ## run the example shop on http://127.0.0.1:8000
 	go run ./examples/shop
 
 .PHONY: bench
-bench: redis ## Strata beside its peers: a table, bench/results, and a report in HTML (nine minutes)
+bench: redis ## Strata beside its peers: a table, bench/results, and a report in HTML (under ten minutes)
 	cd bench && go run .
 
 .PHONY: bench-quick
