@@ -24,7 +24,7 @@ define each-module
 endef
 
 .PHONY: test
-test: redis ## vet, and all tests with the race detector, against real Redis servers
+test: redis compiler ## vet, and all tests with the race detector, against real Redis servers
 	$(call each-module,go vet ./... && go test -race -count=1 -timeout 25m ./...)
 	@$(MAKE) --no-print-directory bench-quick
 
@@ -34,7 +34,11 @@ nodes: redis ## ten minutes of node processes on real servers with all faults, e
 
 .PHONY: redis
 redis: ## find redis-server, or install it with the system's package manager
-	@./scripts/redis.sh
+	@./scripts/need.sh redis-server "Redis 7" apt-get:redis-server dnf:redis dnf:valkey-compat-redis apk:redis brew:redis
+
+.PHONY: compiler
+compiler: ## find the C compiler that the race detector needs, or install it
+	@./scripts/need.sh "$$(go env CC | cut -d ' ' -f 1)" "a C compiler" "apt-get:gcc libc6-dev" dnf:gcc "apk:gcc musl-dev"
 
 .PHONY: shop
 shop: ## run the example shop on http://127.0.0.1:8000
