@@ -125,7 +125,7 @@ func (c *checker) absent(h *history, r *Record, miss func(*Record, Law)) {
 		for _, out := range h.logouts {
 			gone = gone || out.Start < r.End && out.Acked > login.Start
 		}
-		if !gone && isBrief(r.ID) && r.End >= h.kept(r) {
+		if !gone && r.End >= h.kept(r) {
 			gone = true
 			c.verdict.Expired++
 		}
@@ -142,10 +142,8 @@ func (c *checker) present(h *history, r *Record, miss func(*Record, Law)) {
 		c.violate(Invented, r, "%s shows a log-in that nobody made", r.ID)
 		return
 	}
-	if isBrief(r.ID) {
-		if over := h.over(r); over != never && r.Start-over > c.bound {
-			c.violate(Expired, r, "%s is shown %.1f ms after its expiry", r.ID, float64(r.Start-over)/1e6)
-		}
+	if over := h.over(r); over != never && r.Start-over > c.bound {
+		c.violate(Expired, r, "%s is shown %.1f ms after its expiry", r.ID, float64(r.Start-over)/1e6)
 	}
 	for _, out := range h.logouts {
 		if out.Start > ended(login) && out.Acked < r.Start {

@@ -41,9 +41,12 @@ func (n *node) briefSession(c *client, round, nodes int, random *rand.Rand) {
 	}
 }
 
-// kept is the moment until which a brief session lives at least, as far as a read could
-// know.
+// kept is the moment until which a session lives at least, as far as a read could know. That
+// is never where it isn't brief.
 func (h *history) kept(r *Record) (until int64) {
+	if !isBrief(r.ID) {
+		return never
+	}
 	for _, w := range h.written {
 		if w.Outcome == OK && w.Acked < r.Start {
 			until = max(until, w.Start+int64(brief))
@@ -52,9 +55,12 @@ func (h *history) kept(r *Record) (until int64) {
 	return until
 }
 
-// over is the moment at which a brief session is gone at the latest. It isn't known, and
-// never, where something is under way that may keep it.
+// over is the moment at which a session is gone at the latest. That is never where it isn't
+// brief, and where something is under way that may keep it.
 func (h *history) over(r *Record) (at int64) {
+	if !isBrief(r.ID) {
+		return never
+	}
 	used := func(start, end int64) {
 		switch {
 		case start >= r.End:

@@ -43,10 +43,9 @@ func (l *lanes) board() (flying []*batch) {
 	}
 	for len(l.due) > 0 && len(flying) < most && !l.closed {
 		k := l.due[0]
-		if removal := k.waiting[0].delta == nil; removal && len(flying) > 0 {
+		removal := k.waiting[0].delta == nil
+		if removal && len(flying) > 0 {
 			break
-		} else if removal {
-			most = 1
 		}
 		l.due[0] = nil
 		l.due = l.due[1:]
@@ -56,6 +55,9 @@ func (l *lanes) board() (flying []*batch) {
 		k.flying.alone = h != nil && !h.claimed
 		k.flying.tickets, k.flying.tells = l.caches.begin(k.id), k.tells
 		flying = append(flying, k.flying)
+		if removal {
+			break
+		}
 	}
 	if len(l.due) == 0 {
 		l.due = nil

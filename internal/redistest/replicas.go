@@ -29,7 +29,12 @@ func poll(tb testing.TB, what string, condition func() bool) {
 // linked reports whether a replica has its master's data.
 func linked(ctx context.Context, client *redis.Client) bool {
 	info, err := client.Info(ctx, "replication").Result()
-	return err == nil && field(info, "role") == "slave" && field(info, "master_link_status") == "up"
+	return err == nil && follows(info)
+}
+
+// follows reports whether INFO is that of a replica that has its master's data.
+func follows(info string) bool {
+	return field(info, "role") == "slave" && field(info, "master_link_status") == "up"
 }
 
 // AddReplica runs a replica of a master of the cluster until the test ends, and waits

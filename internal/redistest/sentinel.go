@@ -107,7 +107,7 @@ func (s *Sentinel) Settled() bool {
 			if field(info, "role") != "master" {
 				return false
 			}
-		case field(info, "master_port") != strconv.Itoa(master.port) || field(info, "master_link_status") != "up":
+		case !follows(info) || field(info, "master_port") != strconv.Itoa(master.port):
 			return false
 		}
 	}

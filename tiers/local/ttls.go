@@ -17,17 +17,12 @@ type ttls struct {
 
 // number isn't ok where there are too many.
 func (t *ttls) number(ttl time.Duration) (n uint8, ok bool) {
-	if known := t.all.Load(); known != nil {
-		if at := slices.Index(*known, ttl); at >= 0 {
-			return uint8(at), true
-		}
+	if at := slices.Index(t.list(), ttl); at >= 0 {
+		return uint8(at), true
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var all []time.Duration
-	if known := t.all.Load(); known != nil {
-		all = *known
-	}
+	all := t.list()
 	at := slices.Index(all, ttl)
 	switch {
 	case at >= 0:
@@ -42,4 +37,11 @@ func (t *ttls) number(ttl time.Duration) (n uint8, ok bool) {
 }
 
 // of is the time to live that has the number.
-func (t *ttls) of(n uint8) time.Duration { return (*t.all.Load())[n] }
+func (t *ttls) of(n uint8) time.Duration { return t.list()[n] }
+
+func (t *ttls) list() []time.Duration {
+	if all := t.all.Load(); all != nil {
+		return *all
+	}
+	return nil
+}

@@ -134,10 +134,16 @@ func (l *watchedSource) Unsupported(reason error) {
 // silence is how long nobody has vouched before that is told.
 const silence = 10 * time.Second
 
+// stood is until when all have vouched, or did the last time.
+func (w *watch) stood() int64 { return max(w.until.Load(), w.last.Load()) }
+
 // unvouched is called with each read that memory hasn't answered.
 func (s *Storage) unvouched(v view) {
-	since := time.Duration(v.now - max(v.until, s.watch.last.Load()))
-	if !v.watched || since < silence {
+	if !v.watched {
+		return
+	}
+	since := time.Duration(v.now - s.watch.stood())
+	if since < silence {
 		return
 	}
 	s.reporter.Warn(context.Background(), "unvouched",
@@ -151,7 +157,7 @@ func (s *Storage) stale(hash uint64, id string, ttl time.Duration) (*tiers.Snaps
 	if s.options.serveStale == 0 {
 		return nil, false
 	}
-	vouched := max(s.watch.until.Load(), s.watch.last.Load()) // before the view, as in it
+	vouched := s.watch.stood() // before the view, as in it
 	e, v := s.look(hash)
 	if e == nil || e.snapshot == nil || e.id != id || e.ttl != ttl || e.stamp != v.stamp || !e.echo.trusted(v.now) {
 		return nil, false

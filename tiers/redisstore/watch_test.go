@@ -87,8 +87,11 @@ func TestWatchListeners(t *testing.T) {
 		t.Error("a listener that has stopped is told more")
 	}
 	f.check(w.Close(ctx))
-	if got := fmt.Sprint(first.log[:2]); got != "[missed vouched]" || !first.until.IsZero() {
-		t.Errorf("the first listener was told %s", got)
+	if got := fmt.Sprint(first.log[:3]); got != "[missed vouched changed]" || first.missed != 1 {
+		t.Errorf("the first listener was told %s, of %d losses", first.log, first.missed)
+	}
+	if !first.until.IsZero() {
+		t.Error("a closed watcher vouches")
 	}
 	w.Watch(late)
 	if len(late.log) != told {
