@@ -64,7 +64,9 @@ func (d *Delta) Formed(form Form) (*Delta, error) {
 	}
 	known := *d
 	if allText(d.set) {
-		known.formed = overwrite(d.set, nil, nil)
+		if known.formed = d.set; known.formed == nil {
+			known.formed = map[string]any{}
+		}
 		return &known, nil
 	}
 	if form == nil {
@@ -126,7 +128,7 @@ func (d *Delta) Size() int64 {
 	for key, value := range d.set {
 		size += int64(len(key)) + sizeOf(value)
 	}
-	if d.formed != nil {
+	if d.formed != nil && !sameMap(d.formed, d.set) {
 		size *= 2
 	}
 	for _, key := range d.removed {

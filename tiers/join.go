@@ -18,10 +18,23 @@ func (d *Delta) Join(later *Delta) (*Delta, bool) {
 		return nil, false
 	}
 	joined := &Delta{kind: d.kind, base: d.base, had: d.had, set: overwrite(d.set, later.set, later.removed)}
-	if d.formed != nil && later.formed != nil {
+	switch {
+	case d.formed == nil || later.formed == nil:
+	case sameMap(d.formed, d.set) && sameMap(later.formed, later.set):
+		joined.formed = joined.set
+	default:
 		joined.formed = overwrite(d.formed, later.formed, later.removed)
 	}
 	joined.deaths = joinDeaths(d.deaths, later.deaths)
+	joined.removed = joinRemoved(d, later)
+	return joined, true
+}
+
+// joinRemoved are the keys that one of the two removed and the later one hasn't set.
+func joinRemoved(d, later *Delta) []string {
+	if len(d.removed) == 0 {
+		return later.removed
+	}
 	removed := map[string]bool{}
 	for _, key := range d.removed {
 		removed[key] = true
@@ -32,8 +45,7 @@ func (d *Delta) Join(later *Delta) (*Delta, bool) {
 	for _, key := range later.removed {
 		removed[key] = true
 	}
-	joined.removed = slices.Collect(maps.Keys(removed))
-	return joined, true
+	return slices.Collect(maps.Keys(removed))
 }
 
 // overwrite is a copy of set without what is removed and with what comes later.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"reflect"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -12,28 +13,30 @@ import (
 // A joined delta must do what its two do one after the other, and its outcome must be
 // that of both.
 func TestJoinIsOneAfterTheOther(t *testing.T) {
-	session := rapid.MapOfN(rapid.SampledFrom([]string{"a", "b", "c"}), rapid.IntRange(0, 2), 0, 3)
-	anyMap := func(m map[string]int) map[string]any {
-		data := map[string]any{}
-		for key, value := range m {
-			data[key] = value
-		}
-		return data
-	}
+	value := rapid.OneOf(rapid.Map(rapid.IntRange(0, 2), func(n int) any { return n }), rapid.SampledFrom([]any{"x", "y"}))
+	session := rapid.MapOfN(rapid.SampledFrom([]string{"a", "b", "c"}), value, 0, 3)
+	some := rapid.MapOfN(rapid.SampledFrom([]string{"a", "b", "c"}), value, 1, 3)
 	rapid.Check(t, func(t *rapid.T) {
+		kind := rapid.IntRange(0, 5).Draw(t, "kind")
 		draw := func(label string) *Delta {
-			data := anyMap(session.Draw(t, label))
+			data := session.Draw(t, label)
 			var (
 				d   *Delta
 				err error
 			)
-			switch rapid.IntRange(0, 2).Draw(t, label+" kind") {
+			switch kind {
 			case 0:
 				d, err = Replace(data)
 			case 1:
 				d, err = Add(data)
 			default:
-				d, err = Diff(Adopt(anyMap(session.Draw(t, label+" base"))), data)
+				base := some.Draw(t, label+" base")
+				kept := slices.Min(slices.Collect(maps.Keys(base))) // one is: else the session may be a new one
+				data[kept] = base[kept]
+				d, err = Diff(Adopt(base), data)
+			}
+			if err == nil && rapid.Bool().Draw(t, label+" formed") {
+				d, err = d.Formed(formJSON)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -49,7 +52,7 @@ func TestJoinIsOneAfterTheOther(t *testing.T) {
 			if !rapid.Bool().Draw(t, "there") {
 				return nil
 			}
-			return Adopt(anyMap(session.Draw(t, "current")))
+			return Adopt(session.Draw(t, "current"))
 		}()
 
 		got, gotErr := joined.Apply(current)
@@ -73,6 +76,14 @@ func TestJoinIsOneAfterTheOther(t *testing.T) {
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("joined gives %v, one after the other %v", got, want)
+		}
+		if joined.Shows() != (first.Shows() && later.Shows()) && first.kind != replaceDelta {
+			t.Fatal("joined shows what one of the two doesn't, or not what both do")
+		}
+		if first.Shows() && joined.Shows() {
+			if got, want := joined.Show(current), later.Show(first.Show(current)); !got.Same(want) {
+				t.Fatal("joined shows what one after the other doesn't")
+			}
 		}
 	})
 }

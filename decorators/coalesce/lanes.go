@@ -24,8 +24,9 @@ type lanes struct {
 	store      tiers.Storage
 	batcher    tiers.Batcher // nil where the store takes no batches
 	timeout    time.Duration
-	most       int // workers at once, 0 for one a lane
-	maxLanes   int // with changes that nobody waits for
+	most       int           // workers at once, 0 for one a lane
+	early      time.Duration // how much before its time a commit may go, with another
+	maxLanes   int           // with changes that nobody waits for
 	maxBytes   int64
 	journal    *journal.Journal // nil for none
 	caches     *caches          // above, that are told
@@ -74,7 +75,7 @@ func (l *lanes) init(store tiers.Storage, o options) {
 	l.batcher = tiers.BatcherOf(store)
 	switch {
 	case l.batcher != nil:
-		l.most = pipelines
+		l.most, l.early = pipelines, min(o.interval/8, mostEarly)
 	case o.interval > 0:
 		l.most = writers
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -61,6 +62,27 @@ func TestSessionsThatWaitGoTogether(t *testing.T) {
 			t.Errorf("%d round trips for 1,000 commits that were due together", trips)
 		}
 	})
+}
+
+// Commits that become due one after the other go with the first, a little before their time.
+func TestCommitsGoWithOneThatIsDue(t *testing.T) {
+	b := &batching{Store: teststore.New()}
+	const sessions = 100
+	for n := range sessions {
+		b.Put(fmt.Sprint(n), map[string]any{"k": 0}, ttl)
+	}
+	bubble(t, b, func(t *testing.T, c *coalesce.Storage) {
+		for n := range sessions {
+			put(t, c, fmt.Sprint(n), "k", 1)
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(80 * time.Millisecond)
+		synctest.Wait()
+		// One is due after 80 ms, and takes those of the 10 ms that follow.
+		if want := []int{11, 11, 11, 11, 11, 11, 11, 11, 11, 1}; !slices.Equal(b.sizes, want) {
+			t.Errorf("%v commits went together, want %v", b.sizes, want)
+		}
+	}, coalesce.WriteBehind(80*time.Millisecond))
 }
 
 // Within one session order is kept, and each caller gets its own outcome.

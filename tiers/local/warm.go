@@ -34,7 +34,7 @@ const (
 func (w *warm) init(maxBytes int64) {
 	w.most = maxBytes / warmPart
 	places := leastPlaces
-	for places < mostPlaces && int64(places)<<12 <= w.most {
+	for places < mostPlaces && int64(places)<<10 <= w.most {
 		places *= 2
 	}
 	w.places = make([]atomic.Pointer[entry], places)
