@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gf-strata/strata/internal/crew"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -157,7 +158,5 @@ func (l *lanes) together(batches []*batch) {
 // patience is how long the store may take: until the write's time-out, or until Close
 // gives up.
 func (l *lanes) patience(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
-	stop := context.AfterFunc(l.ended, cancel)
-	return ctx, func() { stop(); cancel() }
+	return context.WithTimeout(crew.Within(l.ended, ctx), l.timeout)
 }

@@ -75,14 +75,14 @@ func (f *flights) init(tally *telemetry.Tally) {
 }
 
 // join waits for the key's flight, and starts one where there is none that began at the
-// oldest moment or later. A panic of the load is everybody's.
+// oldest moment or later and isn't given up. A panic of the load is everybody's.
 func (f *flights) join(ctx context.Context, key flightKey, now, oldest int64, load func(context.Context) (tiers.Read, error)) (tiers.Read, error) {
 	if err := ctx.Err(); err != nil {
 		return tiers.Read{}, err
 	}
 	f.mu.Lock()
 	shared := f.flying[key]
-	if shared != nil && shared.began >= oldest {
+	if shared != nil && shared.began >= oldest && shared.ctx.Err() == nil {
 		f.tally.Add(telemetry.SharedReads)
 	} else {
 		if f.closing {
@@ -112,20 +112,15 @@ func (f *flights) join(ctx context.Context, key flightKey, now, oldest int64, lo
 
 // start is called under mu.
 func (f *flights) start(ctx context.Context, key flightKey, now int64, load func(context.Context) (tiers.Read, error)) *flight {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
-	closed := context.AfterFunc(f.ended, cancel)
+	ctx, cancel := context.WithTimeout(crew.Within(f.ended, ctx), loadTimeout)
 	shared := &flight{began: now, ctx: ctx, done: make(chan struct{}), err: errAborted}
 	f.flying[key] = shared
-	// A flight that is late is given up, so that the next reader starts anew.
-	late := context.AfterFunc(ctx, func() { f.land(key, shared) })
 	f.crew.Go(func() {
-		defer cancel()
-		defer closed()
-		defer late()
 		defer func() {
 			shared.panicked = recover()
 			f.land(key, shared)
 			close(shared.done)
+			cancel()
 		}()
 		shared.read, shared.err = load(ctx)
 	})

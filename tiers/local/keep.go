@@ -23,7 +23,8 @@ func (s *Storage) keep(hash uint64, e *entry) {
 	if e.stamp != s.guard.Stamp(hash) {
 		return
 	}
-	if before := s.find(hash); before != nil && e.snapshot != nil && before.id == e.id && before.stamp == e.stamp && before.ttl == e.ttl {
+	before := s.find(hash)
+	if before != nil && e.snapshot != nil && before.id == e.id && before.stamp == e.stamp && before.ttl == e.ttl {
 		if before.loaded > e.loaded {
 			// A load that was slow, and may have asked the store last all the same.
 			if before = s.lookup(hash); before == nil || !before.snapshot.Same(e.snapshot) {
@@ -36,18 +37,25 @@ func (s *Storage) keep(hash uint64, e *entry) {
 	e.hash, e.watched = hash, s.watch.watched.Load()
 	e.until = s.horizon(e)
 	e.id = strings.Clone(e.id) // it may be a part of something large
+	e.rested, e.alone = false, false
+	s.gate.do(hash, func() {
+		if e.snapshot == nil || e.snapshot.Size() > mostSmall {
+			s.set(hash, &parcel{awake: e}, e.cost())
+			s.warm.drop(hash)
+			return
+		}
+		e.alone = before == nil || before.alone
+		s.warm.put(e, s.rest)
+	})
+}
+
+// cost is what an entry takes awake, in bytes, about.
+func (e *entry) cost() int64 {
 	cost := parcelBytes + int64(len(e.id))
 	if e.snapshot != nil {
 		cost += e.snapshot.Size()
 	}
-	s.gate.do(hash, func() {
-		s.set(hash, &parcel{awake: e}, cost)
-		if e.snapshot == nil || e.snapshot.Size() > mostSmall {
-			s.warm.drop(hash)
-			return
-		}
-		s.warm.put(e, s.rest)
-	})
+	return cost
 }
 
 // set is called under the hash's turn and inside the gate.

@@ -72,7 +72,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *parcel]{
 		// Ten counters for each session of 1 KiB that fits, as ristretto advises.
 		NumCounters:        min(max(s.options.maxBytes/1024, 1000), 10_000_000) * 10,
-		MaxCost:            s.options.maxBytes,
+		MaxCost:            s.options.maxBytes - s.warm.most,
 		BufferItems:        64,
 		IgnoreInternalCost: true,
 		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
@@ -135,6 +135,7 @@ type entry struct {
 	kept     int64           // the store holds the session at least until then
 	watched  bool            // served only while the sources vouch
 	rested   bool            // ristretto has it packed
+	alone    bool            // ristretto had nothing under the hash when it was kept
 	echo     *echo           // of an own write
 }
 

@@ -14,8 +14,8 @@ func (s *Storage) Gauges(set func(telemetry.Gauge, float64)) {
 	if s.gate.closed() {
 		return
 	}
-	set(telemetry.Sessions, float64(s.sessions.Load()))
-	set(telemetry.MemoryUsage, float64(s.options.maxBytes-s.cache.RemainingCost()))
+	set(telemetry.Sessions, float64(s.sessions.Load()+s.warm.alone.Load()))
+	set(telemetry.MemoryUsage, float64(s.warm.held.Load()+s.cache.MaxCost()-s.cache.RemainingCost()))
 	set(telemetry.MemoryLimit, float64(s.options.maxBytes))
 	sources, supported := s.watch.state()
 	if sources == 0 {

@@ -8,21 +8,24 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// warm are the entries that were kept or served last, ready to be copied. Whoever loses
-// its place is put to rest in ristretto. That also takes a new key some time after Set, and
-// not at all where too many come at once, so that a session which was just read, or has
-// just begun, is found here. Whether it may be served is for its stamp to say, as ever.
+// warm are the small entries that were kept or served last, ready to be copied. Whoever
+// loses its place is put to rest in ristretto. What ristretto takes costs the waking of a
+// goroutine of its own, comes into force some time later, and is dropped where too much
+// comes at once: most of what is kept is outdated, or kept anew, before it needs that.
+// Whether an entry may be served is for its stamp to say, as ever.
 //
 // The places are atomic, and written under their turn of keeping; what is here under a
-// hash is never older than what ristretto has under it. held is atomic.
+// hash is never older than what ristretto has under it, and looked for first. held and
+// alone are atomic.
 type warm struct {
 	places []atomic.Pointer[entry]
 	held   atomic.Int64 // bytes of their snapshots
+	alone  atomic.Int64 // those that ristretto hasn't got
 	most   int64        // of held
 }
 
 const (
-	// warmPart is the part of MaxBytes that they may take on top of it.
+	// warmPart is the part of MaxBytes that they may take; ristretto has the rest.
 	warmPart = 8
 
 	// mostSmall bounds a snapshot that is among the warm, and at rest in ristretto.
@@ -54,15 +57,15 @@ func (w *warm) find(hash uint64) *entry {
 // put is called under the hash's turn, as drop is. Who finds no place any more is to rest:
 // another entry that had it, and this one where too much is held already.
 func (w *warm) put(e *entry, rest func(loser *entry)) {
-	place, size := w.place(e.hash), e.snapshot.Size()
+	place := w.place(e.hash)
 	if before := place.Load(); before != nil {
-		w.held.Add(-before.snapshot.Size())
+		w.count(before, -1)
 		if before.hash != e.hash {
 			rest(before)
 		}
 	}
-	if w.held.Add(size) > w.most {
-		w.held.Add(-size)
+	if w.count(e, 1) > w.most {
+		w.count(e, -1)
 		place.Store(nil)
 		rest(e)
 		return
@@ -72,9 +75,17 @@ func (w *warm) put(e *entry, rest func(loser *entry)) {
 
 func (w *warm) drop(hash uint64) {
 	if before := w.find(hash); before != nil {
-		w.held.Add(-before.snapshot.Size())
+		w.count(before, -1)
 		w.place(hash).Store(nil)
 	}
+}
+
+// count counts entries that come, or go, and answers what is held.
+func (w *warm) count(e *entry, entries int64) (held int64) {
+	if e.alone {
+		w.alone.Add(entries)
+	}
+	return w.held.Add(entries * e.snapshot.Size())
 }
 
 // parcel is an entry as ristretto has it: awake, or at rest, with its id and snapshot in
@@ -112,16 +123,27 @@ func (s *Storage) entry(hash uint64, p *parcel) *entry {
 		echo: p.echo, watched: p.watched, rested: true}
 }
 
-// rest packs an entry that has lost its place among the warm, if ristretto hasn't got it
-// so already and it may still be served. It is called under the hash's turn and inside the
-// gate.
+// rest gives ristretto an entry that has lost its place among the warm, packed if it can
+// be, unless it has got it so already or it mayn't be served any more. It is called under
+// the hash's turn and inside the gate.
 func (s *Storage) rest(e *entry) {
 	if e.rested || e.stamp != s.guard.Stamp(e.hash) {
 		return
 	}
+	if p := s.pack(e); p != nil {
+		s.set(e.hash, p, parcelBytes+int64(len(p.content)))
+	} else {
+		awake := *e
+		awake.alone = false
+		s.set(e.hash, &parcel{awake: &awake}, e.cost())
+	}
+}
+
+// pack is nil for what can't be packed: Go values that JSON doesn't decode to.
+func (s *Storage) pack(e *entry) *parcel {
 	ttl, ok := s.ttls.number(e.ttl)
 	if !ok {
-		return
+		return nil
 	}
 	at, known := e.snapshot.Expires()
 	began := e.snapshot.Read()
@@ -138,12 +160,11 @@ func (s *Storage) rest(e *entry) {
 	if p.read {
 		b = binary.NativeEndian.AppendUint64(b, uint64(s.moment(began)))
 	}
-	b, ok = e.snapshot.Pack(b)
-	if !ok {
-		return
+	if b, ok = e.snapshot.Pack(b); !ok {
+		return nil
 	}
 	p.content = string(b)
-	s.set(e.hash, p, parcelBytes+int64(len(b)))
+	return p
 }
 
 // wake makes the entry of a parcel at rest again, and leaves it among the warm.
@@ -166,7 +187,7 @@ func (s *Storage) wake(hash uint64, p *parcel) *entry {
 		e.snapshot = e.snapshot.ReadAt(began)
 	}
 	if turn := s.keeping.turn(hash); turn.TryLock() { // a reader waits for nobody
-		if s.taken(hash) == p {
+		if s.taken(hash) == p && s.warm.find(hash) == nil {
 			s.gate.do(hash, func() { s.warm.put(e, s.rest) })
 		}
 		turn.Unlock()

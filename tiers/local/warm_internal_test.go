@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -46,6 +47,42 @@ func TestWarmIsBounded(t *testing.T) {
 	}
 }
 
+// What is warm costs ristretto nothing before it loses its place, and is counted all the same.
+func TestWhatIsWarmIsAlone(t *testing.T) {
+	s := New(teststore.New(), Exclusive())
+	defer s.Close(context.Background())
+	hash := s.guard.Hash("a")
+	keep := func(hash uint64) *entry {
+		e := entryOf(hash, "v")
+		e.stamp = s.guard.Stamp(hash)
+		s.keep(hash, e)
+		s.cache.Wait()
+		return e
+	}
+	want := func(what string, rested int64, sessions, used float64) {
+		t.Helper()
+		gauges := map[telemetry.Gauge]float64{}
+		s.Gauges(func(g telemetry.Gauge, value float64) { gauges[g] = value })
+		if got := s.sessions.Load(); got != rested || gauges[telemetry.Sessions] != sessions || gauges[telemetry.MemoryUsage] != used {
+			t.Errorf("%s: ristretto has %d, %v take %v bytes; want %d, %v and %v", what, got, gauges[telemetry.Sessions], gauges[telemetry.MemoryUsage],
+				rested, sessions, used)
+		}
+	}
+	keep(hash)
+	size := float64(keep(hash).snapshot.Size())
+	want("kept twice", 0, 1, size)
+
+	keep(hash + uint64(len(s.warm.places)))
+	packed := float64(parcelBytes + len(s.taken(hash).content))
+	want("another has its place", 1, 2, size+packed)
+
+	s.lookup(hash)
+	s.cache.Wait()
+	want("it has its place again", 2, 2, size+2*packed)
+	keep(hash)
+	want("kept again", 2, 2, size+2*packed)
+}
+
 // A reader that found an entry at rest doesn't put it over what was kept meanwhile.
 func TestWakingReplacesNothingNewer(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
@@ -81,8 +118,35 @@ func TestWakingReplacesNothingNewer(t *testing.T) {
 	if s.warm.find(hash) == nil {
 		t.Error("what was found at rest isn't warm afterwards")
 	}
-	if s.taken(hash+2*place).awake != nil {
+	s.cache.Wait()
+	if p := s.taken(hash + 2*place); p == nil || p.awake != nil {
 		t.Error("the entry whose place it took isn't at rest")
+	}
+}
+
+// What has changed of an entry since it was at rest goes to rest with it.
+func TestWhatIsWokenRestsAnew(t *testing.T) {
+	s := New(teststore.New(), Exclusive())
+	defer s.Close(context.Background())
+	hash := s.guard.Hash("a")
+	others := hash
+	displace := func() {
+		others += uint64(len(s.warm.places))
+		s.keep(others, entryOf(others, "another's"))
+		s.cache.Wait()
+	}
+	s.keep(hash, entryOf(hash, "v"))
+	displace()
+	later := time.Now().Add(time.Hour)
+	longer := *s.lookup(hash) // as a slide does
+	longer.snapshot = longer.snapshot.Expiring(later)
+	s.keep(hash, &longer)
+	displace()
+	if p := s.taken(hash); p == nil || p.awake != nil {
+		t.Error("it isn't at rest")
+	}
+	if at, _ := s.lookup(hash).snapshot.Expires(); !at.Equal(later) {
+		t.Errorf("it expires at %v, want %v", at, later)
 	}
 }
 
@@ -132,8 +196,8 @@ func TestRestChangesNoEnd(t *testing.T) {
 				e.snapshot, e.kept = snapshot(e.snapshot), s.now()+int64(2*time.Hour)
 				e.stamp, other.stamp = s.guard.Stamp(hash), s.guard.Stamp(hash+place)
 				s.keep(hash, e)
-				s.cache.Wait()
 				s.keep(hash+place, other)
+				s.cache.Wait()
 				p := s.taken(hash)
 				if p == nil || p.awake != nil {
 					t.Fatalf("%s, %s: it isn't at rest", name, what)
