@@ -48,12 +48,14 @@ func (g group) fits(turns int, now, until time.Time, last time.Duration) bool {
 	return turns < g.least || turns < g.most && (until.IsZero() || !now.Add(last).After(until))
 }
 
-// weight is what a workload takes with so many rounds, about: a round is its time, and a
-// fifth more for what is asked before and after.
+// between is what is asked before and after a round, and the wait until all is quiet.
+const between = 40 * time.Millisecond
+
+// weight is what a workload takes with so many rounds, about.
 func (g group) weight(w workload, subjects []peers.Subject, rounds int) (sum time.Duration) {
 	for _, s := range subjects {
 		if w.takes(s) {
-			sum += g.setup + time.Duration(rounds)*g.round*6/5
+			sum += g.setup + time.Duration(rounds)*(g.round+between)
 		}
 	}
 	return sum

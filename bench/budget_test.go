@@ -65,7 +65,7 @@ func TestWithoutAnEndThereIsTimeForEverything(t *testing.T) {
 
 func TestASlowMachineFillsSmallerCaches(t *testing.T) {
 	for took, want := range map[time.Duration]int{
-		time.Millisecond: full.memory, sample * 5 * time.Microsecond: full.memory, sample * 20 * time.Microsecond: 650_000, time.Hour: 50_000,
+		time.Millisecond: full.memory, sample * 5 * time.Microsecond: full.memory, sample * 20 * time.Microsecond: 700_000, time.Hour: 50_000,
 	} {
 		if got := full.fitting(took); got != want {
 			t.Errorf("where a sample takes %v, %d sessions fill a cache, want %d", took, got, want)

@@ -49,8 +49,8 @@ type scale struct {
 }
 
 var (
-	full = scale{least: 3, most: 9, round: 150 * time.Millisecond, http: 400 * time.Millisecond, sessions: 64, once: 1000,
-		zipf: 100_000, memory: 1_000_000, memoryRound: 2 * time.Second, memoryTakes: 40 * time.Second,
+	full = scale{least: 4, most: 15, round: 100 * time.Millisecond, http: 250 * time.Millisecond, sessions: 64, once: 1000,
+		zipf: 100_000, memory: 1_000_000, memoryRound: 2 * time.Second, memoryTakes: 36 * time.Second,
 		workers: 8, farther: 8, served: 1024, live: 50_000}
 	quick = scale{least: 2, most: 2, round: 8 * time.Millisecond, http: 15 * time.Millisecond, sessions: 16, once: 16,
 		zipf: 300, memory: 2000, memoryRound: 40 * time.Millisecond, workers: 4, farther: 4, served: 64, live: 500}
@@ -147,7 +147,7 @@ func zipf(s scale) group {
 
 func far(s scale) group {
 	g := group{name: "link", title: "Redis 1 ms away", least: s.least, most: s.most, live: s.live, round: s.round * 3 / 2,
-		warm: s.zipf, roundTrip: time.Millisecond, setup: 1500 * time.Millisecond}
+		warm: s.zipf, roundTrip: time.Millisecond, setup: 2 * time.Second}
 	for n, m := range mixes {
 		takes := not(report.Again, report.Sampled, hashTable, scs, otter)
 		switch m.reads {

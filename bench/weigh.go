@@ -63,7 +63,7 @@ func weigh(ctx context.Context, o Options, s scale, run *report.Run) error {
 // write a session in a pipeline, in the mean of all subjects.
 const (
 	sample = 50_000
-	dearer = 3
+	dearer = 2.5
 )
 
 // fitting is how many sessions can fill all caches in the time that they may take: on a
@@ -79,6 +79,6 @@ func fitting(ctx context.Context, s scale, env peers.Env) (int, error) {
 // fitting is that many, where a sample took so long to be written.
 func (s scale) fitting(took time.Duration) int {
 	const step = 50_000
-	fill := dearer * took / sample
+	fill := time.Duration(dearer * float64(took) / sample)
 	return max(step, min(s.memory, int(s.memoryTakes/max(fill, 1))/step*step))
 }

@@ -272,6 +272,37 @@ func TestWhatMeansNothingIsADash(t *testing.T) {
 	}
 }
 
+// A percentile for which a round is too short is that of all rounds, beside that of all of
+// Strata's.
+func TestShortRoundsArePooled(t *testing.T) {
+	rounds := func(requests int, slowest time.Duration) (all []worker.Round) {
+		for n := range 4 {
+			r := worker.Round{Requests: requests, Elapsed: time.Second}
+			for range requests {
+				r.Times.Add(time.Millisecond)
+			}
+			if n == 3 {
+				for range requests / 10 {
+					r.Times.Add(slowest)
+				}
+			}
+			all = append(all, r)
+		}
+		return all
+	}
+	e := NewEntry("StorageRedis", rounds(100, 30*time.Millisecond), rounds(1000, 10*time.Millisecond))
+	near := func(got, want float64) bool { return math.Abs(got/want-1) < 0.05 }
+	if f := e.Figures["p99"]; !near(f.Median, 0.03) || f.Low != f.High {
+		t.Errorf("p99 of all rounds is %v, want 30 ms", f)
+	}
+	if ratio := e.Ratios["p99"]; !near(ratio.Median, 1.0/3) {
+		t.Errorf("the ratio of both p99 of all rounds is %v, want a third", ratio)
+	}
+	if _, ok := e.Figures["p999"]; ok {
+		t.Error("410 requests have a p99.9")
+	}
+}
+
 func TestFilesOfTwoRunsAreNeverSideBySide(t *testing.T) {
 	dir := t.TempDir()
 	if err := run(1000, 100).Write(dir); err != nil {

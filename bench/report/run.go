@@ -100,29 +100,30 @@ type Metric struct {
 	More       bool // more is better
 	Store      bool // of Redis and the cache before it
 	of         func(worker.Round) float64
+	pooled     func(worker.Round) float64 // of all rounds as one, where one alone has too few requests
 }
 
 // Metrics are all figures of a round, in the order of the report.
 var Metrics = []Metric{
-	{"perSecond", "requests/s", true, false, func(r worker.Round) float64 { return float64(r.Requests) / r.Elapsed.Seconds() }},
-	{"p50", "p50", false, false, quantile(0.5, 1)},
-	{"p99", "p99", false, false, quantile(0.99, 500)},
-	{"p999", "p99.9", false, false, quantile(0.999, 10_000)},
-	{"cpu", "CPU, process", false, false, func(r worker.Round) float64 { return per(r, r.Usage.CPU) }},
-	{"allocs", "allocations", false, false, func(r worker.Round) float64 { return per(r, float64(r.Usage.Allocs)) }},
-	{"bytes", "bytes allocated", false, false, func(r worker.Round) float64 { return per(r, float64(r.Usage.Bytes)) }},
-	{"redisCPU", "CPU, Redis", false, true, func(r worker.Round) float64 { return per(r, r.Usage.RedisCPU) }},
-	{"commands", "commands", false, true, func(r worker.Round) float64 { return per(r, r.Usage.Commands) }},
-	{"gets", "GETs (commandstats)", false, true, func(r worker.Round) float64 { return per(r, r.Usage.Gets) }},
-	{"reads", "reads sent", false, true, func(r worker.Round) float64 { return per(r, max(0, r.Usage.Gets-r.Usage.Scripts)) }},
-	{"waited", "reads waited for", false, true, waited},
-	{"redisBytes", "bytes", false, true, func(r worker.Round) float64 { return per(r, r.Usage.RedisBytes) }},
+	{"perSecond", "requests/s", true, false, func(r worker.Round) float64 { return float64(r.Requests) / r.Elapsed.Seconds() }, nil},
+	{"p50", "p50", false, false, quantile(0.5, 1), nil},
+	{"p99", "p99", false, false, quantile(0.99, 500), quantile(0.99, 300)},
+	{"p999", "p99.9", false, false, quantile(0.999, 10_000), quantile(0.999, 3000)},
+	{"cpu", "CPU, process", false, false, func(r worker.Round) float64 { return per(r, r.Usage.CPU) }, nil},
+	{"allocs", "allocations", false, false, func(r worker.Round) float64 { return per(r, float64(r.Usage.Allocs)) }, nil},
+	{"bytes", "bytes allocated", false, false, func(r worker.Round) float64 { return per(r, float64(r.Usage.Bytes)) }, nil},
+	{"redisCPU", "CPU, Redis", false, true, func(r worker.Round) float64 { return per(r, r.Usage.RedisCPU) }, nil},
+	{"commands", "commands", false, true, func(r worker.Round) float64 { return per(r, r.Usage.Commands) }, nil},
+	{"gets", "GETs (commandstats)", false, true, func(r worker.Round) float64 { return per(r, r.Usage.Gets) }, nil},
+	{"reads", "reads sent", false, true, func(r worker.Round) float64 { return per(r, max(0, r.Usage.Gets-r.Usage.Scripts)) }, nil},
+	{"waited", "reads waited for", false, true, waited, nil},
+	{"redisBytes", "bytes", false, true, func(r worker.Round) float64 { return per(r, r.Usage.RedisBytes) }, nil},
 	{"hits", "hit ratio", true, true, func(r worker.Round) float64 {
 		if !r.Usage.Cache {
 			return math.NaN()
 		}
 		return 1 - waited(r)
-	}},
+	}, nil},
 }
 
 func per(r worker.Round, v float64) float64 { return v / float64(r.Requests) }
@@ -150,12 +151,15 @@ func quantile(q float64, least uint64) func(worker.Round) float64 {
 func NewEntry(subject string, rounds, stratas []worker.Round) Entry {
 	e := Entry{Subject: subject, Figures: map[string]stats.Figure{}, Ratios: map[string]stats.Figure{}, Rounds: map[string][]float64{}}
 	for _, m := range Metrics {
-		own, ok := values(m, rounds)
-		if !ok {
+		own, ours := m.values(rounds), m.values(stratas)
+		if own == nil {
 			continue
 		}
 		e.Rounds[m.Key], e.Figures[m.Key] = own, stats.Of(own).Rounded()
-		if ours, ok := values(m, stratas); ok {
+		if len(own) != len(ours) { // like with like
+			own, ours = m.together(rounds), m.together(stratas)
+		}
+		if own != nil && ours != nil {
 			e.Ratios[m.Key] = stats.Ratio(ours, own).Rounded()
 		}
 	}
@@ -166,15 +170,34 @@ func NewEntry(subject string, rounds, stratas []worker.Round) Entry {
 	return e
 }
 
-// values are a metric's, if it means something in all rounds.
-func values(m Metric, rounds []worker.Round) ([]float64, bool) {
-	all := make([]float64, len(rounds))
-	for n, r := range rounds {
-		if all[n] = stats.Rounded(m.of(r)); math.IsNaN(all[n]) {
-			return nil, false
+// values are a metric's in each round or, where it means nothing in one of them, in all
+// rounds together; nil if it means nothing there either.
+func (m Metric) values(rounds []worker.Round) []float64 {
+	var all []float64
+	for _, r := range rounds {
+		v := stats.Rounded(m.of(r))
+		if math.IsNaN(v) {
+			return m.together(rounds)
 		}
+		all = append(all, v)
 	}
-	return all, len(all) > 0
+	return all
+}
+
+// together is the one value of all rounds.
+func (m Metric) together(rounds []worker.Round) []float64 {
+	if m.pooled == nil {
+		return nil
+	}
+	var all worker.Round
+	for _, r := range rounds {
+		all.Times.Merge(r.Times)
+	}
+	v := stats.Rounded(m.pooled(all))
+	if math.IsNaN(v) {
+		return nil
+	}
+	return []float64{v}
 }
 
 // Workload finds one by its name.
