@@ -49,7 +49,7 @@ type scale struct {
 }
 
 var (
-	full = scale{least: 4, most: 15, round: 100 * time.Millisecond, http: 250 * time.Millisecond, sessions: 64, once: 1000,
+	full = scale{least: 4, most: 15, round: 100 * time.Millisecond, http: 400 * time.Millisecond, sessions: 64, once: 1000,
 		zipf: 100_000, memory: 1_000_000, memoryRound: 2 * time.Second, memoryTakes: 36 * time.Second,
 		workers: 8, farther: 8, served: 1024, live: 50_000}
 	quick = scale{least: 2, most: 2, round: 8 * time.Millisecond, http: 15 * time.Millisecond, sessions: 16, once: 16,
@@ -176,7 +176,7 @@ func zipfWorkload(name, title string, m mix, sessions, workers int, fresh bool, 
 const httpConns = 16
 
 func http(s scale) group {
-	g := group{name: "http", title: "A ghttp server", http: true, least: s.least + 1, most: s.most, live: s.live, round: s.http,
+	g := group{name: "http", title: "A ghttp server", http: true, least: s.least, most: s.most, live: s.live, round: s.http,
 		warm: s.served, setup: 600 * time.Millisecond}
 	add := func(op load.Op, title string, takes func(peers.Subject) bool) {
 		g.workloads = append(g.workloads, workload{name: "http-" + string(op), title: title, fresh: true,

@@ -63,11 +63,12 @@ func Keys(set map[string]any, removed []string) (*Delta, error) {
 
 // Diff is the delta of a request that was given base and closes with data.
 func Diff(base *Snapshot, data map[string]any) (*Delta, error) {
-	d := &Delta{kind: updateDelta, base: base, had: base.Len() > 0, cleared: true}
+	d := &Delta{kind: updateDelta, base: base, had: base.Len() > 0}
+	kept := 0
 	for key, value := range data {
 		before, had := base.data[key]
 		if had {
-			d.cleared = false
+			kept++
 			if equal(before, value) {
 				continue
 			}
@@ -80,6 +81,10 @@ func Diff(base *Snapshot, data map[string]any) (*Delta, error) {
 			d.set = map[string]any{}
 		}
 		d.set[key] = isolated
+	}
+	d.cleared = kept == 0
+	if kept == base.Len() {
+		return d, nil
 	}
 	for key := range base.data {
 		if _, kept := data[key]; !kept {
