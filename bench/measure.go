@@ -25,10 +25,12 @@ func measure(ctx context.Context, o Options, g group, b *budget, run *report.Run
 		return err
 	}
 	defer f.close()
+	b.began()
 	reached := ""
 	for _, w := range g.workloads {
 		units := slices.DeleteFunc(slices.Clone(f.units), func(u *unit) bool { return !w.takes(u.subject) })
-		until := b.share(time.Now(), g.weight(w, subjects, g.most))
+		setup, rounds := g.weight(w, subjects, g.most)
+		until := b.share(time.Now(), setup, rounds)
 		for _, u := range units {
 			o.Progress.at(w.title, u.subject.Name)
 			if err := f.prepare(u, g, w); err != nil {

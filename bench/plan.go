@@ -49,7 +49,7 @@ type scale struct {
 }
 
 var (
-	full = scale{least: 4, most: 15, round: 100 * time.Millisecond, http: 400 * time.Millisecond, sessions: 64, once: 1000,
+	full = scale{least: 2, most: 12, round: 100 * time.Millisecond, http: 400 * time.Millisecond, sessions: 64, once: 1000,
 		zipf: 100_000, memory: 1_000_000, memoryRound: 2 * time.Second, memoryTakes: 36 * time.Second,
 		workers: 8, farther: 8, served: 1024, live: 50_000}
 	quick = scale{least: 2, most: 2, round: 8 * time.Millisecond, http: 15 * time.Millisecond, sessions: 16, once: 16,
@@ -122,7 +122,7 @@ func single(s scale) group {
 }
 
 func zipf(s scale) group {
-	g := group{name: "zipf", title: "Many users, the popular ones more often", least: s.least, most: s.most, live: s.live,
+	g := group{name: "zipf", title: "Many users, the popular ones more often", least: s.least, most: max(s.least, s.most*3/4), live: s.live,
 		round: s.round * 3 / 2, warm: s.zipf, setup: 1500 * time.Millisecond}
 	few := not(report.Again, report.Sampled, file, hashTable, scs, otter)
 	for n, m := range mixes {
@@ -146,7 +146,7 @@ func zipf(s scale) group {
 }
 
 func far(s scale) group {
-	g := group{name: "link", title: "Redis 1 ms away", least: s.least, most: s.most, live: s.live, round: s.round * 3 / 2,
+	g := group{name: "link", title: "Redis 1 ms away", least: s.least, most: max(s.least, s.most/2), live: s.live, round: s.round * 3 / 2,
 		warm: s.zipf, roundTrip: time.Millisecond, setup: 2 * time.Second}
 	for n, m := range mixes {
 		takes := not(report.Again, report.Sampled, hashTable, scs, otter)
