@@ -11,7 +11,7 @@ func everybody() []peers.Subject { return append(peers.All(), peers.GoRedisCache
 
 // A person is promised ten minutes.
 func TestAFullRunFitsIntoItsTime(t *testing.T) {
-	if budgeted > 9*time.Minute+30*time.Second {
+	if budgeted > 9*time.Minute {
 		t.Errorf("%v are planned", budgeted)
 	}
 	least, more := full.takes(everybody())
@@ -27,7 +27,7 @@ func TestRoundsFitIntoWhatIsLeft(t *testing.T) {
 	for _, c := range []struct {
 		factor time.Duration // in halves
 		turns  int           // at least
-	}{{1, 160}, {2, 60}, {4, 40}} {
+	}{{1, 160}, {2, 50}, {4, 40}} {
 		began := time.Unix(0, 0)
 		now, b := began.Add(3*time.Minute+40*time.Second), newBudget(Options{Subjects: everybody()}, began, groups)
 		turns := 0
@@ -46,7 +46,7 @@ func TestRoundsFitIntoWhatIsLeft(t *testing.T) {
 				if turns += n; n < g.least || n > g.most {
 					t.Errorf("%s has %d rounds", w.name, n)
 				}
-				if c.factor <= 2 && n < 3 {
+				if c.factor == 1 && n < 3 {
 					t.Errorf("at half of %d times the cost %s has %d rounds", c.factor, w.name, n)
 				}
 			}
@@ -74,7 +74,7 @@ func TestWithoutAnEndThereIsTimeForEverything(t *testing.T) {
 
 func TestASlowMachineFillsSmallerCaches(t *testing.T) {
 	for took, want := range map[time.Duration]int{
-		time.Millisecond: full.memory, sample * 5 * time.Microsecond: full.memory, sample * 20 * time.Microsecond: 700_000, time.Hour: 50_000,
+		time.Millisecond: full.memory, sample * 5 * time.Microsecond: full.memory, sample * 20 * time.Microsecond: 750_000, time.Hour: 50_000,
 	} {
 		if got := full.fitting(took); got != want {
 			t.Errorf("where a sample takes %v, %d sessions fill a cache, want %d", took, got, want)

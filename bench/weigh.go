@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/bench/load"
 	"github.com/gf-strata/strata/bench/peers"
@@ -59,24 +63,39 @@ func weigh(ctx context.Context, o Options, s scale, run *report.Run) error {
 	return nil
 }
 
-// A cache is filled by one request a session, which takes dearer times what it takes to
-// write a session in a pipeline, in the mean of all subjects.
+// A cache is filled by one request a session, which takes dearer times what a bare read
+// takes, in the mean of all subjects.
 const (
 	sample = 50_000
-	dearer = 2.5
+	dearer = 2.3
 )
 
 // fitting is how many sessions can fill all caches in the time that they may take: on a
 // machine that is slow, or busy, they are fewer.
 func fitting(ctx context.Context, s scale, env peers.Env) (int, error) {
-	began := time.Now()
-	if err := peers.SeedJSON(env, peers.WrittenTTL)(ctx, load.IDs(5, sample), load.TenKeys.Data); err != nil {
+	ids := load.IDs(5, sample)
+	if err := peers.SeedJSON(env, peers.WrittenTTL)(ctx, ids, load.TenKeys.Data); err != nil {
 		return 0, err
 	}
-	return s.fitting(time.Since(began)), nil
+	client := redis.NewClient(&redis.Options{Addr: env.Direct})
+	defer func() { _ = client.Close() }()
+	var (
+		group sync.WaitGroup
+		errs  = make([]error, s.workers)
+		began = time.Now()
+	)
+	for w := range s.workers {
+		group.Go(func() {
+			for n := w; n < len(ids) && errs[w] == nil; n += s.workers {
+				errs[w] = client.Get(ctx, peers.Prefix+ids[n]).Err()
+			}
+		})
+	}
+	group.Wait()
+	return s.fitting(time.Since(began)), errors.Join(errs...)
 }
 
-// fitting is that many, where a sample took so long to be written.
+// fitting is that many, where a sample took so long to be read.
 func (s scale) fitting(took time.Duration) int {
 	const step = 50_000
 	fill := time.Duration(dearer * float64(took) / sample)

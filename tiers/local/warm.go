@@ -66,8 +66,8 @@ func (w *warm) put(e *entry, rest func(loser *entry)) {
 	}
 	if w.count(e, 1) > w.most {
 		w.count(e, -1)
-		place.Store(nil)
 		rest(e)
+		place.Store(nil)
 		return
 	}
 	place.Store(e)

@@ -47,6 +47,25 @@ func TestWarmIsBounded(t *testing.T) {
 	}
 }
 
+// Until its new state is at rest, a session that has grown too large is found as it was: what
+// ristretto has may be older.
+func TestWhatGrowsLeavesNoGap(t *testing.T) {
+	var w warm
+	w.init(1 << 10)
+	before, grown := entryOf(1, "v"), entryOf(1, strings.Repeat("x", 1<<10))
+	w.most = before.snapshot.Size()
+	w.put(before, func(*entry) { t.Fatal("there is room") })
+	rested := false
+	w.put(grown, func(loser *entry) {
+		if rested = true; loser != grown || w.find(1) != before {
+			t.Error("it isn't found as it was")
+		}
+	})
+	if !rested || w.find(1) != nil {
+		t.Error("it isn't at rest alone")
+	}
+}
+
 // What is warm costs ristretto nothing before it loses its place, and is counted all the same.
 func TestWhatIsWarmIsAlone(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
