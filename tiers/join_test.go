@@ -15,24 +15,30 @@ import (
 func TestJoinIsOneAfterTheOther(t *testing.T) {
 	value := rapid.OneOf(rapid.Map(rapid.IntRange(0, 2), func(n int) any { return n }), rapid.SampledFrom([]any{"x", "y"}))
 	session := rapid.MapOfN(rapid.SampledFrom([]string{"a", "b", "c"}), value, 0, 3)
-	some := rapid.MapOfN(rapid.SampledFrom([]string{"a", "b", "c"}), value, 1, 3)
 	rapid.Check(t, func(t *rapid.T) {
-		kind := rapid.IntRange(0, 5).Draw(t, "kind")
+		kinds := rapid.IntRange(0, 5)
+		kind := kinds.Draw(t, "kind")
+		alike := rapid.IntRange(0, 7).Draw(t, "alike") > 0 // most that aren't have no joined one
 		draw := func(label string) *Delta {
 			data := session.Draw(t, label)
 			var (
 				d   *Delta
 				err error
 			)
+			if !alike {
+				kind = kinds.Draw(t, label+" kind")
+			}
 			switch kind {
 			case 0:
 				d, err = Replace(data)
 			case 1:
 				d, err = Add(data)
 			default:
-				base := some.Draw(t, label+" base")
-				kept := slices.Min(slices.Collect(maps.Keys(base))) // one is: else the session may be a new one
-				data[kept] = base[kept]
+				base := session.Draw(t, label+" base")
+				if alike && len(base) > 0 { // one is kept, or it may be a new session
+					kept := slices.Min(slices.Collect(maps.Keys(base)))
+					data[kept] = base[kept]
+				}
 				d, err = Diff(Adopt(base), data)
 			}
 			if err == nil && rapid.Bool().Draw(t, label+" formed") {
