@@ -24,9 +24,15 @@ define each-module
 endef
 
 .PHONY: test
-test: redis compiler ## vet, and all tests with the race detector, against real Redis servers
+test: redis compiler rules ## vet, and all tests with the race detector, against real Redis servers
 	$(call each-module,go vet ./... && go test -race -count=1 -timeout 25m ./...)
 	@$(MAKE) --no-print-directory bench-quick
+
+.PHONY: rules
+rules: ## check the alerts for Prometheus, if promtool is there or can be installed
+	@if ./scripts/need.sh promtool "Prometheus" "apt-get:--no-install-recommends prometheus" brew:prometheus; then \
+		cd telemetry/prometheus && promtool check rules rules.yaml && promtool test rules rules_test.yaml; \
+	else echo "== the alerts were not checked, as promtool is missing"; fi
 
 .PHONY: nodes
 nodes: redis ## ten minutes of node processes on real servers with all faults, every read checked
