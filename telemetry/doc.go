@@ -11,7 +11,7 @@
 //
 // # Names
 //
-//	scope                 github.com/gf-strata/strata
+//	scope                 github.com/gf-strata/strata, with the version of [Version]
 //	span                  "session " and the operation: "session Load"; kind INTERNAL
 //
 //	attribute             values

@@ -43,7 +43,7 @@ type Meters struct {
 // OpenTelemetry's error handler, and the others are still made.
 func newMeters(provider metric.MeterProvider) *Meters {
 	m := &Meters{provider: provider, standIn: isStandIn(provider), layers: map[Reporting]bool{}, histogram: map[string]metric.Float64Histogram{}}
-	meter := provider.Meter(Scope)
+	meter := provider.Meter(Scope, metric.WithInstrumentationVersion(Version))
 	for name, h := range histograms {
 		instrument, err := meter.Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(h.description),
 			metric.WithExplicitBucketBoundaries(h.seconds()...))

@@ -5,6 +5,9 @@ import "go.opentelemetry.io/otel/attribute"
 // Scope is the instrumentation scope of all that Strata emits.
 const Scope = "github.com/gf-strata/strata"
 
+// Version is Strata's, and that of the scope: otel_scope_version in Prometheus.
+const Version = "0.1.0"
+
 // The attributes; the table of the package says what they hold.
 const (
 	OperationKey = attribute.Key("strata.operation")

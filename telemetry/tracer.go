@@ -33,6 +33,8 @@ type resolved struct {
 // its type to itself. It is immutable.
 type exportless struct{ provider, own trace.TracerProvider }
 
+var scopeVersion = trace.WithInstrumentationVersion(Version)
+
 var goframes atomic.Pointer[exportless]
 
 // NewTracer makes a tracer whose spans carry the attributes and their operation.
@@ -41,7 +43,7 @@ var goframes atomic.Pointer[exportless]
 func NewTracer(config Config, attributes ...attribute.KeyValue) *Tracer {
 	t := &Tracer{roots: config.roots, provider: config.tracing}
 	if config.tracing != nil {
-		t.explicit = config.tracing.Tracer(Scope)
+		t.explicit = config.tracing.Tracer(Scope, scopeVersion)
 	}
 	for op := range operations {
 		all := append([]attribute.KeyValue{OperationKey.String(op.String())}, attributes...)
@@ -87,7 +89,7 @@ func unseen(span trace.Span) bool {
 	provider := otel.GetTracerProvider()
 	last := goframes.Load()
 	if last == nil || last.provider != provider {
-		_, probe := provider.Tracer(Scope).Start(context.Background(), "")
+		_, probe := provider.Tracer(Scope, scopeVersion).Start(context.Background(), "")
 		probe.End()
 		last = &exportless{provider: provider, own: probe.TracerProvider()}
 		goframes.Store(last)
@@ -123,7 +125,7 @@ func (t *Tracer) tracer() trace.Tracer {
 	if last := t.global.Load(); last != nil && last.provider == provider {
 		return last.tracer
 	}
-	tracer := provider.Tracer(Scope)
+	tracer := provider.Tracer(Scope, scopeVersion)
 	if reflect.TypeOf(provider).Kind() == reflect.Pointer {
 		t.global.Store(&resolved{provider: provider, tracer: tracer})
 	}

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/telemetry"
 )
 
 // everyStore runs a test with the flags of each store that the shop can have.
@@ -34,6 +35,7 @@ func TestMetrics(t *testing.T) {
 		}
 		for _, needed := range []string{
 			`strata_local_reads_total\{[^}]*strata_outcome="hit"[^}]*} [1-9]`,
+			`strata_local_reads_total\{[^}]*otel_scope_version="` + regexp.QuoteMeta(telemetry.Version) + `"`,
 			`strata_local_reads_total\{[^}]*strata_outcome="miss"[^}]*} [1-9]`,
 			`strata_coalesce_commits_total\{[^}]*strata_outcome="ok"[^}]*} [1-9]`,
 			`# TYPE strata_store_operation_duration_seconds histogram`,
