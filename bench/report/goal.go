@@ -14,6 +14,8 @@ const (
 	Sampled = "Strata, traced"
 	Nothing = "no session at all"
 	Clone   = "maps.Clone + gmap"
+
+	StorageRedis = "StorageRedis"
 )
 
 // Goal is a ratio that was promised, and what the run found.
@@ -82,24 +84,24 @@ func (r *Run) Count() (reached, measured int) {
 // Judge sets the goals of a run.
 func (r *Run) Judge() {
 	r.Goals = []Goal{
-		r.ratio("read hit, Session API: time over StorageMemory's", "read", Ours, "StorageMemory", "perSecond", true, true, 1,
+		r.compared("read hit, Session API: time over StorageMemory's", "read", Ours, "StorageMemory", "perSecond", true, true, 1,
 			"StorageMemory hands every request the one map that it holds. Strata makes each a map of its own, so that no request sees what another one does: "+
 				"the copy takes about a third of the request, and the collector's work for it another; see ristretto by hand, which copies too. "+
 				"The rest is the look whether the session is still current."),
-		r.ratio("GetSession hit, 10 keys: time over maps.Clone and a gmap", "hit", Ours, Clone, "perSecond", true, true, 1.5,
+		r.compared("GetSession hit, 10 keys: time over maps.Clone and a gmap", "hit", Ours, Clone, "perSecond", true, true, 1.5,
 			"Beside the copy a hit pays for the look into the cache, the check that nothing has outdated it, the memory of what the map was made of, and its metrics."),
-		r.ratio("GetSession hit, 10 keys: times as fast as rueidis DoCache and decode", "hit", Ours, "rueidis DoCache", "perSecond", false, false, 8,
+		r.compared("GetSession hit, 10 keys: times as fast as rueidis DoCache and decode", "hit", Ours, "rueidis DoCache", "perSecond", false, false, 8,
 			"Both hand out a map of ten keys, and making it is the greater part of Strata's time; only the rest of the peer's, the decoding, is saved. It grows with the values: see 2 KiB."),
-		r.ratio("ghttp reads: requests/s over StorageMemory's", "http-read", Ours, "StorageMemory", "perSecond", false, false, 0.95,
+		r.compared("ghttp reads: requests/s over StorageMemory's", "http-read", Ours, "StorageMemory", "perSecond", false, false, 0.95,
 			"The copy of the session, and its share of the collector's work, is more than a twentieth of so small a request."),
-		r.ratio("ghttp reads: requests/s over StorageRedis's", "http-read", Ours, "StorageRedis", "perSecond", false, false, 1.9,
+		r.compared("ghttp reads: requests/s over StorageRedis's", "http-read", Ours, StorageRedis, "perSecond", false, false, 1.9,
 			"ghttp and the load generator take most of the machine's cores, as the floor without sessions shows; what is left to save is the store's part."),
-		r.ratio("ghttp changes: requests/s over StorageRedis's", "http-change", Ours, "StorageRedis", "perSecond", false, false, 1.3,
+		r.compared("ghttp changes: requests/s over StorageRedis's", "http-change", Ours, StorageRedis, "perSecond", false, false, 1.3,
 			"Each change waits for Redis, as StorageRedis's does. Strata saves the read before it, and pays with a script that compares before it writes, so that no update is lost: it costs the server more than a SETEX."),
-		r.ratio("ghttp changes, write-behind: requests/s over StorageRedis's", "http-change", Behind, "StorageRedis", "perSecond", false, false, 2.5,
+		r.compared("ghttp changes, write-behind: requests/s over StorageRedis's", "http-change", Behind, StorageRedis, "perSecond", false, false, 2.5,
 			"The changes are in Redis before the round's time ends, and the cores that commit them are those that serve; ghttp and the load generator take most of both."),
 		r.reads(),
-		r.ratio("Zipf 95/5 over 1 ms: p50, times as low as StorageRedis's", "link-95", Ours, "StorageRedis", "p50", true, false, 20,
+		r.compared("Zipf 95/5 over 1 ms: p50, times as low as StorageRedis's", "link-95", Ours, StorageRedis, "p50", true, false, 20,
 			"Where more than half of the requests miss, p50 is a round trip."),
 		r.weight("memory of a cached 10-key session over its JSON", 2.5,
 			"A session rests packed, in less than its JSON takes; to that come its id, its entry in the cache with what tells whether it is current, and the cache's "+
@@ -107,9 +109,8 @@ func (r *Run) Judge() {
 	}
 }
 
-// ratio compares a metric of two subjects, round by round. inverse takes the peer's by
-// ours.
-func (r *Run) ratio(says, workload, ours, peer, metric string, inverse, most bool, bound float64, reason string) Goal {
+// compared compares a metric of two subjects. inverse takes the peer's by ours.
+func (r *Run) compared(says, workload, ours, peer, metric string, inverse, most bool, bound float64, reason string) Goal {
 	g := Goal{Workload: workload, Says: says, Most: most, Bound: bound, Reason: reason}
 	w, _ := r.Workload(workload)
 	a, ok := w.Entry(ours)
@@ -121,7 +122,7 @@ func (r *Run) ratio(says, workload, ours, peer, metric string, inverse, most boo
 	if inverse {
 		one, two = two, one
 	}
-	return g.judged(stats.Ratio(one, two))
+	return g.judged(ratio(one, two))
 }
 
 // reads is judged by the reads that Redis is sent, whoever waits for them. The GET with which

@@ -19,6 +19,7 @@ type view struct {
 	Reached, Measured int
 	Noise             []noise
 	Losses            []loss
+	Beside            []beside
 	First             []template.HTML
 	Subjects          []keeping
 	Groups            []chapter
@@ -33,6 +34,9 @@ type loss struct {
 	Workload string
 	Of       []Loss
 }
+
+// beside is a workload of StorageRedis and of Strata.
+type beside struct{ Workload, Redis, Ours, Is, Commands, OurCommands string }
 
 type keeping struct {
 	Name                                string
@@ -78,6 +82,7 @@ func (r *Run) HTML(to io.Writer) error {
 	}
 	v := view{Run: r, Style: style, Took: time.Duration(r.Took * 1e9).Round(time.Second).String(), Noise: r.noise()}
 	v.Reached, v.Measured = r.Count()
+	v.Beside = r.beside()
 	for _, l := range r.Losses() {
 		if n := len(v.Losses); n == 0 || v.Losses[n-1].Workload != l.Workload {
 			v.Losses = append(v.Losses, loss{Workload: l.Workload})
@@ -107,6 +112,19 @@ func (r *Run) HTML(to io.Writer) error {
 		v.Weights = template.HTML(svg([]plot{r.weights()}, ""))
 	}
 	return t.Execute(to, v)
+}
+
+// beside compares Strata with the store that most of its users have.
+func (r *Run) beside() (all []beside) {
+	speed, commands := metric("perSecond"), metric("commands")
+	for _, w := range r.Workloads {
+		ours, ok := w.Entry(Ours)
+		redis, ok2 := w.Entry(StorageRedis)
+		if ok && ok2 {
+			all = append(all, beside{w.Title, speed.figure(redis), speed.figure(ours), speed.is(redis), commands.figure(redis), commands.figure(ours)})
+		}
+	}
+	return all
 }
 
 // noise is of the workloads in which Strata takes part twice.

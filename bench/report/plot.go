@@ -28,6 +28,7 @@ type mark struct{ kept, known bool }
 // logarithmic, and says so.
 type plot struct {
 	title, note string
+	format      func(float64) string // of the values on the grid lines
 	bars        []bar
 }
 
@@ -42,7 +43,7 @@ const (
 	marksLeft  = 712
 	markWidth  = 57
 	rowHeight  = 25
-	headHeight = 62
+	headHeight = 76
 	footHeight = 20
 )
 
@@ -83,6 +84,34 @@ func (a axis) width(v float64) float64 {
 	return barWidth * min(1, max(0, (v-a.low)/(a.high-a.low)))
 }
 
+// ticks are the values that have a grid line: the decades, or some four round numbers.
+func (a axis) ticks() (all []float64) {
+	if a.logs {
+		for decade := math.Ceil(a.low); decade <= a.high; decade++ {
+			all = append(all, math.Pow(10, decade))
+		}
+		for len(all) > 5 { // every other one
+			kept := all[:0]
+			for n := len(all)%2 ^ 1; n < len(all); n += 2 {
+				kept = append(kept, all[n])
+			}
+			all = kept
+		}
+		return all
+	}
+	step := math.Pow(10, math.Floor(math.Log10(a.high/2)))
+	for _, times := range []float64{5, 2} {
+		if a.high/(step*times) >= 2 {
+			step *= times
+			break
+		}
+	}
+	for v := step; v <= a.high; v += step {
+		all = append(all, v)
+	}
+	return all
+}
+
 // draw writes the plot's elements, moved down by y.
 func (p plot) draw(out *strings.Builder, y int) {
 	text := func(x, y int, class, s string) {
@@ -90,7 +119,7 @@ func (p plot) draw(out *strings.Builder, y int) {
 	}
 	a, note := p.axis(), p.note
 	if a.logs {
-		note += "; logarithmic, each line is ten times the one before"
+		note += "; logarithmic"
 	}
 	text(0, y+18, "title", p.title)
 	text(0, y+37, "note", note)
@@ -98,11 +127,10 @@ func (p plot) draw(out *strings.Builder, y int) {
 	for n, head := range kept {
 		text(marksLeft+n*markWidth, y+headHeight-8, "note middle", head)
 	}
-	if a.logs {
-		for decade := a.low; decade <= a.high; decade++ {
-			x := barLeft + a.width(math.Pow(10, decade))
-			fmt.Fprintf(out, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" class="grid"/>`, x, y+headHeight, x, y+headHeight+rowHeight*len(p.bars))
-		}
+	for _, v := range a.ticks() {
+		x := barLeft + a.width(v)
+		fmt.Fprintf(out, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" class="grid"/>`, x, y+headHeight-2, x, y+headHeight+rowHeight*len(p.bars))
+		text(int(x), y+headHeight-8, "note middle", p.format(v))
 	}
 	for n, b := range p.bars {
 		top := y + headHeight + n*rowHeight
@@ -191,7 +219,7 @@ func svg(plots []plot, foot string) string {
 
 // bars is a metric of a workload as a plot.
 func (r *Run) bars(w Workload, m Metric) plot {
-	p := plot{title: w.Title + ": " + m.Title, note: "less is better; the line is from the lowest to the highest round"}
+	p := plot{title: w.Title + ": " + m.Title, format: m.Format, note: "less is better; the line is from the lowest to the highest round"}
 	if m.More {
 		p.note = "more is better; the line is from the lowest to the highest round"
 	}
@@ -212,7 +240,7 @@ func (r *Run) bars(w Workload, m Metric) plot {
 
 // weights is the memory of full caches as a plot.
 func (r *Run) weights() plot {
-	p := plot{title: "Memory of a cached 10-key session, over its JSON",
+	p := plot{title: "Memory of a cached 10-key session, over its JSON", format: times,
 		note: fmt.Sprintf("less is better; %d sessions, each of %.0f B as JSON", r.Memory[0].Sessions, r.Memory[0].Payload)}
 	ours := 0.0
 	for _, m := range r.Memory {

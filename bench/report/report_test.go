@@ -186,13 +186,56 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-func TestWhereAPeerIsBetterIsSaidRightAfterTheGoals(t *testing.T) {
-	lost := run(100, 100_000)
-	page := page1(t, lost)
-	goals, losses, short := strings.Index(page, ">Goals<"), strings.Index(page, ">Where a peer is faster or smaller<"), strings.Index(page, ">In short<")
-	if goals < 0 || losses < goals || short < losses {
-		t.Errorf("goals are at %d, losses at %d, the rest at %d", goals, losses, short)
+// The page is read from the top: what a team has today, what each subject keeps, the fastest
+// peer with the losses, and then the details.
+func TestThePageIsReadFromTheTop(t *testing.T) {
+	page := page1(t, run(100, 100_000))
+	last := 0
+	for _, part := range []string{">Strata beside the StorageRedis that you have<", "<svg", ">What each subject keeps<", ">Beside the fastest peer<",
+		">Where a peer is faster or smaller: ", ">How each subject is set up<"} {
+		at := strings.Index(page, part)
+		if at <= last {
+			t.Errorf("%s is at %d, after %d", part, at, last)
+		}
+		last = at
 	}
+}
+
+// A ratio is that of the figures that it stands beside.
+func TestRatiosMatchTheFiguresBesideThem(t *testing.T) {
+	rounds := func(perSecond ...int) (all []worker.Round) {
+		for _, n := range perSecond {
+			all = append(all, worker.Round{Requests: n, Elapsed: time.Second})
+		}
+		return all
+	}
+	// The median of the ratios would be 1.08, and the first figure is the lower one.
+	e := NewEntry("StorageRedis", rounds(500, 614, 700), rounds(592, 540, 756))
+	if got := metric("perSecond").is(e); got != "1.04x slower" {
+		t.Errorf("592 beside 614 is said to be %s", got)
+	}
+	if f := e.Ratios["perSecond"]; f.Low > 0.89 || f.High < 1.18 {
+		t.Errorf("the spread is %v, not that of the neighbours", f)
+	}
+}
+
+func TestGridLinesHaveValues(t *testing.T) {
+	for high, want := range map[float64]int{1: 2, 3.2: 3, 9: 4, 592_000: 2, 0.004: 2} {
+		ticks := axis{high: high}.ticks()
+		if len(ticks) < want || len(ticks) > 5 || ticks[len(ticks)-1] > high {
+			t.Errorf("an axis to %v has lines at %v", high, ticks)
+		}
+	}
+	if ticks := (axis{logs: true, low: -1.1, high: 9}).ticks(); len(ticks) < 3 || len(ticks) > 5 {
+		t.Errorf("ten decades have lines at %v", ticks)
+	}
+	if plot := run(1000, 100).KeyPlot(); !strings.Contains(plot, `class="note middle">500<`) {
+		t.Error("the plot has no values on its lines")
+	}
+}
+
+func TestWhereAPeerIsBetterIsSaid(t *testing.T) {
+	lost := run(100, 100_000)
 	found := map[[2]string]Loss{}
 	for _, l := range lost.Losses() {
 		found[[2]string{l.Workload, l.Metric}] = l

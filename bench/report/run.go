@@ -66,8 +66,9 @@ type Workload struct {
 	Entries  []Entry `json:"entries"`
 }
 
-// Entry is one subject's part of a workload. Ratios are Strata's figure by this one's,
-// round by round. A metric that means nothing for a subject is in none of its maps.
+// Entry is one subject's part of a workload. A ratio is Strata's median by this one's, so that
+// it is the ratio of the two figures that are shown, from the lowest to the highest of the
+// rounds that were neighbours. A metric that means nothing for a subject is in none of its maps.
 type Entry struct {
 	Subject  string                  `json:"subject"`
 	Figures  map[string]stats.Figure `json:"figures"`
@@ -160,7 +161,7 @@ func NewEntry(subject string, rounds, stratas []worker.Round) Entry {
 			own, ours = m.together(rounds), m.together(stratas)
 		}
 		if own != nil && ours != nil {
-			e.Ratios[m.Key] = stats.Ratio(ours, own).Rounded()
+			e.Ratios[m.Key] = ratio(ours, own).Rounded()
 		}
 	}
 	for _, r := range rounds {
@@ -168,6 +169,15 @@ func NewEntry(subject string, rounds, stratas []worker.Round) Entry {
 		e.Requests += r.Requests
 	}
 	return e
+}
+
+// ratio is that of two medians, and its spread that of neighbouring rounds.
+func ratio(a, b []float64) stats.Figure {
+	f := stats.Ratio(a, b)
+	if below := stats.Of(b).Median; below != 0 {
+		f.Median = stats.Of(a).Median / below
+	}
+	return f
 }
 
 // values are a metric's in each round or, where it means nothing in one of them, in all
