@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -91,6 +92,10 @@ func isNil(s gsession.Storage) bool {
 	v := reflect.ValueOf(s)
 	return v.Kind() == reflect.Pointer && v.IsNil()
 }
+
+// Layers returns the storages of the chain, the outermost first and the store last. They are
+// those of the chain, not copies.
+func (s *Stack) Layers() []gsession.Storage { return slices.Clone(s.layers) }
 
 // Unwrap returns the outermost layer.
 func (s *Stack) Unwrap() gsession.Storage { return s.layers[0] }

@@ -1,0 +1,134 @@
+package status_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+	"go.uber.org/goleak"
+
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/status"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+
+const secret = "secretsecretsecret"
+
+// chain has a session that was written and read twice.
+func chain(t *testing.T) *layer.Stack {
+	t.Helper()
+	ctx := context.Background()
+	c := layer.Chain(gsession.NewStorageMemory(), layer.Coalesced(), layer.Local(layer.Exclusive()), layer.Traced())
+	t.Cleanup(func() { _ = c.Close(ctx) })
+	if err := c.SetSession(ctx, secret, gmap.NewStrAnyMapFrom(map[string]any{secret: secret}, true), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if m, err := c.GetSession(ctx, secret, time.Hour); err != nil || m == nil {
+			t.Fatal(m, err)
+		}
+	}
+	return c
+}
+
+func get(h http.Handler, path, accept string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	r.Header.Set("Accept", accept)
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func everybody(*http.Request) bool { return true }
+
+func TestNothingIsServedWithoutAuthorisation(t *testing.T) {
+	c := chain(t)
+	for name, allow := range map[string]func(*http.Request) bool{
+		"none": nil, "refuses": func(*http.Request) bool { return false },
+	} {
+		for _, path := range []string{"/s/", "/s/status.json"} {
+			w := get(status.Handler(c, allow), path, "*/*")
+			if w.Code != http.StatusForbidden || strings.Contains(w.Body.String(), "Storage") {
+				t.Errorf("%s, %s: %d %s", name, path, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+func TestPageAndJSONShowTheLayersInTheirOrder(t *testing.T) {
+	h := status.Handler(chain(t), everybody)
+	page := get(h, "/s/", "text/html,application/json").Body.String()
+	last := 0
+	for _, part := range []string{"*trace.Storage", "*local.Storage", "*coalesce.Storage", "*gsession.StorageMemory"} {
+		at := strings.Index(page, "<h2>"+part+"</h2>")
+		if at <= last {
+			t.Errorf("%s is at %d, after %d", part, at, last)
+		}
+		last = at
+	}
+	for _, part := range []string{"hit ratio", "strata.local.reads", "strata.coalesce.pending.changes"} {
+		if !strings.Contains(page, part) {
+			t.Errorf("the page lacks %s", part)
+		}
+	}
+
+	w := get(h, "/s/status.json", "*/*")
+	var state status.State
+	if err := json.Unmarshal(w.Body.Bytes(), &state); err != nil {
+		t.Fatal(err)
+	}
+	hits := 0.0
+	for _, l := range state.Layers {
+		for _, r := range l.Readings {
+			if r.Metric == "strata.local.reads" && r.Series == "hit" {
+				hits = r.Value
+			}
+		}
+	}
+	if len(state.Layers) != 4 || hits < 1 || state.Version == "" {
+		t.Errorf("the state is %s", w.Body)
+	}
+	if other := get(h, "/s/", "application/json"); other.Header().Get("Content-Type") != w.Header().Get("Content-Type") {
+		t.Errorf("a client that accepts JSON alone gets %s", other.Header().Get("Content-Type"))
+	}
+}
+
+// Law 10, and a page that loads nothing from elsewhere.
+func TestNothingOfASessionIsShown(t *testing.T) {
+	h := status.Handler(chain(t), everybody)
+	for _, path := range []string{"/s/", "/s/status.json"} {
+		w := get(h, path, "*/*")
+		if strings.Contains(w.Body.String(), secret) {
+			t.Errorf("%s shows an id, a key or a value", path)
+		}
+		if w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%s may be stored by a proxy", path)
+		}
+		if body := strings.ReplaceAll(w.Body.String(), "http://www.w3.org/2000/svg", ""); strings.Contains(body, "://") {
+			t.Errorf("%s refers to another host", path)
+		}
+	}
+}
+
+func TestOnlyReads(t *testing.T) {
+	w := httptest.NewRecorder()
+	status.Handler(chain(t), everybody).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/s/", nil))
+	if w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("POST returned %d", w.Code)
+	}
+}
+
+func TestAChainWithoutCountsIsShownToo(t *testing.T) {
+	c := layer.Chain(gsession.NewStorageMemory())
+	defer func() { _ = c.Close(context.Background()) }()
+	if w := get(status.Handler(c, everybody), "/s/", "text/html"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "No layer has counted anything yet") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
