@@ -1,0 +1,73 @@
+package architecture
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+)
+
+var (
+	codeBlock   = regexp.MustCompile("(?ms)^```.*?^```$")
+	optionRow   = regexp.MustCompile("(?m)^\\| `(\\w+)` \\| `([^`]+)` \\| ([^|]+) \\|")
+	headings    = regexp.MustCompile(`(?m)^#+ `)
+	commentLine = regexp.MustCompile(`(?m)^\s*(//|#).*\n|\s+(//|#) .*$`)
+)
+
+// Both languages show the same code and the same options, and have the same sections.
+func TestChinesePagesMatchTheEnglishOnes(t *testing.T) {
+	root := "../.."
+	pages, err := filepath.Glob(filepath.Join(root, "docs/zh/*.md"))
+	if err != nil || len(pages) == 0 {
+		t.Fatal("no Chinese pages", err)
+	}
+	english := func(page string) string { return filepath.Join(root, "docs", filepath.Base(page)) }
+	if readme := filepath.Join(root, "README.zh-CN.md"); exists(readme) {
+		pages = append(pages, readme)
+	}
+	for _, page := range pages {
+		other := english(page)
+		if filepath.Base(page) == "README.zh-CN.md" {
+			other = filepath.Join(root, "README.md")
+		}
+		zh, en := read(t, page), read(t, other)
+		if a, b := code(zh), code(en); !slices.Equal(a, b) {
+			t.Errorf("%s and %s show other code:\n%q\n%q", page, other, a, b)
+		}
+		if a, b := options(zh), options(en); !slices.Equal(a, b) {
+			t.Errorf("%s and %s list other options:\n%q\n%q", page, other, a, b)
+		}
+		if a, b := headings.FindAllString(zh, -1), headings.FindAllString(en, -1); !slices.Equal(a, b) {
+			t.Errorf("%s has %d sections, %s %d", page, len(a), other, len(b))
+		}
+	}
+}
+
+func exists(path string) bool { _, err := os.Stat(path); return err == nil }
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// code is the blocks of a page without their comments, which are in the page's language.
+func code(page string) (blocks []string) {
+	for _, block := range codeBlock.FindAllString(page, -1) {
+		blocks = append(blocks, commentLine.ReplaceAllString(block, ""))
+	}
+	return blocks
+}
+
+// options are the rows of option tables, without what they mean. Defaults that are words
+// aren't compared.
+func options(page string) (rows []string) {
+	for _, row := range optionRow.FindAllStringSubmatch(page, -1) {
+		rows = append(rows, row[1]+"."+row[2])
+	}
+	return rows
+}
