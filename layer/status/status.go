@@ -20,10 +20,12 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
 )
 
 //go:embed page.html
@@ -37,6 +39,7 @@ var parsed = template.Must(template.New("status").Parse(page))
 // A request for a path that ends in ".json", or one that accepts JSON and no HTML, gets JSON.
 func Handler(chain *layer.Stack, allow func(*http.Request) bool) http.Handler {
 	began := time.Now()
+	advice := sync.OnceValue(func() []tiers.Advice { return layer.Advice(chain) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		if allow == nil || !allow(r) {
@@ -49,6 +52,7 @@ func Handler(chain *layer.Stack, allow func(*http.Request) bool) http.Handler {
 			return
 		}
 		state := Of(chain)
+		state.Advice = advice()
 		state.Up = time.Since(began).Round(time.Second).String()
 		if strings.HasSuffix(r.URL.Path, ".json") || strings.Contains(r.Header.Get("Accept"), "json") && !strings.Contains(r.Header.Get("Accept"), "html") {
 			w.Header().Set("Content-Type", "application/json; charset=utf-8")
@@ -69,6 +73,8 @@ type State struct {
 	Up      string    `json:"up,omitempty"` // since the handler was made
 	Facts   []Fact    `json:"facts"`
 	Layers  []Layer   `json:"layers"` // outermost first, the store last
+
+	Advice []tiers.Advice `json:"advice,omitempty"` // layer.Advice, as it was at the first request
 }
 
 // Fact is what is worth a look first.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/status"
+	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
@@ -114,6 +115,19 @@ func TestNothingOfASessionIsShown(t *testing.T) {
 		if body := strings.ReplaceAll(w.Body.String(), "http://www.w3.org/2000/svg", ""); strings.Contains(body, "://") {
 			t.Errorf("%s refers to another host", path)
 		}
+	}
+}
+
+func TestAdviceIsShown(t *testing.T) {
+	store, err := redisstore.Open("redis://127.0.0.1:1/?max_retries=-1") // a prefix is missing, whether it runs or not
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close(context.Background()) }()
+	c := layer.Chain(store)
+	defer func() { _ = c.Close(context.Background()) }()
+	if body := get(status.Handler(c, everybody), "/s/", "text/html").Body.String(); !strings.Contains(body, "<b>prefix</b>") {
+		t.Errorf("the page lacks the advice: %s", body)
 	}
 }
 
