@@ -94,26 +94,18 @@ func (g *Guard) Bump(hash uint64) {
 	}
 }
 
-// Rebump invalidates every entry of the id as well, and begins a generation whatever was
-// held, of which the caller holds the stamp. Whoever counts those knows it.
-func (g *Guard) Rebump(hash uint64) {
-	slot := &g.slots[hash&g.mask]
-	for word := slot.Load(); !slot.CompareAndSwap(word, next(word, tag(hash))); word = slot.Load() {
-	}
-}
+// Epoch counts the calls of BumpAll.
+func (g *Guard) Epoch() uint64 { return g.epoch.Load() }
 
-// BumpFrom is a Rebump that, where no other write of the id was heard of since stamp was
-// held, answers the stamp under which the state that the caller just wrote may be kept.
-func (g *Guard) BumpFrom(hash, stamp uint64) (held uint64, ok bool) {
-	slot, epoch := &g.slots[hash&g.mask], g.epoch.Load()
+// Renew begins a generation whatever was held, which invalidates every entry of the id as
+// well, and returns the stamp under which the caller may keep a state. It is invalid at once
+// if an epoch has begun since the given one.
+func (g *Guard) Renew(hash, epoch uint64) (held uint64) {
+	slot := &g.slots[hash&g.mask]
 	for {
 		word := slot.Load()
-		if word>>tagBits != stamp-epoch {
-			g.Rebump(hash)
-			return 0, false
-		}
-		if slot.CompareAndSwap(word, next(word, tag(hash))) {
-			return stamp + 1, true
+		if renewed := next(word, tag(hash)); slot.CompareAndSwap(word, renewed) {
+			return renewed>>tagBits + epoch
 		}
 	}
 }

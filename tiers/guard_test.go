@@ -21,11 +21,10 @@ func TestGuardInvalidates(t *testing.T) {
 		"Bump":                  {func() { g.Bump(hash) }, false},
 		"BumpAll":               {func() { g.BumpAll() }, false},
 		"Bump of another slot":  {func() { g.Bump(other) }, true},
-		"BumpFrom":              {func() { g.BumpFrom(hash, g.Stamp(hash)) }, false},
-		"Rebump":                {func() { g.Rebump(hash) }, false},
+		"Renew":                 {func() { g.Renew(hash, g.Epoch()) }, false},
 		"a Bump in its slot":    {func() { g.Bump(neighbour) }, true},
-		"a Rebump in its slot":  {func() { g.Rebump(neighbour) }, false},
-		"BumpFrom another slot": {func() { g.BumpFrom(other, g.Hold(other)) }, true},
+		"a Renew in its slot":   {func() { g.Renew(neighbour, g.Epoch()) }, false},
+		"Renew of another slot": {func() { g.Renew(other, g.Epoch()) }, true},
 	} {
 		g.Bump(hash)
 		stamp := g.Hold(hash)
@@ -44,61 +43,58 @@ func TestGuardHasTheSlotsThatWereAskedFor(t *testing.T) {
 	}
 }
 
-func TestBumpFromKeepsOnlyWhatNobodyElseWrote(t *testing.T) {
+// What is kept under a new generation is valid until something else is heard, and never
+// where an epoch began before.
+func TestGuardRenews(t *testing.T) {
 	g := NewGuard(8)
 	hash := g.Hash("a")
 	for name, tt := range map[string]struct {
-		meanwhile func()
-		ok        bool
+		before, after func()
+		valid         bool
 	}{
-		"nothing":           {func() {}, true},
-		"another write":     {func() { g.Bump(hash) }, false},
-		"an epoch":          {func() { g.BumpAll() }, false},
-		"an epoch and more": {func() { g.BumpAll(); g.Bump(hash); g.BumpAll() }, false},
+		"nothing":               {func() {}, func() {}, true},
+		"another write before":  {func() { g.Bump(hash) }, func() {}, true},
+		"an epoch before":       {func() { g.BumpAll() }, func() {}, false},
+		"two epochs before":     {func() { g.BumpAll(); g.Bump(hash); g.BumpAll() }, func() {}, false},
+		"another write after":   {func() {}, func() { g.Bump(hash) }, false},
+		"another renewal after": {func() {}, func() { g.Renew(hash, g.Epoch()) }, false},
+		"an epoch after":        {func() {}, func() { g.BumpAll() }, false},
 	} {
-		stamp := g.Hold(hash)
-		tt.meanwhile()
-		changed := g.Hold(hash)
-		next, ok := g.BumpFrom(hash, stamp)
-		if ok != tt.ok {
-			t.Errorf("%s: BumpFrom = %v", name, ok)
-		}
-		if g.Stamp(hash) == changed {
-			t.Errorf("%s: what was loaded meanwhile is still valid", name)
-		}
-		if ok && g.Stamp(hash) != next {
-			t.Errorf("%s: what was written isn't valid", name)
+		g.Hold(hash)
+		epoch := g.Epoch()
+		tt.before()
+		held := g.Renew(hash, epoch)
+		tt.after()
+		if valid := g.Stamp(hash) == held; valid != tt.valid {
+			t.Errorf("%s: what was kept is valid = %v", name, valid)
 		}
 	}
 }
 
-// Of many that write from one stamp, one may keep what it wrote, and none where an
-// epoch began meanwhile.
-func TestBumpFromHasOneWinner(t *testing.T) {
+// Of many that keep something at the same time the last one does, and none where an epoch
+// began.
+func TestOfManyRenewalsOneIsValid(t *testing.T) {
 	for range 500 {
 		g := NewGuard(1)
-		stamp := g.Hold(0)
-		var winners atomic.Int64
-		var next atomic.Uint64
+		var held [3]uint64
+		before := g.Epoch()
 		epoch := rand.IntN(2) == 0
 		var all sync.WaitGroup
-		for range 3 {
-			all.Go(func() {
-				if n, ok := g.BumpFrom(0, stamp); ok {
-					winners.Add(1)
-					next.Store(n)
-				}
-			})
+		for n := range held {
+			all.Go(func() { held[n] = g.Renew(0, before) })
 		}
 		if epoch {
 			all.Go(g.BumpAll)
 		}
 		all.Wait()
-		if winners.Load() > 1 || !epoch && winners.Load() != 1 {
-			t.Fatalf("%d writers may keep what they wrote", winners.Load())
+		valid := 0
+		for _, stamp := range held {
+			if stamp == g.Stamp(0) {
+				valid++
+			}
 		}
-		if winners.Load() == 1 && next.Load() == g.Stamp(0) {
-			t.Fatal("what the winner wrote is valid after two later writes")
+		if epoch && valid != 0 || !epoch && valid != 1 {
+			t.Fatalf("%d are valid, an epoch began: %t", valid, epoch)
 		}
 	}
 }
@@ -111,7 +107,7 @@ type cached struct {
 
 // race lets writers and readers of one session loose on a store and a cache of one
 // entry, and counts the reads that are older than a write which had returned before
-// they began. Writers keep what they wrote where the guard lets them.
+// they began.
 func race(guarded bool) (stale, hits int64) {
 	var (
 		g       = NewGuard(1)
@@ -125,18 +121,15 @@ func race(guarded bool) (stale, hits int64) {
 		reading sync.WaitGroup
 		done    atomic.Bool
 	)
-	cache.Store(&cached{})
+	cache.Store(&cached{stamp: g.Hold(0)})
 	for range 2 {
 		writing.Go(func() {
 			for range 20_000 {
-				stamp := g.Hold(0)
 				mu.Lock()
 				store++
 				value := store
 				mu.Unlock()
-				if next, ok := g.BumpFrom(0, stamp); ok {
-					cache.Store(&cached{value: value, stamp: next})
-				}
+				g.Bump(0)
 				for {
 					old := settled.Load()
 					if old >= value || settled.CompareAndSwap(old, value) {
@@ -193,7 +186,6 @@ type holds struct {
 	stamp    uint64
 	held     bool // and not outdated since
 	outdated bool
-	heard    bool // of another write since
 }
 
 // Each operation is one on one word, so that any interleaving of them is some order. In all
@@ -202,7 +194,8 @@ type holds struct {
 func TestGuardInAllOrders(t *testing.T) {
 	const ids, length = 3, 4
 	hashes := [ids]uint64{0, 1 << 45, 1 << 60} // the lowest tag stands in for nobody's
-	const operations = 4*ids + 1
+	const kinds = 3
+	const operations = kinds*ids + 1
 	total := 1
 	for range length {
 		total *= operations
@@ -211,7 +204,7 @@ func TestGuardInAllOrders(t *testing.T) {
 		g := NewGuard(1)
 		var known [ids]holds
 		outdate := func(n int) {
-			known[n].outdated, known[n].heard = known[n].held || known[n].outdated, true
+			known[n].outdated = known[n].held || known[n].outdated
 			known[n].held = false
 		}
 		var holders [ids]bool // at any time
@@ -224,7 +217,7 @@ func TestGuardInAllOrders(t *testing.T) {
 			return true
 		}
 		for rest := order; rest > 0; rest /= operations {
-			n, kind := rest%operations/4, rest%operations%4
+			n, kind := rest%operations/kinds, rest%operations%kinds
 			before := g.Stamp(0)
 			if n < ids && kind != 1 {
 				holders[n] = true
@@ -254,26 +247,16 @@ func TestGuardInAllOrders(t *testing.T) {
 				if spares >= 0 && g.Stamp(0) != before {
 					t.Fatalf("order %d: a write of an id that nobody held has outdated another", order)
 				}
-			case kind == 2:
-				g.Rebump(hashes[n])
+			default:
+				held := g.Renew(hashes[n], g.Epoch())
 				outdate(n)
-				if g.Stamp(0) != before+1 {
-					t.Fatalf("order %d: a Rebump isn't one generation", order)
+				if g.Stamp(0) != before+1 || g.Stamp(0) != held {
+					t.Fatalf("order %d: a Renew isn't one generation", order)
 				}
 				if known[n].outdated && g.Stamp(0) == known[n].stamp {
-					t.Fatalf("order %d: a Rebump outdates nothing", order)
+					t.Fatalf("order %d: a Renew outdates nothing", order)
 				}
-				known[n] = holds{stamp: g.Stamp(0), held: true}
-			case known[n].stamp > 0 || known[n].held:
-				heard := known[n].heard
-				next, ok := g.BumpFrom(hashes[n], known[n].stamp)
-				if ok && (heard || g.Stamp(0) != next) || g.Stamp(0) != before+1 {
-					t.Fatalf("order %d: BumpFrom = %v after another write", order, ok)
-				}
-				outdate(n)
-				if ok {
-					known[n] = holds{stamp: next, held: true}
-				}
+				known[n] = holds{stamp: held, held: true}
 			}
 			for m := range known {
 				if known[m].outdated && g.Stamp(0) == known[m].stamp {

@@ -48,12 +48,12 @@ type Announcer interface {
 // quick, and must not call the Announcer.
 type Cache interface {
 	// Begin is called before a commit goes to the store, or a read. The token is handed
-	// back, larger by one for each time that the Announcer has told of the session since.
+	// back when it has ended.
 	Begin(id string) (token uint64)
 
 	// Became is called when it has ended, of commits on errors too: the session is state
-	// from now on, unless somebody has announced another change since Begin. State is
-	// nil where it isn't known.
+	// from now on, unless readers may have seen another one since Begin. State is nil where
+	// it isn't known.
 	Became(id string, ttl time.Duration, token uint64, state *Snapshot)
 
 	// End is called in its place where nothing came of what was begun.

@@ -51,11 +51,9 @@ func (c *caches) begin(id string) (tickets []ticket) {
 	return tickets
 }
 
-// became also says how often the caches were told of the session since the tickets: each
-// time has counted as a change.
-func (c *caches) became(id string, ttl time.Duration, tickets []ticket, since uint64, state *tiers.Snapshot) {
+func (c *caches) became(id string, ttl time.Duration, tickets []ticket, state *tiers.Snapshot) {
 	for _, t := range tickets {
-		t.told.cache.Became(id, ttl, t.token+since, state)
+		t.told.cache.Became(id, ttl, t.token, state)
 	}
 }
 

@@ -26,7 +26,6 @@ type batch struct {
 	alone   bool     // it is at the store, and no caller waits for it
 	annuls  GiveUp   // what a removal has annulled that nobody waited for
 	tickets []ticket // of its way to the store
-	tells   uint64
 
 	left     atomic.Bool // a caller didn't wait for the end
 	done     chan struct{}

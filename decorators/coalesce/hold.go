@@ -76,7 +76,6 @@ func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, 
 	l.grow(b)
 	shown = k.show(delta, fresh)
 	l.caches.shown(id, ttl, shown)
-	k.tells++
 	var synced <-chan error
 	if l.journal != nil {
 		var entry uint64

@@ -66,7 +66,6 @@ type lane struct {
 	waiting   []*batch
 	held      int             // batches that nobody waits for
 	shown     *tiers.Snapshot // with all of them, where that is known
-	tells     uint64          // how often the caches were told
 }
 
 func (l *lanes) init(store tiers.Storage, o options) {

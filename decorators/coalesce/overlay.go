@@ -14,7 +14,6 @@ type view struct {
 	lane    *lane
 	changes []change
 	tickets []ticket // until the caches were told
-	tells   uint64
 }
 
 // leave ends what the view has begun, unless the caches were told.
@@ -87,7 +86,7 @@ func (l *lanes) look(id string) (v *view, wait []*batch) {
 	case len(wait) > 0:
 		l.hasten(k)
 	case len(v.changes) > 0:
-		v.lane, v.tickets, v.tells = k, l.caches.begin(id), k.tells
+		v.lane, v.tickets = k, l.caches.begin(id)
 	}
 	return v, wait
 }
@@ -197,17 +196,9 @@ func (l *lanes) overlay(v *view, stored *tiers.Snapshot, ttl time.Duration) (sho
 		shown = shown.Tell()
 	}
 	k.shown = shown
-	l.tell(k, ttl, v.tickets, v.tells)
+	l.caches.became(k.id, ttl, v.tickets, shown)
 	v.tickets = nil
 	return shown, true
-}
-
-// tell has the caches know what readers of the lane's session see from now on, unless
-// they have heard of another change since they gave the tickets out: one that isn't
-// this lane's. It is called under mu.
-func (l *lanes) tell(k *lane, ttl time.Duration, tickets []ticket, tells uint64) {
-	l.caches.became(k.id, ttl, tickets, k.tells-tells, k.shown)
-	k.tells++
 }
 
 // failed reports whether the batch has ended without being applied.

@@ -53,7 +53,7 @@ func (l *lanes) board() (flying []*batch) {
 		k.flying, k.waiting = k.waiting[0], k.waiting[1:]
 		h := k.flying.hold
 		k.flying.alone = h != nil && !h.claimed
-		k.flying.tickets, k.flying.tells = l.caches.begin(k.id), k.tells
+		k.flying.tickets = l.caches.begin(k.id)
 		flying = append(flying, k.flying)
 		if removal {
 			break
@@ -169,7 +169,7 @@ func (l *lanes) land(b *batch, began time.Time) (lost *GiveUp) {
 		lost.add(b)
 	}
 	k.become(b)
-	l.tell(k, b.ttl, b.tickets, b.tells)
+	l.caches.became(k.id, b.ttl, b.tickets, k.shown)
 	l.finish(k, b, b.snapshot, b.err)
 	return lost
 }

@@ -26,6 +26,7 @@ type auditor struct {
 type audited struct {
 	hash uint64
 	e    *entry
+	ttl  time.Duration
 }
 
 const (
@@ -59,12 +60,12 @@ func newAuditor(s *Storage, fraction float64) *auditor {
 }
 
 // hit takes some of what it is shown.
-func (a *auditor) hit(hash uint64, e *entry) {
+func (a *auditor) hit(hash uint64, e *entry, ttl time.Duration) {
 	if rand.Uint64() > a.threshold {
 		return
 	}
 	select {
-	case a.queue <- audited{hash, e}:
+	case a.queue <- audited{hash, e, ttl}:
 	default:
 		a.s.tally.Add(telemetry.AuditSkipped)
 	}
@@ -89,7 +90,7 @@ func (a *auditor) compare(ctx context.Context, hit audited) {
 		a.s.tally.Add(telemetry.AuditChanged)
 		return
 	}
-	stored, err := a.read(ctx, hit.e)
+	stored, err := a.read(ctx, hit)
 	now := a.s.now()
 	switch {
 	case err != nil:
@@ -122,10 +123,10 @@ func (a *auditor) compare(ctx context.Context, hit audited) {
 // serves reports whether the entry would still be served.
 func (a *auditor) serves(hit audited) bool {
 	e, v := a.s.look(hit.hash)
-	return e != nil && e.stamp == hit.e.stamp && e.loaded == hit.e.loaded && e.current(hit.e.id, hit.e.ttl, v)
+	return e != nil && e.stamp == hit.e.stamp && e.loaded == hit.e.loaded && e.current(hit.e.id, v)
 }
 
-func (a *auditor) read(ctx context.Context, e *entry) (stored *tiers.Snapshot, err error) {
+func (a *auditor) read(ctx context.Context, hit audited) (stored *tiers.Snapshot, err error) {
 	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
 	defer cancel()
 	defer func() {
@@ -133,7 +134,7 @@ func (a *auditor) read(ctx context.Context, e *entry) (stored *tiers.Snapshot, e
 			err = errAborted
 		}
 	}()
-	read, err := a.s.inner.Load(ctx, e.id, e.ttl)
+	read, err := a.s.inner.Load(ctx, hit.e.id, hit.ttl)
 	return read.Snapshot, err
 }
 

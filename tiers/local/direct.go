@@ -101,24 +101,24 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 // Set writes below and outdates what is here, whatever the outcome; SetMap and Remove
 // do the same. GoFrame asks a snapshot store first, which answers that it can't.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) (err error) {
-	defer func() { s.wrote(id, err) }()
+	defer func() { s.wroteKeys(id, err) }()
 	return s.inner.Set(ctx, id, key, value, ttl)
 }
 
 // SetMap writes several keys.
 func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) (err error) {
-	defer func() { s.wrote(id, err) }()
+	defer func() { s.wroteKeys(id, err) }()
 	return s.inner.SetMap(ctx, id, data, ttl)
 }
 
 // Remove removes one key.
 func (s *Storage) Remove(ctx context.Context, id, key string) (err error) {
-	defer func() { s.wrote(id, err) }()
+	defer func() { s.wroteKeys(id, err) }()
 	return s.inner.Remove(ctx, id, key)
 }
 
-// wrote outdates a session that a call has written, unless there are no such calls.
-func (s *Storage) wrote(id string, err error) {
+// wroteKeys outdates a session that a call has written, unless there are no such calls.
+func (s *Storage) wroteKeys(id string, err error) {
 	if err == nil || !errors.Is(err, gsession.ErrorDisabled) {
 		s.outdate(s.guard.Hash(id), telemetry.InvalidatedByWrite)
 	}

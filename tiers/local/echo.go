@@ -13,14 +13,11 @@ import (
 // echoes keep a node's own writes in memory although the store announces them as well,
 // and nothing in an announcement says whose write it is about, or how many.
 //
-// An announcement that comes while a write is under way outdates what is cached, as
-// any does; the write's own state is kept nevertheless when it ends, unless readers have
-// seen another one since, which may be newer (see seen). The announcements right after a
-// write have its state read again in the background, and leave it in place meanwhile, for
-// echoPatience at most and no longer than the sources had vouched when they announced it:
-// what another node may have written since is then seen some milliseconds later than it
-// would have been, and within the lease.
-// Later ones, and more than a few, outdate the state.
+// The announcements right after a write have its state read again in the background, and
+// leave it in place meanwhile, for echoPatience at most and no longer than the sources had
+// vouched when they announced it: what another node may have written since is then seen
+// some milliseconds later than it would have been, and within the lease. Later ones, and
+// more than a few, outdate the state.
 //
 // mu guards all fields but those that are set by init. One goroutine reads again what
 // waits by then, while anything does.
@@ -29,7 +26,6 @@ type echoes struct {
 	reloader tiers.Reloader // nil: one by one
 
 	mu      sync.Mutex
-	writing map[uint64]*ownWrite
 	queue   []*echo // to be read again
 	running bool
 	closed  bool
@@ -38,19 +34,12 @@ type echoes struct {
 	cancel  context.CancelFunc
 }
 
-// ownWrite is what is under way for the sessions of one hash.
-type ownWrite struct {
-	writes int    // under way
-	heard  int64  // the patience with the first announcement meanwhile; 0: there was none
-	bumps  uint64 // announcements that have outdated the session
-	seen   seen   // by readers, of the store
-}
-
-// echo is what was heard of the write that made an entry. wrote is a moment on the tier's
-// clock and never changes; until is atomic, and is written under echoes.mu, which guards
-// the rest.
+// echo is what was heard of the write that made an entry. wrote, a moment on the tier's
+// clock, and ttl never change; until is atomic, and is written under echoes.mu, which
+// guards the rest.
 type echo struct {
 	wrote int64
+	ttl   time.Duration
 	until atomic.Int64 // served before this while it isn't read again; 0: nothing was heard
 
 	times    int    // announcements
@@ -83,11 +72,14 @@ const (
 	echoCount  = 3
 )
 
-// after is the echo of a write that came after another one's.
-func (e *echo) after(wrote int64) *echo {
-	next := &echo{wrote: wrote}
-	if e != nil { // a slide, of a state that is yet to be read again
-		next.until.Store(e.until.Load())
+// of is the echo of a write that ends now.
+func (e *echoes) of(ttl time.Duration) *echo { return &echo{wrote: e.s.now(), ttl: ttl} }
+
+// slid is the echo of a slide of a state that may be yet to be read again.
+func (e *echoes) slid(before *echo, ttl time.Duration) *echo {
+	next := e.of(ttl)
+	if before != nil {
+		next.until.Store(before.until.Load())
 	}
 	return next
 }
@@ -102,68 +94,8 @@ func (e *echo) trusted(now int64) bool {
 }
 
 func (e *echoes) init(s *Storage) {
-	e.s, e.writing, e.reloader = s, map[uint64]*ownWrite{}, tiers.ReloaderOf(s.inner)
+	e.s, e.reloader = s, tiers.ReloaderOf(s.inner)
 	e.life, e.cancel = context.WithCancel(context.Background())
-}
-
-// begin is called before a write. It answers the guard's stamp, and as a token the same
-// less the announcements that were heard since the first write that is under way began.
-func (e *echoes) begin(hash uint64) (token, stamp uint64) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	w := e.writing[hash]
-	if w == nil {
-		w = &ownWrite{}
-		e.writing[hash] = w
-	}
-	w.writes++
-	stamp = e.s.guard.Hold(hash)
-	return stamp - w.bumps, stamp
-}
-
-// finish is called after it. The entry, if the write has told one, is kept unless
-// another change was heard of that isn't an announcement.
-func (e *echoes) finish(hash, token uint64, written *entry) {
-	e.end(hash, token, func(stamp uint64, w *ownWrite) *entry {
-		e.s.tally.AddAt(telemetry.InvalidatedByWrite, hash)
-		next, ok := e.s.guard.BumpFrom(hash, stamp)
-		if !ok || written == nil || w.seen.other(written.snapshot) {
-			return nil
-		}
-		written.stamp = next
-		return written
-	})
-}
-
-// leave is called after a write whose outcome somebody else sees to.
-func (e *echoes) leave(hash uint64) { e.end(hash, 0, func(uint64, *ownWrite) *entry { return nil }) }
-
-// over counts a write off. It is called under mu.
-func (e *echoes) over(hash uint64) *ownWrite {
-	w := e.writing[hash]
-	if w.writes--; w.writes == 0 {
-		delete(e.writing, hash)
-	}
-	return w
-}
-
-// end keeps the entry that a write is given for the stamp that the guard shows if only
-// announcements were heard since the token. No announcement comes in between: it is
-// either counted or finds the entry. The entry is read again once its write is
-// announced: now, where it may have been already.
-func (e *echoes) end(hash, token uint64, write func(stamp uint64, w *ownWrite) *entry) {
-	e.mu.Lock()
-	w := e.over(hash)
-	written := write(token+w.bumps, w)
-	if written != nil {
-		written.echo = written.echo.after(e.s.now())
-		e.s.keep(hash, written)
-	}
-	heard := w.heard
-	e.mu.Unlock()
-	if written != nil && heard != 0 && !e.heard(hash, written.id, heard) {
-		e.s.outdate(hash, telemetry.InvalidatedByEcho)
-	}
 }
 
 // patience is the moment until which a state is served that was announced now.
@@ -175,44 +107,27 @@ func (e *echoes) patience() int64 {
 	return max(until, 1)
 }
 
-// heard takes an announcement. It is false where the caller must outdate the session.
-func (e *echoes) heard(hash uint64, id string, patience int64) bool {
-	taken, first := e.take(hash, id, patience)
-	if first != nil {
-		e.s.reporter.Delayed(time.Duration(e.s.now() - first.wrote))
+// announced takes an announcement while an entry is current, nil for none. It isn't taken
+// where the caller must outdate the session. The delay is that of a write which is announced
+// for the first time, and negative for others.
+func (e *echoes) announced(own *entry, patience int64) (taken bool, delay time.Duration) {
+	if own == nil || own.echo == nil || own.snapshot == nil {
+		return false, -1
 	}
-	return taken
-}
-
-// take also answers the write that was announced for the first time.
-func (e *echoes) take(hash uint64, id string, patience int64) (taken bool, first *echo) {
+	after := e.s.now() - own.echo.wrote
+	if after >= int64(echoWindow) {
+		return false, -1
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	w := e.writing[hash]
-	if w != nil && w.heard == 0 {
-		w.heard = patience
+	own.echo.times++
+	if delay = -1; own.echo.times == 1 {
+		delay = time.Duration(after)
 	}
-	own := e.s.lookup(hash)
-	if own != nil && own.echo != nil && own.snapshot != nil && own.id == id && own.stamp == e.s.guard.Stamp(hash) &&
-		e.s.now()-own.echo.wrote < int64(echoWindow) {
-		own.echo.times++
-		if own.echo.times == 1 {
-			first = own.echo
-		}
-		if own.echo.times <= echoCount && e.again(own, patience) {
-			return true, first
-		}
-	}
-	if w != nil {
-		w.bumps++
-		e.s.guard.Rebump(hash)
-		e.s.tally.AddAt(telemetry.InvalidatedByAnnouncement, hash)
-		return true, first
-	}
-	return false, first
+	return own.echo.times <= echoCount && e.again(own, patience), delay
 }
 
-// again has an entry read again. It is called under mu, as settle is.
+// again has an entry read again. It is called under mu.
 func (e *echoes) again(own *entry, patience int64) bool {
 	echo := own.echo
 	if echo.next == nil {
@@ -234,6 +149,8 @@ func (e *echoes) again(own *entry, patience int64) bool {
 
 // settle notes that a state was read again which was announced before the read began.
 func (e *echoes) settle(echo *echo) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	until := int64(0)
 	if echo.next != nil { // and once more since
 		until = echo.patience
@@ -260,109 +177,105 @@ func (e *echoes) run() {
 	}
 }
 
+// rereading is one of the reads in the background.
+type rereading struct {
+	own  *entry
+	call call
+}
+
 // board takes what waits, but for what was outdated meanwhile. Where nothing waits the
 // goroutine ends.
-func (e *echoes) board() (batch []*entry) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for bytes := int64(0); len(e.queue) > 0 && len(batch) < echoBatch && bytes < echoBytes; {
-		echo := e.queue[0]
-		e.queue[0] = nil
-		e.queue = e.queue[1:]
-		own := echo.next
-		echo.next = nil
-		hash := e.s.guard.Hash(own.id)
-		if kept := e.s.lookup(hash); kept != nil && kept.echo == echo {
-			own = kept // with what was changed since
+func (e *echoes) board() (batch []rereading) {
+	for bytes := int64(0); len(batch) < echoBatch && bytes < echoBytes; {
+		own := e.first(len(batch) == 0)
+		if own == nil {
+			break
 		}
-		if own.stamp == e.s.guard.Stamp(hash) {
-			batch = append(batch, own)
-			bytes += own.snapshot.Size()
+		if r, ok := e.s.reread(own); ok {
+			batch = append(batch, r)
+			bytes += r.own.snapshot.Size()
 		}
-	}
-	if len(batch) == 0 {
-		e.running, e.queue = false, nil
 	}
 	return batch
 }
 
-// reread replaces the entries by what the store holds, but for those of which something
-// was heard meanwhile. Where the store doesn't answer they are outdated.
-func (e *echoes) reread(batch []*entry) {
+// first takes the first one that waits, nil for none. The goroutine is at its end then if it
+// has nothing else to do.
+func (e *echoes) first(idle bool) *entry {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.queue) == 0 {
+		if idle {
+			e.running, e.queue = false, nil
+		}
+		return nil
+	}
+	echo := e.queue[0]
+	e.queue[0] = nil
+	e.queue = e.queue[1:]
+	own := echo.next
+	echo.next = nil
+	return own
+}
+
+// reread is called before the state of an entry is read again. It isn't ok where that is
+// outdated.
+func (s *Storage) reread(own *entry) (r rereading, ok bool) {
+	hash := s.guard.Hash(own.id)
+	turn := s.keeping.turn(hash)
+	turn.Lock()
+	defer turn.Unlock()
+	if kept := s.lookup(hash); kept != nil && kept.echo == own.echo {
+		own = kept // with what was changed since
+	}
+	if own.stamp != s.guard.Stamp(hash) {
+		return rereading{}, false
+	}
+	return rereading{own: own, call: s.enter(turn, hash, false)}, true
+}
+
+// reread ends each of the calls as any read. Where the store doesn't answer, the state is
+// outdated.
+func (e *echoes) reread(batch []rereading) {
 	ctx, cancel := context.WithTimeout(e.life, echoTimeout)
 	defer cancel()
 	began := e.s.now()
 	e.s.tally.AddN(telemetry.Loads, len(batch))
-	fresh := make([]*entry, len(batch))
+	results := make([]tiers.Reloaded, len(batch))
+	for n := range results {
+		results[n].Err = errAborted
+	}
 	defer func() {
 		_ = recover() // the store's panic belongs to those who ask for the session
-		for n, own := range batch {
-			e.replace(own, fresh[n])
+		for n, r := range batch {
+			e.ended(r, results[n], began)
 		}
 	}()
-	for n, r := range e.load(ctx, batch) {
-		if own := batch[n]; r.Err == nil && r.Read.Snapshot != nil {
-			fresh[n] = &entry{id: own.id, ttl: own.ttl, snapshot: r.Read.Snapshot, stamp: own.stamp, loaded: began, echo: own.echo}
-		}
+	results = e.load(ctx, batch, results)
+}
+
+func (e *echoes) ended(r rereading, result tiers.Reloaded, began int64) {
+	switch s, own := e.s, r.own; {
+	case result.Err != nil:
+		s.spoil(r.call)
+	case s.returned(r.call, own.id, result.Read, began):
+		e.settle(own.echo)
 	}
 }
 
-func (e *echoes) load(ctx context.Context, batch []*entry) []tiers.Reloaded {
+func (e *echoes) load(ctx context.Context, batch []rereading, results []tiers.Reloaded) []tiers.Reloaded {
 	if e.reloader != nil {
 		loads := make([]tiers.Reload, len(batch))
-		for n, own := range batch {
-			loads[n] = tiers.Reload{ID: own.id, TTL: own.ttl, Known: own.snapshot}
+		for n, r := range batch {
+			loads[n] = tiers.Reload{ID: r.own.id, TTL: r.own.echo.ttl, Known: r.own.snapshot}
 		}
 		return e.reloader.LoadAll(ctx, loads)
 	}
-	results := make([]tiers.Reloaded, len(batch))
-	for n, own := range batch {
-		results[n].Read, results[n].Err = e.s.inner.Load(ctx, own.id, own.ttl)
+	for n, r := range batch {
+		results[n].Read, results[n].Err = e.s.inner.Load(ctx, r.own.id, r.own.echo.ttl)
 	}
 	return results
 }
-
-// replace puts what was read in the place of an entry that is still current; where
-// nothing could be, it outdates it.
-func (e *echoes) replace(own, fresh *entry) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	hash := e.s.guard.Hash(own.id)
-	switch {
-	case e.s.guard.Stamp(hash) != own.stamp:
-	case fresh == nil:
-		e.s.outdate(hash, telemetry.InvalidatedByEcho)
-	case own.knows(fresh.snapshot):
-		e.settle(own.echo)
-	case e.writing[hash] != nil: // which would put back what is older than this, see seen
-	case e.s.taken(hash) != nil:
-		e.s.keep(hash, fresh)
-		e.settle(own.echo)
-	default:
-		// Of two entries that ristretto hasn't taken yet it keeps the first: that one
-		// must be outdated.
-		if next, ok := e.s.guard.BumpFrom(hash, own.stamp); ok {
-			fresh.stamp = next
-			e.s.keep(hash, fresh)
-			e.settle(own.echo)
-		}
-	}
-}
-
-// knows reports whether a reading of the session tells nothing that the entry doesn't.
-func (e *entry) knows(read *tiers.Snapshot) bool {
-	if read.Version() == "" || read.Version() != e.snapshot.Version() {
-		return false
-	}
-	at, known := read.Expires()
-	before, knew := e.snapshot.Expires()
-	later := at.Sub(before)
-	return known == knew && -time.Millisecond <= later && later <= sameExpiry
-}
-
-// sameExpiry is how much later a reading of an expiry may be that isn't worth noting. One
-// is a millisecond early at most.
-const sameExpiry = 10 * time.Millisecond
 
 // close ends what is under way.
 func (e *echoes) close() {

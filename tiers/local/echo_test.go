@@ -88,7 +88,7 @@ func TestAnOwnAnnouncementMayHideAnothers(t *testing.T) {
 		s.Drop("a") // another node's log-out, and its announcement
 		from.tell().Changed("a")
 		readAgain()
-		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
+		want(t, load(t, l, "a"), tiers.OutcomeNegative, "k", nil)
 
 		s.Put("a", map[string]any{"k": 5}, ttl)
 		from.tell().Changed("a")

@@ -19,7 +19,6 @@ const loadTimeout = 10 * time.Second
 // after a write from the flight of one that came before it.
 type flightKey struct {
 	id    string
-	ttl   time.Duration
 	stamp uint64
 }
 
@@ -135,6 +134,13 @@ func (f *flights) land(key flightKey, shared *flight) {
 	if f.flying[key] == shared {
 		delete(f.flying, key)
 	}
+}
+
+// forget has nobody join the key's flight any more.
+func (f *flights) forget(key flightKey) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.flying, key)
 }
 
 // close waits for the flights until ctx ends, then cancels them. A store that ignores

@@ -3,47 +3,54 @@ package local
 import (
 	"math/rand/v2"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/gf-strata/strata/telemetry"
 )
 
-// keeping has entries of one hash kept one at a time, and those of one place among the warm.
-type keeping [64]sync.Mutex
+// held is what memory knows of the id, and the view by which that may be served: an entry
+// without snapshot says that there is no session. It is nil where nothing is current. It is
+// called under the turn, as bound and keep are.
+func (s *Storage) held(hash uint64, id string) (*entry, view) {
+	e, v := s.look(hash)
+	if e != nil && e.stamp == v.stamp && e.id == id && e.snapshot != nil {
+		return e, v
+	}
+	if e = s.negatives.find(hash, id); e != nil && e.stamp == v.stamp {
+		return e, v
+	}
+	return nil, v
+}
 
-func (k *keeping) turn(hash uint64) *sync.Mutex { return &k[hash%uint64(len(k))] }
-
-// keep puts an entry where it is found, bounded by what is known of its expiry. One that is
-// outdated already mustn't take the place of a current one, nor what was loaded earlier
-// that of what was loaded later.
-func (s *Storage) keep(hash uint64, e *entry) {
-	turn := s.keeping.turn(hash)
-	turn.Lock()
-	defer turn.Unlock()
-	if e.stamp != s.guard.Stamp(hash) {
+// bound bounds an entry by what is known of its expiry.
+func (s *Storage) bound(hash uint64, e *entry) {
+	e.watched = s.watch.watched.Load()
+	if e.absent {
+		e.until = s.horizonOfAbsence(e)
 		return
 	}
-	before := s.find(hash)
-	if before != nil && e.snapshot != nil && before.id == e.id && before.stamp == e.stamp && before.ttl == e.ttl {
-		if before.loaded > e.loaded {
-			// A load that was slow, and may have asked the store last all the same.
-			if before = s.lookup(hash); before == nil || !before.snapshot.Same(e.snapshot) {
-				s.guard.Bump(hash)
-			}
-			return
-		}
+	if before := s.find(hash); before != nil && before.id == e.id && before.stamp == e.stamp {
 		e.kept = max(e.kept, before.kept)
 	}
-	e.hash, e.watched = hash, s.watch.watched.Load()
 	e.until = s.horizon(e)
+}
+
+// keep puts an entry where it is found.
+func (s *Storage) keep(hash uint64, e *entry) {
+	e.hash = hash
 	e.id = strings.Clone(e.id) // it may be a part of something large
 	e.rested, e.alone = false, false
+	if e.absent {
+		s.negatives.put(hash, e)
+		return
+	}
 	s.gate.do(hash, func() {
-		if e.snapshot == nil || e.snapshot.Size() > mostSmall {
+		if e.snapshot == nil || e.size() > mostSmall {
 			s.set(hash, &parcel{awake: e}, e.cost())
 			s.warm.drop(hash)
 			return
 		}
+		before := s.find(hash)
 		e.alone = before == nil || before.alone
 		s.warm.put(e, s.rest)
 	})
@@ -51,11 +58,14 @@ func (s *Storage) keep(hash uint64, e *entry) {
 
 // cost is what an entry takes awake, in bytes, about.
 func (e *entry) cost() int64 {
-	cost := parcelBytes + int64(len(e.id))
-	if e.snapshot != nil {
-		cost += e.snapshot.Size()
+	return parcelBytes + int64(len(e.id)) + e.size()
+}
+
+func (e *entry) size() int64 {
+	if e.snapshot == nil {
+		return 0
 	}
-	return cost
+	return e.snapshot.Size()
 }
 
 // set is called under the hash's turn and inside the gate.
@@ -113,22 +123,28 @@ func (s *Storage) taken(hash uint64) (p *parcel) {
 	return p
 }
 
-// negative bounds the knowledge that there is no session.
-func (s *Storage) negative(e *entry) *entry {
-	e.watched = s.watch.watched.Load()
+// horizonOfAbsence is the moment until which it is known that there is no session.
+func (s *Storage) horizonOfAbsence(e *entry) int64 {
 	life := s.options.negative
 	if !e.watched && !s.options.exclusive {
 		life = min(life, s.options.maxStale)
 	}
-	e.until = e.loaded + int64(life)
-	return e
+	return later(e.loaded, life)
+}
+
+// later is a moment that comes some time after another.
+func later(moment int64, d time.Duration) int64 {
+	if int64(d) > never-moment {
+		return never
+	}
+	return moment + int64(d)
 }
 
 // horizon is the moment until which the entry may be served. Where the store tells
 // no expiry, an exclusive process still knows that a session it wrote lives for its
 // ttl, and must look again after that.
 func (s *Storage) horizon(e *entry) int64 {
-	stale := e.loaded + int64(s.options.maxStale)
+	stale := later(e.loaded, s.options.maxStale)
 	if e.snapshot == nil {
 		return 0
 	}

@@ -38,7 +38,6 @@ type Storage struct {
 	cache     *ristretto.Cache[uint64, *parcel]
 	keeping   keeping
 	warm      warm
-	ttls      ttls
 	negatives negatives
 	flights   flights
 	gate      gate
@@ -127,7 +126,6 @@ const never = math.MaxInt64
 type entry struct {
 	hash     uint64
 	id       string
-	ttl      time.Duration
 	snapshot *tiers.Snapshot // nil: at rest, or there is no such session, or only kept is known
 	stamp    uint64          // the guard's, before the load began
 	until    int64           // served before this moment
@@ -135,6 +133,7 @@ type entry struct {
 	kept     int64           // the store holds the session at least until then
 	watched  bool            // served only while the sources vouch
 	rested   bool            // ristretto has it packed
+	absent   bool            // there is no such session
 	alone    bool            // ristretto had nothing under the hash when it was kept
 	echo     *echo           // of an own write
 }
@@ -144,14 +143,14 @@ type entry struct {
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	hash := s.guard.Hash(id)
 	e, v := s.look(hash)
-	if e != nil && e.current(id, ttl, v) {
+	if e != nil && e.current(id, v) {
 		s.tally.AddAt(telemetry.ReadHit, hash)
 		if s.auditor != nil {
-			s.auditor.hit(hash, e)
+			s.auditor.hit(hash, e, ttl)
 		}
 		return tiers.Read{Snapshot: e.snapshot, Outcome: tiers.OutcomeHit}, nil
 	}
-	if s.negatives.find(hash, id, ttl, v) {
+	if none := s.negatives.find(hash, id); none != nil && none.stamp == v.stamp && v.serves(none) && !s.gate.closed() {
 		s.tally.AddAt(telemetry.ReadNegative, hash)
 		return tiers.Read{Outcome: tiers.OutcomeNegative}, nil
 	}
@@ -170,11 +169,11 @@ func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash u
 	}
 	s.unvouched(v)
 	stamp := s.guard.Hold(hash)
-	read, err := s.flights.join(ctx, flightKey{id: id, ttl: ttl, stamp: stamp}, v.now, s.joinable(v), func(ctx context.Context) (tiers.Read, error) {
-		return s.fetch(ctx, id, ttl, hash, stamp)
+	read, err := s.flights.join(ctx, flightKey{id: id, stamp: stamp}, v.now, s.joinable(v), func(ctx context.Context) (tiers.Read, error) {
+		return s.fetch(ctx, id, ttl, hash)
 	})
 	if err != nil && ctx.Err() == nil {
-		if snapshot, ok := s.stale(hash, id, ttl); ok {
+		if snapshot, ok := s.stale(hash, id); ok {
 			count = telemetry.ReadStale
 			return tiers.Read{Snapshot: snapshot, Outcome: tiers.OutcomeStale}, nil
 		}
@@ -182,19 +181,23 @@ func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash u
 	return read, err
 }
 
-// current reports whether the entry may be served for what was asked.
-func (e *entry) current(id string, ttl time.Duration, v view) bool {
-	return e.stands(id, ttl, v) && v.vouches(e)
-}
+// current reports whether the entry may be served for the id.
+func (e *entry) current(id string, v view) bool { return e.stands(id, v) && v.vouches(e) }
 
 // stands reports whether nothing is known to have changed since, vouched for or not.
-func (e *entry) stands(id string, ttl time.Duration, v view) bool {
-	return e.stamp == v.stamp && v.now < e.until && e.id == id && e.ttl == ttl && e.snapshot != nil && e.echo.trusted(v.now)
+func (e *entry) stands(id string, v view) bool {
+	return e.stamp == v.stamp && v.now < e.until && e.id == id && e.snapshot != nil && e.echo.trusted(v.now)
 }
 
-// fetch loads and keeps what it got, under the stamp that was read before.
-func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash, stamp uint64) (tiers.Read, error) {
-	began := s.now()
+// fetch loads, and keeps what it got.
+func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash uint64) (tiers.Read, error) {
+	c, began := s.begin(hash, false), s.now()
+	ended := false
+	defer func() {
+		if !ended {
+			s.leave(c)
+		}
+	}()
 	s.tally.AddAt(telemetry.Loads, hash)
 	read, err := s.inner.Load(ctx, id, ttl)
 	if err != nil {
@@ -203,34 +206,9 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash,
 	if read.Outcome != tiers.OutcomePending {
 		read.Outcome = tiers.OutcomeMiss
 	}
-	if read.Snapshot.Told() && s.sources.told.Load() {
-		return read, nil // kept already
-	}
-	s.echoes.loaded(hash, began, read.Snapshot)
-	if read.Snapshot == nil {
-		s.negatives.put(hash, s.negative(&entry{id: id, ttl: ttl, stamp: stamp, loaded: began}))
-	} else {
-		s.keep(hash, &entry{id: id, ttl: ttl, snapshot: read.Snapshot, stamp: stamp, loaded: began})
-	}
+	ended = true
+	s.returned(c, id, read, began)
 	return read, nil
-}
-
-// extend tells the entry of the id, which was current at the stamp, that its session now
-// expires at the given moment. A slide changes nothing else, so that the entry stays
-// though the store announces it.
-func (s *Storage) extend(hash, token, stamp uint64, id string, ttl time.Duration, at time.Time) {
-	s.echoes.end(hash, token, func(now uint64, w *ownWrite) *entry {
-		e := s.lookup(hash)
-		if e == nil || e.stamp != stamp || e.id != id || e.ttl != ttl || e.snapshot == nil || w.seen.other(e.snapshot) {
-			return nil
-		}
-		if _, known := e.snapshot.Expires(); !known {
-			return nil
-		}
-		longer := *e
-		longer.snapshot, longer.stamp = e.snapshot.Expiring(at), now
-		return &longer
-	})
 }
 
 // Close stops what the tier started: it waits for loads that are under way until ctx

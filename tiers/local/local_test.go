@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,17 +229,36 @@ func TestMaxBytesBoundsMemory(t *testing.T) {
 	}, local.MaxBytes(64<<10), local.Exclusive())
 }
 
-func TestTtlIsPartOfTheQuestion(t *testing.T) {
+// Two managers with different times to live share what is in memory, and a load.
+func TestATtlIsNoPartOfTheQuestion(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		s.Put("a", map[string]any{"k": 1}, ttl)
-		load(t, l, "a")
-		settle()
-		read, err := l.Load(ctx, "a", ttl/2) // StorageFile judges by the reader's ttl
-		if err != nil {
-			t.Fatal(err)
+		ask := func(id string, life time.Duration) tiers.Read {
+			read, err := l.Load(ctx, id, life)
+			if err != nil {
+				t.Error(err)
+			}
+			return read
 		}
-		want(t, read, tiers.OutcomeMiss, "k", 1)
+		answer := make(chan struct{})
+		s.OnLoad = func(context.Context, string) { <-answer }
+		var group sync.WaitGroup
+		group.Go(func() { want(t, ask("a", ttl), tiers.OutcomeMiss, "k", 1) })
+		group.Go(func() { want(t, ask("a", 2*ttl), tiers.OutcomeMiss, "k", 1) })
+		settle()
+		close(answer)
+		group.Wait()
+		ask("none", ttl)
+		for range 10 {
+			for _, life := range []time.Duration{ttl, ttl / 2, 2 * ttl, 0} {
+				want(t, ask("a", life), tiers.OutcomeHit, "k", 1)
+				want(t, ask("none", life), tiers.OutcomeNegative, "k", nil)
+			}
+		}
+		if loads, _, _ := s.Count(); loads != 2 {
+			t.Errorf("%d loads of two sessions", loads)
+		}
 	})
 }
 

@@ -38,12 +38,6 @@ func (s *Storage) Report(to *telemetry.Sink) {
 	telemetry.Tell(s.inner, to)
 }
 
-// outdate has nothing of the hash's sessions served that was read before.
-func (s *Storage) outdate(hash uint64, cause telemetry.Count) {
-	s.guard.Bump(hash)
-	s.tally.AddAt(cause, hash)
-}
-
 // left is told by the cache of each entry that it has no more, or didn't take.
 func (s *Storage) left(p *parcel) {
 	if p != nil {

@@ -24,7 +24,7 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 		}
 	}
 	hash := s.guard.Hash(id)
-	at, _ := s.expiry(hash, id, ttl)
+	at, _ := s.expiry(hash, id)
 	if at.IsZero() {
 		s.sends(hash)
 		return s.inner.Slide(ctx, id, ttl)
@@ -34,9 +34,9 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 
 // expiry is when the session that memory holds ends, and how many keys it has; zero where
 // there is none that stands, or where the store doesn't tell.
-func (s *Storage) expiry(hash uint64, id string, ttl time.Duration) (at time.Time, keys int) {
+func (s *Storage) expiry(hash uint64, id string) (at time.Time, keys int) {
 	e, v := s.look(hash)
-	if e == nil || ttl <= 0 || !e.stands(id, ttl, v) {
+	if e == nil || !e.stands(id, v) {
 		return time.Time{}, 0
 	}
 	at, _ = e.snapshot.Expires()
@@ -53,24 +53,22 @@ func (s *Storage) slide(ctx context.Context, hash uint64, id string, ttl time.Du
 		s.tally.AddAt(telemetry.SlideSkipped, hash)
 		return at, nil
 	}
-	token, stamp := s.echoes.begin(hash)
-	slid := false
+	c := s.begin(hash, true)
+	until, err := time.Time{}, error(errAborted)
 	defer func() {
-		if !slid {
-			s.echoes.leave(hash)
+		switch {
+		case err != nil || until.Equal(at): // skipped below
+			s.leave(c)
+		case until.IsZero(): // the store tells, and has no such session
+			s.wrote(c, nil)
+		default:
+			s.slid(c, id, ttl, until)
 		}
 	}()
 	if s.sends(hash); s.thinner != nil {
 		longer = ttl
 	}
-	until, err := s.inner.Slide(ctx, id, longer)
-	switch {
-	case err == nil && until.IsZero(): // the store tells, and has no such session
-		s.outdate(hash, telemetry.InvalidatedByWrite)
-	case err == nil && !until.Equal(at): // not one that was skipped below
-		slid = true
-		s.extend(hash, token, stamp, id, ttl, until)
-	}
+	until, err = s.inner.Slide(ctx, id, longer)
 	return until, err
 }
 
@@ -86,7 +84,7 @@ func (s *Storage) sends(hash uint64) {
 // by that. Elsewhere the storage below looks, and the entry lives longer only where that
 // tells what it has set.
 func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	at, keys := s.expiry(hash, id, ttl)
+	at, keys := s.expiry(hash, id)
 	if s.thinner == nil && !at.IsZero() && keys > 0 {
 		until, err := s.slide(ctx, hash, id, ttl, at)
 		switch {
@@ -96,11 +94,10 @@ func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *
 			return nil, err
 		}
 	}
-	token, stamp := s.echoes.begin(hash)
-	ended := false
+	c, ended := s.begin(hash, true), false
 	defer func() {
 		if !ended {
-			s.echoes.finish(hash, token, nil)
+			s.wrote(c, nil)
 		}
 	}()
 	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
@@ -108,16 +105,16 @@ func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *
 		return snapshot, err
 	}
 	ended = true
-	if until := s.slid(id, snapshot); !at.IsZero() && until.After(at) {
-		s.extend(hash, token, stamp, id, ttl, until)
+	if until := s.told(id, snapshot); !at.IsZero() && until.After(at) {
+		s.slid(c, id, ttl, until)
 	} else {
-		s.echoes.leave(hash)
+		s.leave(c)
 	}
 	return snapshot, nil
 }
 
-// slid is the expiry that the layers below have told with an unchanged close, zero for none.
-func (s *Storage) slid(id string, state *tiers.Snapshot) (until time.Time) {
+// told is the expiry that the layers below have told with an unchanged close, zero for none.
+func (s *Storage) told(id string, state *tiers.Snapshot) (until time.Time) {
 	switch {
 	case state != nil:
 		until, _ = state.Expires()

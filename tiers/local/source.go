@@ -158,31 +158,22 @@ type listener struct{ s *Storage }
 var _ tiers.Cache = listener{}
 
 func (l listener) Begin(id string) (token uint64) {
-	token, _ = l.s.echoes.begin(l.s.guard.Hash(id))
-	return token
+	return l.s.begin(l.s.guard.Hash(id), true).after
 }
 
-// Became keeps the state unless another change of the session was heard of meanwhile.
+// Became keeps the state unless readers may have seen another one meanwhile.
 func (l listener) Became(id string, ttl time.Duration, token uint64, state *tiers.Snapshot) {
 	var written *entry
 	if state != nil {
-		written = &entry{id: id, ttl: ttl, snapshot: state, loaded: l.s.moment(state.Read())}
+		written = &entry{id: id, snapshot: state, loaded: l.s.moment(state.Read()), echo: l.s.echoes.of(ttl)}
 	}
-	hash := l.s.guard.Hash(id)
-	l.s.echoes.finish(hash, token, written)
-	l.s.echoes.told(hash, nil, state)
+	l.s.wrote(call{hash: l.s.guard.Hash(id), after: token, write: true}, written)
 }
 
-func (l listener) End(id string) { l.s.echoes.leave(l.s.guard.Hash(id)) }
+func (l listener) End(id string) { l.s.leave(call{hash: l.s.guard.Hash(id), write: true}) }
 
 // Shown keeps the state if it was made of the read that is kept here: then it is sound
 // for as long as that would have been.
-func (l listener) Shown(id string, ttl time.Duration, state *tiers.Snapshot) {
-	hash := l.s.guard.Hash(id)
-	e, v := l.s.look(hash)
-	sound := e != nil && state != nil && e.stands(id, ttl, v) && e.snapshot.Read().Equal(state.Read())
-	if next, ok := l.s.guard.BumpFrom(hash, v.stamp); ok && sound {
-		l.s.keep(hash, &entry{id: id, ttl: ttl, snapshot: state, stamp: next, loaded: e.loaded, echo: e.echo})
-		l.s.echoes.told(hash, e.snapshot, state)
-	}
+func (l listener) Shown(id string, _ time.Duration, state *tiers.Snapshot) {
+	l.s.shown(l.s.guard.Hash(id), id, state)
 }

@@ -35,3 +35,8 @@ func (w *watch) vouch() vouch { return vouch{watched: w.watched.Load(), until: w
 
 // vouches reports whether the entry may be served, as far as the sources go.
 func (v view) vouches(e *entry) bool { return !e.watched || v.now < v.until }
+
+// serves reports whether an entry that is current is served.
+func (v view) serves(e *entry) bool {
+	return v.now < e.until && v.vouches(e) && e.echo.trusted(v.now)
+}

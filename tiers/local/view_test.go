@@ -32,7 +32,7 @@ func TestNothingFromBeforeALossIsServedUnderANewVouch(t *testing.T) {
 			if c.lost {
 				from.tell().Vouched(time.Time{})
 			}
-			hit, _, joins := l.Held("a", ttl, c.meanwhile)
+			hit, _, joins := l.Held("a", c.meanwhile)
 			if hit != c.want || joins != c.want {
 				t.Errorf("%s: a session in memory is served = %v, a load that is under way joined = %v", name, hit, joins)
 			}
@@ -41,7 +41,7 @@ func TestNothingFromBeforeALossIsServedUnderANewVouch(t *testing.T) {
 			if c.lost {
 				from.tell().Vouched(time.Time{})
 			}
-			if _, none, _ := l.Held("none", ttl, c.meanwhile); none != c.want {
+			if _, none, _ := l.Held("none", c.meanwhile); none != c.want {
 				t.Errorf("%s: that there is no session is served = %v", name, none)
 			}
 		}

@@ -100,7 +100,6 @@ type parcel struct {
 	ends    int64 // on the tier's clock: the snapshot's expiry if it is known, or else until
 	echo    *echo
 	id      uint32 // bytes of content
-	ttl     uint8  // among the tier's
 	known   bool   // when it expires
 	read    bool   // content tells
 	watched bool
@@ -117,9 +116,9 @@ func (s *Storage) entry(hash uint64, p *parcel) *entry {
 	}
 	until := p.ends
 	if p.known && !s.options.exclusive && !p.watched { // see horizon
-		until = min(until, p.loaded+int64(s.options.maxStale))
+		until = min(until, later(p.loaded, s.options.maxStale))
 	}
-	return &entry{hash: hash, id: p.content[:p.id], ttl: s.ttls.of(p.ttl), stamp: p.stamp, until: until, loaded: p.loaded,
+	return &entry{hash: hash, id: p.content[:p.id], stamp: p.stamp, until: until, loaded: p.loaded,
 		echo: p.echo, watched: p.watched, rested: true}
 }
 
@@ -141,13 +140,9 @@ func (s *Storage) rest(e *entry) {
 
 // pack is nil for what can't be packed: Go values that JSON doesn't decode to.
 func (s *Storage) pack(e *entry) *parcel {
-	ttl, ok := s.ttls.number(e.ttl)
-	if !ok {
-		return nil
-	}
 	at, known := e.snapshot.Expires()
 	began := e.snapshot.Read()
-	p := &parcel{ttl: ttl, stamp: e.stamp, loaded: e.loaded, ends: e.until, echo: e.echo,
+	p := &parcel{stamp: e.stamp, loaded: e.loaded, ends: e.until, echo: e.echo,
 		id: uint32(len(e.id)), known: known, read: !began.IsZero(), watched: e.watched}
 	switch {
 	case known && at.IsZero():
@@ -160,7 +155,8 @@ func (s *Storage) pack(e *entry) *parcel {
 	if p.read {
 		b = binary.NativeEndian.AppendUint64(b, uint64(s.moment(began)))
 	}
-	if b, ok = e.snapshot.Pack(b); !ok {
+	b, ok := e.snapshot.Pack(b)
+	if !ok {
 		return nil
 	}
 	p.content = string(b)

@@ -12,7 +12,7 @@ import (
 )
 
 func entryOf(hash uint64, value string) *entry {
-	return &entry{hash: hash, id: "a", ttl: time.Hour, snapshot: tiers.Adopt(map[string]any{"k": value})}
+	return &entry{hash: hash, id: "a", snapshot: tiers.Adopt(map[string]any{"k": value})}
 }
 
 // The warm ones are bounded in bytes, whatever their size.
@@ -169,33 +169,6 @@ func TestWhatIsWokenRestsAnew(t *testing.T) {
 	}
 }
 
-// Reading an own write again keeps the entry only where it tells nothing new: another
-// node may have shortened the time to live, which changes no version.
-func TestWhatAReadingTells(t *testing.T) {
-	now := time.Now()
-	read := func(version string, at time.Time) *tiers.Snapshot {
-		return tiers.Adopt(map[string]any{"k": 1}).Versioned(version).Expiring(at)
-	}
-	e := &entry{snapshot: read("v", now)}
-	for name, c := range map[string]struct {
-		read  *tiers.Snapshot
-		known bool
-	}{
-		"the same":         {read("v", now), true},
-		"a rounded expiry": {read("v", now.Add(-time.Millisecond)), true},
-		"another version":  {read("w", now), false},
-		"no version":       {read("", now), false},
-		"shortened":        {read("v", now.Add(-2*time.Millisecond)), false},
-		"prolonged":        {read("v", now.Add(time.Second)), false},
-		"for ever":         {read("v", time.Time{}), false},
-		"expiry not known": {tiers.Adopt(map[string]any{"k": 1}).Versioned("v"), false},
-	} {
-		if e.knows(c.read) != c.known {
-			t.Errorf("%s: known %v, want %v", name, !c.known, c.known)
-		}
-	}
-}
-
 // An entry at rest may be served for as long as it might have been awake.
 func TestRestChangesNoEnd(t *testing.T) {
 	for name, opts := range map[string][]Option{"shared": nil, "exclusive": {Exclusive()}} {
@@ -214,6 +187,7 @@ func TestRestChangesNoEnd(t *testing.T) {
 				e, other := entryOf(hash, "v"), entryOf(hash+place, "another's")
 				e.snapshot, e.kept = snapshot(e.snapshot), s.now()+int64(2*time.Hour)
 				e.stamp, other.stamp = s.guard.Stamp(hash), s.guard.Stamp(hash+place)
+				s.bound(hash, e)
 				s.keep(hash, e)
 				s.keep(hash+place, other)
 				s.cache.Wait()
@@ -221,7 +195,7 @@ func TestRestChangesNoEnd(t *testing.T) {
 				if p == nil || p.awake != nil {
 					t.Fatalf("%s, %s: it isn't at rest", name, what)
 				}
-				if got := s.entry(hash, p); got.until != e.until || got.ttl != e.ttl || got.loaded != e.loaded {
+				if got := s.entry(hash, p); got.until != e.until || got.loaded != e.loaded {
 					t.Errorf("%s, watched %t, %s: at rest until %d, awake until %d", name, watched, what, got.until, e.until)
 				}
 				if got := s.wake(hash, p); got.until != e.until || s.horizon(e) != e.until {
@@ -230,26 +204,5 @@ func TestRestChangesNoEnd(t *testing.T) {
 				s.guard.Bump(hash)
 			}
 		}
-	}
-}
-
-// Times to live have numbers, as many as a byte has; an entry beyond them doesn't rest.
-func TestTimesToLiveAreNumbered(t *testing.T) {
-	var all ttls
-	for _, ttl := range []time.Duration{time.Hour, time.Minute, time.Hour} {
-		if n, ok := all.number(ttl); !ok || all.of(n) != ttl {
-			t.Errorf("%v has number %d, %t", ttl, n, ok)
-		}
-	}
-	for n := range time.Duration(254) {
-		if got, ok := all.number(n); !ok || all.of(got) != n {
-			t.Fatalf("%v has number %d, %t", n, got, ok)
-		}
-	}
-	if _, ok := all.number(time.Second); ok {
-		t.Error("one too many has a number")
-	}
-	if n, ok := all.number(time.Minute); !ok || n != 1 {
-		t.Errorf("a known one has number %d, %t", n, ok)
 	}
 }

@@ -78,12 +78,7 @@ func (w *watch) state() (sources int, supported bool) {
 
 // Changed outdates the session, unless this tier is waiting for word of its own write
 // of it; see echoes.
-func (l *watchedSource) Changed(id string) {
-	hash := l.s.guard.Hash(id)
-	if !l.s.echoes.heard(hash, id, l.s.echoes.patience()) {
-		l.s.outdate(hash, telemetry.InvalidatedByAnnouncement)
-	}
-}
+func (l *watchedSource) Changed(id string) { l.s.changed(l.s.guard.Hash(id), id) }
 
 // Missed outdates everything. Of a source that vouches it announces that all sessions
 // were removed; of one that has never vouched it says nothing new.
@@ -153,13 +148,13 @@ func (s *Storage) unvouched(v view) {
 
 // stale answers what memory holds of a session that the store doesn't answer for, as
 // long as nobody has told that it changed and the bound of ServeStale allows.
-func (s *Storage) stale(hash uint64, id string, ttl time.Duration) (*tiers.Snapshot, bool) {
+func (s *Storage) stale(hash uint64, id string) (*tiers.Snapshot, bool) {
 	if s.options.serveStale == 0 {
 		return nil, false
 	}
 	vouched := s.watch.stood() // before the view, as in it
 	e, v := s.look(hash)
-	if e == nil || e.snapshot == nil || e.id != id || e.ttl != ttl || e.stamp != v.stamp || !e.echo.trusted(v.now) {
+	if e == nil || e.snapshot == nil || e.id != id || e.stamp != v.stamp || !e.echo.trusted(v.now) {
 		return nil, false
 	}
 	if at, known := e.snapshot.Expires(); known && !at.IsZero() && v.now >= s.moment(at) {

@@ -19,51 +19,35 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	case s.sources.told.Load():
 		return s.commitTold(ctx, hash, id, delta, ttl)
 	}
-	token, _ := s.echoes.begin(hash)
-	began := s.now()
-	done := false
-	defer func() {
-		if !done {
-			s.echoes.finish(hash, token, nil)
-		}
-	}()
+	c, began := s.begin(hash, true), s.now()
+	var written *entry
+	defer func() { s.wrote(c, written) }()
 	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
-	if err != nil {
-		return snapshot, err
+	if err == nil && (snapshot != nil || s.options.exclusive) {
+		written = &entry{id: id, snapshot: snapshot, loaded: began, kept: later(began, ttl.Truncate(time.Second)), echo: s.echoes.of(ttl)}
 	}
-	done = true
-	if snapshot == nil && !s.options.exclusive {
-		s.echoes.finish(hash, token, nil)
-		return nil, nil
-	}
-	s.echoes.finish(hash, token, &entry{
-		id: id, ttl: ttl, snapshot: snapshot, loaded: began,
-		// GoFrame's stores cut a time to live to whole seconds.
-		kept: began + int64(ttl.Truncate(time.Second)),
-	})
-	return snapshot, nil
+	return snapshot, err
 }
 
 // commitTold leaves it to the layer below that merges commits to say what the session
 // has become: it does before the commit returns, in the order in which commits happen.
 func (s *Storage) commitTold(ctx context.Context, hash uint64, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	began, stamp := s.now(), s.guard.Hold(hash)
+	c, began := s.begin(hash, true), s.now()
 	told := false
+	var written *entry
 	defer func() {
-		if !told {
-			s.outdate(hash, telemetry.InvalidatedByWrite)
+		if told {
+			s.leave(c)
+		} else {
+			s.wrote(c, written)
 		}
 	}()
 	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
-	if told = err == nil && snapshot.Told(); err != nil || told || !s.options.exclusive {
-		return snapshot, err
+	told = err == nil && snapshot.Told()
+	if err == nil && s.options.exclusive { // the state isn't known, but that the store has it
+		written = &entry{id: id, loaded: began, kept: later(began, ttl.Truncate(time.Second))}
 	}
-	// The state isn't known, but that the store has it.
-	if next, ok := s.guard.BumpFrom(hash, stamp); ok {
-		told = true
-		s.keep(hash, &entry{id: id, ttl: ttl, stamp: next, loaded: began, kept: began + int64(ttl.Truncate(time.Second))})
-	}
-	return snapshot, nil
+	return snapshot, err
 }
 
 // RemoveAll removes the session below, and here whatever the outcome.
