@@ -31,7 +31,7 @@ func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Co
 	var (
 		attempts = make([]attempt, 0, len(commits))
 		alone    []int
-		pipe     = s.client.Pipeline()
+		commands []command
 	)
 	for n, c := range commits {
 		if c.Delta.Empty() {
@@ -52,7 +52,7 @@ func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Co
 		default:
 			a.answer = redis.NewCmd(ctx, "evalsha", swapScript.Hash(), 1, a.key, hexOf(a.version), a.content, a.ms)
 		}
-		_ = pipe.Process(ctx, a.answer)
+		commands = append(commands, a.answer)
 		attempts = append(attempts, a)
 	}
 	before := time.Now()
@@ -64,19 +64,23 @@ func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Co
 			return results
 		}
 		m.send()
-		_, _ = pipe.Exec(ctx)
+		s.roundTrip(ctx, commands...)
 	}
 	for _, a := range attempts {
-		switch answer, err := a.answer.Result(); {
+		answer, err := a.answer.Result()
+		_, found := answer.(string) // or SET's OK
+		switch {
 		case err == redis.Nil, redis.HasErrorPrefix(err, "NOSCRIPT"):
 			alone = append(alone, a.n)
 		case err != nil:
 			results[a.n].Err = fault(ctx, "EVAL", err)
-		case answer == int64(1), commits[a.n].Delta.Whole(), a.version == absent:
+		case answer == int64(1), answer == "OK" && a.answer.Name() == "set":
 			delta := commits[a.n].Delta
 			results[a.n].Snapshot, results[a.n].Err = merged(delta.Base(), delta, a.next, a.content, before, a.ms)
-		default: // what another node wrote
+		case found && a.answer.Name() != "set": // what another node wrote
 			alone = append(alone, a.n)
+		default:
+			results[a.n].Err = fault(ctx, "EVAL", errReply)
 		}
 	}
 	for _, n := range alone {
@@ -100,19 +104,20 @@ func (s *Storage) loadAll(ctx context.Context, m *measured, loads []tiers.Reload
 	var (
 		results   = make([]tiers.Reloaded, len(loads))
 		questions = make([]question, len(loads))
-		pipe      = s.client.Pipeline()
+		commands  []command
 		failure   error
 	)
 	for n, l := range loads {
 		key, err := s.key(l.ID)
 		if results[n].Err = err; err == nil {
-			questions[n] = ask(ctx, pipe, key)
+			questions[n] = ask(ctx, key)
+			commands = append(commands, questions[n].pttl, questions[n].get)
 		}
 	}
 	before := time.Now()
-	if err := ctx.Err(); err == nil && pipe.Len() > 0 {
+	if err := ctx.Err(); err == nil && len(commands) > 0 {
 		m.send()
-		_, _ = pipe.Exec(ctx)
+		s.roundTrip(ctx, commands...)
 	} else if err != nil {
 		failure = fault(ctx, "GET", err)
 	}

@@ -76,6 +76,9 @@ func fakeServer(t testing.TB, answer func(command []string) string) string {
 // silence is no answer, with the connection open.
 const silence = "\x00"
 
+// hangUp ends an answer after which the connection is closed.
+const hangUp = "\x01"
+
 // serve reads commands and writes answers; "" ends the connection.
 func serve(conn net.Conn, answer func([]string) string, tell func(net.Conn, []string, string)) {
 	defer func() { _ = conn.Close() }()
@@ -105,7 +108,8 @@ func serve(conn net.Conn, answer func([]string) string, tell func(net.Conn, []st
 		if text == silence {
 			continue
 		}
-		if _, err := io.WriteString(conn, text); err != nil || text == "" {
+		text, ends := strings.CutSuffix(text, hangUp)
+		if _, err := io.WriteString(conn, text); err != nil || ends || text == "" {
 			return
 		}
 	}

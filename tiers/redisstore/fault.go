@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -39,6 +40,8 @@ func kindOf(err error) string {
 		wait   interface{ Timeout() bool }
 	)
 	switch {
+	case errors.Is(err, errReply):
+		return errReply.Error()
 	case errors.Is(err, context.Canceled):
 		return "cancelled by the caller"
 	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
@@ -83,13 +86,25 @@ func codeOf(answer string) string {
 	if code == "ERR" && strings.Contains(answer, "WRONGTYPE") {
 		code = "WRONGTYPE"
 	}
-	if !isCode(code) {
+	switch {
+	case !isCode(code):
 		return "refused by the server"
+	case code == "ERR" && lacks(answer):
+		return "ERR: " + lacking
 	}
 	if more := advice[code]; more != "" {
 		return code + ": " + more
 	}
 	return code
+}
+
+// lacking is said of a server, or a proxy before it, that doesn't have a command.
+const lacking = "the server doesn't have, or allow, the command; it needs EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE"
+
+func lacks(answer string) bool {
+	answer = strings.ToLower(answer)
+	return slices.ContainsFunc([]string{"unknown command", "not supported", "unsupported", "not allowed", "not available", "disabled"},
+		func(words string) bool { return strings.Contains(answer, words) })
 }
 
 // isCode reports whether a word can only be a code: short and of capital letters.

@@ -11,6 +11,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
@@ -121,6 +122,21 @@ func TestServersAnswers(t *testing.T) {
 	f.check(err)
 	defer func() { f.check(wrong.Close(ctx)) }()
 	refused(": WRONGPASS: the user or password is wrong", func() error { return wrong.RemoveAll(ctx, secretID) })
+}
+
+// A server without scripts says which commands are needed.
+func TestServerWithoutACommand(t *testing.T) {
+	f := &fixture{T: t, server: redistest.Start(t, "--rename-command", "EVALSHA", "", "--rename-command", "EVAL", "")}
+	f.raw = f.server.Client()
+	s := f.open()
+	f.set(secretID, `{"k":"v"}`)
+	m := f.load(s, secretID)
+	m.Set("x", 1)
+	err := s.SetSession(ctx, secretID, m, ttl)
+	private(t, err)
+	if want := "strata: redis: EVAL: ERR: the server doesn't have, or allow, the command; it needs EVAL, EVALSHA"; !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("the error is %v", err)
+	}
 }
 
 // failing quotes its content in its own error.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/telemetry"
 )
@@ -49,7 +50,9 @@ func (s *Storage) remove(ctx context.Context, m *measured, id string) error {
 		return fault(ctx, "DEL", err)
 	}
 	m.send()
-	if err = s.client.Del(ctx, key).Err(); err != nil {
+	del := redis.NewCmd(ctx, "del", key)
+	s.roundTrip(ctx, del)
+	if _, err = yesOrNo(del); err != nil {
 		return fault(ctx, "DEL", err)
 	}
 	s.face.Removed(id)

@@ -67,11 +67,10 @@ func (s *Storage) read(ctx context.Context, m *measured, key string) (content []
 	if err = ctx.Err(); err != nil {
 		return nil, 0, before, fault(ctx, "GET", err)
 	}
-	pipe := s.client.Pipeline()
-	q := ask(ctx, pipe, key)
+	q := ask(ctx, key)
 	m.send()
 	before = time.Now()
-	_, _ = pipe.Exec(ctx)
+	s.roundTrip(ctx, q.pttl, q.get)
 	content, left, err = q.answer(ctx)
 	return content, left, before, err
 }
@@ -79,31 +78,25 @@ func (s *Storage) read(ctx context.Context, m *measured, key string) (content []
 // question is what is asked for a session. The remaining time comes first and is counted
 // from before it was asked for: a value that is overwritten in between lives at least as
 // long, where all use one ttl.
-type question struct {
-	pttl *redis.IntCmd
-	get  *redis.StringCmd
-}
+type question struct{ pttl, get *redis.Cmd }
 
-func ask(ctx context.Context, pipe redis.Pipeliner, key string) question {
-	// Not pipe.PTTL, which overflows on what Redis takes.
-	q := question{pttl: redis.NewIntCmd(ctx, "pttl", key)}
-	_ = pipe.Process(ctx, q.pttl)
-	q.get = pipe.Get(ctx, key)
-	return q
+func ask(ctx context.Context, key string) question {
+	return question{redis.NewCmd(ctx, "pttl", key), redis.NewCmd(ctx, "get", key)}
 }
 
 // answer is no content where there is no session.
 func (q question) answer(ctx context.Context) (content []byte, left int64, err error) {
-	if content, err = q.get.Bytes(); err == redis.Nil {
-		return nil, 0, nil
-	}
+	text, found, err := replyOrNil[string](q.get)
 	if err != nil {
 		return nil, 0, fault(ctx, "GET", err)
 	}
-	if left, err = q.pttl.Result(); err != nil {
-		return nil, 0, fault(ctx, "PTTL", err)
+	if found {
+		content = []byte(text)
 	}
-	return content, left, nil
+	if left, err = reply[int64](q.pttl); err == nil && (left < pttlAbsent || found && text == "" && left == pttlAbsent) {
+		err = errReply
+	}
+	return content, left, fault(ctx, "PTTL", err)
 }
 
 // Slide sets the session's expiry to ttl from now, and answers the moment; the zero
@@ -128,14 +121,17 @@ func (s *Storage) slide(ctx context.Context, m *measured, id string, ttl time.Du
 	if err = ctx.Err(); err != nil {
 		return time.Time{}, fault(ctx, "PEXPIRE", err)
 	}
-	// Not client.PExpire, which cuts what is below a millisecond.
-	cmd := redis.NewBoolCmd(ctx, "pexpire", key, ms)
+	cmd := expire(ctx, key, ms)
 	m.send()
 	before := time.Now()
-	_ = s.client.Process(ctx, cmd)
-	held, err := cmd.Result()
+	s.roundTrip(ctx, cmd)
+	held, err := yesOrNo(cmd)
 	if err != nil || !held {
 		return time.Time{}, fault(ctx, "PEXPIRE", err)
 	}
 	return after(before, ms), nil
+}
+
+func expire(ctx context.Context, key string, ms int64) *redis.Cmd {
+	return redis.NewCmd(ctx, "pexpire", key, ms)
 }

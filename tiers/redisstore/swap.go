@@ -2,11 +2,8 @@ package redisstore
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/gf-strata/strata/tiers"
 )
 
 // swapScript writes ARGV[2] with ARGV[3] milliseconds to live if the key's value
@@ -47,24 +44,25 @@ func (s *Storage) swap(ctx context.Context, m *measured, key, version string, co
 	if err != nil {
 		return false, nil, fault(ctx, "EVAL", err)
 	}
-	switch answer := answer.(type) {
-	case int64:
+	if answer == int64(1) {
 		return true, nil, nil
-	case string:
-		return false, []byte(answer), nil
 	}
-	return false, nil, tiers.NewError(fmt.Sprintf("strata: redis: EVAL: an answer of type %T, which the script doesn't give", answer), nil)
+	if found, ok := answer.(string); ok {
+		return false, []byte(found), nil
+	}
+	return false, nil, fault(ctx, "EVAL", errReply)
 }
 
 // begin writes content if there is no key, without a script, which takes the server ten
 // times as long.
 func (s *Storage) begin(ctx context.Context, key string, content []byte, ms int64) (done bool, err error) {
-	cmd := redis.NewStatusCmd(ctx, "set", key, content, "px", ms, "nx")
-	_ = s.client.Process(ctx, cmd)
-	if err = cmd.Err(); err == redis.Nil {
-		return false, nil
+	cmd := redis.NewCmd(ctx, "set", key, content, "px", ms, "nx")
+	s.roundTrip(ctx, cmd)
+	status, done, err := replyOrNil[string](cmd)
+	if done && status != "OK" {
+		err = errReply
 	}
-	return err == nil, fault(ctx, "SET", err)
+	return done && err == nil, fault(ctx, "SET", err)
 }
 
 // put writes content whatever the key holds.
@@ -72,8 +70,12 @@ func (s *Storage) put(ctx context.Context, m *measured, key string, content []by
 	if err := ctx.Err(); err != nil {
 		return fault(ctx, "SET", err)
 	}
-	cmd := redis.NewStatusCmd(ctx, "set", key, content, "px", ms)
+	cmd := redis.NewCmd(ctx, "set", key, content, "px", ms)
 	m.send()
-	_ = s.client.Process(ctx, cmd)
-	return fault(ctx, "SET", cmd.Err())
+	s.roundTrip(ctx, cmd)
+	status, err := reply[string](cmd)
+	if err == nil && status != "OK" {
+		err = errReply
+	}
+	return fault(ctx, "SET", err)
 }

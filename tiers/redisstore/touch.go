@@ -18,19 +18,18 @@ func (s *Storage) touch(ctx context.Context, m *measured, key string, base *tier
 	if err := ctx.Err(); err != nil {
 		return fault(ctx, "PEXPIRE", err)
 	}
-	pipe := s.client.Pipeline()
-	expire := redis.NewBoolCmd(ctx, "pexpire", key, ms)
-	_ = pipe.Process(ctx, expire)
-	head := pipe.GetRange(ctx, key, 0, headBytes-1)
+	expiry := expire(ctx, key, ms)
+	head := redis.NewCmd(ctx, "getrange", key, 0, headBytes-1)
 	m.send()
-	_, _ = pipe.Exec(ctx)
-	if err := expire.Err(); err != nil {
+	s.roundTrip(ctx, expiry, head)
+	if _, err := yesOrNo(expiry); err != nil {
 		return fault(ctx, "PEXPIRE", err)
 	}
-	content, err := head.Bytes()
-	if err != nil && err != redis.Nil {
+	text, err := reply[string](head)
+	if err != nil {
 		return fault(ctx, "GETRANGE", err)
 	}
+	content := []byte(text)
 	if base.Len() == 0 || len(content) == headBytes {
 		return nil
 	}
