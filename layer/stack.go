@@ -24,6 +24,11 @@ type Decorator = func(inner gsession.Storage) gsession.Storage
 // request had loaded it (law 6). Nothing was written.
 var ErrRevoked = tiers.ErrRevoked
 
+// ErrConflict answers SetSession when the store's answer to a first attempt was lost, and
+// the session has changed since: what would overwrite something newer, or bring a session
+// back, was left out (laws 5 and 6).
+var ErrConflict = tiers.ErrConflict
+
 // Stack is a chain: a store and the decorators on it. It is a gsession.Storage,
 // safe for concurrent use. Close it before the store's own connections.
 //

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+
+	"github.com/gogf/gf/v2/util/gconv"
 )
 
 // Delta is what one request changed, to be applied to whatever the store holds by
@@ -13,15 +15,18 @@ import (
 // since base was handed out: a store that applies the delta after it looked at what it
 // overwrites can't mix a new log-in with what was changed in the old one.
 type Delta struct {
-	kind     deltaKind
-	base     *Snapshot // what the request was given, or what the store was last known to hold; nil unless kind is update
-	had      bool      // the request was given keys
-	set      map[string]any
-	formed   map[string]any // set, with the types in which the store gives it back; nil where that isn't known
-	removed  []string
-	cleared  bool // the request removed every key that it was given
-	restored bool // read from a journal: whatever the store has got since is newer
-	deaths   []death
+	kind    deltaKind
+	base    *Snapshot // what the request was given, or what the store was last known to hold; nil unless kind is update
+	had     bool      // the request was given keys
+	set     map[string]any
+	formed  map[string]any // set, with the types in which the store gives it back; nil where that isn't known
+	removed []string
+	cleared bool // the request removed every key that it was given
+	deaths  []death
+
+	conditional bool            // see Conditional
+	marks       map[uint64]bool // of what base, which was read from a journal, doesn't hold; nil for a whole base
+	sent        bool            // an attempt may have begun the session
 }
 
 type deltaKind uint8
@@ -108,33 +113,58 @@ func (d *Delta) afterRemoval() (*Delta, error) {
 }
 
 // Apply returns what the session becomes, given what the store holds (nil: no
-// session). The map is new, its values are shared and must not be changed.
+// session). The map is new, its values are shared and must not be changed. Without a
+// map there is nothing to write. A map beside ErrConflict is written, and the error
+// returned then.
 //
 //   - A replacement is its data.
 //   - An addition joins what is there.
 //   - An update joins what is there. Where nothing is there, or an empty session,
 //     although base had keys: ErrRevoked, unless the request removed every key that
-//     it was given; then what it set is a new session, and a nil map says that it
-//     set nothing and there is nothing to write.
-//   - A delta that was restored does so where the store holds what the request had
-//     seen, key by key, and leaves what differs, as that is newer.
+//     it was given; then what it set is a new session.
+//   - A conditional delta does so key by key; see [Delta.Conditional].
 func (d *Delta) Apply(current *Snapshot) (map[string]any, error) {
 	return d.apply(current, d.set)
 }
 
 func (d *Delta) apply(current *Snapshot, set map[string]any) (map[string]any, error) {
-	if d.restored {
-		return d.restore(current)
+	p, err := d.plan(current, set)
+	switch {
+	case p == nil:
+		return nil, err
+	case p.whole:
+		return maps.Clone(p.set), err
+	}
+	next := current.clone()
+	maps.Copy(next, p.set)
+	for _, key := range p.removed {
+		delete(next, key)
+	}
+	return next, err
+}
+
+// plan is what Apply does to a session.
+type plan struct {
+	whole   bool // what the store holds goes
+	set     map[string]any
+	removed []string
+}
+
+// plan is nil where there is nothing to write. set are the values, in the types that are
+// to be used.
+func (d *Delta) plan(current *Snapshot, set map[string]any) (*plan, error) {
+	if d.conditional {
+		return d.planConditional(current, set)
 	}
 	if d.kind == replaceDelta {
-		return maps.Clone(set), nil
+		return &plan{whole: true, set: set}, nil
 	}
 	if d.isRevoked() {
 		anew, err := d.afterRemoval()
 		if err != nil || len(anew.set) == 0 {
 			return nil, err
 		}
-		return anew.apply(current, set)
+		return anew.plan(current, set)
 	}
 	if d.isGone(current) {
 		switch {
@@ -144,20 +174,140 @@ func (d *Delta) apply(current *Snapshot, set map[string]any) (map[string]any, er
 			return nil, nil
 		}
 	}
-	next := map[string]any{}
-	if current != nil {
-		next = maps.Clone(current.data)
+	return &plan{set: set, removed: d.removed}, nil
+}
+
+// Conditional is the same change once an attempt may have reached the store, which held
+// current then as far as is known (nil where it isn't, or held no session). It overwrites
+// nothing newer, and begins no session a second time:
+//
+//   - A key is written where the store holds what the request had seen of it, or what
+//     the attempt was made on. Where it holds what was to be written, that is done.
+//     Every other key is left out, and Apply says ErrConflict. So it does of all keys
+//     where the session has no value in common any more with the one it was.
+//   - A session that the attempt may have begun is either there with all its keys, or
+//     the answer is ErrConflict: it may have been removed meanwhile, or be another one's.
+func (d *Delta) Conditional(current *Snapshot) *Delta {
+	c := *d
+	if !d.conditional && current.Len() > 0 && d.kind != replaceDelta && !d.isRevoked() {
+		c.kind, c.base, c.had = updateDelta, current, true
 	}
-	maps.Copy(next, set)
+	c.conditional, c.sent = true, true
+	return &c
+}
+
+// planConditional writes set, whose values may have other types than those that the
+// store gives back.
+func (d *Delta) planConditional(current *Snapshot, set map[string]any) (*plan, error) {
+	begins := d.kind != updateDelta || !d.had || d.isRevoked()
+	switch {
+	case current.Len() > 0 && d.isDone(current):
+		return nil, nil
+	case current.Len() > 0 && (begins || !d.knows(current)):
+		return nil, ErrConflict
+	case current.Len() > 0:
+		return d.planUntouched(current, set)
+	case begins && !d.sent && !d.isRevoked():
+		return &plan{whole: true, set: set}, nil
+	case d.loaded() || d.isRevoked():
+		return nil, ErrRevoked
+	case len(d.set) == 0:
+		return nil, nil
+	default:
+		return nil, ErrConflict
+	}
+}
+
+// isDone reports whether the store holds what the delta was to make of the session.
+func (d *Delta) isDone(current *Snapshot) bool {
+	if d.kind == replaceDelta && len(d.set) != current.Len() {
+		return false
+	}
+	for key := range d.set {
+		if now, has := current.data[key]; !has || !d.isOwn(key, now) {
+			return false
+		}
+	}
 	for _, key := range d.removed {
-		delete(next, key)
+		if _, has := current.data[key]; has {
+			return false
+		}
 	}
-	return next, nil
+	return true
+}
+
+// knows reports whether the store may still hold the session that the request was given:
+// one that has no value in common with it, nor with what was to be written, has begun
+// later under the same id.
+func (d *Delta) knows(current *Snapshot) bool {
+	for key, now := range current.data {
+		if d.sawLast(key, now, true) || d.sets(key) && d.isOwn(key, now) {
+			return true
+		}
+		if len(d.marks) > 0 {
+			if mark, ok := markOf(key, now); ok && d.marks[mark] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (d *Delta) sets(key string) bool {
+	_, sets := d.set[key]
+	return sets
+}
+
+// isOwn reports whether the store holds what the delta has written under a key.
+func (d *Delta) isOwn(key string, now any) bool {
+	value, formed := d.formed[key]
+	if !formed {
+		value = d.set[key]
+	}
+	if text, ok := now.(string); ok && !formed && isScalar(value) {
+		return text == gconv.String(value) // a store that keeps texts
+	}
+	return equal(now, value)
+}
+
+// planUntouched writes the keys that hold what the request had seen.
+func (d *Delta) planUntouched(current *Snapshot, set map[string]any) (_ *plan, err error) {
+	p := &plan{set: map[string]any{}}
+	for key := range d.set {
+		now, has := current.data[key]
+		switch {
+		case has && d.isOwn(key, now):
+		case d.sawLast(key, now, has):
+			p.set[key] = set[key]
+		default:
+			err = ErrConflict
+		}
+	}
+	for _, key := range d.removed {
+		now, has := current.data[key]
+		switch {
+		case !has:
+		case d.sawLast(key, now, has):
+			p.removed = append(p.removed, key)
+		default:
+			err = ErrConflict
+		}
+	}
+	if len(p.set)+len(p.removed) == 0 {
+		p = nil
+	}
+	return p, err
+}
+
+// sawLast reports whether a key is as the request had seen it.
+func (d *Delta) sawLast(key string, now any, has bool) bool {
+	before, had := d.base.data[key]
+	return has == had && (!has || equal(now, before))
 }
 
 // isGone reports whether a session that the request was given isn't there any more.
 func (d *Delta) isGone(current *Snapshot) bool {
-	return d.kind == updateDelta && d.had && (current == nil || current.Len() == 0)
+	return d.kind == updateDelta && d.had && (current.Len() == 0)
 }
 
 func (d *Delta) isRevoked() bool {
@@ -174,9 +324,15 @@ func (d *Delta) Empty() bool {
 	return d.kind == updateDelta && len(d.set) == 0 && len(d.removed) == 0
 }
 
-// Whole reports whether the delta replaces the session, so that a store needn't
-// read it first.
-func (d *Delta) Whole() bool { return d.kind == replaceDelta && !d.restored }
+// Whole reports whether the delta replaces the session whatever the store holds, so that
+// a store needn't read it first.
+func (d *Delta) Whole() bool { return d.kind == replaceDelta && !d.conditional }
+
+// Asks reports whether what becomes of the delta depends on what the store holds, of which
+// Base doesn't tell: a store reads it first.
+func (d *Delta) Asks() bool {
+	return d.conditional && (d.kind != updateDelta || !d.had || d.marks != nil)
+}
 
 // Creates reports whether the delta may begin a session.
 func (d *Delta) Creates() bool { return d.kind != updateDelta || !d.had }
@@ -199,34 +355,26 @@ func (d *Delta) Value(key string) (value any, known bool) {
 	return nil, slices.Contains(d.removed, key)
 }
 
-// Against answers what the delta writes to a direct store, and removes from it: all
-// that it says, and of a delta that was restored what the store's state leaves of it.
-// The map is the caller's alone.
-func (d *Delta) Against(load func() (*Snapshot, error)) (set map[string]any, removed []string, err error) {
-	if !d.restored {
-		return Adopt(d.set).Map(), d.removed, nil
-	}
-	current, err := load()
-	if err != nil {
+// Changes is Apply for a store of single keys: the keys to write, and to remove. The map
+// is the caller's alone, and nil where there is nothing to write.
+func (d *Delta) Changes(current *Snapshot) (set map[string]any, removed []string, err error) {
+	p, err := d.plan(current, d.set)
+	if p == nil {
 		return nil, nil, err
 	}
-	next, err := d.restore(current)
-	if err != nil || next == nil {
-		return nil, nil, err
-	}
-	set = map[string]any{}
-	for key, value := range d.set {
-		if after, ok := next[key]; ok && equal(after, value) {
-			set[key] = mustIsolate(value)
+	removed = p.removed
+	if p.whole && current != nil {
+		for key := range current.data {
+			if _, kept := p.set[key]; !kept {
+				removed = append(removed, key)
+			}
 		}
 	}
-	for _, key := range d.removed {
-		if _, kept := next[key]; !kept {
-			removed = append(removed, key)
-		}
-	}
-	return set, removed, nil
+	return Adopt(p.set).Map(), removed, err
 }
+
+// IsConditional reports whether the delta depends on what the store holds.
+func (d *Delta) IsConditional() bool { return d.conditional }
 
 // Set is what the request set. It must not be changed.
 func (d *Delta) Set() map[string]any { return d.set }

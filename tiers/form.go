@@ -3,6 +3,7 @@ package tiers
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"unicode/utf8"
 
 	"github.com/gogf/gf/v2/os/gsession"
@@ -110,9 +111,10 @@ func (d *Delta) Shows() bool { return d.formed != nil }
 func (d *Delta) Show(current *Snapshot) *Snapshot {
 	next, err := d.apply(current, d.formed)
 	switch {
-	case err != nil:
+	case next != nil:
+	case errors.Is(err, ErrRevoked):
 		return nil
-	case next == nil:
+	default:
 		return current
 	}
 	shown := Adopt(next)

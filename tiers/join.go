@@ -10,7 +10,7 @@ import (
 // addition isn't.
 func (d *Delta) Join(later *Delta) (*Delta, bool) {
 	switch {
-	case d.kind != later.kind, d.restored, later.restored:
+	case d.kind != later.kind, d.conditional, later.conditional:
 		return nil, false
 	case d.kind == replaceDelta:
 		return later, true
@@ -80,7 +80,7 @@ func (d *Delta) loaded() bool { return d.kind == updateDelta && d.had && !d.clea
 // Onto is the same change, made by a request that was given another state: the one
 // that the store is known to hold by now.
 func (d *Delta) Onto(current *Snapshot) *Delta {
-	if !d.loaded() || d.restored || current == nil || current.Len() == 0 {
+	if !d.loaded() || d.conditional || current == nil || current.Len() == 0 {
 		return d
 	}
 	moved := *d

@@ -3,6 +3,7 @@ package tiers
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -181,7 +182,7 @@ func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Du
 	}
 	unlock, err := p.locks.Lock(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, NotApplied(err)
 	}
 	defer unlock()
 	if delta.Whole() {
@@ -191,17 +192,17 @@ func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Du
 	began := p.meter.Begin()
 	m, err := p.inner.GetSession(ctx, id, ttl)
 	if err = p.ended(ctx, telemetry.GetSession, began, err); err != nil {
-		return nil, err
+		return nil, NotApplied(err)
 	}
 	var current *Snapshot
 	if m != nil {
 		if current, err = NewSnapshot(m.Map()); err != nil {
-			return nil, err
+			return nil, NotApplied(err)
 		}
 	}
-	next, err := delta.Apply(current)
-	if err != nil || next == nil {
-		return nil, err
+	next, conflict := delta.Apply(current)
+	if next == nil {
+		return nil, conflict
 	}
 	next = Adopt(next).Map()
 	call := adaptedReplace
@@ -214,7 +215,10 @@ func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Du
 	default:
 		m = gmap.NewStrAnyMapFrom(next, true)
 	}
-	return nil, p.write(p.adapt(ctx, call), id, m, ttl)
+	if err := p.write(p.adapt(ctx, call), id, m, ttl); err != nil {
+		return nil, err
+	}
+	return nil, conflict
 }
 
 // Slide passes UpdateTTL on; the storage doesn't say what came of it.
@@ -249,17 +253,17 @@ func (p *plain) Data(ctx context.Context, id string) (map[string]any, error) {
 
 func (p *plain) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
 	began := p.meter.Begin()
-	return p.ended(ctx, telemetry.Set, began, p.inner.Set(ctx, id, key, value, ttl))
+	return p.wrote(ctx, telemetry.Set, began, p.inner.Set(ctx, id, key, value, ttl))
 }
 
 func (p *plain) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
 	began := p.meter.Begin()
-	return p.ended(ctx, telemetry.SetMap, began, p.inner.SetMap(ctx, id, data, ttl))
+	return p.wrote(ctx, telemetry.SetMap, began, p.inner.SetMap(ctx, id, data, ttl))
 }
 
 func (p *plain) Remove(ctx context.Context, id, key string) error {
 	began := p.meter.Begin()
-	return p.ended(ctx, telemetry.Remove, began, p.inner.Remove(ctx, id, key))
+	return p.wrote(ctx, telemetry.Remove, began, p.inner.Remove(ctx, id, key))
 }
 
 // RemoveAll waits for a commit of the id that is under way, so that none brings the
@@ -301,7 +305,32 @@ func (p *plain) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, tt
 
 func (p *plain) write(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
 	began := p.meter.Begin()
-	return p.ended(ctx, telemetry.SetSession, began, p.inner.SetSession(ctx, id, m, ttl))
+	return p.wrote(ctx, telemetry.SetSession, began, p.inner.SetSession(ctx, id, m, ttl))
+}
+
+// wrote is ended of a write, whose error says where it surely wasn't applied.
+func (p *plain) wrote(ctx context.Context, operation telemetry.Operation, began time.Time, err error) error {
+	refused := p.isRefusal(err)
+	if err = p.ended(ctx, operation, began, err); refused {
+		return NotApplied(err)
+	}
+	return err
+}
+
+// isRefusal reports whether the server didn't get a write, or said no to it. GoFrame's two
+// storages on Redis send one command for each.
+func (p *plain) isRefusal(err error) bool {
+	switch p.inner.(type) {
+	case *gsession.StorageRedis, *gsession.StorageRedisHashTable:
+	default:
+		return false
+	}
+	var answer interface {
+		error
+		RedisError()
+	}
+	var dial *net.OpError
+	return errors.As(err, &dial) && dial.Op == "dial" || errors.As(err, &answer)
 }
 
 func (p *plain) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {

@@ -3,10 +3,13 @@ package tiers
 import (
 	"bytes"
 	"encoding/json"
+	"hash/fnv"
+	"slices"
 )
 
 // record is a delta as a journal keeps it, in JSON. Of the state that the request was
-// given it holds the keys that the request changed.
+// given it holds the keys that the request changed, and marks of some others, by which the
+// session is known again.
 type record struct {
 	Kind    deltaKind      `json:"kind"`
 	Had     bool           `json:"had,omitempty"`
@@ -14,6 +17,23 @@ type record struct {
 	Set     map[string]any `json:"set,omitempty"`
 	Removed []string       `json:"removed,omitempty"`
 	Before  map[string]any `json:"before,omitempty"`
+	Others  []uint64       `json:"others,omitempty"`
+}
+
+// mostMarks bounds the marks in a record.
+const mostMarks = 16
+
+// markOf is a mark of a key and its value, the same in every process.
+func markOf(key string, value any) (mark uint64, ok bool) {
+	content, err := json.Marshal(value)
+	if err != nil {
+		return 0, false
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(key))
+	_, _ = h.Write([]byte{0})
+	_, _ = h.Write(content)
+	return h.Sum64(), true
 }
 
 var (
@@ -26,15 +46,15 @@ func (d *Delta) MarshalJSON() ([]byte, error) {
 	r := record{Kind: d.kind, Had: d.had, Cleared: d.cleared, Set: d.set, Removed: d.removed}
 	if d.base != nil {
 		r.Before = map[string]any{}
-		for key := range d.set {
-			if value, ok := d.base.data[key]; ok {
+		for key, value := range d.base.data {
+			if d.sets(key) || slices.Contains(d.removed, key) {
 				r.Before[key] = value
+			} else if mark, ok := markOf(key, value); ok && len(r.Others) < mostMarks {
+				r.Others = append(r.Others, mark)
 			}
 		}
-		for _, key := range d.removed {
-			if value, ok := d.base.data[key]; ok {
-				r.Before[key] = value
-			}
+		for mark := range d.marks {
+			r.Others = append(r.Others, mark)
 		}
 	}
 	content, err := json.Marshal(r)
@@ -54,49 +74,12 @@ func Restore(content []byte) (*Delta, error) {
 	if err := decoder.Decode(&r); err != nil || r.Kind > updateDelta {
 		return nil, errRestore
 	}
-	d := &Delta{kind: r.Kind, had: r.Had, cleared: r.Cleared, set: r.Set, removed: r.Removed, restored: true}
+	d := &Delta{kind: r.Kind, had: r.Had, cleared: r.Cleared, set: r.Set, removed: r.Removed, conditional: true}
 	if r.Kind == updateDelta {
-		d.base = Adopt(r.Before)
+		d.base, d.marks = Adopt(r.Before), map[uint64]bool{}
+		for _, mark := range r.Others {
+			d.marks[mark] = true
+		}
 	}
 	return d, nil
-}
-
-// restore applies a delta that was read from a journal.
-func (d *Delta) restore(current *Snapshot) (map[string]any, error) {
-	if d.isGone(current) && !d.cleared {
-		return nil, ErrRevoked
-	}
-	next := map[string]any{}
-	if current != nil {
-		next = current.Map()
-	}
-	changed := current == nil && len(d.set) > 0
-	for key, value := range d.set {
-		if d.untouched(current, key) && !equal(next[key], value) {
-			next[key], changed = value, true
-		}
-	}
-	for _, key := range d.removed {
-		if _, has := next[key]; has && d.untouched(current, key) {
-			delete(next, key)
-			changed = true
-		}
-	}
-	if !changed {
-		return nil, nil
-	}
-	return next, nil
-}
-
-// untouched reports whether the store holds the key as the request had seen it.
-func (d *Delta) untouched(current *Snapshot, key string) bool {
-	var now, before any
-	var has, had bool
-	if current != nil {
-		now, has = current.data[key]
-	}
-	if d.base != nil {
-		before, had = d.base.data[key]
-	}
-	return has == had && (!has || equal(now, before))
 }

@@ -44,10 +44,11 @@ func UnderWay(reason error) error {
 // fault.
 func redact(op string, err error) error {
 	switch err {
-	case nil, gsession.ErrorDisabled, ErrRevoked, context.Canceled, context.DeadlineExceeded:
+	case nil, gsession.ErrorDisabled, ErrRevoked, ErrConflict, context.Canceled, context.DeadlineExceeded:
 		return err
 	}
-	if _, ours := err.(*Error); ours {
+	switch err.(type) {
+	case *Error, *fate:
 		return err
 	}
 	return NewError("strata: "+op+" failed in the store: "+faultOf(err), err)
@@ -68,6 +69,8 @@ func Explain(err error) string {
 	switch {
 	case errors.Is(err, ErrRevoked):
 		return ErrRevoked.Error()
+	case errors.Is(err, ErrConflict):
+		return ErrConflict.Error()
 	case errors.As(err, &ours):
 		return ours.text
 	default:
@@ -79,7 +82,7 @@ func Explain(err error) string {
 var harmless = []error{
 	gsession.ErrorDisabled, context.Canceled, context.DeadlineExceeded,
 	io.EOF, io.ErrUnexpectedEOF, io.ErrShortWrite,
-	ErrRevoked, fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, fs.ErrClosed,
+	ErrRevoked, ErrConflict, fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, fs.ErrClosed,
 }
 
 // faultOf names the kind of fault in constant words.

@@ -100,8 +100,21 @@ func (s *Snapshot) Expires() (at time.Time, known bool) { return s.expires, s.kn
 // Version is the mark given with Versioned.
 func (s *Snapshot) Version() string { return s.version }
 
-// Len is the number of keys.
-func (s *Snapshot) Len() int { return len(s.data) }
+// Len is the number of keys, 0 for no session.
+func (s *Snapshot) Len() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.data)
+}
+
+// clone is a new map of the state that shares its values.
+func (s *Snapshot) clone() map[string]any {
+	if s == nil || s.data == nil {
+		return map[string]any{}
+	}
+	return maps.Clone(s.data)
+}
 
 // Size is the memory that the snapshot takes, in bytes, about right.
 func (s *Snapshot) Size() int64 { return s.size }

@@ -2,6 +2,7 @@ package tiers
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/gogf/gf/v2/errors/gcode"
@@ -15,6 +16,43 @@ var ErrRevoked error = gerror.NewWithOption(gerror.Option{
 	Text: "strata: the session was removed while this request held it; nothing was written",
 	Code: gcode.CodeInvalidOperation,
 })
+
+// ErrConflict answers a change whose first attempt may have been applied, and whose
+// session has changed or gone since: what could overwrite something newer, or begin a
+// session that was removed, was left out (laws 5 and 6). It is matched with errors.Is.
+var ErrConflict error = gerror.NewWithOption(gerror.Option{
+	Text: "strata: it isn't known whether this change was applied, and the session has changed since; " +
+		"what would overwrite something newer was left out",
+	Code: gcode.CodeInvalidOperation,
+})
+
+// IsFinal reports whether an error of a commit says what has become of it for good, so
+// that no other attempt is made.
+func IsFinal(err error) bool { return errors.Is(err, ErrRevoked) || errors.Is(err, ErrConflict) }
+
+// fate is an error of a write that knows whether anything of it was applied.
+type fate struct {
+	error
+	not bool
+}
+
+func (f *fate) Unwrap() error    { return f.error }
+func (f *fate) NotApplied() bool { return f.not }
+
+// NotApplied marks the error of a write that surely wasn't applied, so that it may be
+// repeated as it is.
+func NotApplied(err error) error { return &fate{err, true} }
+
+// Partly marks the error of a write of which something was applied before.
+func Partly(err error) error { return &fate{err, false} }
+
+// MayBeApplied reports whether a write that failed with err may have been applied, or may
+// yet be: what repeats it must be conditional. A storage's own error may have a method
+// NotApplied that returns true.
+func MayBeApplied(err error) bool {
+	var known interface{ NotApplied() bool }
+	return !errors.As(err, &known) || !known.NotApplied()
+}
 
 // Storage is the capability of a layer whose sessions flow as snapshots and
 // deltas. It stands beside gsession.Storage; whoever lacks it is adapted by [Of].
@@ -30,7 +68,8 @@ type Storage interface {
 	// Commit applies the delta to what the store holds and sets the session's time
 	// to live; see [Delta.Apply] for what it does to a session that changed or went
 	// away meanwhile. An empty delta only slides the expiry. The snapshot is what a
-	// Load would answer now; it is nil where the store can't tell.
+	// Load would answer now; it is nil where the store can't tell. An error of which
+	// MayBeApplied says no has left everything as it was.
 	Commit(ctx context.Context, id string, delta *Delta, ttl time.Duration) (*Snapshot, error)
 
 	// Slide is UpdateTTL that says what it achieved: the moment until which the

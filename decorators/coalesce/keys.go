@@ -73,12 +73,13 @@ func (l *lanes) claimLast(id string) *batch {
 // writeKeys brings a delta to a direct store: what was set in one call, what was
 // removed in one a key.
 func writeKeys(ctx context.Context, store tiers.Storage, id string, delta *tiers.Delta, ttl time.Duration) error {
-	set, removed, err := delta.Against(func() (*tiers.Snapshot, error) {
+	set, removed, conflict := tiers.Adopt(delta.Set()).Map(), delta.Removed(), error(nil)
+	if delta.IsConditional() {
 		read, err := store.Load(ctx, id, ttl)
-		return read.Snapshot, err
-	})
-	if err != nil {
-		return err
+		if err != nil {
+			return err
+		}
+		set, removed, conflict = delta.Changes(read.Snapshot)
 	}
 	if len(set) > 0 {
 		if err := store.SetMap(ctx, id, set, ttl); err != nil {
@@ -87,10 +88,10 @@ func writeKeys(ctx context.Context, store tiers.Storage, id string, delta *tiers
 	}
 	for _, key := range removed {
 		if err := store.Remove(ctx, id, key); err != nil {
-			return err
+			return tiers.Partly(err)
 		}
 	}
-	return nil
+	return conflict
 }
 
 // touch sets the expiry of a session whose keys were written, as no SetSession follows

@@ -158,7 +158,10 @@ func (l *lanes) land(b *batch, began time.Time) (lost *GiveUp) {
 		return nil
 	case k.removing():
 		k.waiting[0].annul(b)
-	case b.err != tiers.ErrRevoked && h.again() && !l.closed:
+	case !tiers.IsFinal(b.err) && h.again() && !l.closed:
+		if tiers.MayBeApplied(b.err) {
+			b.delta = b.delta.Conditional(b.delta.Base())
+		}
 		l.tally.Add(telemetry.Retries)
 		l.caches.end(k.id, b.tickets)
 		b.snapshot, b.err, b.panicked = nil, nil, nil

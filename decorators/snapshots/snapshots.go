@@ -57,7 +57,7 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 	return s.inner.Load(ctx, id, ttl)
 }
 
-// Commit writes the keys that differ from what the store holds, then the expiry. The
+// Commit writes the keys that the request changed, then the expiry. The
 // snapshot isn't known: the store may have changed the values' types.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	if !s.direct(ctx) {
@@ -65,32 +65,31 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	}
 	unlock, err := s.locks.Lock(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, tiers.NotApplied(err)
 	}
 	defer unlock()
 	read, err := s.inner.Load(ctx, id, ttl)
 	if err != nil {
-		return nil, err
+		return nil, tiers.NotApplied(err)
 	}
-	next, err := delta.Apply(read.Snapshot)
-	if err != nil || next == nil {
-		return nil, err
+	set, removed, conflict := delta.Changes(read.Snapshot)
+	if set == nil {
+		return nil, conflict
 	}
-	if len(delta.Set()) > 0 {
-		if err := s.inner.SetMap(ctx, id, tiers.Adopt(delta.Set()).Map(), ttl); err != nil {
+	if len(set) > 0 {
+		if err := s.inner.SetMap(ctx, id, set, ttl); err != nil {
 			return nil, err
 		}
 	}
-	if read.Snapshot != nil {
-		for _, key := range read.Snapshot.Keys() {
-			if _, kept := next[key]; !kept {
-				if err := s.inner.Remove(ctx, id, key); err != nil {
-					return nil, err
-				}
-			}
+	for _, key := range removed {
+		if err := s.inner.Remove(ctx, id, key); err != nil {
+			return nil, err
 		}
 	}
-	return nil, s.inner.SetSession(ctx, id, gmap.NewStrAnyMap(true), ttl)
+	if err := s.inner.SetSession(ctx, id, gmap.NewStrAnyMap(true), ttl); err != nil {
+		return nil, err
+	}
+	return nil, conflict
 }
 
 // Slide sets the session's expiry.

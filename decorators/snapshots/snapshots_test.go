@@ -126,3 +126,32 @@ func TestASnapshotStoreIsPassedThrough(t *testing.T) {
 		t.Errorf("got %v, want 1", got)
 	}
 }
+
+// A change that is repeated writes only the keys that are as its request had seen them.
+func TestARepeatedChangeLeavesNewerKeys(t *testing.T) {
+	ctx := context.Background()
+	k := teststore.NewKeys(map[string]map[string]any{"a": {"seed": "0", "n": "0", "gone": "0"}})
+	s := snapshots.New(k)
+	read, err := s.Load(ctx, "a", ttl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	delta, err := tiers.Diff(read.Snapshot, map[string]any{"seed": "0", "n": "1", "mine": 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.SetMap(ctx, "a", map[string]any{"n": "9"}, ttl); err != nil { // another node
+		t.Fatal(err)
+	}
+	again := delta.Conditional(read.Snapshot)
+	if _, err := s.Commit(ctx, "a", again, ttl); !errors.Is(err, tiers.ErrConflict) {
+		t.Errorf("a key is left out, and Commit answers %v", err)
+	}
+	want(t, k, "a", "map[mine:2 n:9 seed:0]")
+	if err := k.SetMap(ctx, "a", map[string]any{"n": "1"}, ttl); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Commit(ctx, "a", again, ttl); err != nil {
+		t.Errorf("what is done already is answered with %v", err)
+	}
+}

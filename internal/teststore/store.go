@@ -101,17 +101,17 @@ func (s *Store) Load(ctx context.Context, id string, _ time.Duration) (tiers.Rea
 
 func (s *Store) Commit(ctx context.Context, id string, delta *tiers.Delta, life time.Duration) (*tiers.Snapshot, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, tiers.NotApplied(err)
 	}
 	if err := s.refused(id); err != nil {
-		return nil, err
+		return nil, tiers.NotApplied(err)
 	}
 	s.mu.Lock()
 	s.commits++
-	next, err := delta.Apply(s.read(id))
-	if err != nil || next == nil {
+	next, conflict := delta.Apply(s.read(id))
+	if next == nil {
 		s.mu.Unlock()
-		return nil, err
+		return nil, conflict
 	}
 	s.sessions[id] = tiers.Adopt(next)
 	s.expires[id] = time.Now().Add(life)
@@ -122,8 +122,8 @@ func (s *Store) Commit(ctx context.Context, id string, delta *tiers.Delta, life 
 			return nil, err
 		}
 	}
-	if s.Silent {
-		return nil, nil
+	if s.Silent || conflict != nil {
+		return nil, conflict
 	}
 	return snapshot, nil
 }

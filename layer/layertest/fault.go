@@ -64,8 +64,18 @@ func (f *Fault) write() error {
 	if f.panics {
 		panic("layertest: the store panics")
 	}
-	return f.err
+	if f.err != nil {
+		return refused{f.err}
+	}
+	return nil
 }
+
+// refused is the error of a write that the store was never given, and says so to those who
+// may try again.
+type refused struct{ error }
+
+func (r refused) Unwrap() error    { return r.error }
+func (r refused) NotApplied() bool { return true }
 
 // faulty embeds the store, and overrides what writes.
 type faulty struct {

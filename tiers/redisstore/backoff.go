@@ -27,3 +27,25 @@ func wait(ctx context.Context, losses int) error {
 		return fault(ctx, "EVAL", ctx.Err())
 	}
 }
+
+// Pauses before a command that failed is sent again, as go-redis makes them.
+const (
+	firstRetry = 8 * time.Millisecond
+	lastRetry  = 512 * time.Millisecond
+)
+
+// pause waits before an attempt, and reports false where ctx ends before it.
+func pause(ctx context.Context, attempt int) bool {
+	most := lastRetry
+	if attempt < 7 {
+		most = firstRetry << (attempt - 1)
+	}
+	timer := time.NewTimer(most/2 + rand.N(most/2))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

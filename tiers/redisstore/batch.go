@@ -2,6 +2,8 @@ package redisstore
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -27,60 +29,56 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 }
 
 func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Commit) []tiers.Committed {
+	commits = slices.Clone(commits)
 	results := make([]tiers.Committed, len(commits))
 	var (
-		attempts = make([]attempt, 0, len(commits))
+		attempts = make([]*attempt, 0, len(commits))
 		alone    []int
-		commands []command
 	)
 	for n, c := range commits {
-		if c.Delta.Empty() {
+		if c.Delta.Empty() || c.Delta.Asks() {
 			alone = append(alone, n)
 			continue
 		}
-		a, err := s.attempt(c)
-		if err != nil || a.content == nil {
+		a, err := s.attempt(n, c)
+		if a == nil {
 			results[n].Err = err
 			continue
 		}
-		a.n = n
-		switch {
-		case c.Delta.Whole():
-			a.answer = redis.NewCmd(ctx, "set", a.key, a.content, "px", a.ms)
-		case a.version == absent:
-			a.answer = redis.NewCmd(ctx, "set", a.key, a.content, "px", a.ms, "nx")
-		default:
-			a.answer = redis.NewCmd(ctx, "evalsha", swapScript.Hash(), 1, a.key, hexOf(a.version), a.content, a.ms)
-		}
-		commands = append(commands, a.answer)
 		attempts = append(attempts, a)
 	}
-	before := time.Now()
-	if len(attempts) > 0 {
-		if err := ctx.Err(); err != nil {
-			for _, a := range attempts {
-				results[a.n].Err = fault(ctx, "EVAL", err)
+	for faults := 0; len(attempts) > 0; {
+		s.sendAll(ctx, m, attempts)
+		var again []*attempt
+		for _, a := range attempts {
+			r := &results[a.n]
+			switch {
+			case a.err == nil && a.did.done:
+				r.Snapshot, r.Err = merged(a.delta.Base(), a.delta, a.next, a.content, a.before, a.ms)
+				r.Err = errors.Join(a.conflict, r.Err)
+				continue
+			case a.err == nil, redis.HasErrorPrefix(a.write.Err(), "NOSCRIPT"): // another node has written
+				alone = append(alone, a.n)
+				continue
+			case a.write.isUncertain(a.err):
+				a.delta = doubted(a.delta, a.delta.Base())
+				commits[a.n].Delta = a.delta
 			}
-			return results
+			switch {
+			case !passes(a.err):
+				r.Err = failed(a.delta, a.err)
+			case a.delta.Asks():
+				alone = append(alone, a.n)
+			default:
+				again = append(again, a)
+			}
 		}
-		m.send()
-		s.roundTrip(ctx, commands...)
-	}
-	for _, a := range attempts {
-		answer, err := a.answer.Result()
-		_, found := answer.(string) // or SET's OK
-		switch {
-		case err == redis.Nil, redis.HasErrorPrefix(err, "NOSCRIPT"):
-			alone = append(alone, a.n)
-		case err != nil:
-			results[a.n].Err = fault(ctx, "EVAL", err)
-		case answer == int64(1), answer == "OK" && a.answer.Name() == "set":
-			delta := commits[a.n].Delta
-			results[a.n].Snapshot, results[a.n].Err = merged(delta.Base(), delta, a.next, a.content, before, a.ms)
-		case found && a.answer.Name() != "set": // what another node wrote
-			alone = append(alone, a.n)
-		default:
-			results[a.n].Err = fault(ctx, "EVAL", errReply)
+		attempts = again
+		if faults++; len(attempts) > 0 && (faults > s.retries || !pause(ctx, faults)) {
+			for _, a := range attempts {
+				results[a.n].Err = failed(a.delta, a.err)
+			}
+			break
 		}
 	}
 	for _, n := range alone {
@@ -88,6 +86,27 @@ func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Co
 		results[n].Snapshot, results[n].Err = s.commit(ctx, m, c.ID, c.Delta, c.TTL)
 	}
 	return results
+}
+
+// sendAll sends the attempts in one pipeline, one for each node of a cluster, and notes what
+// has come of each.
+func (s *Storage) sendAll(ctx context.Context, m *measured, attempts []*attempt) {
+	var commands []command
+	for _, a := range attempts {
+		a.write = newWrite(ctx, a.key, a.delta.Whole(), a.version, a.content, a.ms)
+		commands = append(commands, a.write)
+	}
+	before, ended := time.Now(), ctx.Err()
+	if ended == nil {
+		m.send()
+		s.roundTrip(ctx, commands...)
+	}
+	for _, a := range attempts {
+		a.before = before
+		if a.err = fault(ctx, a.write.operation(), ended); ended == nil {
+			a.did, a.err = a.write.outcome(ctx)
+		}
+	}
 }
 
 // LoadAll reads the sessions in one pipeline, one for each node of a cluster. What is
@@ -141,29 +160,38 @@ func (s *Storage) loadAll(ctx context.Context, m *measured, loads []tiers.Reload
 	return results
 }
 
-// attempt is a commit as it is sent first: it guesses that the server still holds
-// what the request was given. Without content there is nothing to write.
+// attempt is a commit as it is sent first: it guesses that the server still holds what the
+// request was given.
 type attempt struct {
-	n       int
-	key     string
-	version string
-	next    map[string]any
-	content []byte
-	ms      int64
-	answer  *redis.Cmd
+	n        int
+	delta    *tiers.Delta
+	key      string
+	version  string
+	next     map[string]any
+	content  []byte
+	conflict error // after the write
+	ms       int64
+
+	before time.Time
+	write  *write
+	did    outcome
+	err    error
 }
 
-func (s *Storage) attempt(c tiers.Commit) (a attempt, err error) {
+// attempt is nil where there is nothing to send.
+func (s *Storage) attempt(n int, c tiers.Commit) (_ *attempt, err error) {
+	a := attempt{n: n, delta: c.Delta, version: versionOf(c.Delta.Base())}
 	if a.key, err = s.key(c.ID); err != nil {
-		return a, err
+		return nil, failed(c.Delta, err)
 	}
 	if a.ms, err = millis(c.TTL); err != nil {
-		return a, err
+		return nil, failed(c.Delta, err)
 	}
-	if a.next, err = c.Delta.Apply(c.Delta.Base()); err != nil || a.next == nil {
-		return a, err
+	if a.next, a.conflict = c.Delta.Apply(c.Delta.Base()); a.next == nil {
+		return nil, a.conflict
 	}
-	a.version = versionOf(c.Delta.Base())
-	a.content, err = encode(a.next)
-	return a, err
+	if a.content, err = encode(a.next); err != nil {
+		return nil, failed(c.Delta, err)
+	}
+	return &a, nil
 }

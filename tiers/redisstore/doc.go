@@ -26,7 +26,9 @@
 //     that they wrap may hold more.
 //
 // A write that ends in an error, or in the end of its context, may have been applied
-// or may yet be: a server that hangs runs it when it wakes. Law 6 still holds for
+// or may yet be: a server that hangs runs it when it wakes. What is sent again after
+// it depends on what the server holds by then (tiers.ErrConflict), and
+// tiers.MayBeApplied knows the errors of which that isn't so. Law 6 still holds for
 // what a request had loaded, since the comparison is made when the write is run.
 //
 // # Which server answers

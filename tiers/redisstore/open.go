@@ -23,8 +23,8 @@ var errURL = tiers.NewError("strata: redisstore.Open can't read the url; "+
 // chain.
 //
 // Contexts' deadlines hold while a command is under way. Connecting may take 2 s,
-// each read and write 3 s, waiting for a free connection 4 s; a command is retried
-// once after a fault of the network. The url may set dial_timeout, read_timeout,
+// each read and write 3 s, waiting for a free connection 4 s; a command is sent again
+// once after a fault of the network, a commit only as far as that overwrites nothing newer. The url may set dial_timeout, read_timeout,
 // write_timeout, pool_timeout and max_retries, among others.
 //
 // An error doesn't show the url, which may hold a password. For a cluster or

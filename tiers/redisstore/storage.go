@@ -16,15 +16,16 @@ import (
 // documentation says, starts goroutines only while it is watched, and is safe for
 // concurrent use.
 //
-// client, owned, prefix and face are set at construction and guard themselves, as
+// client, owned, retries, prefix and face are set at construction and guard themselves, as
 // source and meter do; closed is guarded by once.
 type Storage struct {
-	client redis.UniversalClient
-	owned  bool // Open made the client
-	prefix string
-	face   *tiers.Face
-	source source
-	meter  *telemetry.Store
+	client  redis.UniversalClient
+	owned   bool // Open made the client
+	retries int  // of a write
+	prefix  string
+	face    *tiers.Face
+	source  source
+	meter   *telemetry.Store
 
 	once   sync.Once
 	closed error
@@ -47,7 +48,7 @@ func New(client redis.UniversalClient, opts ...Option) *Storage {
 			panic("strata: redisstore.New needs a client that reads from masters; leave ReadOnly, RouteByLatency, RouteRandomly and ReplicaOnly out of its options")
 		}
 	}
-	s := &Storage{client: client}
+	s := &Storage{client: client, retries: retriesOf(client)}
 	for _, opt := range opts {
 		if opt == nil {
 			panic("strata: an option of redisstore is nil; pass what a constructor returns, such as redisstore.Prefix(redisstore.DefaultPrefix)")

@@ -2,14 +2,17 @@ package redisstore
 
 import (
 	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// swapScript writes ARGV[2] with ARGV[3] milliseconds to live if the key's value
+// swapSource writes ARGV[2] with ARGV[3] milliseconds to live if the key's value
 // has the digest ARGV[1], or if there is no key and ARGV[1] is empty. It answers 1,
 // or what it found instead: the value, or nil for no key.
-var swapScript = redis.NewScript(`
+const swapSource = `
 local value = redis.call('GET', KEYS[1])
 local digest = ''
 if value then
@@ -20,62 +23,154 @@ if digest ~= ARGV[1] then
 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
-`)
+`
+
+var swapScript = redis.NewScript(swapSource)
 
 // absent is the version of a session that isn't there.
 const absent = ""
 
-// swap writes content if the session still has the version, and answers whether it
-// did, and else what the key holds, nil for no key.
-func (s *Storage) swap(ctx context.Context, m *measured, key, version string, content []byte, ms int64) (done bool, found []byte, err error) {
-	if err = ctx.Err(); err != nil {
-		return false, nil, fault(ctx, "EVAL", err)
-	}
-	m.send()
-	if version == absent {
-		if done, err = s.begin(ctx, key, content, ms); done || err != nil {
-			return done, nil, err
-		}
-	}
-	answer, err := swapScript.Run(ctx, s.client, []string{key}, hexOf(version), content, ms).Result()
-	if err == redis.Nil {
-		return false, nil, nil
-	}
-	if err != nil {
-		return false, nil, fault(ctx, "EVAL", err)
-	}
-	if answer == int64(1) {
-		return true, nil, nil
-	}
-	if found, ok := answer.(string); ok {
-		return false, []byte(found), nil
-	}
-	return false, nil, fault(ctx, "EVAL", errReply)
+// write is one command that writes a session. It is sent once: the client's own retries
+// don't ask what has become of an attempt whose answer was lost. Redirections of a cluster
+// are followed, as whoever redirects hasn't executed the command.
+//
+// sent guards itself; the rest belongs to the goroutine that sends.
+type write struct {
+	*redis.Cmd
+	sent atomic.Bool // the content was given to a connection
 }
 
-// begin writes content if there is no key, without a script, which takes the server ten
-// times as long.
-func (s *Storage) begin(ctx context.Context, key string, content []byte, ms int64) (done bool, err error) {
-	cmd := redis.NewCmd(ctx, "set", key, content, "px", ms, "nx")
-	s.roundTrip(ctx, cmd)
-	status, done, err := replyOrNil[string](cmd)
-	if done && status != "OK" {
-		err = errReply
-	}
-	return done && err == nil, fault(ctx, "SET", err)
+// NoRetry is what go-redis asks.
+func (*write) NoRetry() bool { return true }
+
+// body is an argument that notes when it is written to a connection, which is the only
+// time that go-redis marshals it.
+type body struct {
+	bytes []byte
+	sent  *atomic.Bool
 }
 
-// put writes content whatever the key holds.
-func (s *Storage) put(ctx context.Context, m *measured, key string, content []byte, ms int64) error {
+func (b body) MarshalBinary() ([]byte, error) {
+	b.sent.Store(true)
+	return b.bytes, nil
+}
+
+// String keeps the session out of what a client's hooks print of their arguments.
+func (b body) String() string { return "?" }
+
+// newWrite is the command that makes the session next, if it still has the version, or
+// whatever it holds.
+func newWrite(ctx context.Context, key string, whole bool, version string, next []byte, ms int64) *write {
+	w := &write{}
+	value := body{next, &w.sent}
+	switch {
+	case whole:
+		w.Cmd = redis.NewCmd(ctx, "set", key, value, "px", ms)
+	case version == absent: // a script takes the server ten times as long
+		w.Cmd = redis.NewCmd(ctx, "set", key, value, "px", ms, "nx")
+	default:
+		w.Cmd = redis.NewCmd(ctx, "evalsha", swapScript.Hash(), 1, key, hexOf(version), value, ms)
+	}
+	return w
+}
+
+// send has the server execute a write. ctx is looked at first, as go-redis may not.
+func (s *Storage) send(ctx context.Context, m *measured, key string, whole bool, version string, next []byte, ms int64) (outcome, *write, error) {
+	w := newWrite(ctx, key, whole, version, next, ms)
 	if err := ctx.Err(); err != nil {
-		return fault(ctx, "SET", err)
+		return outcome{}, w, fault(ctx, w.operation(), err)
 	}
-	cmd := redis.NewCmd(ctx, "set", key, content, "px", ms)
 	m.send()
-	s.roundTrip(ctx, cmd)
-	status, err := reply[string](cmd)
-	if err == nil && status != "OK" {
+	s.roundTrip(ctx, w)
+	if redis.HasErrorPrefix(w.Err(), "NOSCRIPT") {
+		w = script(ctx, key, version, next, ms)
+		s.roundTrip(ctx, w)
+	}
+	did, err := w.outcome(ctx)
+	return did, w, err
+}
+
+// operation is what an error calls the command.
+func (w *write) operation() string {
+	if w.Name() == "set" {
+		return "SET"
+	}
+	return "EVAL"
+}
+
+// script is the same with the script's text, for a server that doesn't know it.
+func script(ctx context.Context, key, version string, next []byte, ms int64) *write {
+	w := &write{}
+	w.Cmd = redis.NewCmd(ctx, "eval", swapSource, 1, key, hexOf(version), body{next, &w.sent}, ms)
+	return w
+}
+
+// outcome is what the server has answered: that the session was written, or what it found
+// instead, nil for no key. A SET that found a key doesn't say what.
+type outcome struct {
+	done    bool
+	unknown bool // it found something
+	found   []byte
+}
+
+func (w *write) outcome(ctx context.Context) (did outcome, err error) {
+	isScript := w.operation() == "EVAL"
+	answer, err := w.Result()
+	text, isText := answer.(string)
+	switch {
+	case err == redis.Nil:
+		return outcome{unknown: !isScript}, nil
+	case err != nil:
+	case isScript && answer == int64(1), !isScript && text == "OK":
+		return outcome{done: true}, nil
+	case isScript && isText:
+		return outcome{found: []byte(text)}, nil
+	default:
 		err = errReply
 	}
-	return fault(ctx, "SET", err)
+	return outcome{}, fault(ctx, w.operation(), err)
+}
+
+// isUncertain reports whether a write that failed may have been applied, or may yet be. The
+// server's own refusals are known by their codes; a proxy between may say ERR of a write
+// that it has lost sight of.
+func (w *write) isUncertain(err error) bool {
+	var answer redis.Error
+	if !w.sent.Load() {
+		return false
+	}
+	if !errors.As(err, &answer) {
+		return true
+	}
+	text := answer.Error()
+	code, _, _ := strings.Cut(text, " ")
+	return !isCode(code) || code == "ERR" && !strings.Contains(text, "script")
+}
+
+// passes reports whether a fault may have gone a moment later.
+func passes(err error) bool {
+	var answer redis.Error
+	switch {
+	case errors.Is(err, redis.ErrClosed), errors.Is(err, context.Canceled):
+		return false
+	case !errors.As(err, &answer):
+		return true
+	}
+	code, _, _ := strings.Cut(answer.Error(), " ")
+	switch code {
+	case "LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN":
+		return true
+	}
+	return false
+}
+
+// retriesOf is how often a client's owner wants a command to be repeated.
+func retriesOf(client redis.UniversalClient) int {
+	switch c := client.(type) {
+	case *redis.Client:
+		return c.Options().MaxRetries
+	case *redis.ClusterClient:
+		return c.Options().MaxRedirects
+	}
+	return 1
 }

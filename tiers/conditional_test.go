@@ -1,0 +1,141 @@
+package tiers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+	"pgregory.net/rapid"
+)
+
+// Whatever the store holds by then, a change that is repeated overwrites nothing that the
+// request hadn't seen, and says so where that leaves something out.
+func TestARepeatedChangeOverwritesNothingNewer(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		base, current := drawSnapshot(t, "base", false), drawSnapshot(t, "current", true)
+		d := mustDiff(t, base, drawData(t, "data", false)).Conditional(base)
+		next, err := d.Apply(current)
+		if next == nil && current == nil {
+			if err == nil && len(d.Set()) > 0 {
+				t.Fatal("a change of a session that is gone is neither written nor refused")
+			}
+			return
+		}
+		if current == nil {
+			t.Fatalf("a session that is gone is back: %v", next)
+		}
+		if next == nil {
+			next = current.data
+		}
+		for _, key := range []string{"a", "b", "c", "d"} {
+			before, had := base.data[key]
+			now, has := current.data[key]
+			after, kept := next[key]
+			newer := had != has || !equal(before, now)
+			if newer && (has != kept || !equal(now, after)) {
+				t.Fatalf("%s was %v, is %v, and becomes %v", key, before, now, after)
+			}
+		}
+		if err == nil && current.Len() > 0 && !d.Empty() && !d.isDone(Adopt(next)) {
+			t.Fatalf("%v leaves something out and says nothing: %v", d, next)
+		}
+	})
+}
+
+// Once it is applied, no repetition changes anything, nor fails.
+func TestARepeatedChangeIsDoneOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		base := drawSnapshot(t, "base", true)
+		var d *Delta
+		switch data := drawData(t, "data", false); {
+		case base == nil && rapid.Bool().Draw(t, "whole"):
+			d, _ = Replace(data)
+		case base == nil:
+			d, _ = Add(data)
+		default:
+			d = mustDiff(t, base, data)
+		}
+		first, err := d.Apply(base)
+		if err != nil || len(first) == 0 {
+			return
+		}
+		if next, err := d.Conditional(base).Apply(Adopt(first)); next != nil || err != nil {
+			t.Fatalf("a repetition writes %v, %v over %v", next, err, first)
+		}
+	})
+}
+
+// A session that an attempt may have begun isn't begun again, and nothing of it gets into
+// one that somebody else has begun.
+func TestASessionIsBegunOnce(t *testing.T) {
+	add, _ := Add(values{"user": "a", "cart": 1})
+	whole, _ := Replace(values{"user": "a", "cart": 1})
+	cleared := mustDiff(t, Adopt(values{"old": 1}), values{"user": "a", "cart": 1})
+	for name, d := range map[string]*Delta{"an addition": add, "a replacement": whole, "all new keys": cleared} {
+		again := d.Conditional(nil)
+		for what, current := range map[string]*Snapshot{"nothing": nil, "an empty session": Adopt(values{}), "another session": Adopt(values{"user": "b"})} {
+			if next, err := again.Apply(current); next != nil || !errors.Is(err, ErrConflict) {
+				t.Errorf("%s, over %s: %v, %v", name, what, next, err)
+			}
+		}
+		if next, err := again.Apply(Adopt(values{"user": "a", "cart": 1})); next != nil || err != nil {
+			t.Errorf("%s, over itself: %v, %v", name, next, err)
+		}
+		if d != cleared && !again.Asks() {
+			t.Errorf("%s is repeated without a look", name)
+		}
+	}
+	joined := add.Conditional(Adopt(values{"theirs": 1, "n": 1})) // the attempt was made on a session
+	if next, err := joined.Apply(Adopt(values{"theirs": 1, "n": 2})); err != nil || !equal(next, values{"theirs": 1, "n": 2, "user": "a", "cart": 1}) {
+		t.Errorf("an addition to a session that is still there: %v, %v", next, err)
+	}
+	if next, err := joined.Apply(nil); next != nil || !errors.Is(err, ErrRevoked) {
+		t.Errorf("an addition to a session that is gone: %v, %v", next, err)
+	}
+}
+
+// halfFailing is a store whose reads, or writes, fail.
+type halfFailing struct {
+	gsession.StorageBase
+	read, write error
+}
+
+func (f *halfFailing) GetSession(context.Context, string, time.Duration) (*gmap.StrAnyMap, error) {
+	return nil, f.read
+}
+func (f *halfFailing) SetSession(context.Context, string, *gmap.StrAnyMap, time.Duration) error {
+	return f.write
+}
+
+// What fails before the write was surely not applied; of a write that failed nobody knows.
+func TestWhatMayBeApplied(t *testing.T) {
+	dial := fmt.Errorf("wrapped: %w", &net.OpError{Op: "dial", Err: errors.New("refused")})
+	for name, test := range map[string]struct {
+		store gsession.Storage
+		want  bool
+	}{
+		"a read that fails":                    {&halfFailing{read: errors.New("away")}, false},
+		"a write that fails":                   {&halfFailing{write: errors.New("away")}, true},
+		"a dial, of a store that nobody knows": {&halfFailing{write: dial}, true},
+	} {
+		d, _ := Add(values{"k": "v"})
+		_, err := Of(test.store).Commit(context.Background(), "a", d, time.Hour)
+		if err == nil || MayBeApplied(err) != test.want {
+			t.Errorf("%s: MayBeApplied(%v) = %v, want %v", name, err, !test.want, test.want)
+		}
+	}
+	p := &plain{inner: &gsession.StorageRedis{}}
+	if !p.isRefusal(dial) || p.isRefusal(errors.New("cut")) || p.isRefusal(nil) {
+		t.Error("StorageRedis: only what didn't reach the server, or was refused by it, wasn't applied")
+	}
+	if err := NotApplied(errClosedForTest); MayBeApplied(err) || !errors.Is(err, errClosedForTest) || !MayBeApplied(Partly(err)) {
+		t.Error("the marks of errors don't hold")
+	}
+}
+
+var errClosedForTest = NewError("strata: closed", nil)
