@@ -15,7 +15,7 @@ func As[T any](s gsession.Storage) (T, bool) {
 			return t, true
 		}
 		if stack, ok := s.(*Stack); ok {
-			for _, l := range stack.layers {
+			for _, l := range stack.parts().layers {
 				if t, ok := As[T](l); ok {
 					return t, true
 				}

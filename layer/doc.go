@@ -52,4 +52,11 @@
 // layer can keep.
 //
 // What a store makes impossible stands in the table of package tiers.
+//
+// # Session ids
+//
+// GoFrame adopts the id that a client sends. No session has one that is longer than 512 bytes
+// ([tiers.MaxID]), or that can't name a file of StorageFile: a read finds no session, so that
+// the visitor sees an anonymous page, and a write is refused with an error that says so. A
+// request that regenerates the id gets on.
 package layer

@@ -29,7 +29,7 @@ type DocumentedStorage interface {
 // as a gsession.Storage. Data asks its GetMap; its GetSession gets no old data, as
 // GoFrame has none to give.
 func FromDocumented(s DocumentedStorage) gsession.Storage {
-	if s == nil {
+	if isNil(s) {
 		panic("strata: layer.FromDocumented needs a storage; pass the one that you wrote")
 	}
 	return documented{s}

@@ -29,12 +29,22 @@ var ErrRevoked = tiers.ErrRevoked
 // back, was left out (laws 5 and 6).
 var ErrConflict = tiers.ErrConflict
 
-// Stack is a chain: a store and the decorators on it. It is a gsession.Storage,
-// safe for concurrent use. Close it before the store's own connections.
+// Stack is a chain: a store and the decorators on it. It is a gsession.Storage, safe for
+// concurrent use, and takes a nil context for context.Background(). Close it before the
+// store's own connections.
 //
-// All fields are set by Chain; closed is guarded by once, refused and reporter guard
-// themselves.
-type Stack struct {
+// No session has an id that is empty, longer than 512 bytes, or no name for a file of
+// StorageFile: reads return no session, and writes return an error, without asking a layer.
+// Removing such a session, or sliding its expiry, does nothing.
+//
+// A request's context leads to the chain, and programs print such contexts whole (GoFrame's
+// g.Dump, a template's dump). Printers, encoders and converters that walk by reflection end at
+// a func, so that they show nothing of the layers and read nothing without its lock.
+type Stack struct{ parts func() *parts }
+
+// parts are a chain's. All fields are set by Chain; closed is guarded by once, refused and
+// reporter guard themselves.
+type parts struct {
 	layers []gsession.Storage // outermost first, the store last
 	top    tiers.Storage
 	face   *tiers.Face
@@ -70,10 +80,14 @@ func Chain(store gsession.Storage, decorators ...Decorator) *Stack {
 	}
 	top := tiers.Of(layers[0])
 	_, files := store.(*gsession.StorageFile)
-	s := &Stack{layers: layers, top: top, face: tiers.NewFace(top), files: files}
+	p := &parts{layers: layers, top: top, face: tiers.NewFace(top), files: files}
+	s := &Stack{parts: func() *parts { return p }}
 	introduce(layers)
-	s.reporter.Start(&s.refused)
+	p.reporter.Start(&p.refused)
 	s.Report(sinkOf(layers))
+	for _, a := range misplaced(layers) {
+		p.reporter.Warn(context.Background(), a.Topic, "strata: "+a.Text)
+	}
 	return s
 }
 
@@ -90,7 +104,7 @@ func introduce(layers []gsession.Storage) {
 }
 
 // isNil sees through an interface that holds a nil pointer.
-func isNil(s gsession.Storage) bool {
+func isNil(s any) bool {
 	if s == nil {
 		return true
 	}
@@ -100,16 +114,18 @@ func isNil(s gsession.Storage) bool {
 
 // Layers returns the storages of the chain, the outermost first and the store last. They are
 // those of the chain, not copies.
-func (s *Stack) Layers() []gsession.Storage { return slices.Clone(s.layers) }
+func (s *Stack) Layers() []gsession.Storage { return slices.Clone(s.parts().layers) }
 
 // Unwrap returns the outermost layer.
-func (s *Stack) Unwrap() gsession.Storage { return s.layers[0] }
+func (s *Stack) Unwrap() gsession.Storage { return s.parts().layers[0] }
 
 // Flush returns when every write that the chain had accepted is in the store, or
 // ctx ends. It asks the layers outermost first.
-func (s *Stack) Flush(ctx context.Context) error {
+func (s *Stack) Flush(ctx context.Context) error { return s.parts().flush(given(ctx)) }
+
+func (p *parts) flush(ctx context.Context) error {
 	var errs []error
-	for _, l := range s.decorators() {
+	for _, l := range p.decorators() {
 		if f, ok := l.(interface{ Flush(context.Context) error }); ok {
 			errs = append(errs, f.Flush(ctx))
 		}
@@ -122,26 +138,27 @@ func (s *Stack) Flush(ctx context.Context) error {
 // itself stays open: whoever made it closes it. Close again returns what the first
 // call did.
 func (s *Stack) Close(ctx context.Context) error {
-	s.once.Do(func() {
-		errs := []error{s.Flush(ctx)}
-		for _, l := range s.decorators() {
+	p, ctx := s.parts(), given(ctx)
+	p.once.Do(func() {
+		errs := []error{p.flush(ctx)}
+		for _, l := range p.decorators() {
 			if c, ok := l.(interface{ Close(context.Context) error }); ok {
 				errs = append(errs, c.Close(ctx))
 			}
 		}
-		s.reporter.Stop(&s.refused)
-		s.closed = errors.Join(errs...)
+		p.reporter.Stop(&p.refused)
+		p.closed = errors.Join(errs...)
 	})
-	return s.closed
+	return p.closed
 }
 
 // decorators are the layers that the chain made. One that returned what it was
 // given made none.
-func (s *Stack) decorators() []gsession.Storage {
-	store := s.layers[len(s.layers)-1]
+func (p *parts) decorators() []gsession.Storage {
+	store := p.layers[len(p.layers)-1]
 	var made []gsession.Storage
-	for n, l := range s.layers[:len(s.layers)-1] {
-		if !same(l, s.layers[n+1]) && !same(l, store) {
+	for n, l := range p.layers[:len(p.layers)-1] {
+		if !same(l, p.layers[n+1]) && !same(l, store) {
 			made = append(made, l)
 		}
 	}
@@ -153,19 +170,28 @@ func same(a, b gsession.Storage) bool {
 	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
+// given is the context of a call: GoFrame's own storages take a nil one.
+func given(ctx context.Context) context.Context {
+	if ctx == nil {
+		return context.Background()
+	}
+	return ctx
+}
+
 // GetSession answers a copy of the session, nil where there is none. The map is the
 // caller's alone (law 2) and remembers what it was made from.
 func (s *Stack) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	if err := s.check(id); err != nil {
-		return nil, err
+	p, ctx := s.parts(), given(ctx)
+	if p.check(id) != nil {
+		return nil, nil
 	}
-	switch s.top.Style(ctx) {
+	switch p.top.Style(ctx) {
 	case tiers.StyleSnapshot:
-		return s.face.GetSession(ctx, id, ttl)
+		return p.face.GetSession(ctx, id, ttl)
 	case tiers.StyleDirect:
-		return s.direct().GetSession(ctx, id, ttl)
+		return p.direct().GetSession(ctx, id, ttl)
 	default:
-		return s.top.GetSession(ctx, id, ttl)
+		return p.top.GetSession(ctx, id, ttl)
 	}
 }
 
@@ -173,63 +199,67 @@ func (s *Stack) GetSession(ctx context.Context, id string, ttl time.Duration) (*
 // (law 5). A map that the chain didn't hand out replaces the session. It answers
 // ErrRevoked where the session is gone (law 6).
 func (s *Stack) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
-	if err := s.check(id); err != nil {
-		return err
+	p, ctx := s.parts(), given(ctx)
+	err := p.check(id)
+	if err == nil {
+		switch p.top.Style(ctx) {
+		case tiers.StyleSnapshot:
+			err = p.face.SetSession(ctx, id, data, ttl)
+		case tiers.StyleDirect:
+			err = p.direct().SetSession(ctx, id, data, ttl)
+		default:
+			err = p.top.SetSession(ctx, id, data, ttl)
+		}
 	}
-	var err error
-	switch s.top.Style(ctx) {
-	case tiers.StyleSnapshot:
-		err = s.face.SetSession(ctx, id, data, ttl)
-	case tiers.StyleDirect:
-		err = s.direct().SetSession(ctx, id, data, ttl)
-	default:
-		err = s.top.SetSession(ctx, id, data, ttl)
-	}
-	return s.told(ctx, "strata: a session could not be written", err)
+	return p.told(ctx, "strata: a session could not be written", err)
 }
 
-func (s *Stack) direct() direct { return direct{top: s.top, face: s.face} }
+func (p *parts) direct() direct { return direct{top: p.top, face: p.face} }
 
 // RemoveAll removes the session. Once it has returned, no request that loaded the
 // session before brings its data back.
 func (s *Stack) RemoveAll(ctx context.Context, id string) error {
-	if err := s.check(id); err != nil {
+	p, ctx := s.parts(), given(ctx)
+	if p.check(id) != nil {
+		return nil
+	}
+	if err := p.top.RemoveAll(ctx, id); err != nil {
 		return err
 	}
-	if err := s.top.RemoveAll(ctx, id); err != nil {
-		return err
-	}
-	s.face.Removed(id)
+	p.face.Removed(id)
 	return nil
 }
 
 // UpdateTTL slides the session's expiry to ttl from now.
 func (s *Stack) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
-	if err := s.check(id); err != nil {
-		return err
+	p, ctx := s.parts(), given(ctx)
+	if p.check(id) != nil {
+		return nil
 	}
-	return s.told(ctx, "strata: a session's expiry could not be slid", s.top.UpdateTTL(ctx, id, ttl))
+	return p.told(ctx, "strata: a session's expiry could not be slid", p.top.UpdateTTL(ctx, id, ttl))
 }
 
 // New asks the store for an id; GoFrame makes one where the store doesn't.
 func (s *Stack) New(ctx context.Context, ttl time.Duration) (string, error) {
-	return s.top.New(ctx, ttl)
+	return s.parts().top.New(given(ctx), ttl)
 }
 
 // Get answers one value of a direct store's session, nil where there is none.
 func (s *Stack) Get(ctx context.Context, id, key string) (any, error) {
-	if err := s.check(id); err != nil {
-		return nil, err
+	p, ctx := s.parts(), given(ctx)
+	if err := p.checkKeys(ctx, id); err != nil {
+		return nil, absent(err)
 	}
-	return s.top.Get(ctx, id, key)
+	return p.top.Get(ctx, id, key)
 }
 
 // Data answers all values of a direct store's session.
 func (s *Stack) Data(ctx context.Context, id string) (map[string]any, error) {
-	if err := s.check(id); err != nil {
-		return nil, err
+	p, ctx := s.parts(), given(ctx)
+	if err := p.checkKeys(ctx, id); err != nil {
+		return nil, absent(err)
 	}
-	return s.top.Data(ctx, id)
+	return p.top.Data(ctx, id)
 }
 
 // GetMap is Data under the name that GoFrame's documentation still shows.
@@ -239,46 +269,63 @@ func (s *Stack) GetMap(ctx context.Context, id string) (map[string]any, error) {
 
 // GetSize answers the number of keys of a direct store's session.
 func (s *Stack) GetSize(ctx context.Context, id string) (int, error) {
-	if err := s.check(id); err != nil {
-		return 0, err
+	p, ctx := s.parts(), given(ctx)
+	if err := p.checkKeys(ctx, id); err != nil {
+		return 0, absent(err)
 	}
-	return s.top.GetSize(ctx, id)
+	return p.top.GetSize(ctx, id)
 }
 
 // Set writes one key of a direct store's session.
 func (s *Stack) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	if err := s.check(id); err != nil {
+	p, ctx := s.parts(), given(ctx)
+	if err := p.checkKeys(ctx, id); err != nil {
 		return err
 	}
-	return s.top.Set(ctx, id, key, value, ttl)
+	return p.top.Set(ctx, id, key, value, ttl)
 }
 
 // SetMap writes several keys of a direct store's session.
 func (s *Stack) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	if err := s.check(id); err != nil {
+	p, ctx := s.parts(), given(ctx)
+	if err := p.checkKeys(ctx, id); err != nil {
 		return err
 	}
-	return s.top.SetMap(ctx, id, data, ttl)
+	return p.top.SetMap(ctx, id, data, ttl)
 }
 
 // Remove removes one key of a direct store's session.
 func (s *Stack) Remove(ctx context.Context, id, key string) error {
-	if err := s.check(id); err != nil {
-		return err
+	p, ctx := s.parts(), given(ctx)
+	if err := p.checkKeys(ctx, id); err != nil {
+		return absent(err)
 	}
-	return s.top.Remove(ctx, id, key)
+	return p.top.Remove(ctx, id, key)
 }
 
-var errNoID = tiers.NewError("strata: a session operation needs an id; take one from Storage.New or gsession.NewSessionId", nil)
+// check returns why no session can have the id. A stranger's decorator on StorageFile
+// wouldn't look at it.
+func (p *parts) check(id string) error {
+	if err := tiers.CheckID(id); err != nil || !p.files {
+		return err
+	}
+	return tiers.CheckFileID(id)
+}
 
-// check refuses ids that no store may see. A stranger's decorator on StorageFile
-// wouldn't look at them.
-func (s *Stack) check(id string) error {
-	switch {
-	case id == "":
-		return errNoID
-	case s.files:
-		return tiers.CheckFileID(id)
+// checkKeys is check for a per-key call: over a store that disables those, a Session goes on
+// with its map whatever the id, so that a request may still regenerate it.
+func (p *parts) checkKeys(ctx context.Context, id string) error {
+	err := p.check(id)
+	if err != nil && p.top.Style(ctx) == tiers.StyleSnapshot {
+		return gsession.ErrorDisabled
+	}
+	return err
+}
+
+// absent is what reads, and removals of a key, return for an id that no session has.
+func absent(err error) error {
+	if errors.Is(err, gsession.ErrorDisabled) {
+		return err
 	}
 	return nil
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -215,13 +215,160 @@ func ops(ctx context.Context, s *layer.Stack, id string) map[string]error {
 	return errs
 }
 
-func TestEmptyIDsAreRefused(t *testing.T) {
-	for name, store := range map[string]gsession.Storage{"snapshot": newFew(), "direct": newKeyed()} {
-		for op, err := range ops(t.Context(), layer.Chain(store), "") {
-			if err == nil || errors.Is(err, gsession.ErrorDisabled) {
-				t.Errorf("%s store: %s without an id = %v", name, op, err)
+// No session has such an id: reads find none, writes are refused with a sentence, and a
+// Session over a snapshot store works with its map, so that it can be given another id.
+func TestIDsThatNoSessionCanHave(t *testing.T) {
+	long := strings.Repeat("a", 513)
+	for name, tt := range map[string]struct {
+		id    string
+		store gsession.Storage
+		text  string
+	}{
+		"empty":                  {"", newFew(), "needs an id"},
+		"empty, direct store":    {"", newKeyed(), "needs an id"},
+		"long":                   {long, newFew(), "512 bytes"},
+		"long, direct store":     {long, newKeyed(), "512 bytes"},
+		"space in a file":        {"a b", gsession.NewStorageFile(t.TempDir(), time.Hour), "can't name a file"},
+		"file elsewhere":         {"../../x", gsession.NewStorageFile(t.TempDir(), time.Hour), "can't name a file"},
+		"long for a file":        {strings.Repeat("a", 201), gsession.NewStorageFile(t.TempDir(), time.Hour), "can't name a file"},
+		"control sign in a file": {"a\x00", gsession.NewStorageFile(t.TempDir(), time.Hour), "can't name a file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log []string
+			chain := layer.Chain(tt.store, wrapped("A", &log, nil))
+			_, direct := tt.store.(*keyed)
+			for op, err := range ops(t.Context(), chain, tt.id) {
+				writes := op == "SetSession" || direct && (op == "Set" || op == "SetMap")
+				keys := op == "Get" || op == "Data" || op == "GetMap" || op == "GetSize" || op == "Set" || op == "SetMap" || op == "Remove"
+				switch {
+				case writes:
+					if err == nil || !strings.Contains(err.Error(), tt.text) {
+						t.Errorf("%s = %v, want %q", op, err, tt.text)
+					}
+				case keys && !direct:
+					if !errors.Is(err, gsession.ErrorDisabled) {
+						t.Errorf("%s = %v, want ErrorDisabled", op, err)
+					}
+				case err != nil:
+					t.Errorf("%s = %v", op, err)
+				}
 			}
-		}
+			if m, err := chain.GetSession(t.Context(), tt.id, time.Hour); m != nil || err != nil {
+				t.Errorf("GetSession = %v, %v, want no session", m, err)
+			}
+			if len(log) > 0 {
+				t.Errorf("a layer was asked: %q", log)
+			}
+			if tt.id == "" || direct {
+				return
+			}
+			session := gsession.New(time.Hour, chain).New(t.Context(), tt.id)
+			if got := session.MustGet("user"); !got.IsNil() {
+				t.Errorf("the page isn't anonymous: %v", got)
+			}
+			session.MustSet("user", "ann")
+			if err := session.Close(); err == nil || !strings.Contains(err.Error(), tt.text) {
+				t.Errorf("Close = %v, want %q", err, tt.text)
+			}
+			next := session.MustRegenerateId(true)
+			if err := session.Close(); err != nil {
+				t.Errorf("Close under a new id: %v", err)
+			}
+			if got := gsession.New(time.Hour, chain).New(t.Context(), next).MustGet("user").String(); got != "ann" {
+				t.Errorf("under the new id the user is %q", got)
+			}
+		})
+	}
+	good := layer.Chain(newFew())
+	if err := good.SetSession(t.Context(), long[:512], gmap.NewStrAnyMap(true), time.Hour); err != nil {
+		t.Errorf("an id of 512 bytes: %v", err)
+	}
+}
+
+// A job has no context to give, and GoFrame's stores take a nil one.
+func TestNilContext(t *testing.T) {
+	var none context.Context
+	for name, store := range map[string]gsession.Storage{"snapshot": newFew(), "direct": newKeyed()} {
+		t.Run(name, func(t *testing.T) {
+			chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Traced())
+			for op, err := range ops(none, chain, id) {
+				if err != nil && !errors.Is(err, gsession.ErrorDisabled) {
+					t.Errorf("%s = %v", op, err)
+				}
+			}
+			if _, err := chain.New(none, time.Hour); err != nil && !errors.Is(err, gsession.ErrorDisabled) {
+				t.Errorf("New = %v", err)
+			}
+			manager := gsession.New(time.Hour, chain)
+			session := manager.New(none, "job")
+			session.MustSet("k", "v")
+			if err := session.Close(); err != nil {
+				t.Fatal(err)
+			}
+			session = manager.New(none, "job")
+			if got := session.MustGet("k").String(); got != "v" {
+				t.Errorf("read %q", got)
+			}
+			if err := errors.Join(session.Close(), session.RemoveAll(), chain.Flush(none), chain.Close(none)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// nobody is a storage as GoFrame's documentation page shows them, that wasn't made.
+type nobody struct{ layer.DocumentedStorage }
+
+func TestFromDocumentedNeedsAStorage(t *testing.T) {
+	for name, s := range map[string]layer.DocumentedStorage{"nil": nil, "typed nil": (*nobody)(nil)} {
+		func() {
+			defer func() {
+				if text := fmt.Sprint(recover()); !strings.HasPrefix(text, "strata: layer.FromDocumented needs a storage") {
+					t.Errorf("%s: panic = %q", name, text)
+				}
+			}()
+			layer.FromDocumented(s)
+		}()
+	}
+}
+
+// Decorators in an order that costs work, and the chain says once what to write instead.
+func TestDecoratorsInAnOrderThatCosts(t *testing.T) {
+	for name, tt := range map[string]struct {
+		store      gsession.Storage
+		decorators []layer.Decorator
+		want       []string
+	}{
+		"as advised":            {newFew(), []layer.Decorator{layer.Coalesced(), layer.Local()}, nil},
+		"one of both":           {newFew(), []layer.Decorator{layer.Local()}, nil},
+		"Local first":           {newFew(), []layer.Decorator{layer.Local(), layer.Coalesced()}, []string{"layer.Local stands below layer.Coalesced"}},
+		"past a stranger":       {newFew(), []layer.Decorator{layer.Local(), wrapped("A", nil, nil), layer.Coalesced()}, []string{"layer.Local stands below"}},
+		"Snapshots first":       {newKeyed(), []layer.Decorator{layer.Snapshots(), layer.Coalesced(), layer.Local()}, nil},
+		"Snapshots above Local": {newKeyed(), []layer.Decorator{layer.Local(), layer.Snapshots()}, []string{"layer.Snapshots stands above"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var said strings.Builder
+			log := layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil))))
+			chain := layer.Chain(tt.store, append(tt.decorators, log)...)
+			defer chain.Close(t.Context())
+			for range 3 {
+				if _, err := chain.GetSession(t.Context(), id, time.Hour); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var advice []string
+			for _, a := range layer.Advice(chain) {
+				advice = append(advice, a.Text)
+			}
+			if n := strings.Count(said.String(), "level="); n != len(tt.want) || len(advice) != len(tt.want) {
+				t.Fatalf("%d lines and %q, want %q: %s", n, advice, tt.want, said.String())
+			}
+			for n, want := range tt.want {
+				if !strings.Contains(said.String(), want) || !strings.Contains(advice[n], want) {
+					t.Errorf("said %s and advised %q, want %q", said.String(), advice[n], want)
+				}
+			}
+		})
 	}
 }
 
@@ -482,13 +629,17 @@ func TestStorageFileBehindAStrangerStaysInItsFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	chain := layer.Chain(gsession.NewStorageFile(folder, time.Hour), wrapped("A", nil, nil))
+	elsewhere := filepath.Join(outside, "x.session")
+	if err := os.WriteFile(elsewhere, []byte("keep"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for op, err := range ops(t.Context(), chain, "../x") {
-		if err == nil || errors.Is(err, gsession.ErrorDisabled) {
-			t.Errorf("%s = %v, want the id refused", op, err)
+		if err == nil && op == "SetSession" {
+			t.Errorf("%s was accepted", op)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(outside, "x.session")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a file was written outside of the folder: %v", err)
+	if kept, err := os.ReadFile(elsewhere); err != nil || string(kept) != "keep" {
+		t.Errorf("a file outside of the folder is %q, %v", kept, err)
 	}
 	session := gsession.New(time.Hour, chain).New(t.Context())
 	session.MustSet("k", "v")

@@ -24,10 +24,11 @@ func sinkOf(layers []gsession.Storage) *telemetry.Sink {
 // Report tells all layers where to report, as Chain does. It is for a chain that is the
 // store of another one, which does so by itself.
 func (s *Stack) Report(to *telemetry.Sink) {
-	to = to.Over(s.layers[len(s.layers)-1])
-	s.reporter.Move(to, &s.refused)
-	telemetry.Tell(s.top, to)
-	for _, l := range s.layers {
+	p := s.parts()
+	to = to.Over(p.layers[len(p.layers)-1])
+	p.reporter.Move(to, &p.refused)
+	telemetry.Tell(p.top, to)
+	for _, l := range p.layers {
 		telemetry.Tell(l, to)
 	}
 }
@@ -41,13 +42,13 @@ func (r *refusals) Gauges(func(telemetry.Gauge, float64)) {}
 
 // told logs an error that GoFrame drops when it closes a session. A client that goes away
 // is none where a layer has the write in hand, and reports for itself.
-func (s *Stack) told(ctx context.Context, message string, err error) error {
+func (p *parts) told(ctx context.Context, message string, err error) error {
 	if err == nil || errors.Is(err, gsession.ErrorDisabled) || errors.Is(err, tiers.ErrUnderWay) {
 		return err
 	}
 	if errors.Is(err, ErrRevoked) {
-		s.refused.tally.Add(telemetry.Revocations)
+		p.refused.tally.Add(telemetry.Revocations)
 	}
-	s.reporter.Warn(ctx, message+tiers.ErrorType(err), message, slog.String("error", tiers.Explain(err)))
+	p.reporter.Warn(ctx, message+tiers.ErrorType(err), message, slog.String("error", tiers.Explain(err)))
 	return err
 }

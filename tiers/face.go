@@ -32,6 +32,9 @@ var errNilMap = NewError("strata: SetSession needs a map; call RemoveAll to remo
 
 // GetSession answers a copy of the session, nil where there is none.
 func (f *Face) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	if CheckID(id) != nil {
+		return nil, nil
+	}
 	stamp := f.tombstones.now()
 	read, err := f.core.Load(ctx, id, ttl)
 	if err != nil {
@@ -54,6 +57,9 @@ const closeGrace = time.Second
 func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
 	if m == nil {
 		return errNilMap
+	}
+	if err := CheckID(id); err != nil {
+		return err
 	}
 	var (
 		stamp      = f.tombstones.now()

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
-	"strings"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
@@ -77,24 +75,13 @@ func (p *plain) ended(ctx context.Context, operation telemetry.Operation, began 
 // Unwrap returns the storage that is adapted.
 func (p *plain) Unwrap() gsession.Storage { return p.inner }
 
-var errFileID = NewError("strata: this session id can't name a file of StorageFile; "+
-	"use ids of letters, digits, '-' and '_', such as gsession.NewSessionId makes", nil)
-
-// CheckFileID refuses an id that StorageFile would write outside its folder, can't
-// open, or takes for another one: it trims white space and control characters.
-func CheckFileID(id string) error {
-	if len(id) > 200 || strings.ContainsAny(id, `/\`) || strings.Contains(id, "..") ||
-		strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
-		return errFileID
-	}
-	return nil
-}
-
+// check returns why the store can have no session under the id: reads return none then, and
+// removals and slides do nothing.
 func (p *plain) check(id string) error {
-	if p.files {
-		return CheckFileID(id)
+	if err := CheckID(id); err != nil || !p.files {
+		return err
 	}
-	return nil
+	return CheckFileID(id)
 }
 
 // probeID is the id of no session. Stores that disable per-key calls don't look at
@@ -144,8 +131,8 @@ func (p *plain) Load(ctx context.Context, id string, ttl time.Duration) (Read, e
 	if p.Style(ctx) == StyleDirect {
 		return p.loadKeys(ctx, id)
 	}
-	if err := p.check(id); err != nil {
-		return Read{}, err
+	if p.check(id) != nil {
+		return Read{}, nil
 	}
 	if p.files {
 		unlock, err := p.locks.Lock(ctx, id)
@@ -269,8 +256,8 @@ func (p *plain) Remove(ctx context.Context, id, key string) error {
 // RemoveAll waits for a commit of the id that is under way, so that none brings the
 // session back after it has returned.
 func (p *plain) RemoveAll(ctx context.Context, id string) error {
-	if err := p.check(id); err != nil {
-		return err
+	if p.check(id) != nil {
+		return nil
 	}
 	unlock, err := p.locks.Lock(ctx, id)
 	if err != nil {
@@ -284,8 +271,8 @@ func (p *plain) RemoveAll(ctx context.Context, id string) error {
 // GetSession is called in place of Load where the store is direct or opaque. A
 // direct store that hands out data isn't one, and is left to itself from then on.
 func (p *plain) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	if err := p.check(id); err != nil {
-		return nil, err
+	if p.check(id) != nil {
+		return nil, nil
 	}
 	began := p.meter.Begin()
 	m, err := p.inner.GetSession(ctx, id, ttl)
@@ -334,8 +321,8 @@ func (p *plain) isRefusal(err error) bool {
 }
 
 func (p *plain) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
-	if err := p.check(id); err != nil {
-		return err
+	if p.check(id) != nil {
+		return nil
 	}
 	began := p.meter.Begin()
 	return p.ended(ctx, telemetry.UpdateTTL, began, p.inner.UpdateTTL(ctx, id, ttl))
