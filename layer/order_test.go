@@ -17,6 +17,8 @@ import (
 
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers/local"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
@@ -271,5 +273,58 @@ func (w *orderWorker) relogin(t *testing.T, id string) {
 	r.MustSet("login", w.logins)
 	if err := r.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A node's own writes stay in its memory: reads that come right after them ask Redis only
+// where the state has waited for too long to be read again.
+func TestOwnWritesStayWarm(t *testing.T) {
+	t.Parallel()
+	for name, decorators := range map[string][]layer.Decorator{
+		"Local":              {layer.Local()},
+		"Coalesced, Local":   {layer.Coalesced(), layer.Local()},
+		"WriteBehind, Local": {layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)), layer.Local()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			chain := layer.Chain(redisstore.New(server.Client()), decorators...)
+			t.Cleanup(func() { _ = chain.Close(context.Background()) })
+			tier, _ := layer.As[*local.Storage](chain)
+			manager := gsession.New(time.Hour, chain)
+			if !polled(30*time.Second, func() bool {
+				manager.New(context.Background(), "warm").MustData()
+				return tier.Tally().Total(telemetry.ReadNegative) > 0
+			}) {
+				t.Fatal("nothing is served from memory")
+			}
+			const workers, turns = 4, 250
+			var all sync.WaitGroup
+			for n := range workers {
+				all.Go(func() {
+					id := fmt.Sprint("own", n)
+					write := func(value int) {
+						r := manager.New(context.Background(), id)
+						r.MustSet("k", value)
+						if err := r.Close(); err != nil {
+							t.Error(err)
+						}
+					}
+					for turn := range turns {
+						write(turn)
+						if got := manager.New(context.Background(), id).MustGet("k").Int(); got != turn {
+							t.Errorf("%d after %d", got, turn)
+						}
+					}
+				})
+			}
+			all.Wait()
+			count := tier.Tally().Total
+			// Each session is read when it begins, and once more if the first read of it overlaps
+			// with a write behind.
+			asked := int64(count(telemetry.ReadMiss)) - int64(count(telemetry.RefusedUnread)) - int64(count(telemetry.RefusedUnvouched))
+			if asked > 3*workers {
+				t.Errorf("%d reads of own writes asked Redis", asked)
+			}
+		})
 	}
 }

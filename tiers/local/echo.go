@@ -258,7 +258,7 @@ func (e *echoes) ended(r rereading, result tiers.Reloaded, began int64) {
 	switch s, own := e.s, r.own; {
 	case result.Err != nil:
 		s.spoil(r.call)
-	case s.returned(r.call, own.id, result.Read, began):
+	case s.returned(r.call, own.id, result.Read, began, false):
 		e.settle(own.echo)
 	}
 }

@@ -207,7 +207,7 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash 
 		read.Outcome = tiers.OutcomeMiss
 	}
 	ended = true
-	s.returned(c, id, read, began)
+	s.returned(c, id, read, began, true)
 	return read, nil
 }
 

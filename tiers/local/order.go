@@ -107,18 +107,19 @@ func (u *calls) agree(c call, state *tiers.Snapshot) bool {
 	return u.returned == c.after || u.alike <= c.after+1 && u.known && u.state.Same(state)
 }
 
-// returned ends a read that the storage below has answered; see loaded.
-func (s *Storage) returned(c call, id string, read tiers.Read, began int64) (current bool) {
+// returned ends a read of the store; see loaded.
+func (s *Storage) returned(c call, id string, read tiers.Read, began int64, shown bool) (current bool) {
 	if read.Snapshot.Told() && s.sources.told.Load() {
 		s.leave(c) // it is kept already
 		return false
 	}
-	return s.loaded(c, &entry{id: id, snapshot: read.Snapshot, absent: read.Snapshot == nil, loaded: began})
+	return s.loaded(c, &entry{id: id, snapshot: read.Snapshot, absent: read.Snapshot == nil, loaded: began}, shown)
 }
 
-// loaded ends a read before its readers get the entry, and keeps that if no other state can
-// be newer. It reports whether no change of the session was announced since the read began.
-func (s *Storage) loaded(c call, e *entry) (current bool) {
+// loaded ends a read, before readers are shown what it has returned if they are: the entry is
+// kept if no other state can be newer. It reports whether no change of the session was
+// announced since the read began.
+func (s *Storage) loaded(c call, e *entry, shown bool) (current bool) {
 	turn := s.keeping.turn(c.hash)
 	turn.Lock()
 	defer turn.Unlock()
@@ -126,10 +127,10 @@ func (s *Storage) loaded(c call, e *entry) (current bool) {
 	before, v := s.held(c.hash, e.id)
 	s.flights.forget(flightKey{id: e.id, stamp: v.stamp}) // they may return something older
 	current = v.stamp == c.stamp
-	newest := current && u.returned == c.after
 	same := before != nil && before.snapshot.Same(e.snapshot)
-	agrees := u.agree(c, e.snapshot)
-	if !same || !v.serves(before) { // else readers see it anyway
+	newest := current && u.returned == c.after
+	keeps := newest || current && before == nil && u.agree(c, e.snapshot)
+	if (shown || keeps) && !(same && v.serves(before)) { // else nobody sees it for the first time
 		u.note(true, e.snapshot)
 	}
 	if e.stamp = c.stamp; before != nil {
@@ -137,17 +138,17 @@ func (s *Storage) loaded(c call, e *entry) (current bool) {
 	}
 	s.bound(c.hash, e)
 	switch {
-	case same && (newest || current && e.until < before.until):
-		s.keep(c.hash, e)
+	case same && !(newest || current && e.until < before.until):
 	case same:
-	case newest || before == nil && current && agrees:
+		s.keep(c.hash, e)
+	case keeps:
 		// Of two states under one stamp ristretto may bring back the first, and it keeps the
 		// first of two new ones.
 		if before != nil || e.size() > mostSmall {
 			e.stamp = s.guard.Renew(c.hash, u.epoch)
 		}
 		s.keep(c.hash, e)
-	case before != nil:
+	case before != nil && (shown || current):
 		s.guard.Bump(c.hash)
 		s.tally.AddAt(telemetry.InvalidatedByEcho, c.hash)
 	}
