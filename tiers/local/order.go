@@ -130,7 +130,7 @@ func (s *Storage) loaded(c call, e *entry, shown bool) (current bool) {
 	same := before != nil && before.snapshot.Same(e.snapshot)
 	newest := current && u.returned == c.after
 	keeps := newest || current && before == nil && u.agree(c, e.snapshot)
-	if (shown || keeps) && !(same && v.serves(before)) { // else nobody sees it for the first time
+	if (shown || keeps) && !same {
 		u.note(true, e.snapshot)
 	}
 	if e.stamp = c.stamp; before != nil {
@@ -138,9 +138,12 @@ func (s *Storage) loaded(c call, e *entry, shown bool) (current bool) {
 	}
 	s.bound(c.hash, e)
 	switch {
-	case same && !(newest || current && e.until < before.until):
-	case same:
+	case same && (newest || current && e.until < before.until):
+		if e.snapshot != nil { // changes that were made of it before are of this one
+			e.snapshot = e.snapshot.ReadAt(before.snapshot.Read())
+		}
 		s.keep(c.hash, e)
+	case same:
 	case keeps:
 		// Of two states under one stamp ristretto may bring back the first, and it keeps the
 		// first of two new ones.
