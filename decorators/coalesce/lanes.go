@@ -269,6 +269,13 @@ func (l *lanes) close(ctx context.Context, gone func()) error {
 	return err
 }
 
+// over reports whether the lanes were closed.
+func (l *lanes) over() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
 // abandon ends what waits in the lanes, as nobody will carry it out, and answers what is
 // lost of what was accepted. What a journal holds stays.
 func (l *lanes) abandon() (lost GiveUp) {

@@ -158,7 +158,7 @@ func (s *Storage) learn(id string, read tiers.Read, forgets uint64) {
 	if read.Snapshot == nil {
 		return
 	}
-	if at, known := read.Snapshot.Expires(); known && !at.IsZero() {
+	if at, known := read.Snapshot.Expires(); known {
 		s.slides.learn(id, at, forgets)
 	}
 }

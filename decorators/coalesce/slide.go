@@ -70,9 +70,10 @@ func (s *slides) forget(id string) {
 	s.forgets++
 }
 
-// learn notes an expiry that the store has told, later or earlier than what is known:
-// somebody else may have set it, and one that is too early costs a slide. It doesn't where
-// a session has been removed since forgets was read: it may have been this one.
+// learn notes an expiry that the store has returned, later or earlier than the known one:
+// somebody else may have set it, and one that is too early costs a slide, as the zero time of
+// a session without one does. It doesn't if a session has been removed since forgets was read:
+// it may have been this one.
 func (s *slides) learn(id string, at time.Time, forgets uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +82,7 @@ func (s *slides) learn(id string, at time.Time, forgets uint64) {
 		e, ok = s.old[id]
 	}
 	if s.forgets == forgets && len(id) <= maxSlideID && !(ok && e.emptied) {
-		s.put(id, expiry{at: at, told: true})
+		s.put(id, expiry{at: at, told: !at.IsZero()})
 	}
 }
 
@@ -110,7 +111,7 @@ func (s *Storage) Slid(id string) time.Time {
 // skips also answers what a slide is to set.
 func (s *Storage) skips(id string, ttl time.Duration) (until time.Time, longer time.Duration, skips bool) {
 	longer = s.lanes.longer(ttl)
-	if e, ok := s.slides.get(id); ok {
+	if e, ok := s.slides.get(id); ok && !s.lanes.over() {
 		if left := time.Until(e.at); left >= ttl && left <= longer {
 			s.tally.Add(telemetry.SlideSkipped)
 			return e.moment(), longer, true

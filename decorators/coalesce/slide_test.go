@@ -1,6 +1,7 @@
 package coalesce_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -212,6 +213,81 @@ func TestASlideFollowsAnExpiryThatSomebodyElseSet(t *testing.T) {
 		}
 		if _, _, slides := s.Count(); slides != 2 {
 			t.Errorf("%d slides, want the first and one for the expiry that was set", slides)
+		}
+	})
+}
+
+// unending is a store whose sessions have lost their expiry since a moment.
+type unending struct {
+	*teststore.Store
+	lost bool
+}
+
+func (s *unending) Load(ctx context.Context, id string, life time.Duration) (tiers.Read, error) {
+	read, err := s.Store.Load(ctx, id, life)
+	if read.Snapshot != nil && s.lost {
+		read.Snapshot = read.Snapshot.Expiring(time.Time{})
+	}
+	return read, err
+}
+
+// A session that lost its expiry gets one again from the next request that uses it, though
+// one was set a moment ago.
+func TestALostExpiryIsSetAgain(t *testing.T) {
+	s := &unending{Store: teststore.New()}
+	synctest.Test(t, func(t *testing.T) {
+		c := coalesce.New(s)
+		defer c.Close(ctx)
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		use := func(slides int) {
+			t.Helper()
+			read, err := c.Load(ctx, "a", ttl)
+			if err != nil {
+				t.Fatal(err)
+			}
+			delta, err := tiers.Diff(read.Snapshot, read.Snapshot.Map())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Commit(ctx, "a", delta, ttl); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, n := s.Count(); n != slides {
+				t.Errorf("%d slides, want %d", n, slides)
+			}
+		}
+		time.Sleep(time.Second)
+		use(1)
+		use(1)
+		s.lost = true
+		use(2)
+	})
+}
+
+// Once it is closed, each slide is the store's.
+func TestNoSlideIsSkippedAfterClose(t *testing.T) {
+	s := teststore.New()
+	synctest.Test(t, func(t *testing.T) {
+		c := coalesce.New(s)
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		for range 2 {
+			if err := c.UpdateTTL(ctx, "a", ttl); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := c.UpdateTTL(ctx, "a", ttl); err != nil {
+				t.Fatal(err)
+			}
+			if until, skips := c.SkipsSlide("a", ttl); skips {
+				t.Errorf("a slide is skipped until %v", until)
+			}
+		}
+		if _, _, slides := s.Count(); slides != 3 {
+			t.Errorf("%d slides, want 3", slides)
 		}
 	})
 }

@@ -306,3 +306,40 @@ func commit(t *testing.T, l *local.Storage, id string, data map[string]any) {
 		t.Fatal(err)
 	}
 }
+
+// Whatever was known when the tier was closed, the store answers what comes later.
+func TestNothingIsServedFromMemoryAfterClose(t *testing.T) {
+	s := teststore.New()
+	synctest.Test(t, func(t *testing.T) {
+		l := local.New(s, local.Exclusive(), local.ServeStale(time.Hour))
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		for range 2 {
+			load(t, l, "a")
+			load(t, l, "none")
+		}
+		if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		loads, _, slides := s.Count()
+		for range 2 {
+			if read := load(t, l, "none"); read.Outcome == tiers.OutcomeNegative {
+				t.Error("an absence is served from memory")
+			}
+			load(t, l, "a")
+			if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if now, _, nowSlides := s.Count(); now != loads+4 || nowSlides != slides+2 {
+			t.Errorf("%d loads and %d slides reached the store, want 4 and 2", now-loads, nowSlides-slides)
+		}
+		gone, cancel := context.WithCancel(ctx)
+		cancel()
+		if read, err := l.Load(gone, "a", ttl); err == nil {
+			t.Errorf("a %v is served though the store doesn't answer", read.Outcome)
+		}
+	})
+}

@@ -229,13 +229,34 @@ func (s *Storage) slid(c call, id string, ttl time.Duration, at time.Time) {
 	defer turn.Unlock()
 	u := s.over(turn, c)
 	e := s.lookup(c.hash)
-	if e == nil || e.stamp != c.stamp || e.id != id || e.snapshot == nil || !u.agree(c, e.snapshot) {
+	switch {
+	case e == nil || e.id != id || e.snapshot == nil:
+	case e.stamp == c.stamp && u.agree(c, e.snapshot):
+		slid := *e
+		slid.snapshot, slid.echo = e.snapshot.Expiring(at), s.echoes.slid(e.echo, ttl)
+		s.put(u, c.hash, &slid)
+	case e.stamp == s.guard.Stamp(c.hash): // loaded meanwhile
 		s.guard.Bump(c.hash)
+	}
+}
+
+// cap ends a slide of which nobody says what it has set: the session is served until a moment
+// at most.
+func (s *Storage) cap(c call, id string, until int64) {
+	turn := s.keeping.turn(c.hash)
+	turn.Lock()
+	defer turn.Unlock()
+	u := s.over(turn, c)
+	e, _ := s.held(c.hash, id)
+	if e == nil || e.absent || e.until <= until {
 		return
 	}
-	slid := *e
-	slid.snapshot, slid.echo = e.snapshot.Expiring(at), s.echoes.slid(e.echo, ttl)
-	s.put(u, c.hash, &slid)
+	capped := *e
+	capped.stamp, capped.until, capped.kept = s.guard.Renew(c.hash, u.epoch), until, min(e.kept, until)
+	if _, known := e.snapshot.Expires(); known {
+		capped.snapshot = e.snapshot.Expiring(s.start.Add(time.Duration(until)))
+	}
+	s.keep(c.hash, &capped)
 }
 
 // changed takes an announcement: it invalidates the session, or has it read again if the

@@ -24,52 +24,60 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 		}
 	}
 	hash := s.guard.Hash(id)
-	at, _ := s.expiry(hash, id)
-	if at.IsZero() {
-		s.sends(hash)
-		return s.inner.Slide(ctx, id, ttl)
-	}
-	return s.slide(ctx, hash, id, ttl, at)
+	at, known, _ := s.expiry(hash, id)
+	return s.slide(ctx, hash, id, ttl, at, known)
 }
 
-// expiry is when the session that memory holds ends, and how many keys it has; zero where
-// there is none that stands, or where the store doesn't tell.
-func (s *Storage) expiry(hash uint64, id string) (at time.Time, keys int) {
+// expiry is when the session that memory holds ends, the zero time if it never does, and how
+// many keys it has. It isn't known if memory holds none, or the store doesn't tell.
+func (s *Storage) expiry(hash uint64, id string) (at time.Time, known bool, keys int) {
 	e, v := s.look(hash)
 	if e == nil || !e.stands(id, v) {
-		return time.Time{}, 0
+		return time.Time{}, false, 0
 	}
-	at, _ = e.snapshot.Expires()
-	return at, e.snapshot.Len()
+	at, known = e.snapshot.Expires()
+	return at, known, e.snapshot.Len()
 }
 
-// slide slides the expiry of a session that is known to end at a moment.
-func (s *Storage) slide(ctx context.Context, hash uint64, id string, ttl time.Duration, at time.Time) (time.Time, error) {
+// slide slides the expiry of a session. Memory serves it no longer than the store holds it by
+// then, or may hold it.
+func (s *Storage) slide(ctx context.Context, hash uint64, id string, ttl time.Duration, at time.Time, known bool) (time.Time, error) {
 	longer := ttl
-	if ttl < math.MaxInt64/2 {
-		longer += ttl / 10
+	if known {
+		longer = tenthMore(ttl)
 	}
-	if left := time.Until(at); left >= ttl && left <= longer {
+	if left := time.Until(at); !at.IsZero() && ttl > 0 && left >= ttl && left <= longer {
 		s.tally.AddAt(telemetry.SlideSkipped, hash)
 		return at, nil
 	}
-	c := s.begin(hash, true)
+	c, began := s.begin(hash, true), s.now()
 	until, err := time.Time{}, error(errAborted)
 	defer func() {
 		switch {
-		case err != nil || until.Equal(at): // skipped below
-			s.leave(c)
+		case err != nil, until.IsZero() && !known:
+			s.cap(c, id, later(began, longer))
 		case until.IsZero(): // the store tells, and has no such session
 			s.wrote(c, nil)
+		case until.Equal(at): // skipped below
+			s.leave(c)
 		default:
 			s.slid(c, id, ttl, until)
 		}
 	}()
+	sets := longer
 	if s.sends(hash); s.thinner != nil {
-		longer = ttl
+		sets = ttl
 	}
-	until, err = s.inner.Slide(ctx, id, longer)
+	until, err = s.inner.Slide(ctx, id, sets)
 	return until, err
+}
+
+// tenthMore is what is set for a ttl, so that the next slides can be skipped.
+func tenthMore(ttl time.Duration) time.Duration {
+	if ttl <= 0 || ttl >= math.MaxInt64/2 {
+		return ttl
+	}
+	return ttl + ttl/10
 }
 
 // sends counts a slide that the layer below is asked for, unless that counts its own.
@@ -84,9 +92,9 @@ func (s *Storage) sends(hash uint64) {
 // by that. Elsewhere the storage below looks, and the entry lives longer only where that
 // tells what it has set.
 func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	at, keys := s.expiry(hash, id)
-	if s.thinner == nil && !at.IsZero() && keys > 0 {
-		until, err := s.slide(ctx, hash, id, ttl, at)
+	at, known, keys := s.expiry(hash, id)
+	if s.thinner == nil && known && keys > 0 {
+		until, err := s.slide(ctx, hash, id, ttl, at, known)
 		switch {
 		case err == nil && until.IsZero() && delta.Base().Len() > 0:
 			return nil, tiers.ErrRevoked
@@ -94,24 +102,28 @@ func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *
 			return nil, err
 		}
 	}
-	c, ended := s.begin(hash, true), false
+	c, began := s.begin(hash, true), s.now()
+	err := error(errAborted)
+	var snapshot *tiers.Snapshot
 	defer func() {
-		if !ended {
+		until := s.told(id, snapshot)
+		switch {
+		case err != nil:
 			s.wrote(c, nil)
+		case until.IsZero():
+			s.cap(c, id, later(began, tenthMore(ttl)))
+		case until.After(at) || at.Sub(until) > sameExpiry:
+			s.slid(c, id, ttl, until)
+		default:
+			s.leave(c)
 		}
 	}()
-	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
-	if err != nil {
-		return snapshot, err
-	}
-	ended = true
-	if until := s.told(id, snapshot); !at.IsZero() && until.After(at) {
-		s.slid(c, id, ttl, until)
-	} else {
-		s.leave(c)
-	}
-	return snapshot, nil
+	snapshot, err = s.inner.Commit(ctx, id, delta, ttl)
+	return snapshot, err
 }
+
+// sameExpiry is how much earlier an expiry is told that isn't another one.
+const sameExpiry = 10 * time.Millisecond
 
 // told is the expiry that the layers below have told with an unchanged close, zero for none.
 func (s *Storage) told(id string, state *tiers.Snapshot) (until time.Time) {

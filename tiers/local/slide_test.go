@@ -127,3 +127,155 @@ func TestAnUnchangedCloseExtendsToWhatWasTold(t *testing.T) {
 		})
 	}
 }
+
+// What a request shortens is served for no longer than it says, whatever the store tells and
+// however the answer is lost.
+func TestAShorterTTLEndsWhatMemoryServes(t *testing.T) {
+	const short = 50 * time.Millisecond
+	slides := map[string]func(l *local.Storage, base *tiers.Snapshot) error{
+		"UpdateTTL": func(l *local.Storage, _ *tiers.Snapshot) error { return l.UpdateTTL(ctx, "a", short) },
+		"an unchanged close": func(l *local.Storage, base *tiers.Snapshot) error {
+			delta, err := tiers.Diff(base, base.Map())
+			if err == nil {
+				_, err = l.Commit(ctx, "a", delta, short)
+			}
+			return err
+		},
+	}
+	for how, slide := range slides {
+		for name, opts := range map[string][]local.Option{"shared": {local.MaxStale(time.Hour)}, "exclusive": {local.Exclusive()}} {
+			for _, silent := range []bool{false, true} {
+				for _, lost := range []bool{false, true} {
+					s := &losing{Store: teststore.New()}
+					s.Silent = silent
+					synctest.Test(t, func(t *testing.T) {
+						l := local.New(s, opts...)
+						defer l.Close(ctx)
+						commit(t, l, "a", map[string]any{"k": 1})
+						base := load(t, l, "a").Snapshot
+						synctest.Wait()
+						s.lost = lost
+						if err := slide(l, base); (err != nil) != lost {
+							t.Fatal(err)
+						}
+						loads, _, _ := s.Count()
+						time.Sleep(short + short/10)
+						load(t, l, "a")
+						if now, _, _ := s.Count(); now == loads {
+							t.Errorf("%s, %s, silent %t, lost %t: served from memory when its time is over", how, name, silent, lost)
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// losing is a store whose answers to slides get lost.
+type losing struct {
+	*teststore.Store
+	lost bool
+}
+
+func (s *losing) Slide(ctx context.Context, id string, life time.Duration) (time.Time, error) {
+	at, err := s.Store.Slide(ctx, id, life)
+	if s.lost {
+		return time.Time{}, errors.New("lost")
+	}
+	return at, err
+}
+
+func (s *losing) Commit(ctx context.Context, id string, delta *tiers.Delta, life time.Duration) (*tiers.Snapshot, error) {
+	snapshot, err := s.Store.Commit(ctx, id, delta, life)
+	if s.lost {
+		return nil, errors.New("lost")
+	}
+	return snapshot, err
+}
+
+// A ttl that is as long as before shortens nothing, also where the store doesn't tell.
+func TestAnUnchangedCloseShortensNothing(t *testing.T) {
+	s := teststore.New()
+	s.Silent = true
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		commit(t, l, "a", map[string]any{"k": 1})
+		settle()
+		load(t, l, "a")
+		settle()
+		loads, _, _ := s.Count()
+		for range 100 {
+			time.Sleep(ttl / 101)
+			base := load(t, l, "a").Snapshot
+			if err := unchanged(t, l, base); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if now, _, _ := s.Count(); now != loads {
+			t.Errorf("%d reads asked the store", now-loads)
+		}
+	}, local.Exclusive())
+}
+
+// unending is a store whose sessions have lost their expiry, until it is set again.
+type unending struct {
+	*teststore.Store
+	slid []time.Duration
+}
+
+func (s *unending) Load(ctx context.Context, id string, life time.Duration) (tiers.Read, error) {
+	read, err := s.Store.Load(ctx, id, life)
+	if read.Snapshot != nil && len(s.slid) == 0 {
+		read.Snapshot = read.Snapshot.Expiring(time.Time{})
+	}
+	return read, err
+}
+
+func (s *unending) Slide(ctx context.Context, id string, life time.Duration) (time.Time, error) {
+	s.slid = append(s.slid, life)
+	return s.Store.Slide(ctx, id, life)
+}
+
+// A session that lost its expiry gets one again from the next request that uses it.
+func TestALostExpiryIsSetAgain(t *testing.T) {
+	for name, use := range map[string]func(t *testing.T, l *local.Storage, base *tiers.Snapshot) error{
+		"an unchanged close": unchanged,
+		"UpdateTTL":          func(_ *testing.T, l *local.Storage, _ *tiers.Snapshot) error { return l.UpdateTTL(ctx, "a", ttl) },
+	} {
+		s := &unending{Store: teststore.New()}
+		synctest.Test(t, func(t *testing.T) {
+			l := local.New(s, local.Exclusive())
+			defer l.Close(ctx)
+			s.Put("a", map[string]any{"k": 1}, 2*ttl)
+			for range 3 {
+				if err := use(t, l, load(t, l, "a").Snapshot); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if len(s.slid) != 1 || s.slid[0] != ttl+ttl/10 {
+				t.Errorf("%s: expiries set: %v", name, s.slid)
+			}
+			time.Sleep(ttl + ttl/10)
+			want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
+		})
+	}
+}
+
+// Nor where a layer below that thins slides has set the expiry.
+func TestAShorterTTLIsToldByTheLayerBelow(t *testing.T) {
+	s := &thinning{Store: teststore.New()}
+	synctest.Test(t, func(t *testing.T) {
+		l := local.New(s, local.Exclusive())
+		defer l.Close(ctx)
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		base := load(t, l, "a").Snapshot
+		s.Put("a", map[string]any{"k": 1}, ttl/10)
+		s.slid = s.Expires("a")
+		if err := unchanged(t, l, base); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(ttl/10 - 1)
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+		time.Sleep(time.Nanosecond)
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
+	})
+}
