@@ -19,7 +19,7 @@ type Delta struct {
 	base    *Snapshot // what the request was given, or what the store was last known to hold; nil unless kind is update
 	had     bool      // the request was given keys
 	set     map[string]any
-	formed  map[string]any // set, with the types in which the store gives it back; nil where that isn't known
+	formed  bool // set holds what the store will give back
 	removed []string
 	cleared bool // the request removed every key that it was given
 	deaths  []death
@@ -109,7 +109,7 @@ func (d *Delta) afterRemoval() (*Delta, error) {
 	if !d.cleared {
 		return nil, ErrRevoked
 	}
-	return &Delta{kind: addDelta, set: d.set}, nil
+	return &Delta{kind: addDelta, set: d.set, formed: d.formed}, nil
 }
 
 // Apply returns what the session becomes, given what the store holds (nil: no
@@ -124,11 +124,7 @@ func (d *Delta) afterRemoval() (*Delta, error) {
 //     it was given; then what it set is a new session.
 //   - A conditional delta does so key by key; see [Delta.Conditional].
 func (d *Delta) Apply(current *Snapshot) (map[string]any, error) {
-	return d.apply(current, d.set)
-}
-
-func (d *Delta) apply(current *Snapshot, set map[string]any) (map[string]any, error) {
-	p, err := d.plan(current, set)
+	p, err := d.plan(current)
 	switch {
 	case p == nil:
 		return nil, err
@@ -150,21 +146,20 @@ type plan struct {
 	removed []string
 }
 
-// plan is nil where there is nothing to write. set are the values, in the types that are
-// to be used.
-func (d *Delta) plan(current *Snapshot, set map[string]any) (*plan, error) {
+// plan is nil where there is nothing to write.
+func (d *Delta) plan(current *Snapshot) (*plan, error) {
 	if d.conditional {
-		return d.planConditional(current, set)
+		return d.planConditional(current)
 	}
 	if d.kind == replaceDelta {
-		return &plan{whole: true, set: set}, nil
+		return &plan{whole: true, set: d.set}, nil
 	}
 	if d.isRevoked() {
 		anew, err := d.afterRemoval()
 		if err != nil || len(anew.set) == 0 {
 			return nil, err
 		}
-		return anew.plan(current, set)
+		return anew.plan(current)
 	}
 	if d.isGone(current) {
 		switch {
@@ -174,7 +169,7 @@ func (d *Delta) plan(current *Snapshot, set map[string]any) (*plan, error) {
 			return nil, nil
 		}
 	}
-	return &plan{set: set, removed: d.removed}, nil
+	return &plan{set: d.set, removed: d.removed}, nil
 }
 
 // Conditional is the same change once an attempt may have reached the store, which held
@@ -196,9 +191,7 @@ func (d *Delta) Conditional(current *Snapshot) *Delta {
 	return &c
 }
 
-// planConditional writes set, whose values may have other types than those that the
-// store gives back.
-func (d *Delta) planConditional(current *Snapshot, set map[string]any) (*plan, error) {
+func (d *Delta) planConditional(current *Snapshot) (*plan, error) {
 	begins := d.kind != updateDelta || !d.had || d.isRevoked()
 	switch {
 	case current.Len() > 0 && d.isDone(current):
@@ -206,9 +199,9 @@ func (d *Delta) planConditional(current *Snapshot, set map[string]any) (*plan, e
 	case current.Len() > 0 && (begins || !d.knows(current)):
 		return nil, ErrConflict
 	case current.Len() > 0:
-		return d.planUntouched(current, set)
+		return d.planUntouched(current)
 	case begins && !d.sent && !d.isRevoked():
-		return &plan{whole: true, set: set}, nil
+		return &plan{whole: true, set: d.set}, nil
 	case d.loaded() || d.isRevoked():
 		return nil, ErrRevoked
 	case len(d.set) == 0:
@@ -260,25 +253,22 @@ func (d *Delta) sets(key string) bool {
 
 // isOwn reports whether the store holds what the delta has written under a key.
 func (d *Delta) isOwn(key string, now any) bool {
-	value, formed := d.formed[key]
-	if !formed {
-		value = d.set[key]
-	}
-	if text, ok := now.(string); ok && !formed && isScalar(value) {
+	value := d.set[key]
+	if text, ok := now.(string); ok && !d.formed && isScalar(value) {
 		return text == gconv.String(value) // a store that keeps texts
 	}
 	return equal(now, value)
 }
 
 // planUntouched writes the keys that hold what the request had seen.
-func (d *Delta) planUntouched(current *Snapshot, set map[string]any) (_ *plan, err error) {
+func (d *Delta) planUntouched(current *Snapshot) (_ *plan, err error) {
 	p := &plan{set: map[string]any{}}
 	for key := range d.set {
 		now, has := current.data[key]
 		switch {
 		case has && d.isOwn(key, now):
 		case d.sawLast(key, now, has):
-			p.set[key] = set[key]
+			p.set[key] = d.set[key]
 		default:
 			err = ErrConflict
 		}
@@ -349,7 +339,7 @@ func (d *Delta) Base() *Snapshot { return d.base }
 // Value answers what a key is after the delta, if it says so: nil for one that it
 // removes.
 func (d *Delta) Value(key string) (value any, known bool) {
-	if value, known = d.formed[key]; known {
+	if value, known = d.set[key]; known && d.formed {
 		return value, true
 	}
 	return nil, slices.Contains(d.removed, key)
@@ -358,7 +348,7 @@ func (d *Delta) Value(key string) (value any, known bool) {
 // Changes is Apply for a store of single keys: the keys to write, and to remove. The map
 // is the caller's alone, and nil where there is nothing to write.
 func (d *Delta) Changes(current *Snapshot) (set map[string]any, removed []string, err error) {
-	p, err := d.plan(current, d.set)
+	p, err := d.plan(current)
 	if p == nil {
 		return nil, nil, err
 	}

@@ -17,14 +17,8 @@ func (d *Delta) Join(later *Delta) (*Delta, bool) {
 	case d.kind == updateDelta && (!d.loaded() || !later.loaded()), d.isRevoked() != later.isRevoked():
 		return nil, false
 	}
-	joined := &Delta{kind: d.kind, base: d.base, had: d.had, set: overwrite(d.set, later.set, later.removed)}
-	switch {
-	case d.formed == nil || later.formed == nil:
-	case sameMap(d.formed, d.set) && sameMap(later.formed, later.set):
-		joined.formed = joined.set
-	default:
-		joined.formed = overwrite(d.formed, later.formed, later.removed)
-	}
+	joined := &Delta{kind: d.kind, base: d.base, had: d.had, formed: d.formed && later.formed}
+	joined.set = overwrite(d.set, later.set, later.removed)
 	joined.deaths = joinDeaths(d.deaths, later.deaths)
 	joined.removed = joinRemoved(d, later)
 	return joined, true

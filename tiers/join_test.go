@@ -42,7 +42,7 @@ func TestJoinIsOneAfterTheOther(t *testing.T) {
 				d, err = Diff(Adopt(base), data)
 			}
 			if err == nil && rapid.Bool().Draw(t, label+" formed") {
-				d, err = d.Formed(formJSON)
+				d, err = d.Formed(FormJSON)
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -21,7 +21,7 @@ func Of(s gsession.Storage) Storage {
 	if t, ok := s.(Storage); ok {
 		return t
 	}
-	p := &plain{inner: s, store: true}
+	p := &plain{inner: s, store: true, form: FormOf(s)}
 	if _, wraps := s.(interface{ Unwrap() gsession.Storage }); !wraps {
 		p.meter = telemetry.NewStore(s)
 	}
@@ -39,13 +39,14 @@ func Of(s gsession.Storage) Storage {
 	return p
 }
 
-// plain adapts a storage without the capability. inner, meter, store and files are
-// set at construction, style and failures are atomic, locks guard themselves.
+// plain adapts a storage without the capability. inner, meter, store, files and
+// form are set at construction, style and failures are atomic, locks guard themselves.
 type plain struct {
 	inner gsession.Storage
 	meter *telemetry.Store // nil for a decorator
 	store bool             // one of GoFrame's, so that no face is below
 	files bool             // ids become file names, and reads may see half a write
+	form  Form             // nil where it isn't known
 	style atomic.Uint32
 	locks Locks
 
@@ -166,6 +167,10 @@ func (p *plain) loadKeys(ctx context.Context, id string) (Read, error) {
 func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Duration) (*Snapshot, error) {
 	if err := p.check(id); err != nil {
 		return nil, err
+	}
+	delta, err := delta.Formed(p.form)
+	if err != nil {
+		return nil, NotApplied(err)
 	}
 	unlock, err := p.locks.Lock(ctx, id)
 	if err != nil {

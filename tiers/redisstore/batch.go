@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -40,6 +39,12 @@ func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Co
 			alone = append(alone, n)
 			continue
 		}
+		var err error
+		if c.Delta, err = c.Delta.Formed(tiers.FormJSON); err != nil {
+			results[n].Err = tiers.NotApplied(err)
+			continue
+		}
+		commits[n] = c // an attempt that follows writes the same
 		a, err := s.attempt(n, c)
 		if a == nil {
 			results[n].Err = err
@@ -54,14 +59,13 @@ func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Co
 			r := &results[a.n]
 			switch {
 			case a.err == nil && a.did.done:
-				r.Snapshot, r.Err = merged(a.delta.Base(), a.delta, a.next, a.content, a.before, a.ms)
-				r.Err = errors.Join(a.conflict, r.Err)
+				r.Snapshot, r.Err = written(a.next, a.content, a.before, a.ms), a.conflict
 				continue
 			case a.err == nil, redis.HasErrorPrefix(a.write.Err(), "NOSCRIPT"): // another node has written
 				alone = append(alone, a.n)
 				continue
 			case a.write.isUncertain(a.err):
-				a.delta = doubted(a.delta, a.delta.Base())
+				a.delta = a.delta.Conditional(a.current)
 				commits[a.n].Delta = a.delta
 			}
 			switch {
@@ -165,6 +169,7 @@ func (s *Storage) loadAll(ctx context.Context, m *measured, loads []tiers.Reload
 type attempt struct {
 	n        int
 	delta    *tiers.Delta
+	current  *tiers.Snapshot
 	key      string
 	version  string
 	next     map[string]any
@@ -180,18 +185,23 @@ type attempt struct {
 
 // attempt is nil where there is nothing to send.
 func (s *Storage) attempt(n int, c tiers.Commit) (_ *attempt, err error) {
-	a := attempt{n: n, delta: c.Delta, version: versionOf(c.Delta.Base())}
+	a := attempt{n: n, delta: c.Delta}
 	if a.key, err = s.key(c.ID); err != nil {
 		return nil, failed(c.Delta, err)
 	}
 	if a.ms, err = millis(c.TTL); err != nil {
 		return nil, failed(c.Delta, err)
 	}
-	if a.next, a.conflict = c.Delta.Apply(c.Delta.Base()); a.next == nil {
+	current, version, err := guess(c.Delta.Base())
+	if err != nil {
+		return nil, failed(c.Delta, err)
+	}
+	if a.next, a.conflict = c.Delta.Apply(current); a.next == nil {
 		return nil, a.conflict
 	}
 	if a.content, err = encode(a.next); err != nil {
 		return nil, failed(c.Delta, err)
 	}
+	a.current, a.version = current, version
 	return &a, nil
 }

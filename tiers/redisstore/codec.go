@@ -7,39 +7,22 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"strconv"
-	"unicode/utf8"
-
-	"github.com/gogf/gf/v2/util/gconv"
 
 	"github.com/gf-strata/strata/tiers"
 )
 
 // encode is what json.Marshal makes of a gmap.StrAnyMap with this content, byte for
-// byte: GoFrame's StorageRedis writes that.
+// byte, which GoFrame's StorageRedis writes. The values are formed, so that it doesn't fail,
+// and makes the same of the same ones.
 func encode(data map[string]any) ([]byte, error) {
-	content, err := json.Marshal(gconv.Map(data))
+	if data == nil {
+		return []byte("{}"), nil // null is no session
+	}
+	content, err := json.Marshal(data)
 	if err != nil {
-		return nil, encodeFault(err)
+		return nil, tiers.NewError("strata: redis: a session can't be encoded as JSON", err)
 	}
 	return content, nil
-}
-
-// encodeFault keeps the value, which json's own texts may quote, out of the text.
-func encodeFault(err error) error {
-	const encoding = "strata: redis: a session value can't be encoded as JSON: "
-	var (
-		kind  *json.UnsupportedTypeError
-		value *json.UnsupportedValueError
-	)
-	switch {
-	case errors.As(err, &kind):
-		return tiers.NewError(encoding+"it is, or holds, a channel, a function, a complex number or a map whose keys aren't text or integers", err)
-	case errors.As(err, &value):
-		return tiers.NewError(encoding+"it is, or holds, NaN, an infinity or itself", err)
-	default:
-		return tiers.NewError(encoding+"its own MarshalJSON or MarshalText failed", err)
-	}
 }
 
 // decode makes a snapshot of what a key holds, with the Go types that StorageRedis
@@ -91,45 +74,5 @@ func hexOf(digest string) string { return hex.EncodeToString([]byte(digest)) }
 
 var _ tiers.Former = (*Storage)(nil)
 
-// Form answers the values as a Load will, or why they can't be encoded.
-func (s *Storage) Form(data map[string]any) (map[string]any, error) { return form(data) }
-
-func form(data map[string]any) (map[string]any, error) {
-	if formed, ok := formPlain(data); ok {
-		return formed, nil
-	}
-	content, err := encode(data)
-	if err != nil {
-		return nil, err
-	}
-	formed, err := unmarshal(content)
-	if formed == nil {
-		formed = map[string]any{}
-	}
-	return formed, err
-}
-
-// formPlain is form for the values that most sessions hold, without JSON.
-func formPlain(data map[string]any) (formed map[string]any, ok bool) {
-	formed = make(map[string]any, len(data))
-	for key, value := range data {
-		switch v := value.(type) {
-		case nil, bool:
-		case int:
-			value = json.Number(strconv.Itoa(v))
-		case int64:
-			value = json.Number(strconv.FormatInt(v, 10))
-		case string:
-			if !utf8.ValidString(v) { // it becomes another one in JSON
-				return nil, false
-			}
-		default:
-			return nil, false
-		}
-		if !utf8.ValidString(key) {
-			return nil, false
-		}
-		formed[key] = value
-	}
-	return formed, true
-}
+// Form returns the values as a Load will, or why they can't be encoded.
+func (s *Storage) Form(data map[string]any) (map[string]any, error) { return tiers.FormJSON(data) }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/encoding/gjson"
+
+	"github.com/gf-strata/strata/tiers"
 )
 
 // FuzzDecode holds the decoder against StorageRedis' and against its own encoder.
@@ -90,7 +92,7 @@ func FuzzForm(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, err := form(data); err != nil || !reflect.DeepEqual(got, want) {
+			if got, err := tiers.FormJSON(data); err != nil || !reflect.DeepEqual(got, want) {
 				t.Fatalf("%v, %v, through JSON %v", got, err, want)
 			}
 		}

@@ -2,10 +2,7 @@ package redisstore
 
 import (
 	"context"
-	"errors"
-	"maps"
 	"time"
-	"unicode/utf8"
 
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
@@ -19,10 +16,10 @@ import (
 // What fails in the network is sent again, as often as the client's MaxRetries says. Where
 // the answer to an attempt was lost, what follows is conditional: see [tiers.ErrConflict].
 //
-// The snapshot doesn't differ from what a Load reads: what was set is decoded from the
-// bytes that were written. It is nil for an empty delta, and where there was nothing to
-// write. Where a value can't be encoded, the caller gets the error and
-// the session keeps what it had.
+// The snapshot doesn't differ from what a Load reads: what was set is encoded and decoded
+// once, before anything is sent, and what that gives is written. It is nil for an empty
+// delta, and where there was nothing to write. Where a value can't be encoded, or couldn't
+// be decoded again, the caller gets the error and the session keeps what it had.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	m := s.measure()
 	defer m.end(ctx, telemetry.Commit)
@@ -43,6 +40,9 @@ func (s *Storage) commit(ctx context.Context, m *measured, id string, delta *tie
 	if delta.Empty() {
 		return nil, s.touch(ctx, m, key, delta.Base(), ms)
 	}
+	if delta, err = delta.Formed(tiers.FormJSON); err != nil {
+		return nil, tiers.NotApplied(err)
+	}
 	return s.merge(ctx, m, key, delta, ms)
 }
 
@@ -51,16 +51,12 @@ func (s *Storage) commit(ctx context.Context, m *measured, id string, delta *tie
 // the delta conditional; an error of one that has stayed as it was says that nothing was
 // written.
 func (s *Storage) merge(ctx context.Context, m *measured, key string, delta *tiers.Delta, ms int64) (*tiers.Snapshot, error) {
-	var (
-		current = delta.Base()
-		version = versionOf(current)
-		see     = delta.Asks()
-		losses  int
-		faults  int
-	)
-	for {
+	current, version, err := guess(delta.Base())
+	if err != nil {
+		return nil, failed(delta, err)
+	}
+	for see, losses, faults := delta.Asks(), 0, 0; ; {
 		if see {
-			var err error
 			if current, version, err = s.see(ctx, m, key); err != nil {
 				return nil, failed(delta, err)
 			}
@@ -81,15 +77,14 @@ func (s *Storage) merge(ctx context.Context, m *measured, key string, delta *tie
 		switch {
 		case err != nil:
 			if w.isUncertain(err) {
-				delta = doubted(delta, current)
+				delta = delta.Conditional(current)
 			}
 			if faults++; faults > s.retries || !passes(err) || !pause(ctx, faults) {
 				return nil, failed(delta, err)
 			}
 			see = delta.Asks()
 		case did.done:
-			snapshot, err := merged(current, delta, next, content, before, ms)
-			return snapshot, errors.Join(conflict, err)
+			return written(next, content, before, ms), conflict
 		default:
 			losses++
 			if see = did.unknown; see {
@@ -121,14 +116,6 @@ func held(content []byte) (current *tiers.Snapshot, version string, err error) {
 	return current, digest(content), err
 }
 
-// doubted is the delta after an attempt on current that may have been applied.
-func doubted(delta *tiers.Delta, current *tiers.Snapshot) *tiers.Delta {
-	if formed, err := delta.Formed(form); err == nil {
-		delta = formed
-	}
-	return delta.Conditional(current)
-}
-
 // failed is the error of a commit. Only that of a delta which no attempt has made
 // conditional says that nothing was written.
 func failed(delta *tiers.Delta, err error) error {
@@ -138,53 +125,25 @@ func failed(delta *tiers.Delta, err error) error {
 	return tiers.NotApplied(err)
 }
 
-// versionOf is the digest under which the server holds the snapshot, as far as it
-// can be told. One that doesn't come from a Load is most likely what a request has
-// just written; a wrong guess costs a round trip.
-func versionOf(base *tiers.Snapshot) string {
+// guess is what the server holds if nobody has written since the request was given base,
+// and the version under which it does. What doesn't come from a Load is most likely what a
+// request has just written; a wrong guess costs a round trip.
+func guess(base *tiers.Snapshot) (current *tiers.Snapshot, version string, err error) {
 	if base == nil {
-		return absent
+		return nil, absent, nil
 	}
-	if version := base.Version(); version != "" {
-		return version
+	if version = base.Version(); version != "" {
+		return base, version, nil
 	}
-	content, err := encode(base.Map())
+	formed, err := tiers.FormJSON(base.Map())
 	if err != nil {
-		return "unknown"
+		return nil, "", err
 	}
-	return digest(content)
+	content, err := encode(formed)
+	return tiers.Adopt(formed), digest(content), err
 }
 
-// merged is the snapshot that a Load would answer now. What a Load gave is what it would
-// give again, so that only the keys that were set are decoded.
-func merged(current *tiers.Snapshot, delta *tiers.Delta, next map[string]any, content []byte, before time.Time, ms int64) (*tiers.Snapshot, error) {
-	set := map[string]any{}
-	for key := range delta.Set() {
-		if value, ok := next[key]; ok {
-			set[key] = value
-		}
-		if !utf8.ValidString(key) { // it may become another one in JSON
-			return written(content, before, ms)
-		}
-	}
-	if current == nil || current.Version() == "" || len(set) == len(next) {
-		return written(content, before, ms)
-	}
-	if len(set) > 0 {
-		formed, err := form(set)
-		if err != nil {
-			return nil, err
-		}
-		maps.Copy(next, formed)
-	}
-	return tiers.Adopt(next).Versioned(digest(content)).Expiring(after(before, ms)), nil
-}
-
-// written is the same of content that wasn't merged into what a Load gave.
-func written(content []byte, before time.Time, ms int64) (*tiers.Snapshot, error) {
-	snapshot, err := decode(content)
-	if err != nil || snapshot == nil {
-		return nil, err
-	}
-	return snapshot.Expiring(after(before, ms)), nil
+// written is the snapshot that a Load would return now.
+func written(data map[string]any, content []byte, before time.Time, ms int64) *tiers.Snapshot {
+	return tiers.Adopt(data).Versioned(digest(content)).Expiring(after(before, ms))
 }
