@@ -1,6 +1,7 @@
 package layertest
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -67,14 +68,23 @@ func Revoked(err error) Option {
 	return func(c *config) { c.revoked = err }
 }
 
-// MaxStale is how long a node may serve what another has overwritten; 1 s unless set.
+// MaxStale is how long a node may serve what another has overwritten; 1 s unless set. It
+// panics outside 0 to 1 h, as Precision does.
 func MaxStale(d time.Duration) Option {
+	mustWait("MaxStale", d)
 	return func(c *config) { c.maxStale = d }
 }
 
 // Precision is the smallest time to live that the store keeps; 1 ms unless set.
 func Precision(d time.Duration) Option {
+	mustWait("Precision", d)
 	return func(c *config) { c.precision = d }
+}
+
+func mustWait(option string, d time.Duration) {
+	if d < 0 || d > time.Hour {
+		panic(fmt.Sprintf("strata: layertest.%s(%v) can't be waited for; pass 0 to 1 h", option, d))
+	}
 }
 
 // Deferred says that the storage answers writes before its store has them. Checks with
