@@ -4,12 +4,14 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/gogf/gf/v2/util/gconv"
 )
 
 // Delta is what one request changed, to be applied to whatever the store holds by
-// then (law 5). It is immutable, and shares nothing with the request.
+// then (law 5). It is immutable, and shares nothing with the request, not even the bytes
+// of a text: a delta, and the state that it leads to, are kept beyond the call.
 //
 // deaths, where there are any, tell at the last moment whether the session was removed
 // since base was handed out: a store that applies the delta after it looked at what it
@@ -39,7 +41,7 @@ const (
 
 // Replace is the delta of a map that no layer handed out: the session becomes data.
 func Replace(data map[string]any) (*Delta, error) {
-	set, err := isolateMap(data)
+	set, err := ownMap(data)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +51,7 @@ func Replace(data map[string]any) (*Delta, error) {
 // Add is the delta of a request that was told that there is no session: its keys
 // create one, or join what other requests have created meanwhile.
 func Add(data map[string]any) (*Delta, error) {
-	set, err := isolateMap(data)
+	set, err := ownMap(data)
 	if err != nil {
 		return nil, err
 	}
@@ -59,11 +61,15 @@ func Add(data map[string]any) (*Delta, error) {
 // Keys is the delta of per-key writes on a direct store: no session is given for them,
 // and they begin one where there is none.
 func Keys(set map[string]any, removed []string) (*Delta, error) {
-	isolated, err := isolateMap(set)
+	isolated, err := ownMap(set)
 	if err != nil {
 		return nil, err
 	}
-	return &Delta{kind: addDelta, set: isolated, removed: removed}, nil
+	d := &Delta{kind: addDelta, set: isolated}
+	for _, key := range removed {
+		d.removed = append(d.removed, strings.Clone(key))
+	}
+	return d, nil
 }
 
 // Diff is the delta of a request that was given base and closes with data.
@@ -78,14 +84,14 @@ func Diff(base *Snapshot, data map[string]any) (*Delta, error) {
 				continue
 			}
 		}
-		isolated, err := isolate(value)
+		isolated, err := own(value)
 		if err != nil {
 			return nil, err
 		}
 		if d.set == nil {
 			d.set = map[string]any{}
 		}
-		d.set[key] = isolated
+		d.set[strings.Clone(key)] = isolated
 	}
 	d.cleared = kept == 0
 	if kept == base.Len() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
@@ -119,6 +120,9 @@ func (f *Face) diff(g *given, data, held map[string]any) (*Delta, error) {
 	if !removal.happened() {
 		delta, err := Diff(g.state(), data)
 		if err == nil {
+			if !delta.Empty() { // it may be kept for long
+				removal.id = strings.Clone(removal.id)
+			}
 			delta.deaths = []death{removal}
 		}
 		return delta, err

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gvar"
@@ -37,24 +38,29 @@ func isScalar(value any) bool {
 	return false
 }
 
+// isolateMap copies a session that a store holds or hands out.
 func isolateMap(data map[string]any) (map[string]any, error) {
-	c := make(map[string]any, len(data))
-	for key, value := range data {
-		if !isScalar(value) {
-			var err error
-			if value, err = isolate(value); err != nil {
-				return nil, err
-			}
-		}
-		c[key] = value
-	}
-	return c, nil
+	var i isolation
+	return i.whole(data)
+}
+
+// ownMap also copies the texts, for what is kept beyond the call: a form's value is a part
+// of the whole body.
+func ownMap(data map[string]any) (map[string]any, error) {
+	i := isolation{texts: true}
+	return i.whole(data)
 }
 
 // isolate copies a value with all that it refers to. Channels, functions and what
 // unexported fields refer to can't be copied and stay shared.
 func isolate(value any) (any, error) {
 	var i isolation
+	return i.copy(value, 0)
+}
+
+// own is isolate that also copies the texts.
+func own(value any) (any, error) {
+	i := isolation{texts: true}
 	return i.copy(value, 0)
 }
 
@@ -67,8 +73,46 @@ func mustIsolate(value any) any {
 	return c
 }
 
-// isolation is the state of one copy: the containers on the path to here.
-type isolation struct{ path map[container]struct{} }
+// isolation is the state of one copy: the containers on the path to here, and whether
+// texts are copied as well.
+type isolation struct {
+	path  map[container]struct{}
+	texts bool
+}
+
+func (i *isolation) whole(data map[string]any) (c map[string]any, err error) {
+	c = make(map[string]any, len(data))
+	for key, value := range data {
+		if value, err = i.copy(value, 0); err != nil {
+			return nil, err
+		}
+		c[i.text(key)] = value
+	}
+	return c, nil
+}
+
+func (i *isolation) text(text string) string {
+	if i.texts {
+		return strings.Clone(text)
+	}
+	return text
+}
+
+// scalar isn't ok for what a copy of the interface doesn't copy.
+func (i *isolation) scalar(value any) (c any, ok bool) {
+	if !isScalar(value) {
+		return nil, false
+	}
+	if i.texts {
+		switch v := value.(type) {
+		case string:
+			return strings.Clone(v), true
+		case json.Number:
+			return json.Number(strings.Clone(string(v))), true
+		}
+	}
+	return value, true
+}
 
 type container struct {
 	of  reflect.Type // a pointer to a struct and one to its first field are two
@@ -99,8 +143,8 @@ func (i *isolation) enter(v reflect.Value, depth int) (leave func(), err error) 
 }
 
 func (i *isolation) copy(value any, depth int) (any, error) {
-	if isScalar(value) {
-		return value, nil
+	if c, ok := i.scalar(value); ok {
+		return c, nil
 	}
 	// What JSON decodes to comes first and without reflection.
 	switch v := value.(type) {
@@ -115,14 +159,21 @@ func (i *isolation) copy(value any, depth int) (any, error) {
 			}
 			defer leave()
 		}
-		c := maps.Clone(v)
+		var c map[string]any
+		if i.texts {
+			c = make(map[string]any, len(v))
+		} else {
+			c = maps.Clone(v)
+		}
 		for key, element := range v {
-			if !isScalar(element) {
-				var err error
-				if c[key], err = i.copy(element, depth+1); err != nil {
-					return nil, err
-				}
+			if !i.texts && isScalar(element) {
+				continue
 			}
+			copied, err := i.copy(element, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			c[i.text(key)] = copied
 		}
 		return c, nil
 	case []any:
@@ -138,10 +189,6 @@ func (i *isolation) copy(value any, depth int) (any, error) {
 		}
 		c := make([]any, len(v))
 		for n, element := range v {
-			if isScalar(element) {
-				c[n] = element
-				continue
-			}
 			var err error
 			if c[n], err = i.copy(element, depth+1); err != nil {
 				return nil, err
@@ -170,6 +217,10 @@ func (i *isolation) reflect(dst, src reflect.Value, depth int) error {
 	}
 	dst.Set(src)
 	switch src.Kind() {
+	case reflect.String:
+		if i.texts {
+			dst.SetString(strings.Clone(src.String()))
+		}
 	case reflect.Interface:
 		if src.IsNil() {
 			return nil
@@ -211,7 +262,7 @@ func (i *isolation) reflect(dst, src reflect.Value, depth int) error {
 			if err := i.reflect(c, entries.Value(), depth+1); err != nil {
 				return err
 			}
-			dst.SetMapIndex(entries.Key(), c)
+			dst.SetMapIndex(i.key(entries.Key()), c)
 		}
 	case reflect.Slice:
 		if src.IsNil() {
@@ -242,6 +293,17 @@ func (i *isolation) reflect(dst, src reflect.Value, depth int) error {
 	return nil
 }
 
+// key copies the text of a map's key; others stay the keys that they are.
+func (i *isolation) key(key reflect.Value) reflect.Value {
+	if key.Kind() == reflect.Interface {
+		key = key.Elem()
+	}
+	if !i.texts || key.Kind() != reflect.String {
+		return key
+	}
+	return reflect.ValueOf(strings.Clone(key.String())).Convert(key.Type())
+}
+
 // fields copies what exported fields refer to, those of embedded structs included.
 func (i *isolation) fields(dst, src reflect.Value, depth int) error {
 	for n := range src.NumField() {
@@ -266,7 +328,7 @@ var (
 )
 
 func (i *isolation) elements(dst, src reflect.Value, depth int) error {
-	if kind := src.Type().Elem().Kind(); kind != reflect.String && !isPlain(kind) {
+	if kind := src.Type().Elem().Kind(); !isPlain(kind) && (kind != reflect.String || i.texts) {
 		for n := range src.Len() {
 			if err := i.reflect(dst.Index(n), src.Index(n), depth+1); err != nil {
 				return err

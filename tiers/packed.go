@@ -31,7 +31,7 @@ func (s *Snapshot) Pack(b []byte) (_ []byte, ok bool) {
 // Unpack makes the Snapshot again of what Pack has appended. Its texts are parts of it.
 func Unpack(packed string) *Snapshot {
 	p := unpacker{packed}
-	s := &Snapshot{version: p.text(), size: int64(p.length())}
+	s := &Snapshot{version: p.text(), size: int64(p.length()), unpacked: true}
 	keys := p.length()
 	s.data = make(map[string]any, keys)
 	for range keys {

@@ -20,6 +20,8 @@ type Snapshot struct {
 	version string
 	read    time.Time
 	told    bool
+
+	unpacked bool // its texts are parts of one
 }
 
 // NewSnapshot copies data, nested values included. It fails where a value can't be
@@ -64,7 +66,7 @@ func (s *Snapshot) Versioned(mark string) *Snapshot {
 // Anew returns the same state without what is known of one reading of it: its expiry, and
 // what ReadAt and Tell have noted.
 func (s *Snapshot) Anew() *Snapshot {
-	return &Snapshot{data: s.data, nested: s.nested, size: s.size, version: s.version}
+	return &Snapshot{data: s.data, nested: s.nested, size: s.size, version: s.version, unpacked: s.unpacked}
 }
 
 // ReadAt returns the same state with the moment before which its load from the store
@@ -108,10 +110,16 @@ func (s *Snapshot) Len() int {
 	return len(s.data)
 }
 
-// clone is a new map of the state that shares its values.
+// clone is a new map of the state that shares its values. What the state may lose mustn't
+// be held by what stays: texts that are parts of one text are copied.
 func (s *Snapshot) clone() map[string]any {
-	if s == nil || s.data == nil {
+	switch {
+	case s == nil || s.data == nil:
 		return map[string]any{}
+	case s.unpacked:
+		if data, err := ownMap(s.data); err == nil {
+			return data
+		}
 	}
 	return maps.Clone(s.data)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -145,8 +146,8 @@ func (l *lanes) passed(id string) bool {
 func (l *lanes) lane(id string) *lane {
 	k := l.lanes[id]
 	if k == nil {
-		k = &lane{id: id}
-		l.lanes[id] = k
+		k = &lane{id: strings.Clone(id)} // it may be a part of a header
+		l.lanes[k.id] = k
 	}
 	return k
 }

@@ -3,6 +3,7 @@ package coalesce
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"math"
 	"sync"
 	"time"
@@ -17,11 +18,12 @@ import (
 const slidesKept = 1 << 15
 
 // slides remember when the store was last told to drop which session, for the last
-// 32,768 sessions at least. One that is forgotten is told again. mu guards all fields.
+// 32,768 sessions at least, in 5 MiB at most. One that is forgotten is told again. Ids are
+// kept as 64-bit hashes under a random seed. mu guards all fields.
 type slides struct {
 	mu      sync.Mutex
-	young   map[string]expiry
-	old     map[string]expiry
+	young   map[uint64]expiry
+	old     map[uint64]expiry
 	forgets uint64 // how often one was forgotten
 }
 
@@ -33,40 +35,42 @@ type expiry struct {
 	emptied bool // by a commit that may have left no session
 }
 
+var slideSeed = maphash.MakeSeed()
+
+func hashOf(id string) uint64 { return maphash.String(slideSeed, id) }
+
 func (s *slides) set(id string, e expiry) {
-	if len(id) > maxSlideID {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.put(id, e)
+	s.put(hashOf(id), e)
 }
 
-// put is called under mu.
-func (s *slides) put(id string, e expiry) {
+// put is called under mu, as find is.
+func (s *slides) put(hash uint64, e expiry) {
 	if s.young == nil || len(s.young) >= slidesKept {
-		s.old, s.young = s.young, map[string]expiry{}
+		s.old, s.young = s.young, map[uint64]expiry{}
 	}
-	s.young[id] = e
+	s.young[hash] = e
 }
 
-// maxSlideID is the longest id that is remembered, in bytes.
-const maxSlideID = 256
+func (s *slides) find(hash uint64) (e expiry, ok bool) {
+	if e, ok = s.young[hash]; !ok {
+		e, ok = s.old[hash]
+	}
+	return e, ok
+}
 
 func (s *slides) get(id string) (e expiry, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e, ok = s.young[id]; !ok {
-		e, ok = s.old[id]
-	}
-	return e, ok
+	return s.find(hashOf(id))
 }
 
 func (s *slides) forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.young, id)
-	delete(s.old, id)
+	delete(s.young, hashOf(id))
+	delete(s.old, hashOf(id))
 	s.forgets++
 }
 
@@ -77,12 +81,9 @@ func (s *slides) forget(id string) {
 func (s *slides) learn(id string, at time.Time, forgets uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.young[id]
-	if !ok {
-		e, ok = s.old[id]
-	}
-	if s.forgets == forgets && len(id) <= maxSlideID && !(ok && e.emptied) {
-		s.put(id, expiry{at: at, told: !at.IsZero()})
+	hash := hashOf(id)
+	if e, ok := s.find(hash); s.forgets == forgets && !(ok && e.emptied) {
+		s.put(hash, expiry{at: at, told: !at.IsZero()})
 	}
 }
 

@@ -10,7 +10,7 @@ func (s *Storage) Held(id string, meanwhile func()) (hit, none, joins bool) {
 	meanwhile()
 	v := s.under(said, hash)
 	hit = e != nil && e.current(id, v)
-	n := s.negatives.find(hash, id)
+	n := s.negatives.find(hash)
 	none = n != nil && n.stamp == v.stamp && v.serves(n)
 	return hit, none, v.stamp == flying && s.joinable(v) < v.now-int64(overlapWindow)
 }

@@ -16,7 +16,7 @@ func (s *Storage) held(hash uint64, id string) (*entry, view) {
 	if e != nil && e.stamp == v.stamp && e.id == id && e.snapshot != nil {
 		return e, v
 	}
-	if e = s.negatives.find(hash, id); e != nil && e.stamp == v.stamp {
+	if e = s.negatives.find(hash); e != nil && e.stamp == v.stamp {
 		return e, v
 	}
 	return nil, v
@@ -38,12 +38,13 @@ func (s *Storage) bound(hash uint64, e *entry) {
 // keep puts an entry where it is found.
 func (s *Storage) keep(hash uint64, e *entry) {
 	e.hash = hash
-	e.id = strings.Clone(e.id) // it may be a part of something large
 	e.rested, e.alone = false, false
 	if e.absent {
-		s.negatives.put(hash, e)
+		e.id = ""
+		s.negatives.put(e)
 		return
 	}
+	e.id = strings.Clone(e.id) // it may be a part of something large
 	s.gate.do(hash, func() {
 		if e.snapshot == nil || e.size() > mostSmall {
 			s.set(hash, &parcel{awake: e}, e.cost())

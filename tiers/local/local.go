@@ -150,7 +150,7 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 		}
 		return tiers.Read{Snapshot: e.snapshot, Outcome: tiers.OutcomeHit}, nil
 	}
-	if none := s.negatives.find(hash, id); none != nil && none.stamp == v.stamp && v.serves(none) && !s.gate.closed() {
+	if none := s.negatives.find(hash); none != nil && none.stamp == v.stamp && v.serves(none) && !s.gate.closed() {
 		s.tally.AddAt(telemetry.ReadNegative, hash)
 		return tiers.Read{Outcome: tiers.OutcomeNegative}, nil
 	}

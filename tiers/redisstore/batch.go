@@ -35,7 +35,8 @@ func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Co
 		alone    []int
 	)
 	for n, c := range commits {
-		if c.Delta.Empty() || c.Delta.Asks() {
+		current, version, ok := guess(c.Delta.Base())
+		if c.Delta.Empty() || c.Delta.Asks() || !ok {
 			alone = append(alone, n)
 			continue
 		}
@@ -45,7 +46,7 @@ func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Co
 			continue
 		}
 		commits[n] = c // an attempt that follows writes the same
-		a, err := s.attempt(n, c)
+		a, err := s.attempt(n, c, current, version)
 		if a == nil {
 			results[n].Err = err
 			continue
@@ -184,16 +185,12 @@ type attempt struct {
 }
 
 // attempt is nil where there is nothing to send.
-func (s *Storage) attempt(n int, c tiers.Commit) (_ *attempt, err error) {
-	a := attempt{n: n, delta: c.Delta}
+func (s *Storage) attempt(n int, c tiers.Commit, current *tiers.Snapshot, version string) (_ *attempt, err error) {
+	a := attempt{n: n, delta: c.Delta, current: current, version: version}
 	if a.key, err = s.key(c.ID); err != nil {
 		return nil, failed(c.Delta, err)
 	}
 	if a.ms, err = millis(c.TTL); err != nil {
-		return nil, failed(c.Delta, err)
-	}
-	current, version, err := guess(c.Delta.Base())
-	if err != nil {
 		return nil, failed(c.Delta, err)
 	}
 	if a.next, a.conflict = c.Delta.Apply(current); a.next == nil {
@@ -202,6 +199,5 @@ func (s *Storage) attempt(n int, c tiers.Commit) (_ *attempt, err error) {
 	if a.content, err = encode(a.next); err != nil {
 		return nil, failed(c.Delta, err)
 	}
-	a.current, a.version = current, version
 	return &a, nil
 }

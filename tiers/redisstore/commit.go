@@ -51,12 +51,10 @@ func (s *Storage) commit(ctx context.Context, m *measured, id string, delta *tie
 // the delta conditional; an error of one that has stayed as it was says that nothing was
 // written.
 func (s *Storage) merge(ctx context.Context, m *measured, key string, delta *tiers.Delta, ms int64) (*tiers.Snapshot, error) {
-	current, version, err := guess(delta.Base())
-	if err != nil {
-		return nil, failed(delta, err)
-	}
-	for see, losses, faults := delta.Asks(), 0, 0; ; {
+	current, version, ok := guess(delta.Base())
+	for see, losses, faults := delta.Asks() || !ok, 0, 0; ; {
 		if see {
+			var err error
 			if current, version, err = s.see(ctx, m, key); err != nil {
 				return nil, failed(delta, err)
 			}
@@ -90,6 +88,7 @@ func (s *Storage) merge(ctx context.Context, m *measured, key string, delta *tie
 			if see = did.unknown; see {
 				continue
 			}
+			var err error
 			if current, version, err = held(did.found); err != nil {
 				return nil, failed(delta, err)
 			}
@@ -127,20 +126,21 @@ func failed(delta *tiers.Delta, err error) error {
 
 // guess is what the server holds if nobody has written since the request was given base,
 // and the version under which it does. What doesn't come from a Load is most likely what a
-// request has just written; a wrong guess costs a round trip.
-func guess(base *tiers.Snapshot) (current *tiers.Snapshot, version string, err error) {
+// request has just written; a wrong guess costs a round trip. It isn't ok for what can't
+// have been written.
+func guess(base *tiers.Snapshot) (current *tiers.Snapshot, version string, ok bool) {
 	if base == nil {
-		return nil, absent, nil
+		return nil, absent, true
 	}
 	if version = base.Version(); version != "" {
-		return base, version, nil
+		return base, version, true
 	}
 	formed, err := tiers.FormJSON(base.Map())
 	if err != nil {
-		return nil, "", err
+		return nil, "", false
 	}
 	content, err := encode(formed)
-	return tiers.Adopt(formed), digest(content), err
+	return tiers.Adopt(formed), digest(content), err == nil
 }
 
 // written is the snapshot that a Load would return now.
