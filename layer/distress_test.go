@@ -25,6 +25,14 @@ type distressed struct {
 	*teststore.Store
 	listener tiers.Listener
 	away     atomic.Bool
+	reason   atomic.Pointer[error] // why nobody vouches
+}
+
+func (d *distressed) WatchErr() error {
+	if reason := d.reason.Load(); reason != nil {
+		return *reason
+	}
+	return nil
 }
 
 func (d *distressed) Watch(l tiers.Listener) (stop func()) {
@@ -150,33 +158,35 @@ func TestLocalHearsPastAStranger(t *testing.T) {
 	})
 }
 
-// A channel of announcements that can't be had is told, and no short loss.
+// A channel of announcements that can't be had is told with the reason, though nobody reads,
+// and no short loss.
 func TestThatNothingIsAnnouncedForLongIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &distressed{Store: teststore.New()}
 		traced, log := logged()
 		chain := layer.Chain(store, layer.Local(), traced)
 		defer chain.Close(t.Context())
-		read := func(after time.Duration, lines int) {
+		idle := func(after time.Duration, lines int) {
 			t.Helper()
 			time.Sleep(after)
-			for range 3 {
-				if _, err := chain.GetSession(t.Context(), "a", time.Hour); err != nil {
-					t.Fatal(err)
-				}
-			}
+			synctest.Wait()
 			if n := strings.Count(log.String(), "aren't announced at present"); n != lines {
 				t.Errorf("logged %d times, want %d:\n%s", n, lines, log)
 			}
 		}
-		read(9*time.Second, 0)
-		read(time.Second, 1)
+		says := func(reason error) { store.reason.Store(&reason) }
+		idle(9*time.Second, 0)
+		says(errors.New("secret"))
+		idle(4*time.Second, 1)
 		store.listener.Vouched(time.Now().Add(time.Minute))
-		read(time.Second, 1)
-		read(time.Minute+time.Second, 1)
-		read(10*time.Second, 2)
+		idle(time.Minute+9*time.Second, 1)
+		says(tiers.NewError("strata: redis: nobody is in", nil))
+		idle(4*time.Second, 2)
+		if text := log.String(); strings.Contains(text, "secret") || !strings.Contains(text, `reason="strata: redis: nobody is in"`) {
+			t.Errorf("logged %s", text)
+		}
 		store.listener.Unsupported(errors.New("secret"))
-		read(time.Minute, 2)
+		idle(time.Minute, 2)
 	})
 }
 

@@ -11,6 +11,10 @@ type Source interface {
 	Watch(l Listener) (stop func())
 }
 
+// WatchErrer is a Source that can say why nobody vouches at present, nil where somebody does
+// or nothing has gone wrong yet. The text of what isn't an [Error] isn't shown.
+type WatchErrer interface{ WatchErr() error }
+
 // Listener is told what a Source learns. Its methods are called one at a time, must
 // return quickly, and must not call the Source.
 //

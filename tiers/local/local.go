@@ -167,7 +167,6 @@ func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash u
 	if s.gate.closed() {
 		return s.inner.Load(ctx, id, ttl)
 	}
-	s.unvouched(v)
 	stamp := s.guard.Hold(hash)
 	read, err := s.flights.join(ctx, flightKey{id: id, stamp: stamp}, v.now, s.joinable(v), func(ctx context.Context) (tiers.Read, error) {
 		return s.fetch(ctx, id, ttl, hash)
@@ -218,6 +217,7 @@ func (s *Storage) Close(ctx context.Context) error {
 		return nil
 	}
 	s.sources.stop()
+	s.watch.stop()
 	s.echoes.close()
 	s.auditor.close()
 	err := s.flights.close(ctx)

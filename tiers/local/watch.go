@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,7 @@ import (
 // on Linux does, so that the rest of a lease may be served when it goes on.
 //
 // watched, until and last are atomics, the latter two being moments on the tier's clock;
-// mu guards sources.
+// mu guards the other fields.
 type watch struct {
 	watched atomic.Bool
 	until   atomic.Int64 // served before this
@@ -27,11 +28,13 @@ type watch struct {
 
 	mu      sync.Mutex
 	sources []*watchedSource
+	check   *time.Timer // of unvouched, from the first source until Close
 }
 
-// watchedSource is the listener of one source. watch.mu guards all fields but s.
+// watchedSource is the listener of one source. watch.mu guards all fields but s and source.
 type watchedSource struct {
 	s           *Storage
+	source      tiers.Source
 	until       int64
 	unsupported bool
 	lost        bool // it has vouched, and not again since that ended
@@ -41,11 +44,14 @@ var _ tiers.Listener = (*watchedSource)(nil)
 
 // listen has a source tell. Nothing is served from memory until it has.
 func (s *Storage) listen(source tiers.Source) (stop func()) {
-	l := &watchedSource{s: s}
+	l := &watchedSource{s: s, source: source}
 	w := &s.watch
 	w.mu.Lock()
 	w.sources = append(w.sources, l)
 	w.settle(s.now())
+	if w.check == nil {
+		w.check = time.AfterFunc(silence, s.unvouched)
+	}
 	w.mu.Unlock()
 	return source.Watch(l)
 }
@@ -132,18 +138,40 @@ const silence = 10 * time.Second
 // stood is until when all have vouched, or did the last time.
 func (w *watch) stood() int64 { return max(w.until.Load(), w.last.Load()) }
 
-// unvouched is called with each read that memory hasn't answered.
-func (s *Storage) unvouched(v view) {
-	if !v.watched {
+// unvouched is called now and then, as nobody may be reading.
+func (s *Storage) unvouched() {
+	w := &s.watch
+	w.mu.Lock()
+	if w.check != nil {
+		w.check.Reset(silence / 4)
+	}
+	sources := slices.Clone(w.sources)
+	w.mu.Unlock()
+	since := time.Duration(s.now() - w.stood())
+	if !w.watched.Load() || since < silence {
 		return
 	}
-	since := time.Duration(v.now - s.watch.stood())
-	if since < silence {
-		return
+	reason := "unknown"
+	for _, l := range sources {
+		if source, ok := l.source.(tiers.WatchErrer); ok {
+			if err := source.WatchErr(); err != nil {
+				reason = tiers.Explain(err)
+			}
+		}
 	}
 	s.reporter.Warn(context.Background(), "unvouched",
 		"strata: changes of the store aren't announced at present, so that nothing is served from memory; see whether the channel of announcements can connect and log in",
-		slog.Duration("since", since.Round(time.Second)))
+		slog.Duration("since", since.Round(time.Second)), slog.String("reason", reason))
+}
+
+// stop ends the check.
+func (w *watch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.check != nil {
+		w.check.Stop()
+		w.check = nil
+	}
 }
 
 // stale answers what memory holds of a session that the store doesn't answer for, as

@@ -3,10 +3,10 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,102 +21,157 @@ const (
 
 	// canaryTries bounds the search for a key of some slot.
 	canaryTries = 1 << 17
+
+	// proofLife is how long a canary proves that commands go to the server that announces, and
+	// that what this announces arrives. Each is announced to all nodes, and takes a new
+	// connection, so that more of them would cost a server with many nodes more than they tell.
+	proofLife = 10 * time.Second
 )
 
-// canary is a key that is written to hear its announcement: a proxy may accept CLIENT
-// TRACKING, and keep to itself what the server announces.
+// canary is a key that is written on one connection to receive its announcement on another:
+// both lead to one server then, and nothing between keeps announcements to itself or has
+// forgotten the tracking.
 //
-// key is set at construction. The channel's reader ends the wait for it with heard, and
-// counts pongs; written is when the server had answered, nil before, and is atomic.
+// The channel's mu guards its fields; done is sent to once.
 type canary struct {
-	key     string
-	heard   chan error
-	written atomic.Pointer[time.Time]
+	done    chan error
+	written time.Time // when the server had replied, zero before
 	pongs   int
 }
 
-// hear looks for the canary in what is announced.
+// expect has the channel look for a key.
+func (c *channel) expect(key string) *canary {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := &canary{done: make(chan error, 1)}
+	c.canaries[key] = k
+	return k
+}
+
+// settle ends the wait for a key.
+func (c *channel) settle(key string, err error) {
+	if k := c.canaries[key]; k != nil {
+		delete(c.canaries, key)
+		k.done <- err
+	}
+}
+
+// hear looks for canaries in what is announced.
 func (c *channel) hear(keys []any) {
-	k := c.canary.Load()
-	if k == nil {
-		return
-	}
-	for _, key := range keys {
-		if key == k.key {
-			c.heard(k, nil)
-			return
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for n := 0; n < len(keys) && len(c.canaries) > 0; n++ {
+		if key, ok := keys[n].(string); ok {
+			c.settle(key, nil)
 		}
 	}
 }
 
-// pass takes note of a pong, given when its ping was about to be sent: the canary should
-// have been heard before it. One pong more is waited for than should be needed.
+// pass takes note of a pong, given when its ping was about to be sent: what was written
+// before should have been announced before it. One pong more is waited for than should be needed.
 func (c *channel) pass(sent time.Time) {
-	k := c.canary.Load()
-	if k == nil {
-		return
-	}
-	if written := k.written.Load(); written != nil && sent.After(*written) {
-		if k.pongs++; k.pongs > 1 {
-			c.heard(k, errDeaf)
-		}
-	}
-}
-
-func (c *channel) heard(k *canary, err error) {
-	c.canary.Store(nil)
-	k.heard <- err
-}
-
-// audition has each member that hasn't yet announce a canary, and waits until it is heard.
-// It reports whether there was one. A member that no key of the prefix can be at needs
-// none. A server that is full, or can't save, takes no canary; it is believed if one was
-// heard earlier in the watcher's life.
-func (r *round) audition(ctx context.Context) (sung bool, err error) {
-	var all sync.WaitGroup
-	errs := make([]error, len(r.members))
-	for n, m := range r.members {
-		if m.proven {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, k := range c.canaries {
+		if k.written.IsZero() || !sent.After(k.written) {
 			continue
 		}
-		if key := r.topology.key(m, r.prefix+canaryMark+strings.ToLower(rand.Text())); key != "" {
-			sung = true
-			all.Go(func() { errs[n] = m.sing(ctx, key) })
+		if k.pongs++; k.pongs > 1 {
+			c.settle(key, errDeaf)
 		}
 	}
-	all.Wait()
-	for n, m := range r.members {
-		switch err := errs[n]; {
-		case err != nil && !(says(err, full) && r.heard):
-			return sung, err
-		case sung:
-			m.proven = true
-		}
-	}
-	r.heard = r.heard || sung
-	return sung, nil
 }
 
-// sing writes a key, removes it at once, and waits until its announcement is heard.
-func (m *member) sing(ctx context.Context, key string) error {
-	k := &canary{key: key, heard: make(chan error, 1)}
-	m.canary.Store(k)
-	_, err := m.probe.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+// sing writes a key on a connection, removes it at once, and waits until its announcement is
+// received.
+func (c *channel) sing(ctx context.Context, on interface {
+	Pipelined(context.Context, func(redis.Pipeliner) error) ([]redis.Cmder, error)
+}, key string) error {
+	k := c.expect(key)
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.settle(key, nil)
+	}()
+	_, err := on.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		pipe.Set(ctx, key, "", canaryLife)
 		pipe.Del(ctx, key)
 		return nil
 	})
 	if err != nil {
-		m.canary.Store(nil)
-		return able(err)
-	}
-	written := time.Now()
-	k.written.Store(&written)
-	select {
-	case err = <-k.heard:
 		return err
+	}
+	c.mu.Lock()
+	k.written = time.Now()
+	c.mu.Unlock()
+	select {
+	case err = <-k.done:
+		return err
+	case <-c.round.ended:
+		return errUnproven
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// canaryKey is the beginning of one.
+func (r *round) canaryKey() string { return r.prefix + canaryMark + strings.ToLower(rand.Text()) }
+
+// audition has each member announce a canary that is written on a new connection, and waits
+// until it is received, once in a proofLife. It reports whether there was one. A member that
+// no key of the prefix can be at needs none. A server that is full, or can't save, takes no
+// canary; it is believed if one was received earlier in the watcher's life.
+func (r *round) audition(ctx context.Context) (sung bool, err error) {
+	var all sync.WaitGroup
+	errs := make([]error, len(r.members))
+	for n, m := range r.members {
+		if !m.due && time.Since(m.proven) < r.proof {
+			continue
+		}
+		key := r.topology.key(m, r.canaryKey())
+		if key == "" {
+			continue
+		}
+		sung = true
+		if !m.proven.IsZero() {
+			m.renew()
+		}
+		all.Go(func() {
+			errs[n] = guarded(func() error {
+				began := time.Now()
+				err := m.channel.sing(ctx, m.probe.client, key)
+				switch {
+				case says(err, full) && r.heard && m.probe.remote() == m.channel.remote():
+				case errors.Is(err, errDeaf) && !m.proven.IsZero():
+					return errMoved
+				case err != nil:
+					return able(err)
+				}
+				m.proven, m.due = began, false
+				return nil
+			})
+		})
+	}
+	all.Wait()
+	err = errors.Join(errs...)
+	r.heard = r.heard || sung && err == nil
+	return sung, err
+}
+
+// vet proves a new connection for commands. One that doesn't lead to the server that
+// announces ends the round.
+func (r *round) vet(ctx context.Context, conn *redis.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	err := r.members[0].channel.sing(ctx, conn, r.canaryKey())
+	switch {
+	case err == nil, says(err, full):
+		return nil
+	case errors.Is(err, errDeaf), isAnswer(err):
+		r.cancel(errMoved)
+		return errUnproven
+	default:
+		return err
 	}
 }
 

@@ -40,7 +40,7 @@ func TestWatchHearsACanaryFirst(t *testing.T) {
 func TestWatchCanaryThatWentElsewhere(t *testing.T) {
 	a, b := redistest.Start(t), redistest.Start(t)
 	sentinel := fakeSentinel(t, func() *redistest.Server { return a })
-	var dials atomic.Int64 // the channel's, the first question's, the canary's
+	var dials atomic.Int64 // the channel's, that of the sentinels' word, the canary's
 	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "main", SentinelAddrs: []string{sentinel},
 		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if addr == a.Addr() && dials.Add(1) > 2 {
@@ -49,7 +49,7 @@ func TestWatchCanaryThatWentElsewhere(t *testing.T) {
 			return (&net.Dialer{}).DialContext(ctx, network, addr)
 		}})
 	t.Cleanup(func() { _ = client.Close() })
-	_, l := watch(t, client, "p:", redisstore.AddressLife(1))
+	_, l := watch(t, client, "p:")
 	l.standing(t)
 	if set := a.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_set"); set != "" || len(l.reasons) > 0 {
 		t.Errorf("the first server got %q, and the listener was told %q", set, l.log)

@@ -5,7 +5,6 @@ import (
 	"net"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,25 +24,25 @@ import (
 // moment before the ping was sent have been read. (A server whose threads read while
 // the turn goes on, as Redis 8's io-threads may, can be behind by that turn.)
 //
-// round, n and master are set at construction, canary is atomic; mu guards the rest.
+// round, n and master are set at construction; mu guards the rest.
 type channel struct {
 	round  *round
 	n      int
 	master *redis.Options
-	canary atomic.Pointer[canary] // that isn't heard yet
 
-	mu      sync.Mutex
-	dialed  bool
-	down    bool
-	conn    net.Conn
-	runID   string
-	pings   uint64
-	sent    time.Time // when the last ping was about to be sent
-	waiting bool      // for its pong
+	mu       sync.Mutex
+	dialed   bool
+	down     bool
+	conn     net.Conn
+	pings    uint64
+	sent     time.Time          // when the last ping was about to be sent
+	waiting  bool               // for its pong
+	silent   bool               // a pong is missing, which is why it is down
+	canaries map[string]*canary // by key, which aren't received yet
 }
 
 func newChannel(r *round, n int, master *redis.Options) *channel {
-	return &channel{round: r, n: n, master: master}
+	return &channel{round: r, n: n, master: master, canaries: map[string]*canary{}}
 }
 
 // run connects, reads and pings until the connection or ctx ends, and says why.
@@ -77,7 +76,10 @@ func (c *channel) run(ctx context.Context) error {
 	}
 	var pings sync.WaitGroup
 	pinging, stop := context.WithCancel(ctx)
-	pings.Go(func() { c.ping(pinging, sub) })
+	pings.Go(func() {
+		_ = guarded(func() error { c.ping(pinging, sub); return nil })
+		c.cut()
+	})
 	defer func() {
 		stop()
 		c.cut() // a ping may be blocked in its write
@@ -86,7 +88,7 @@ func (c *channel) run(ctx context.Context) error {
 	for {
 		message, err := sub.Receive(ctx)
 		if err != nil {
-			return err
+			return c.because(err)
 		}
 		pong, ok := message.(*redis.Pong)
 		if !ok {
@@ -122,6 +124,7 @@ func (c *channel) dial(dial func() (net.Conn, error)) (net.Conn, error) {
 		return nil, errLost
 	}
 	c.conn = conn
+	c.round.reaches(connected)
 	return conn, nil
 }
 
@@ -135,14 +138,24 @@ func (c *channel) cut() {
 	}
 }
 
-// server is which one announces: its run, and its address.
-func (c *channel) server() (runID, remote string) {
+// because is why the connection can't be read.
+func (c *channel) because(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conn != nil {
-		remote = c.conn.RemoteAddr().String()
+	if c.silent {
+		return errSilent
 	}
-	return c.runID, remote
+	return err
+}
+
+// remote is the address that it is connected to.
+func (c *channel) remote() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil {
+		return ""
+	}
+	return c.conn.RemoteAddr().String()
 }
 
 // track asks for announcements. A server that answers in RESP2 accepts the command,
@@ -152,6 +165,7 @@ func (c *channel) track(ctx context.Context, conn *redis.Conn) error {
 	if err := able(hello.Err()); err != nil {
 		return err
 	}
+	c.round.reaches(greeted)
 	if hello.Val()["proto"] != int64(3) {
 		return errNoRESP3
 	}
@@ -165,13 +179,8 @@ func (c *channel) track(ctx context.Context, conn *redis.Conn) error {
 	if err := able(conn.Process(ctx, redis.NewStatusCmd(ctx, args...))); err != nil {
 		return err
 	}
-	run, err := runOf(ctx, conn)
-	if err != nil {
-		return err
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.runID = run
 	c.sent = time.Now() // the first ping, which made the connection, follows
 	return nil
 }
@@ -190,6 +199,7 @@ func (c *channel) ping(ctx context.Context, sub *redis.PubSub) {
 		}
 		c.mu.Lock()
 		waiting, late := c.waiting, time.Since(c.sent) > c.round.lease
+		c.silent = waiting && late
 		c.mu.Unlock()
 		switch {
 		case waiting && !late:

@@ -29,7 +29,7 @@ func (c *cluster) masters(ctx context.Context) ([]*redis.Options, error) {
 	if err != nil {
 		return nil, able(err)
 	}
-	asked := newProbe(owners[0], 0)
+	asked := newProbe(owners[0])
 	defer asked.close()
 	text, err := asked.client.ClusterNodes(ctx).Result()
 	if err != nil {
@@ -66,7 +66,9 @@ func (c *cluster) reach(ctx context.Context, nodes []node, like *redis.Options) 
 	var all sync.WaitGroup
 	reached := make([]*redis.Options, len(nodes))
 	for n := range nodes {
-		all.Go(func() { reached[n] = nodes[n].reach(ctx, like) })
+		all.Go(func() {
+			_ = guarded(func() error { reached[n] = nodes[n].reach(ctx, like); return nil })
+		})
 	}
 	all.Wait()
 	for n, o := range reached {
@@ -85,7 +87,7 @@ func (n node) reach(ctx context.Context, like *redis.Options) *redis.Options {
 		o := *like
 		o.Addr = net.JoinHostPort(host, n.port)
 		o.NodeAddress = o.Addr
-		p := newProbe(&o, 0)
+		p := newProbe(&o)
 		text, err := p.client.ClusterNodes(ctx).Result()
 		p.close()
 		if err == nil && readNodes(text).self == n.id {
@@ -107,9 +109,11 @@ func (c *cluster) view(ctx context.Context, members []*member) (string, error) {
 	)
 	for n, m := range members {
 		all.Go(func() {
-			text, err := m.probe.client.ClusterNodes(ctx).Result()
-			errs[n] = able(err)
-			m.nodes = readNodes(text)
+			errs[n] = guarded(func() error {
+				text, err := m.probe.client.ClusterNodes(ctx).Result()
+				m.nodes = readNodes(text)
+				return able(err)
+			})
 		})
 	}
 	all.Wait()

@@ -48,7 +48,6 @@
 // follow what the new master holds. WAIT and min-replicas-to-write make the loss rarer.
 //
 // The server must allow EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE, and for
-// announcements HELLO 3, CLIENT TRACKING, PING and, in a cluster, CLUSTER NODES; INFO
-// helps, see Watch. The tests run on Redis 7.0. With a maxmemory policy that evicts,
+// announcements HELLO 3, CLIENT TRACKING, PING and, in a cluster, CLUSTER NODES. The tests run on Redis 7.0. With a maxmemory policy that evicts,
 // Redis logs users out as it likes: choose noeviction.
 package redisstore

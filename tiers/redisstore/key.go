@@ -7,22 +7,12 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// maxID bounds an id, in bytes. Ids come from clients.
-const maxID = 64 << 10
-
-var (
-	errNoID   = tiers.NewError("strata: a session operation needs an id; take one from gsession.NewSessionId", nil)
-	errLongID = tiers.NewError("strata: redis: the session id is longer than 64 KiB; use ids such as gsession.NewSessionId makes", nil)
-	errTTL    = tiers.NewError("strata: redis: a session needs a time to live; pass a positive ttl", nil)
-)
+var errTTL = tiers.NewError("strata: redis: a session needs a time to live; pass a positive ttl", nil)
 
 // key is the session's key on the server. Any bytes make a key of their own.
 func (s *Storage) key(id string) (string, error) {
-	switch {
-	case id == "":
-		return "", errNoID
-	case len(id) > maxID:
-		return "", errLongID
+	if err := tiers.CheckID(id); err != nil {
+		return "", err
 	}
 	return s.prefix + id, nil
 }

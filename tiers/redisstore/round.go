@@ -3,19 +3,31 @@ package redisstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/tiers"
 )
 
 var (
-	errLost  = errors.New("strata: redis: the connection for announcements is lost")
-	errMoved = errors.New("strata: redis: the masters have changed")
+	errLost   = tiers.NewError("strata: redis: the connection for announcements is lost", nil)
+	errSilent = tiers.NewError("strata: redis: the server hasn't answered a ping within the lease", nil)
+	errMoved  = tiers.NewError("strata: redis: the masters have changed", nil)
 
-	errUnsettled = errors.New("strata: redis: the masters don't agree who has which slots")
+	errUnsettled = tiers.NewError("strata: redis: the masters don't agree who has which slots", nil)
+)
+
+// How far a round has come.
+const (
+	connected = 1 + iota // a server took the connection
+	greeted              // and the password
+	confirmed            // and a channel's first ping was answered
 )
 
 // round is the time from one loss to the next: the masters stay the same ones, and so
@@ -23,74 +35,104 @@ var (
 // Slots may go from one member to another meanwhile: whoever has them announces, but what
 // happened while the members didn't agree isn't known.
 //
-// The watcher's mutex guards its fields; members and up are set at the start.
+// members, up, ended and cancel are set at the start, path is once; the watcher's mutex
+// guards the rest.
 type round struct {
 	*Watcher
 	members []*member
 	up      chan struct{} // closed once every channel has been confirmed
+	ended   chan struct{} // closed when it is over
+	cancel  context.CancelCauseFunc
 
-	confirmed int
+	reached   int
+	heardFrom int         // members
 	proofs    []time.Time // of each member, and of the topology at last
 	stands    time.Time
-	due       bool // Missed is to be told before anybody vouches
+	path      *path // of the storage's commands, while it stands
+	missed    bool  // Missed is to be told before anybody vouches
 	over      bool
 }
 
-// member is a master of a round, and how to ask it. channel and probe are set at the
-// start; the rest belongs to follow.
+// member is a master of a round, and how to ask it. channel is set at the start; the rest
+// belongs to follow.
 type member struct {
 	*channel
 	*probe
-	nodes  nodes // what it said last, in a cluster
-	proven bool  // its canary was heard
+	nodes  nodes     // what it said last, in a cluster
+	proven time.Time // when its last canary that was received was written
+	due    bool      // another one is to be written now
 }
 
-// round watches until something is lost, and answers what, and for how long it stood.
-func (w *Watcher) round(ctx context.Context) (stood time.Duration, err error) {
-	masters, err := w.topology.masters(ctx)
-	if err != nil {
-		return 0, err
-	}
+// renew makes the member be asked on a new connection.
+func (m *member) renew() {
+	m.probe.close()
+	m.probe = newProbe(m.channel.master)
+}
+
+// round watches until something is lost, and returns the round and why it ended.
+func (w *Watcher) round(ctx context.Context) (r *round, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r := &round{Watcher: w, up: make(chan struct{}), proofs: make([]time.Time, len(masters)+1), due: true}
-	var life time.Duration // of a connection to ask on, 0 for any
-	if one, ok := w.topology.(*single); ok {
-		if life = w.addressLife; one.behindSentinels() {
-			life = 1 // they are asked each time
+	r = &round{Watcher: w, up: make(chan struct{}), ended: make(chan struct{}), cancel: cancel, missed: true}
+	var masters []*redis.Options
+	err = guarded(func() (err error) { masters, err = w.topology.masters(ctx); return err })
+	if err != nil {
+		if isAnswer(err) {
+			r.reached = connected
 		}
+		return r, err
 	}
+	r.proofs = make([]time.Time, len(masters)+1)
 	for n, master := range masters {
-		r.members = append(r.members, &member{channel: newChannel(r, n, master), probe: newProbe(master, life)})
+		r.members = append(r.members, &member{channel: newChannel(r, n, master), probe: newProbe(master)})
 	}
 	var all sync.WaitGroup
 	do := func(f func(context.Context) error) {
 		all.Go(func() {
-			cancel(f(ctx))
-			r.end() // at once, and not when the others have ended
+			cancel(guarded(func() error { return f(ctx) }))
+			r.end(ctx) // at once, and not when the others have ended
 		})
 	}
 	for _, m := range r.members {
 		do(m.channel.run)
-		defer m.probe.close()
+		defer func() { m.probe.close() }()
 	}
 	do(r.follow)
 	all.Wait()
+	return r, context.Cause(ctx)
+}
+
+// result is for how long the round stood, until now, and how far it has come.
+func (r *round) result() (stood time.Duration, reached int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if !r.stands.IsZero() {
 		stood = time.Since(r.stands)
 	}
-	return stood, context.Cause(ctx)
+	return stood, r.reached
 }
 
-// end revokes what was vouched.
-func (r *round) end() {
+// reaches notes how far the round has come.
+func (r *round) reaches(stage int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reached = max(r.reached, stage)
+}
+
+// end revokes what was vouched, and has later commands take new connections.
+func (r *round) end(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.over {
 		return
 	}
 	r.over = true
+	close(r.ended)
+	r.reason = context.Cause(ctx)
 	r.revoke()
+	if r.path != nil {
+		r.paths.leave(r.path)
+	}
 }
 
 // doubt revokes what was vouched until the members agree, from which on it counts.
@@ -101,7 +143,8 @@ func (r *round) doubt() {
 		return
 	}
 	r.revoke()
-	r.due, r.proofs[len(r.members)] = true, time.Time{}
+	r.reason = errUnsettled
+	r.missed, r.proofs[len(r.members)] = true, time.Time{}
 }
 
 // revoke is called under mu.
@@ -126,7 +169,8 @@ func (r *round) prove(n int, at time.Time) {
 	first := r.proofs[n].IsZero()
 	r.proofs[n] = at
 	if first && n < len(r.members) {
-		if r.confirmed++; r.confirmed == len(r.members) {
+		r.reached = confirmed
+		if r.heardFrom++; r.heardFrom == len(r.members) {
 			close(r.up)
 		}
 	}
@@ -141,9 +185,13 @@ func (r *round) prove(n int, at time.Time) {
 	}
 	if r.stands.IsZero() {
 		r.stands, r.unsupported = time.Now(), nil
+		if r.paths != nil {
+			r.path = newPath(r.paths.user.(*redis.Client), r.vet)
+			r.paths.use(r.path)
+		}
 	}
-	if r.due {
-		r.due = false
+	if r.missed {
+		r.missed = false
 		for _, l := range r.listeners {
 			(*l).Missed()
 		}
@@ -213,7 +261,7 @@ func (r *round) follow(ctx context.Context) error {
 		case errors.Is(err, errUnsettled):
 			r.doubt()
 			last = began
-		case errors.Is(err, errMoved), errors.Is(err, errReplica), errors.Is(err, errDeaf), isAnswer(err), time.Since(last) > r.lease:
+		case errors.Is(err, errMoved), errors.Is(err, errReplica), errors.Is(err, errDeaf), errors.Is(err, errPanic), isAnswer(err), time.Since(last) > r.lease:
 			return err
 		}
 		timer := time.NewTimer(r.lease/4 + rand.N(r.lease/4))
@@ -227,18 +275,16 @@ func (r *round) follow(ctx context.Context) error {
 }
 
 // learn asks for the topology, and for that of a moment after the canaries that were due,
-// which take their time. It answers when it began to ask.
+// which take their time. It returns when it began to ask.
 func (r *round) learn(ctx context.Context) (view string, began time.Time, err error) {
-	for sung := true; sung && err == nil; {
-		began = time.Now()
-		if view, err = r.look(ctx); err == nil {
-			sung, err = r.audition(ctx)
-		}
+	began = time.Now()
+	if view, err = r.look(ctx); err != nil {
+		return view, began, err
 	}
-	if errors.Is(err, errDeaf) {
-		if _, elsewhere := r.look(ctx); elsewhere != nil {
-			err = elsewhere // as the canary perhaps
-		}
+	sung, err := r.audition(ctx)
+	if sung && err == nil {
+		began = time.Now()
+		view, err = r.look(ctx)
 	}
 	return view, began, err
 }
@@ -254,4 +300,17 @@ func (r *round) look(ctx context.Context) (string, error) {
 func isAnswer(err error) bool {
 	var answer redis.Error
 	return errors.As(err, &answer)
+}
+
+var errPanic = tiers.NewError("strata: redis: a panic while changes were watched; look at what the client's options call", nil)
+
+// guarded has a panic, such as that of a function in the client's options, end the round and
+// not the process.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.Join(errPanic, fmt.Errorf("%v\n%s", p, debug.Stack()))
+		}
+	}()
+	return f()
 }

@@ -37,7 +37,7 @@ func (s *Storage) Watch(l tiers.Listener) (stop func()) {
 		return func() {}
 	}
 	if s.source.watcher == nil {
-		s.source.watcher = Watch(s.client, s.prefix, s.source.options...)
+		s.source.watcher = watch(s.client, s.paths, s.prefix, s.source.options)
 	}
 	w := s.source.watcher
 	leave := w.Watch(l)
@@ -54,6 +54,17 @@ func (s *Storage) Watch(l tiers.Listener) (stop func()) {
 		defer cancel()
 		_ = w.Close(ctx)
 	})
+}
+
+// WatchErr is why nothing is announced at present, as Watcher's WatchErr says.
+func (s *Storage) WatchErr() error {
+	s.source.mu.Lock()
+	w := s.source.watcher
+	s.source.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	return w.WatchErr()
 }
 
 // close ends the watch for good.

@@ -16,10 +16,11 @@ import (
 // documentation says, starts goroutines only while it is watched, and is safe for
 // concurrent use.
 //
-// client, owned, retries, prefix and face are set at construction and guard themselves, as
-// source and meter do; closed is guarded by once.
+// client, owned, retries, prefix, paths and face are set at construction and guard
+// themselves, as source and meter do; closed is guarded by once.
 type Storage struct {
 	client  redis.UniversalClient
+	paths   *paths
 	owned   bool // Open made the client
 	retries int  // of a write
 	prefix  string
@@ -48,7 +49,7 @@ func New(client redis.UniversalClient, opts ...Option) *Storage {
 			panic("strata: redisstore.New needs a client that reads from masters; leave ReadOnly, RouteByLatency, RouteRandomly and ReplicaOnly out of its options")
 		}
 	}
-	s := &Storage{client: client, retries: retriesOf(client)}
+	s := &Storage{client: client, paths: newPaths(client), retries: retriesOf(client)}
 	for _, opt := range opts {
 		if opt == nil {
 			panic("strata: an option of redisstore is nil; pass what a constructor returns, such as redisstore.Prefix(redisstore.DefaultPrefix)")

@@ -2,12 +2,9 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -15,7 +12,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-var errReplica = errors.New("strata: redis: the server is a replica")
+var errReplica = tiers.NewError("strata: redis: the server is a replica, which may be behind its master; connect to the master", nil)
 
 // topology knows which masters there are to watch.
 type topology interface {
@@ -50,10 +47,6 @@ func topologyOf(client redis.UniversalClient) (topology, error) {
 // single is one master, that of sentinels too. It is set at construction.
 type single struct{ options *redis.Options }
 
-// addressLife is how long a plain address is taken to lead where it led: to connect for
-// each question would cost a busy server with many nodes more than it tells.
-const addressLife = time.Second
-
 // behindSentinels knows redis.NewFailoverClient by the name that it gives its address.
 func (s *single) behindSentinels() bool { return s.options.Addr == "FailoverClient" }
 
@@ -61,35 +54,22 @@ func (s *single) masters(context.Context) ([]*redis.Options, error) {
 	return []*redis.Options{s.options}, nil
 }
 
-// view asks whoever the address leads to now, or the sentinels name: it must be a master,
-// and the server that announces. One that was left behind still takes itself for a
-// master, while new connections go elsewhere.
+// view asks whether the server is a master, and the sentinels for the address of the master
+// that they name now. At another one a canary is due, which tells servers apart.
 func (s *single) view(ctx context.Context, members []*member) (string, error) {
-	conn := members[0].probe.client.Conn()
-	defer func() { _ = conn.Close() }()
-	if err := master(conn.Hello(ctx, 3, "", "", "")); err != nil {
-		return "", err
+	m := members[0]
+	if s.behindSentinels() {
+		conn, err := s.options.Dialer(ctx, s.options.Network, s.options.Addr)
+		if err != nil {
+			return "", err
+		}
+		remote := conn.RemoteAddr().String()
+		_ = conn.Close()
+		m.due = m.due || remote != m.channel.remote()
 	}
-	id, err := runOf(ctx, conn)
-	if err != nil {
-		return "", err
-	}
-	announces, remote := members[0].channel.server()
-	if id != announces || id == "" && members[0].probe.last() != remote {
-		return "", errMoved
-	}
-	return "master", nil
-}
-
-// runOf tells one run of a server from any other; "" where it isn't told.
-func runOf(ctx context.Context, conn *redis.Conn) (string, error) {
-	text, err := conn.Info(ctx, "server").Result()
-	if isAnswer(err) {
-		return "", nil // INFO isn't for every user
-	}
-	_, id, _ := strings.Cut(text, "\nrun_id:")
-	id, _, _ = strings.Cut(id, "\r")
-	return id, err
+	hello := redis.NewMapStringInterfaceCmd(ctx, "hello", 3)
+	_ = m.probe.client.Process(ctx, hello)
+	return "master", master(hello)
 }
 
 func (s *single) key(_ *member, start string) string { return start }
@@ -106,25 +86,23 @@ func master(hello *redis.MapStringInterfaceCmd) error {
 	return nil
 }
 
-// probe asks a master on an ordinary connection, that is made anew when it is older than
-// its life. client is set at construction; mu guards remote.
+// probe asks a master on an ordinary connection. client is set at construction; mu guards at.
 type probe struct {
 	client *redis.Client
 
-	mu     sync.Mutex
-	remote string
+	mu sync.Mutex
+	at string // the address that was connected to
 }
 
-func newProbe(master *redis.Options, life time.Duration) *probe {
+func newProbe(master *redis.Options) *probe {
 	p := &probe{}
 	o := derive(master)
-	o.ConnMaxLifetime, o.ConnMaxLifetimeJitter = life, 0
 	dial := o.Dialer
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err == nil {
 			p.mu.Lock()
-			p.remote = conn.RemoteAddr().String()
+			p.at = conn.RemoteAddr().String()
 			p.mu.Unlock()
 		}
 		return conn, err
@@ -135,11 +113,10 @@ func newProbe(master *redis.Options, life time.Duration) *probe {
 
 func (p *probe) close() { _ = p.client.Close() }
 
-// last is the address of the server that was connected to last.
-func (p *probe) last() string {
+func (p *probe) remote() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.remote
+	return p.at
 }
 
 // derive makes options for a connection of the watcher's own.

@@ -8,6 +8,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// mostPaths bounds the search for a connection to the server that is watched.
+const mostPaths = 4
+
 var errReply = errors.New("no reply, or one that the command doesn't have; see what is between this process and Redis")
 
 // command is a *redis.Cmd, or holds one: it alone tells a reply from none.
@@ -22,14 +25,17 @@ type command interface {
 // wasn't executed must never look like a session that isn't there.
 func (s *Storage) roundTrip(ctx context.Context, commands ...command) {
 	var err error
-	if len(commands) == 1 {
-		err = s.client.Process(ctx, commands[0])
-	} else {
-		pipe := s.client.Pipeline()
-		for _, c := range commands {
-			_ = pipe.Process(ctx, c)
+	for range mostPaths {
+		p := s.paths.take()
+		err = p.send(ctx, commands)
+		s.paths.give(p)
+		if !errors.Is(err, errUnproven) { // or else nothing has been sent
+			break
 		}
-		_, err = pipe.Exec(ctx)
+		s.paths.leave(p)
+		for _, c := range commands {
+			c.SetErr(nil)
+		}
 	}
 	for _, c := range commands {
 		if value, own := c.Result(); value == nil && own == nil {

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -17,7 +18,7 @@ func (u unable) Unwrap() error { return u.error }
 
 var (
 	errNoRESP3 = unable{errors.New("it goes on in RESP2")}
-	errDeaf    = unable{errors.New("a change was announced to nobody, as by a proxy that keeps announcements to itself")}
+	errDeaf    = tiers.NewError("strata: redis: a change was announced to nobody, as by a proxy that keeps announcements to itself", nil)
 )
 
 // passing are the beginnings of answers that say nothing of what a server can do, the
@@ -57,6 +58,22 @@ func unsupported(err error) error {
 	if errors.As(u.error, &answer) {
 		reason = codeOf(answer.Error())
 	}
-	return tiers.NewError("strata: redis: the server can't announce changes: "+reason+
-		"; it takes Redis 6 with RESP3, and a user that may run CLIENT TRACKING, SET and DEL under the prefix and, in a cluster, CLUSTER NODES", err)
+	return tiers.NewError("strata: redis: the server can't announce changes: "+reason+needs, err)
+}
+
+const needs = "; it takes Redis 6 with RESP3, and a user that may run CLIENT TRACKING, SET and DEL under the prefix and, in a cluster, CLUSTER NODES"
+
+// reason tells why a round has ended.
+func reason(err error) error {
+	if err == nil {
+		return nil
+	}
+	if unsupported := unsupported(err); unsupported != nil {
+		return unsupported
+	}
+	var ours *tiers.Error
+	if errors.As(err, &ours) {
+		return tiers.NewError(ours.Error(), err)
+	}
+	return fault(context.Background(), "the channel of announcements", err)
 }

@@ -166,3 +166,142 @@ func TestWatchFaultsThatPass(t *testing.T) {
 		})
 	}
 }
+
+// A server that takes the password and yet lets nobody receive announcements counts as one
+// that can't announce after some tries, with what the last of them ended with.
+func TestWatchGivesUpAfterSomeTries(t *testing.T) {
+	tracking := func(answer string) func(*testing.T) *redis.Client {
+		return func(t *testing.T) *redis.Client {
+			return fake(t, func(command []string) string {
+				switch {
+				case command[0] == "hello":
+					return hello3
+				case len(command) > 1 && command[1] == "tracking":
+					return answer
+				}
+				return redis5Pong(command)
+			})
+		}
+	}
+	for name, test := range map[string]struct {
+		client func(*testing.T) *redis.Client
+		reason string
+	}{
+		"hangs up at CLIENT TRACKING":   {tracking(""), "the server closed the connection"},
+		"never answers CLIENT TRACKING": {tracking(silence), "timed out"},
+		"is busy at CLIENT TRACKING":    {tracking("-BUSY a script runs\r\n"), "BUSY"},
+		"keeps announcements to itself": {func(t *testing.T) *redis.Client { return fake(t, swallowing) }, "announced to nobody"},
+		"never answers a ping on a channel": {func(t *testing.T) *redis.Client {
+			return fake(t, func(command []string) string {
+				if command[0] == "ping" {
+					return silence
+				}
+				return swallowing(command)
+			})
+		}, "a ping"},
+		"is full": {func(t *testing.T) *redis.Client {
+			f := start(t)
+			f.check(f.raw.ConfigSet(ctx, "maxmemory", "1").Err())
+			return f.raw
+		}, "OOM"},
+		"is a replica": {func(t *testing.T) *redis.Client {
+			f := start(t)
+			f.check(f.raw.ReplicaOf(ctx, "127.0.0.1", "1").Err())
+			return f.raw
+		}, "replica"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, l := watch(t, test.client(t), "p:")
+			l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
+			private(t, l.reasons[0])
+			if !strings.Contains(l.reasons[0].Error(), test.reason) {
+				t.Errorf("the reason is %v, want %q", l.reasons[0], test.reason)
+			}
+			if l.vouches > 0 {
+				t.Errorf("told %q", l.log)
+			}
+			if err := w.WatchErr(); err == nil || !strings.Contains(err.Error(), test.reason) {
+				t.Errorf("WatchErr is %v", err)
+			}
+		})
+	}
+}
+
+// A server that is away, or wants another password, gives no data either: it says nothing of
+// what it can do. WatchErr has the reason.
+func TestWatchOfAServerThatLetsNobodyIn(t *testing.T) {
+	f := start(t)
+	f.check(f.raw.ConfigSet(ctx, "requirepass", "right").Err())
+	for addr, reason := range map[string]string{f.server.Addr(): "WRONGPASS", "127.0.0.1:1": "connection refused"} {
+		client := redis.NewClient(&redis.Options{Addr: addr, Password: "wrong"})
+		t.Cleanup(func() { _ = client.Close() })
+		w, l := watch(t, client, "p:")
+		l.await(t, "the reason", func() bool { return w.WatchErr() != nil })
+		if err := w.WatchErr(); !strings.Contains(err.Error(), reason) {
+			t.Errorf("WatchErr is %v, want %s", err, reason)
+		} else {
+			private(t, err)
+		}
+		if len(l.log) > 0 {
+			t.Errorf("told %q", l.log)
+		}
+	}
+}
+
+// Each pause is longer than the one before, so that a server where nothing changes gets fewer
+// and fewer connections.
+func TestWatchTriesMoreAndMoreRarely(t *testing.T) {
+	var (
+		mu    sync.Mutex
+		tries []time.Time
+	)
+	client := redis.NewClient(&redis.Options{Password: "p", Addr: fakeServer(t, func(command []string) string {
+		if command[0] == "auth" {
+			mu.Lock()
+			defer mu.Unlock()
+			tries = append(tries, time.Now())
+		}
+		return "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+	})})
+	t.Cleanup(func() { _ = client.Close() })
+	w, _ := watch(t, client, "p:")
+	defer func() { _ = w.Close(ctx) }()
+	for end := time.Now().Add(liveness); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
+		mu.Lock()
+		n := len(tries)
+		mu.Unlock()
+		if n > 8 {
+			break
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	least := 8 * time.Millisecond
+	for n := 1; n < len(tries); n++ {
+		if pause := tries[n].Sub(tries[n-1]); pause < least {
+			t.Errorf("pause %d is %v, want %v or more", n, pause, least)
+		}
+		least *= 2
+	}
+	if len(tries) < 9 {
+		t.Errorf("%d tries", len(tries))
+	}
+}
+
+// While all is well nobody connects anew but for a canary.
+func TestWatchMakesNoConnectionWhereNothingChanges(t *testing.T) {
+	f := start(t)
+	_, l := watch(t, f.server.Client(), "p:")
+	l.standing(t)
+	received := func() string {
+		return f.raw.InfoMap(ctx, "stats").Item("Stats", "total_connections_received")
+	}
+	before := received()
+	vouches := func() int { l.mu.Lock(); defer l.mu.Unlock(); return l.vouches }
+	so := vouches()
+	l.await(t, "some vouches", func() bool { return l.vouches > so+16 })
+	if now := received(); now != before {
+		t.Errorf("%s connections, before %s", now, before)
+	}
+}

@@ -1,16 +1,17 @@
 package redisstore_test
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
 // fakeSentinel names a master. It returns its address.
@@ -60,7 +61,7 @@ func TestWatchGoesWhereItsAddressLeads(t *testing.T) {
 	proxy := redistest.StartProxy(t, a.Addr())
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
 	t.Cleanup(func() { _ = client.Close() })
-	_, l := watch(t, client, "p:")
+	_, l := watch(t, client, "p:", redisstore.ProofLife(200*time.Millisecond))
 	l.standing(t)
 	announces(t, l, a.Client(), "a")
 	for _, next := range []*redistest.Server{b, a} {
@@ -71,22 +72,52 @@ func TestWatchGoesWhereItsAddressLeads(t *testing.T) {
 	}
 }
 
-// Without INFO another address is noticed.
-func TestWatchWithoutInfo(t *testing.T) {
-	f := start(t)
-	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "-info").Err())
-	var at atomic.Pointer[redistest.Proxy]
-	one, two := redistest.StartProxy(t, f.server.Addr()), redistest.StartProxy(t, f.server.Addr())
-	at.Store(one)
-	client := redis.NewClient(&redis.Options{Dialer: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, at.Load().Addr())
-	}})
+// A user who may run nothing dangerous, INFO among it, follows as well, and asks for nothing
+// that is refused.
+func TestWatchOfACommonUser(t *testing.T) {
+	a, b := start(t), start(t)
+	for _, f := range []*fixture{a, b} {
+		f.check(f.raw.Do(ctx, "acl", "setuser", "app", "on", ">pw", "~p:*", "+@all", "-@dangerous").Err())
+	}
+	proxy := redistest.StartProxy(t, a.server.Addr())
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), Username: "app", Password: "pw"})
 	t.Cleanup(func() { _ = client.Close() })
-	_, l := watch(t, client, "p:")
+	_, l := watch(t, client, "p:", redisstore.ProofLife(200*time.Millisecond))
 	l.standing(t)
 	before := l.count()
-	at.Store(two)
+	proxy.Lead(b.server.Addr())
 	l.recovers(t, before)
+	announces(t, l, b.raw, "a")
+	for _, f := range []*fixture{a, b} {
+		if stats := f.raw.InfoMap(ctx, "errorstats").Item("Errorstats", "errorstat_NOPERM"); stats != "" {
+			t.Errorf("refused: %s", stats)
+		}
+	}
+}
+
+// A relay that connects anew behind its client's back has lost CLIENT TRACKING, and pings are
+// answered as before.
+func TestWatchFindsALostTracking(t *testing.T) {
+	var lost atomic.Bool
+	client := fake(t, func(command []string) string {
+		switch {
+		case command[0] == "hello":
+			return hello3
+		case command[0] == "client" && command[1] == "tracking":
+			lost.Store(false)
+		case command[0] == "set" && lost.Load():
+			return "+ok\r\n" // and isn't announced
+		}
+		return redis5Pong(command)
+	})
+	_, l := watch(t, client, "p:", redisstore.ProofLife(200*time.Millisecond))
+	l.standing(t)
+	before := l.count()
+	lost.Store(true)
+	l.recovers(t, before)
+	if lost.Load() || len(l.reasons) > 0 {
+		t.Errorf("told %q", l.log)
+	}
 }
 
 // Masters that don't agree aren't vouched for, nor are others than those watched, nor

@@ -19,8 +19,13 @@ const (
 
 	leastLease, mostLease = 50 * time.Millisecond, time.Minute
 
-	// After a loss the pauses between attempts double, from firstPause to lastPause.
-	firstPause, lastPause = 10 * time.Millisecond, time.Second
+	// After a loss the pauses between attempts double, from firstPause to lastPause, and to
+	// awayPause where nothing takes the connection.
+	firstPause, lastPause, awayPause = 10 * time.Millisecond, 12 * time.Second, time.Second
+
+	// trialTime is how long a server that takes the password is tried before it counts as one
+	// that can't announce changes.
+	trialTime = 3 * time.Second
 
 	// rarely is how often a server that can't announce changes is asked again.
 	rarely = time.Minute
@@ -29,23 +34,26 @@ const (
 // Watcher announces the changes of the keys under a prefix, whoever makes them. It is
 // a tiers.Source. Make it with Watch, and Close it.
 //
-// prefix, lease, rarely, addressLife and topology are set at construction, done is closed when run
-// has ended, heard belongs to run and its rounds; mu guards the rest, the round's state included, and is held while
-// listeners are called, so that they are called one at a time.
+// prefix, lease, rarely, proof, topology and paths are set at construction, done is closed
+// when run has ended, heard belongs to run and its rounds; mu guards the rest, the round's
+// state included, and is held while listeners are called, so that they are called one at a
+// time.
 type Watcher struct {
-	prefix      string
-	lease       time.Duration
-	rarely      time.Duration
-	addressLife time.Duration
-	topology    topology
-	cancel      context.CancelFunc
-	done        chan struct{}
-	heard       bool // a canary, ever
+	prefix   string
+	lease    time.Duration
+	rarely   time.Duration
+	proof    time.Duration // how long a canary proves
+	topology topology
+	paths    *paths // of a storage; nil where its commands keep to the client
+	cancel   context.CancelFunc
+	done     chan struct{}
+	heard    bool // a canary, ever
 
 	mu          sync.Mutex
 	listeners   []*tiers.Listener
 	vouched     time.Time // zero while nobody vouches
 	unsupported error
+	reason      error // why the last round ended
 	closed      bool
 }
 
@@ -76,10 +84,17 @@ func mustLease(option string, d time.Duration) {
 // master, made with the client's options, RESP3 and time-outs of 2 to 3 s. The
 // client's hooks aren't called, its OnConnect is.
 //
-// Sentinels are asked for the master about three times in a lease, and a plain address is
-// connected to anew each second: it may lead to another server by now, and the one that
-// was left behind may still take itself for the master. INFO server tells them apart;
-// where the user mustn't run it, another address does.
+// About every ten seconds, and before it vouches, the Watcher writes a key of its own under
+// the prefix, a long random one with an empty value, on a new connection to each master, and
+// deletes it at once to hear of it. That finds an address that leads to another server by
+// now, and what stands between and keeps announcements to itself, or has connected anew
+// without a word: each is noticed within ten seconds and a lease, and at once where a storage
+// makes a connection. Sentinels are asked for the master about three times in a lease, each time
+// with a connection to it that is closed at once.
+//
+// Only a [Storage] that watches itself reads over connections which were proven to lead to
+// the server that announces. Reads over another store may go to a server that the address
+// has left.
 //
 // A *redis.Client of redis.NewFailoverClient and a *redis.ClusterClient are asked where
 // the masters are, so Close the Watcher before the client. Of a cluster every master is
@@ -88,20 +103,25 @@ func mustLease(option string, d time.Duration) {
 // ClusterOptions.ClusterSlots, can't be watched: listeners are told Unsupported.
 //
 // Listeners are told Unsupported as well by a server without RESP3 or CLIENT TRACKING
-// (Redis 6), or if it refuses CLIENT TRACKING or CLUSTER NODES, to this user or to all,
-// or if no announcement arrives: whenever it has connected, the Watcher sets a key of
-// its own under the prefix, a long random one with an empty value, and deletes it at once
-// to hear of it. The server is asked again about every minute.
+// (Redis 6), or if it refuses CLIENT TRACKING or CLUSTER NODES, to this user or to all, or if
+// it takes the password and yet nothing is vouched for within some seconds: it hangs, or
+// hangs up, at CLIENT TRACKING, is full, is a replica, or no announcement arrives. A server
+// that refused a command is asked again about every minute, another one about every ten seconds.
 //
 // The server announces keys whatever database they are in, so that another database's
 // key of the same name is announced too. What the server does later, such as removing
 // what has expired, is announced when it does it. Redis (7.0) doesn't announce SWAPDB:
 // don't swap a database that holds sessions.
 func Watch(client redis.UniversalClient, prefix string, opts ...WatchOption) *Watcher {
+	return watch(client, nil, prefix, opts)
+}
+
+// watch is Watch, for a storage whose commands follow.
+func watch(client redis.UniversalClient, paths *paths, prefix string, opts []WatchOption) *Watcher {
 	if isNil(client) {
 		panic("strata: redisstore.Watch needs a client; pass the one that redisstore.New was given")
 	}
-	w := &Watcher{prefix: prefix, lease: DefaultLease, rarely: rarely, addressLife: addressLife, done: make(chan struct{})}
+	w := &Watcher{prefix: prefix, lease: DefaultLease, rarely: rarely, proof: proofLife, done: make(chan struct{})}
 	for _, opt := range opts {
 		if opt == nil {
 			panic("strata: an option of redisstore.Watch is nil; pass what redisstore.Lease returns")
@@ -113,6 +133,9 @@ func Watch(client redis.UniversalClient, prefix string, opts ...WatchOption) *Wa
 	if w.topology, w.unsupported = topologyOf(client); w.unsupported != nil {
 		close(w.done)
 		return w
+	}
+	if s, ok := w.topology.(*single); ok && !s.behindSentinels() {
+		w.paths = paths
 	}
 	go w.run(ctx)
 	return w
@@ -166,18 +189,40 @@ func (w *Watcher) Close(ctx context.Context) error {
 // run begins a new round whenever one has ended, until the Watcher is closed.
 func (w *Watcher) run(ctx context.Context) {
 	defer close(w.done)
-	pause := firstPause
+	if w.paths != nil {
+		defer w.paths.end()
+	}
+	var (
+		pause = firstPause
+		since time.Time // rounds end after the password was taken, and before they stand
+	)
 	for {
-		stood, err := w.round(ctx)
+		began := time.Now()
+		r, err := w.round(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		wait := pause/2 + rand.N(pause/2)
-		switch pause = min(2*pause, lastPause); {
-		case w.refused(err):
-			wait = w.rarely - rand.N(w.rarely/4)
+		stood, reached := r.result()
+		switch {
+		case stood > 0 || reached < greeted:
+			since = time.Time{}
+		case since.IsZero():
+			since = began
+		}
+		most := lastPause
+		switch {
 		case stood > w.lease:
 			pause = firstPause
+		case reached < connected:
+			most = awayPause
+		case reached == confirmed:
+			most = 2 * lastPause // a round of two connections
+		}
+		pause = min(pause, most)
+		wait := pause - rand.N(pause/6)
+		pause *= 2
+		if w.refused(err, !since.IsZero() && time.Since(since) > trialTime) {
+			wait = w.rarely - rand.N(w.rarely/4)
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -189,19 +234,36 @@ func (w *Watcher) run(ctx context.Context) {
 	}
 }
 
-// refused reports whether the store can't announce changes, and tells the listeners
-// the first time.
-func (w *Watcher) refused(err error) bool {
+// refused takes note of why a round has ended, tells the listeners the first time that it
+// shows that the store can't announce changes, or is taken to, and reports whether the
+// server itself said so.
+func (w *Watcher) refused(err error, tried bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.unsupported != nil {
-		return true
+	w.reason = err
+	said := unsupported(err) != nil
+	if said || tried {
+		first := w.unsupported == nil
+		w.unsupported = reason(err)
+		for _, l := range w.listeners {
+			if first {
+				(*l).Unsupported(w.unsupported)
+			}
+		}
 	}
-	if w.unsupported = unsupported(err); w.unsupported == nil {
-		return false
+	return said
+}
+
+// WatchErr is why nobody vouches at present: what went wrong last; nil while somebody does,
+// and before anything has.
+func (w *Watcher) WatchErr() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.unsupported != nil:
+		return w.unsupported
+	case time.Now().Before(w.vouched):
+		return nil
 	}
-	for _, l := range w.listeners {
-		(*l).Unsupported(w.unsupported)
-	}
-	return true
+	return reason(w.reason)
 }

@@ -18,8 +18,15 @@ var SlotOf = slotOf
 // RetryAfter is how soon a server that can't announce changes is asked again.
 func RetryAfter(d time.Duration) WatchOption { return func(w *Watcher) { w.rarely = d } }
 
-// AddressLife has a plain address be connected to anew so often.
-func AddressLife(d time.Duration) WatchOption { return func(w *Watcher) { w.addressLife = d } }
+// ProofLife is how often a canary is written.
+func ProofLife(d time.Duration) WatchOption { return func(w *Watcher) { w.proof = d } }
+
+// Where nothing changes a server gets one new connection in ten seconds at most.
+func TestPaces(t *testing.T) {
+	if lastPause-lastPause/6 < 10*time.Second || proofLife < 10*time.Second || rarely < 20*time.Second {
+		t.Error("more than one new connection in ten seconds")
+	}
+}
 
 func TestReadNodes(t *testing.T) {
 	const (

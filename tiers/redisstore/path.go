@@ -1,0 +1,164 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+var errUnproven = errors.New("strata: redis: the connection doesn't lead to the server that is watched")
+
+// path is the client that commands go through, with the number of those that are under way.
+// A path of our own is closed once it has been left and is no longer in use.
+//
+// client and own are set at construction; paths.mu guards the rest.
+type path struct {
+	client commander
+	own    *redis.Client // nil for the user's client
+	uses   int
+	left   bool
+}
+
+// commander is a client, or one connection of it.
+type commander interface {
+	Process(ctx context.Context, cmd redis.Cmder) error
+	Pipeline() redis.Pipeliner
+}
+
+// paths is the way to a server that is alone. While a watcher vouches, commands go through
+// connections of the round's own, each of which was proven to lead to the server that
+// announces. When the round ends, they go through connections that are made from then on:
+// those from before may lead to a server that the address has left. The user's client is
+// taken while nobody watches, and until a round has stood.
+//
+// user is set at construction; mu guards the rest.
+type paths struct {
+	user redis.UniversalClient
+
+	mu  sync.Mutex
+	now *path
+}
+
+// newPaths returns paths that begin with the user's client.
+func newPaths(client redis.UniversalClient) *paths {
+	return &paths{user: client, now: &path{client: client}}
+}
+
+// take returns the present path, which is given back after use.
+func (p *paths) take() *path {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now.uses++
+	return p.now
+}
+
+func (p *paths) give(back *path) {
+	p.mu.Lock()
+	back.uses--
+	p.mu.Unlock()
+	p.closeUnused(back)
+}
+
+// use leads later commands through next.
+func (p *paths) use(next *path) {
+	p.mu.Lock()
+	last := p.now
+	p.now, last.left = next, true
+	p.mu.Unlock()
+	p.closeUnused(last)
+}
+
+// leave leads later commands through connections that are made from now on, unless they no
+// longer go through old.
+func (p *paths) leave(old *path) {
+	p.mu.Lock()
+	if p.now != old {
+		p.mu.Unlock()
+		return
+	}
+	p.now, old.left = newPath(p.user.(*redis.Client), nil), true
+	p.mu.Unlock()
+	p.closeUnused(old)
+}
+
+// end leads later commands through the user's client.
+func (p *paths) end() { p.use(&path{client: p.user}) }
+
+func (p *paths) closeUnused(old *path) {
+	p.mu.Lock()
+	unused := old.left && old.uses == 0 && old.own != nil
+	own := old.own
+	if unused {
+		old.own = nil
+	}
+	p.mu.Unlock()
+	if unused {
+		_ = own.Close()
+	}
+}
+
+// newPath makes connections as the client does, and calls the hooks that the client has,
+// but for their DialHook, which can't be carried. vet is called with each new connection.
+func newPath(client *redis.Client, vet func(context.Context, *redis.Conn) error) *path {
+	o := *client.Options()
+	o.MinIdleConns = 0
+	o.ClientSideCache, o.ClientSideCacheConfig = nil, nil
+	o.PushNotificationProcessor = nil
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	if greet := o.OnConnect; vet != nil {
+		o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
+			if greet != nil {
+				if err := greet(ctx, conn); err != nil {
+					return err
+				}
+			}
+			return vet(ctx, conn)
+		}
+	}
+	own := redis.NewClient(&o)
+	hooked := client.Conn() // for its hooks: it takes a connection only when it is used
+	hooked.AddHook(diversion{own})
+	return &path{client: hooked, own: own}
+}
+
+// diversion is the innermost hook of a connection that is never made: what it is given goes
+// through another client.
+type diversion struct{ to *redis.Client }
+
+var _ redis.Hook = diversion{}
+
+func (d diversion) DialHook(redis.DialHook) redis.DialHook {
+	return func(context.Context, string, string) (net.Conn, error) { return nil, errUnproven }
+}
+
+func (d diversion) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return d.to.Process
+}
+
+func (d diversion) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []redis.Cmder) error {
+		pipe := d.to.Pipeline()
+		for _, c := range commands {
+			_ = pipe.Process(ctx, c)
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	}
+}
+
+// send sends commands together.
+func (p *path) send(ctx context.Context, commands []command) error {
+	if len(commands) == 1 {
+		return p.client.Process(ctx, commands[0])
+	}
+	pipe := p.client.Pipeline()
+	for _, c := range commands {
+		_ = pipe.Process(ctx, c)
+	}
+	_, err := pipe.Exec(ctx)
+	return err
+}
