@@ -60,6 +60,9 @@ func (l *rareLog) warn(ctx context.Context, cause, message string, attributes ..
 }
 
 func (l *rareLog) due(cause string, now time.Time) (held int, say bool) {
+	if cause == "" {
+		return 0, true
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := l.said[cause]

@@ -107,7 +107,7 @@ func (r *Reporter) Move(to *Sink, l Reporting) {
 	r.early.say(to.log)
 }
 
-// Warn logs a line, one each ten seconds for one cause. The message and the attributes
+// Warn logs a line, one each ten seconds for one cause, and each where that is empty. The message and the attributes
 // hold no session id, key or value (law 10).
 func (r *Reporter) Warn(ctx context.Context, cause, message string, attributes ...slog.Attr) {
 	if r.told.Load() != nil || !r.early.keep(warning{ctx, cause, message, attributes}, r.untold) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
 )
 
 // Batcher is the capability of a store that takes the commits of several sessions
@@ -22,6 +24,26 @@ func BatcherOf(s Storage) Batcher {
 	}
 	b, _ := s.(Batcher)
 	return b
+}
+
+// Sharder is the capability of a store of several nodes, each of which may fail alone.
+type Sharder interface {
+	// Shard names the node that holds the session, as far as is known without asking one.
+	Shard(id string) string
+}
+
+// ShardOf looks for the store below s. A store that can't tell is one node.
+func ShardOf(s gsession.Storage) func(id string) string {
+	for {
+		if store, ok := s.(Sharder); ok {
+			return store.Shard
+		}
+		wrapper, ok := s.(interface{ Unwrap() gsession.Storage })
+		if !ok {
+			return func(string) string { return "" }
+		}
+		s = wrapper.Unwrap()
+	}
 }
 
 // Commit is what Storage.Commit is called with.

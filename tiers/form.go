@@ -146,9 +146,14 @@ func allText(set map[string]any) bool {
 }
 
 // Plain reports whether the delta sets only texts, numbers, booleans and times, which
-// every store can keep in its way.
+// every store can keep in its way. A json.Number and a complex number are none: Redis'
+// client can't send them.
 func (d *Delta) Plain() bool {
 	for _, value := range d.set {
+		switch value.(type) {
+		case json.Number, complex64, complex128:
+			return false
+		}
 		if !isScalar(value) {
 			return false
 		}

@@ -1,11 +1,12 @@
 package coalesce
 
 import (
+	"container/list"
 	"context"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
-	"github.com/gf-strata/strata/internal/crew"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -13,25 +14,104 @@ import (
 // batch is one commit, or removal, of one session, and those who wait for it.
 //
 // While it waits in its lane, all fields but left grow under the lanes' mutex; while
-// it is at the store they rest, but for those of hold. left is atomic. The outcome is
-// written before done is closed.
+// it is at the store they rest, but for those of hold, try and annulled. left is atomic. The
+// outcome is written before done is closed.
 type batch struct {
-	id      string
-	ctx     context.Context // the first caller's, without its end
-	causes  telemetry.Causes
-	delta   *tiers.Delta // nil: remove the session
-	ttl     time.Duration
-	changes int      // calls whose changes it holds
-	hold    *hold    // nil: callers wait for the outcome
-	alone   bool     // it is at the store, and no caller waits for it
-	annuls  GiveUp   // what a removal has annulled that nobody waited for
-	tickets []ticket // of its way to the store
+	id       string
+	ctx      context.Context // the first caller's, without its end
+	causes   telemetry.Causes
+	delta    *tiers.Delta // nil: remove the session
+	ttl      time.Duration
+	changes  int       // calls whose changes it holds
+	lone     bool      // its encoding may panic or fail, which is nobody else's
+	hold     *hold     // nil: callers wait for the outcome
+	try      *try      // that a caller waits for though the batch is held; nil for none
+	alone    bool      // it is at the store, and no caller waits for it
+	annulled []*batch  // by this removal, and void where it succeeds
+	tickets  []ticket  // of its way to the store
+	since    time.Time // as all that follows: for the room
+	place    *list.Element
+	bytes    int64
 
 	left     atomic.Bool // a caller didn't wait for the end
 	done     chan struct{}
 	snapshot *tiers.Snapshot
 	err      error
 	panicked any
+}
+
+// hold is what a batch is kept by that nobody waits for: it is tried again until the
+// session would have expired. The lanes' mutex guards all fields.
+type hold struct {
+	at       time.Time // when it is due
+	deadline time.Time // the session's expiry, as its last change wants it; zero for never
+	attempts int
+	entries  []uint64 // its records in the journal
+}
+
+// until is the deadline of a change that was accepted now. A session without a ttl, as some
+// stores have, doesn't expire.
+func (h *hold) until(now time.Time, ttl time.Duration) {
+	if h.deadline = (time.Time{}); ttl > 0 {
+		h.deadline = now.Add(ttl)
+	}
+}
+
+const (
+	firstBackOff = 25 * time.Millisecond
+	lastBackOff  = 2 * time.Second
+)
+
+// again schedules the next attempt of a batch that has failed, and reports false where
+// it is to be given up. The pause doubles, and a random half of it keeps nodes apart.
+func (h *hold) again() bool {
+	pause := lastBackOff
+	if h.attempts < 7 {
+		pause = firstBackOff << h.attempts
+	}
+	h.attempts++
+	now := time.Now()
+	h.at = now.Add(pause/2 + rand.N(pause/2))
+	if h.deadline.IsZero() {
+		return true
+	}
+	if h.at.After(h.deadline) {
+		h.at = h.deadline
+	}
+	return now.Before(h.deadline)
+}
+
+// try is the next attempt of a batch. err is written before failed is closed.
+type try struct {
+	failed chan struct{}
+	err    error
+}
+
+// tried tells those who wait for this attempt that it has failed, or with nil that it hasn't.
+func (b *batch) tried(err error) {
+	if b.try == nil {
+		return
+	}
+	if err != nil {
+		b.try.err = err
+		close(b.try.failed)
+	}
+	b.try = nil
+}
+
+// size is the memory that the batch keeps while it waits: its change, its id, and the
+// state that readers are shown, which is about as large as the one it was made to.
+func (b *batch) size() int64 {
+	size := b.delta.Size() + int64(2*len(b.id))
+	if base := b.delta.Base(); base != nil {
+		size += base.Size()
+	}
+	return size
+}
+
+// empties reports whether the batch may leave no session: it sets no key.
+func (b *batch) empties() bool {
+	return b.delta != nil && !b.delta.Empty() && len(b.delta.Set()) == 0
 }
 
 // join takes another change in, if one commit can hold both.
@@ -48,23 +128,26 @@ func (b *batch) join(ctx context.Context, delta *tiers.Delta, ttl time.Duration)
 	return ok
 }
 
-// annul notes what the removal of the session makes void: it is lost only where the
-// session can't be removed.
-func (b *batch) annul(other *batch) {
-	if other.hold != nil {
-		b.annuls.add(other)
-	}
-}
-
 var errLate = tiers.NewError("strata: the store didn't take a write in time; it may still be applied", context.DeadlineExceeded)
 
 // wait answers the outcome, or why the caller can't wait for it any longer: its own
-// context, or the write's time-out, also for stores that ignore theirs.
-func (b *batch) wait(ctx context.Context, timeout time.Duration) (*tiers.Snapshot, error) {
+// context, or the write's time-out, also for stores that ignore theirs. Of a batch that is
+// held it may be the failure of an attempt.
+func (b *batch) wait(ctx context.Context, timeout time.Duration, try *try) (*tiers.Snapshot, error) {
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
+	var failed chan struct{}
+	if try != nil {
+		failed = try.failed
+	}
 	select {
 	case <-b.done:
+	case <-failed:
+		select {
+		case <-b.done:
+		default:
+			return nil, tiers.UnderWay(try.err)
+		}
 	case <-ctx.Done():
 		if b.leave() {
 			return nil, tiers.UnderWay(ctx.Err())
@@ -90,72 +173,4 @@ func (b *batch) leave() bool {
 	default:
 		return true
 	}
-}
-
-// attempt runs what brings batches to the store. Those that it leaves without an
-// outcome get its panic; a store may end the goroutine as well.
-func attempt(batches []*batch, bring func()) {
-	finished := false
-	defer func() {
-		if !finished {
-			panicked := recover()
-			for _, b := range batches {
-				b.panicked, b.err = panicked, errAborted
-			}
-		}
-	}()
-	bring()
-	finished = true
-}
-
-var errAborted = tiers.NewError("strata: the store ended the goroutine of a write", nil)
-
-// run carries the batch out.
-func (l *lanes) run(b *batch) {
-	ctx, cancel := l.patience(b.causes.Attach(b.ctx))
-	defer cancel()
-	attempt([]*batch{b}, func() {
-		if b.delta == nil {
-			b.err = l.store.RemoveAll(ctx, b.id)
-		} else {
-			b.snapshot, b.err = write(ctx, l.store, b.id, b.delta, l.life(b))
-		}
-		if b.alone && b.err == nil && l.store.Style(ctx) == tiers.StyleDirect {
-			b.err = touch(ctx, l.store, b.id, l.life(b))
-		}
-	})
-}
-
-// write brings a delta to a store of either style.
-func write(ctx context.Context, store tiers.Storage, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	if store.Style(ctx) == tiers.StyleDirect {
-		return nil, writeKeys(ctx, store, id, delta, ttl)
-	}
-	return store.Commit(ctx, id, delta, ttl)
-}
-
-// together sends the batches' commits in one call. The values of one caller's context
-// stand for all.
-func (l *lanes) together(batches []*batch) {
-	var causes telemetry.Causes
-	for _, b := range batches {
-		causes.Merge(b.causes)
-	}
-	ctx, cancel := l.patience(causes.Attach(batches[0].ctx))
-	defer cancel()
-	commits := make([]tiers.Commit, len(batches))
-	for n, b := range batches {
-		commits[n] = tiers.Commit{ID: b.id, Delta: b.delta, TTL: l.life(b)}
-	}
-	attempt(batches, func() {
-		for n, result := range l.batcher.CommitAll(ctx, commits) {
-			batches[n].snapshot, batches[n].err = result.Snapshot, result.Err
-		}
-	})
-}
-
-// patience is how long the store may take: until the write's time-out, or until Close
-// gives up.
-func (l *lanes) patience(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(crew.Within(l.ended, ctx), l.timeout)
 }

@@ -13,11 +13,11 @@ import (
 // unknown store can keep what isn't a plain value, only its answer tells, and so it is with
 // whether a session is still there that another request may have emptied.
 func (s *Storage) behind(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	delta, err := delta.Formed(s.form)
-	if err != nil {
+	var err error
+	if delta, err = delta.Formed(s.form); err != nil {
 		return nil, err
 	}
-	if s.form == nil && !delta.Plain() || !delta.Creates() && s.mayBeEmpty(id) {
+	if !delta.Creates() && s.mayBeEmpty(id) {
 		return s.now(ctx, id, delta, ttl)
 	}
 	wait := s.options.interval
@@ -44,41 +44,10 @@ func (s *Storage) accept(ctx context.Context, id string, delta *tiers.Delta, ttl
 	case err != nil:
 		s.reporter.Warn(ctx, "journal", "strata: the journal failed, so that requests wait for the store",
 			slog.String("error", tiers.Explain(err)))
-		return s.lanes.claim(ctx, id, held)
+		_, shown, err = s.lanes.claim(ctx, id, func(*lane) *batch { return held })
+		return shown, err
 	}
 	return shown, nil
-}
-
-// claim waits for a batch after all: its failure is the caller's.
-func (l *lanes) claim(ctx context.Context, id string, b *batch) (*tiers.Snapshot, error) {
-	l.mu.Lock()
-	b.hold.claimed = true
-	if k := l.lanes[id]; k != nil {
-		l.hasten(k)
-	}
-	l.mu.Unlock()
-	return b.wait(ctx, l.timeout)
-}
-
-// extend has what waits for the session keep it alive for as long as a slide would.
-func (l *lanes) extend(id string, ttl time.Duration) (waits bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	k := l.lanes[id]
-	if k == nil {
-		return false
-	}
-	if b := k.last(); b != nil && b.hold != nil && b.delta != nil && !b.empties() {
-		b.hold.deadline = time.Now().Add(ttl)
-		b.ttl = ttl
-		return true
-	}
-	return false
-}
-
-// empties reports whether the batch may leave no session: it sets no key.
-func (b *batch) empties() bool {
-	return b.delta != nil && !b.delta.Empty() && len(b.delta.Set()) == 0
 }
 
 // mayBeEmpty reports whether the last change of the session, as far as is known here, has
@@ -86,14 +55,4 @@ func (b *batch) empties() bool {
 func (s *Storage) mayBeEmpty(id string) bool {
 	e, _ := s.slides.get(id)
 	return e.emptied || s.lanes.emptying(id)
-}
-
-// emptying reports whether such a batch waits, or is at the store.
-func (l *lanes) emptying(id string) (found bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if k := l.lanes[id]; k != nil {
-		k.each(func(b *batch) { found = found || b.empties() })
-	}
-	return found
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -35,14 +36,15 @@ import (
 //
 // All fields are set by New and guard themselves.
 type Storage struct {
-	wrapped gsession.Storage
-	inner   tiers.Storage
-	face    *tiers.Face
-	form    tiers.Form // nil where nobody knows what the store makes of values
-	options options
-	lanes   lanes
-	slides  slides
-	caches  caches
+	wrapped  gsession.Storage
+	inner    tiers.Storage
+	circuits *circuit.Store
+	face     *tiers.Face
+	form     tiers.Form // nil where nobody knows what the store makes of values
+	options  options
+	lanes    lanes
+	slides   slides
+	caches   caches
 
 	tally    telemetry.Tally
 	reporter telemetry.Reporter
@@ -61,12 +63,12 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		opt(&o)
 	}
 	o.check()
-	s := &Storage{wrapped: inner, inner: tiers.Of(inner), form: tiers.FormOf(inner), options: o}
+	s := &Storage{wrapped: inner, form: tiers.FormOf(inner), options: o}
+	s.inner, s.circuits = circuit.Over(inner)
 	s.face = tiers.NewFace(s)
-	s.lanes.init(s.inner, o)
-	s.lanes.tally = &s.tally
-	s.lanes.caches, s.lanes.landed, s.lanes.gaveUp = &s.caches, s.landed, s.gaveUp
-	s.lanes.stay, s.lanes.unheard = s.stay, s.unheard
+	s.lanes.init(s.inner, s.circuits, o)
+	s.lanes.tally, s.lanes.caches, s.lanes.landed, s.lanes.longer = &s.tally, &s.caches, s.landed, s.longer
+	s.lanes.reports.log, s.lanes.reports.say = s.log, o.giveUp
 	if o.journal != "" {
 		if err := s.restore(o.journal); err != nil {
 			panic(err.Error())
@@ -79,6 +81,9 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 // Unwrap returns the storage below.
 func (s *Storage) Unwrap() gsession.Storage { return s.wrapped }
 
+// Circuits are what stands between this layer and the store.
+func (s *Storage) Circuits() *circuit.Store { return s.circuits }
+
 // Style is that of the storage below.
 func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(ctx) }
 
@@ -90,16 +95,32 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	if delta.Empty() {
 		return s.unchanged(ctx, id, delta, ttl)
 	}
+	delta, lone, err := s.formed(delta)
 	switch {
-	case s.options.interval > 0 && !delta.Inquires():
+	case err != nil:
+		return nil, err
+	case s.options.interval > 0 && !delta.Inquires() && !lone:
 		return s.behind(ctx, id, delta, ttl)
 	default:
-		return s.now(ctx, id, delta, ttl)
+		return s.lanes.commit(ctx, id, delta, ttl, lone)
 	}
 }
 
+// formed encodes what may panic or fail in that, before it is joined with what others have
+// changed. Where nobody knows how the store encodes, the change is lone.
+func (s *Storage) formed(delta *tiers.Delta) (_ *tiers.Delta, lone bool, err error) {
+	switch {
+	case s.form == nil:
+		return delta, !delta.Plain(), nil
+	case s.options.interval == 0 && delta.Plain():
+		return delta, false, nil // nothing of it is shown before it is in the store
+	}
+	delta, err = delta.Formed(s.form)
+	return delta, false, err
+}
+
 func (s *Storage) now(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	return s.lanes.commit(ctx, id, delta, ttl)
+	return s.lanes.commit(ctx, id, delta, ttl, s.form == nil && !delta.Plain())
 }
 
 // landed notes the expiry that a commit has set. Per-key writes set none, and one that
@@ -132,7 +153,7 @@ func (s *Storage) Flush(ctx context.Context) error { return s.lanes.flush(ctx) }
 // then waits in the journal, and is given up without one. Calls that come later go to the
 // storage below.
 func (s *Storage) Close(ctx context.Context) error {
-	return s.lanes.close(ctx, func() { s.reporter.Stop(s) })
+	return s.lanes.close(ctx, s.stay, func() { s.reporter.Stop(s) })
 }
 
 // GetSession hands out a copy of the session.

@@ -14,3 +14,10 @@ func BreakJournal(s *Storage) { _ = s.lanes.journal.Close() }
 func Record(id string, delta *tiers.Delta, deadline time.Time) ([]byte, error) {
 	return json.Marshal(entry{ID: id, Delta: delta, TTL: int64(time.Hour), Deadline: deadline.UnixMilli()})
 }
+
+// Appointments is how many sessions wait for their time.
+func Appointments(s *Storage) int {
+	s.lanes.mu.Lock()
+	defer s.lanes.mu.Unlock()
+	return len(s.lanes.dispatch.later)
+}

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -19,10 +18,11 @@ type GiveUp struct {
 	Cause    error         // the last failure; it names no session
 }
 
+// add takes a batch in that was accepted.
 func (g *GiveUp) add(b *batch) {
-	g.Changes += b.changes
-	g.Attempts = max(g.Attempts, b.hold.attempts)
-	g.Age = max(g.Age, time.Since(b.hold.accepted))
+	if b.hold != nil {
+		g.join(GiveUp{Changes: b.changes, Attempts: b.hold.attempts, Age: time.Since(b.since), Cause: g.Cause})
+	}
 }
 
 // join takes another report in.
@@ -30,17 +30,30 @@ func (g *GiveUp) join(other GiveUp) {
 	g.Changes += other.Changes
 	g.Attempts = max(g.Attempts, other.Attempts)
 	g.Age = max(g.Age, other.Age)
+	g.Cause = other.Cause
 }
 
-// gaveUp reports to whoever wants to know, and to the log.
-func (s *Storage) gaveUp(lost GiveUp) {
-	s.tally.AddN(telemetry.GiveUps, lost.Changes)
-	s.reporter.Warn(context.Background(), "give-up "+tiers.ErrorType(lost.Cause),
-		"strata: gave up changes of sessions that were accepted",
-		slog.Int("changes", lost.Changes), slog.Int("failed_attempts", lost.Attempts),
-		slog.Duration("age", lost.Age.Round(time.Millisecond)), slog.String("error", tiers.Explain(lost.Cause)))
-	if s.options.giveUp != nil {
-		s.options.giveUp(lost)
+// log says what was given up since the last line of that kind, whose write failed when its
+// caller had gone, and why writes are tried again.
+func (s *Storage) log(lost GiveUp, unheard, trouble error) {
+	ctx := context.Background()
+	if lost.Changes > 0 {
+		s.reporter.Warn(ctx, "", // reports have put together what came within ten seconds
+			"strata: gave up changes of sessions that were accepted",
+			slog.Int("changes", lost.Changes), slog.Int("failed_attempts", lost.Attempts),
+			slog.Duration("age", lost.Age.Round(time.Millisecond)), slog.String("error", tiers.Explain(lost.Cause)))
+	}
+	if unheard != nil {
+		s.reporter.Warn(ctx, "unheard "+tiers.ErrorType(unheard),
+			"strata: a session could not be written, and the request had gone by then",
+			slog.String("error", tiers.Explain(unheard)))
+	}
+	if trouble != nil {
+		changes, bytes, oldest := s.Pending()
+		s.reporter.Warn(ctx, "",
+			"strata: the store doesn't take changes of sessions; they wait and are tried again",
+			slog.Int("pending", changes), slog.Int64("pending_bytes", bytes),
+			slog.Duration("oldest", oldest.Round(time.Millisecond)), slog.String("error", tiers.Explain(trouble)))
 	}
 }
 
@@ -51,21 +64,11 @@ func (s *Storage) stay(changes int) {
 		slog.Int("changes", changes))
 }
 
-// unheard reports a write that failed when its caller had gone.
-func (s *Storage) unheard(err error) {
-	s.reporter.Warn(context.Background(), "unheard "+tiers.ErrorType(err),
-		"strata: a session could not be written, and the request had gone by then",
-		slog.String("error", tiers.Explain(err)))
-}
-
-// Pending answers how many changes wait that were accepted, what they take in bytes, and
+// Pending answers how many changes aren't in the store yet, what they take in bytes, and
 // for how long the oldest has been waiting.
 func (s *Storage) Pending() (changes int, bytes int64, oldest time.Duration) {
 	l := &s.lanes
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if first := l.accepted.Front(); first != nil {
-		oldest = time.Since(first.Value.(*hold).accepted)
-	}
-	return l.heldChanges, l.heldBytes, oldest
+	return l.room.changes, l.room.bytes, l.room.oldest()
 }

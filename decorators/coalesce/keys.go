@@ -27,47 +27,23 @@ func (s *Storage) gather(ctx context.Context, id string, set map[string]any, rem
 	}
 	wait := s.options.interval
 	switch {
-	case wait == 0:
-		wait = requestHold
-	case !delta.Plain():
+	case !delta.Plain(): // which the store may refuse
 		_, err = s.now(ctx, id, delta, ttl)
 		return err
+	case wait == 0:
+		wait = requestHold
 	}
 	_, err = s.accept(ctx, id, delta, ttl, wait)
 	return err
 }
 
 // complete ends the gathering for a session and waits for the store.
-func (l *lanes) complete(ctx context.Context, id string) error {
+func (s *Storage) complete(ctx context.Context, id string) error {
 	for {
-		b := l.claimLast(id)
-		if b == nil {
-			return nil
-		}
-		if _, err := b.wait(ctx, l.timeout); err != nil {
+		if claimed, _, err := s.lanes.claim(ctx, id, (*lane).newest); !claimed || err != nil {
 			return err
 		}
 	}
-}
-
-// claimLast makes the newest change that waits, or is on its way, its caller's.
-func (l *lanes) claimLast(id string) *batch {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	k := l.lanes[id]
-	if k == nil {
-		return nil
-	}
-	b := k.last()
-	if b == nil {
-		b = k.flying
-	}
-	if b == nil || b.hold == nil {
-		return nil
-	}
-	b.hold.claimed = true
-	l.hasten(k)
-	return b
 }
 
 // writeKeys brings a delta to a direct store: what was set in one call, what was
@@ -133,24 +109,6 @@ func (s *Storage) Remove(ctx context.Context, id, key string) error {
 	return s.inner.Remove(ctx, id, key)
 }
 
-// ttl is that of the change after which a session's next one must come.
-func (l *lanes) ttl(id string) (ttl time.Duration, waits bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	k := l.lanes[id]
-	if k == nil {
-		return 0, false
-	}
-	b := k.last()
-	if b == nil {
-		b = k.flying
-	}
-	if b == nil || b.delta == nil {
-		return 0, false
-	}
-	return b.ttl, true
-}
-
 func (s *Storage) keyed(ctx context.Context) bool { return s.Style(ctx) == tiers.StyleDirect }
 
 // Get answers what waits for the key, and else what the store does.
@@ -197,12 +155,6 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 	return s.inner.GetSize(ctx, id)
 }
 
-func (l *lanes) waits(id string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.lanes[id] != nil
-}
-
 // getKeyed answers the map of a direct store's session, which is empty, and slides the
 // expiry: GoFrame doesn't for a request that only reads.
 func (s *Storage) getKeyed(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
@@ -225,7 +177,7 @@ func (s *Storage) setKeyed(ctx context.Context, id string, data *gmap.StrAnyMap,
 	if s.options.interval > 0 && s.lanes.extend(id, ttl) {
 		return nil
 	}
-	if err := s.lanes.complete(ctx, id); err != nil {
+	if err := s.complete(ctx, id); err != nil {
 		return err
 	}
 	began := time.Now()

@@ -2,6 +2,7 @@ package coalesce_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -220,4 +221,46 @@ func TestReadingKeepsADirectSessionAlive(t *testing.T) {
 			t.Errorf("%d slides in an hour of reading, want one each tenth", n)
 		}
 	})
+}
+
+// picky is a direct store that can't send some values.
+type picky struct{ *writes }
+
+func (p picky) SetMap(ctx context.Context, id string, data map[string]any, life time.Duration) error {
+	for _, value := range data {
+		switch value.(type) {
+		case json.Number, complex128:
+			return errors.New("can't marshal")
+		}
+	}
+	return p.writes.SetMap(ctx, id, data, life)
+}
+
+// A value that the store's client can't send is refused at its own Set; the request's other
+// keys are written, and the session isn't blocked.
+func TestAValueThatCannotBeSentIsRefusedAtItsSet(t *testing.T) {
+	for name, opts := range map[string][]coalesce.Option{"synchronous": nil, "behind": {coalesce.WriteBehind(time.Second)}} {
+		t.Run(name, func(t *testing.T) {
+			w := direct(nil)
+			synctest.Test(t, func(t *testing.T) {
+				c := coalesce.New(picky{w}, opts...)
+				must(t, c.Set(ctx, "a", "name", "x", ttl))
+				for _, value := range []any{json.Number("1"), complex(1, 2)} {
+					if err := c.Set(ctx, "a", "n", value, ttl); err == nil {
+						t.Errorf("%T is accepted", value)
+					}
+				}
+				must(t, c.Set(ctx, "a", "age", "5", ttl))
+				began := time.Now()
+				if got, err := c.Get(ctx, "a", "name"); err != nil || got != "x" {
+					t.Errorf("read %v, %v", got, err)
+				}
+				must(t, c.SetSession(ctx, "a", gmap.NewStrAnyMap(true), ttl), c.Flush(ctx))
+				if held := w.Storage.(*teststore.Keys).Holds("a"); held["name"] != "x" || held["age"] != "5" || time.Since(began) > 0 {
+					t.Errorf("the store holds %v after %v", held, time.Since(began))
+				}
+				must(t, c.Close(ctx))
+			})
+		})
+	}
 }

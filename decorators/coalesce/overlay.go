@@ -84,21 +84,11 @@ func (l *lanes) look(id string) (v *view, wait []*batch) {
 	})
 	switch {
 	case len(wait) > 0:
-		l.hasten(k)
+		l.hasten(k, true)
 	case len(v.changes) > 0:
 		v.lane, v.tickets = k, l.caches.begin(id)
 	}
 	return v, wait
-}
-
-// each goes through the lane's batches in the order in which they are applied.
-func (k *lane) each(do func(*batch)) {
-	if k.flying != nil {
-		do(k.flying)
-	}
-	for _, b := range k.waiting {
-		do(b)
-	}
 }
 
 // rereads is how often a read is repeated because a change was committed meanwhile.

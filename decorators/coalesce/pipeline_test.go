@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,23 +121,43 @@ func TestABatchKeepsOrderAndOutcomes(t *testing.T) {
 	})
 }
 
-func TestAPanicInABatchIsEverybodys(t *testing.T) {
+// A store that panics with a batch fails what is in it, and shows no caller another's panic.
+func TestAPanicInABatchIsNobodys(t *testing.T) {
 	b := &batching{Store: teststore.New(), delay: time.Millisecond}
+	var panics atomic.Bool
+	panics.Store(true)
+	b.OnCommit = func(_ context.Context, id string) error {
+		if panics.Load() && !strings.HasPrefix(id, "first") {
+			panic("store")
+		}
+		return nil
+	}
 	bubble(t, b, func(t *testing.T, c *coalesce.Storage) {
-		b.OnCommit = func(context.Context, string) error { panic("store") }
+		var holding sync.WaitGroup
+		for n := range 4 { // each pipeline is busy
+			holding.Go(func() {
+				if err := replace(t, c, fmt.Sprint("first", n), n); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
 		var group sync.WaitGroup
 		for n := range 40 {
 			group.Go(func() {
 				defer func() {
-					if recover() != "store" {
-						t.Error("the panic didn't reach a caller")
+					if p := recover(); p != nil {
+						t.Errorf("a caller panics: %v", p)
 					}
 				}()
-				replace(t, c, fmt.Sprint(n), n)
+				if err := replace(t, c, fmt.Sprint(n), n); err == nil {
+					t.Error("a write that panicked was answered nil")
+				}
 			})
 		}
+		holding.Wait()
 		group.Wait()
-		b.OnCommit = nil
+		panics.Store(false)
 		if err := replace(t, c, "0", 1); err != nil {
 			t.Error(err)
 		}

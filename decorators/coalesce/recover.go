@@ -40,12 +40,12 @@ func (s *Storage) restore(dir string) error {
 	}
 	s.lanes.journal = j
 	for range damaged {
-		s.gaveUp(GiveUp{Changes: 1, Cause: errDamaged})
+		s.lanes.gaveUp(GiveUp{Changes: 1, Cause: errDamaged})
 	}
 	for _, r := range records {
 		if err := s.lanes.again(r); err != nil {
 			j.Drop([]uint64{r.Entry})
-			s.gaveUp(GiveUp{Changes: 1, Cause: err})
+			s.lanes.gaveUp(GiveUp{Changes: 1, Cause: err})
 		}
 	}
 	return nil
@@ -64,21 +64,23 @@ func (l *lanes) again(r journal.Record) error {
 	if err != nil {
 		return err
 	}
-	left := time.Until(time.UnixMilli(e.Deadline))
-	if left <= 0 {
-		return errExpired
+	now, ttl := time.Now(), time.Duration(e.TTL)
+	h := &hold{entries: []uint64{r.Entry}}
+	if h.until(now, ttl); ttl > 0 {
+		left := min(time.Until(time.UnixMilli(e.Deadline)), ttl) // the wall clock may have been set back
+		if left <= 0 {
+			return errExpired
+		}
+		h.deadline = now.Add(left)
 	}
-	left = min(left, time.Duration(e.TTL)) // the wall clock may have been set back
-	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := l.lane(e.ID)
-	b := &batch{delta: delta, ttl: time.Duration(e.TTL), hold: &hold{
-		accepted: now.Add(left - time.Duration(e.TTL)), deadline: now.Add(left), entries: []uint64{r.Entry},
-	}}
+	k := l.lane(e.ID, "")
+	b := &batch{delta: delta, ttl: ttl, hold: h}
 	l.enqueue(context.Background(), k, b)
-	l.hold(k, b)
-	l.grow(b)
+	if ttl > 0 {
+		b.since = h.deadline.Add(-ttl)
+	}
 	l.arrange(k)
 	return nil
 }

@@ -111,7 +111,7 @@ func (s *Storage) Slid(id string) time.Time {
 
 // skips also answers what a slide is to set.
 func (s *Storage) skips(id string, ttl time.Duration) (until time.Time, longer time.Duration, skips bool) {
-	longer = s.lanes.longer(ttl)
+	longer = s.longer(ttl)
 	if e, ok := s.slides.get(id); ok && !s.lanes.over() {
 		if left := time.Until(e.at); left >= ttl && left <= longer {
 			s.tally.Add(telemetry.SlideSkipped)
@@ -122,11 +122,11 @@ func (s *Storage) skips(id string, ttl time.Duration) (until time.Time, longer t
 }
 
 // longer is what is set for a ttl, so that the next slides can be skipped.
-func (l *lanes) longer(ttl time.Duration) time.Duration {
+func (s *Storage) longer(ttl time.Duration) time.Duration {
 	if ttl <= 0 || ttl >= math.MaxInt64/2 {
 		return ttl
 	}
-	return ttl + time.Duration(float64(ttl)*l.slideEvery)
+	return ttl + time.Duration(float64(ttl)*s.options.slideEvery)
 }
 
 // Slide sets the expiry to a part more than ttl, and does nothing as long as the

@@ -73,6 +73,33 @@ func isNil(client any) bool {
 // Style is that of a snapshot storage.
 func (s *Storage) Style(context.Context) tiers.Style { return tiers.StyleSnapshot }
 
+// over is a context that has ended, for what is asked without the network.
+var over = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// Shard is the address of the master that has the session, as the client of a cluster
+// knows it; elsewhere there is one server.
+func (s *Storage) Shard(id string) string {
+	cluster, ok := s.client.(*redis.ClusterClient)
+	if !ok {
+		return ""
+	}
+	key, err := s.key(id)
+	if err != nil {
+		return ""
+	}
+	master, err := cluster.MasterForKey(over, key)
+	if err != nil {
+		return ""
+	}
+	return master.Options().Addr
+}
+
+var _ tiers.Sharder = (*Storage)(nil)
+
 // Close ends all watches, as Watcher's Close does, and closes the connections if Open
 // made them, and nothing else. Calls that are under way, and later ones, fail then.
 // Close again returns what the first call did.

@@ -1,0 +1,150 @@
+// Package circuit keeps callers from waiting for a store, or a node of one, that doesn't
+// answer: once several sessions in a row have failed, calls are refused at once, and one is
+// let through now and then to see whether the store is back.
+package circuit
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+const (
+	// Trips is how many calls in a row fail, each for another session than the one before,
+	// before a circuit opens: what one session does to the store is nobody else's.
+	Trips = 3
+	// Pause is the time from one probe of an open circuit to the next.
+	Pause = 250 * time.Millisecond
+	// slow is how long a failure takes that callers aren't let wait for again. A store that
+	// fails sooner is asked each time, so that each caller gets its answer.
+	slow = 50 * time.Millisecond
+)
+
+// ErrOpen is what a call is refused with that the store wasn't asked for. It is matched with
+// errors.Is, and so is the store's last failure.
+var ErrOpen = tiers.NewError("strata: the store doesn't answer in time; it is asked again every 250 ms, and nothing was sent until then", nil)
+
+// Circuit is the way to one node of a store, for reads or for writes. The zero value is
+// closed: every call goes. mu guards all fields.
+type Circuit struct {
+	mu       sync.Mutex
+	failures int       // in a row
+	last     uint64    // the hash of the session that failed last
+	slow     bool      // the last failure was
+	next     time.Time // when a probe may go; zero while the circuit is closed
+	cause    error
+}
+
+// Until is when an open circuit lets the next probe through, zero while it is closed.
+// What nobody waits for heeds it, whether or not the failures are slow.
+func (c *Circuit) Until() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.next
+}
+
+// enter lets a call through, as the probe perhaps, or says why not.
+func (c *Circuit) enter(now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.next.IsZero() || !c.slow:
+		return nil
+	case now.Before(c.next):
+		return tiers.NotApplied(tiers.NewError(ErrOpen.Error(), errors.Join(ErrOpen, c.cause)))
+	}
+	c.next = now.Add(Pause)
+	return nil
+}
+
+func (c *Circuit) succeeded() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failures, c.next, c.cause = 0, time.Time{}, nil
+}
+
+func (c *Circuit) failed(session uint64, took time.Duration, cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failures == 0 || session != c.last {
+		c.failures, c.last = c.failures+1, session
+	}
+	c.slow, c.cause = took >= slow, cause
+	if c.failures >= Trips {
+		c.next = time.Now().Add(Pause)
+	}
+}
+
+var seed = maphash.MakeSeed()
+
+func hash(id string) uint64 { return maphash.String(seed, id) }
+
+// call is one call of a store for one session. mu guards late.
+type call struct {
+	circuit *Circuit
+	session uint64
+	began   time.Time
+	alarm   *time.Timer
+
+	mu   sync.Mutex
+	late bool // it was taken for failed at its deadline
+}
+
+// begin is refused with ErrOpen. A call that goes and is under way at the context's
+// deadline has failed, also one of a store that ignores its context.
+func (c *Circuit) begin(ctx context.Context, id string) (*call, error) {
+	now := time.Now()
+	if err := c.enter(now); err != nil {
+		return nil, err
+	}
+	k := &call{circuit: c, session: hash(id), began: now}
+	if deadline, ok := ctx.Deadline(); ok {
+		k.alarm = time.AfterFunc(time.Until(deadline), k.overdue)
+	}
+	return k, nil
+}
+
+func (k *call) overdue() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.late = true
+	k.fail(context.DeadlineExceeded)
+}
+
+// fail takes a failure down, unless the caller wanted the answer sooner than a store needs.
+func (k *call) fail(err error) {
+	took := time.Since(k.began)
+	if took < slow && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+		return
+	}
+	k.circuit.failed(k.session, took, err)
+}
+
+// end takes down how the call went. It isn't called after a panic, which says nothing of the
+// store.
+func (k *call) end(ctx context.Context, err error) {
+	k.stop()
+	switch {
+	case err == nil, tiers.IsFinal(err):
+		k.circuit.succeeded()
+	case errors.Is(err, gsession.ErrorDisabled), ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
+	default:
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if !k.late {
+			k.fail(err)
+		}
+	}
+}
+
+func (k *call) stop() {
+	if k.alarm != nil {
+		k.alarm.Stop()
+	}
+}

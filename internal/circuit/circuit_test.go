@@ -1,0 +1,213 @@
+package circuit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/gf-strata/strata/internal/circuit"
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/tiers"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+
+var errDown = errors.New("down")
+
+// sick is a store whose reads and writes take a time, and fail with an error where it is set.
+// It is one of two nodes; ids begin with the node's name, and b is always well.
+type sick struct {
+	*teststore.Store
+	takes         atomic.Int64 // nanoseconds
+	reads, writes error
+	deaf          bool // to its context
+	asked         atomic.Int64
+}
+
+func (s *sick) Shard(id string) string { return id[:1] }
+
+func (s *sick) call(ctx context.Context, id string, err error) error {
+	if id[0] == 'b' {
+		return nil
+	}
+	s.asked.Add(1)
+	takes := time.Duration(s.takes.Load())
+	if s.deaf {
+		time.Sleep(takes)
+		return err
+	}
+	select {
+	case <-time.After(takes):
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *sick) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	if err := s.call(ctx, id, s.reads); err != nil {
+		return tiers.Read{}, err
+	}
+	return s.Store.Load(ctx, id, ttl)
+}
+
+func (s *sick) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	if err := s.call(ctx, id, s.writes); err != nil {
+		return nil, err
+	}
+	return s.Store.Commit(ctx, id, delta, ttl)
+}
+
+// load reads a session, for a second at most, and answers how long that took.
+func load(s tiers.Storage, id string) (took time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	began := time.Now()
+	_, err = s.Load(ctx, id, time.Hour)
+	return time.Since(began), err
+}
+
+func commit(s tiers.Storage, id string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	delta, err := tiers.Replace(map[string]any{"k": 1})
+	if err == nil {
+		_, err = s.Commit(ctx, id, delta, time.Hour)
+	}
+	return err
+}
+
+func TestAHungStoreIsAskedNowAndThen(t *testing.T) {
+	for name, deaf := range map[string]bool{"heeds contexts": false, "is deaf": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &sick{Store: teststore.New(), deaf: deaf}
+				store.takes.Store(int64(time.Minute))
+				s, _ := circuit.Over(store)
+				for n := range circuit.Trips {
+					go func() { _, _ = load(s, fmt.Sprint("a", n)) }()
+				}
+				time.Sleep(1100 * time.Millisecond)
+				before := store.asked.Load()
+				for n := range 1000 {
+					took, err := load(s, fmt.Sprint("b", n))
+					if err != nil || took > 0 {
+						t.Fatalf("the other node answers %v after %v", err, took)
+					}
+					go func() { // one of them is the probe
+						if took, err := load(s, fmt.Sprint("a", n)); err == nil || took > 0 && took < time.Second {
+							t.Errorf("answered %v after %v", err, took)
+						} else if took == 0 && (!errors.Is(err, circuit.ErrOpen) || !errors.Is(err, context.DeadlineExceeded)) {
+							t.Errorf("refused with %v, want that and why", err)
+						}
+					}()
+					time.Sleep(10 * time.Millisecond)
+				}
+				if n := store.asked.Load() - before; n < 20 || n > 45 {
+					t.Errorf("the store was asked %d times in 10 s, want about one each %v", n, circuit.Pause)
+				}
+				store.takes.Store(0)
+				time.Sleep(time.Minute)
+				if _, err := load(s, "a"); err != nil {
+					t.Errorf("once the store is back: %v", err)
+				}
+				if took, err := load(s, "a1"); err != nil || took > 0 {
+					t.Errorf("once the store is back: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// One session's failures are nobody else's, and a store that fails at once is asked each
+// time, so that each caller gets its answer.
+func TestWhatOpensNoCircuit(t *testing.T) {
+	for name, test := range map[string]struct {
+		takes   time.Duration
+		id      func(n int) string
+		between func(s *sick, c tiers.Storage)
+	}{
+		"one session": {10 * time.Second, func(int) string { return "a" }, func(*sick, tiers.Storage) {}},
+		"one session among others that are well": {10 * time.Second, func(n int) string { return fmt.Sprint("a", n) }, func(s *sick, c tiers.Storage) {
+			takes := s.takes.Swap(0)
+			if _, err := load(c, "a well"); err != nil {
+				t.Error(err)
+			}
+			s.takes.Store(takes)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &sick{Store: teststore.New()}
+				store.takes.Store(int64(test.takes))
+				s, _ := circuit.Over(store)
+				for n := range 10 {
+					if _, err := load(s, test.id(n)); errors.Is(err, circuit.ErrOpen) {
+						t.Errorf("call %d is refused", n)
+					}
+					test.between(store, s)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		store := &sick{Store: teststore.New(), reads: errDown}
+		s, _ := circuit.Over(store)
+		for n := range 10 {
+			if _, err := load(s, fmt.Sprint("a", n)); !errors.Is(err, errDown) || errors.Is(err, circuit.ErrOpen) {
+				t.Errorf("call %d answers %v", n, err)
+			}
+		}
+		store.reads = nil
+		if _, err := load(s, "a"); err != nil {
+			t.Errorf("the first call once the store is back answers %v", err)
+		}
+	})
+}
+
+// A store that refuses writes still answers reads; what nobody waits for heeds that.
+func TestReadsAndWritesFailApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &sick{Store: teststore.New(), writes: errDown}
+		s, circuits := circuit.Over(store)
+		for n := range circuit.Trips {
+			if err := commit(s, fmt.Sprint("a", n)); !errors.Is(err, errDown) {
+				t.Errorf("a commit answers %v", err)
+			}
+		}
+		if until := circuits.Writes("a").Until(); !until.Equal(time.Now().Add(circuit.Pause)) {
+			t.Errorf("writes wait until %v, want %v from now", until, circuit.Pause)
+		}
+		if until := circuits.Writes("b").Until(); !until.IsZero() {
+			t.Error("writes of the other node wait")
+		}
+		if _, err := load(s, "a"); err != nil {
+			t.Errorf("a read answers %v", err)
+		}
+		store.writes = nil
+		if err := commit(s, "a"); err != nil || !circuits.Writes("a").Until().IsZero() {
+			t.Errorf("a write once the store is back: %v", err)
+		}
+	})
+}
+
+// A layer above one that has circuits stands on the same ones.
+func TestCircuitsAreThereOnce(t *testing.T) {
+	inner, circuits := circuit.Over(teststore.New())
+	if _, again := circuit.Over(on{inner, circuits}); again != circuits {
+		t.Error("there are circuits over circuits")
+	}
+}
+
+type on struct {
+	tiers.Storage
+	circuits *circuit.Store
+}
+
+func (o on) Circuits() *circuit.Store { return o.circuits }
