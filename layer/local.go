@@ -50,7 +50,13 @@ func Invalidation(source Source) LocalOption { return local.Invalidation(source)
 // within 50 ms.
 func MaxStale(d time.Duration) LocalOption { return local.MaxStale(d) }
 
-// ServeStale answers reads from memory when the store answers with an error, for so long
+// LoadTimeout is how long a read waits for the store at most, also one that ignores its
+// context; 1 s unless set. Once reads of several sessions in a row have failed so, further ones
+// are refused at once, and the store is asked again every 250 ms.
+func LoadTimeout(d time.Duration) LocalOption { return local.LoadTimeout(d) }
+
+// ServeStale answers reads from memory when the store answers with an error, or not within a
+// tenth of LoadTimeout, for so long
 // after the moment up to which the session was known to be current, and never past its
 // expiry. Off unless set. What such a request changes is merged into what the store
 // holds once it answers again, or refused. A log-out on another node isn't noticed

@@ -153,7 +153,7 @@ func TestAValueThatPanicsIsItsOwnCallers(t *testing.T) {
 func TestAClaimTakesNobodysChangesAway(t *testing.T) {
 	w := direct(nil)
 	keyed(t, w, func(t *testing.T, c *coalesce.Storage) {
-		w.failing(errAway)
+		w.failing(tiers.NotApplied(errAway))
 		must(t, c.Set(ctx, "a", "one", "1", ttl), c.Set(ctx, "a", "another", "2", ttl)) // of two requests
 		if err := c.SetSession(ctx, "a", gmap.NewStrAnyMap(true), ttl); !errors.Is(err, errAway) {
 			t.Errorf("the close answers %v", err)

@@ -117,11 +117,12 @@ func (g *group) keys() keys {
 			"journal":         word(func(dir string) { g.coalesced.add(layer.Journal(dir)) }),
 		}),
 		"local": section(&g.local.out, keys{
-			"maxBytes":   size(func(n int64) { g.local.add(layer.MaxBytes(n)) }),
-			"maxStale":   duration(func(d time.Duration) { g.local.add(layer.MaxStale(d)) }),
-			"serveStale": duration(func(d time.Duration) { g.local.add(layer.ServeStale(d)) }),
-			"negative":   duration(func(d time.Duration) { g.local.add(layer.Negative(d)) }),
-			"audited":    fraction(func(part float64) { g.local.add(layer.Audited(part)) }),
+			"maxBytes":    size(func(n int64) { g.local.add(layer.MaxBytes(n)) }),
+			"maxStale":    duration(func(d time.Duration) { g.local.add(layer.MaxStale(d)) }),
+			"loadTimeout": duration(func(d time.Duration) { g.local.add(layer.LoadTimeout(d)) }),
+			"serveStale":  duration(func(d time.Duration) { g.local.add(layer.ServeStale(d)) }),
+			"negative":    duration(func(d time.Duration) { g.local.add(layer.Negative(d)) }),
+			"audited":     fraction(func(part float64) { g.local.add(layer.Audited(part)) }),
 			"exclusive": flag(func(on bool) {
 				if on {
 					g.local.add(layer.Exclusive())

@@ -11,10 +11,6 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// loadTimeout ends a load for all who wait for it, also of stores that ignore their
-// context: GoFrame's Redis adapter has no time-outs of its own.
-const loadTimeout = 10 * time.Second
-
 // flightKey is what a load may be shared for. The stamp keeps a reader that comes
 // after a write from the flight of one that came before it.
 type flightKey struct {
@@ -32,6 +28,7 @@ type flights struct {
 	flying  map[flightKey]*flight
 	closing bool
 	crew    crew.Crew
+	timeout time.Duration // of a load, for all who wait for it, also of stores that ignore their context
 	ended   context.Context
 	end     context.CancelFunc
 	tally   *telemetry.Tally
@@ -65,10 +62,10 @@ func (s *Storage) joinable(v view) (oldest int64) {
 	}
 }
 
-var errLoadTimeout = tiers.NewError("strata: the store did not answer a read within 10 s", context.DeadlineExceeded)
+var errLoadTimeout = tiers.NewError("strata: the store did not answer a read in time (LoadTimeout)", context.DeadlineExceeded)
 
-func (f *flights) init(tally *telemetry.Tally) {
-	f.tally = tally
+func (f *flights) init(tally *telemetry.Tally, timeout time.Duration) {
+	f.tally, f.timeout = tally, timeout
 	f.flying = map[flightKey]*flight{}
 	f.ended, f.end = context.WithCancel(context.Background())
 }
@@ -111,7 +108,7 @@ func (f *flights) join(ctx context.Context, key flightKey, now, oldest int64, lo
 
 // start is called under mu.
 func (f *flights) start(ctx context.Context, key flightKey, now int64, load func(context.Context) (tiers.Read, error)) *flight {
-	ctx, cancel := context.WithTimeout(crew.Within(f.ended, ctx), loadTimeout)
+	ctx, cancel := context.WithTimeout(crew.Within(f.ended, ctx), f.timeout)
 	shared := &flight{began: now, ctx: ctx, done: make(chan struct{}), err: errAborted}
 	f.flying[key] = shared
 	f.crew.Go(func() {

@@ -17,6 +17,7 @@ import (
 	"github.com/dgraph-io/ristretto/v2"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -30,6 +31,7 @@ import (
 type Storage struct {
 	wrapped   gsession.Storage
 	inner     tiers.Storage
+	circuits  *circuit.Store // between here and the store, at the lowest layer that has any
 	face      *tiers.Face
 	options   options
 	thinner   tiers.SlideThinner // a layer below that skips slides itself, nil for none
@@ -55,18 +57,19 @@ var _ tiers.Storage = (*Storage)(nil)
 
 // New puts a local tier on a storage.
 func New(inner gsession.Storage, opts ...Option) *Storage {
-	s := &Storage{wrapped: inner, inner: tiers.Of(inner), options: defaults(), start: time.Now()}
+	s := &Storage{wrapped: inner, options: defaults(), start: time.Now()}
 	for _, opt := range opts {
 		if opt == nil {
 			panic("strata: an option of layer.Local is nil; pass what a constructor returns, or leave it out")
 		}
 		opt(&s.options)
 	}
+	s.inner, s.circuits = circuit.Over(inner)
 	s.thinner = thinner(inner)
 	s.face = tiers.NewFace(s)
 	s.guard = tiers.NewGuard(s.options.guardSlots)
 	s.warm.init(s.options.maxBytes)
-	s.flights.init(&s.tally)
+	s.flights.init(&s.tally, s.options.loadTimeout)
 	s.echoes.init(s)
 	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *parcel]{
 		// Ten counters for each session of 1 KiB that fits, as ristretto advises.
@@ -108,6 +111,9 @@ func thinner(s gsession.Storage) tiers.SlideThinner {
 
 // Unwrap returns the storage below.
 func (s *Storage) Unwrap() gsession.Storage { return s.wrapped }
+
+// Circuits are what stands between this layer, or one below, and the store.
+func (s *Storage) Circuits() *circuit.Store { return s.circuits }
 
 // Style is that of the storage below.
 func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(ctx) }
@@ -168,17 +174,33 @@ func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash u
 		return s.inner.Load(ctx, id, ttl)
 	}
 	stamp := s.guard.Hold(hash)
-	read, err := s.flights.join(ctx, flightKey{id: id, stamp: stamp}, v.now, s.joinable(v), func(ctx context.Context) (tiers.Read, error) {
-		return s.fetch(ctx, id, ttl, hash)
-	})
-	if err != nil && ctx.Err() == nil {
-		if snapshot, ok := s.stale(hash, id); ok {
-			count = telemetry.ReadStale
-			return tiers.Read{Snapshot: snapshot, Outcome: tiers.OutcomeStale}, nil
-		}
+	join := func(ctx context.Context) (tiers.Read, error) {
+		return s.flights.join(ctx, flightKey{id: id, stamp: stamp}, v.now, s.joinable(v), func(ctx context.Context) (tiers.Read, error) {
+			return s.fetch(ctx, id, ttl, hash)
+		})
 	}
-	return read, err
+	if _, ok := s.stale(hash, id); !ok {
+		return join(ctx)
+	}
+	soon, cancel := context.WithTimeout(ctx, s.options.loadTimeout/softPart)
+	defer cancel()
+	read, err := join(soon)
+	switch snapshot, ok := s.stale(hash, id); {
+	case err == nil || ctx.Err() != nil:
+		return read, err
+	case ok:
+		count = telemetry.ReadStale
+		return tiers.Read{Snapshot: snapshot, Outcome: tiers.OutcomeStale}, nil
+	case soon.Err() != nil:
+		return join(ctx)
+	default:
+		return read, err
+	}
 }
+
+// softPart of LoadTimeout is what a read waits for where ServeStale allows to answer it from
+// memory. The load goes on.
+const softPart = 10
 
 // current reports whether the entry may be served for the id.
 func (e *entry) current(id string, v view) bool { return e.stands(id, v) && v.vouches(e) }

@@ -11,22 +11,24 @@ import (
 type Option func(*options)
 
 type options struct {
-	maxBytes   int64
-	maxStale   time.Duration
-	negative   time.Duration
-	exclusive  bool
-	guardSlots int
-	serveStale time.Duration
-	sources    []tiers.Source
-	audited    float64 // of the hits
+	maxBytes    int64
+	maxStale    time.Duration
+	negative    time.Duration
+	exclusive   bool
+	guardSlots  int
+	serveStale  time.Duration
+	loadTimeout time.Duration
+	sources     []tiers.Source
+	audited     float64 // of the hits
 }
 
 func defaults() options {
 	return options{
-		maxBytes:   64 << 20,
-		maxStale:   time.Second,
-		negative:   time.Second,
-		guardSlots: tiers.DefaultGuardSlots,
+		maxBytes:    64 << 20,
+		maxStale:    time.Second,
+		negative:    time.Second,
+		guardSlots:  tiers.DefaultGuardSlots,
+		loadTimeout: time.Second,
 	}
 }
 
@@ -61,7 +63,8 @@ func MaxStale(d time.Duration) Option {
 	return func(o *options) { o.maxStale = d }
 }
 
-// ServeStale answers reads from memory when the store answers with an error, for so long
+// ServeStale answers reads from memory when the store answers with an error, or not within a
+// tenth of LoadTimeout, for so long
 // after the moment up to which the session was known to be current, and never past its
 // expiry. Off unless set. Writes aren't helped: what such a request changed is merged
 // into what the store holds when it answers again, or refused.
@@ -72,6 +75,15 @@ func ServeStale(d time.Duration) Option {
 		panic(fmt.Sprintf("strata: layer.ServeStale(%v) serves nothing; pass a positive duration, or leave it out", d))
 	}
 	return func(o *options) { o.serveStale = d }
+}
+
+// LoadTimeout is how long a read waits for the store at most, also one that ignores its
+// context; 1 s unless set.
+func LoadTimeout(d time.Duration) Option {
+	if d <= 0 {
+		panic(fmt.Sprintf("strata: layer.LoadTimeout(%v) leaves no time to read; pass a positive duration", d))
+	}
+	return func(o *options) { o.loadTimeout = d }
 }
 
 // Audited has a part of the hits compared with the store, in the background; 0.001 is
