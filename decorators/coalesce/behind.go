@@ -9,14 +9,9 @@ import (
 )
 
 // behind accepts a change and answers at once. A session that begins goes to the store
-// without delay, so that a log-in is seen by other nodes as soon as it can be. Whether an
-// unknown store can keep what isn't a plain value, only its answer tells, and so it is with
-// whether a session is still there that another request may have emptied.
+// without delay, so that a log-in is seen by other nodes as soon as it can be. Whether a
+// session is still there that another request may have emptied, only the store tells.
 func (s *Storage) behind(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	var err error
-	if delta, err = delta.Formed(s.form); err != nil {
-		return nil, err
-	}
 	if !delta.Creates() && s.mayBeEmpty(id) {
 		return s.now(ctx, id, delta, ttl)
 	}

@@ -95,28 +95,17 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	if delta.Empty() {
 		return s.unchanged(ctx, id, delta, ttl)
 	}
-	delta, lone, err := s.formed(delta)
+	// What may panic or fail in being encoded does so before it is joined with what others
+	// have changed. Where nobody knows how the store encodes, it goes alone.
+	delta, err := delta.Formed(s.form)
 	switch {
 	case err != nil:
 		return nil, err
-	case s.options.interval > 0 && !delta.Inquires() && !lone:
+	case s.options.interval > 0 && !delta.Inquires() && (s.form != nil || delta.Plain()):
 		return s.behind(ctx, id, delta, ttl)
 	default:
-		return s.lanes.commit(ctx, id, delta, ttl, lone)
+		return s.now(ctx, id, delta, ttl)
 	}
-}
-
-// formed encodes what may panic or fail in that, before it is joined with what others have
-// changed. Where nobody knows how the store encodes, the change is lone.
-func (s *Storage) formed(delta *tiers.Delta) (_ *tiers.Delta, lone bool, err error) {
-	switch {
-	case s.form == nil:
-		return delta, !delta.Plain(), nil
-	case s.options.interval == 0 && delta.Plain():
-		return delta, false, nil // nothing of it is shown before it is in the store
-	}
-	delta, err = delta.Formed(s.form)
-	return delta, false, err
 }
 
 func (s *Storage) now(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
