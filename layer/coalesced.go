@@ -44,7 +44,8 @@ func WriteTimeout(d time.Duration) CoalescedOption { return coalesce.WriteTimeou
 // this node see the changes, other nodes when they are committed.
 //
 // A commit that fails is tried again, after 25 ms at first and 2 s at most, until the
-// session would have expired; then, or when another node has removed the session, the
+// session would have expired (a ttl of 0 never does); where several sessions fail in a row, one of
+// the store's node is tried each 250 ms until one succeeds. At the end, or when another node has removed the session, the
 // changes are given up, reported to OnGiveUp and logged. Values that the store can't
 // keep are still answered with an error, where it is known what the store makes of
 // values: redisstore and GoFrame's own snapshot stores.
@@ -55,9 +56,10 @@ func WriteTimeout(d time.Duration) CoalescedOption { return coalesce.WriteTimeou
 // without a Journal.
 func WriteBehind(interval time.Duration) CoalescedOption { return coalesce.WriteBehind(interval) }
 
-// MaxPending bounds the sessions whose changes aren't in the store yet; 100,000 unless
-// set. At the bound SetSession waits for a commit, also if its context ends: nothing is
-// refused and nothing is dropped.
+// MaxPending bounds the sessions whose changes aren't in the store yet, whether or not a
+// caller waits for them, and the log-outs beside them; 100,000 unless set. At the bound
+// SetSession waits for its turn, also if its context ends: writing behind for as long as it takes, else for
+// WriteTimeout, and the error says then that nothing was written.
 func MaxPending(n int) CoalescedOption { return coalesce.MaxPending(n) }
 
 // MaxPendingBytes bounds the memory that pending changes take, in bytes, about right;
@@ -65,8 +67,9 @@ func MaxPending(n int) CoalescedOption { return coalesce.MaxPending(n) }
 // larger than all of it waits until nothing else is pending.
 func MaxPendingBytes(n int64) CoalescedOption { return coalesce.MaxPendingBytes(n) }
 
-// OnGiveUp is called with changes that were accepted and can't be delivered, from the
-// goroutine that writes; it should return soon. They are logged as well.
+// OnGiveUp is called with changes that were accepted and can't be delivered, one call at a
+// time, from a goroutine of its own; of more than 64 that wait the later ones are put together.
+// They are logged as well. Close called from it is refused.
 func OnGiveUp(report func(GiveUp)) CoalescedOption { return coalesce.OnGiveUp(report) }
 
 // Journal keeps what is pending in a directory, so that it survives the process and a

@@ -29,10 +29,10 @@ import (
 // and reported if it can't be delivered (law 7): the caller's cancellation ends its
 // waiting, never the commit. Opaque storages are passed through. Safe for concurrent use.
 //
-// It runs as many goroutines as there are sessions being written, at most four where
-// the store takes batches, and sixteen where it doesn't and nobody waits, plus one of
-// the journal; those that have nothing to do stay for 20 ms. What waits is bounded by who
-// waits for it, and else by MaxPending and MaxPendingBytes (law 9).
+// For each node of the store it runs as many goroutines as there are sessions being written,
+// at most four where the store takes batches, and sixteen where it doesn't and nobody waits,
+// and at most sixteen for removals, plus one each for reports and the journal; those that have
+// nothing to do stay for 20 ms. What waits is bounded by MaxPending and MaxPendingBytes (law 9).
 //
 // All fields are set by New and guard themselves.
 type Storage struct {
@@ -138,7 +138,8 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 // or has failed, or when ctx ends; then the error counts the changes that wait.
 func (s *Storage) Flush(ctx context.Context) error { return s.lanes.flush(ctx) }
 
-// Close flushes and waits for its goroutines until ctx ends. What isn't in the store by
+// Close flushes and waits for its goroutines until ctx ends, and for reports a tenth of a
+// second longer. What isn't in the store by
 // then waits in the journal, and is given up without one. Calls that come later go to the
 // storage below.
 func (s *Storage) Close(ctx context.Context) error {

@@ -47,8 +47,8 @@ func WriteBehind(interval time.Duration) Option {
 	return func(o *options) { o.interval = interval }
 }
 
-// MaxPending bounds the sessions whose changes aren't in the store yet; 100,000 unless
-// set.
+// MaxPending bounds the sessions whose changes aren't in the store yet, and the removals
+// beside them; 100,000 unless set.
 func MaxPending(n int) Option {
 	if n <= 0 {
 		panic(fmt.Sprintf("strata: layer.MaxPending(%d) has no room for a change; pass a positive number of sessions", n))
@@ -64,8 +64,8 @@ func MaxPendingBytes(n int64) Option {
 	return func(o *options) { o.maxBytes = n }
 }
 
-// OnGiveUp is told of changes that were accepted and can't be delivered. It is called
-// from the goroutine that writes, and should return soon.
+// OnGiveUp is told of changes that were accepted and can't be delivered, one report at a
+// time, on a goroutine of its own. Close called from it is refused.
 func OnGiveUp(report func(GiveUp)) Option {
 	if report == nil {
 		panic("strata: layer.OnGiveUp needs a function; leave the option out to have give-ups in the log only")
