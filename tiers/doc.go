@@ -29,7 +29,7 @@
 // because that is what a log-out through an older node leaves behind.
 //
 // A log-out followed by a new log-in under the same id is told apart from the old
-// session within one process. Across processes a request that loaded the old
+// session within one chain. Across chains, of one process too, a request that loaded the old
 // session adds the keys that it changed itself to the new one, never the keys that
 // it loaded; call RegenerateId at log-in, as one should anyway.
 package tiers

@@ -44,17 +44,9 @@ type batch struct {
 // session would have expired. The lanes' mutex guards all fields.
 type hold struct {
 	at       time.Time // when it is due
-	deadline time.Time // the session's expiry, as its last change wants it; zero for never
+	deadline time.Time // the session's expiry, as its last change wants it
 	attempts int
 	entries  []uint64 // its records in the journal
-}
-
-// until is the deadline of a change that was accepted now. A session without a ttl, as some
-// stores have, doesn't expire.
-func (h *hold) until(now time.Time, ttl time.Duration) {
-	if h.deadline = (time.Time{}); ttl > 0 {
-		h.deadline = now.Add(ttl)
-	}
 }
 
 const (
@@ -72,9 +64,6 @@ func (h *hold) again() bool {
 	h.attempts++
 	now := time.Now()
 	h.at = now.Add(pause/2 + rand.N(pause/2))
-	if h.deadline.IsZero() {
-		return true
-	}
 	if h.at.After(h.deadline) {
 		h.at = h.deadline
 	}

@@ -96,12 +96,13 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 		return s.unchanged(ctx, id, delta, ttl)
 	}
 	// What may panic or fail in being encoded does so before it is joined with what others
-	// have changed. Where nobody knows how the store encodes, it goes alone.
+	// have changed. Where nobody knows how the store encodes, it goes alone. What a store makes
+	// of a ttl of 0 or less only the store tells.
 	delta, err := delta.Formed(s.form)
 	switch {
 	case err != nil:
 		return nil, err
-	case s.options.interval > 0 && !delta.Inquires() && (s.form != nil || delta.Plain()):
+	case s.options.interval > 0 && ttl > 0 && !delta.Inquires() && (s.form != nil || delta.Plain()):
 		return s.behind(ctx, id, delta, ttl)
 	default:
 		return s.now(ctx, id, delta, ttl)

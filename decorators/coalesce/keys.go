@@ -27,7 +27,7 @@ func (s *Storage) gather(ctx context.Context, id string, set map[string]any, rem
 	}
 	wait := s.options.interval
 	switch {
-	case !delta.Plain(): // which the store may refuse
+	case !delta.Plain() || ttl <= 0: // which the store may refuse
 		_, err = s.now(ctx, id, delta, ttl)
 		return err
 	case wait == 0:

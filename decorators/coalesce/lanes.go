@@ -448,7 +448,7 @@ func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, 
 	} else {
 		l.room.grow(b, 1)
 	}
-	b.hold.until(now, ttl)
+	b.hold.deadline = now.Add(ttl)
 	shown = k.show(delta, fresh)
 	l.caches.shown(id, ttl, shown)
 	var synced <-chan error
@@ -531,11 +531,11 @@ func (l *lanes) extend(id string, ttl time.Duration) (waits bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := l.lanes[id]
-	if k == nil {
+	if k == nil || ttl <= 0 {
 		return false
 	}
 	if b := k.last(); b != nil && b.hold != nil && b.delta != nil && !b.empties() {
-		b.hold.until(time.Now(), ttl)
+		b.hold.deadline = time.Now().Add(ttl)
 		b.ttl = ttl
 		return true
 	}
@@ -644,7 +644,7 @@ var errAborted = tiers.NewError("strata: the store panicked or ended the gorouti
 // sets, counted from the request whose change it is (law 8).
 func (l *lanes) life(b *batch) time.Duration {
 	longer := l.longer(b.ttl)
-	if b.hold == nil || b.ttl <= 0 {
+	if b.hold == nil {
 		return longer
 	}
 	return max(time.Until(b.hold.deadline)+longer-b.ttl, time.Millisecond)

@@ -64,23 +64,18 @@ func (l *lanes) again(r journal.Record) error {
 	if err != nil {
 		return err
 	}
-	now, ttl := time.Now(), time.Duration(e.TTL)
-	h := &hold{entries: []uint64{r.Entry}}
-	if h.until(now, ttl); ttl > 0 {
-		left := min(time.Until(time.UnixMilli(e.Deadline)), ttl) // the wall clock may have been set back
-		if left <= 0 {
-			return errExpired
-		}
-		h.deadline = now.Add(left)
+	ttl := time.Duration(e.TTL)
+	left := min(time.Until(time.UnixMilli(e.Deadline)), ttl) // the wall clock may have been set back
+	if left <= 0 {
+		return errExpired
 	}
+	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := l.lane(e.ID, "")
-	b := &batch{delta: delta, ttl: ttl, hold: h}
+	b := &batch{delta: delta, ttl: ttl, hold: &hold{deadline: now.Add(left), entries: []uint64{r.Entry}}}
 	l.enqueue(context.Background(), k, b)
-	if ttl > 0 {
-		b.since = h.deadline.Add(-ttl)
-	}
+	b.since = now.Add(left - ttl)
 	l.arrange(k)
 	return nil
 }

@@ -1,0 +1,249 @@
+package layer_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// begun writes sessions and answers what requests of them hold.
+func begun(t *testing.T, chain *layer.Stack, ids []string) map[string]*gmap.StrAnyMap {
+	t.Helper()
+	ctx := context.Background()
+	held := map[string]*gmap.StrAnyMap{}
+	for _, id := range ids {
+		if err := chain.SetSession(ctx, id, gmap.NewStrAnyMapFrom(map[string]any{"n": 0}), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := chain.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		m, err := chain.GetSession(ctx, id, time.Hour)
+		if err != nil || m == nil {
+			t.Fatal(m, err)
+		}
+		held[id] = m
+	}
+	return held
+}
+
+// quiet waits until a server is asked for no session any more.
+func quiet(t *testing.T, server *redistest.Server) {
+	t.Helper()
+	client, last, since := server.Client(), "", time.Now()
+	if !polled(20*time.Second, func() bool {
+		info, err := client.InfoMap(context.Background(), "commandstats").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if calls, _, _ := strings.Cut(info["Commandstats"]["cmdstat_get"], ","); calls != last {
+			last, since = calls, time.Now()
+		}
+		return time.Since(since) > 300*time.Millisecond
+	}) {
+		t.Fatal("sessions are read on and on")
+	}
+}
+
+func numbered(prefix string, n int) (ids []string) {
+	for i := range n {
+		ids = append(ids, fmt.Sprint(prefix, i))
+	}
+	return ids
+}
+
+// A master of three hangs. Sessions of the others are written and logged out meanwhile, and
+// what hangs arrives when it goes on.
+func TestAHungMasterDelaysItsOwnSessionsOnly(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	client := cluster.Client()
+	store := redisstore.New(client)
+	for name, opts := range map[string][]layer.CoalescedOption{
+		"synchronous": nil, "behind": {layer.WriteBehind(5 * time.Millisecond)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			chain := layer.Chain(store, layer.Coalesced(opts...))
+			ctx, ids := context.Background(), numbered(name, 300)
+			bases := begun(t, chain, ids)
+			hung := cluster.Masters[1]
+			slow := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return store.Shard(id) != hung.Addr() })
+			well := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return store.Shard(id) == hung.Addr() })
+			if len(slow) < 50 || len(well) < 100 {
+				t.Fatalf("%d sessions of the master, %d of others", len(slow), len(well))
+			}
+			hung.Pause()
+			var stuck sync.WaitGroup
+			for _, id := range slow {
+				bases[id].Set("n", 1)
+				stuck.Go(func() { _ = chain.SetSession(ctx, id, bases[id], time.Hour) })
+			}
+			for _, id := range well {
+				bases[id].Set("n", 1)
+				if err := chain.SetSession(ctx, id, bases[id], time.Hour); err != nil {
+					t.Error(err)
+				}
+			}
+			if !polled(2*time.Second, func() bool { // less than a write that hangs waits
+				return !slices.ContainsFunc(well, func(id string) bool {
+					read, err := store.Load(ctx, id, time.Hour)
+					return err != nil || read.Snapshot == nil || number(read.Snapshot) != 1
+				})
+			}) {
+				t.Error("a session of a master that is well wasn't written beside one that hangs")
+			}
+			if err := chain.RemoveAll(ctx, well[0]); err != nil {
+				t.Error(err)
+			}
+			hung.Resume()
+			stuck.Wait()
+			if err := chain.Close(ctx); err != nil {
+				t.Error(err)
+			}
+			for _, id := range slow {
+				if read, err := store.Load(ctx, id, time.Hour); len(opts) > 0 && (err != nil || read.Snapshot == nil || number(read.Snapshot) != 1) {
+					t.Errorf("a session of the master that hung holds %v, %v", read.Snapshot, err)
+				}
+			}
+		})
+	}
+}
+
+// A server hangs. Once some requests have found out, all are answered or refused at once: reads
+// that memory may answer, log-outs, and changes, which wait while writing behind. A log-out of
+// this node is honoured though the store didn't hear of it.
+func TestAHungServerHoldsNoRequestUp(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1})
+	defer func() { _ = client.Close() }()
+	traced, log := logged()
+	chain := layer.Chain(redisstore.New(client), layer.Coalesced(layer.WriteBehind(20*time.Millisecond)),
+		layer.Local(layer.ServeStale(time.Minute)), traced)
+	ctx, ids := context.Background(), numbered("hung ", 50)
+	bases := begun(t, chain, ids)
+	quiet(t, server) // own writes have been read again
+	server.Pause()
+	answers := func() (slowest time.Duration, failed int) {
+		for _, id := range ids[1:] {
+			began := time.Now()
+			m, err := chain.GetSession(ctx, id, time.Hour)
+			if err != nil {
+				failed++
+			} else {
+				bases[id] = m
+			}
+			bases[id].Set("n", 1)
+			if err := chain.SetSession(ctx, id, bases[id], time.Hour); err != nil {
+				t.Errorf("a change is answered with %v", err)
+			}
+			slowest = max(slowest, time.Since(began))
+		}
+		return slowest, failed
+	}
+	// Reads of sessions that nobody has asked for find out first; memory covers the others.
+	var group sync.WaitGroup
+	for n := range 5 {
+		group.Go(func() {
+			if _, err := chain.GetSession(ctx, fmt.Sprint("unknown ", n), time.Hour); err == nil {
+				t.Error("a server that hangs has answered")
+			}
+		})
+	}
+	group.Wait()
+	if !polled(10*time.Second, func() bool { // most are the probe of nobody
+		slowest, failed := answers()
+		return slowest < 200*time.Millisecond && failed == 0
+	}) {
+		slowest, failed := answers()
+		t.Errorf("the slowest request took %v, and %d reads of what memory holds failed", slowest, failed)
+	}
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := chain.RemoveAll(short, ids[0]); err == nil {
+		t.Error("a log-out that the store hasn't taken is answered nil")
+	}
+	if m, err := chain.GetSession(ctx, ids[0], time.Hour); err == nil && m != nil {
+		t.Error("a session that was logged out here is served")
+	}
+	if !polled(10*time.Second, func() bool { return strings.Contains(log.String(), "doesn't take changes of sessions") }) {
+		t.Error("the log doesn't say that changes are pending")
+	}
+	server.Resume()
+	if !polled(10*time.Second, func() bool {
+		_, err := chain.GetSession(ctx, "unknown 0", time.Hour)
+		return err == nil
+	}) {
+		t.Error("the server isn't found again")
+	}
+	if err := chain.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	store := redisstore.New(server.Client())
+	for _, id := range ids[1:] {
+		if read, err := store.Load(ctx, id, time.Hour); err != nil || read.Snapshot == nil || number(read.Snapshot) != 1 {
+			t.Errorf("a session holds %v, %v, and its change was accepted", read.Snapshot, err)
+		}
+	}
+}
+
+// A server takes no writes and answers reads. What is pending stays readable, the log says
+// at once what is wrong and what is pending, and all arrives when it takes writes again.
+func TestAServerThatRefusesWrites(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	admin := server.Client()
+	traced, log := logged()
+	chain := layer.Chain(redisstore.New(server.Client()), layer.Coalesced(layer.WriteBehind(20*time.Millisecond)), layer.Local(), traced)
+	ctx, ids := context.Background(), numbered("oom ", 50)
+	bases := begun(t, chain, ids)
+	if err := admin.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		bases[id].Set("n", 1)
+		if err := chain.SetSession(ctx, id, bases[id], time.Hour); err != nil {
+			t.Error(err)
+		}
+	}
+	if !polled(2*time.Second, func() bool { return strings.Contains(log.String(), "OOM") && strings.Contains(log.String(), "pending=50") }) {
+		t.Errorf("the log doesn't say what is wrong:\n%s", log)
+	}
+	time.Sleep(200 * time.Millisecond) // for attempts to fail
+	for range 3 {
+		for _, id := range ids {
+			m, err := chain.GetSession(ctx, id, time.Hour)
+			if err != nil || m == nil || fmt.Sprint(m.Get("n")) != "1" {
+				t.Errorf("a session whose change is pending is read as %v, %v", m, err)
+			}
+		}
+	}
+	if n := strings.Count(log.String(), "doesn't take changes"); n != 1 {
+		t.Errorf("it is logged %d times", n)
+	}
+	if err := admin.ConfigSet(ctx, "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := chain.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	store := redisstore.New(server.Client())
+	for _, id := range ids {
+		if read, err := store.Load(ctx, id, time.Hour); err != nil || read.Snapshot == nil || number(read.Snapshot) != 1 {
+			t.Errorf("a session holds %v, %v", read.Snapshot, err)
+		}
+	}
+}
