@@ -344,6 +344,7 @@ func TestCloseReturnsByItsContext(t *testing.T) {
 			return nil
 		})
 		time.Sleep(2 * time.Second)
+		put(t, c, "1", "k", 2) // which Close gives up
 		late, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		began := time.Now()
