@@ -144,6 +144,7 @@ func (s *Storage) Flush(ctx context.Context) error { return s.lanes.flush(ctx) }
 // then waits in the journal, and is given up without one. Calls that come later go to the
 // storage below.
 func (s *Storage) Close(ctx context.Context) error {
+	defer s.circuits.Close()
 	return s.lanes.close(ctx, s.stay, func() { s.reporter.Stop(s) })
 }
 

@@ -582,7 +582,7 @@ func (l *lanes) carry(batches []*batch, try time.Duration) {
 		patience = min(patience, try)
 	}
 	if len(batches) == 1 {
-		l.run(batches[0], patience)
+		l.run(batches[0], patience, try > 0)
 	} else {
 		l.together(batches, patience)
 	}
@@ -590,9 +590,12 @@ func (l *lanes) carry(batches []*batch, try time.Duration) {
 
 // run carries the batch out. A panic of the store is raised again in the caller, and in
 // nobody else's: changes that could panic were encoded before they were joined.
-func (l *lanes) run(b *batch, patience time.Duration) {
+func (l *lanes) run(b *batch, patience time.Duration, probe bool) {
 	ctx, cancel := context.WithTimeout(crew.Within(l.ended, b.causes.Attach(b.ctx)), patience)
 	defer cancel()
+	if probe {
+		ctx = circuit.AsProbe(ctx)
+	}
 	finished := false
 	defer func() {
 		if !finished {

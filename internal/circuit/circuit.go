@@ -30,6 +30,11 @@ const (
 // errors.Is, and so is the store's last failure.
 var ErrOpen = tiers.NewError("strata: the store doesn't answer in time; it is asked again every 250 ms, and nothing was sent until then", nil)
 
+type probeKey struct{}
+
+// AsProbe marks calls that nobody waits for: one goes to see whether the store is back.
+func AsProbe(ctx context.Context) context.Context { return context.WithValue(ctx, probeKey{}, true) }
+
 // Circuit is the way to one node of a store, for reads or for writes. The zero value is
 // closed: every call goes. mu guards all fields.
 type Circuit struct {
@@ -49,18 +54,28 @@ func (c *Circuit) Until() time.Time {
 	return c.next
 }
 
-// enter lets a call through, as the probe perhaps, or says why not.
-func (c *Circuit) enter(now time.Time) error {
+// enter lets a call through, or says why not, and whether the store should be asked by
+// somebody whom nobody waits for. A probe is such a call itself.
+func (c *Circuit) enter(now time.Time, probe bool) (due bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.next.IsZero() || !c.slow:
-		return nil
-	case now.Before(c.next):
-		return tiers.NotApplied(tiers.NewError(ErrOpen.Error(), errors.Join(ErrOpen, c.cause)))
+	if c.next.IsZero() || !c.slow {
+		return false, nil
 	}
-	c.next = now.Add(Pause)
-	return nil
+	if due = !now.Before(c.next); due {
+		c.next = now.Add(Pause)
+	}
+	if due && probe {
+		return false, nil
+	}
+	return due, tiers.NotApplied(tiers.NewError(ErrOpen.Error(), errors.Join(ErrOpen, c.cause)))
+}
+
+// doubt lets callers through again: the store answers calls of another kind.
+func (c *Circuit) doubt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.slow = false
 }
 
 func (c *Circuit) succeeded() {
@@ -96,18 +111,14 @@ type call struct {
 	late bool // it was taken for failed at its deadline
 }
 
-// begin is refused with ErrOpen. A call that goes and is under way at the context's
-// deadline has failed, also one of a store that ignores its context.
-func (c *Circuit) begin(ctx context.Context, id string) (*call, error) {
-	now := time.Now()
-	if err := c.enter(now); err != nil {
-		return nil, err
-	}
-	k := &call{circuit: c, session: hash(id), began: now}
+// begin is a call that goes. Where it is under way at the context's deadline it has failed,
+// also one of a store that ignores its context.
+func (c *Circuit) begin(ctx context.Context, id string) *call {
+	k := &call{circuit: c, session: hash(id), began: time.Now()}
 	if deadline, ok := ctx.Deadline(); ok {
 		k.alarm = time.AfterFunc(time.Until(deadline), k.overdue)
 	}
-	return k, nil
+	return k
 }
 
 func (k *call) overdue() {

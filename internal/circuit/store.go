@@ -2,7 +2,9 @@ package circuit
 
 import (
 	"context"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
@@ -15,16 +17,23 @@ import (
 // Store is a storage behind circuits: two for each node, as a server may refuse writes and
 // answer reads. Safe for concurrent use.
 //
-// mu guards nodes, which grows with the nodes that there have ever been.
+// shard, life and end are set at construction. mu guards nodes, which grows with the nodes
+// that there have ever been.
 type Store struct {
 	tiers.Storage
 	shard func(id string) string
+	life  context.Context // of probes
+	end   context.CancelFunc
 
 	mu    sync.RWMutex
 	nodes map[string]*node
 }
 
-type node struct{ reads, writes Circuit }
+// node is one server. Its fields guard themselves.
+type node struct {
+	reads, writes Circuit
+	probes        atomic.Int32 // under way
+}
 
 // Over puts circuits on a storage. A layer that stands on them already has a method Circuits.
 func Over(inner gsession.Storage) (s tiers.Storage, circuits *Store) {
@@ -39,6 +48,7 @@ func Over(inner gsession.Storage) (s tiers.Storage, circuits *Store) {
 		below = wrapper.Unwrap()
 	}
 	circuits = &Store{Storage: tiers.Of(inner), shard: tiers.ShardOf(inner), nodes: map[string]*node{}}
+	circuits.life, circuits.end = context.WithCancel(context.Background())
 	return circuits, circuits
 }
 
@@ -70,9 +80,54 @@ func (s *Store) Report(to *telemetry.Sink) { telemetry.Tell(s.Storage, to) }
 // Unwrap returns the storage below.
 func (s *Store) Unwrap() gsession.Storage { return s.Storage }
 
+// Close ends probes. Callers are those of an open circuit from then on.
+func (s *Store) Close() { s.end() }
+
+// mostProbes bounds those of a node that are under way, of a store that ignores its context.
+const mostProbes = 16
+
+// probeTime is what a probe waits.
+const probeTime = time.Second
+
+// probe reads a session in the background, as nobody should wait for it. It isn't ok where
+// that can't be.
+func (s *Store) probe(ctx context.Context, n *node, id string, ttl time.Duration) (ok bool) {
+	if s.life.Err() != nil || ttl <= 0 || s.Style(ctx) == tiers.StyleOpaque {
+		return false
+	}
+	if n.probes.Add(1) > mostProbes {
+		n.probes.Add(-1)
+		return true
+	}
+	id = strings.Clone(id)
+	go func() {
+		defer n.probes.Add(-1)
+		ctx, cancel := context.WithTimeout(s.life, probeTime)
+		defer cancel()
+		k := n.reads.begin(ctx, id)
+		defer k.stop()
+		defer func() { _ = recover() }() // a caller's to hear
+		_, err := s.Storage.Load(ctx, id, ttl)
+		if k.end(ctx, err); err == nil {
+			n.writes.doubt()
+		}
+	}()
+	return true
+}
+
+// begin is refused with ErrOpen.
+func (s *Store) begin(ctx context.Context, n *node, c *Circuit, id string, ttl time.Duration) (*call, error) {
+	due, err := c.enter(time.Now(), ctx.Value(probeKey{}) != nil)
+	if err != nil && !(due && !s.probe(ctx, n, id, ttl)) {
+		return nil, err
+	}
+	return c.begin(ctx, id), nil
+}
+
 // through makes a call if the circuit lets it.
-func through[R any](ctx context.Context, c *Circuit, id string, do func() (R, error)) (r R, err error) {
-	k, err := c.begin(ctx, id)
+func through[R any](ctx context.Context, s *Store, c func(n *node) *Circuit, id string, ttl time.Duration, do func() (R, error)) (r R, err error) {
+	n := s.node(s.shard(id))
+	k, err := s.begin(ctx, n, c(n), id, ttl)
 	if err != nil {
 		return r, err
 	}
@@ -82,77 +137,67 @@ func through[R any](ctx context.Context, c *Circuit, id string, do func() (R, er
 	return r, err
 }
 
-func read[R any](ctx context.Context, s *Store, id string, do func() (R, error)) (R, error) {
-	return through(ctx, &s.node(s.shard(id)).reads, id, do)
-}
+func reads(n *node) *Circuit  { return &n.reads }
+func writes(n *node) *Circuit { return &n.writes }
 
-func write[R any](ctx context.Context, s *Store, id string, do func() (R, error)) (R, error) {
-	return through(ctx, &s.node(s.shard(id)).writes, id, do)
-}
-
-// only is for calls that answer nothing but an error.
-func only(do func() error) func() (struct{}, error) {
-	return func() (struct{}, error) { return struct{}{}, do() }
+// write is a call that answers nothing but an error.
+func (s *Store) write(ctx context.Context, id string, ttl time.Duration, do func() error) error {
+	_, err := through(ctx, s, writes, id, ttl, func() (struct{}, error) { return struct{}{}, do() })
+	return err
 }
 
 // Load goes through the circuit of its node's reads, as all that reads does; what writes
 // goes through that of the writes.
 func (s *Store) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
-	return read(ctx, s, id, func() (tiers.Read, error) { return s.Storage.Load(ctx, id, ttl) })
+	return through(ctx, s, reads, id, ttl, func() (tiers.Read, error) { return s.Storage.Load(ctx, id, ttl) })
 }
 
 func (s *Store) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	return read(ctx, s, id, func() (*gmap.StrAnyMap, error) { return s.Storage.GetSession(ctx, id, ttl) })
+	return through(ctx, s, reads, id, ttl, func() (*gmap.StrAnyMap, error) { return s.Storage.GetSession(ctx, id, ttl) })
 }
 
 func (s *Store) Get(ctx context.Context, id, key string) (any, error) {
-	return read(ctx, s, id, func() (any, error) { return s.Storage.Get(ctx, id, key) })
+	return through(ctx, s, reads, id, 0, func() (any, error) { return s.Storage.Get(ctx, id, key) })
 }
 
 func (s *Store) Data(ctx context.Context, id string) (map[string]any, error) {
-	return read(ctx, s, id, func() (map[string]any, error) { return s.Storage.Data(ctx, id) })
+	return through(ctx, s, reads, id, 0, func() (map[string]any, error) { return s.Storage.Data(ctx, id) })
 }
 
 func (s *Store) GetSize(ctx context.Context, id string) (int, error) {
-	return read(ctx, s, id, func() (int, error) { return s.Storage.GetSize(ctx, id) })
+	return through(ctx, s, reads, id, 0, func() (int, error) { return s.Storage.GetSize(ctx, id) })
 }
 
 func (s *Store) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	return write(ctx, s, id, func() (*tiers.Snapshot, error) { return s.Storage.Commit(ctx, id, delta, ttl) })
+	return through(ctx, s, writes, id, ttl, func() (*tiers.Snapshot, error) { return s.Storage.Commit(ctx, id, delta, ttl) })
 }
 
 func (s *Store) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
-	return write(ctx, s, id, func() (time.Time, error) { return s.Storage.Slide(ctx, id, ttl) })
+	return through(ctx, s, writes, id, ttl, func() (time.Time, error) { return s.Storage.Slide(ctx, id, ttl) })
 }
 
 func (s *Store) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
-	_, err := write(ctx, s, id, only(func() error { return s.Storage.UpdateTTL(ctx, id, ttl) }))
-	return err
+	return s.write(ctx, id, ttl, func() error { return s.Storage.UpdateTTL(ctx, id, ttl) })
 }
 
 func (s *Store) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
-	_, err := write(ctx, s, id, only(func() error { return s.Storage.SetSession(ctx, id, data, ttl) }))
-	return err
+	return s.write(ctx, id, ttl, func() error { return s.Storage.SetSession(ctx, id, data, ttl) })
 }
 
 func (s *Store) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	_, err := write(ctx, s, id, only(func() error { return s.Storage.Set(ctx, id, key, value, ttl) }))
-	return err
+	return s.write(ctx, id, ttl, func() error { return s.Storage.Set(ctx, id, key, value, ttl) })
 }
 
 func (s *Store) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	_, err := write(ctx, s, id, only(func() error { return s.Storage.SetMap(ctx, id, data, ttl) }))
-	return err
+	return s.write(ctx, id, ttl, func() error { return s.Storage.SetMap(ctx, id, data, ttl) })
 }
 
 func (s *Store) Remove(ctx context.Context, id, key string) error {
-	_, err := write(ctx, s, id, only(func() error { return s.Storage.Remove(ctx, id, key) }))
-	return err
+	return s.write(ctx, id, 0, func() error { return s.Storage.Remove(ctx, id, key) })
 }
 
 func (s *Store) RemoveAll(ctx context.Context, id string) error {
-	_, err := write(ctx, s, id, only(func() error { return s.Storage.RemoveAll(ctx, id) }))
-	return err
+	return s.write(ctx, id, 0, func() error { return s.Storage.RemoveAll(ctx, id) })
 }
 
 // Batcher is nil where the storage below takes no batches.
@@ -169,9 +214,8 @@ type batcher struct {
 }
 
 func (b batcher) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
-	refused := func(err error) tiers.Committed { return tiers.Committed{Err: err} }
-	failure := func(c tiers.Committed) error { return c.Err }
-	return together(ctx, b.s, commits, func(c tiers.Commit) string { return c.ID }, b.s.Writes, b.inner.CommitAll, refused, failure)
+	return together(ctx, b.s, writes, commits, func(c tiers.Commit) (string, time.Duration) { return c.ID, c.TTL }, b.inner.CommitAll,
+		func(err error) tiers.Committed { return tiers.Committed{Err: err} }, func(c tiers.Committed) error { return c.Err })
 }
 
 // Reloader is nil where the storage below reads sessions only one by one.
@@ -188,25 +232,25 @@ type reloader struct {
 }
 
 func (r reloader) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
-	refused := func(err error) tiers.Reloaded { return tiers.Reloaded{Err: err} }
-	failure := func(l tiers.Reloaded) error { return l.Err }
-	reads := func(shard string) *Circuit { return &r.s.node(shard).reads }
-	return together(ctx, r.s, loads, func(l tiers.Reload) string { return l.ID }, reads, r.inner.LoadAll, refused, failure)
+	return together(ctx, r.s, reads, loads, func(l tiers.Reload) (string, time.Duration) { return l.ID, l.TTL }, r.inner.LoadAll,
+		func(err error) tiers.Reloaded { return tiers.Reloaded{Err: err} }, func(l tiers.Reloaded) error { return l.Err })
 }
 
 // together makes one call for each node, at the same time, so that one which hangs delays
-// only what is its own.
-func together[Q, R any](ctx context.Context, s *Store, asked []Q, id func(Q) string, circuit func(shard string) *Circuit,
+// only what is its own. A panic is the caller's, once all have ended.
+func together[Q, R any](ctx context.Context, s *Store, circuit func(*node) *Circuit, asked []Q, of func(Q) (id string, ttl time.Duration),
 	do func(context.Context, []Q) []R, refused func(error) R, failure func(R) error) []R {
 	results := make([]R, len(asked))
 	places := map[string][]int{}
 	for n, q := range asked {
-		shard := s.shard(id(q))
+		id, _ := of(q)
+		shard := s.shard(id)
 		places[shard] = append(places[shard], n)
 	}
 	ask := func(shard string, at []int) {
-		c := circuit(shard)
-		k, err := c.begin(ctx, id(asked[at[0]]))
+		n := s.node(shard)
+		id, ttl := of(asked[at[0]])
+		k, err := s.begin(ctx, n, circuit(n), id, ttl)
 		if err != nil {
 			for _, n := range at {
 				results[n] = refused(err)
@@ -220,33 +264,37 @@ func together[Q, R any](ctx context.Context, s *Store, asked []Q, id func(Q) str
 		}
 		for i, r := range do(ctx, part) {
 			results[at[i]] = r
-			each := call{circuit: c, session: hash(id(part[i])), began: k.began}
+			id, _ := of(part[i])
+			each := call{circuit: k.circuit, session: hash(id), began: k.began}
 			each.end(ctx, failure(r))
 		}
 	}
-	if len(places) == 1 {
-		for shard, at := range places {
-			ask(shard, at)
-		}
-		return results
-	}
-	var all sync.WaitGroup
-	panics := make(chan any, len(places))
+	var (
+		all      sync.WaitGroup
+		mu       sync.Mutex
+		panicked any
+		left     = len(places)
+	)
 	for shard, at := range places {
-		all.Go(func() {
+		run := func() {
 			defer func() {
 				if p := recover(); p != nil {
-					panics <- p
+					mu.Lock()
+					defer mu.Unlock()
+					panicked = p
 				}
 			}()
 			ask(shard, at)
-		})
+		}
+		if left--; left > 0 {
+			all.Go(run)
+		} else { // the last one, or the only one, here
+			run()
+		}
 	}
 	all.Wait()
-	select {
-	case p := <-panics:
-		panic(p)
-	default:
-		return results
+	if panicked != nil {
+		panic(panicked)
 	}
+	return results
 }

@@ -243,6 +243,7 @@ func (s *Storage) Close(ctx context.Context) error {
 	s.echoes.close()
 	s.auditor.close()
 	err := s.flights.close(ctx)
+	s.circuits.Close()
 	s.reporter.Stop(s)
 	s.cache.Close()
 	return err
