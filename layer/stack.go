@@ -42,8 +42,8 @@ var ErrConflict = tiers.ErrConflict
 // a func, so that they show nothing of the layers and read nothing without its lock.
 type Stack struct{ parts func() *parts }
 
-// parts are a chain's. All fields are set by Chain; closed is guarded by once, refused and
-// reporter guard themselves.
+// parts are a chain's. All fields are set by Chain, but for closed and panicked, which are
+// written before ended is closed; refused and reporter guard themselves.
 type parts struct {
 	layers []gsession.Storage // outermost first, the store last
 	top    tiers.Storage
@@ -53,8 +53,10 @@ type parts struct {
 	refused  refusals
 	reporter telemetry.Reporter
 
-	once   sync.Once
-	closed error
+	once     sync.Once
+	ended    chan struct{}
+	closed   error
+	panicked any
 }
 
 var _ gsession.Storage = (*Stack)(nil)
@@ -80,7 +82,7 @@ func Chain(store gsession.Storage, decorators ...Decorator) *Stack {
 	}
 	top := tiers.Of(layers[0])
 	_, files := store.(*gsession.StorageFile)
-	p := &parts{layers: layers, top: top, face: tiers.NewFace(top), files: files}
+	p := &parts{layers: layers, top: top, face: tiers.NewFace(top), files: files, ended: make(chan struct{})}
 	s := &Stack{parts: func() *parts { return p }}
 	introduce(layers)
 	p.reporter.Start(&p.refused)
@@ -137,19 +139,55 @@ func (p *parts) flush(ctx context.Context) error {
 // still running finish; calls that come later are answered by the store. The store
 // itself stays open: whoever made it closes it. Close again returns what the first
 // call did.
+//
+// It returns when ctx ends, whatever a layer or a store does: one that ignores that is left to
+// end by itself, which the error says.
 func (s *Stack) Close(ctx context.Context) error {
 	p, ctx := s.parts(), given(ctx)
 	p.once.Do(func() {
-		errs := []error{p.flush(ctx)}
-		for _, l := range p.decorators() {
-			if c, ok := l.(interface{ Close(context.Context) error }); ok {
-				errs = append(errs, c.Close(ctx))
-			}
-		}
-		p.reporter.Stop(&p.refused)
-		p.closed = errors.Join(errs...)
+		go func() {
+			defer func() {
+				p.panicked = recover()
+				close(p.ended)
+			}()
+			p.closed = errAbandoned // a layer may end the goroutine
+			p.closed = p.close(ctx)
+		}()
 	})
+	select {
+	case <-p.ended:
+		return p.outcome()
+	case <-ctx.Done():
+	}
+	select {
+	case <-p.ended:
+		return p.outcome()
+	case <-time.After(closeGrace): // for layers that heed ctx to say what they haven't done
+		return tiers.NewError("strata: a layer of the chain had not ended when the chain was closed", ctx.Err())
+	}
+}
+
+// outcome is what Close returns, or panics with, once the layers have ended.
+func (p *parts) outcome() error {
+	if p.panicked != nil {
+		panic(p.panicked)
+	}
 	return p.closed
+}
+
+const closeGrace = 250 * time.Millisecond
+
+var errAbandoned = tiers.NewError("strata: a layer of the chain ended the goroutine that closed it", nil)
+
+func (p *parts) close(ctx context.Context) error {
+	errs := []error{p.flush(ctx)}
+	for _, l := range p.decorators() {
+		if c, ok := l.(interface{ Close(context.Context) error }); ok {
+			errs = append(errs, c.Close(ctx))
+		}
+	}
+	p.reporter.Stop(&p.refused)
+	return errors.Join(errs...)
 }
 
 // decorators are the layers that the chain made. One that returned what it was

@@ -11,11 +11,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 )
 
@@ -646,4 +648,71 @@ func TestStorageFileBehindAStrangerStaysInItsFolder(t *testing.T) {
 	if err := session.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// stuck is a layer whose Close does as a test wants.
+type stuck struct {
+	gsession.Storage
+	close func(ctx context.Context) error
+}
+
+func (s stuck) Close(ctx context.Context) error { return s.close(ctx) }
+
+// A layer that ignores the context of Close holds nobody up; one that heeds it says what it
+// hasn't done.
+func TestCloseReturnsByItsContext(t *testing.T) {
+	for name, c := range map[string]struct {
+		ignores bool
+		want    string
+	}{
+		"it is ignored": {true, "strata: a layer of the chain had not ended when the chain was closed"},
+		"it is heeded":  {false, "3 changes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				release := make(chan struct{})
+				chain := layer.Chain(teststore.New(), func(inner gsession.Storage) gsession.Storage {
+					return &stuck{inner, func(ctx context.Context) error {
+						if c.ignores {
+							<-release
+							return nil
+						}
+						<-ctx.Done()
+						time.Sleep(time.Millisecond)
+						return errors.New("3 changes")
+					}}
+				})
+				began := time.Now()
+				for range 2 {
+					ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+					defer cancel()
+					err := chain.Close(ctx)
+					if err == nil || !strings.HasPrefix(err.Error(), c.want) || c.ignores && !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("Close returned %v, want %q", err, c.want)
+					}
+				}
+				if waited := time.Since(began); waited > 3*time.Second {
+					t.Errorf("waited %v", waited)
+				}
+				close(release)
+				synctest.Wait()
+				if err := chain.Close(context.Background()); c.ignores && err != nil {
+					t.Errorf("once it has ended, Close returns %v", err)
+				}
+			})
+		})
+	}
+}
+
+// What a layer's Close panics with is its caller's.
+func TestAPanicOfALayersCloseIsTheCallers(t *testing.T) {
+	chain := layer.Chain(teststore.New(), func(inner gsession.Storage) gsession.Storage {
+		return &stuck{inner, func(context.Context) error { panic("layer") }}
+	})
+	defer func() {
+		if r := recover(); r != "layer" {
+			t.Errorf("recovered %v", r)
+		}
+	}()
+	_ = chain.Close(context.Background())
 }

@@ -10,6 +10,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync/atomic"
 	"time"
@@ -233,18 +234,36 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash 
 }
 
 // Close stops what the tier started: it waits for loads that are under way until ctx
-// ends, then cancels them. Calls that come later are answered by the storage below.
+// ends, then cancels them. It returns when ctx ends at the latest: a source or store that
+// ignores that keeps its goroutine until it returns, which the error says. Calls that come
+// later are answered by the storage below.
 func (s *Storage) Close(ctx context.Context) error {
 	if !s.gate.close() {
 		return nil
 	}
-	s.sources.stop()
-	s.watch.stop()
-	s.echoes.close()
-	s.auditor.close()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.sources.stop()
+		s.watch.stop()
+		s.echoes.close()
+		s.auditor.close()
+	}()
 	err := s.flights.close(ctx)
 	s.circuits.Close()
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		select {
+		case <-stopped:
+		case <-time.After(stopGrace):
+			err = errors.Join(err, tiers.NewError("strata: a source or a read in the background had not ended when the local tier was closed", ctx.Err()))
+		}
+	}
 	s.reporter.Stop(s)
 	s.cache.Close()
 	return err
 }
+
+// stopGrace is for those who heed ctx to return after it has ended.
+const stopGrace = 50 * time.Millisecond

@@ -280,3 +280,50 @@ func TestAnnouncementsOfOtherSessionsOutdateNothing(t *testing.T) {
 		}
 	})
 }
+
+// stubborn is a source that doesn't stop before it is released.
+type stubborn struct{ release chan struct{} }
+
+func (s stubborn) Watch(l tiers.Listener) (stop func()) {
+	l.Vouched(time.Now().Add(time.Hour))
+	return func() { <-s.release }
+}
+
+// A source that doesn't stop, and a store that doesn't answer what is read in the background,
+// hold up nobody who closes the tier.
+func TestCloseReturnsByItsContext(t *testing.T) {
+	for _, name := range []string{"a source", "a read behind a write", "an audit"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, from, release := teststore.New(), &source{}, make(chan struct{})
+				opts := []local.Option{local.Invalidation(from), local.Audited(1)}
+				if name == "a source" {
+					opts = []local.Option{local.Invalidation(stubborn{release})}
+				}
+				l := local.New(s, opts...)
+				if name != "a source" {
+					from.confirm(time.Hour)
+				}
+				commit(t, l, "a", map[string]any{"k": 1})
+				s.OnLoad = func(context.Context, string) { <-release }
+				switch name {
+				case "a read behind a write":
+					from.tell().Changed("a")
+				case "an audit":
+					load(t, l, "a")
+				}
+				synctest.Wait()
+				soon, cancel := context.WithTimeout(ctx, time.Second)
+				defer cancel()
+				began := time.Now()
+				if err := l.Close(soon); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Close returned %v", err)
+				}
+				if waited := time.Since(began); waited > 2*time.Second {
+					t.Errorf("Close took %v", waited)
+				}
+				close(release)
+			})
+		})
+	}
+}
