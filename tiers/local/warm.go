@@ -2,6 +2,7 @@ package local
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -14,14 +15,24 @@ import (
 // comes at once: most of what is kept is outdated, or kept anew, before it needs that.
 // Whether an entry may be served is for its stamp to say, as ever.
 //
-// The places are atomic, and written under their turn of keeping; what is here under a
-// hash is never older than what ristretto has under it, and looked for first. held and
-// alone are atomic.
+// Their places are in sets of eight, so that few that are in use displace each other before
+// most places are taken. Places are atomic, and written under their turn of keeping; what is
+// here under a hash is never older than what ristretto has under it, and looked for first.
+// held and alone are atomic.
 type warm struct {
-	places []atomic.Pointer[entry]
-	held   atomic.Int64 // bytes of their snapshots
-	alone  atomic.Int64 // those that ristretto hasn't got
-	most   int64        // of held
+	sets  []set
+	held  atomic.Int64 // bytes that they take
+	alone atomic.Int64 // those that ristretto hasn't got
+	most  int64        // of held
+}
+
+// set is eight places. A bit of used says that the entry was found since the place was last
+// passed over in the search for one. The marks are a byte of each entry's hash, so that few
+// entries are looked at.
+type set struct {
+	marks  atomic.Uint64
+	used   atomic.Uint32
+	places [ways]atomic.Pointer[entry]
 }
 
 const (
@@ -31,61 +42,112 @@ const (
 	// mostSmall bounds a snapshot that is among the warm, and at rest in ristretto.
 	mostSmall = 16 << 10
 
-	leastPlaces, mostPlaces = 256, 1 << 16 // powers of two, as turns of keeping are
+	ways                = 8
+	leastSets, mostSets = 64, 1 << 13 // powers of two, as turns of keeping are
 )
 
 func (w *warm) init(maxBytes int64) {
 	w.most = maxBytes / warmPart
-	places := leastPlaces
-	for places < mostPlaces && int64(places)<<10 <= w.most {
-		places *= 2
+	sets := leastSets
+	for sets < mostSets && int64(sets)*ways<<10 <= w.most {
+		sets *= 2
 	}
-	w.places = make([]atomic.Pointer[entry], places)
+	w.sets = make([]set, sets)
 }
 
-func (w *warm) place(hash uint64) *atomic.Pointer[entry] {
-	return &w.places[hash%uint64(len(w.places))]
+func (w *warm) set(hash uint64) *set { return &w.sets[hash%uint64(len(w.sets))] }
+
+// find is the place of a hash in its set, and the entry; nil for none.
+func (s *set) find(hash uint64) (place int, e *entry) {
+	mark := byte(hash >> 56)
+	for marks := s.marks.Load(); place < ways; place++ {
+		if byte(marks>>(8*place)) == mark {
+			if e = s.places[place].Load(); e != nil && e.hash == hash {
+				return place, e
+			}
+		}
+	}
+	return ways, nil
 }
 
 func (w *warm) find(hash uint64) *entry {
-	if e := w.place(hash).Load(); e != nil && e.hash == hash {
-		return e
+	s := w.set(hash)
+	place, e := s.find(hash)
+	if e != nil && s.used.Load()>>place&1 == 0 {
+		s.used.Or(1 << place)
 	}
-	return nil
+	return e
 }
 
 // put is called under the hash's turn, as drop is. Who finds no place any more is to rest:
-// another entry that had it, and this one where too much is held already.
+// another entry of the set, and others where too much is held then, and at last this one.
 func (w *warm) put(e *entry, rest func(loser *entry)) {
-	place := w.place(e.hash)
-	if before := place.Load(); before != nil {
-		w.count(before, -1)
-		if before.hash != e.hash {
-			rest(before)
+	s := w.set(e.hash)
+	place, before := s.find(e.hash)
+	if before == nil {
+		place = s.free()
+	}
+	held := w.count(e, 1)
+	if before = s.places[place].Load(); before != nil {
+		held = w.count(before, -1)
+	}
+	for others := 0; held > w.most && others < ways; others++ {
+		victim := s.next()
+		if loser := s.places[victim].Load(); loser != nil && victim != place {
+			rest(loser)
+			s.places[victim].Store(nil)
+			held = w.count(loser, -1)
 		}
 	}
-	if w.count(e, 1) > w.most {
+	if before != nil && before.hash != e.hash {
+		rest(before)
+	}
+	if held > w.most {
 		w.count(e, -1)
 		rest(e)
-		place.Store(nil)
+		s.places[place].Store(nil)
 		return
 	}
-	place.Store(e)
+	s.places[place].Store(e)
+	shift := 8 * place
+	s.marks.Store(s.marks.Load()&^(0xff<<shift) | e.hash>>56<<shift)
+}
+
+// free is a place that nobody has, or the one that is given up.
+func (s *set) free() (place int) {
+	for place = range ways {
+		if s.places[place].Load() == nil {
+			return place
+		}
+	}
+	return s.next()
+}
+
+// next is a place whose entry wasn't found since it was last passed over. Where the search
+// begins is left to chance, or else a set that is a little too small for those in use would
+// keep none of them.
+func (s *set) next() (place int) {
+	for from := rand.IntN(ways); ; from++ {
+		if place = from % ways; s.used.And(^(uint32(1)<<place))>>place&1 == 0 {
+			return place
+		}
+	}
 }
 
 func (w *warm) drop(hash uint64) {
-	if before := w.find(hash); before != nil {
+	s := w.set(hash)
+	if place, before := s.find(hash); before != nil {
 		w.count(before, -1)
-		w.place(hash).Store(nil)
+		s.places[place].Store(nil)
 	}
 }
 
-// count counts entries that come, or go, and answers what is held.
+// count counts entries that come, or go, and returns what is held.
 func (w *warm) count(e *entry, entries int64) (held int64) {
 	if e.alone {
 		w.alone.Add(entries)
 	}
-	return w.held.Add(entries * e.snapshot.Size())
+	return w.held.Add(entries * e.cost())
 }
 
 // parcel is an entry as ristretto has it: awake, or at rest, with its id and snapshot in

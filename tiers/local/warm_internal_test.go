@@ -2,6 +2,8 @@ package local
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,23 @@ import (
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
+
+// has finds an entry without a trace.
+func (w *warm) has(hash uint64) bool {
+	_, e := w.set(hash).find(hash)
+	return e != nil
+}
+
+// displace keeps other entries of the hash's set until its own isn't warm.
+func displace(s *Storage, hash uint64) {
+	for other := hash; s.warm.has(hash); {
+		other += uint64(len(s.warm.sets))
+		e := entryOf(other, "another's")
+		e.stamp = s.guard.Stamp(other)
+		s.keep(other, e)
+		s.cache.Wait()
+	}
+}
 
 func entryOf(hash uint64, value string) *entry {
 	return &entry{hash: hash, id: "a", snapshot: tiers.Adopt(map[string]any{"k": value})}
@@ -30,9 +49,11 @@ func TestWarmIsBounded(t *testing.T) {
 			}
 		}
 		held := int64(0)
-		for n := range w.places {
-			if e := w.places[n].Load(); e != nil {
-				held += e.snapshot.Size()
+		for n := range w.sets {
+			for place := range ways {
+				if e := w.sets[n].places[place].Load(); e != nil {
+					held += e.cost()
+				}
 			}
 		}
 		if held > 1<<20/warmPart || held != w.held.Load() {
@@ -53,7 +74,7 @@ func TestWhatGrowsLeavesNoGap(t *testing.T) {
 	var w warm
 	w.init(1 << 10)
 	before, grown := entryOf(1, "v"), entryOf(1, strings.Repeat("x", 1<<10))
-	w.most = before.snapshot.Size()
+	w.most = before.cost()
 	w.put(before, func(*entry) { t.Fatal("there is room") })
 	rested := false
 	w.put(grown, func(loser *entry) {
@@ -88,18 +109,24 @@ func TestWhatIsWarmIsAlone(t *testing.T) {
 		}
 	}
 	keep(hash)
-	size := float64(keep(hash).snapshot.Size())
+	size := float64(keep(hash).cost())
 	want("kept twice", 0, 1, size)
 
-	keep(hash + uint64(len(s.warm.places)))
-	packed := float64(parcelBytes + len(s.taken(hash).content))
-	want("another has its place", 1, 2, size+packed)
+	for n := range uint64(ways - 1) {
+		keep(hash + (n+1)*uint64(len(s.warm.sets)))
+	}
+	want("the set is full", 0, ways, ways*size)
+	keep(hash + ways*uint64(len(s.warm.sets)))
+	packed := float64(parcelBytes + len(s.pack(entryOf(hash, "v")).content))
+	want("one has lost its place", 1, ways+1, ways*size+packed)
 
+	displace(s, hash)
+	before := s.sessions.Load()
 	s.lookup(hash)
 	s.cache.Wait()
-	want("it has its place again", 2, 2, size+2*packed)
-	keep(hash)
-	want("kept again", 2, 2, size+2*packed)
+	if s.warm.find(hash) == nil || s.sessions.Load() > before+1 {
+		t.Error("what was found at rest isn't warm, or more than the one is at rest whose place it took")
+	}
 }
 
 // A reader that found an entry at rest doesn't put it over what was kept meanwhile.
@@ -107,26 +134,25 @@ func TestWakingReplacesNothingNewer(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
 	defer s.Close(context.Background())
 	hash := s.guard.Hash("a")
-	place := uint64(len(s.warm.places)) // as far apart are two hashes of one place
-	keep := func(hash uint64, value string, loaded int64) {
+	keep := func(value string, loaded int64) {
 		e := entryOf(hash, value)
 		e.stamp, e.loaded = s.guard.Stamp(hash), loaded
 		s.keep(hash, e)
 		s.cache.Wait()
 	}
-	keep(hash, "old", 0)
-	keep(hash+place, "another's", 0)
+	keep("old", 0)
+	displace(s, hash)
 	p := s.taken(hash)
 	if p.awake != nil {
 		t.Fatal("an entry that has lost its place isn't at rest")
 	}
 
-	keep(hash, "new", 1)
+	keep("new", 1)
 	s.wake(hash, p)
 	if e := s.warm.find(hash); e == nil || e.snapshot.Get("k") != "new" {
 		t.Error("the older entry took the place of the newer one among the warm")
 	}
-	keep(hash+2*place, "another's", 0)
+	displace(s, hash)
 	s.wake(hash, p)
 	if e := s.warm.find(hash); e != nil {
 		t.Error("an entry is warm that ristretto has no more")
@@ -137,10 +163,6 @@ func TestWakingReplacesNothingNewer(t *testing.T) {
 	if s.warm.find(hash) == nil {
 		t.Error("what was found at rest isn't warm afterwards")
 	}
-	s.cache.Wait()
-	if p := s.taken(hash + 2*place); p == nil || p.awake != nil {
-		t.Error("the entry whose place it took isn't at rest")
-	}
 }
 
 // What has changed of an entry since it was at rest goes to rest with it.
@@ -148,19 +170,13 @@ func TestWhatIsWokenRestsAnew(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
 	defer s.Close(context.Background())
 	hash := s.guard.Hash("a")
-	others := hash
-	displace := func() {
-		others += uint64(len(s.warm.places))
-		s.keep(others, entryOf(others, "another's"))
-		s.cache.Wait()
-	}
 	s.keep(hash, entryOf(hash, "v"))
-	displace()
+	displace(s, hash)
 	later := time.Now().Add(time.Hour)
 	longer := *s.lookup(hash) // as a slide does
 	longer.snapshot = longer.snapshot.Expiring(later)
 	s.keep(hash, &longer)
-	displace()
+	displace(s, hash)
 	if p := s.taken(hash); p == nil || p.awake != nil {
 		t.Error("it isn't at rest")
 	}
@@ -174,7 +190,6 @@ func TestRestChangesNoEnd(t *testing.T) {
 	for name, opts := range map[string][]Option{"shared": nil, "exclusive": {Exclusive()}} {
 		s := New(teststore.New(), append(opts, MaxStale(time.Minute))...)
 		defer s.Close(context.Background())
-		place := uint64(len(s.warm.places))
 		for _, watched := range []bool{false, true} {
 			for what, snapshot := range map[string]func(*tiers.Snapshot) *tiers.Snapshot{
 				"no expiry known": func(s *tiers.Snapshot) *tiers.Snapshot { return s },
@@ -184,13 +199,12 @@ func TestRestChangesNoEnd(t *testing.T) {
 			} {
 				s.watch.watched.Store(watched)
 				hash := s.guard.Hash(what)
-				e, other := entryOf(hash, "v"), entryOf(hash+place, "another's")
+				e := entryOf(hash, "v")
 				e.snapshot, e.kept = snapshot(e.snapshot), s.now()+int64(2*time.Hour)
-				e.stamp, other.stamp = s.guard.Stamp(hash), s.guard.Stamp(hash+place)
+				e.stamp = s.guard.Stamp(hash)
 				s.bound(hash, e)
 				s.keep(hash, e)
-				s.keep(hash+place, other)
-				s.cache.Wait()
+				displace(s, hash)
 				p := s.taken(hash)
 				if p == nil || p.awake != nil {
 					t.Fatalf("%s, %s: it isn't at rest", name, what)
@@ -204,5 +218,49 @@ func TestRestChangesNoEnd(t *testing.T) {
 				s.guard.Bump(hash)
 			}
 		}
+	}
+}
+
+// BenchmarkUnpackedHits is the part of the hits that unpack a session, by how many sessions
+// are in use beside the places that there are, each as often as the others and in no order;
+// and what it is where each session has one place only.
+func BenchmarkUnpackedHits(b *testing.B) {
+	for percent := 10; percent <= 90; percent += 20 {
+		b.Run(fmt.Sprint(percent, "%"), func(b *testing.B) {
+			s := New(teststore.New(), Exclusive(), MaxBytes(32<<20))
+			defer s.Close(context.Background())
+			places := len(s.warm.sets) * ways
+			hashes, direct := make([]uint64, places*percent/100), make([]uint64, places)
+			for n := range hashes {
+				hashes[n] = s.guard.Hash(fmt.Sprint(n))
+				e := entryOf(hashes[n], "v")
+				e.stamp, e.until = s.guard.Stamp(hashes[n]), never
+				s.keep(hashes[n], e)
+				if n%1000 == 0 {
+					s.cache.Wait()
+				}
+			}
+			s.cache.Wait()
+			const rounds = 20
+			unpacked, alone := 0, 0
+			b.ResetTimer()
+			for range b.N {
+				unpacked, alone = 0, 0
+				for range rounds * len(hashes) {
+					hash := hashes[rand.IntN(len(hashes))]
+					if !s.warm.has(hash) {
+						unpacked++
+					}
+					if place := &direct[hash%uint64(places)]; *place != hash {
+						*place = hash
+						alone++
+					}
+					s.lookup(hash)
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(100*float64(unpacked)/float64(rounds*len(hashes)), "%-unpacked")
+			b.ReportMetric(100*float64(alone)/float64(rounds*len(hashes)), "%-one-place-each")
+		})
 	}
 }
