@@ -1,6 +1,8 @@
 package tiers
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"strings"
 	"unicode"
 )
@@ -38,4 +40,12 @@ func CheckFileID(id string) error {
 		return errFileID
 	}
 	return nil
+}
+
+// NewID returns a session id that nobody can guess: 128 bits from crypto/rand, as 22 characters
+// that are safe in URLs, headers, cookies and file names.
+func NewID() string {
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails, as of Go 1.24
+	return base64.RawURLEncoding.EncodeToString(random[:])
 }

@@ -1,0 +1,43 @@
+// Package web is the side of a chain that faces ghttp, GoFrame's server. One line in place of
+// SetSessionStorage, and handlers go on with r.Session:
+//
+//	server.Use(web.Sessions(chain))               // the id in a cookie
+//	server.Use(web.Sessions(chain, web.Bearer())) // in Authorization: Bearer, no cookie
+//
+// # What it promises
+//
+//   - A request's changes are committed before the first byte of its response leaves, in a
+//     context that has the server's span and doesn't end with the client. A response that is
+//     flushed, streamed, hijacked or upgraded commits before that, and once more at its end. Where
+//     the commit fails and nothing has been sent, the client gets 503, or 409 for
+//     layer.ErrRevoked ([OnError]).
+//   - After a handler's panic nothing of it is committed, but for what it had sent on its way
+//     ([CommitOnPanic]). Over a direct store (RedisHashTable), each Set is written at once.
+//   - Ids have 128 random bits. One that is malformed reaches no store, and an unknown one isn't
+//     adopted: the first write begins a session under a new one ([AdoptUnknown]).
+//   - A log-in ([Login]) and a log-out ([Logout]) change the id and end the old one on every
+//     node. Whatever changes what this package keeps of a session changes its id with it, so that
+//     a request which overlaps can't write back what it had read.
+//   - A session ends after [Idle] without a request, and after [Absolute] whatever happens.
+//   - The cookie is HttpOnly, SameSite=Lax, and Secure with the prefix __Host- over TLS. It is sent
+//     anew when a tenth of its life is over. A response that sends it, or has read the session,
+//     isn't for shared caches.
+//
+// # What it keeps in the session
+//
+// One key, [Key], holds when the session began, whose it is, when that was proved, its own limits
+// and when the cookie was sent. It is merged, carried to another id and stored like any other;
+// nodes without this package pass it on. Handlers don't see it, and can't change it.
+//
+// # Settings of the server
+//
+// SetSessionIdName names the cookie, and SetSessionMaxAge is the default of Idle. Of
+// SetSessionCookieMaxAge 0 is honoured, as a cookie that ends with the browser; the cookie lives as
+// long as the session otherwise. SetCookieDomain, SetCookiePath and the settings cookieSameSite and
+// cookieSecure are defaults of [Cookie]. What can't be honoured is refused: all requests are answered
+// 500, and the log says what to do instead. SetSessionStorage is for the routes without this
+// middleware.
+//
+// Put Sessions before whatever uses r.Session. Static files begin no session, as ghttp serves them
+// without middlewares.
+package web

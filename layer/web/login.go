@@ -1,0 +1,150 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gogf/gf/v2/net/ghttp"
+)
+
+var (
+	errOutside     = errors.New("strata: web: this route has no web.Sessions; add the middleware to it")
+	errNoPrincipal = errors.New("strata: web: Login needs to know whose session it is; give it a user's id")
+	errNobody      = errors.New("strata: web: nobody is logged in; call Login first")
+	errLimits      = errors.New("strata: web: SetLimits needs times of 0 or more; 0 is for the middleware's")
+)
+
+// ErrCrossSite is Login's for a request that another site's page has made, by POST or any other
+// method that changes something: it would log a visitor in as somebody else, without his knowing.
+var ErrCrossSite = errors.New("strata: web: another site's page has sent this log-in; nothing was changed")
+
+// Login says that the principal has proved who it is. The session gets a new id, keeps its data, and
+// begins anew as to its limits; the old id is ended on every node, with what runs under it: such
+// requests are refused with layer.ErrRevoked. All of it is part of the request's commit.
+//
+// Where the id travels in a cookie, a request of another site's page is refused with ErrCrossSite.
+func Login(r *ghttp.Request, principal string) error {
+	q := requestOf(r)
+	switch {
+	case q == nil:
+		return errOutside
+	case principal == "":
+		return errNoPrincipal
+	}
+	if q.of.cookie != nil && !q.byHeader {
+		if q.of.cross.Check(r.Request) != nil {
+			return ErrCrossSite
+		}
+	}
+	return q.change(func(rec *record, now int64) {
+		*rec = record{began: now, proved: now, principal: principal, idle: rec.idle, absolute: rec.absolute}
+	})
+}
+
+// Reauthenticated says that the principal has proved again who it is. The session gets a new id, and
+// the old one is ended, as by Login; it doesn't begin anew.
+func Reauthenticated(r *ghttp.Request) error {
+	if Principal(r) == "" {
+		if requestOf(r) == nil {
+			return errOutside
+		}
+		return errNobody
+	}
+	return requestOf(r).change(func(rec *record, now int64) { rec.proved = now })
+}
+
+// SetLimits gives this session limits of its own, as for "remember me"; 0 is the middleware's. The
+// session gets a new id, and the old one is ended, as by Login, unless Login was called in the same
+// request. StorageFile doesn't know limits of one session, and ends those that are longer.
+func SetLimits(r *ghttp.Request, idle, absolute time.Duration) error {
+	q := requestOf(r)
+	switch {
+	case q == nil:
+		return errOutside
+	case idle < 0 || absolute < 0:
+		return errLimits
+	}
+	return q.change(func(rec *record, _ int64) {
+		rec.idle, rec.absolute = up(idle), up(absolute)
+	})
+}
+
+// up is a span in milliseconds, of one at least where there is one.
+func up(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
+
+// change changes the record, and with it the id. So a request that overlaps can't write back the
+// record that it had read.
+func (q *request) change(edit func(rec *record, now int64)) error {
+	if _, err := q.session.Id(); err != nil { // loads it, or makes an id
+		return err
+	}
+	before := q.record
+	edit(&q.record, time.Now().UnixMilli())
+	if q.id == q.stored || q.id == q.presented || q.of.signer != nil {
+		if _, err := q.session.RegenerateId(true); err != nil {
+			q.record = before
+			return err
+		}
+	}
+	return q.session.Remove() // of no key: has the session be written
+}
+
+// Logout ends the session on every node, with what runs under it, and has the browser drop the
+// cookie. What the handler writes afterwards is in a new session.
+func Logout(r *ghttp.Request) error {
+	q := requestOf(r)
+	if q == nil {
+		return errOutside
+	}
+	if err := q.session.RemoveAll(); err != nil {
+		return err
+	}
+	if q.id == "" {
+		return nil
+	}
+	_, err := q.session.RegenerateId(false)
+	return err
+}
+
+// Principal is who is logged in, "" for nobody, or where the session can't be read.
+func Principal(r *ghttp.Request) string {
+	q := requestOf(r)
+	if q == nil || q.load() != nil {
+		return ""
+	}
+	return q.record.principal
+}
+
+// Fresh reports whether the principal has proved within so long who it is: at Login or at
+// Reauthenticated. It is for what needs a recent password. Where the session can't be read it
+// isn't fresh.
+func Fresh(r *ghttp.Request, within time.Duration) bool {
+	q := requestOf(r)
+	if q == nil || q.load() != nil || q.record.principal == "" {
+		return false
+	}
+	age := time.Since(time.UnixMilli(q.record.proved))
+	return age <= within && age > -time.Minute // another node's clock may be ahead
+}
+
+// Token is the session's id, to be handed to the client by a handler where Bearer or Header is used:
+// as good as a password. It is "" where there is no session, and that of the new one after Login.
+func Token(r *ghttp.Request) string {
+	q := requestOf(r)
+	if q == nil || q.load() != nil || q.stored == "" && !q.session.IsDirty() {
+		return ""
+	}
+	return q.id
+}
+
+// load asks the store for the session, unless that is done.
+func (q *request) load() error {
+	if q.loaded {
+		return nil
+	}
+	if _, err := q.session.Get(Key); err != nil {
+		return fmt.Errorf("strata: web: the session could not be read: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,459 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/errors/gcode"
+	"github.com/gogf/gf/v2/errors/gerror"
+	"github.com/gogf/gf/v2/net/ghttp"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// request is what the middleware knows of a request's session, and the storage through which
+// that session reaches the chain. It belongs to the request's goroutine, as r.Session does.
+//
+// A change of id is noted and made at the commit, so that a handler which panics, or whose commit
+// fails, leaves the client with the session that it had. Direct stores write at once.
+type request struct {
+	chain   *layer.Stack
+	of      *sessions
+	server  *settings
+	r       *ghttp.Request
+	ctx     context.Context
+	manager *gsession.Manager
+	session *gsession.Session
+	writer  *writer
+	direct  bool
+
+	presented string // what the client has sent, if a session may have it
+	byHeader  bool
+	loaded    bool   // the store was asked, or an id was made
+	id        string // what the session is called, or will be
+	stored    string // what the store calls it; "" where there is none
+	endStored bool   // the session under stored ends when the one under id is there
+	removed   bool   // this request has ended a session
+	record    record
+	ended     bool // the middleware is done
+}
+
+type requestKey struct{}
+
+// requestOf is the state of a request, nil where no web.Sessions is about it. The context holds a
+// func, so that what dumps contexts finds no ids and keys.
+func requestOf(r *ghttp.Request) *request {
+	if get, ok := r.Context().Value(requestKey{}).(func() *request); ok {
+		return get()
+	}
+	return nil
+}
+
+func (s *sessions) begin(r *ghttp.Request, server *settings) *request {
+	q := &request{chain: s.chain, of: s, server: server, r: r}
+	q.presented, q.byHeader = s.presented(r, &server.cookie)
+	r.SetCtxVar(requestKey{}, func() *request { return q })
+	q.ctx = r.GetNeverDoneCtx()
+	q.manager = gsession.New(server.idle, q)
+	q.writer = &writer{ResponseWriter: r.Response.Writer.ResponseWriter, request: q}
+	r.Response.Writer.ResponseWriter = q.writer
+	q.renew(q.presented)
+	return q
+}
+
+// renew gives the request a session that has touched nothing yet.
+func (q *request) renew(id string) {
+	q.session = q.manager.New(q.ctx, id)
+	q.r.Session = q.session
+	q.loaded, q.id, q.stored, q.endStored = false, id, "", false
+}
+
+// resume has a middleware around another one take over again.
+func (q *request) resume() {
+	q.r.SetCtxVar(requestKey{}, func() *request { return q })
+	q.r.Session = q.session
+}
+
+// end commits, once the handler is done. What follows, ghttp's own close included, finds a
+// session that has nothing to be closed.
+func (q *request) end() {
+	var err error
+	sent := q.writer.begun
+	if !q.of.commitOnPanic && panicked(q.r) {
+		q.record, q.removed = record{}, false
+	} else if !q.writer.refused {
+		err = q.commit()
+	}
+	id, read := q.id, q.loaded
+	if read {
+		id = q.stored
+	}
+	q.ended = true
+	q.renew(id)
+	switch {
+	case sent:
+	case err != nil:
+		q.fail(err)
+	default:
+		q.mark(read)
+	}
+}
+
+// beforeFirstByte is called when the response begins to leave: while the handler runs, or for
+// what middlewares and hooks have changed after the session had been committed.
+func (q *request) beforeFirstByte() error {
+	if !q.ended {
+		err := q.commit()
+		if err == nil {
+			q.mark(q.loaded)
+		}
+		return err
+	}
+	if !q.session.IsDirty() {
+		return nil
+	}
+	// ghttp takes it for a session of its own by now, and has set a cookie of its own.
+	dropCookie(q.r.Response.Header(), q.r.Server.GetSessionIdName())
+	err := q.commit()
+	q.renew(q.id)
+	return err
+}
+
+// fail drops the handler's response for that of OnError.
+func (q *request) fail(err error) {
+	response := q.r.Response
+	header := response.Header()
+	for _, name := range []string{
+		"Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "Content-Disposition",
+		"Etag", "Last-Modified", "Location", "Expires",
+	} {
+		header.Del(name)
+	}
+	header.Set("Cache-Control", "no-store")
+	response.ClearBuffer()
+	response.Status = http.StatusServiceUnavailable
+	q.of.onError(q.r, err)
+}
+
+// mark has shared caches keep away from a response that depends on the session.
+func (q *request) mark(read bool) {
+	if !read {
+		return
+	}
+	header := q.r.Response.Header()
+	if q.of.header != "" {
+		vary(header, q.of.header)
+	}
+	if q.of.cookie != nil {
+		vary(header, "Cookie")
+	}
+	private(header, false)
+}
+
+// panicked reports whether ghttp has caught a panic of a handler or an inner middleware: it makes
+// an error of it, and a response of the error's text. An error with a stack that was returned in a
+// response of the same text can't be told from one that was raised.
+func panicked(r *ghttp.Request) bool {
+	err := r.GetError()
+	return err != nil && (gerror.HasCode(err, gcode.CodeInternalPanic) ||
+		r.Response.Status == http.StatusInternalServerError && gerror.HasStack(err) &&
+			bytes.HasSuffix(r.Response.Buffer(), []byte(err.Error())))
+}
+
+func isRevoked(err error) bool { return errors.Is(err, layer.ErrRevoked) }
+
+// commit writes what the handler has changed, and sends the id where the client doesn't have it.
+func (q *request) commit() error {
+	if !q.loaded {
+		return nil
+	}
+	var (
+		now     = time.Now()
+		cookies = q.of.cookie != nil && !q.byHeader
+		before  = q.record
+	)
+	switch {
+	case q.session.IsDirty():
+		if err := q.session.Close(); err != nil {
+			return err
+		}
+		if q.direct {
+			if err := q.writeRecord(before, cookies, now); err != nil {
+				return err
+			}
+		}
+	case q.stored == "":
+		return nil
+	case cookies && q.due(now), q.of.absolute > 0 && q.record.began == 0:
+		// A request that only reads is as good as it was where this doesn't succeed.
+		if cookies && q.due(now) {
+			q.record.sent = now.UnixMilli()
+		}
+		if err := q.session.Remove(); err != nil { // has it be written
+			return err
+		}
+		if q.session.Close() != nil || q.direct && q.writeRecord(before, cookies, now) != nil {
+			q.record = before
+			return nil
+		}
+	default:
+		// The chain logs a slide that fails; the next request slides again.
+		_ = q.chain.UpdateTTL(q.ctx, q.stored, q.ttl(now))
+		return nil
+	}
+	if cookies && !q.writer.closed {
+		switch {
+		case q.stored == "" && q.removed:
+			q.server.cookie.set(q.r, "", 0)
+		case q.stored != "" && (q.stored != q.presented || q.record.sent != before.sent):
+			q.server.cookie.set(q.r, q.stored, q.server.cookie.lasts(q.ttl(now)))
+		}
+	}
+	return nil
+}
+
+// due reports whether a tenth of the cookie's life is used up.
+func (q *request) due(now time.Time) bool {
+	life := q.server.cookie.lasts(q.ttl(now))
+	return life > 0 && now.UnixMilli()-q.record.sent >= (life/10).Milliseconds()
+}
+
+// ttl is how long the session lives on from now.
+func (q *request) ttl(now time.Time) time.Duration {
+	left := q.record.left(now, q.server.idle, q.of.absolute)
+	if left < 0 {
+		return time.Millisecond // a request that began in time may end
+	}
+	return left
+}
+
+// fresh makes an id for the session.
+func (q *request) fresh() string {
+	if s := q.of.signer; s != nil {
+		began := time.Now()
+		if q.record.began > 0 {
+			began = time.UnixMilli(q.record.began)
+		}
+		return s.newID(began, time.Duration(q.record.absolute)*time.Millisecond)
+	}
+	return NewID()
+}
+
+var _ gsession.Storage = (*request)(nil)
+
+// New is for the first write of a request without a session, and for RegenerateId.
+func (q *request) New(context.Context, time.Duration) (string, error) {
+	id := q.fresh()
+	if !q.loaded || q.id == "" {
+		q.loaded, q.id = true, id
+	}
+	return id, nil
+}
+
+// GetSession is called once, before anything else. The session is told to take a new id where
+// there is none under the one that it was given.
+func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	now := time.Now()
+	style := q.of.top.Style(ctx)
+	q.direct = style != tiers.StyleSnapshot
+	if s := q.of.signer; s != nil {
+		if began, own, ok := s.read(id); ok {
+			claimed := record{began: began.UnixMilli(), absolute: own.Milliseconds()}
+			if claimed.left(now, 0, q.of.absolute) < 0 {
+				return nil, q.unknown()
+			}
+		}
+	}
+	m, err := q.chain.GetSession(ctx, id, ttl)
+	if err != nil {
+		return m, err
+	}
+	if m == nil && (q.of.adopt || id != q.presented && !q.ended) {
+		q.loaded, q.id = true, id // the client's choice, or the handler's own
+		return nil, nil
+	}
+	if m == nil {
+		return nil, q.unknown()
+	}
+	var kept any
+	if q.direct {
+		if kept, err = q.chain.Get(ctx, id, Key); err != nil && !errors.Is(err, gsession.ErrorDisabled) {
+			return nil, err
+		}
+	}
+	if kept == nil {
+		kept = m.Remove(Key)
+	}
+	known := recordOf(kept)
+	if known.left(now, 0, q.of.absolute) < 0 {
+		if err := q.chain.RemoveAll(ctx, id); err != nil {
+			return nil, err
+		}
+		return nil, q.unknown()
+	}
+	q.loaded, q.id, q.stored, q.record = true, id, id, known
+	return m, nil
+}
+
+// unknown has the session begin under a new id, if it is written at all.
+func (q *request) unknown() error {
+	q.loaded, q.id = true, ""
+	return q.session.SetId("")
+}
+
+// SetSession is called when the session is closed, and by RegenerateId with another id.
+func (q *request) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	now := time.Now()
+	if id != q.id {
+		if !q.direct {
+			q.id = id
+			return nil
+		}
+		if err := q.chain.SetSession(ctx, id, data, q.ttl(now)); err != nil {
+			return err
+		}
+		q.id = id
+		return nil
+	}
+	if q.direct {
+		return q.chain.SetSession(ctx, q.id, data, q.ttl(now))
+	}
+	if q.removed && q.id == q.presented {
+		q.id = q.fresh() // what comes after a log-out isn't what was ended
+	}
+	if q.stored == "" && data.Size() == 0 && !q.record.wanted() {
+		return nil
+	}
+	before := q.record
+	q.touch(now)
+	data.Set(Key, q.record.String())
+	err := q.chain.SetSession(ctx, q.id, data, q.ttl(now))
+	data.Remove(Key)
+	if err == nil && q.endStored && q.stored != "" && q.stored != q.id {
+		if err = q.chain.RemoveAll(ctx, q.stored); err != nil {
+			err = errors.Join(err, q.chain.RemoveAll(ctx, q.id))
+		}
+	}
+	if err != nil {
+		q.record = before
+		return err
+	}
+	q.stored, q.endStored = q.id, false
+	return nil
+}
+
+// touch completes the record before it is written.
+func (q *request) touch(now time.Time) {
+	if q.record.began == 0 {
+		q.record.began = now.UnixMilli()
+	}
+	if q.of.cookie != nil && !q.byHeader && !q.writer.closed && (q.id != q.presented || q.due(now)) {
+		q.record.sent = now.UnixMilli()
+	}
+}
+
+// wanted reports whether a session without data is to be kept for what the record says.
+func (r record) wanted() bool { return r.principal != "" || r.idle > 0 || r.absolute > 0 }
+
+// UpdateTTL is called by ghttp, for a session that was only read after the commit, which has slid
+// the expiry already.
+func (q *request) UpdateTTL(context.Context, string, time.Duration) error { return nil }
+
+// RemoveAll is the log-out, or RegenerateId ending the id from before.
+func (q *request) RemoveAll(ctx context.Context, id string) error {
+	if id != q.id {
+		if q.direct {
+			return q.chain.RemoveAll(ctx, id)
+		}
+		q.endStored = q.endStored || id == q.stored
+		return nil
+	}
+	stored := q.stored
+	if q.direct {
+		stored = id
+	}
+	if stored != "" {
+		if err := q.chain.RemoveAll(ctx, stored); err != nil {
+			return err
+		}
+	}
+	q.removed, q.stored, q.endStored, q.record = true, "", false, record{}
+	return nil
+}
+
+// What follows is for direct stores, whose sessions are written key by key.
+
+// writeRecord writes the record of a direct store's session, where it has changed.
+func (q *request) writeRecord(before record, cookies bool, now time.Time) error {
+	if q.stored == "" && !q.record.wanted() {
+		return nil
+	}
+	if q.id != q.stored {
+		before = record{}
+	}
+	q.touch(now)
+	q.stored = q.id
+	if q.record == before {
+		return nil
+	}
+	return q.chain.Set(q.ctx, q.id, Key, q.record.String(), q.ttl(now))
+}
+
+func (q *request) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
+	if !q.direct {
+		return gsession.ErrorDisabled
+	}
+	return q.SetMap(ctx, id, map[string]any{key: value}, ttl)
+}
+
+var errReserved = errors.New("strata: web: the key " + Key + " is reserved; take another one")
+
+func (q *request) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
+	if !q.direct {
+		return gsession.ErrorDisabled
+	}
+	if _, ok := data[Key]; ok {
+		return errReserved
+	}
+	err := q.chain.SetMap(ctx, id, data, q.ttl(time.Now()))
+	if err == nil && q.stored == "" {
+		q.stored = id
+		q.touch(time.Now())
+		err = q.chain.Set(ctx, id, Key, q.record.String(), q.ttl(time.Now()))
+	}
+	return err
+}
+
+func (q *request) Get(ctx context.Context, id, key string) (any, error) {
+	if !q.direct || key == Key {
+		return nil, gsession.ErrorDisabled
+	}
+	return q.chain.Get(ctx, id, key)
+}
+
+func (q *request) Data(ctx context.Context, id string) (map[string]any, error) {
+	data, err := q.chain.Data(ctx, id)
+	delete(data, Key)
+	return data, err
+}
+
+func (q *request) GetSize(ctx context.Context, id string) (int, error) {
+	size, err := q.chain.GetSize(ctx, id)
+	if size > 0 && q.stored != "" {
+		size--
+	}
+	return size, err
+}
+
+func (q *request) Remove(ctx context.Context, id, key string) error {
+	if key == Key {
+		return errReserved
+	}
+	return q.chain.Remove(ctx, id, key)
+}

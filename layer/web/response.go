@@ -1,0 +1,80 @@
+package web
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"net/http"
+)
+
+// writer stands between ghttp's response and the connection, and has the session committed
+// before the first byte passes. It is the request's, as any http.ResponseWriter.
+type writer struct {
+	http.ResponseWriter
+	request *request
+	begun   bool // the first byte has passed, or is about to
+	closed  bool // the headers have left, or nobody will send them
+	refused bool // the commit failed: the client has been told, and the handler's bytes are dropped
+}
+
+var errRefused = errors.New("strata: web: the session could not be committed; the response has been replaced")
+
+// begin reports whether the handler's bytes may pass.
+func (w *writer) begin() bool {
+	if !w.begun {
+		w.begun = true
+		if err := w.request.beforeFirstByte(); err != nil {
+			w.refuse(err)
+		}
+		w.closed = true
+	}
+	return !w.refused
+}
+
+// refuse sends what OnError makes of the error. OnError may leave by Exit, and may flush.
+func (w *writer) refuse(err error) {
+	response := w.request.r.Response
+	defer func() {
+		w.refused = true
+		if response.IsHeaderWrote() {
+			return // by OnError itself
+		}
+		w.ResponseWriter.WriteHeader(response.Status)
+		_, _ = w.ResponseWriter.Write(response.Buffer())
+		response.ClearBuffer()
+	}()
+	w.request.fail(err)
+}
+
+func (w *writer) WriteHeader(status int) {
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		if !w.begin() {
+			return
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	if !w.begin() {
+		return 0, errRefused
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *writer) Flush() {
+	if w.begin() {
+		_ = http.NewResponseController(w.ResponseWriter).Flush()
+	}
+}
+
+func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.closed = true // whoever takes the connection writes headers of his own
+	if !w.begin() {
+		return nil, nil, errRefused
+	}
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
+
+// Unwrap lets http.ResponseController set deadlines.
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }

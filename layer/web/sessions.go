@@ -1,0 +1,163 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gogf/gf/v2/net/ghttp"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// Option changes what Sessions does.
+type Option func(*sessions)
+
+// OnError is for the response when a request's changes could not be committed and nothing has
+// been sent. The handler's response has been dropped by then. The default writes 409 for
+// layer.ErrRevoked, as the session was ended while the request ran, and 503 for the rest. The chain
+// has logged and counted the error already.
+func OnError(respond func(r *ghttp.Request, err error)) Option {
+	return func(s *sessions) { s.onError = respond }
+}
+
+// CommitOnPanic commits what a handler had changed before it panicked. The default is not to.
+func CommitOnPanic() Option { return func(s *sessions) { s.commitOnPanic = true } }
+
+// AdoptUnknown begins a session under the id that the client has sent, if it is well-formed, as
+// GoFrame does. Whoever can have a visitor send an id of his choice knows it then, until the
+// visitor logs in. The default is to begin it under a new id.
+func AdoptUnknown() Option { return func(s *sessions) { s.adopt = true } }
+
+// Signed has ids carry the moment at which the session began and an HMAC-SHA256, so that
+// made-up ids cost no read of the store and Absolute costs none. Keys have 32 bytes at least. The
+// first one signs; the others are accepted, so that keys can be rotated: add the new one at the end on
+// every node, move it to the front everywhere, then drop the old one once sessions of it have
+// ended. Ids that aren't signed, as those from before this option, are taken for malformed.
+func Signed(keys ...[]byte) Option {
+	return func(s *sessions) {
+		s.signer = &signer{}
+		for _, key := range keys {
+			s.signer.keys = append(s.signer.keys, append([]byte(nil), key...))
+		}
+	}
+}
+
+// Idle ends a session for which no request has come for so long. The default is the server's
+// SessionMaxAge. A session may live on for a tenth more where the chain slides expiries rarely
+// (layer.Coalesced).
+func Idle(d time.Duration) Option { return func(s *sessions) { s.idle = d } }
+
+// Absolute ends a session so long after it began, that is after the log-in, whatever happens. The
+// default is 0, for no such limit; OWASP's ASVS asks for one (7.3.2).
+func Absolute(d time.Duration) Option { return func(s *sessions) { s.absolute = d } }
+
+// Bearer takes the id from the header Authorization, scheme Bearer. No cookie is read or
+// set then, unless Cookie is given as well. A handler hands the id to the client itself, see Token.
+func Bearer() Option { return func(s *sessions) { s.header = "Authorization"; s.bearer = true } }
+
+// Header takes the id from the header of that name, else as Bearer.
+func Header(name string) Option {
+	return func(s *sessions) { s.header = http.CanonicalHeaderKey(name); s.bearer = false }
+}
+
+// sessions is a middleware. Its fields are set by Sessions; servers guards itself.
+type sessions struct {
+	chain         *layer.Stack
+	top           tiers.Storage
+	onError       func(*ghttp.Request, error)
+	commitOnPanic bool
+	adopt         bool
+	signer        *signer
+	idle          time.Duration // 0 for the server's SessionMaxAge
+	absolute      time.Duration
+	header        string // "" for no header
+	bearer        bool
+	cookie        *CookieOptions // nil for none
+	cross         http.CrossOriginProtection
+	servers       sync.Map // *ghttp.Server to *settings
+}
+
+// Sessions is the middleware that gives handlers their r.Session from the chain: for all routes
+// with server.Use, or for a group. Any gsession.Storage does in place of a chain. It panics where
+// an option makes no sense, as that is a mistake in the program.
+func Sessions(chain gsession.Storage, opts ...Option) ghttp.HandlerFunc {
+	stack, ok := chain.(*layer.Stack)
+	if !ok || stack == nil {
+		stack = layer.Chain(chain) // panics where there is none
+	}
+	s := &sessions{chain: stack, top: tiers.Of(stack.Unwrap()), onError: respond}
+	for _, opt := range opts {
+		opt(s)
+	}
+	if s.header == "" && s.cookie == nil {
+		s.cookie = &CookieOptions{}
+	}
+	if err := s.check(); err != nil {
+		panic("strata: " + err.Error())
+	}
+	return s.serve
+}
+
+func (s *sessions) check() error {
+	switch {
+	case s.onError == nil:
+		return fmt.Errorf("web.OnError needs a func; leave it out for the default")
+	case s.idle < 0:
+		return fmt.Errorf("web.Idle needs a time above 0, not %v; leave it out for the server's SessionMaxAge", s.idle)
+	case s.absolute < 0:
+		return fmt.Errorf("web.Absolute needs a time above 0, not %v; leave it out for no limit", s.absolute)
+	case s.header == "Cookie":
+		return fmt.Errorf("web.Header can't be Cookie; use web.Cookie")
+	}
+	if s.signer != nil {
+		if len(s.signer.keys) == 0 {
+			return fmt.Errorf("web.Signed needs a key of 32 bytes or more, from crypto/rand")
+		}
+		for n, key := range s.signer.keys {
+			if len(key) < 32 {
+				return fmt.Errorf("key %d of web.Signed has %d bytes; take 32 or more, from crypto/rand", n+1, len(key))
+			}
+		}
+	}
+	if s.cookie != nil {
+		return s.cookie.check()
+	}
+	return nil
+}
+
+// serve is the middleware.
+func (s *sessions) serve(r *ghttp.Request) {
+	outer := requestOf(r)
+	if outer != nil && outer.of == s {
+		r.Middleware.Next()
+		return
+	}
+	server, err := s.settingsOf(r.Server)
+	if err == nil && outer == nil && r.Session.IsDirty() {
+		err = errLate
+	}
+	if err != nil {
+		r.SetError(err) // ghttp logs it
+		r.Response.WriteStatus(http.StatusInternalServerError)
+		return
+	}
+	q := s.begin(r, server)
+	r.Middleware.Next()
+	q.end()
+	if outer != nil {
+		outer.resume()
+	}
+}
+
+// respond is the default of OnError.
+func respond(r *ghttp.Request, err error) {
+	if isRevoked(err) {
+		r.Response.WriteStatus(http.StatusConflict, "The session was ended while this request ran.")
+		return
+	}
+	r.Response.WriteStatus(http.StatusServiceUnavailable, "The session could not be saved. Try again.")
+}

@@ -1,0 +1,184 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gogf/gf/v2/net/ghttp"
+)
+
+// CookieOptions are what differs from the defaults; the zero value changes nothing. The cookie is
+// always HttpOnly.
+type CookieOptions struct {
+	// Name is the cookie's name as it is. The default is the server's SessionIdName, with the prefix
+	// __Host- where the cookie is Secure, has the path / and no domain. Give the plain name to keep
+	// those logged in who have such a cookie already.
+	Name string
+	// Domain is given to have other hosts of it get the cookie as well.
+	Domain string
+	// Path is / by default.
+	Path string
+	// SameSite is http.SameSiteLaxMode by default.
+	SameSite http.SameSite
+	// MaxAge is how long the browser keeps the cookie after it was last sent. The default is as long
+	// as the session lives without requests. Less than 0 is until the browser ends.
+	MaxAge time.Duration
+	// Secure is for servers behind a proxy that ends TLS and sets no X-Forwarded-Proto.
+	Secure bool
+	// Insecure is never to be Secure, over TLS neither.
+	Insecure bool
+}
+
+// Cookie carries the id in a cookie, as is the default, with these options. Together with Bearer
+// or Header, a request that has the header is answered without a cookie.
+func Cookie(o CookieOptions) Option { return func(s *sessions) { s.cookie = &o } }
+
+func (o CookieOptions) check() error {
+	switch {
+	case o.Secure && o.Insecure:
+		return fmt.Errorf("web.Cookie can't be Secure and Insecure; choose one")
+	case o.SameSite == http.SameSiteNoneMode && o.Insecure:
+		return fmt.Errorf("web.Cookie with SameSite None has to be Secure, or browsers drop it")
+	case strings.HasPrefix(o.Name, hostPrefix) && (o.Insecure || o.Domain != "" || o.Path != "" && o.Path != "/"):
+		return fmt.Errorf("web.Cookie: a name with %s needs a Secure cookie with the path / and no domain", hostPrefix)
+	}
+	return nil
+}
+
+const hostPrefix = "__Host-"
+
+// cookie is how one server's cookie looks. It is immutable.
+type cookie struct {
+	name, domain, path string
+	exact              bool // the name is as the program wants it
+	sameSite           http.SameSite
+	life               time.Duration
+	fixed, transient   bool // life is meant; it ends with the browser
+	secure, insecure   bool // always; never
+}
+
+func (c *cookie) over(r *ghttp.Request) (secure bool, name string) {
+	secure = !c.insecure && (c.secure || r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"))
+	if secure && !c.exact && c.domain == "" && c.path == "/" {
+		return secure, hostPrefix + c.name
+	}
+	return secure, c.name
+}
+
+// lasts is how long the cookie of a session lives that has so long left; 0 for until the browser ends.
+func (c *cookie) lasts(left time.Duration) time.Duration {
+	switch {
+	case c.transient:
+		return 0
+	case c.fixed:
+		return c.life
+	}
+	return left
+}
+
+// set puts the cookie into the response, in place of one that was put there before.
+func (c *cookie) set(r *ghttp.Request, id string, life time.Duration) {
+	secure, name := c.over(r)
+	out := &http.Cookie{
+		Name: name, Value: id, Domain: c.domain, Path: c.path,
+		HttpOnly: true, SameSite: c.sameSite, Secure: secure,
+	}
+	switch {
+	case id == "":
+		out.MaxAge = -1
+	case life > 0:
+		out.MaxAge = int((life + time.Second - 1) / time.Second)
+	}
+	header := r.Response.Header()
+	dropCookie(header, name)
+	http.SetCookie(r.Response.Writer, out)
+	vary(header, "Cookie")
+	private(header, true)
+}
+
+// dropCookie takes a cookie out of a response.
+func dropCookie(header http.Header, name string) {
+	had := header["Set-Cookie"]
+	kept := had[:0:0]
+	for _, line := range had {
+		if !strings.HasPrefix(line, name+"=") {
+			kept = append(kept, line)
+		}
+	}
+	if len(kept) == 0 {
+		header.Del("Set-Cookie")
+	} else if len(kept) < len(had) {
+		header["Set-Cookie"] = kept
+	}
+}
+
+// vary has caches tell requests with different values of a header apart.
+func vary(header http.Header, name string) {
+	for _, line := range header["Vary"] {
+		for field := range strings.SplitSeq(line, ",") {
+			if field = strings.TrimSpace(field); field == "*" || strings.EqualFold(field, name) {
+				return
+			}
+		}
+	}
+	header.Add("Vary", name)
+}
+
+// private keeps a response out of shared caches. What the handler says about caching stays, but
+// for what would let one keep a response that must not be kept.
+func private(header http.Header, must bool) {
+	said := header.Get("Cache-Control")
+	switch {
+	case said == "":
+	case !must:
+		return
+	default:
+		for field := range strings.SplitSeq(strings.Join(header["Cache-Control"], ","), ",") {
+			field = strings.ToLower(strings.TrimSpace(field))
+			if field == "private" || field == "no-store" {
+				return
+			}
+		}
+	}
+	header.Set("Cache-Control", "private")
+}
+
+// presented is the id that the client has sent, "" where it can't be one, and whether it came in
+// the header. Of several cookies of the name the first that can be one counts.
+func (s *sessions) presented(r *ghttp.Request, c *cookie) (id string, byHeader bool) {
+	if s.header != "" {
+		id = r.Header.Get(s.header)
+		if s.bearer {
+			scheme, token, _ := strings.Cut(id, " ")
+			if id = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") {
+				id = ""
+			}
+		}
+		if id != "" {
+			if !s.possible(id) {
+				return "", true
+			}
+			return strings.Clone(id), true
+		}
+	}
+	if s.cookie != nil && len(r.Header["Cookie"]) > 0 {
+		_, name := c.over(r)
+		for _, sent := range r.Request.CookiesNamed(name) {
+			if s.possible(sent.Value) {
+				return strings.Clone(sent.Value), false
+			}
+		}
+	}
+	return "", false
+}
+
+// possible reports whether a session may have the id.
+func (s *sessions) possible(id string) bool {
+	if s.signer != nil {
+		_, _, ok := s.signer.read(id)
+		return ok
+	}
+	return wellFormed(id)
+}

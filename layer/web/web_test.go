@@ -1,0 +1,715 @@
+package web_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/errors/gerror"
+	"github.com/gogf/gf/v2/net/ghttp"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/web"
+)
+
+const (
+	deadline = 20 * time.Second
+	life     = time.Hour
+)
+
+// site is a ghttp server of a test, over a store that counts.
+type site struct {
+	t      testing.TB
+	base   string
+	store  *counted
+	chain  *layer.Stack
+	server *ghttp.Server
+}
+
+// counted is a store that counts what reaches it, and refuses writes when told to. mu guards reads, writes and broken.
+type counted struct {
+	gsession.Storage
+	mu            sync.Mutex
+	reads, writes int
+	broken        error
+}
+
+func (c *counted) count(reads, writes int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reads += reads
+	c.writes += writes
+	return c.broken
+}
+
+func (c *counted) breaks(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.broken = err
+}
+
+func (c *counted) counts() (reads, writes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reads, c.writes
+}
+
+func (c *counted) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	_ = c.count(1, 0)
+	return c.Storage.GetSession(ctx, id, ttl)
+}
+
+func (c *counted) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	if err := c.count(0, 1); err != nil {
+		return err
+	}
+	return c.Storage.SetSession(ctx, id, data, ttl)
+}
+
+// serve runs a server whose routes the test binds.
+func serve(t testing.TB, routes func(*ghttp.Server, *layer.Stack)) *site {
+	t.Helper()
+	return serveOn(t, gsession.NewStorageMemory(), routes)
+}
+
+func serveOn(t testing.TB, storage gsession.Storage, routes func(*ghttp.Server, *layer.Stack)) *site {
+	t.Helper()
+	store := &counted{Storage: storage}
+	chain := layer.Chain(store, layer.Local())
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), deadline)
+		defer cancel()
+		if err := chain.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	s := serveChain(t, chain, routes)
+	s.store = store
+	return s
+}
+
+func serveChain(t testing.TB, chain *layer.Stack, routes func(*ghttp.Server, *layer.Stack)) *site {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := ghttp.GetServer(t.Name() + listener.Addr().String())
+	if err := server.SetConfigWithMap(map[string]any{"dumpRouterMap": false, "accessLogEnabled": false, "errorLogEnabled": false}); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.SetListener(listener); err != nil {
+		t.Fatal(err)
+	}
+	server.Logger().SetStdoutPrint(false)
+	server.SetSessionMaxAge(life)
+	server.SetSessionStorage(gsession.NewStorageMemory()) // for routes without the middleware
+	routes(server, chain)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Shutdown() })
+	return &site{t: t, base: "http://" + listener.Addr().String(), chain: chain, server: server}
+}
+
+// standard binds what most tests ask for.
+func standard(opts ...web.Option) func(*ghttp.Server, *layer.Stack) {
+	return func(server *ghttp.Server, chain *layer.Stack) {
+		server.Use(web.Sessions(chain, opts...))
+		server.BindHandler("/get", func(r *ghttp.Request) {
+			value, err := r.Session.Get("k")
+			if err != nil {
+				r.Response.WriteStatus(http.StatusBadGateway)
+				return
+			}
+			r.Response.Write(value.String())
+		})
+		server.BindHandler("/set", func(r *ghttp.Request) {
+			r.Session.MustSet("k", r.GetQuery("v", "v").String())
+			r.Response.Write("set")
+		})
+		server.BindHandler("/add", func(r *ghttp.Request) {
+			r.Session.MustSet(r.GetQuery("k").String(), "v")
+			r.Response.Write("added")
+		})
+		server.BindHandler("/login", func(r *ghttp.Request) {
+			if err := web.Login(r, "ann"); err != nil {
+				r.Response.WriteStatus(http.StatusForbidden, err)
+				return
+			}
+			r.Response.Write(web.Token(r))
+		})
+		server.BindHandler("/logout", func(r *ghttp.Request) {
+			if err := web.Logout(r); err != nil {
+				r.Response.WriteStatus(http.StatusBadGateway)
+			}
+		})
+		server.BindHandler("/who", func(r *ghttp.Request) { r.Response.Write(web.Principal(r), ";", r.Session.MustData()) })
+	}
+}
+
+// client is a browser of a site.
+type client struct {
+	t    testing.TB
+	base string
+	http *http.Client
+}
+
+func (s *site) client() *client {
+	jar, _ := cookiejar.New(nil)
+	transport := &http.Transport{}
+	s.t.Cleanup(transport.CloseIdleConnections)
+	return &client{t: s.t, base: s.base, http: &http.Client{Jar: jar, Transport: transport, Timeout: deadline,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+type answer struct {
+	status int
+	body   string
+	header http.Header
+	cookie *http.Cookie
+}
+
+// do sends a request with headers in pairs.
+func (c *client) do(method, path string, headers ...string) answer {
+	c.t.Helper()
+	r, err := http.NewRequest(method, c.base+path, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for n := 0; n < len(headers); n += 2 {
+		r.Header.Add(headers[n], headers[n+1])
+	}
+	got, err := c.http.Do(r)
+	if err != nil {
+		c.t.Error(err)
+		return answer{header: http.Header{}}
+	}
+	defer got.Body.Close()
+	body, err := io.ReadAll(got.Body)
+	if err != nil {
+		c.t.Error(err)
+	}
+	a := answer{status: got.StatusCode, body: string(body), header: got.Header}
+	if cookies := got.Cookies(); len(cookies) > 0 {
+		a.cookie = cookies[len(cookies)-1]
+		if len(cookies) > 1 {
+			c.t.Errorf("%s set %d cookies", path, len(cookies))
+		}
+	}
+	return a
+}
+
+func (c *client) get(path string, headers ...string) answer {
+	c.t.Helper()
+	return c.do(http.MethodGet, path, headers...)
+}
+
+func (c *client) want(path, body string, headers ...string) answer {
+	c.t.Helper()
+	a := c.get(path, headers...)
+	if a.status != http.StatusOK || a.body != body {
+		c.t.Errorf("%s returned %d %q, want %q", path, a.status, a.body, body)
+	}
+	return a
+}
+
+func (c *client) status(path string, status int, headers ...string) answer {
+	c.t.Helper()
+	a := c.get(path, headers...)
+	if a.status != status {
+		c.t.Errorf("%s returned %d %q, want %d", path, a.status, a.body, status)
+	}
+	return a
+}
+
+// bare sends one request without cookies of its own.
+func (s *site) bare(path string, headers ...string) answer {
+	s.t.Helper()
+	c := s.client()
+	c.http.Jar = nil
+	return c.get(path, headers...)
+}
+
+const cookieName = "gfsessionid"
+
+func sends(id string) string { return cookieName + "=" + id }
+
+func TestARequestSeesWhatTheOneBeforeHasSet(t *testing.T) {
+	s := serve(t, standard())
+	c := s.client()
+	c.want("/get", "")
+	a := c.want("/set", "set")
+	if a.cookie == nil || !a.cookie.HttpOnly || a.cookie.SameSite != http.SameSiteLaxMode || a.cookie.Path != "/" ||
+		a.cookie.Name != cookieName || a.cookie.Secure || a.cookie.MaxAge != int(life.Seconds()) || len(a.cookie.Value) != 22 {
+		t.Errorf("the cookie is %+v", a.cookie)
+	}
+	if a.header.Get("Vary") != "Cookie" || a.header.Get("Cache-Control") != "private" {
+		t.Errorf("shared caches may keep it: %v", a.header)
+	}
+	if a = c.want("/get", "v"); a.cookie != nil {
+		t.Error("the cookie is sent with each response")
+	}
+	// The next requests come on seeing the last byte, on one connection and on others.
+	for n := range 100 {
+		value := fmt.Sprint(n)
+		c.want("/set?v="+value, "set")
+		c.want("/get", value)
+	}
+	if _, writes := s.store.counts(); writes != 101 {
+		t.Errorf("101 changes made %d writes", writes)
+	}
+}
+
+func TestReadingWritesNothing(t *testing.T) {
+	s := serve(t, standard())
+	c := s.client()
+	for range 3 {
+		c.want("/get", "")
+	}
+	if reads, writes := s.store.counts(); reads != 0 || writes != 0 {
+		t.Errorf("requests without an id made %d reads and %d writes", reads, writes)
+	}
+	c.want("/set", "set")
+	for range 10 {
+		c.want("/get", "v")
+	}
+	if _, writes := s.store.counts(); writes != 1 {
+		t.Errorf("one change and ten reads made %d writes", writes)
+	}
+}
+
+// A slow connection of its own shows what has been committed when the first byte comes.
+func TestStreamsCommitBeforeTheFirstByteAndAtTheEnd(t *testing.T) {
+	goOn := make(chan struct{})
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/stream", func(r *ghttp.Request) {
+			r.Response.Header().Set("Content-Type", "text/event-stream")
+			r.Session.MustSet("k", "first")
+			r.Response.Write("data: 1\n\n")
+			r.Response.Flush()
+			<-goOn
+			r.Session.MustSet("k", "second")
+			r.Response.Write("data: 2\n\n")
+		})
+		server.BindHandler("/file", func(r *ghttp.Request) {
+			r.Session.MustSet("k", "file")
+			r.Response.ServeContent("x.txt", time.Time{}, strings.NewReader("content"))
+		})
+		server.BindHandler("/raw", func(r *ghttp.Request) {
+			r.Session.MustSet("k", "raw")
+			_, _ = r.Response.RawWriter().Write([]byte("raw"))
+			r.Response.Writer.Flush()
+			<-goOn
+		})
+	})
+	c := s.client()
+	got, err := c.http.Get(s.base + "/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Body.Close()
+	lines := bufio.NewReader(got.Body)
+	if line, err := lines.ReadString('\n'); err != nil || line != "data: 1\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	if len(got.Cookies()) != 1 {
+		t.Error("the stream brought no cookie")
+	}
+	c.want("/get", "first")
+	goOn <- struct{}{}
+	if _, err = io.Copy(io.Discard, lines); err != nil {
+		t.Fatal(err)
+	}
+	c.want("/get", "second")
+	c.want("/file", "content")
+	c.want("/get", "file")
+	if got, err = c.http.Get(s.base + "/raw"); err != nil {
+		t.Fatal(err)
+	}
+	c.want("/get", "raw")
+	goOn <- struct{}{}
+	_ = got.Body.Close()
+}
+
+func TestWebSocketsCommitBeforeTheUpgradeAndAtTheEnd(t *testing.T) {
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/ws", func(r *ghttp.Request) {
+			r.Session.MustSet("k", "upgraded")
+			conn, err := r.WebSocket() //lint:ignore SA1019 what programs call
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			_, text, err := conn.ReadMessage()
+			if err != nil {
+				t.Error(err)
+			}
+			r.Session.MustSet("k", string(text))
+		})
+	})
+	c := s.client()
+	cookie := c.want("/set", "set").cookie
+	dial := func() (net.Conn, *http.Response) {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.base, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(deadline))
+		_, _ = io.WriteString(conn, "GET /ws HTTP/1.1\r\nHost: site\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nCookie: "+sends(cookie.Value)+"\r\n\r\n")
+		got, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn, got
+	}
+	conn, got := dial()
+	defer conn.Close()
+	if got.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(got.Status)
+	}
+	c.want("/get", "upgraded")
+	// A text frame of five bytes, masked with zeros.
+	if _, err := conn.Write([]byte("\x81\x85\x00\x00\x00\x00later")); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(deadline); c.get("/get").body != "later"; {
+		if time.Now().After(end) {
+			t.Fatal("what the socket changed last isn't there")
+		}
+	}
+	s.store.breaks(errors.New("away"))
+	conn, got = dial()
+	defer conn.Close()
+	if got.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("an upgrade whose commit failed returned %s", got.Status)
+	}
+}
+
+func TestAFailedCommitIsTheResponse(t *testing.T) {
+	mine := func(r *ghttp.Request, err error) { r.Response.WriteStatusExit(http.StatusTeapot, "mine") }
+	for name, c := range map[string]struct {
+		opts   []web.Option
+		status int
+		body   string
+	}{
+		"default": {nil, http.StatusServiceUnavailable, "The session could not be saved. Try again."},
+		"own":     {[]web.Option{web.OnError(mine)}, http.StatusTeapot, "mine"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+				standard(c.opts...)(server, chain)
+				server.BindHandler("/flush", func(r *ghttp.Request) {
+					r.Session.MustSet("k", "w")
+					r.Response.Header().Set("Content-Length", "3")
+					r.Response.Write("abc")
+					r.Response.Flush()
+					r.Response.Write("more")
+					r.Response.Flush()
+				})
+				server.BindHandler("/redirect", func(r *ghttp.Request) {
+					r.Session.MustSet("k", "w")
+					r.Response.RedirectTo("/elsewhere")
+				})
+				server.BindHandler("/file", func(r *ghttp.Request) {
+					r.Session.MustSet("k", "w")
+					r.Response.ServeContent("x.txt", time.Now(), strings.NewReader("content"))
+				})
+			})
+			visitor := s.client()
+			visitor.want("/set", "set")
+			visitor.want("/get", "v")
+			s.store.breaks(errors.New("away"))
+			for _, path := range []string{"/set?v=w", "/flush", "/redirect", "/file"} {
+				a := visitor.get(path)
+				if a.status != c.status || a.body != c.body || a.header.Get("Location") != "" || a.cookie != nil {
+					t.Errorf("%s returned %d %q %v", path, a.status, a.body, a.header)
+				}
+			}
+			s.store.breaks(nil)
+			visitor.want("/get", "v")
+		})
+	}
+}
+
+func TestARequestOfAnEndedSessionGets409AndKeepsTheBrowsersCookie(t *testing.T) {
+	running, goOn := make(chan struct{}), make(chan struct{})
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/slow", func(r *ghttp.Request) {
+			r.Session.MustSet("slow", "v")
+			running <- struct{}{}
+			<-goOn
+		})
+	})
+	for _, path := range []string{"/login", "/logout"} {
+		c := s.client()
+		old := c.want("/set", "set").cookie.Value
+		slow := make(chan answer)
+		go func() { slow <- c.get("/slow") }()
+		<-running
+		c.status(path, http.StatusOK)
+		goOn <- struct{}{}
+		if a := <-slow; a.status != http.StatusConflict || a.cookie != nil {
+			t.Errorf("after %s the slow request returned %d, cookie %v", path, a.status, a.cookie)
+		}
+		if got := s.bare("/get", "Cookie", sends(old)).body; got != "" {
+			t.Errorf("after %s the old id still shows %q", path, got)
+		}
+		if path == "/login" {
+			c.want("/who", `ann;{"k":"v"}`)
+		} else {
+			c.want("/who", `;{}`)
+		}
+	}
+}
+
+// What a handler had changed before it panicked isn't committed, and ghttp's answer stays.
+func TestAPanicCommitsNothing(t *testing.T) {
+	panics := map[string]func(*ghttp.Request){
+		"text":    func(*ghttp.Request) { panic("text") },
+		"error":   func(*ghttp.Request) { panic(errors.New("plain")) },
+		"gerror":  func(*ghttp.Request) { panic(gerror.New("with a stack")) },
+		"runtime": func(*ghttp.Request) { var m map[string]int; m["x"] = 1 },
+		"login": func(r *ghttp.Request) {
+			if err := web.Login(r, "eve"); err != nil {
+				t.Error(err)
+			}
+			panic("after the log-in")
+		},
+		"abort": func(*ghttp.Request) { panic(http.ErrAbortHandler) },
+	}
+	for _, commits := range []bool{false, true} {
+		var opts []web.Option
+		want := `ann;{"k":"v"}`
+		if commits {
+			opts, want = []web.Option{web.CommitOnPanic()}, `ann;{"k":"panicked"}`
+		}
+		s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+			standard(opts...)(server, chain)
+			for name, panics := range panics {
+				server.BindHandler("/panic/"+name, func(r *ghttp.Request) {
+					r.Session.MustSet("k", "panicked")
+					panics(r)
+				})
+			}
+		})
+		for name := range panics {
+			c := s.client()
+			c.want("/set", "set")
+			c.status("/login", http.StatusOK)
+			if a := c.status("/panic/"+name, http.StatusInternalServerError); !strings.Contains(a.body, "exception recovered") && name == "text" {
+				t.Errorf("%s: the answer isn't ghttp's: %q", name, a.body)
+			}
+			if commits && name == "login" {
+				c.want("/who", `eve;{"k":"panicked"}`)
+				continue
+			}
+			c.want("/who", want)
+		}
+	}
+}
+
+func TestLeavingByExitCommits(t *testing.T) {
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		for name, leave := range map[string]func(*ghttp.Request){
+			"exit":     func(r *ghttp.Request) { r.Exit() },
+			"exitall":  func(r *ghttp.Request) { r.ExitAll() },
+			"redirect": func(r *ghttp.Request) { r.Response.RedirectTo("/get") },
+			"error":    func(r *ghttp.Request) { r.SetError(errors.New("of the handler")); r.Response.WriteStatus(500, "sorry") },
+			"json":     func(r *ghttp.Request) { r.Response.WriteJsonExit(map[string]any{"a": 1}) },
+		} {
+			server.BindHandler("/"+name, func(r *ghttp.Request) {
+				r.Session.MustSet("k", name)
+				leave(r)
+			})
+		}
+	})
+	c := s.client()
+	for _, name := range []string{"exit", "exitall", "redirect", "error", "json"} {
+		c.get("/" + name)
+		c.want("/get", name)
+	}
+}
+
+// A client that hangs up takes nothing along: before the commit, during it and after it.
+func TestAClientThatHangsUp(t *testing.T) {
+	arrived, goOn, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		server.Use(func(r *ghttp.Request) { r.Middleware.Next(); done <- struct{}{} })
+		standard()(server, chain)
+		server.BindHandler("/slow", func(r *ghttp.Request) {
+			arrived <- struct{}{}
+			select {
+			case <-r.Context().Done():
+			case <-goOn:
+			}
+			r.Session.MustSet("k", "slow")
+		})
+	})
+	go func() { <-done }()
+	c := s.client()
+	cookie := c.want("/set", "set").cookie
+	ctx, cancel := context.WithCancel(context.Background())
+	r, _ := http.NewRequestWithContext(ctx, http.MethodGet, s.base+"/slow", nil)
+	r.Header.Set("Cookie", sends(cookie.Value))
+	gone := make(chan error)
+	go func() {
+		_, err := c.http.Transport.RoundTrip(r)
+		gone <- err
+	}()
+	<-arrived
+	cancel()
+	if err := <-gone; err == nil {
+		t.Error("the client was answered")
+	}
+	<-done
+	go func() { <-done }()
+	c.want("/get", "slow")
+}
+
+func TestAThousandParallelRequestsOfOneSession(t *testing.T) {
+	s := serve(t, standard())
+	c := s.client()
+	c.want("/set", "set")
+	var group sync.WaitGroup
+	slots := make(chan struct{}, 50)
+	for n := range 1000 {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			c.want(fmt.Sprintf("/add?k=k%d", n), "added")
+		})
+	}
+	group.Wait()
+	if got := strings.Count(c.get("/who").body, ":"); got != 1001 {
+		t.Errorf("1000 requests and one left %d keys", got)
+	}
+}
+
+func TestOtherMiddlewaresBeforeAndAfter(t *testing.T) {
+	long := strings.Repeat("x", 4096)
+	for _, before := range []bool{true, false} {
+		s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+			if before {
+				server.Use(ghttp.MiddlewareCORS, ghttp.MiddlewareGzip)
+			}
+			standard()(server, chain)
+			if !before {
+				server.Use(ghttp.MiddlewareGzip, ghttp.MiddlewareCORS)
+			}
+			server.BindHandler("/long", func(r *ghttp.Request) {
+				r.Session.MustSet("k", "long")
+				r.Response.Write(long)
+			})
+		})
+		c := s.client()
+		if a := c.want("/long", long, "Origin", "http://other.example"); a.cookie == nil || a.header.Get("Access-Control-Allow-Origin") == "" {
+			t.Errorf("before %v: %v", before, a.header)
+		}
+		if a := c.do(http.MethodOptions, "/long", "Origin", "http://other.example"); a.status != http.StatusOK || a.cookie != nil {
+			t.Errorf("before %v: a preflight returned %d", before, a.status)
+		}
+		c.want("/get", "long")
+		s.store.breaks(errors.New("away"))
+		if a := c.get("/set?v=lost"); a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, "Try again") {
+			t.Errorf("before %v: %d %q", before, a.status, a.body)
+		}
+		s.store.breaks(nil)
+	}
+}
+
+// What a middleware or a hook changes once the session is committed is committed before the first byte.
+func TestWhatComesAfterTheMiddlewareIsCommittedToo(t *testing.T) {
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		server.Use(func(r *ghttp.Request) {
+			r.Middleware.Next()
+			if r.URL.Path == "/late" {
+				r.Session.MustSet("k", "late")
+			}
+		})
+		standard()(server, chain)
+		server.BindHookHandler("/hook", ghttp.HookBeforeOutput, func(r *ghttp.Request) {
+			r.Session.MustSet("k", "hook of "+r.Session.MustGet("k").String())
+		})
+		for _, path := range []string{"/late", "/hook"} {
+			server.BindHandler(path, func(r *ghttp.Request) {
+				r.Session.MustSet("k", "handler")
+				r.Response.Write("x")
+			})
+		}
+	})
+	c := s.client()
+	c.want("/set", "set")
+	c.want("/late", "x")
+	c.want("/get", "late")
+	c.want("/hook", "x")
+	c.want("/get", "hook of handler")
+	fresh := s.client()
+	if a := fresh.want("/hook", "x"); a.cookie == nil {
+		t.Error("no cookie")
+	}
+	fresh.want("/get", "hook of handler")
+}
+
+func TestGroupsWithAndWithout(t *testing.T) {
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		server.SetServerRoot(t.TempDir())
+		server.Group("/with", func(group *ghttp.RouterGroup) {
+			group.Middleware(web.Sessions(chain))
+			group.GET("/set", func(r *ghttp.Request) { r.Session.MustSet("k", "v") })
+			group.GET("/get", func(r *ghttp.Request) { r.Response.Write(r.Session.MustGet("k").String()) })
+		})
+		server.Group("/twice", func(group *ghttp.RouterGroup) {
+			group.Middleware(web.Sessions(chain), web.Sessions(chain, web.Header("X-Admin")))
+			group.GET("/get", func(r *ghttp.Request) { r.Response.Write(r.Session.MustGet("k").String()) })
+		})
+		server.BindHandler("/without", func(r *ghttp.Request) {
+			if err := web.Login(r, "ann"); err == nil {
+				t.Error("a log-in without the middleware succeeded")
+			}
+			r.Response.Write(r.Session.MustGet("k").String(), web.Token(r), web.Principal(r), web.Fresh(r, time.Hour))
+		})
+	})
+	c := s.client()
+	id := c.want("/with/set", "").cookie.Value
+	c.want("/with/get", "v")
+	c.want("/without", "false")
+	c.want("/twice/get", "")
+	c.want("/twice/get", "v", "X-Admin", id)
+}
+
+func TestTwoServersOfAProcess(t *testing.T) {
+	chain := layer.Chain(gsession.NewStorageMemory())
+	shared := web.Sessions(chain)
+	routes := func(name string) func(*ghttp.Server, *layer.Stack) {
+		return func(server *ghttp.Server, _ *layer.Stack) {
+			server.SetSessionIdName(name)
+			server.Use(shared)
+			server.BindHandler("/set", func(r *ghttp.Request) { r.Session.MustSet("k", name) })
+			server.BindHandler("/get", func(r *ghttp.Request) { r.Response.Write(r.Session.MustGet("k").String()) })
+		}
+	}
+	for _, name := range []string{"one", "two"} {
+		c := serveChain(t, chain, routes(name)).client()
+		if a := c.want("/set", ""); a.cookie == nil || a.cookie.Name != name {
+			t.Errorf("the cookie is %v", a.cookie)
+		}
+		c.want("/get", name)
+	}
+}
