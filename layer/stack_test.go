@@ -716,6 +716,7 @@ func TestAPanicOfALayersCloseIsTheCallers(t *testing.T) {
 	}()
 	_ = chain.Close(context.Background())
 }
+
 // GoFrame's ids can be guessed; those of a chain can't, whatever its store makes.
 func TestNewIsTheChainsOwn(t *testing.T) {
 	chain := layer.Chain(gsession.NewStorageMemory(), layer.Local())
