@@ -190,3 +190,60 @@ func TestAnOutageIsNotNoticedBehind(t *testing.T) {
 	}
 	inRedis(t, server, accepted)
 }
+
+// A password that is changed under a running program looks like no log-out: reads fail, nothing
+// is kept of them, and nothing begins anew.
+func TestARotatedPasswordLogsNobodyOut(t *testing.T) {
+	ctx := context.Background()
+	for name, ds := range map[string][]layer.Decorator{
+		"alone":            nil,
+		"Coalesced":        {layer.Coalesced()},
+		"Coalesced, Local": {layer.Coalesced(), layer.Local()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			admin := server.Client()
+			do := func(args ...any) {
+				t.Helper()
+				if err := admin.Do(ctx, args...).Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			do("config", "set", "requirepass", "one")
+			client := redis.NewClient(&redis.Options{Addr: server.Addr(), Password: "one"})
+			chain := layer.Chain(redisstore.New(client), ds...)
+			t.Cleanup(func() { _, _ = chain.Close(ctx), client.Close() })
+			do("set", "a", `{"user":1}`, "ex", 3600)
+			if m, err := chain.GetSession(ctx, "a", time.Hour); err != nil || m == nil {
+				t.Fatal(m, err)
+			}
+			do("config", "set", "requirepass", "another")
+			do("client", "kill", "type", "normal", "skipme", "yes")
+			if !polled(20*time.Second, func() bool { _, err := chain.GetSession(ctx, "a", time.Hour); return err != nil }) {
+				t.Fatal("memory serves on, or a session that isn't there is returned")
+			}
+			for _, id := range []string{"a", "b"} {
+				if m, err := chain.GetSession(ctx, id, time.Hour); err == nil {
+					t.Errorf("GetSession of %s returns %v, nil", id, m)
+				}
+				if err := chain.SetSession(ctx, id, gmap.NewStrAnyMapFrom(map[string]any{"user": 2}), time.Hour); err == nil {
+					t.Errorf("SetSession of %s returns nil", id)
+				}
+			}
+			do("set", "b", `{"user":3}`, "ex", 3600)
+			do("config", "set", "requirepass", "one")
+			for id, want := range map[string]int{"a": 1, "b": 3} {
+				var user int
+				if !polled(20*time.Second, func() bool {
+					m, err := chain.GetSession(ctx, id, time.Hour)
+					if err == nil && m != nil {
+						user = m.GetVar("user").Int()
+					}
+					return err == nil
+				}) || user != want {
+					t.Errorf("user %d in session %s, want %d", user, id, want)
+				}
+			}
+		})
+	}
+}

@@ -67,13 +67,31 @@ func TestCommandsLeaveTheServerThatTheAddressHasLeft(t *testing.T) {
 	b.want("p:u", `{"at":"b","k":1}`)
 }
 
+// The same where nobody vouches after the move.
+func TestCommandsLeaveTheServerAlsoWhereNothingIsAnnounced(t *testing.T) {
+	a, b, proxy := twoServers(t)
+	b.check(b.raw.Do(ctx, "acl", "setuser", "default", "-client|tracking").Err())
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), PoolSize: 1})
+	t.Cleanup(func() { _ = client.Close() })
+	s := redisstore.New(client, redisstore.Prefix("p:"))
+	l := listens(t, s)
+	l.standing(t)
+	a.at(s)
+	proxy.Lead(b.server.Addr())
+	a.check(a.raw.ReplicaOf(ctx, "127.0.0.1", "1").Err())
+	l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
+	if at := a.at(s); at != "b" {
+		t.Errorf("read from %q, which the address has left", at)
+	}
+}
+
 // A new connection that leads elsewhere is found before its first command, and what was asked
 // is asked where the address leads.
 func TestANewConnectionProvesItself(t *testing.T) {
 	a, b, proxy := twoServers(t)
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), ConnMaxLifetime: 20 * time.Millisecond, MaxRetries: -1})
 	t.Cleanup(func() { _ = client.Close() })
-	s := redisstore.New(client, redisstore.Prefix("p:"))
+	s := redisstore.New(client, redisstore.Prefix("p:"), redisstore.StorageProofLife(time.Hour))
 	l := listens(t, s)
 	l.standing(t)
 	proxy.Lead(b.server.Addr())

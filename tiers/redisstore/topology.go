@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -100,16 +101,30 @@ func newProbe(master *redis.Options) *probe {
 	dial := o.Dialer
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
-		if err == nil {
-			p.mu.Lock()
-			p.at = conn.RemoteAddr().String()
-			p.mu.Unlock()
+		if err != nil {
+			return undialed{err}, nil
 		}
-		return conn, err
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.at = conn.RemoteAddr().String()
+		return conn, nil
 	}
 	p.client = redis.NewClient(o)
 	return p
 }
+
+// undialed is a connection that couldn't be made. go-redis would write a line of its own, with
+// the address, for each time that a Dialer fails; this one fails at its first use.
+type undialed struct{ err error }
+
+func (u undialed) Read([]byte) (int, error)         { return 0, u.err }
+func (u undialed) Write([]byte) (int, error)        { return 0, u.err }
+func (u undialed) Close() error                     { return nil }
+func (u undialed) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (u undialed) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (u undialed) SetDeadline(time.Time) error      { return nil }
+func (u undialed) SetReadDeadline(time.Time) error  { return nil }
+func (u undialed) SetWriteDeadline(time.Time) error { return nil }
 
 func (p *probe) close() { _ = p.client.Close() }
 

@@ -143,7 +143,10 @@ func TestRotatedPassword(t *testing.T) {
 	f := start(t)
 	admin := f.server.Client()
 	f.set(secretID, `{"k":"v"}`)
-	s := f.open()
+	f.check(admin.ConfigSet(ctx, "requirepass", "one").Err())
+	s, err := redisstore.Open(strings.Replace(f.server.URL(), "//", "//:one@", 1))
+	f.check(err)
+	t.Cleanup(func() { f.check(s.Close(ctx)) })
 	f.load(s, secretID)
 	f.check(admin.ConfigSet(ctx, "requirepass", "another").Err())
 	f.check(admin.Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err())
@@ -155,8 +158,10 @@ func TestRotatedPassword(t *testing.T) {
 	if m, err := s.GetSession(ctx, "made-up", ttl); err == nil {
 		t.Errorf("GetSession of an id without session returns %v, nil", m)
 	}
-	f.check(admin.ConfigSet(ctx, "requirepass", "").Err())
-	f.want(secretID, `{"k":"v"}`)
+	f.check(admin.ConfigSet(ctx, "requirepass", "one").Err())
+	if content := admin.Get(ctx, secretID).Val(); content != `{"k":"v"}` {
+		t.Errorf("the server holds %s", content)
+	}
 	f.check(s.SetSession(ctx, secretID, gmap.NewStrAnyMapFrom(values{"k": "w"}, true), ttl))
 }
 

@@ -21,6 +21,11 @@ func RetryAfter(d time.Duration) WatchOption { return func(w *Watcher) { w.rarel
 // ProofLife is how often a canary is written.
 func ProofLife(d time.Duration) WatchOption { return func(w *Watcher) { w.proof = d } }
 
+// StorageProofLife is ProofLife of a storage that is watched.
+func StorageProofLife(d time.Duration) Option {
+	return func(s *Storage) { s.source.options = append(s.source.options, ProofLife(d)) }
+}
+
 // Where nothing changes a server gets one new connection in ten seconds at most.
 func TestPaces(t *testing.T) {
 	if lastPause-lastPause/6 < 10*time.Second || proofLife < 10*time.Second || rarely < 20*time.Second {
