@@ -185,8 +185,8 @@ func (s *Storage) unchanged(ctx context.Context, id string, delta *tiers.Delta, 
 	if errors.Is(err, gsession.ErrorDisabled) {
 		return s.now(ctx, id, delta, ttl) // a store that can only write
 	}
-	if err == nil && asked && tells && until.IsZero() && delta.Base().Len() > 0 {
-		return nil, tiers.ErrRevoked
+	if err == nil && asked && tells && until.IsZero() {
+		return s.now(ctx, id, delta, ttl) // it is gone, or a layer below can't tell
 	}
 	return nil, err
 }

@@ -95,10 +95,8 @@ func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *
 	at, known, keys := s.expiry(hash, id)
 	if s.thinner == nil && known && keys > 0 {
 		until, err := s.slide(ctx, hash, id, ttl, at, known)
-		switch {
-		case err == nil && until.IsZero() && delta.Base().Len() > 0:
-			return nil, tiers.ErrRevoked
-		case !errors.Is(err, gsession.ErrorDisabled):
+		gone := err == nil && until.IsZero() // or the layer below can't tell
+		if !gone && !errors.Is(err, gsession.ErrorDisabled) {
 			return nil, err
 		}
 	}

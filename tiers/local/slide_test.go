@@ -279,3 +279,41 @@ func TestAShorterTTLIsToldByTheLayerBelow(t *testing.T) {
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
 	})
 }
+
+// silentSlides is a store behind a layer that isn't told what a slide has achieved, although
+// loads say when a session ends.
+type silentSlides struct{ *teststore.Store }
+
+func (s silentSlides) Slide(ctx context.Context, id string, life time.Duration) (time.Time, error) {
+	_, err := s.Store.Slide(ctx, id, life)
+	return time.Time{}, err
+}
+
+// That a slide says nothing doesn't mean that the session is gone: the close looks.
+func TestASilentSlideRevokesNothing(t *testing.T) {
+	s := silentSlides{teststore.New()}
+	synctest.Test(t, func(t *testing.T) {
+		l := local.New(s)
+		defer l.Close(ctx)
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		for range 2 {
+			read, err := l.Load(ctx, "a", ttl)
+			if err != nil {
+				t.Fatal(err)
+			}
+			delta, err := tiers.Diff(read.Snapshot, read.Snapshot.Map())
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(ttl / 10_000) // a slide is due
+			if _, err := l.Commit(ctx, "a", delta, ttl); err != nil {
+				t.Errorf("an unchanged close of a session that is there: %v", err)
+			}
+			s.Drop("a")
+			if _, err := l.Commit(ctx, "a", delta, 2*ttl); !errors.Is(err, tiers.ErrRevoked) {
+				t.Errorf("of one that is gone: %v", err)
+			}
+			s.Put("a", map[string]any{"k": 1}, ttl)
+		}
+	})
+}
