@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/gogf/gf/v2/container/gmap"
 )
@@ -20,13 +21,15 @@ import (
 // content is never mistaken for it.
 //
 // given is replaced as a whole, by the close of the request that holds the map. The
-// other fields are set before the map is handed out; first and m are here to be one
-// allocation with it.
+// other fields are set before the map is handed out; those below given are here to be one
+// allocation with it: each hit makes one, and a small heap is collected often.
 type handout struct {
 	face  *Face // another face knows nothing of the map
 	given atomic.Pointer[given]
 	first given
-	m     gmap.StrAnyMap // unused where somebody else made the map
+	m     gmap.StrAnyMap // unused where somebody else made the map, as what follows
+	kv    gmap.KVMap[string, any]
+	lock  sync.RWMutex
 }
 
 // adopted reports whether somebody else made the map.
@@ -66,7 +69,10 @@ func (f *Face) handOut(g given) *gmap.StrAnyMap {
 	g.held = g.base.Map()
 	h := &handout{face: f, first: g}
 	h.given.Store(&h.first)
-	h.m.KVMap = gmap.NewKVMapWithCheckerFrom(g.held, h.isNil, true)
+	h.m.KVMap = &h.kv // as gmap.NewKVMapWithCheckerFrom(g.held, h.isNil, true) makes it
+	*at[*sync.RWMutex](h.m.KVMap, lockField) = &h.lock
+	*at[map[string]any](h.m.KVMap, dataField) = g.held
+	*at[gmap.NilChecker[any]](h.m.KVMap, checkerField) = h.isNil
 	return &h.m
 }
 
@@ -108,24 +114,38 @@ func sameMap(a, b map[string]any) bool {
 	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }
 
-// Where a gmap keeps its checker and its lock.
+// Where a gmap keeps its checker, its lock and its data.
 var (
-	checkerField = kvField("nilChecker")
-	lockField    = kvField("mu", "mutex")
+	checkerField = fieldOf[gmap.NilChecker[any]]("nilChecker")
+	lockField    = fieldOf[*sync.RWMutex]("mu", "mutex")
+	dataField    = fieldOf[map[string]any]("data")
 	ourChecker   = reflect.ValueOf((&handout{}).isNil).Pointer()
 )
 
-// kvField is the place of a field in a gmap.KVMap, nil where there is none.
-func kvField(names ...string) (index []int) {
+// field is one of a gmap.KVMap; without an index, there is none of the name and the type.
+type field struct {
+	index  []int
+	offset uintptr
+}
+
+func fieldOf[T any](names ...string) (f field) {
 	t := reflect.TypeFor[gmap.KVMap[string, any]]()
 	for _, name := range names {
-		field, ok := t.FieldByName(name)
-		if !ok {
-			return nil
+		part, ok := t.FieldByName(name)
+		if !ok || len(part.Index) != 1 {
+			return field{}
 		}
-		index, t = append(index, field.Index...), field.Type
+		f.index, f.offset, t = append(f.index, part.Index...), f.offset+part.Offset, part.Type
 	}
-	return index
+	if t != reflect.TypeFor[T]() {
+		return field{}
+	}
+	return f
+}
+
+// at is the field, which has the type: see checkGoFrame.
+func at[T any](m *gmap.KVMap[string, any], f field) *T {
+	return (*T)(unsafe.Add(unsafe.Pointer(m), f.offset))
 }
 
 // inspect reports whether a map's checker is a handout's, and else whether it may
@@ -134,11 +154,11 @@ func kvField(names ...string) (index []int) {
 func inspect(m *gmap.StrAnyMap) (ours, free bool) {
 	m.RLockFunc(func(map[string]any) {
 		kv := reflect.ValueOf(m.KVMap).Elem()
-		if checker := kv.FieldByIndex(checkerField); !checker.IsNil() {
+		if checker := kv.FieldByIndex(checkerField.index); !checker.IsNil() {
 			ours = checker.Pointer() == ourChecker
 			return
 		}
-		free = !kv.FieldByIndex(lockField).IsNil()
+		free = !kv.FieldByIndex(lockField.index).IsNil()
 	})
 	return ours, free
 }
@@ -179,7 +199,7 @@ func (h *handout) isNil(value any) bool {
 // checkGoFrame fails at the first chain of a process, loudly, under a GoFrame whose
 // maps don't consult their checker: no write could be merged.
 var checkGoFrame = sync.OnceFunc(func() {
-	if checkerField != nil && lockField != nil {
+	if checkerField.index != nil && lockField.index != nil && dataField.index != nil {
 		f, free := &Face{}, gmap.NewStrAnyMap(true)
 		m := f.handOut(given{base: Adopt(nil)})
 		h, _ := f.knows(m)
