@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -175,4 +176,38 @@ func TestAWatcherServesAnyStoreOnRedis(t *testing.T) {
 // loader is what tells how a read was answered.
 type loader interface {
 	Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error)
+}
+
+// A dialer that ignores its context holds up nobody who closes the chain, or the store.
+func TestCloseReturnsThoughADialerHangs(t *testing.T) {
+	release, dialing := make(chan struct{}), make(chan struct{}, 1)
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", Dialer: func(context.Context, string, string) (net.Conn, error) {
+		select {
+		case dialing <- struct{}{}:
+		default:
+		}
+		<-release
+		return nil, errors.New("released")
+	}})
+	defer client.Close()
+	defer close(release)
+	store := redisstore.New(client)
+	chain := layer.Chain(store, layer.Coalesced(), layer.Local())
+	<-dialing // of the watcher
+	closes := func(what string, close func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		err := close(ctx)
+		if waited := time.Since(began); waited > 1500*time.Millisecond { // the watcher waits for 2 s
+			t.Errorf("%s: Close took %v", what, waited)
+		}
+		return err
+	}
+	if err := closes("the chain", chain.Close); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the chain: %v", err)
+	}
+	if err := closes("the store", store.Close); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the store: %v", err)
+	}
 }

@@ -44,12 +44,9 @@ func (s *Storage) Watch(l tiers.Listener) (stop func()) {
 	s.source.listeners++
 	return sync.OnceFunc(func() {
 		leave()
-		s.source.mu.Lock()
-		defer s.source.mu.Unlock()
-		if s.source.listeners--; s.source.listeners > 0 || s.source.watcher != w {
+		if !s.source.left(w) {
 			return
 		}
-		s.source.watcher = nil
 		ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
 		defer cancel()
 		_ = w.Close(ctx)
@@ -65,6 +62,17 @@ func (s *Storage) WatchErr() error {
 		return nil
 	}
 	return w.WatchErr()
+}
+
+// left counts off a listener of the watcher, and reports whether it was the last one.
+func (s *source) left(w *Watcher) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listeners--; s.listeners > 0 || s.watcher != w {
+		return false
+	}
+	s.watcher = nil
+	return true
 }
 
 // close ends the watch for good.
