@@ -33,8 +33,9 @@ func defaults() options {
 }
 
 // MaxBytes bounds the memory that cached sessions take, in bytes; 64 MiB unless set.
-// On top come the guard and the negative entries, some 3 MiB, ristretto's counters, and
-// sessions that were unpacked to be copied: an eighth each, at most.
+// Their ids and keys count. On top come the guard and 4,096 absent ids, 3 MiB, and
+// ristretto's counters. Nothing of a request is kept: a value that is a part of a form is
+// copied, and so is an id, which is a part of a header.
 func MaxBytes(n int64) Option {
 	if n <= 0 {
 		panic(fmt.Sprintf("strata: layer.MaxBytes(%d) holds no session; pass a positive number of bytes, or leave layer.Local() out", n))
