@@ -36,7 +36,8 @@
 //     wrong if it had returned a lease before t ([redisstore.WatchLease] and the time in
 //     which a process is woken), but for one: the address leads to another server, or
 //     through another connection, by now, while the older connections stay open (a virtual
-//     IP, a relay). That is noticed within ten seconds and a lease. The moments are of one clock, and no two machines need
+//     IP, a relay). That is noticed within ten seconds and a lease. Redis announces no
+//     SWAPDB, so that no database with sessions may be swapped. The moments are of one clock, and no two machines need
 //     agree on the time. It is the process's monotonic one, which stands still while a
 //     virtual machine is suspended: afterwards what is left of the lease may be served once.
 //   - What a node has written itself, and is answered late, is not shown from memory where

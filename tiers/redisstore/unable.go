@@ -23,8 +23,10 @@ var (
 
 // passing are the beginnings of answers that say nothing of what a server can do, the
 // lack of the right password among them.
-var passing = append([]string{"LOADING ", "BUSY ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "NOAUTH ", "WRONGPASS ", "ERR max number of clients",
-	"READONLY ", "MOVED ", "ASK "}, full...)
+var passing = slices.Concat(noData, full, []string{"TRYAGAIN ", "NOAUTH ", "WRONGPASS ", "ERR max number of clients", "READONLY ", "MOVED ", "ASK "})
+
+// noData are those of a server that gives nobody data for now.
+var noData = []string{"LOADING ", "BUSY ", "MASTERDOWN ", "CLUSTERDOWN "}
 
 // full are those of a server that takes no writes for now.
 var full = []string{"OOM ", "MISCONF ", "NOREPLICAS "}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -189,7 +190,7 @@ func TestWatchGivesUpAfterSomeTries(t *testing.T) {
 	}{
 		"hangs up at CLIENT TRACKING":   {tracking(""), "the server closed the connection"},
 		"never answers CLIENT TRACKING": {tracking(silence), "timed out"},
-		"is busy at CLIENT TRACKING":    {tracking("-BUSY a script runs\r\n"), "BUSY"},
+		"puts CLIENT TRACKING off":      {tracking("-TRYAGAIN later\r\n"), "TRYAGAIN"},
 		"keeps announcements to itself": {func(t *testing.T) *redis.Client { return fake(t, swallowing) }, "announced to nobody"},
 		"never answers a ping on a channel": {func(t *testing.T) *redis.Client {
 			return fake(t, func(command []string) string {
@@ -226,6 +227,40 @@ func TestWatchGivesUpAfterSomeTries(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A server that is loading gives nobody data: what memory holds from before isn't given up.
+func TestWatchOfAServerThatLoads(t *testing.T) {
+	var (
+		loading atomic.Bool
+		pings   atomic.Int64
+	)
+	client := fake(t, func(command []string) string {
+		switch {
+		case command[0] == "hello":
+			return hello3
+		case command[0] == "ping" && loading.Load():
+			pings.Add(1)
+			return "-LOADING Redis is loading the dataset in memory\r\n"
+		}
+		return redis5Pong(command)
+	})
+	w, l := watch(t, client, "p:")
+	l.standing(t)
+	before := l.count()
+	loading.Store(true)
+	began := time.Now()
+	l.await(t, "tries for longer than a trial", func() bool { return pings.Load() > 5 && time.Since(began) > 5*time.Second })
+	if err := w.WatchErr(); err == nil || !strings.Contains(err.Error(), "LOADING: the server is starting") {
+		t.Errorf("WatchErr is %v", err)
+	}
+	l.mu.Lock()
+	if l.missed > before || len(l.reasons) > 0 {
+		t.Errorf("told %q", l.log)
+	}
+	l.mu.Unlock()
+	loading.Store(false)
+	l.recovers(t, before)
 }
 
 // A server that is away, or wants another password, gives no data either: it says nothing of

@@ -204,7 +204,7 @@ func (w *Watcher) run(ctx context.Context) {
 		}
 		stood, reached := r.result()
 		switch {
-		case stood > 0 || reached < greeted:
+		case stood > 0 || reached < greeted || says(err, noData):
 			since = time.Time{}
 		case since.IsZero():
 			since = began
