@@ -74,12 +74,15 @@ func OnGiveUp(report func(GiveUp)) CoalescedOption { return coalesce.OnGiveUp(re
 
 // Journal keeps what is pending in a directory, so that it survives the process and a
 // power loss: SetSession returns when its change is on disk, many callers sharing one
-// sync. Chain opens it, and panics where it can't; what it holds goes to the store
-// before its session is read. A session that has been removed stays so, and keys that
-// the store has got since are left, as they are newer.
+// sync. New and Chain open it, and New returns an error where it can't be. What it holds is
+// pending again: it goes to the store, and reads show it. After any crash a change that was accepted is in
+// the store or reported to OnGiveUp; a session that has been removed stays so, and keys
+// that the store has got since are left, as they are newer.
 //
-// The directory belongs to one process, and holds what sessions hold, readable by its
-// user only. Values are kept as JSON. A record that is damaged is reported to OnGiveUp.
+// The store below has to compare what it holds and write in one step, as redisstore does;
+// over any other Chain panics. The directory belongs to one process, and holds what sessions
+// hold, readable by its user only. Where it can't be written, SetSession waits for the store,
+// and Flush and Close return the error. A log-out is off the disk when RemoveAll returns.
 func Journal(dir string) CoalescedOption { return coalesce.Journal(dir) }
 
 // SlideEvery is the part of a session's ttl, 0 to 1, for which its expiry isn't slid

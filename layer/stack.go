@@ -62,13 +62,43 @@ type parts struct {
 var _ gsession.Storage = (*Stack)(nil)
 
 // Chain puts decorators on a store, the first one innermost. It panics where the
-// store or a decorator is nil, as that is a mistake in the program.
+// store or a decorator is nil, or an option impossible, as that is a mistake in the
+// program, and where New returns an error.
 func Chain(store gsession.Storage, decorators ...Decorator) *Stack {
+	s, err := New(store, decorators...)
+	if err != nil {
+		panic(err.Error())
+	}
+	return s
+}
+
+// New is Chain that returns an error where something outside of the program is in the way:
+// a journal that can't be opened. It panics only for what Chain calls a mistake. Nothing that
+// it had opened stays open then.
+func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err error) {
 	if isNil(store) {
 		panic("strata: layer.Chain needs a store; pass the gsession.Storage that you have, such as gsession.NewStorageRedis(g.Redis())")
 	}
 	layers := make([]gsession.Storage, len(decorators)+1)
 	layers[len(decorators)] = store
+	defer func() {
+		if stack != nil {
+			return
+		}
+		over, cancel := context.WithCancel(context.Background())
+		cancel()
+		for _, l := range layers[:len(decorators)] {
+			if c, ok := l.(interface{ Close(context.Context) error }); ok {
+				_ = c.Close(over)
+			}
+		}
+		reason := recover()
+		setup, ok := reason.(*tiers.SetupError)
+		if !ok {
+			panic(reason)
+		}
+		err = setup.Cause
+	}()
 	for n, decorate := range decorators {
 		if decorate == nil {
 			panic(fmt.Sprintf("strata: decorator %d of layer.Chain is nil; pass what a constructor returns, such as layer.Local()", n+1))
@@ -90,7 +120,7 @@ func Chain(store gsession.Storage, decorators ...Decorator) *Stack {
 	for _, a := range misplaced(layers) {
 		p.reporter.Warn(context.Background(), a.Topic, "strata: "+a.Text)
 	}
-	return s
+	return s, nil
 }
 
 // introduce tells caches of the layers below them that they can't find themselves, as a

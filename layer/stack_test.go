@@ -727,3 +727,34 @@ func TestNewIsTheChainsOwn(t *testing.T) {
 		t.Errorf("New returns ids of %d bytes, %v", len(first), err)
 	}
 }
+
+// A journal that can't be opened is an error of New's, a panic of Chain's with the reason, and
+// a chain that can't be built keeps nothing open.
+func TestAChainThatCannotBeBuiltKeepsNothingOpen(t *testing.T) {
+	t.Parallel()
+	store := teststore.New()
+	dir := t.TempDir()
+	coalesced := layer.Coalesced(layer.WriteBehind(time.Second), layer.Journal(dir))
+	func() {
+		defer func() {
+			if reason, ok := recover().(string); !ok || !strings.Contains(reason, "decorator 2 of layer.Chain is nil") {
+				t.Errorf("Chain panics with %v", reason)
+			}
+		}()
+		layer.Chain(store, coalesced, nil)
+	}()
+	first, err := layer.New(store, coalesced)
+	if err != nil {
+		t.Fatalf("a chain that couldn't be built keeps the journal open: %v", err)
+	}
+	defer func() { _ = first.Close(context.Background()) }()
+	if second, err := layer.New(store, coalesced, layer.Local()); second != nil || err == nil || !strings.Contains(err.Error(), "directory of its own") {
+		t.Errorf("New returns %v, %v", second, err)
+	}
+	defer func() {
+		if reason, ok := recover().(string); !ok || !strings.Contains(reason, "directory of its own") {
+			t.Errorf("Chain panics with %v", reason)
+		}
+	}()
+	layer.Chain(store, coalesced)
+}

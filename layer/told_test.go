@@ -50,7 +50,8 @@ func TestWhatIsFoundWhileAChainIsBuiltIsLoggedWithTheRest(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	dir := t.TempDir()
-	store := &away{StorageMemory: gsession.NewStorageMemory()}
+	store := teststore.New()
+	store.Refuse(func(string) error { return errors.New("away") })
 	behind := layer.Coalesced(layer.WriteBehind(time.Hour), layer.Journal(dir))
 	chain := layer.Chain(store, behind)
 	const life = 3 * time.Second

@@ -46,6 +46,14 @@ func ShardOf(s gsession.Storage) func(id string) string {
 	}
 }
 
+// IsAtomic reports whether a storage compares what it holds and writes in one step, so that
+// a conditional delta overwrites nothing that came in between. One that does, or passes
+// commits on to one that does, has a method Atomic.
+func IsAtomic(s Storage) bool {
+	a, ok := s.(interface{ Atomic() bool })
+	return ok && a.Atomic()
+}
+
 // Commit is what Storage.Commit is called with.
 type Commit struct {
 	ID    string

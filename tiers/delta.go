@@ -206,7 +206,7 @@ func (d *Delta) planConditional(current *Snapshot) (*plan, error) {
 		return nil, ErrConflict
 	case current.Len() > 0:
 		return d.planUntouched(current)
-	case begins && !d.sent && !d.isRevoked():
+	case begins && !d.sent && d.kind != replaceDelta && !d.isRevoked(): // what a replacement was made on isn't known
 		return &plan{whole: true, set: d.set}, nil
 	case d.loaded() || d.isRevoked():
 		return nil, ErrRevoked
@@ -332,6 +332,10 @@ func (d *Delta) Asks() bool {
 
 // Creates reports whether the delta may begin a session.
 func (d *Delta) Creates() bool { return d.kind != updateDelta || !d.had }
+
+// Begins reports whether the delta may begin a session, and hasn't been sent to the store
+// yet, as far as it knows.
+func (d *Delta) Begins() bool { return (d.Creates() || d.cleared) && !d.sent }
 
 // Inquires reports whether the delta is there to learn what the store holds, so that it
 // isn't delayed.

@@ -67,14 +67,15 @@ func (d *Delta) MarshalJSON() ([]byte, error) {
 // Restore is the delta that MarshalJSON has encoded. Time has passed since: it changes
 // only keys that the store holds as the request had seen them, and is refused, as ever,
 // where the session is gone.
-func Restore(content []byte) (*Delta, error) {
+// sent says that it may have begun its session.
+func Restore(content []byte, sent bool) (*Delta, error) {
 	var r record
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.UseNumber()
 	if err := decoder.Decode(&r); err != nil || r.Kind > updateDelta {
 		return nil, errRestore
 	}
-	d := &Delta{kind: r.Kind, had: r.Had, cleared: r.Cleared, set: r.Set, removed: r.Removed, conditional: true}
+	d := &Delta{kind: r.Kind, had: r.Had, cleared: r.Cleared, set: r.Set, removed: r.Removed, formed: true, conditional: true, sent: sent}
 	if r.Kind == updateDelta {
 		d.base, d.marks = Adopt(r.Before), map[uint64]bool{}
 		for _, mark := range r.Others {

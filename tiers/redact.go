@@ -30,6 +30,13 @@ func (e *Error) Error() string { return e.text }
 // Unwrap returns the cause; mind what its text may hold.
 func (e *Error) Unwrap() error { return e.cause }
 
+// SetupError is what the constructor of a layer panics with where it isn't the program that
+// is at fault, but what it finds: layer.New returns the cause.
+type SetupError struct{ Cause error }
+
+func (e *SetupError) Error() string { return e.Cause.Error() }
+func (e *SetupError) Unwrap() error { return e.Cause }
+
 // ErrUnderWay is what the answer to a caller is that hasn't waited for its write. The
 // write goes on, and who has it in hand reports if it fails.
 var ErrUnderWay = NewError("strata: the request didn't wait for its write, which goes on", nil)

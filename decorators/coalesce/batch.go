@@ -22,14 +22,15 @@ type batch struct {
 	causes   telemetry.Causes
 	delta    *tiers.Delta // nil: remove the session
 	ttl      time.Duration
-	changes  int       // calls whose changes it holds
-	lone     bool      // its encoding may panic or fail, which is nobody else's
-	hold     *hold     // nil: callers wait for the outcome
-	try      *try      // that a caller waits for though the batch is held; nil for none
-	alone    bool      // it is at the store, and no caller waits for it
-	annulled []*batch  // by this removal, and void where it succeeds
-	tickets  []ticket  // of its way to the store
-	since    time.Time // as all that follows: for the room
+	changes  int          // calls whose changes it holds
+	lone     bool         // its encoding may panic or fail, which is nobody else's
+	hold     *hold        // nil: callers wait for the outcome
+	try      *try         // that a caller waits for though the batch is held; nil for none
+	alone    bool         // it is at the store, and no caller waits for it
+	annulled []*batch     // by this removal, and void where it succeeds
+	tickets  []ticket     // of its way to the store
+	marked   <-chan error // that this is in the journal; nil for not needed
+	since    time.Time    // as all that follows: for the room
 	place    *list.Element
 	bytes    int64
 
@@ -46,7 +47,7 @@ type hold struct {
 	at       time.Time // when it is due
 	deadline time.Time // the session's expiry, as its last change wants it
 	attempts int
-	entries  []uint64 // its records in the journal
+	sent     bool // as the journal has it: the change may have begun its session
 }
 
 const (

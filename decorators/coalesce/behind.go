@@ -23,14 +23,7 @@ func (s *Storage) behind(ctx context.Context, id string, delta *tiers.Delta, ttl
 }
 
 func (s *Storage) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, wait time.Duration) (*tiers.Snapshot, error) {
-	var content []byte
-	if s.lanes.journal != nil {
-		var err error
-		if content, err = encode(id, delta, ttl); err != nil {
-			return nil, err
-		}
-	}
-	held, shown, ok, err := s.lanes.accept(ctx, id, delta, ttl, wait, content)
+	held, shown, ok, err := s.lanes.accept(ctx, id, delta, ttl, wait)
 	switch {
 	case !ok:
 		return s.now(ctx, id, delta, ttl) // the chain is being closed

@@ -52,8 +52,8 @@ type Storage struct {
 
 var _ tiers.Storage = (*Storage)(nil)
 
-// New merges the writes that reach a storage. It panics where the journal can't be
-// opened, as a program must not run without what it was told to keep.
+// New merges the writes that reach a storage. It panics where an option is
+// impossible, and with a tiers.SetupError where the journal can't be opened.
 func New(inner gsession.Storage, opts ...Option) *Storage {
 	o := defaults()
 	for _, opt := range opts {
@@ -70,8 +70,11 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.lanes.tally, s.lanes.caches, s.lanes.landed, s.lanes.longer = &s.tally, &s.caches, s.landed, s.longer
 	s.lanes.reports.log, s.lanes.reports.say = s.log, o.giveUp
 	if o.journal != "" {
+		if !tiers.IsAtomic(tiers.Of(inner)) {
+			panic(unfit)
+		}
 		if err := s.restore(o.journal); err != nil {
-			panic(err.Error())
+			panic(&tiers.SetupError{Cause: err})
 		}
 	}
 	s.reporter.Start(s)

@@ -101,6 +101,9 @@ func (d *dispatch) move(q *queue, k *lane, to *list.List) {
 	}
 }
 
+// standing reports whether a node of the store isn't known to be away.
+func (d *dispatch) standing(node string) bool { return d.at(node).circuit.Until().IsZero() }
+
 func (d *dispatch) at(node string) *queue {
 	q := d.queues[node]
 	if q == nil {

@@ -12,7 +12,11 @@ func BreakJournal(s *Storage) { _ = s.lanes.journal.Close() }
 
 // Record is what a journal holds of a change.
 func Record(id string, delta *tiers.Delta, deadline time.Time) ([]byte, error) {
-	return json.Marshal(entry{ID: id, Delta: delta, TTL: int64(time.Hour), Deadline: deadline.UnixMilli()})
+	content, err := delta.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(record{ID: []byte(id), Changes: []kept{{Delta: content, Calls: 1, TTL: int64(time.Hour), Deadline: deadline.UnixMilli()}}})
 }
 
 // Appointments is how many sessions wait for their time.

@@ -52,6 +52,7 @@ type lane struct {
 	flying  *batch
 	waiting []*batch
 	batches int             // that change the session
+	entry   uint64          // of what the journal keeps of it, 0 for nothing
 	shown   *tiers.Snapshot // with all that nobody waits for, where that is known
 
 	in     *list.List // of its node's queue, nil for none
@@ -177,7 +178,7 @@ func (l *lanes) remove(ctx context.Context, id string) error {
 	if _, err := b.wait(ctx, l.timeout, nil); err != nil {
 		return err
 	}
-	return l.synced(ctx)
+	return l.forgotten(ctx)
 }
 
 // passed reports whether a call goes past the lanes, as they are being closed. It is
@@ -254,6 +255,7 @@ func (l *lanes) arrange(k *lane) {
 func (l *lanes) fly(k *lane) *batch {
 	b := k.waiting[0]
 	k.flying, k.waiting = b, k.waiting[1:]
+	l.mark(k, b)
 	b.alone = b.hold != nil && b.try == nil
 	b.tickets = l.caches.begin(k.id)
 	return b
@@ -262,8 +264,8 @@ func (l *lanes) fly(k *lane) *batch {
 // finish tells everybody who waits for a batch of the lane.
 func (l *lanes) finish(k *lane, b *batch, snapshot *tiers.Snapshot, err error) {
 	l.room.release(k, b)
-	if b.hold != nil && l.journal != nil {
-		l.journal.Drop(b.hold.entries)
+	if b.hold != nil {
+		l.record(k)
 	}
 	if k.batches == 0 {
 		k.shown = nil
@@ -407,7 +409,9 @@ func (l *lanes) abandon() (lost GiveUp, kept int) {
 				stays, kept = append(stays, b), kept+b.changes
 				continue
 			}
-			for _, w := range append(b.annulled, b) {
+			ends := append(b.annulled, b)
+			b.annulled = nil
+			for _, w := range ends {
 				if lost.add(w); w.left.Load() && w.hold == nil {
 					l.reports.failed(errClosed, nil)
 				}
@@ -431,7 +435,7 @@ var errClosed = tiers.NewError("strata: the chain was closed before the store to
 // accept takes a change that nobody waits for, to be committed within wait, and answers
 // what the session is from now on, where that is known. At a bound it waits for room. It isn't
 // ok once the lanes are being closed.
-func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, wait time.Duration, record []byte) (held *batch, shown *tiers.Snapshot, ok bool, err error) {
+func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, wait time.Duration) (held *batch, shown *tiers.Snapshot, ok bool, err error) {
 	node := l.shard(id)
 	l.mu.Lock()
 	if _ = l.enter(id, delta, 0); l.draining {
@@ -444,6 +448,9 @@ func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, 
 	b := k.last()
 	if b == nil || b.hold == nil || !b.join(ctx, delta, ttl) {
 		b = &batch{delta: delta, ttl: ttl, hold: &hold{at: now.Add(wait)}}
+		// What goes at once is on its way before its record is on disk: that says so from the
+		// first.
+		b.hold.sent = wait == 0 && fresh && l.dispatch.standing(k.node)
 		l.enqueue(ctx, k, b)
 	} else {
 		l.room.grow(b, 1)
@@ -451,12 +458,7 @@ func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, 
 	b.hold.deadline = now.Add(ttl)
 	shown = k.show(delta, fresh)
 	l.caches.shown(id, ttl, shown)
-	var synced <-chan error
-	if l.journal != nil {
-		var entry uint64
-		entry, synced = l.journal.Append(record)
-		b.hold.entries = append(b.hold.entries, entry)
-	}
+	synced := l.record(k)
 	if l.room.near() {
 		if b.hold.attempts == 0 {
 			b.hold.at = time.Time{}
@@ -467,11 +469,7 @@ func (l *lanes) accept(ctx context.Context, id string, delta *tiers.Delta, ttl, 
 	l.mu.Unlock()
 	l.tally.Add(telemetry.Changes)
 	if synced != nil {
-		select {
-		case err = <-synced:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
+		err = await(ctx, synced)
 	}
 	return b, shown, true, err
 }
@@ -581,10 +579,23 @@ func (l *lanes) carry(batches []*batch, try time.Duration) {
 	if try > 0 {
 		patience = min(patience, try)
 	}
-	if len(batches) == 1 {
-		l.run(batches[0], patience, try > 0)
-	} else {
-		l.together(batches, patience)
+	ready := make([]*batch, 0, len(batches))
+	for _, b := range batches {
+		if b.marked != nil {
+			b.err, b.marked = <-b.marked, nil
+		}
+		if b.err == nil {
+			ready = append(ready, b)
+		} else {
+			b.err = tiers.NotApplied(b.err)
+		}
+	}
+	switch len(ready) {
+	case 0:
+	case 1:
+		l.run(ready[0], patience, try > 0)
+	default:
+		l.together(ready, patience)
 	}
 }
 
@@ -706,13 +717,16 @@ func (l *lanes) land(b *batch, began time.Time) {
 		k.waiting[0].annulled = append(k.waiting[0].annulled, b)
 	case refused && !l.closed:
 		l.back(k, b)
+		l.unmark(k, b)
 	case !tiers.IsFinal(b.err) && b.hold.again() && !l.closed:
-		if tiers.MayBeApplied(b.err) {
-			b.delta = b.delta.Conditional(b.delta.Base())
-		}
+		applied := tiers.MayBeApplied(b.err)
 		l.tally.Add(telemetry.Retries)
 		l.reports.failed(nil, b.err)
-		l.back(k, b)
+		if l.back(k, b); applied {
+			b.delta = b.delta.Conditional(b.delta.Base())
+		} else {
+			l.unmark(k, b)
+		}
 	default:
 		lost := GiveUp{Cause: b.err}
 		lost.add(b)

@@ -2,11 +2,15 @@ package coalesce_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/decorators/coalesce"
 	"github.com/gf-strata/strata/internal/teststore"
@@ -95,6 +99,8 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// A session that was to begin and hadn't reached the store begins now. Of a replacement
+// nobody knows what it replaced, so that it is reported where it isn't there.
 func TestReplayOfANewSession(t *testing.T) {
 	s, dir := teststore.New(), t.TempDir()
 	s.Refuse(func(string) error { return errors.New("away") })
@@ -109,13 +115,19 @@ func TestReplayOfANewSession(t *testing.T) {
 	if _, err := first.Commit(ctx, "added", delta, ttl); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the journal knows that nothing has reached the store", func() bool {
+		content := recorded(t, dir)
+		return content != "" && !strings.Contains(content, `"sent":true`)
+	})
 	left := killed(t, dir)
 	s.Refuse(nil)
-	second := journaled(t, s, left)
-	for _, id := range []string{"whole", "added"} {
-		if got := get(t, second, id); got == nil || got.Get("k") != "1" {
-			t.Errorf("the %s session is %v", id, got)
-		}
+	lost := make(chan coalesce.GiveUp, 4)
+	second := journaled(t, s, left, coalesce.OnGiveUp(func(g coalesce.GiveUp) { lost <- g }))
+	if got := get(t, second, "added"); got == nil || got.Get("k") != "1" {
+		t.Errorf("the added session is %v", got)
+	}
+	if g := <-lost; !errors.Is(g.Cause, tiers.ErrConflict) {
+		t.Errorf("the replacement is given up for %v", g.Cause)
 	}
 }
 
@@ -166,7 +178,7 @@ func TestExpiredAndDamagedRecordsAreReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, content := range [][]byte{expired, []byte("damaged")} {
-		if _, synced := j.Append(content); <-synced != nil {
+		if synced := j.Put(j.Next(), func() []byte { return content }); <-synced != nil {
 			t.Fatal("the journal can't be written")
 		}
 	}
@@ -208,9 +220,152 @@ func TestAJournalInUsePanics(t *testing.T) {
 	dir := t.TempDir()
 	journaled(t, teststore.New(), dir)
 	defer func() {
-		if message, ok := recover().(string); !ok || !strings.Contains(message, "directory of its own") {
-			t.Errorf("panic %q doesn't say what to do", message)
+		if err, ok := recover().(*tiers.SetupError); !ok || !strings.Contains(err.Error(), "directory of its own") {
+			t.Errorf("panic %v doesn't say what to do", err)
 		}
 	}()
 	journaled(t, teststore.New(), dir)
+}
+
+// recorded is what a process would find that starts now.
+func recorded(t *testing.T, dir string) string {
+	t.Helper()
+	j, records, _, err := journal.Open(killed(t, dir))
+	if err != nil {
+		return "" // copied in the midst of a transaction
+	}
+	defer func() { _ = j.Close() }()
+	var all strings.Builder
+	for _, r := range records {
+		all.Write(r.Content)
+	}
+	return all.String()
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// A change that may begin its session is noted on disk as sent before it is: a process that
+// is killed at that moment doesn't have the next one begin the session again, which may have
+// been logged out meanwhile.
+func TestABeginningThatWasSentIsNotBegunAgain(t *testing.T) {
+	s, dir := teststore.New(), t.TempDir()
+	s.Refuse(func(string) error { return errors.New("away") })
+	c := journaled(t, s, dir)
+	delta, err := tiers.Add(map[string]any{"k": "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Commit(ctx, "a", delta, ttl); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the journal knows that nothing has reached the store", func() bool {
+		content := recorded(t, dir)
+		return strings.Contains(content, `"k":"1"`) && !strings.Contains(content, `"sent":true`)
+	})
+	left := ""
+	s.Refuse(func(string) error { left = killed(t, dir); return nil }) // the next attempt is at the store
+	if err := c.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.Drop("a") // another node's log-out
+	lost := make(chan coalesce.GiveUp, 1)
+	if got := get(t, journaled(t, s, left, coalesce.OnGiveUp(func(g coalesce.GiveUp) { lost <- g })), "a"); got != nil {
+		t.Errorf("the session is back: %v", got.Map())
+	}
+	if g := <-lost; g.Changes != 1 || !errors.Is(g.Cause, tiers.ErrConflict) {
+		t.Errorf("reported %+v", g)
+	}
+}
+
+// What waits is read while the store takes no writes, also by the next process, and counts
+// there as it did here.
+func TestWhatIsRestoredIsReadAndCounted(t *testing.T) {
+	s, dir := teststore.New(), t.TempDir()
+	s.Put("a", map[string]any{"k": "0", "seed": "0"}, ttl)
+	first := journaled(t, s, dir)
+	for n := range 5 {
+		put(t, first, "a", "k", fmt.Sprint(n+1))
+	}
+	s.Refuse(func(string) error { return errors.New("away") })
+	left := killed(t, dir)
+	second := journaled(t, s, left)
+	if changes, bytes, _ := second.Pending(); changes != 5 || bytes == 0 {
+		t.Errorf("%d changes of %d bytes are pending, want 5", changes, bytes)
+	}
+	if got := get(t, second, "a"); got == nil || got.Get("k") != "5" {
+		t.Errorf("read %v while the store takes no writes", got)
+	}
+	put(t, second, "a", "more", "1")
+	third := journaled(t, s, killed(t, left))
+	if got := get(t, third, "a"); got == nil || !got.Same(tiers.Adopt(map[string]any{"k": "5", "seed": "0", "more": "1"})) {
+		t.Errorf("the process after that reads %v", got)
+	}
+}
+
+// Ids are bytes.
+func TestReplayOfAnIDThatIsNoText(t *testing.T) {
+	s, dir := teststore.New(), t.TempDir()
+	const id = "\xff\xfe"
+	s.Put(id, map[string]any{"k": "0"}, ttl)
+	s.Put("\ufffd\ufffd", map[string]any{"k": "0"}, ttl)
+	put(t, journaled(t, s, dir), id, "k", "1")
+	second := journaled(t, s, killed(t, dir))
+	if err := second.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]string{id: "1", "\ufffd\ufffd": "0"} {
+		if read, _ := s.Load(ctx, id, ttl); read.Snapshot.Get("k") != want {
+			t.Errorf("%q holds %v, want %s", id, read.Snapshot.Get("k"), want)
+		}
+	}
+}
+
+// However many changes a session gets in an outage, the file holds what is pending of it.
+func TestTheFileStaysNearWhatIsPending(t *testing.T) {
+	s, dir := teststore.New(), t.TempDir()
+	c := journaled(t, s, dir)
+	const sessions = 64
+	for id := range sessions {
+		s.Put(fmt.Sprint(id), map[string]any{"k": "", "seed": strings.Repeat("s", 4000)}, ttl)
+	}
+	s.Refuse(func(string) error { return errors.New("away") })
+	var most int64
+	for round := range 12 {
+		var group sync.WaitGroup
+		for id := range sessions {
+			group.Go(func() { put(t, c, fmt.Sprint(id), "k", strings.Repeat(fmt.Sprint(round%10), 4000)) })
+		}
+		group.Wait()
+		_, bytes, _ := c.Pending()
+		most = max(most, bytes)
+	}
+	info, err := os.Stat(filepath.Join(dir, "pending.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() > 4*most {
+		t.Errorf("a file of %d bytes, and %d were pending at most", info.Size(), most)
+	}
+	t.Logf("the file is %.2f times what was pending at most", float64(info.Size())/float64(most))
+}
+
+// A journal promises what only a store that compares and writes in one step can keep.
+func TestAJournalNeedsAStoreThatCompares(t *testing.T) {
+	for name, store := range map[string]gsession.Storage{"memory": gsession.NewStorageMemory(), "direct": teststore.NewKeys(nil)} {
+		func() {
+			defer func() {
+				if message, ok := recover().(string); !ok || !strings.Contains(message, "take redisstore") {
+					t.Errorf("%s: panic %q doesn't say what to do", name, message)
+				}
+			}()
+			coalesce.New(store, coalesce.WriteBehind(time.Hour), coalesce.Journal(t.TempDir()))
+		}()
+	}
 }

@@ -38,6 +38,9 @@ func (b batcher) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.
 	return results
 }
 
+// Atomic is that of the storage below.
+func (s *Storage) Atomic() bool { return tiers.IsAtomic(s.inner) }
+
 // Reloader is nil where the storage below reads sessions only one by one.
 func (s *Storage) Reloader() tiers.Reloader {
 	if inner := tiers.ReloaderOf(s.inner); inner != nil {

@@ -169,6 +169,9 @@ func (s *Store) refused(id string) error {
 	return refuse(id)
 }
 
+// Atomic says that a commit compares and writes in one step.
+func (s *Store) Atomic() bool { return true }
+
 // Form is what the store does with values: it keeps them as they are.
 func (s *Store) Form(data map[string]any) (map[string]any, error) {
 	snapshot, err := tiers.NewSnapshot(data)

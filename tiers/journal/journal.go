@@ -3,17 +3,21 @@
 //
 // It is one bbolt file: a transaction is in it whole or not at all (its two meta pages
 // are checksummed, and a torn one gives way to the other), and each record carries a
-// CRC-32C of its own. Appends and drops of all callers go into one transaction and one
-// sync of the disk.
+// CRC-32C of its own. What all callers put and drop meanwhile goes into one transaction
+// and one sync of the disk, and of each record only what it is by then.
 package journal
 
 import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -37,22 +41,26 @@ type Journal struct {
 	kick chan struct{} // something waits for the next transaction
 	gone chan struct{} // the goroutine has ended
 
-	mu     sync.Mutex
-	last   uint64 // the entry that was given out last
-	queue  group
-	closed bool
+	mu      sync.Mutex
+	last    uint64                   // the entry that was given out last
+	due     map[uint64]func() []byte // what a record is to be; nil drops it
+	kept    map[uint64]bool          // the entries that may be on disk
+	waiting []waiter
+	fault   error // of the last transaction
+	closed  bool
 }
 
-// group is what the next transaction does.
-type group struct {
-	append  []Record
-	drop    []uint64
-	waiting []chan<- error
+// waiter is told what becomes of all that is due, or of what is to be dropped.
+type waiter struct {
+	done  chan<- error
+	drops bool
 }
 
 const (
-	fileName = "pending.db"
-	patience = time.Second // for another process to let go of the file
+	fileName   = "pending.db"
+	patience   = time.Second // for another process to let go of the file
+	retryAfter = time.Second
+	growBytes  = 128 << 10 // by which the file grows
 )
 
 var (
@@ -60,62 +68,125 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 	errClosed = tiers.NewError("strata: the journal was closed", nil)
+	errInUse  = tiers.NewError("strata: another process has the journal open; give each process a directory of its own", nil)
 )
 
-// Open makes or opens the journal in a directory of its own, and answers what it holds,
+// Open makes or opens the journal in a directory of its own, and returns what it holds,
 // oldest first, and how many records were damaged. The directory and the file are
-// readable by this user only, as they hold what sessions hold.
+// readable by this user only, as they hold what sessions hold. A file that is damaged is
+// an error, and stays as it is.
 func Open(dir string) (j *Journal, records []Record, damaged int, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, nil, 0, tiers.NewError("strata: the journal's directory can't be made", err)
+		return nil, nil, 0, unusable("the journal's directory can't be made", err)
 	}
-	db, err := bbolt.Open(filepath.Join(dir, fileName), 0o600, &bbolt.Options{
-		Timeout: patience, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
-	})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, nil, 0, tiers.NewError("strata: another process has the journal open; give each process a directory of its own", err)
+	path := filepath.Join(dir, fileName)
+	j = &Journal{kick: make(chan struct{}, 1), gone: make(chan struct{}), due: map[uint64]func() []byte{}, kept: map[uint64]bool{}}
+	isNew := false
+	switch err := j.inspect(path, &records, &damaged); {
+	case errors.Is(err, fs.ErrNotExist):
+		isNew = true
+	case err != nil:
+		return nil, nil, 0, err
 	}
-	if err != nil {
-		return nil, nil, 0, tiers.NewError("strata: the journal can't be opened; move its file away to start without what it holds", err)
+	if err := j.open(path); err != nil {
+		if isNew && !errors.Is(err, errInUse) {
+			_ = os.Remove(path) // half of a file is none
+		}
+		return nil, nil, 0, err
 	}
-	j = &Journal{db: db, kick: make(chan struct{}, 1), gone: make(chan struct{})}
-	if records, damaged, err = j.read(); err != nil {
-		return nil, nil, 0, errors.Join(err, db.Close())
+	if isNew {
+		syncDir(dir)
+		syncDir(filepath.Dir(dir))
 	}
 	go j.run()
 	return j, records, damaged, nil
 }
 
-// read answers the records, and drops those that are damaged.
-func (j *Journal) read() (records []Record, damaged int, err error) {
-	err = j.db.Update(func(tx *bbolt.Tx) error {
-		b, err := tx.CreateBucketIfNotExists(bucket)
-		if err != nil {
-			return err
-		}
-		var drop [][]byte
-		err = b.ForEach(func(key, value []byte) error {
-			if len(key) == 8 {
-				j.last = max(j.last, binary.BigEndian.Uint64(key))
+// inspect reads the records of a file that bbolt hasn't opened yet. Those that are damaged
+// are due to be dropped.
+func (j *Journal) inspect(path string, records *[]Record, damaged *int) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err != nil {
+		return unusable("the journal can't be opened", err)
+	}
+	defer func() { _ = f.Close() }()
+	for end := time.Now().Add(patience); ; {
+		*records, *damaged = nil, 0
+		m, err := check(f, func(key, value []byte) {
+			if len(key) != 8 {
+				*damaged++
+				return
 			}
-			content, ok := open(value)
-			if !ok || len(key) != 8 {
-				drop = append(drop, append([]byte(nil), key...))
-				return nil
+			entry := binary.BigEndian.Uint64(key)
+			j.last, j.kept[entry] = max(j.last, entry), true
+			if content, ok := open(value); ok {
+				*records = append(*records, Record{Entry: entry, Content: append([]byte(nil), content...)})
+			} else {
+				*damaged++
+				j.due[entry] = nil
 			}
-			records = append(records, Record{Entry: binary.BigEndian.Uint64(key), Content: append([]byte(nil), content...)})
-			return nil
 		})
-		for _, key := range drop {
-			err = errors.Join(err, b.Delete(key))
+		if err == nil {
+			return nil
 		}
-		damaged = len(drop)
+		var number syscall.Errno
+		if errors.As(err, &number) {
+			return unusable("the journal can't be read", err)
+		}
+		info, _ := f.Stat()
+		if now, again := readMeta(f, info.Size()); again == nil && now != m {
+			if time.Now().After(end) { // somebody writes
+				return errInUse
+			}
+			continue
+		}
+		return tiers.NewError("strata: the journal is damaged: "+err.Error()+
+			"; move its file away to start without what it holds", err)
+	}
+}
+
+func (j *Journal) open(path string) error {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout: patience, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+	})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return errInUse
+	}
+	if err != nil {
+		return unusable("the journal can't be opened", err)
+	}
+	db.AllocSize = growBytes
+	err = db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists(bucket)
 		return err
 	})
 	if err != nil {
-		return nil, 0, tiers.NewError("strata: the journal can't be read; move its file away to start without what it holds", err)
+		return errors.Join(unusable("the journal can't be written", err), db.Close())
 	}
-	return records, damaged, nil
+	j.db = db
+	return nil
+}
+
+// unusable is an error with the cause, where that is the disk's or the system's.
+func unusable(what string, err error) error {
+	var number syscall.Errno
+	text := "strata: " + what
+	if errors.As(err, &number) {
+		text += ": " + number.Error()
+	}
+	return tiers.NewError(text+"; give it a directory that this process can write, on a disk with room", err)
+}
+
+// syncDir has a file that was made in a directory outlive a power loss, where the system
+// can do that.
+func syncDir(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		_ = d.Sync()
+		_ = d.Close()
+	}
 }
 
 // seal puts a record's checksum before it.
@@ -132,42 +203,65 @@ func open(sealed []byte) (content []byte, ok bool) {
 	return content, crc32.Checksum(content, castagnoli) == binary.BigEndian.Uint32(sealed)
 }
 
-// Append keeps a record. The channel tells when it is on disk, or why it isn't.
-func (j *Journal) Append(content []byte) (entry uint64, synced <-chan error) {
+// Next is an entry that no record has, nor had.
+func (j *Journal) Next() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.last++
+	return j.last
+}
+
+// Put makes a record what encode returns, which is called when the record is written,
+// unless another Put or Drop comes before. The channel tells when it is on disk, or why it
+// isn't; then it is tried again, until it is or something else is due.
+func (j *Journal) Put(entry uint64, encode func() []byte) (synced <-chan error) {
+	return j.change(entry, encode, waiter{})
+}
+
+// Drop removes a record. What fails is tried again.
+func (j *Journal) Drop(entry uint64) {
+	j.change(entry, nil, waiter{drops: true})
+}
+
+func (j *Journal) change(entry uint64, encode func() []byte, w waiter) <-chan error {
 	done := make(chan error, 1)
+	w.done = done
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {
 		done <- errClosed
-		return 0, done
+		return done
 	}
-	j.last++
-	j.queue.append = append(j.queue.append, Record{Entry: j.last, Content: content})
-	j.queue.waiting = append(j.queue.waiting, done)
+	switch {
+	case encode != nil:
+		j.due[entry] = encode
+		j.waiting = append(j.waiting, w)
+	case j.kept[entry]:
+		j.due[entry] = nil
+	default:
+		delete(j.due, entry) // it was never written
+		return done
+	}
 	j.wake()
-	return j.last, done
+	return done
 }
 
-// Drop removes records, some time soon; Sync tells when they are gone.
-func (j *Journal) Drop(entries []uint64) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if len(entries) > 0 && !j.closed {
-		j.queue.drop = append(j.queue.drop, entries...)
-		j.wake()
-	}
-}
+// Dropped tells when all that was dropped before is gone from the disk, or that it isn't.
+func (j *Journal) Dropped() <-chan error { return j.wait(waiter{drops: true}) }
 
-// Sync tells when all that was asked for before is on disk.
-func (j *Journal) Sync() <-chan error {
+// Sync tells when all that was asked for before is on disk, or that it isn't.
+func (j *Journal) Sync() <-chan error { return j.wait(waiter{}) }
+
+func (j *Journal) wait(w waiter) <-chan error {
 	done := make(chan error, 1)
+	w.done = done
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {
-		done <- nil // Close has written what there was
+		done <- j.fault // Close has written what there was
 		return done
 	}
-	j.queue.waiting = append(j.queue.waiting, done)
+	j.waiting = append(j.waiting, w)
 	j.wake()
 	return done
 }
@@ -181,55 +275,93 @@ func (j *Journal) wake() {
 
 func (j *Journal) run() {
 	defer close(j.gone)
-	for range j.kick {
-		j.mu.Lock()
-		g := j.queue
-		j.queue = group{}
-		j.mu.Unlock()
-		err := j.write(g)
-		for _, done := range g.waiting {
-			done <- err
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		select {
+		case _, ok := <-j.kick:
+			if !ok {
+				return
+			}
+		case <-retry.C:
+		}
+		if err := j.flush(); err != nil {
+			retry.Reset(retryAfter)
 		}
 	}
 }
 
-// write is one transaction. A record that is dropped before it was ever written isn't
-// written.
-func (j *Journal) write(g group) error {
-	if len(g.append)+len(g.drop) == 0 {
-		return nil
+// flush writes what is due. Where not all of it can be written, records are dropped
+// nevertheless, as a session that was logged out must not come back; what wasn't done
+// stays due, unless something else is by then.
+func (j *Journal) flush() error {
+	j.mu.Lock()
+	due, waiting := j.due, j.waiting
+	j.due, j.waiting = map[uint64]func() []byte{}, nil
+	for entry := range due {
+		j.kept[entry] = true
 	}
-	dropped := make(map[uint64]bool, len(g.drop))
-	for _, entry := range g.drop {
-		dropped[entry] = true
+	j.mu.Unlock()
+	err := j.write(due, false)
+	drops := err
+	if err != nil {
+		drops = j.write(due, true)
+	}
+	j.mu.Lock()
+	for entry, encode := range due {
+		_, newer := j.due[entry]
+		switch {
+		case encode == nil && drops == nil:
+			delete(j.kept, entry)
+		case !newer && err != nil:
+			j.due[entry] = encode
+		}
+	}
+	j.fault = err
+	j.mu.Unlock()
+	for _, w := range waiting {
+		if w.drops {
+			w.done <- drops
+		} else {
+			w.done <- err
+		}
+	}
+	return err
+}
+
+// write is one transaction, of all that is due or of the records to drop.
+func (j *Journal) write(due map[uint64]func() []byte, dropsOnly bool) error {
+	if len(due) == 0 {
+		return nil
 	}
 	err := j.db.Update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucket)
 		b.FillPercent = 0.9 // entries only grow
-		var key [8]byte
-		for _, r := range g.append {
-			if dropped[r.Entry] {
-				delete(dropped, r.Entry)
+		for _, entry := range slices.Sorted(maps.Keys(due)) {
+			encode, key := due[entry], binary.BigEndian.AppendUint64(nil, entry)
+			if encode == nil {
+				if err := b.Delete(key); err != nil {
+					return err
+				}
 				continue
 			}
-			if err := b.Put(binary.BigEndian.AppendUint64(key[:0:8], r.Entry), seal(r.Content)); err != nil {
-				return err
+			if dropsOnly {
+				continue
 			}
-		}
-		for entry := range dropped {
-			if err := b.Delete(binary.BigEndian.AppendUint64(key[:0:8], entry)); err != nil {
+			if err := b.Put(key, seal(encode())); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return tiers.NewError("strata: the journal can't be written", err)
+		return unusable("the journal can't be written", err)
 	}
 	return nil
 }
 
-// Close writes what was asked for and closes the file. Close again does nothing.
+// Close writes what was asked for and closes the file; the error says what isn't written.
+// Close again does nothing.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	if j.closed {
@@ -240,13 +372,5 @@ func (j *Journal) Close() error {
 	close(j.kick)
 	j.mu.Unlock()
 	<-j.gone
-	j.mu.Lock()
-	g := j.queue
-	j.queue = group{}
-	j.mu.Unlock()
-	err := j.write(g)
-	for _, done := range g.waiting {
-		done <- err
-	}
-	return errors.Join(err, j.db.Close())
+	return errors.Join(j.flush(), j.db.Close())
 }

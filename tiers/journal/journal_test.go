@@ -1,8 +1,10 @@
 package journal_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,11 +35,16 @@ func open(t *testing.T, dir string) (*journal.Journal, []string, int) {
 
 func add(t *testing.T, j *journal.Journal, content string) uint64 {
 	t.Helper()
-	entry, synced := j.Append([]byte(content))
-	if err := <-synced; err != nil {
+	entry := j.Next()
+	put(t, j, entry, content)
+	return entry
+}
+
+func put(t *testing.T, j *journal.Journal, entry uint64, content string) {
+	t.Helper()
+	if err := <-j.Put(entry, func() []byte { return []byte(content) }); err != nil {
 		t.Fatal(err)
 	}
-	return entry
 }
 
 // copyOf is the journal as a process finds it that starts after this one was killed.
@@ -65,7 +72,8 @@ func TestWhatIsSyncedIsThere(t *testing.T) {
 	if !slices.Equal(found, []string{"one", "two", "three"}) || damaged != 0 {
 		t.Errorf("after a kill the journal holds %v, %d damaged", found, damaged)
 	}
-	j.Drop([]uint64{one, three})
+	j.Drop(one)
+	j.Drop(three)
 	if err := <-j.Sync(); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +95,7 @@ func TestManyShareOneSync(t *testing.T) {
 			for n := range 20 {
 				entry := add(t, j, fmt.Sprint(writer, n))
 				if n%2 == 0 {
-					j.Drop([]uint64{entry})
+					j.Drop(entry)
 				}
 			}
 		})
@@ -190,7 +198,7 @@ func TestAClosedJournalSaysSo(t *testing.T) {
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, synced := j.Append([]byte("late")); <-synced == nil {
+	if synced := j.Put(j.Next(), func() []byte { return nil }); <-synced == nil {
 		t.Error("a record was taken after Close")
 	}
 	if err := <-j.Sync(); err != nil {
@@ -212,11 +220,112 @@ func BenchmarkAppend(b *testing.B) {
 	b.SetParallelism(8)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			entry, synced := j.Append(record)
-			if err := <-synced; err != nil {
+			entry := j.Next()
+			if err := <-j.Put(entry, func() []byte { return record }); err != nil {
 				b.Error(err)
 			}
-			j.Drop([]uint64{entry})
+			j.Drop(entry)
 		}
 	})
+}
+
+// A record is what was put last, however often, and the file doesn't grow by it.
+func TestARecordIsRewritten(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _ := open(t, dir)
+	var entries []uint64
+	for range 16 {
+		entries = append(entries, add(t, j, "first"))
+	}
+	const size = 4000
+	largest := int64(0)
+	for n := range 300 {
+		for _, entry := range entries {
+			j.Put(entry, func() []byte { return []byte(strings.Repeat("x", size-1) + fmt.Sprint(n%10)) })
+		}
+		if err := <-j.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(filepath.Join(dir, "pending.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		largest = max(largest, info.Size())
+	}
+	_, found, _ := open(t, copyOf(t, dir))
+	if len(found) != 16 || !strings.HasSuffix(found[0], "x9") {
+		t.Errorf("the journal holds %d records, want 16 of the last round", len(found))
+	}
+	if largest > 4*16*size+128<<10 {
+		t.Errorf("the file has grown to %d bytes for records of %d", largest, 16*size)
+	}
+}
+
+// Every damage of the file is an error of Open's, and leaves the file as it is.
+func TestADamagedFileIsAnError(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _ := open(t, dir)
+	for n := range 200 {
+		add(t, j, fmt.Sprint(n, strings.Repeat("x", 400)))
+	}
+	big := add(t, j, strings.Repeat("overflow", 4000))
+	if big != 201 {
+		t.Fatal(big)
+	}
+	content, err := os.ReadFile(filepath.Join(copyOf(t, dir), "pending.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := os.Getpagesize()
+	reopen := func(b []byte) (int, error) {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "pending.db")
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j, records, damaged, err := journal.Open(dir)
+		if err == nil {
+			return len(records) + damaged, j.Close()
+		}
+		if after, _ := os.ReadFile(path); !bytes.Equal(after, b) {
+			t.Error("a file that can't be read was changed")
+		}
+		return 0, err
+	}
+	if n, err := reopen(content); n != 201 || err != nil {
+		t.Fatalf("the whole file has %d records, %v", n, err)
+	}
+	for name, spoil := range map[string]func(b []byte) []byte{
+		"garbage":             func(b []byte) []byte { return []byte(strings.Repeat("garbage!", 4096)) },
+		"both heads":          func(b []byte) []byte { clear(b[16:100]); clear(b[page+16 : page+100]); return b },
+		"cut behind the head": func(b []byte) []byte { return b[:2*page] },
+		"cut in the middle":   func(b []byte) []byte { return b[:len(b)/2] },
+		"nothing but a head":  func(b []byte) []byte { return b[:page] },
+		"a few bytes":         func(b []byte) []byte { return b[:10] },
+	} {
+		if _, err := reopen(spoil(slices.Clone(content))); err == nil || !strings.Contains(err.Error(), "journal is damaged") || !strings.Contains(err.Error(), "move its file away") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Each page in turn is another one, empty, or has wild numbers in it: that is found, or
+	// nothing refers to the page.
+	random := rand.New(rand.NewPCG(1, 2))
+	for n := 2; (n+1)*page <= len(content); n++ {
+		for range 4 {
+			spoiled := slices.Clone(content)
+			switch random.IntN(3) {
+			case 0:
+				copy(spoiled[n*page:(n+1)*page], content[random.IntN(len(content)/page)*page:])
+			case 1:
+				clear(spoiled[n*page : (n+1)*page])
+			default:
+				for range 3 {
+					binary.NativeEndian.PutUint32(spoiled[n*page+4*random.IntN(40):], random.Uint32())
+				}
+			}
+			if _, err := reopen(spoiled); err != nil && !strings.Contains(err.Error(), "journal is damaged") {
+				t.Errorf("page %d: %v", n, err)
+			}
+		}
+	}
 }

@@ -100,6 +100,9 @@ func (s *Storage) Shard(id string) string {
 
 var _ tiers.Sharder = (*Storage)(nil)
 
+// Atomic says that a commit compares and writes in one step on the server.
+func (s *Storage) Atomic() bool { return true }
+
 // Close ends all watches, as Watcher's Close does, and closes the connections if Open
 // made them, and nothing else. Calls that are under way, and later ones, fail then.
 // Close again returns what the first call did.
