@@ -248,9 +248,10 @@ func (q *request) fresh() string {
 var _ gsession.Storage = (*request)(nil)
 
 // New is for the first write of a request without a session, and for RegenerateId.
-func (q *request) New(context.Context, time.Duration) (string, error) {
+func (q *request) New(ctx context.Context, _ time.Duration) (string, error) {
 	id := q.fresh()
 	if !q.loaded || q.id == "" {
+		q.direct = q.of.top.Style(ctx) != tiers.StyleSnapshot
 		q.loaded, q.id = true, id
 	}
 	return id, nil
@@ -260,8 +261,7 @@ func (q *request) New(context.Context, time.Duration) (string, error) {
 // there is none under the one that it was given.
 func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	now := time.Now()
-	style := q.of.top.Style(ctx)
-	q.direct = style != tiers.StyleSnapshot
+	q.direct = q.of.top.Style(ctx) != tiers.StyleSnapshot
 	if s := q.of.signer; s != nil {
 		if began, own, ok := s.read(id); ok {
 			claimed := record{began: began.UnixMilli(), absolute: own.Milliseconds()}
@@ -274,11 +274,11 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	if err != nil {
 		return m, err
 	}
-	if m == nil && (q.of.adopt || id != q.presented && !q.ended) {
-		q.loaded, q.id = true, id // the client's choice, or the handler's own
-		return nil, nil
-	}
-	if m == nil {
+	if m == nil || !q.direct && m.Size() == 0 { // StorageMemory has an empty one for each id
+		if q.of.adopt || id != q.presented && !q.ended {
+			q.loaded, q.id = true, id // the client's choice, or the handler's own
+			return m, nil
+		}
 		return nil, q.unknown()
 	}
 	var kept any

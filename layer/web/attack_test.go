@@ -1,0 +1,496 @@
+package web_test
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/net/ghttp"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/web"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// An attack is run against the set-up that GoFrame's documentation shows, where it has to
+// succeed, and against the middleware, where it must not. So none of them tests nothing.
+
+// careless is a site as GoFrame's documentation has it: the storage is the server's, the log-in
+// sets a key and the log-out removes all.
+func careless(storage gsession.Storage) func(*ghttp.Server, *layer.Stack) {
+	return func(server *ghttp.Server, _ *layer.Stack) {
+		server.SetSessionStorage(storage)
+		server.BindHandler("/get", func(r *ghttp.Request) { r.Response.Write(r.Session.MustGet("k").String()) })
+		server.BindHandler("/set", func(r *ghttp.Request) { r.Session.MustSet("k", r.GetQuery("v", "v").String()) })
+		server.BindHandler("/login", func(r *ghttp.Request) { r.Session.MustSet("user", "ann") })
+		server.BindHandler("/logout", func(r *ghttp.Request) { _ = r.Session.RemoveAll() })
+		server.BindHandler("/who", func(r *ghttp.Request) {
+			if user := r.Session.MustGet("user").String(); user != "" {
+				r.Response.Write(user, ";")
+			}
+		})
+	}
+}
+
+// isAnn asks a site, with an id that an attacker has, whether he is Ann.
+func isAnn(s *site, headers ...string) bool {
+	return strings.HasPrefix(s.bare("/who", headers...).body, "ann;")
+}
+
+// both runs an attack on the careless site and on one with the middleware.
+func both(t *testing.T, opts []web.Option, attack func(s *site) (succeeds bool)) {
+	t.Helper()
+	if bare := serve(t, careless(gsession.NewStorageMemory())); !attack(bare) {
+		t.Error("the attack doesn't work against the bare set-up")
+	}
+	if mine := serve(t, standard(opts...)); attack(mine) {
+		t.Error("the attack works")
+	}
+}
+
+func TestAttackFixationByCookie(t *testing.T) {
+	planted := strings.Repeat("attacker", 4)
+	both(t, nil, func(s *site) bool {
+		s.bare("/login", "Cookie", sends(planted)) // the victim's browser
+		return isAnn(s, "Cookie", sends(planted))
+	})
+	// The attacker's own session, which the store knows, is no better.
+	both(t, nil, func(s *site) bool {
+		own := s.bare("/set").cookie.Value
+		s.bare("/login", "Cookie", sends(own))
+		return isAnn(s, "Cookie", sends(own))
+	})
+	both(t, []web.Option{web.AdoptUnknown()}, func(s *site) bool {
+		s.bare("/login", "Cookie", sends(planted))
+		return isAnn(s, "Cookie", sends(planted))
+	})
+}
+
+func TestAttackFixationByHeader(t *testing.T) {
+	planted := strings.Repeat("attacker", 4)
+	both(t, nil, func(s *site) bool {
+		s.bare("/login", cookieName, planted)
+		return isAnn(s, cookieName, planted)
+	})
+	bare := func(s *site) bool {
+		s.bare("/login", "Authorization", "Bearer "+planted)
+		return isAnn(s, "Authorization", "Bearer "+planted)
+	}
+	if bare(serve(t, standard(web.Bearer()))) {
+		t.Error("the attack works by Authorization")
+	}
+}
+
+// An id that nobody has given out is taken over, so that what is written under it is the
+// attacker's to read.
+func TestAttackUnknownId(t *testing.T) {
+	unknown := strings.Repeat("0", 32)
+	both(t, nil, func(s *site) bool {
+		s.bare("/set", "Cookie", sends(unknown))
+		return s.bare("/get", "Cookie", sends(unknown)).body == "v"
+	})
+}
+
+// What can't be an id never reaches the store.
+func TestAttackMalformedIds(t *testing.T) {
+	malformed := []string{"x", "../../../etc/passwd", "a/b/c/d/e/f/g/h/i/j", strings.Repeat("x", 129), "id with spaces in it..",
+		"app:config:production", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9", "{}[]()<>@,;:\\\"/?="}
+	s := serve(t, standard(web.Header("X-Session")))
+	for _, id := range malformed {
+		s.bare("/get", "X-Session", id)
+		s.bare("/set", "X-Session", id)
+	}
+	if reads, _ := s.store.counts(); reads > len(malformed) { // one by each write of a session that begins
+		t.Errorf("%d malformed ids made %d reads", len(malformed), reads)
+	}
+	bare := &counted{Storage: gsession.NewStorageMemory()}
+	b := serve(t, careless(bare))
+	for _, id := range malformed {
+		b.bare("/get", cookieName, id)
+	}
+	if reads, _ := bare.counts(); reads < len(malformed) {
+		t.Errorf("the attack doesn't work against the bare set-up: %d reads", reads)
+	}
+}
+
+// An id with a path in it has StorageFile write outside its folder.
+func TestAttackTraversal(t *testing.T) {
+	folder := func() (gsession.Storage, string) {
+		dir := filepath.Join(t.TempDir(), "sessions")
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return gsession.NewStorageFile(dir, life), filepath.Join(filepath.Dir(dir), "outside-the-folder.session")
+	}
+	attack := func(s *site, outside string) bool {
+		s.bare("/set", "Cookie", sends("../outside-the-folder"))
+		for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); runtime.Gosched() {
+			if _, err := os.Stat(outside); err == nil {
+				return true
+			}
+		}
+		return false
+	}
+	storage, outside := folder()
+	if !attack(serve(t, careless(storage)), outside) {
+		t.Error("the attack doesn't work against the bare set-up")
+	}
+	storage, outside = folder()
+	if attack(serveOn(t, storage, standard()), outside) {
+		t.Error("the attack works")
+	}
+}
+
+// Without a prefix, an id that is the name of another key of Redis reads and overwrites it.
+func TestAttackAnotherKey(t *testing.T) {
+	redis := redistest.Start(t)
+	client := redis.Client()
+	reset := func() {
+		if err := client.Set(context.Background(), "app:config", `{"k":"secret"}`, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	attack := func(s *site) bool {
+		reset()
+		read := s.bare("/get", "Cookie", sends("app:config")).body == "secret"
+		s.bare("/set", "Cookie", sends("app:config"))
+		return read || client.Get(context.Background(), "app:config").Val() != `{"k":"secret"}`
+	}
+	open := func() gsession.Storage {
+		store, err := redisstore.Open(redis.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = store.Close(context.Background()) })
+		return store
+	}
+	if !attack(serve(t, careless(gsession.NewStorageRedis(redis.GoFrame(t))))) {
+		t.Error("the attack doesn't work against the bare set-up")
+	}
+	if attack(serveOn(t, open(), standard())) {
+		t.Error("the attack works")
+	}
+}
+
+// GoFrame's ids are the visitor's address and headers, the time and a counter, all of which can be
+// had or tried, and three random digits: 46,656 of them.
+func TestAttackGuessedIds(t *testing.T) {
+	const draws = 2000
+	random := func(s *site, part func(string) string) map[string]bool {
+		seen := map[string]bool{}
+		for range draws {
+			r, _ := http.NewRequest(http.MethodGet, "/set", http.NoBody)
+			w := &blank{header: http.Header{}}
+			s.server.ServeHTTP(w, r)
+			cookies := (&http.Response{Header: w.header}).Cookies()
+			if len(cookies) != 1 {
+				t.Fatalf("%d cookies", len(cookies))
+			}
+			seen[part(cookies[0].Value)] = true
+		}
+		return seen
+	}
+	if testing.Short() {
+		t.Skip("draws thousands of ids")
+	}
+	// Two equal ones among 2,000 draws of 46,656 are as good as sure (1 in e^42 misses).
+	bare := serve(t, careless(gsession.NewStorageMemory()))
+	if got := random(bare, func(id string) string { return id[len(id)-3:] }); len(got) == draws {
+		t.Error("what is random of GoFrame's ids never came twice")
+	}
+	mine := serve(t, standard())
+	// 32 bits of ours: among 2,000 draws two are equal once in 2,000 runs; 8 equal ones never.
+	for _, at := range []int{0, 5, 10, 15} {
+		if got := random(mine, func(id string) string { return id[at : at+6] }); len(got) < draws-8 {
+			t.Errorf("only %d different ones of %d at %d", len(got), draws, at)
+		}
+	}
+}
+
+func TestAttackReplayAfterLogOut(t *testing.T) {
+	redis := redistest.Start(t)
+	node := func() *site {
+		store, err := redisstore.Open(redis.URL(), redisstore.Prefix("s:"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = store.Close(context.Background()) })
+		return serveOn(t, store, standard())
+	}
+	one, two := node(), node()
+	c := one.client()
+	c.status("/login", http.StatusOK)
+	id := c.want("/set", "set").cookie
+	if id != nil {
+		t.Fatal("a second cookie came")
+	}
+	stolen := one.cookieOf(c)
+	for _, s := range []*site{one, two} {
+		if !isAnn(s, "Cookie", sends(stolen)) {
+			t.Fatal("the node doesn't know the session")
+		}
+	}
+	c.status("/logout", http.StatusOK)
+	for _, s := range []*site{one, two} {
+		for end := time.Now().Add(deadline); isAnn(s, "Cookie", sends(stolen)); {
+			if s == one || time.Now().After(end) {
+				t.Fatal("the id still works after the log-out")
+			}
+		}
+	}
+	if a := one.bare("/set", "Cookie", sends(stolen)); a.cookie == nil || a.cookie.Value == stolen {
+		t.Error("the ended id is used again")
+	}
+}
+
+// cookieOf is the session id that a browser has.
+func (s *site) cookieOf(c *client) string {
+	r, _ := http.NewRequest(http.MethodGet, s.base, nil)
+	for _, cookie := range c.http.Jar.Cookies(r.URL) {
+		if cookie.Name == cookieName {
+			return cookie.Value
+		}
+	}
+	return ""
+}
+
+// A request that runs while its user logs out writes the session back.
+func TestAttackLogOutUndone(t *testing.T) {
+	attack := func(routes func(*ghttp.Server, *layer.Stack)) bool {
+		running, goOn := make(chan struct{}), make(chan struct{})
+		s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+			routes(server, chain)
+			server.BindHandler("/slow", func(r *ghttp.Request) {
+				r.Session.MustSet("slow", "v")
+				running <- struct{}{}
+				<-goOn
+			})
+		})
+		c := s.client()
+		c.status("/login", http.StatusOK)
+		stolen := s.cookieOf(c)
+		done := make(chan struct{})
+		go func() { s.bare("/slow", "Cookie", sends(stolen)); close(done) }()
+		<-running
+		c.status("/logout", http.StatusOK)
+		goOn <- struct{}{}
+		<-done
+		return isAnn(s, "Cookie", sends(stolen))
+	}
+	// StorageMemory shares a map between requests; with Redis each writes the whole of its own.
+	redis := redistest.Start(t)
+	if !attack(careless(gsession.NewStorageRedis(redis.GoFrame(t)))) {
+		t.Error("the attack doesn't work against the bare set-up")
+	}
+	if attack(standard()) {
+		t.Error("the attack works")
+	}
+}
+
+// Another site's page posts the attacker's password, so that the visitor works in his account.
+func TestAttackCrossSiteLogin(t *testing.T) {
+	both(t, nil, func(s *site) bool {
+		for _, from := range [][]string{
+			{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"},
+			{"Origin", "https://evil.example"}, // an older browser
+		} {
+			c := s.client()
+			c.http.Jar = nil
+			if a := c.do(http.MethodPost, "/login", from...); a.cookie != nil {
+				return true
+			}
+		}
+		return false
+	})
+	s := serve(t, standard())
+	for _, from := range [][]string{{"Sec-Fetch-Site", "same-origin"}, {"Origin", s.base}, nil} {
+		if a := s.client().do(http.MethodPost, "/login", from...); a.status != http.StatusOK || a.cookie == nil {
+			t.Errorf("the site's own log-in with %v returned %d", from, a.status)
+		}
+	}
+	api := serve(t, standard(web.Bearer()))
+	if a := api.client().do(http.MethodPost, "/login", "Origin", "https://front.example"); a.status != http.StatusOK || a.body == "" || a.cookie != nil {
+		t.Errorf("a log-in without cookies returned %d", a.status)
+	}
+}
+
+func TestAttackCookieWithoutFlags(t *testing.T) {
+	both(t, nil, func(s *site) bool {
+		c := s.bare("/set", "X-Forwarded-Proto", "https").cookie
+		return !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || !c.Secure || !strings.HasPrefix(c.Name, "__Host-") || c.Domain != ""
+	})
+}
+
+// A shared cache that keeps what one visitor got, by the rules, and gives it to the next.
+func TestAttackSharedCache(t *testing.T) {
+	keeps := func(a answer) bool {
+		control := a.header.Get("Cache-Control")
+		return !strings.Contains(control, "private") && !strings.Contains(control, "no-store")
+	}
+	both(t, nil, func(s *site) bool {
+		first := s.bare("/set?v=secret")
+		return keeps(first) || keeps(s.bare("/get", "Cookie", sends(first.cookie.Value)))
+	})
+	// What the handler says itself isn't enough where the response brings an id.
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		server.Use(web.Sessions(chain))
+		server.BindHandler("/public", func(r *ghttp.Request) {
+			r.Response.Header().Set("Cache-Control", "public, max-age=600")
+			r.Session.MustSet("k", "v")
+		})
+	})
+	if a := s.bare("/public"); a.cookie == nil || keeps(a) || a.header.Get("Vary") != "Cookie" {
+		t.Errorf("a cache keeps a cookie: %v", a.header)
+	}
+}
+
+// A million ids that nobody has given out: with Signed none reaches the store, and memory stays
+// bounded in any case.
+func TestAttackMadeUpIds(t *testing.T) {
+	ids := 1_000_000
+	if raced {
+		ids /= 10
+	}
+	if testing.Short() {
+		t.Skip("sends a million ids")
+	}
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	attack := func(opts ...web.Option) (reads int, heap int64) {
+		s := serve(t, standard(opts...))
+		flood := func(n int) {
+			for n := range n {
+				id := web.NewID()
+				if n%2 == 0 {
+					id += id + id[:12] // as long as a signed one
+				}
+				r, _ := http.NewRequest(http.MethodGet, "/get", http.NoBody)
+				r.Header.Set("Cookie", sends(id))
+				s.server.ServeHTTP(&blank{header: http.Header{}}, r)
+			}
+		}
+		flood(1000)
+		before := heapNow()
+		flood(ids)
+		reads, _ = s.store.counts()
+		return reads, heapNow() - before
+	}
+	for name, c := range map[string]struct {
+		opts  []web.Option
+		reads int
+	}{"signed": {[]web.Option{web.Signed(key)}, 0}, "unsigned": {nil, ids + 1000}} {
+		reads, heap := attack(c.opts...)
+		if reads > c.reads || heap > 128<<20 {
+			t.Errorf("%s: %d ids made %d reads and left %d MiB", name, ids, reads, heap>>20)
+		}
+	}
+}
+
+func heapNow() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// blank is a response that nobody reads.
+type blank struct{ header http.Header }
+
+func (b *blank) Header() http.Header         { return b.header }
+func (b *blank) Write(p []byte) (int, error) { return len(p), nil }
+func (b *blank) WriteHeader(int)             {}
+
+// A cookie of 8 MB is refused by the server as it comes, and one that a generous server takes is
+// no id, and isn't kept.
+func TestAttackHugeCookie(t *testing.T) {
+	huge := strings.Repeat("a", 8<<20)
+	s := serve(t, standard())
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.base, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(deadline))
+	go func() { _, _ = io.WriteString(conn, "GET /get HTTP/1.1\r\nHost: x\r\nCookie: "+sends(huge)+"\r\n\r\n") }()
+	line := make([]byte, 12)
+	if _, err := io.ReadFull(conn, line); err == nil && string(line) != "HTTP/1.1 431" {
+		t.Errorf("the server says %q", line)
+	}
+	for _, many := range []string{sends(huge), strings.Repeat(sends("x")+"; ", 1<<19)} {
+		generous := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+			server.SetMaxHeaderBytes(16 << 20)
+			standard()(server, chain)
+		})
+		before := heapNow()
+		if a := generous.bare("/set", "Cookie", many); a.status != http.StatusOK || a.cookie == nil || len(a.cookie.Value) != 22 {
+			t.Errorf("%d", a.status)
+		}
+		if reads, _ := generous.store.counts(); reads > 1 {
+			t.Errorf("%d reads", reads)
+		}
+		generous.client().http.CloseIdleConnections()
+		if kept := heapNow() - before; kept > 4*(8<<20) {
+			t.Errorf("%d MiB are kept", kept>>20)
+		}
+	}
+}
+
+// Whoever has the keys of one site makes no ids of another, and a byte that differs is noticed.
+func TestSignedIds(t *testing.T) {
+	old, next, other := make([]byte, 32), make([]byte, 40), make([]byte, 32)
+	for _, key := range [][]byte{old, next, other} {
+		_, _ = rand.Read(key)
+	}
+	memory := gsession.NewStorageMemory()
+	one := serveOn(t, memory, standard(web.Signed(old)))
+	c := one.client()
+	id := c.want("/set", "set").cookie.Value
+	c.want("/get", "v")
+	rotated := serveOn(t, memory, standard(web.Signed(next, old)))
+	if a := rotated.bare("/get", "Cookie", sends(id)); a.body != "v" {
+		t.Error("an id of the old key isn't known any more")
+	}
+	foreign := serveOn(t, memory, standard(web.Signed(other)))
+	if a := foreign.bare("/get", "Cookie", sends(id)); a.body != "" {
+		t.Error("an id of another key is accepted")
+	}
+	before, _ := one.store.counts()
+	for n := range len(id) {
+		changed := []byte(id)
+		changed[n] = "ab"[btoi(changed[n] == 'a')]
+		if a := one.bare("/get", "Cookie", sends(string(changed))); a.body != "" {
+			t.Errorf("byte %d may be anything", n)
+		}
+	}
+	if after, _ := one.store.counts(); after != before {
+		t.Errorf("forged ids made %d reads", after-before)
+	}
+	for _, keys := range [][][]byte{nil, {make([]byte, 31)}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("keys of %d bytes are taken", len(keys))
+				}
+			}()
+			web.Sessions(memory, web.Signed(keys...))
+		}()
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,397 @@
+package web_test
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/net/ghttp"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/web"
+)
+
+// A log-in changes the id, keeps the data and ends the old id; so does proving again who one is.
+func TestLoginChangesTheIdAndKeepsTheData(t *testing.T) {
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/again", func(r *ghttp.Request) {
+			if err := web.Reauthenticated(r); err != nil {
+				r.Response.WriteStatus(http.StatusForbidden, err)
+			}
+		})
+		server.BindHandler("/fresh", func(r *ghttp.Request) {
+			within, _ := time.ParseDuration(r.GetQuery("within").String())
+			r.Response.Write(web.Fresh(r, within))
+		})
+		server.BindHandler("/nobody", func(r *ghttp.Request) {
+			if web.Login(r, "") == nil || web.SetLimits(r, -1, 0) == nil {
+				t.Error("no principal, and a limit below 0, are taken")
+			}
+		})
+	})
+	c := s.client()
+	c.status("/again", http.StatusForbidden)
+	c.want("/fresh?within=1h", "false")
+	ids := map[string]bool{c.want("/set", "set").cookie.Value: true}
+	for _, path := range []string{"/login", "/again", "/login", "/again"} {
+		a := c.status(path, http.StatusOK)
+		if a.cookie == nil || ids[a.cookie.Value] {
+			t.Fatalf("%s didn't change the id", path)
+		}
+		if path == "/login" && a.body != a.cookie.Value {
+			t.Error("Token isn't the new id")
+		}
+		for old := range ids {
+			if got := s.bare("/who", "Cookie", sends(old)).body; got != ";{}" {
+				t.Errorf("after %s an old id shows %q", path, got)
+			}
+		}
+		ids[a.cookie.Value] = true
+		c.want("/who", `ann;{"k":"v"}`)
+	}
+	c.want("/fresh?within=1h", "true")
+	c.want("/fresh?within=0s", "false")
+	c.status("/nobody", http.StatusOK)
+	if a := c.status("/logout", http.StatusOK); a.cookie == nil || a.cookie.MaxAge >= 0 {
+		t.Errorf("the log-out left the cookie %v", a.cookie)
+	}
+	c.want("/who", ";{}")
+}
+
+// What a handler of GoFrame's habit does is as safe: RegenerateId, RemoveAll, and both with more after them.
+func TestHandlersOfGoFramesHabit(t *testing.T) {
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/regenerate", func(r *ghttp.Request) {
+			r.Session.MustSet("user", "ann")
+			r.Response.Write(r.Session.MustRegenerateId(true))
+			r.Session.MustSet("more", "v")
+		})
+		server.BindHandler("/out", func(r *ghttp.Request) {
+			if err := r.Session.RemoveAll(); err != nil {
+				t.Error(err)
+			}
+		})
+		server.BindHandler("/out-and-in", func(r *ghttp.Request) {
+			if err := r.Session.RemoveAll(); err != nil {
+				t.Error(err)
+			}
+			r.Session.MustSet("flash", "bye")
+		})
+		server.BindHandler("/logout-and-in", func(r *ghttp.Request) {
+			if err := web.Logout(r); err != nil {
+				t.Error(err)
+			}
+			r.Session.MustSet("flash", "bye")
+		})
+	})
+	c := s.client()
+	first := c.want("/set", "set").cookie.Value
+	a := c.status("/regenerate", http.StatusOK)
+	if a.cookie == nil || a.cookie.Value != a.body || a.body == first {
+		t.Error("the new id isn't the cookie's")
+	}
+	c.want("/who", `;{"k":"v","more":"v","user":"ann"}`)
+	if got := s.bare("/get", "Cookie", sends(first)).body; got != "" {
+		t.Error("the old id lives on")
+	}
+	if a := c.status("/out", http.StatusOK); a.cookie == nil || a.cookie.MaxAge >= 0 {
+		t.Error("RemoveAll left the cookie")
+	}
+	for _, path := range []string{"/out-and-in", "/logout-and-in"} {
+		before := c.want("/set", "set").cookie
+		if before == nil {
+			t.Fatal("no session began")
+		}
+		a := c.status(path, http.StatusOK)
+		if a.cookie == nil || a.cookie.Value == before.Value || a.cookie.MaxAge <= 0 {
+			t.Errorf("%s: what came after the log-out is under the ended id", path)
+		}
+		c.want("/who", `;{"flash":"bye"}`)
+		if got := s.bare("/get", "Cookie", sends(before.Value)).body; got != "" {
+			t.Error("the ended id lives on")
+		}
+		c.status("/out", http.StatusOK)
+	}
+}
+
+// Handlers neither see the reserved key nor can they change it.
+func TestTheReservedKeyIsNoHandlers(t *testing.T) {
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/forge", func(r *ghttp.Request) {
+			r.Session.MustSet(web.Key, "1;1;1;1;0;0;root")
+			r.Session.MustSet("k", "w")
+		})
+		server.BindHandler("/size", func(r *ghttp.Request) {
+			r.Response.Write(r.Session.MustSize(), r.Session.MustContains(web.Key))
+		})
+	})
+	c := s.client()
+	c.want("/set", "set")
+	c.status("/forge", http.StatusOK)
+	c.want("/who", `;{"k":"w"}`)
+	c.status("/login", http.StatusOK)
+	c.status("/forge", http.StatusOK)
+	c.want("/who", `ann;{"k":"w"}`)
+	c.want("/size", "1false")
+	fresh := s.client()
+	fresh.status("/forge", http.StatusOK)
+	fresh.want("/who", `;{"k":"w"}`)
+}
+
+// Requests that overlap a log-in can't bring back what they had read, and lose nothing that was
+// committed before it.
+func TestOverlapsOfALogin(t *testing.T) {
+	running, goOn := make(chan struct{}), make(chan struct{})
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/slowlogin", func(r *ghttp.Request) {
+			_ = r.Session.MustGet("k") // what it has loaded is old by the time it commits
+			running <- struct{}{}
+			<-goOn
+			if err := web.Login(r, "ann"); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	c := s.client()
+	c.want("/set", "set")
+	done := make(chan answer)
+	go func() { done <- c.get("/slowlogin") }()
+	<-running
+	c.want("/add?k=meanwhile", "added")
+	goOn <- struct{}{}
+	if a := <-done; a.status != http.StatusOK {
+		t.Fatal(a.status)
+	}
+	c.want("/who", `ann;{"k":"v","meanwhile":"v"}`)
+}
+
+// Many requests of an old id around a log-in: each is either in the new session or was refused.
+func TestNothingCommittedIsLostAtALogin(t *testing.T) {
+	s := serve(t, standard())
+	for range 20 {
+		c := s.client()
+		old := c.want("/set", "set").cookie.Value
+		var (
+			group sync.WaitGroup
+			mu    sync.Mutex
+			took  []string
+		)
+		for _, k := range strings.Split("abcdefgh", "") {
+			group.Go(func() {
+				a := s.bare("/add?k="+k, "Cookie", sends(old))
+				mu.Lock()
+				defer mu.Unlock()
+				if a.status == http.StatusOK && a.cookie == nil {
+					took = append(took, k)
+				}
+			})
+		}
+		in := c.status("/login", http.StatusOK)
+		group.Wait()
+		got := s.bare("/who", "Cookie", sends(in.cookie.Value)).body
+		for _, k := range took {
+			if !strings.Contains(got, `"`+k+`":`) {
+				t.Errorf("%s was committed and is lost: %s", k, got)
+			}
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	short := 400 * time.Millisecond
+	for name, c := range map[string]struct {
+		opts []web.Option
+		path string
+	}{
+		"idle":              {[]web.Option{web.Idle(short)}, "/login"},
+		"absolute":          {[]web.Option{web.Absolute(short)}, "/login"},
+		"signed absolute":   {[]web.Option{web.Absolute(short), web.Signed(make([]byte, 32))}, "/login"},
+		"own idle":          {nil, "/limits?idle=400ms"},
+		"own absolute":      {nil, "/limits?absolute=400ms"},
+		"own over absolute": {[]web.Option{web.Absolute(time.Hour)}, "/limits?absolute=400ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+				standard(c.opts...)(server, chain)
+				server.BindHandler("/limits", func(r *ghttp.Request) {
+					idle, _ := time.ParseDuration(r.GetQuery("idle").String())
+					absolute, _ := time.ParseDuration(r.GetQuery("absolute").String())
+					if err := web.SetLimits(r, idle, absolute); err != nil {
+						t.Error(err)
+					}
+				})
+			})
+			visitor := s.client()
+			visitor.want("/set", "set")
+			visitor.status("/login", http.StatusOK)
+			visitor.status(c.path, http.StatusOK)
+			begun := time.Now()
+			id := s.cookieOf(visitor)
+			// The cookie ends with the session, so that the browser forgets it: the attacker doesn't.
+			idle := strings.Contains(name, "idle")
+			for end := begun.Add(deadline); ; {
+				if idle {
+					if a := s.bare("/who", "Cookie", sends(id)); time.Since(begun) < short && a.body == ";{}" {
+						t.Fatal("the session ended early")
+					}
+					time.Sleep(short * 3 / 2) // no request is what is waited for
+				}
+				a := s.bare("/who", "Cookie", sends(id))
+				if a.body == ";{}" {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatalf("the session doesn't end: %q", a.body)
+				}
+			}
+			if passed := time.Since(begun); passed < short-50*time.Millisecond {
+				t.Errorf("the session ended after %v", passed)
+			}
+		})
+	}
+}
+
+// A session that is used lives on past its idle limit, and past the middleware's where it has a
+// longer one of its own.
+func TestASessionInUseLivesOn(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+			standard(web.Idle(600*time.Millisecond), web.Absolute(time.Hour))(server, chain)
+			server.BindHandler("/remember", func(r *ghttp.Request) {
+				if err := web.SetLimits(r, time.Hour, 0); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+		c := s.client()
+		c.status("/login", http.StatusOK)
+		if own {
+			c.status("/remember", http.StatusOK)
+		}
+		id := s.cookieOf(c)
+		for begun := time.Now(); time.Since(begun) < 1500*time.Millisecond; {
+			if own {
+				time.Sleep(time.Second)
+			}
+			if got := s.bare("/who", "Cookie", sends(id)).body; got != "ann;{}" {
+				t.Fatalf("own %v: the session is %q after %v", own, got, time.Since(begun))
+			}
+		}
+	}
+}
+
+// The cookie is sent anew when a tenth of its life is over, and not before.
+func TestTheCookieIsSentAgain(t *testing.T) {
+	s := serve(t, standard(web.Idle(3*time.Second)))
+	c := s.client()
+	id := c.want("/set", "set").cookie.Value
+	begun := time.Now()
+	for again := false; !again; {
+		a := s.bare("/get", "Cookie", sends(id))
+		passed := time.Since(begun)
+		again = a.cookie != nil
+		switch {
+		case again && passed < 290*time.Millisecond:
+			t.Fatalf("the cookie was sent again after %v", passed)
+		case again && (a.cookie.Value != id || a.cookie.MaxAge < 2 || a.header.Get("Vary") != "Cookie" || a.header.Get("Cache-Control") != "private"):
+			t.Errorf("%v %v", a.cookie, a.header)
+		case passed > deadline:
+			t.Fatal("the cookie isn't sent again")
+		}
+	}
+}
+
+func TestHeadersCarryNoCookie(t *testing.T) {
+	for name, c := range map[string]struct {
+		opt    web.Option
+		header func(id string) []string
+	}{
+		"bearer": {web.Bearer(), func(id string) []string { return []string{"Authorization", "bearer " + id} }},
+		"own":    {web.Header("x-session"), func(id string) []string { return []string{"X-Session", id} }},
+	} {
+		s := serve(t, standard(c.opt))
+		a := s.bare("/login")
+		if a.cookie != nil || len(a.body) != 22 {
+			t.Fatalf("%s: cookie %v, token %q", name, a.cookie, a.body)
+		}
+		if got := s.bare("/who", c.header(a.body)...); got.body != "ann;{}" || got.cookie != nil || got.header.Get("Vary") == "" {
+			t.Errorf("%s: %q", name, got.body)
+		}
+		if got := s.bare("/who", "Cookie", sends(a.body)).body; got != ";{}" {
+			t.Errorf("%s: a cookie is read", name)
+		}
+	}
+	s := serve(t, standard(web.Bearer(), web.Cookie(web.CookieOptions{})))
+	a := s.bare("/login")
+	if a.cookie == nil || a.cookie.Value != a.body {
+		t.Errorf("both were asked for: %v", a.cookie)
+	}
+	if got := s.bare("/set", "Authorization", "Bearer "+a.body); got.cookie != nil {
+		t.Error("a request with the header got a cookie")
+	}
+	if got := s.bare("/who", "Cookie", sends(a.body)).body; got != `ann;{"k":"v"}` {
+		t.Errorf("by cookie it is %q", got)
+	}
+}
+
+// Each setting of the server that is about sessions is honoured, or refused with a sentence.
+func TestSettingsOfTheServer(t *testing.T) {
+	for name, c := range map[string]struct {
+		set     func(*ghttp.Server)
+		opts    []web.Option
+		refused bool
+		want    func(*http.Cookie) bool
+	}{
+		"SetSessionIdName":       {set: func(s *ghttp.Server) { s.SetSessionIdName("own") }, want: func(c *http.Cookie) bool { return c.Name == "own" }},
+		"a bad name":             {set: func(s *ghttp.Server) { s.SetSessionIdName("a b") }, refused: true},
+		"SetSessionMaxAge":       {set: func(s *ghttp.Server) { s.SetSessionMaxAge(30 * 24 * time.Hour) }, want: func(c *http.Cookie) bool { return c.MaxAge == 30*24*3600 }},
+		"SetSessionCookieMaxAge": {set: func(s *ghttp.Server) { s.SetSessionCookieMaxAge(0) }, want: func(c *http.Cookie) bool { return c.MaxAge == 0 && c.Expires.IsZero() }},
+		"another cookie age":     {set: func(s *ghttp.Server) { s.SetSessionCookieMaxAge(time.Minute) }, refused: true},
+		"an age of web.Cookie": {set: func(s *ghttp.Server) { s.SetSessionCookieMaxAge(time.Minute) },
+			opts: []web.Option{web.Cookie(web.CookieOptions{MaxAge: 2 * time.Minute})}, want: func(c *http.Cookie) bool { return c.MaxAge == 120 }},
+		"SetSessionCookieOutput": {set: func(s *ghttp.Server) { s.SetSessionCookieOutput(false) }, refused: true},
+		"SetSessionStorage":      {set: func(s *ghttp.Server) { s.SetSessionStorage(gsession.NewStorageMemory()) }, want: func(*http.Cookie) bool { return true }},
+		"SetCookiePath":          {set: func(s *ghttp.Server) { s.SetCookiePath("/app") }, want: func(c *http.Cookie) bool { return c.Path == "/app" }},
+		"SetCookieDomain":        {set: func(s *ghttp.Server) { s.SetCookieDomain("example.com") }, want: func(c *http.Cookie) bool { return c.Domain == "example.com" }},
+		"cookieSameSite": {set: func(s *ghttp.Server) { _ = s.SetConfigWithMap(map[string]any{"cookieSameSite": "strict"}) },
+			want: func(c *http.Cookie) bool { return c.SameSite == http.SameSiteStrictMode }},
+		"Secure": {opts: []web.Option{web.Cookie(web.CookieOptions{Secure: true})},
+			want: func(c *http.Cookie) bool { return c.Secure && c.Name == "__Host-"+cookieName }},
+	} {
+		s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+			if c.set != nil {
+				c.set(server)
+			}
+			standard(c.opts...)(server, chain)
+		})
+		a := s.bare("/set")
+		switch {
+		case c.refused && (a.status != http.StatusInternalServerError || a.cookie != nil):
+			t.Errorf("%s isn't refused: %d", name, a.status)
+		case !c.refused && (a.cookie == nil || !c.want(a.cookie)):
+			t.Errorf("%s: the cookie is %v", name, a.cookie)
+		}
+	}
+}
+
+// The log-in of a session on a direct store is carried key by key.
+func TestOverADirectStore(t *testing.T) {
+	redis := redistest.Start(t)
+	s := serveChain(t, layer.Chain(gsession.NewStorageRedisHashTable(redis.GoFrame(t), "h:"), layer.Coalesced()), standard())
+	c := s.client()
+	c.want("/set", "set")
+	c.want("/get", "v")
+	c.status("/login", http.StatusOK)
+	c.want("/who", `ann;{"k":"v"}`)
+	c.status("/logout", http.StatusOK)
+	c.want("/who", ";{}")
+}
