@@ -14,15 +14,12 @@
 //	curl -s 127.0.0.1:8000/metrics | grep ^strata_
 //
 // The chain is built as in any program. It reports to the global providers, which
-// GoFrame's own set-up sets as well, so that nothing here joins the two. What a program
-// adds is in two files:
+// GoFrame's own set-up sets as well, so that nothing here joins the two; by web.Sessions the spans
+// of sessions stand below the span that GoFrame makes for the request. What a program adds is
+// in telemetry.go, which sets the providers: the metrics are those of GoFrame's
+// contrib/metric/otelmetric, with GoFrame's http.server metrics beside ours.
 //
-//   - telemetry.go sets the providers: the metrics are those of GoFrame's
-//     contrib/metric/otelmetric, with GoFrame's http.server metrics beside ours.
-//   - session.go is the middleware by which the spans of sessions stand below the span
-//     that GoFrame makes for the request.
-//
-// A third, redact.go, is for GoFrame's span: it quotes the request's headers, and with them
+// Another file, redact.go, is for GoFrame's span: it quotes the request's headers, and with them
 // the cookie that holds the session's id. Strata's own spans and metrics hold no id, key or
 // value of a session; package telemetry lists all of their names.
 package main

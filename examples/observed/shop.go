@@ -13,6 +13,8 @@ import (
 	"github.com/gogf/gf/contrib/metric/otelmetric/v2"
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/layer/web"
 )
 
 const (
@@ -30,19 +32,17 @@ func newServer(chain gsession.Storage, listener net.Listener) (*ghttp.Server, er
 	server := ghttp.GetServer("observed " + listener.Addr().String())
 	err := errors.Join(
 		server.SetConfigWithMap(map[string]any{
-			"cookieSameSite": "lax", "cookieHttpOnly": true, "sessionIdName": sessionName,
-			"gracefulTimeout": int(patience / time.Second),
-			"dumpRouterMap":   false, "accessLogEnabled": false,
+			"sessionIdName": sessionName, "gracefulTimeout": int(patience / time.Second),
+			"dumpRouterMap": false, "accessLogEnabled": false,
 		}),
 		server.SetListener(listener),
 		server.Logger().SetLevelStr("error"),
 	)
 	server.SetSessionMaxAge(sessionLife)
-	server.SetSessionStorage(chain)
 	// In production, serve it on an address that only Prometheus reaches.
 	server.BindHandler("GET:/metrics", otelmetric.PrometheusHandler)
 	server.Group("/", func(group *ghttp.RouterGroup) {
-		group.Middleware(withSession(gsession.New(sessionLife, chain)))
+		group.Middleware(web.Sessions(chain))
 		group.GET("/cart", cart)
 		group.POST("/cart/{item}", change(add))
 		group.POST("/login", change(login))
@@ -59,7 +59,6 @@ func change(handle func(*ghttp.Request) error) ghttp.HandlerFunc {
 	}
 }
 
-// login changes the session's id, against those who know the one from before.
 func login(r *ghttp.Request) error {
 	var form struct{ Name string }
 	err := json.NewDecoder(io.LimitReader(r.Body, 1<<10)).Decode(&form)
@@ -71,11 +70,10 @@ func login(r *ghttp.Request) error {
 	if err := r.Session.Set(userKey, name); err != nil {
 		return err
 	}
-	_, err = r.Session.RegenerateId(true) // it goes to the visitor as the new cookie
-	return err
+	return web.Login(r, name)
 }
 
-func logout(r *ghttp.Request) error { return r.Session.RemoveAll() }
+func logout(r *ghttp.Request) error { return web.Logout(r) }
 
 func add(r *ghttp.Request) error {
 	item := r.GetRouter("item").String()
@@ -88,6 +86,17 @@ func add(r *ghttp.Request) error {
 		return err
 	}
 	return r.Session.Set(cartKeys+item, count.Int()+1)
+}
+
+func fail(r *ghttp.Request, err error) {
+	if errors.Is(err, web.ErrCrossSite) {
+		r.Response.WriteStatus(http.StatusForbidden, "This isn't a request of the shop's page.")
+		return
+	}
+	if r.Context().Err() == nil {
+		r.SetError(err) // ghttp logs it, and the server's span shows it
+	}
+	r.Response.WriteStatus(http.StatusServiceUnavailable, "The shop can't reach its sessions. Try again.")
 }
 
 // cart shows the visitor and what is in the cart.

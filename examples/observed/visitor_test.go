@@ -56,7 +56,9 @@ func (v *visitor) send(method, path, body string) (int, string) {
 		if cookie.SameSite != http.SameSiteLaxMode || !cookie.HttpOnly {
 			v.t.Error("the cookie is open to other sites or to scripts")
 		}
-		v.ids = append(v.ids, cookie.Value)
+		if cookie.Value != "" { // as after a log-out
+			v.ids = append(v.ids, cookie.Value)
+		}
 	}
 	return answer.StatusCode, string(text)
 }

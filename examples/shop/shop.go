@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -15,7 +14,7 @@ import (
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
-	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/web"
 )
 
 //go:embed page.html
@@ -39,17 +38,18 @@ func newServer(chain gsession.Storage, tally *tally, listener net.Listener) (*gh
 	server := ghttp.GetServer("shop " + listener.Addr().String())
 	err := errors.Join(
 		server.SetConfigWithMap(map[string]any{
-			"cookieSameSite": "lax", "cookieHttpOnly": true, "sessionIdName": sessionName,
-			"gracefulTimeout": int(patience / time.Second),
-			"dumpRouterMap":   false, "accessLogEnabled": false,
+			"sessionIdName": sessionName, "gracefulTimeout": int(patience / time.Second),
+			"dumpRouterMap": false, "accessLogEnabled": false,
 		}),
 		server.SetListener(listener),
 		server.Logger().SetLevelStr("error"),
 	)
 	server.SetSessionMaxAge(sessionLife)
-	server.SetSessionStorage(chain)
 	s := &shop{tally: tally}
-	server.Use(refuseForeignID, closeSession)
+	server.Use(web.Sessions(chain))
+	server.BindStatusHandler(http.StatusInternalServerError, func(r *ghttp.Request) {
+		r.Response.WriteOver(http.StatusText(http.StatusInternalServerError)) // what panicked isn't for visitors
+	})
 	server.BindHandler("GET:/", s.page)
 	server.BindHandler("GET:/state", s.state)
 	server.BindHandler("POST:/login", s.change(s.login))
@@ -58,42 +58,7 @@ func newServer(chain gsession.Storage, tally *tally, listener net.Listener) (*gh
 	return server, err
 }
 
-// ids are those that GoFrame makes.
-var ids = regexp.MustCompile(`^[0-9a-z]{32}$`)
-
-// refuseForeignID gives a visitor a new session in place of one that the store may not
-// be able to name.
-func refuseForeignID(r *ghttp.Request) {
-	if id := r.GetSessionId(); id != "" && !ids.MatchString(id) {
-		if err := r.Session.SetId(""); err != nil {
-			fail(r, err)
-			return
-		}
-	}
-	r.Middleware.Next()
-}
-
-// closeSession closes the session before the response is sent: the next request then
-// finds what this one has set, and the visitor hears where it isn't saved. GoFrame
-// closes it again afterwards, which costs nothing.
-func closeSession(r *ghttp.Request) {
-	r.Middleware.Next()
-	if r.GetError() != nil && r.Response.Status == http.StatusInternalServerError {
-		// A panic, whose text isn't for visitors.
-		r.Response.ClearBuffer()
-		r.Response.WriteStatus(http.StatusInternalServerError)
-	}
-	if err := r.Session.Close(); err != nil {
-		r.Response.ClearBuffer()
-		fail(r, err)
-	}
-}
-
 func fail(r *ghttp.Request, err error) {
-	if errors.Is(err, layer.ErrRevoked) {
-		r.Response.WriteStatus(http.StatusConflict, "You have logged out meanwhile.")
-		return
-	}
 	if r.Context().Err() == nil {
 		r.SetError(err) // ghttp logs it
 	}
@@ -127,7 +92,6 @@ func (s *shop) change(handle func(*ghttp.Request) error) func(*ghttp.Request) {
 	}
 }
 
-// login changes the session's id, against those who know the one from before.
 func (s *shop) login(r *ghttp.Request) error {
 	var form struct{ Name string }
 	err := json.NewDecoder(io.LimitReader(r.Body, 1<<10)).Decode(&form)
@@ -139,18 +103,15 @@ func (s *shop) login(r *ghttp.Request) error {
 	if err := r.Session.Set(userKey, name); err != nil {
 		return err
 	}
-	before, err := r.Session.Id()
-	if err != nil {
+	before := web.Token(r)
+	if err := web.Login(r, name); err != nil {
 		return err
 	}
-	after, err := r.Session.RegenerateId(true) // ghttp sends it as the new cookie
-	if err == nil {
-		s.tally.move(before, after)
-	}
-	return err
+	s.tally.move(before, web.Token(r))
+	return nil
 }
 
-func (s *shop) logout(r *ghttp.Request) error { return r.Session.RemoveAll() }
+func (s *shop) logout(r *ghttp.Request) error { return web.Logout(r) }
 
 func (s *shop) add(r *ghttp.Request) error {
 	item := r.GetRouter("item").String()
@@ -179,7 +140,7 @@ func (s *shop) state(r *ghttp.Request) {
 		}
 	}
 	var counts Counts
-	if id := r.GetSessionId(); id != "" {
+	if id := web.Token(r); id != "" {
 		counts = s.tally.of(id)
 	}
 	r.Response.WriteJson(map[string]any{"user": data[userKey], "cart": cart, "layers": counts})

@@ -137,13 +137,14 @@ func TestLogOutHolds(t *testing.T) {
 		status := make(chan int, 1)
 		go func() { status <- v.post("/slow", "") }()
 		<-running
+		ended := v.cookie().Value
 		v.wantPost(http.StatusOK, "/logout", "")
 		close(release)
 		if got := <-status; got != http.StatusConflict {
 			t.Errorf("the running request answered %d", got)
 		}
 		v.want(nil, "map[]")
-		read, err := tiers.Of(store).Load(context.Background(), v.cookie().Value, sessionLife)
+		read, err := tiers.Of(store).Load(context.Background(), ended, sessionLife)
 		if err != nil || read.Snapshot != nil {
 			t.Errorf("the store still has a session (%v)", err)
 		}

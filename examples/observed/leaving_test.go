@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/web"
 )
 
 // A request goes on when its visitor has gone, and what it sets is saved. All that the
@@ -38,10 +39,10 @@ func TestAVisitorWhoLeavesTakesNothingAlong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := strings.Repeat("a1", 16)
+	var id string // of the session that the request begins
 	running, left := make(chan struct{}), make(chan struct{})
 	server.Group("/slow", func(group *ghttp.RouterGroup) {
-		group.Middleware(withSession(gsession.New(sessionLife, chain)))
+		group.Middleware(web.Sessions(chain))
 		group.POST("/", func(r *ghttp.Request) {
 			defer close(left)
 			close(running)
@@ -49,6 +50,7 @@ func TestAVisitorWhoLeavesTakesNothingAlong(t *testing.T) {
 			if err := r.Session.Set(userKey, name); err != nil {
 				t.Error(err)
 			}
+			id = r.Session.MustId()
 		})
 	})
 	if err := server.Start(); err != nil {
@@ -60,7 +62,6 @@ func TestAVisitorWhoLeavesTakesNothingAlong(t *testing.T) {
 	go func() {
 		r, err := http.NewRequestWithContext(leaving, http.MethodPost, "http://"+listener.Addr().String()+"/slow", strings.NewReader(""))
 		if err == nil {
-			r.AddCookie(&http.Cookie{Name: sessionName, Value: id})
 			_, err = transport.RoundTrip(r)
 		}
 		answered <- err
