@@ -17,7 +17,7 @@ import (
 // leave it in place meanwhile, for echoPatience at most and no longer than the sources had
 // vouched when they announced it: what another node may have written since is then seen
 // some milliseconds later than it would have been, and within the lease. Later ones, and
-// more than a few, outdate the state.
+// more than a few, invalidate the state.
 //
 // mu guards all fields but those that are set by init. One goroutine reads again what
 // waits by then, while anything does.
@@ -107,9 +107,9 @@ func (e *echoes) patience() int64 {
 	return max(until, 1)
 }
 
-// announced takes an announcement while an entry is current, nil for none. It isn't taken
-// where the caller must outdate the session. The delay is that of a write which is announced
-// for the first time, and negative for others.
+// announced takes an announcement while an entry is current, nil for none. If it isn't taken,
+// the caller must invalidate the session. The delay is that of a write which is announced for
+// the first time, and negative for others.
 func (e *echoes) announced(own *entry, patience int64) (taken bool, delay time.Duration) {
 	if own == nil || own.echo == nil || own.snapshot == nil {
 		return false, -1
@@ -183,7 +183,7 @@ type rereading struct {
 	call call
 }
 
-// board takes what waits, but for what was outdated meanwhile. Where nothing waits the
+// board takes what waits and hasn't been invalidated meanwhile. If nothing waits, the
 // goroutine ends.
 func (e *echoes) board() (batch []rereading) {
 	for bytes := int64(0); len(batch) < echoBatch && bytes < echoBytes; {
@@ -199,8 +199,7 @@ func (e *echoes) board() (batch []rereading) {
 	return batch
 }
 
-// first takes the first one that waits, nil for none. The goroutine is at its end then if it
-// has nothing else to do.
+// first takes the first one that waits, nil for none; an idle goroutine ends then.
 func (e *echoes) first(idle bool) *entry {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -218,8 +217,8 @@ func (e *echoes) first(idle bool) *entry {
 	return own
 }
 
-// reread is called before the state of an entry is read again. It isn't ok where that is
-// outdated.
+// reread is called before the state of an entry is read again. It isn't ok if that was
+// invalidated.
 func (s *Storage) reread(own *entry) (r rereading, ok bool) {
 	hash := s.guard.Hash(own.id)
 	turn := s.keeping.turn(hash)
@@ -234,8 +233,7 @@ func (s *Storage) reread(own *entry) (r rereading, ok bool) {
 	return rereading{own: own, call: s.enter(turn, hash, false)}, true
 }
 
-// reread ends each of the calls as any read. Where the store doesn't answer, the state is
-// outdated.
+// reread ends each of the calls as any read. A state that can't be read is invalidated.
 func (e *echoes) reread(batch []rereading) {
 	ctx, cancel := context.WithTimeout(e.life, echoTimeout)
 	defer cancel()

@@ -129,8 +129,7 @@ func (s *Storage) loaded(c call, e *entry, shown bool) (current bool) {
 	current = v.stamp == c.stamp
 	same := before != nil && before.snapshot.Same(e.snapshot)
 	newest := current && u.returned == c.after
-	keeps := newest || current && before == nil && u.agree(c, e.snapshot)
-	if (shown || keeps) && !same {
+	if !same && (shown || newest) {
 		u.note(true, e.snapshot)
 	}
 	if e.stamp = c.stamp; before != nil {
@@ -144,7 +143,7 @@ func (s *Storage) loaded(c call, e *entry, shown bool) (current bool) {
 		}
 		s.keep(c.hash, e)
 	case same:
-	case keeps:
+	case newest:
 		// Of two states under one stamp ristretto may bring back the first, and it keeps the
 		// first of two new ones.
 		if before != nil || e.size() > mostSmall {

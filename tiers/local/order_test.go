@@ -352,6 +352,43 @@ func TestWhatIsToldLateShowsNothingOlder(t *testing.T) {
 	}
 }
 
+// moments is an announcer that says when it has read.
+type moments struct{ *announcer }
+
+func (m moments) Load(ctx context.Context, id string, life time.Duration) (tiers.Read, error) {
+	began := time.Now()
+	read, err := m.announcer.Load(ctx, id, life)
+	if read.Snapshot != nil {
+		read.Snapshot = read.Snapshot.ReadAt(began)
+	}
+	return read, err
+}
+
+// A change that was made of a state is shown as one of the same state that was read again since,
+// and not of another.
+func TestAChangeOutlivesAReadingOfTheSame(t *testing.T) {
+	for name, k := range map[string]any{"the same": 1, "another state": 2} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				below := &announcer{Store: teststore.New()}
+				l := local.New(moments{below})
+				defer l.Close(ctx)
+				below.Put("a", map[string]any{"k": 1}, ttl)
+				base := load(t, l, "a").Snapshot
+				time.Sleep(time.Second) // MaxStale
+				below.Put("a", map[string]any{"k": k}, ttl)
+				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", k)
+				below.cache.Shown("a", ttl, tiers.Adopt(map[string]any{"k": 1, "own": 1}).ReadAt(base.Read()).Tell())
+				if k == 1 {
+					want(t, load(t, l, "a"), tiers.OutcomeHit, "own", 1)
+				} else {
+					want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", k)
+				}
+			})
+		})
+	}
+}
+
 // A removal by this node counts as well, though an announcement came before it.
 func TestALateAnswerShowsNothingThatWasRemoved(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
