@@ -275,3 +275,54 @@ func TestOfOverlappingLoadsNoneIsTakenForTheNewer(t *testing.T) {
 		}
 	}, local.Invalidation(from))
 }
+
+// Nor the one that ended last.
+func TestALateLoadReplacesNothingThatOverlapped(t *testing.T) {
+	s, from := teststore.New(), &source{}
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		from.confirm(time.Millisecond)
+		answer := make(chan struct{})
+		s.OnLoaded = onceOf(func() { <-answer })
+		var first sync.WaitGroup
+		first.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1) })
+		synctest.Wait()
+		time.Sleep(60 * time.Millisecond)
+		s.Put("a", map[string]any{"k": 2}, ttl) // its announcement is under way
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
+		close(answer)
+		first.Wait()
+		settle()
+		from.tell().Vouched(time.Now().Add(time.Second)) // a pong that was late
+		if r := load(t, l, "a"); value(r) != 2 {
+			t.Errorf("%v (%v) was read after 2", value(r), r.Outcome)
+		}
+	}, local.Invalidation(from))
+}
+
+// A load is joined by nobody who comes after another one has returned, as it may have asked the
+// store before that.
+func TestNobodyJoinsALoadThatAnotherHasOvertaken(t *testing.T) {
+	s, from := teststore.New(), &source{}
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		from.confirm(time.Millisecond)
+		ask, answer := make(chan struct{}), make(chan struct{})
+		s.OnLoad = onceWith(func() { <-ask })
+		s.OnLoaded = onceOf(func() { <-answer })
+		var first, second, third sync.WaitGroup
+		first.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2) })
+		synctest.Wait()
+		time.Sleep(60 * time.Millisecond)
+		second.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1) })
+		synctest.Wait()
+		s.Put("a", map[string]any{"k": 2}, ttl)
+		close(ask)
+		first.Wait()
+		third.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2) })
+		synctest.Wait()
+		close(answer)
+		second.Wait()
+		third.Wait()
+	}, local.Invalidation(from))
+}
