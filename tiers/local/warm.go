@@ -15,7 +15,7 @@ import (
 // comes at once: most of what is kept is outdated, or kept anew, before it needs that.
 // Whether an entry may be served is for its stamp to say, as ever.
 //
-// Their places are in sets of eight, so that few that are in use displace each other before
+// Their places are in sets of seven, so that few that are in use displace each other before
 // most places are taken. Places are atomic, and written under their turn of keeping; what is
 // here under a hash is never older than what ristretto has under it, and looked for first.
 // held and alone are atomic.
@@ -26,12 +26,11 @@ type warm struct {
 	most  int64        // of held
 }
 
-// set is eight places. A bit of used says that the entry was found since the place was last
-// passed over in the search for one. The marks are a byte of each entry's hash, so that few
-// entries are looked at.
+// set is seven places, in one line of the processor's cache. state has a byte of each
+// entry's hash, so that few entries are looked at, and above these a bit for each place whose
+// entry was found since the place was last passed over in the search for one.
 type set struct {
-	marks  atomic.Uint64
-	used   atomic.Uint32
+	state  atomic.Uint64
 	places [ways]atomic.Pointer[entry]
 }
 
@@ -42,7 +41,7 @@ const (
 	// mostSmall bounds a snapshot that is among the warm, and at rest in ristretto.
 	mostSmall = 16 << 10
 
-	ways                = 8
+	ways                = 7
 	leastSets, mostSets = 64, 1 << 13 // powers of two, as turns of keeping are
 )
 
@@ -60,8 +59,8 @@ func (w *warm) set(hash uint64) *set { return &w.sets[hash%uint64(len(w.sets))] 
 // find is the place of a hash in its set, and the entry; nil for none.
 func (s *set) find(hash uint64) (place int, e *entry) {
 	mark := byte(hash >> 56)
-	for marks := s.marks.Load(); place < ways; place++ {
-		if byte(marks>>(8*place)) == mark {
+	for state := s.state.Load(); place < ways; place++ {
+		if byte(state>>(8*place)) == mark {
 			if e = s.places[place].Load(); e != nil && e.hash == hash {
 				return place, e
 			}
@@ -73,11 +72,14 @@ func (s *set) find(hash uint64) (place int, e *entry) {
 func (w *warm) find(hash uint64) *entry {
 	s := w.set(hash)
 	place, e := s.find(hash)
-	if e != nil && s.used.Load()>>place&1 == 0 {
-		s.used.Or(1 << place)
+	if e != nil && s.state.Load()&used(place) == 0 {
+		s.state.Or(used(place))
 	}
 	return e
 }
+
+// used is the bit of a place.
+func used(place int) uint64 { return 1 << (8*ways + place) }
 
 // put is called under the hash's turn, as drop is. Who finds no place any more is to rest:
 // another entry of the set, and others where too much is held then, and at last this one.
@@ -109,8 +111,12 @@ func (w *warm) put(e *entry, rest func(loser *entry)) {
 		return
 	}
 	s.places[place].Store(e)
-	shift := 8 * place
-	s.marks.Store(s.marks.Load()&^(0xff<<shift) | e.hash>>56<<shift)
+	for shift := 8 * place; ; {
+		state := s.state.Load()
+		if s.state.CompareAndSwap(state, state&^(0xff<<shift)|e.hash>>56<<shift) {
+			return
+		}
+	}
 }
 
 // free is a place that nobody has, or the one that is given up.
@@ -128,7 +134,7 @@ func (s *set) free() (place int) {
 // keep none of them.
 func (s *set) next() (place int) {
 	for from := rand.IntN(ways); ; from++ {
-		if place = from % ways; s.used.And(^(uint32(1)<<place))>>place&1 == 0 {
+		if place = from % ways; s.state.And(^used(place))&used(place) == 0 {
 			return place
 		}
 	}
