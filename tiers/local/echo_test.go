@@ -164,6 +164,31 @@ func TestAnUnreadOwnWriteIsNotServedBeyondTheLease(t *testing.T) {
 	}
 }
 
+// Nor where a read that began before the announcement returns the same state meanwhile.
+func TestAnEarlierReadDoesNotMakeUpForTheOneBehind(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		setK(t, l, 2)
+		from.tell().Vouched(time.Time{})
+		answer := make(chan struct{})
+		s.OnLoaded = onceOf(func() { <-answer })
+		var reading sync.WaitGroup
+		reading.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2) })
+		synctest.Wait()
+		s.Put("a", map[string]any{"k": 3}, ttl)
+		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
+		from.tell().Vouched(time.Now().Add(time.Hour))
+		from.tell().Changed("a")
+		close(answer)
+		reading.Wait()
+		time.Sleep(100 * time.Millisecond)
+		short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer cancel()
+		if read, err := l.Load(short, "a", ttl); err == nil {
+			t.Errorf("%v is a %v though it was announced, and not read again", value(read), read.Outcome)
+		}
+	})
+}
+
 // away is a store that answers one read at a time with an error, and several never.
 type away struct{ *teststore.Store }
 
