@@ -8,7 +8,7 @@ type Law string
 const (
 	Stale       Law = "stale beyond the bound"
 	Late        Law = "late without a fault"
-	Backwards   Law = "older than shown before"
+	Backwards   Law = "went back"
 	OwnWrite    Law = "read-your-writes"
 	Resurrected Law = "resurrected"
 	Expired     Law = "shown after its expiry"
@@ -20,6 +20,7 @@ const (
 // Violation is one read that mustn't have been answered so.
 type Violation struct {
 	Law  Law
+	ID   string // the session's
 	Text string
 }
 
@@ -202,5 +203,5 @@ func (c *checker) violate(law Law, r *Record, format string, args ...any) {
 		}
 		text = fmt.Sprintf(format, args...) + ", in a read at " + where
 	}
-	c.verdict.Violations = append(c.verdict.Violations, Violation{law, text})
+	c.verdict.Violations = append(c.verdict.Violations, Violation{law, r.ID, text})
 }

@@ -26,6 +26,7 @@ const ttl = time.Hour
 type Config struct {
 	Node, Workers int
 	Visitors      int // more readers, of a request a second each
+	Crowd         int // more workers, that meet at few sessions
 	Mode          string
 	Lease         time.Duration
 	Rate          int // requests a second and worker

@@ -9,9 +9,10 @@
 // Each node is a process with a full chain: redisstore, Coalesced, Local, Traced. Users
 // with a Zipf-distributed share of the requests read, change, log out and log in at any
 // node. Programs without Strata write too: whole values as redis-cli does, and a bare
-// GoFrame StorageRedis. The driver cuts each node's connections, keeps back what it sends
-// or is sent, or only what it is sent (deaf), stops it with SIGSTOP, kills and restarts
-// the server, forces failovers, kills masters behind Sentinel and in a cluster, moves slots
+// GoFrame StorageRedis. A crowd at each node meets those of the others at three sessions, in
+// bursts without a pause. The driver cuts each node's connections, keeps back what it sends
+// or is sent, or only what it is sent (deaf), delays each piece of it (jitter), stops it with
+// SIGSTOP, kills, restarts and hangs the server, has it refuse writes, forces failovers, kills masters behind Sentinel and in a cluster, moves slots
 // and lets some linger on their way to a master that had none.
 //
 // # The contract that is checked
@@ -34,7 +35,7 @@
 //     of an announcement and of a read of the store after it: 150 ms, and twice the worst
 //     stall of a PING on a node's way to a server, which is what a busy machine adds. Where
 //     a stall was longer than 100 ms that time isn't judged.
-//   - Never backwards: of two reads at N that don't overlap, the later shows no older version
+//   - Never went back: of two reads at N that don't overlap, the later shows no older version
 //     of a key, nor a log-in again after another state. (In rounds without a failover.)
 //   - No resurrection: after a log-out was acknowledged, the log-in that it ended is shown
 //     by no read beyond those two limits, nor is data without a log-in. A change that was
@@ -62,6 +63,10 @@
 // A write that ended with an error or a time-out may have been applied, or not, or may be
 // later: it needn't be seen, and may. One that was answered ErrRevoked was applied, if at
 // all, by an earlier attempt whose answer got lost, and is gone with the session.
+//
+// If a law is broken, the whole history of the sessions concerned is written to a folder that
+// the report names: the operations of all nodes, what was sent and answered on the wire, the
+// faults, and the servers' roles.
 //
 // # What Redis promises
 //

@@ -15,6 +15,7 @@ type Options struct {
 	Nodes    int
 	Workers  int // of each node
 	Visitors int // more readers of each node, of a request a second each
+	Crowd    int // more workers of each node, that meet at few sessions as fast as they can
 	Rate     int // requests a second and worker
 	Users    int
 	Own      int // sessions that one node alone uses, of each node
@@ -35,7 +36,7 @@ func (o Options) Bound() time.Duration { return o.Lease + o.Slack }
 
 // DefaultOptions are a short run of everything.
 func DefaultOptions() Options {
-	return Options{Duration: 10 * time.Second, Round: 5 * time.Second, Quiet: 1500 * time.Millisecond, Nodes: 3, Workers: 4, Visitors: 60, Rate: 100, Users: 100, Own: 4,
+	return Options{Duration: 10 * time.Second, Round: 5 * time.Second, Quiet: 1500 * time.Millisecond, Nodes: 3, Workers: 4, Visitors: 60, Crowd: 8, Rate: 100, Users: 100, Own: 4,
 		Replicas: 1, Probes: 300, Requests: 4000, Seed: 1, Lease: 500 * time.Millisecond, Slack: 50 * time.Millisecond, Mode: modeChain, Audit: 0.002}
 }
 
@@ -78,6 +79,7 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 		}
 	}
 	collect(w.all(Ask{What: askBegin, Round: round}))
+	w.evidence = w.tap()
 	w.all(Ask{What: askRun, Round: round})
 	outsiders := w.startForeign(round)
 	var (
@@ -102,7 +104,9 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 			quiet.To = now()
 		}
 		alone = w.unasked(0) || alone
+		began := now()
 		loss := list[0].do(w, random, round)
+		w.evidence.event(list[0].name, began)
 		if loss != nil {
 			losses = append(losses, *loss)
 			alone = w.unasked(1) || alone
@@ -130,7 +134,9 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 		report.Alone++ // what they have lost by it, and when, isn't known
 		return list
 	}
-	report.judge(records, losses, quiet)
+	if violations := report.judge(records, losses, quiet); len(violations) > 0 {
+		report.Evidence = append(report.Evidence, w.keepEvidence(records, violations))
+	}
 	return list
 }
 

@@ -19,10 +19,10 @@ type fault struct {
 
 // faults are those that a topology knows.
 func faults(topology string) []fault {
-	all := []fault{{"cut", cutOff}, {"stall", stall}, {"deaf", deaf}, {"pause", pause}}
+	all := []fault{{"cut", cutOff}, {"stall", stall}, {"deaf", deaf}, {"pause", pause}, {"jitter", jitter}, {"refuse", refuse}}
 	switch topology {
 	case standalone:
-		return append(all, fault{"restart", restart})
+		return append(all, fault{"restart", restart}, fault{"hang", hang})
 	case sentinel:
 		return append(all, fault{"failover", sentinelFailover}, fault{"crash", crash})
 	default:
@@ -78,6 +78,51 @@ func deaf(w *world, random *rand.Rand, _ int) *Loss {
 	for _, p := range proxies {
 		p.Resume()
 	}
+	return nil
+}
+
+// jitter delays what all nodes send and are sent, each piece by a time of its own.
+func jitter(w *world, random *rand.Rand, _ int) *Loss {
+	w.delay(20 * time.Millisecond)
+	wait(some(random, time.Second, 2*time.Second))
+	w.delay(0)
+	return nil
+}
+
+// delay sets the longest delay of a piece, on every way.
+func (w *world) delay(longest time.Duration) {
+	for _, proxies := range w.proxies {
+		for _, p := range proxies {
+			p.Jitter(longest)
+		}
+	}
+}
+
+// hang stops the server, whose connections stand.
+func hang(w *world, random *rand.Rand, _ int) *Loss {
+	server := w.servers[0]
+	server.Pause()
+	wait(some(random, 100*time.Millisecond, 4*w.options.Lease))
+	server.Resume()
+	return nil
+}
+
+// refuse has the servers take no writes, while they answer reads.
+func refuse(w *world, random *rand.Rand, _ int) *Loss {
+	set := func(value string) {
+		for _, server := range w.servers {
+			client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+			if !polled(20*time.Second, func() bool {
+				return client.ConfigSet(context.Background(), "min-replicas-to-write", value).Err() == nil
+			}) {
+				w.tb.Fatal("a server doesn't take a setting")
+			}
+			_ = client.Close()
+		}
+	}
+	set("9") // NOREPLICAS
+	wait(some(random, 100*time.Millisecond, 2*w.options.Lease))
+	set("0")
 	return nil
 }
 

@@ -71,7 +71,7 @@ func Linearizable(records []Record) (checked, unknown int, violations []Violatio
 		case porcupine.Unknown:
 			unknown++
 		case porcupine.Illegal:
-			violations = append(violations, Violation{NotLinear, "the history of " + id + " at its node has no order"})
+			violations = append(violations, Violation{NotLinear, id, "the history of " + id + " at its node has no order"})
 		}
 	}
 	return checked, unknown, violations

@@ -40,8 +40,12 @@ func foreignID(round, writer int, generation uint64) string {
 	return fmt.Sprintf("r%d-%s%d-g%d", round, foreignMark, writer, generation)
 }
 
-// writers is how many numbers each node has for its workers.
-const writers = 1000
+// writers is how many numbers each node has for its workers, and crowdWriters the first of
+// those of its crowd.
+const (
+	writers      = 1000
+	crowdWriters = 500
+)
 
 func cut(token string) (writer, version string, ok bool) { return strings.Cut(token, ":") }
 
@@ -68,6 +72,12 @@ func (n *node) start(round, nodes int) *load {
 		random := rand.New(rand.NewPCG(n.Seed, uint64(round)<<32|uint64(c.writer)))
 		l.workers.Go(func() { n.work(l, c, round, nodes, random) })
 	}
+	for member := range n.Crowd {
+		c := newClient(n.Node, (n.Node+1)*writers+crowdWriters+member, n.manager)
+		l.clients = append(l.clients, c)
+		random := rand.New(rand.NewPCG(n.Seed, uint64(round)<<32|uint64(c.writer)))
+		l.workers.Go(func() { n.crowd(l, c, round, nodes, random) })
+	}
 	for visitor := range n.Visitors {
 		c := newClient(n.Node, 0, n.manager)
 		l.clients = append(l.clients, c)
@@ -91,6 +101,42 @@ func (n *node) visit(l *load, c *client, round int, random *rand.Rand) {
 		}
 		slot := int(users.Uint64())
 		c.read(sessionID(round, slot, n.back(slot, random)))
+	}
+}
+
+// What the crowd of a node does: so many requests of each member in bursts of so many, of so
+// few users.
+const (
+	crowdUsers    = 3
+	crowdRequests = 1500
+	crowdBurst    = 50
+)
+
+// crowd meets that of the other nodes at few sessions, without a pause between the requests
+// of a burst: answers overlap there that a steady rate keeps apart. It is bounded, so that
+// what is recorded is.
+func (n *node) crowd(l *load, c *client, round, nodes int, random *rand.Rand) {
+	for done := 0; done < crowdRequests; done++ {
+		select {
+		case <-l.stop:
+			return
+		default:
+		}
+		if done%crowdBurst == 0 {
+			wait(some(random, 50*time.Millisecond, 250*time.Millisecond))
+		}
+		slot := random.IntN(crowdUsers)
+		generation := n.slots.Generation(slot)
+		switch what := random.IntN(100); {
+		case what < 60:
+			c.read(sessionID(round, slot, generation))
+		case what < 98:
+			if loggedIn, _ := c.change(sessionID(round, slot, generation)); !loggedIn {
+				n.relogin(c, round, slot, generation, random)
+			}
+		default:
+			n.relogin(c, round, slot, generation, random)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func TestMain(m *testing.M) {
 func short(faults ...string) Options {
 	o := DefaultOptions()
 	o.Duration, o.Round, o.Probes, o.Requests, o.Faults = time.Second, 5*time.Second, 50, 400, faults
-	o.Nodes, o.Workers, o.Rate, o.Users, o.Audit = 2, 3, 80, 40, 0.05
+	o.Nodes, o.Workers, o.Crowd, o.Rate, o.Users, o.Audit = 2, 3, 4, 80, 40, 0.05
 	return o
 }
 
@@ -50,7 +51,7 @@ func sound(t *testing.T, report *Report) {
 
 func TestStandaloneWithFaults(t *testing.T) {
 	t.Parallel()
-	report := Run(t, standalone, short("cut", "stall", "deaf", "pause", "restart"))
+	report := Run(t, standalone, short("cut", "stall", "deaf", "pause", "restart", "jitter", "hang", "refuse"))
 	sound(t, report)
 	if report.Histories == 0 || report.Unknown > 0 {
 		t.Errorf("%d histories were checked, %d were too hard", report.Histories, report.Unknown)
@@ -97,6 +98,34 @@ func TestABrokenChainIsFound(t *testing.T) {
 	report.Print(&table)
 	if !strings.Contains(table.String(), "! "+string(Stale)) {
 		t.Error("the table shows no example")
+	}
+	explains(t, report)
+}
+
+// explains looks for the operations and the commands of a session that a law was broken for.
+func explains(t *testing.T, report *Report) {
+	t.Helper()
+	if len(report.Evidence) == 0 {
+		t.Fatal("no history was written")
+	}
+	for _, folder := range report.Evidence {
+		t.Cleanup(func() { _ = os.RemoveAll(folder) })
+		if faults, err := os.ReadFile(folder + "/faults.txt"); err != nil || !strings.Contains(string(faults), "role:master") {
+			t.Errorf("the roles of the servers are missing: %v", err)
+		}
+		sessions, err := filepath.Glob(folder + "/r*.txt")
+		if err != nil || len(sessions) == 0 {
+			t.Fatalf("no session's history is in the folder: %v", err)
+		}
+		content, err := os.ReadFile(sessions[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range []string{string(Stale), "login", "change", "read", "-> server 0", "<- server 0"} {
+			if !strings.Contains(string(content), part) {
+				t.Errorf("the history has nothing of %q", part)
+			}
+		}
 	}
 }
 

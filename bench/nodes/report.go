@@ -29,6 +29,7 @@ type Report struct {
 	Unknown    int
 	Counts     map[Law]int
 	Examples   []Violation
+	Evidence   []string // folders with the histories of sessions that a law was broken for
 
 	Scattered, Sticky, Bare Figures
 	OwnReads, OwnMisses     int
@@ -36,8 +37,8 @@ type Report struct {
 	Delays                  Ages
 }
 
-// judge checks the records of a round.
-func (r *Report) judge(records []Record, losses []Loss, quiet Quiet) {
+// judge checks the records of a round, and returns what was broken.
+func (r *Report) judge(records []Record, losses []Loss, quiet Quiet) []Violation {
 	r.Rounds++
 	r.Records += len(records)
 	for _, record := range records {
@@ -73,6 +74,7 @@ func (r *Report) judge(records []Record, losses []Loss, quiet Quiet) {
 			r.Examples = append(r.Examples, v)
 		}
 	}
+	return violations
 }
 
 // leastReads is how many reads prove something.
@@ -162,6 +164,9 @@ func (r *Report) Print(out io.Writer) {
 	}
 	for _, v := range r.Examples {
 		line("! "+string(v.Law), "%s", v.Text)
+	}
+	for _, folder := range r.Evidence {
+		line("the whole history", "%s", folder)
 	}
 }
 

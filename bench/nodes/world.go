@@ -36,6 +36,7 @@ type world struct {
 	slots    *Slots
 	direct   Server
 	dir      string
+	evidence *evidence // of this round
 	bare     *gsession.Manager
 }
 
@@ -90,7 +91,7 @@ func (w *world) spawn(n int, mode string) *process {
 		}
 		w.proxies = append(w.proxies, proxies)
 	}
-	p, err := spawn(w.dir, Config{Node: n, Workers: o.Workers, Visitors: o.Visitors, Mode: mode, Lease: o.Lease, Rate: o.Rate, Audit: o.Audit, Seed: o.Seed,
+	p, err := spawn(w.dir, Config{Node: n, Workers: o.Workers, Visitors: o.Visitors, Crowd: o.Crowd, Mode: mode, Lease: o.Lease, Rate: o.Rate, Audit: o.Audit, Seed: o.Seed,
 		SlotsFile: filepath.Join(w.dir, "slots"), Slots: o.Users + foreigners, Own: o.Own, Server: server})
 	if err != nil {
 		w.tb.Fatal(err)

@@ -1,9 +1,11 @@
 package redistest
 
 import (
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Proxy stands between clients and a server, and can do what networks do. Its methods
@@ -18,6 +20,9 @@ type Proxy struct {
 	target  string
 	conns   map[net.Conn]bool
 	stalled [2]chan struct{} // what clients send, and what the server does; closed where nothing is
+	longest time.Duration    // of the delay of a piece
+	tap     func(conn int, toServer bool, piece []byte)
+	count   int // connections
 	closed  bool
 }
 
@@ -80,6 +85,22 @@ func (p *Proxy) Resume() {
 	}
 }
 
+// Jitter delays each piece that passes by up to the longest time, most of them by much less,
+// in both directions, until it is called with 0. The order of a connection stays.
+func (p *Proxy) Jitter(longest time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.longest = longest
+}
+
+// Tap shows each piece that passes by to see, from many goroutines, until it is called with
+// nil. The piece is see's only until it returns.
+func (p *Proxy) Tap(see func(conn int, toServer bool, piece []byte)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tap = see
+}
+
 // Lead has new connections go to another address, as one that several servers share does.
 func (p *Proxy) Lead(target string) {
 	p.mu.Lock()
@@ -134,14 +155,16 @@ func (p *Proxy) accept() {
 			return
 		}
 		p.conns[client], p.conns[server] = true, true
+		p.count++
+		number := p.count
 		p.mu.Unlock()
-		p.all.Go(func() { p.copy(client, server, toServer) })
-		p.all.Go(func() { p.copy(server, client, toClient) })
+		p.all.Go(func() { p.copy(client, server, toServer, number) })
+		p.all.Go(func() { p.copy(server, client, toClient, number) })
 	}
 }
 
 // copy forwards until one side ends, and then ends both.
-func (p *Proxy) copy(from, to net.Conn, way int) {
+func (p *Proxy) copy(from, to net.Conn, way, number int) {
 	defer func() {
 		_, _ = from.Close(), to.Close()
 		p.mu.Lock()
@@ -155,9 +178,16 @@ func (p *Proxy) copy(from, to net.Conn, way int) {
 			return
 		}
 		p.mu.Lock()
-		stalled := p.stalled[way]
+		stalled, longest, tap := p.stalled[way], p.longest, p.tap
 		p.mu.Unlock()
+		if tap != nil {
+			tap(number, way == toServer, buffer[:n])
+		}
 		<-stalled
+		if longest > 0 {
+			part := rand.Float64()
+			time.Sleep(time.Duration(float64(longest) * part * part * part * part))
+		}
 		if _, err = to.Write(buffer[:n]); err != nil {
 			return
 		}
