@@ -18,7 +18,8 @@ type Causes struct{ spans []trace.SpanContext }
 func (c *Causes) Add(ctx context.Context) {
 	span := trace.SpanFromContext(ctx)
 	if span.SpanContext().IsSampled() && len(c.spans) < maxCauses && !unseen(span) {
-		c.spans = append(c.spans, span.SpanContext())
+		// The trace's state is a part of a header.
+		c.spans = append(c.spans, span.SpanContext().WithTraceState(trace.TraceState{}))
 	}
 }
 

@@ -104,3 +104,26 @@ func TestCausesEndWithNothing(t *testing.T) {
 		t.Error("the context of a request is kept")
 	}
 }
+
+// What is kept of a request is no part of its headers: the state of a trace is.
+func TestCausesKeepNoHeader(t *testing.T) {
+	state, err := trace.ParseTraceState("vendor=value")
+	if err != nil {
+		t.Fatal(err)
+	}
+	remote := trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled, TraceState: state, Remote: true,
+	})
+	provider := sdktrace.NewTracerProvider()
+	ctx, span := provider.Tracer("").Start(trace.ContextWithRemoteSpanContext(context.Background(), remote), "request")
+	span.End()
+	if span.SpanContext().TraceState().Len() == 0 {
+		t.Fatal("the request's span has no state")
+	}
+	var causes telemetry.Causes
+	causes.Add(ctx)
+	kept := trace.SpanContextFromContext(causes.Attach(context.Background()))
+	if kept.SpanID() != span.SpanContext().SpanID() || kept.TraceState().Len() != 0 {
+		t.Errorf("kept %v with a state of %d, want the request's span and no state", kept.SpanID(), kept.TraceState().Len())
+	}
+}
