@@ -10,7 +10,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Modules of their own: what they depend on is nobody else's.
-MODULES := . bench bench/goredis923 examples/observed
+MODULES := . bench bench/goredis923 examples/observed examples/shop/browser
 
 # each-module runs a command in each of them, and says which it leaves out for want of a newer Go.
 define each-module
@@ -24,7 +24,7 @@ define each-module
 endef
 
 .PHONY: test
-test: redis compiler rules ## vet, and all tests with the race detector, against real Redis servers
+test: redis compiler rules chromium ## vet, and all tests with the race detector, against real Redis servers
 	$(call each-module,go vet ./... && go test -race -count=1 -timeout 25m ./...)
 	@$(MAKE) --no-print-directory bench-quick
 
@@ -41,6 +41,11 @@ nodes: redis ## ten minutes of node processes on real servers with all faults, e
 .PHONY: redis
 redis: ## find redis-server, or install it with the system's package manager
 	@./scripts/need.sh redis-server "Redis 7" apt-get:redis-server dnf:redis dnf:valkey-compat-redis apk:redis brew:redis
+
+.PHONY: chromium
+chromium: ## find Chromium, which drives the shop's page, or install it; its tests are left out where it can't be
+	@command -v chromium-browser google-chrome >/dev/null 2>&1 || ./scripts/need.sh chromium "Chromium" "apt-get:chromium" dnf:chromium apk:chromium || \
+		echo "== the shop's page will not be driven, as chromium is missing"
 
 .PHONY: compiler
 compiler: ## find the C compiler that the race detector needs, or install it
