@@ -30,7 +30,7 @@ import (
 // waiting, never the commit. Opaque storages are passed through. Safe for concurrent use.
 //
 // For each node of the store it runs as many goroutines as there are sessions being written,
-// at most four where the store takes batches, and sixteen where it doesn't and nobody waits,
+// at most four where the store takes batches, elsewhere sixteen writing behind and 1,024 else,
 // and at most sixteen for removals, plus one each for reports and the journal; those that have
 // nothing to do stay for 20 ms. What waits is bounded by MaxPending and MaxPendingBytes (law 9).
 //

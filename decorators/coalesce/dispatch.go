@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	pipelines    = 4   // batches that are at one node of a batching store at once
-	pipelineSize = 128 // commits in one of them, at most
-	writers      = 16  // commits that nobody waits for, at once at another store
-	removers     = 16  // removals at one node at once
+	pipelines    = 4    // batches that are at one node of a batching store at once
+	pipelineSize = 128  // commits in one of them, at most
+	writers      = 16   // commits that nobody waits for, at once at another store
+	waitedFor    = 1024 // and those that somebody waits for
+	removers     = 16   // removals at one node at once
 )
 
 // mostEarly bounds how much before its time a commit goes with one that is due. Those of a
@@ -29,7 +30,7 @@ const mostEarly = 25 * time.Millisecond
 // guards the rest; all methods but work and ring are called under it.
 type dispatch struct {
 	mu       *sync.Mutex
-	most     int           // workers for commits at one node, 0 for one a lane
+	most     int           // workers for commits at one node
 	together int           // commits that go to the store in one call
 	early    time.Duration // how much before its time a commit may go, with another
 	circuit  func(node string) *circuit.Circuit
@@ -137,9 +138,7 @@ func (d *dispatch) staff(q *queue) {
 	}
 }
 
-func (l *line) wants(due, most int) bool {
-	return l.starting < due && (most == 0 || l.running < most)
-}
+func (l *line) wants(due, most int) bool { return l.starting < due && l.running < most }
 
 // wait is how long what is held waits for the store, which is away.
 func (q *queue) wait() time.Duration {
@@ -242,6 +241,7 @@ func (d *dispatch) board(q *queue, l *line) (flying []*batch, try time.Duration)
 	}
 	if len(flying) == 0 {
 		l.running--
+		d.staff(q) // the store may have gone away meanwhile: then the alarm is to ring
 	}
 	return flying, try
 }

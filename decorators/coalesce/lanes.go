@@ -76,6 +76,8 @@ func (l *lanes) init(store tiers.Storage, circuits *circuit.Store, o options) {
 		d.most, d.together, d.early = pipelines, pipelineSize, min(o.interval/8, mostEarly)
 	case o.interval > 0:
 		d.most = writers
+	default:
+		d.most = waitedFor
 	}
 }
 
