@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/redistest"
@@ -245,5 +247,44 @@ func TestARotatedPasswordLogsNobodyOut(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A callback can't have Close wait for it, and hears so at once; the chain can be closed later.
+func TestCloseOfAChainInOnGiveUpIsRefused(t *testing.T) {
+	store := &away{StorageMemory: gsession.NewStorageMemory(), back: true}
+	var chain *layer.Stack
+	answer := make(chan error, 1)
+	chain = layer.Chain(store, layer.Coalesced(layer.WriteBehind(time.Millisecond), layer.OnGiveUp(func(layer.GiveUp) {
+		answer <- chain.Close(context.Background())
+	})), layer.Local())
+	ctx := context.Background()
+	if err := chain.SetSession(ctx, "a", gmap.NewStrAnyMapFrom(map[string]any{"k": 1}), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := chain.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	m, err := chain.GetSession(ctx, "a", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Set("k", 2)
+	if err := store.StorageMemory.RemoveAll(ctx, "a"); err != nil { // by somebody else
+		t.Fatal(err)
+	}
+	if err := chain.SetSession(ctx, "a", m, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-answer:
+		if err == nil || !strings.Contains(err.Error(), "another goroutine") {
+			t.Errorf("Close in a callback answers %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("Close in a callback doesn't return")
+	}
+	if err := chain.Close(ctx); err != nil {
+		t.Error(err)
 	}
 }

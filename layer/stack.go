@@ -174,6 +174,13 @@ func (p *parts) flush(ctx context.Context) error {
 // end by itself, which the error says.
 func (s *Stack) Close(ctx context.Context) error {
 	p, ctx := s.parts(), given(ctx)
+	for _, l := range p.decorators() {
+		if c, ok := l.(interface{ MayClose() error }); ok {
+			if err := c.MayClose(); err != nil {
+				return err
+			}
+		}
+	}
 	p.once.Do(func() {
 		go func() {
 			defer func() {

@@ -69,7 +69,7 @@ func TestWhatIsFoundWhileAChainIsBuiltIsLoggedWithTheRest(t *testing.T) {
 	polled(30*time.Second, func() bool { return time.Now().After(expired) })
 	traced, l := logged()
 	_ = layer.Chain(store, behind, traced).Close(over)
-	if !strings.Contains(l.String(), "expired before the journal was read again") {
+	if !polled(10*time.Second, func() bool { return strings.Contains(l.String(), "expired before the journal was read again") }) {
 		t.Errorf("logged %q, and not what the journal had lost", l)
 	}
 

@@ -142,6 +142,15 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 // or has failed, or when ctx ends; then the error counts the changes that wait.
 func (s *Storage) Flush(ctx context.Context) error { return s.lanes.flush(ctx) }
 
+// MayClose says why Close would wait for its own caller, nil where it wouldn't. A chain asks
+// before it closes its layers on another goroutine.
+func (s *Storage) MayClose() error {
+	if inCallback() {
+		return errCallback
+	}
+	return nil
+}
+
 // Close flushes and waits for its goroutines until ctx ends, and for reports a tenth of a
 // second longer. What isn't in the store by
 // then waits in the journal, and is given up without one. Calls that come later go to the
