@@ -3,6 +3,7 @@ package web_test
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -170,6 +171,38 @@ func TestOverlapsOfALogin(t *testing.T) {
 		t.Fatal(a.status)
 	}
 	c.want("/who", `ann;{"k":"v","meanwhile":"v"}`)
+}
+
+// Many requests of an old id around a log-in: each is either in the new session or was refused.
+func TestNothingCommittedIsLostAtALogin(t *testing.T) {
+	s := serve(t, standard())
+	for range 20 {
+		c := s.client()
+		old := c.want("/set", "set").cookie.Value
+		var (
+			group sync.WaitGroup
+			mu    sync.Mutex
+			took  []string
+		)
+		for _, k := range strings.Split("abcdefgh", "") {
+			group.Go(func() {
+				a := s.bare("/add?k="+k, "Cookie", sends(old))
+				mu.Lock()
+				defer mu.Unlock()
+				if a.status == http.StatusOK && a.cookie == nil {
+					took = append(took, k)
+				}
+			})
+		}
+		in := c.status("/login", http.StatusOK)
+		group.Wait()
+		got := s.bare("/who", "Cookie", sends(in.cookie.Value)).body
+		for _, k := range took {
+			if !strings.Contains(got, `"`+k+`":`) {
+				t.Errorf("%s was committed and is lost: %s", k, got)
+			}
+		}
+	}
 }
 
 func TestLimits(t *testing.T) {

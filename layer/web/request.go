@@ -330,12 +330,16 @@ func (q *request) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	if q.stored == "" && data.Size() == 0 && !q.record.wanted() {
 		return nil
 	}
+	moving := q.endStored && q.stored != "" && q.stored != q.id
+	if q.stored != "" {
+		defer q.of.moves.enter(q.stored, moving)()
+	}
 	before := q.record
 	q.touch(now)
 	data.Set(Key, q.record.String())
 	err := q.chain.SetSession(ctx, q.id, data, q.ttl(now))
 	data.Remove(Key)
-	if err == nil && q.endStored && q.stored != "" && q.stored != q.id {
+	if err == nil && moving {
 		if err = q.chain.RemoveAll(ctx, q.stored); err != nil {
 			err = errors.Join(err, q.chain.RemoveAll(ctx, q.id))
 		}

@@ -64,7 +64,7 @@ func Header(name string) Option {
 	return func(s *sessions) { s.header = http.CanonicalHeaderKey(name); s.bearer = false }
 }
 
-// sessions is a middleware. Its fields are set by Sessions; servers guards itself.
+// sessions is a middleware. Its fields are set by Sessions; servers and moves guard themselves.
 type sessions struct {
 	chain         *layer.Stack
 	top           tiers.Storage
@@ -79,6 +79,7 @@ type sessions struct {
 	cookie        *CookieOptions // nil for none
 	cross         http.CrossOriginProtection
 	servers       sync.Map // *ghttp.Server to *settings
+	moves         moves
 }
 
 // Sessions is the middleware that gives handlers their r.Session from the chain: for all routes

@@ -2,13 +2,17 @@ package web_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -712,4 +716,65 @@ func TestTwoServersOfAProcess(t *testing.T) {
 		}
 		c.want("/get", name)
 	}
+}
+
+// Static files pass no middleware: they read no session, begin none and slide none.
+func TestStaticFilesBeginNoSession(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "x.txt"), []byte("static"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		server.SetServerRoot(dir)
+		standard()(server, chain)
+	})
+	id := s.bare("/set").cookie.Value
+	reads, writes := s.store.counts()
+	a := s.bare("/x.txt", "Cookie", sends(id))
+	if a.body != "static" || a.cookie != nil || a.header.Get("Vary") != "" {
+		t.Errorf("%q %v", a.body, a.header)
+	}
+	if r, w := s.store.counts(); r != reads || w != writes {
+		t.Error("a static file asked for the session")
+	}
+}
+
+// A commit that fails is in the log once, and without the id.
+func TestAFailureIsSaidOnce(t *testing.T) {
+	var said said
+	store := &counted{Storage: gsession.NewStorageMemory()}
+	chain := layer.Chain(store, layer.Local(), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
+	defer func() { _ = chain.Close(context.Background()) }()
+	s := serveChain(t, chain, func(server *ghttp.Server, chain *layer.Stack) {
+		server.SetErrorLogEnabled(true)
+		server.Logger().SetWriter(&said)
+		_ = server.Logger().SetLevelStr("error")
+		standard()(server, chain)
+	})
+	id := s.bare("/set").cookie.Value
+	store.breaks(errors.New("away"))
+	if a := s.bare("/set", "Cookie", sends(id)); a.status != http.StatusServiceUnavailable {
+		t.Fatal(a.status)
+	}
+	if lines := strings.Count(said.String(), "\n"); lines != 1 || strings.Contains(said.String(), id) {
+		t.Errorf("a failed commit said %d lines: %s", lines, said.String())
+	}
+}
+
+// said is a log. mu guards the text.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
