@@ -67,6 +67,7 @@ func (j jitter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 }
 
 const (
+	leastReads    = 200
 	orderWorkers  = 8
 	orderSessions = 3
 )
@@ -189,14 +190,14 @@ func (o *ordering) run(t *testing.T, d time.Duration) {
 	for n := range orderWorkers {
 		all.Go(func() {
 			w := orderWorker{ordering: o, number: n, node: n % len(o.managers)}
-			for time.Now().Before(end) && !t.Failed() {
+			for (time.Now().Before(end) || o.reads.Load() < leastReads && time.Now().Before(end.Add(time.Minute))) && !t.Failed() {
 				w.step(t)
 			}
 		})
 	}
 	all.Wait()
-	if o.reads.Load() < 100 {
-		t.Errorf("only %d reads", o.reads.Load())
+	if n := o.reads.Load(); n < leastReads && !t.Failed() {
+		t.Errorf("only %d reads", n)
 	}
 }
 
