@@ -71,6 +71,7 @@ func (e *entry) size() int64 {
 
 // set is called under the hash's turn and inside the gate.
 func (s *Storage) set(hash uint64, p *parcel, cost int64) {
+	s.keeping.turn(hash).give(hash)
 	if s.cache.Set(hash, p, cost) {
 		s.sessions.Add(1)
 	} else {

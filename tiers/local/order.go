@@ -1,6 +1,7 @@
 package local
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -14,10 +15,17 @@ type keeping [64]turn
 func (k *keeping) turn(hash uint64) *turn { return &k[hash%uint64(len(k))] }
 
 // turn is the lock under which entries of a hash are kept and its calls begin and end. It
-// guards calls, and all of their fields. It is taken before the locks of echoes and flights.
+// guards its fields, and all of those of calls. It is taken before the locks of echoes and flights.
 type turn struct {
 	sync.Mutex
 	calls map[uint64]*calls
+	given [8]uint64 // hashes of what ristretto was given last, which it may not have taken yet
+	gifts int
+}
+
+func (t *turn) give(hash uint64) {
+	t.given[t.gifts%len(t.given)] = hash
+	t.gifts++
 }
 
 // calls are the reads and writes of the store that are under way for the sessions of one
@@ -144,9 +152,8 @@ func (s *Storage) loaded(c call, e *entry, shown bool) (current bool) {
 		s.keep(c.hash, e)
 	case same:
 	case newest:
-		// Of two states under one stamp ristretto may bring back the first, and it keeps the
-		// first of two new ones.
-		if before != nil || e.size() > mostSmall {
+		// Another state under the same stamp may be found later, if ristretto has it, or is about to.
+		if before != nil || slices.Contains(turn.given[:], c.hash) {
 			e.stamp = s.guard.Renew(c.hash, u.epoch)
 		}
 		s.keep(c.hash, e)
