@@ -24,9 +24,13 @@ define each-module
 endef
 
 .PHONY: test
-test: redis compiler rules chromium ## vet, and all tests with the race detector, against real Redis servers
+test: redis compiler curl rules chromium ## vet, and all tests with the race detector, against real Redis servers
 	$(call each-module,go vet ./... && go test -race -count=1 -timeout 25m ./...)
 	@$(MAKE) --no-print-directory bench-quick
+
+.PHONY: curl
+curl: ## find curl, which runs the lines of the README, or install it
+	@./scripts/need.sh curl curl apt-get:curl dnf:curl apk:curl brew:curl
 
 .PHONY: rules
 rules: ## check the alerts for Prometheus, if promtool is there or can be installed
