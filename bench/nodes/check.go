@@ -61,7 +61,8 @@ func Check(records []Record, bound int64, losses []Loss, quiet Quiet) Verdict {
 		losses[n].apply(records)
 	}
 	c := &checker{bound: bound, quiet: quiet, verdict: &Verdict{}, found: map[Law]int{}, carried: map[carried]bool{}}
-	for id, h := range histories(records) {
+	all := histories(records)
+	for id, h := range all {
 		if isOwn(id) {
 			continue // logged in at any worker; see Linearizable
 		}
@@ -71,7 +72,7 @@ func Check(records []Record, bound int64, losses []Loss, quiet Quiet) Verdict {
 		}
 	}
 	if len(losses) == 0 {
-		c.backwards(records)
+		c.backwards(records, all)
 	}
 	c.verdict.Carried = len(c.carried)
 	return *c.verdict

@@ -72,6 +72,15 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 		r.Slid = until
 		return r
 	}
+	// Shown by node 1, of changes of node 0 and the log-in after it.
+	third := write(Change, 0, 3, 35, 38)
+	back := seen(1, 41, 1, 0)
+	lastBack := seen(1, 45, 3, 1)
+	lastBack.Last = Token{200, 1}
+	lastFront := seen(1, 42, 3, 1)
+	lastFront.Last = Token{100, 3}
+	early, earlier := seen(1, 72, 2, 0), seen(1, 75, 1, 0)
+	early.Epoch = 2
 	for name, test := range map[string]struct {
 		want    Law // none: ""
 		records []Record
@@ -115,6 +124,12 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 		"shown by a read that is under way":       {"", []Record{login, other, seen(0, 31, 1, 1), seen(0, 32, 1, 0)}},
 		"shown, and not yet at another node":      {"", []Record{login, other, seen(1, 31, 1, 1), seen(0, 33, 1, 0)}},
 		"a log-out shown, and shown no more":      {Backwards, []Record{login, logout, seen(1, 20, 1, 0), none(1, 51), seen(1, 53, 1, 0)}},
+		"back within the bound":                   {Backwards, []Record{login, third, seen(1, 39, 3, 0), back}},
+		"back to no log-in, within the bound":     {Backwards, []Record{login, seen(1, 11, 1, 0), none(1, 13)}},
+		"forth to no log-in":                      {"", []Record{login, logout, seen(1, 11, 1, 0), none(1, 43)}},
+		"back to a log-in that wasn't shown yet":  {Backwards, []Record{login, logout, again, early, earlier}},
+		"back in the shared key":                  {Backwards, []Record{login, other, third, lastFront, lastBack}},
+		"forth in the shared key":                 {"", []Record{login, other, third, seen(1, 36, 1, 1), lastFront}},
 		"a log-in shown late":                     {"", []Record{login, none(1, 11), seen(1, 20, 1, 0)}},
 		"expired":                                 {"", short(login, used, none(0, 1490))},
 		"expired before its time":                 {OwnWrite, short(login, used, none(0, 1488))},

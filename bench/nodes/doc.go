@@ -35,8 +35,10 @@
 //     of an announcement and of a read of the store after it: 150 ms, and twice the worst
 //     stall of a PING on a node's way to a server, which is what a busy machine adds. Where
 //     a stall was longer than 100 ms that time isn't judged.
-//   - Never went back: of two reads at N that don't overlap, the later shows no older version
-//     of a key, nor a log-in again after another state. (In rounds without a failover.)
+//   - Never went back: of two reads at N that don't overlap, the later shows nothing older than
+//     the earlier did, however young: no older version of a key, no log-in again after another
+//     state or a later one, and not none after a log-in that nobody ended. (In rounds
+//     without a failover.)
 //   - No resurrection: after a log-out was acknowledged, the log-in that it ended is shown
 //     by no read beyond those two limits, nor is data without a log-in. A change that was
 //     refused, or that was made on the node which logged out, is in no later log-in.

@@ -80,6 +80,7 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 	}
 	collect(w.all(Ask{What: askBegin, Round: round}))
 	w.evidence = w.tap()
+	defer w.watchRoles(w.evidence)()
 	w.all(Ask{What: askRun, Round: round})
 	outsiders := w.startForeign(round)
 	var (

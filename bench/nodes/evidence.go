@@ -90,7 +90,7 @@ func (w *world) keepEvidence(records []Record, violations []Violation) string {
 			w.tb.Fatal(err)
 		}
 	}
-	write("faults.txt", append(slices.Clone(e.events), w.roles()...))
+	write("faults.txt", e.events)
 	sessions, laws := map[string][]string{}, map[Law]int{}
 	for _, v := range violations {
 		if _, known := sessions[v.ID]; !known {
@@ -167,15 +167,44 @@ func names(content, key []byte) bool {
 	}
 }
 
-// roles is what the servers say that they are.
-func (w *world) roles() (lines []string) {
+// rolesEvery is how often the servers are asked for their roles.
+const rolesEvery = 50 * time.Millisecond
+
+// watchRoles notes what each server is whenever that changes, until stop has returned.
+func (w *world) watchRoles(e *evidence) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
 	for n, s := range w.servers {
-		client := redis.NewClient(&redis.Options{Addr: s.Addr()})
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		info, err := client.Info(ctx, "replication").Result()
-		cancel()
-		_ = client.Close()
-		lines = append(lines, fmt.Sprintf("server %d at the end: %v %s", n, err, strings.ReplaceAll(info, "\r\n", " ")))
+		all.Go(func() { e.roles(ctx, n, s.Addr()) })
 	}
-	return lines
+	return func() {
+		cancel()
+		all.Wait()
+	}
+}
+
+func (e *evidence) roles(ctx context.Context, server int, addr string) {
+	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true, ReadTimeout: ioTimeout})
+	defer func() { _ = client.Close() }()
+	tick := time.NewTicker(rolesEvery)
+	defer tick.Stop()
+	for last := ""; ; {
+		began, role := now(), "away"
+		if info, err := client.InfoMap(ctx, "replication").Result(); err == nil {
+			r := info["Replication"]
+			role = strings.TrimSpace("role:" + r["role"] + " " + r["master_port"] + " " + r["master_link_status"])
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if role != last {
+			e.event(fmt.Sprintf("server %d, port %s: %s", server, addr[strings.LastIndexByte(addr, ':')+1:], role), began)
+			last = role
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }

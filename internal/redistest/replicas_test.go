@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -98,4 +99,43 @@ func TestProxyKeepsBytesBack(t *testing.T) {
 	}
 	p.Cut()
 	poll(t, "the connection is cut", func() bool { return p.Conns() == 0 })
+}
+
+func TestProxyDelaysAndIsTapped(t *testing.T) {
+	ctx := context.Background()
+	s := Start(t)
+	proxy := StartProxy(t, s.Addr())
+	sent, answered := make(chan bool, 1), make(chan bool, 1)
+	proxy.Tap(func(conn int, toServer bool, piece []byte) {
+		seen := answered
+		if toServer {
+			seen = sent
+		}
+		if conn > 0 && strings.Contains(string(piece), "delayed") {
+			select {
+			case seen <- true:
+			default:
+			}
+		}
+	})
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
+	defer func() { _ = client.Close() }()
+	if err := client.Ping(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	const longest = 20 * time.Millisecond
+	proxy.Jitter(longest)
+	began := time.Now()
+	for range 40 {
+		if text, err := client.Echo(ctx, "delayed").Result(); text != "delayed" || err != nil {
+			t.Fatal(text, err)
+		}
+	}
+	if took := time.Since(began); took < longest {
+		t.Errorf("80 pieces were delayed by %v in all", took)
+	}
+	proxy.Tap(nil)
+	if len(sent) != 1 || len(answered) != 1 {
+		t.Errorf("the tap saw %d commands and %d answers", len(sent), len(answered))
+	}
 }
