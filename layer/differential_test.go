@@ -119,14 +119,17 @@ func (p *pair) logOut(t *rapid.T) {
 	p.request(t, func(s *gsession.Session) error { return s.RemoveAll() })
 }
 
-// replace writes maps that a program made itself. The id is one that no read was told
-// to have no session: such maps would be taken for those of requests that create it.
+// replace writes maps that a program made itself, also where reads were told that there is no
+// session.
 func (p *pair) replace(t *rapid.T) {
 	ctx, id, first, second := context.Background(), gsession.NewSessionId(), p.value(t), p.value(t)
+	p.same(t, id)
 	p.both(t, func(s gsession.Storage) any {
+		mine := gmap.NewStrAnyMapFrom(map[string]any{"a": first, "b": first}, true)
 		return []any{
-			s.SetSession(ctx, id, gmap.NewStrAnyMapFrom(map[string]any{"a": first, "b": first}, true), time.Hour),
-			s.SetSession(ctx, id, gmap.NewStrAnyMapFrom(map[string]any{"a": second}, true), time.Hour),
+			s.SetSession(ctx, id, mine, time.Hour),
+			s.SetSession(ctx, id, gmap.NewStrAnyMapFrom(map[string]any{"a": second, "c": first}, true), time.Hour),
+			s.SetSession(ctx, id, mine, time.Hour),
 			s.UpdateTTL(ctx, id, time.Hour),
 		}
 	})

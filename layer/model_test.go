@@ -179,6 +179,8 @@ func (m *model) apply(r *request) (refused bool) {
 	switch {
 	case r.removed && m.removals[r.id] > r.stamp && len(r.base) > 0:
 		// Logged out by somebody else after its own log-out: what it set is new.
+	case !r.removed && len(r.base) > 0 && gone && maps.Equal(r.base, r.data):
+		return false // nothing is lost
 	case !r.removed && len(r.base) > 0 && gone && !cleared:
 		return true
 	}

@@ -271,8 +271,9 @@ func (s *Stack) GetSession(ctx context.Context, id string, ttl time.Duration) (*
 }
 
 // SetSession commits what the request changed in the map since it was handed out
-// (law 5). A map that the chain didn't hand out replaces the session. It answers
-// ErrRevoked where the session is gone (law 6).
+// (law 5). A map that a program made replaces the session, each time. It returns
+// ErrRevoked where the session is gone (law 6) and the change is lost; a close that changed
+// nothing loses nothing. The same close again returns the same, and is counted once.
 func (s *Stack) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
 	p, ctx := s.parts(), given(ctx)
 	err := p.check(id)

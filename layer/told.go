@@ -43,7 +43,7 @@ func (r *refusals) Gauges(func(telemetry.Gauge, float64)) {}
 // told logs an error that GoFrame drops when it closes a session. A client that goes away
 // is none where a layer has the write in hand, and reports for itself.
 func (p *parts) told(ctx context.Context, message string, err error) error {
-	if err == nil || errors.Is(err, gsession.ErrorDisabled) || errors.Is(err, tiers.ErrUnderWay) {
+	if err == nil || errors.Is(err, gsession.ErrorDisabled) || errors.Is(err, tiers.ErrUnderWay) || tiers.RefusedBefore(err) {
 		return err
 	}
 	if errors.Is(err, ErrRevoked) {

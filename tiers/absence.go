@@ -10,9 +10,9 @@ import (
 const absenceLife = time.Minute
 
 // absences count the requests that were told that there is no session and have not
-// written since. A map that one of them brings is GoFrame's own, which says nothing
-// of where it came from; it is an addition, so that two requests that create the
-// same session at once both survive (law 5).
+// written since. A map that a gsession.Session has made after that is an addition, so that
+// two requests that create the same session at once both survive (law 5). One that it makes
+// without having been told is of a new id, or of a stranger's that stands between.
 //
 // At most 65,536 ids are remembered, for one to two minutes; a request that falls
 // out creates the session as a whole, as the bare store would. mu guards all fields.
@@ -28,6 +28,15 @@ func (a *absences) note(id string) {
 	defer a.mu.Unlock()
 	a.age()
 	a.young[hashID(id)]++
+}
+
+// noted reports whether there is an absence to take.
+func (a *absences) noted(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.age()
+	hash := hashID(id)
+	return a.young[hash]+a.old[hash] > 0
 }
 
 // take consumes one absence of the id.

@@ -2,6 +2,7 @@ package tiers
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -124,24 +125,65 @@ func TestMapOfAnotherFaceIsWrittenWhole(t *testing.T) {
 	wantData(t, from.core.holds(id), values{"user": "one", "cart": "a", "more": 1})
 }
 
-// A log-out that returns while the session is on its way to another id.
+// A log-out, on this node or another one, that returns while the session is on its way to
+// another id; and a store that can't tell any more.
 func TestSessionThatIsRemovedWhileItIsCarriedIsRemovedThereAsWell(t *testing.T) {
-	for name, data := range map[string]values{"change": {"user": "two"}, "none": {}} {
-		t.Run(name, func(t *testing.T) {
-			c := newCore()
-			c.put(id, values{"user": "one"})
-			f := newFront(c)
-			m := f.get(t, id)
-			m.Sets(data)
-			c.before = func(to string) {
-				if to == "session-2" {
-					if err := f.RemoveAll(t.Context(), id); err != nil {
-						t.Error(err)
+	away := errors.New("away")
+	for where, remove := range map[string]func(f *front) error{
+		"here":      func(f *front) error { return f.RemoveAll(context.Background(), id) },
+		"elsewhere": func(f *front) error { return f.core.RemoveAll(context.Background(), id) },
+		"by an older node, which leaves an empty one": func(f *front) error {
+			f.core.put(id, values{})
+			return nil
+		},
+		"nobody knows": func(*front) error { return nil },
+	} {
+		for name, data := range map[string]values{"change": {"user": "two"}, "none": {}} {
+			t.Run(where+", "+name, func(t *testing.T) {
+				c := newCore()
+				c.put(id, values{"user": "one"})
+				f := newFront(c)
+				m := f.get(t, id)
+				m.Sets(data)
+				want := error(ErrRevoked)
+				written := false
+				c.before = func(to string) {
+					switch {
+					case to == "session-2":
+						written = true
+						if err := remove(f); err != nil {
+							t.Error(err)
+						}
+					case written && where == "nobody knows":
+						want, c.fail = away, away
 					}
 				}
-			}
-			wantRevoked(t, f.SetSession(t.Context(), "session-2", m, ttl))
-			wantData(t, c.holds("session-2"), nil)
-		})
+				if err := f.SetSession(t.Context(), "session-2", m, ttl); !errors.Is(err, want) {
+					t.Errorf("SetSession = %v, want %v", err, want)
+				}
+				wantData(t, c.holds("session-2"), nil)
+			})
+		}
+	}
+}
+
+// A plain store is asked without being written to: between its read and its write another
+// process may log the user out.
+func TestLookingAtAPlainStoreWritesNothing(t *testing.T) {
+	b := newBlobs()
+	f := NewFace(Of(b))
+	if err := f.SetSession(t.Context(), id, locked(values{"user": "one"}), ttl); err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.GetSession(t.Context(), id, ttl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := b.wrote[id]
+	if err := f.SetSession(t.Context(), "session-2", m, ttl); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.wrote[id] - before; n != 0 {
+		t.Errorf("the old id was written %d times", n)
 	}
 }

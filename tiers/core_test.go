@@ -144,6 +144,23 @@ func (f *front) set(t testing.TB, id string, m *gmap.StrAnyMap) {
 	}
 }
 
+// session is a request's, whose map GoFrame makes where there is no session yet.
+func (f *front) session(t testing.TB, id string, data values) *gsession.Session {
+	t.Helper()
+	s := gsession.New(ttl, f).New(t.Context(), id)
+	if err := s.SetMap(data); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func closed(t testing.TB, s *gsession.Session) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+}
+
 func wantData(t testing.TB, got, want values) {
 	t.Helper()
 	if len(got) == 0 && len(want) == 0 && (got == nil) == (want == nil) {
@@ -161,5 +178,5 @@ func wantRevoked(t testing.TB, err error) {
 	}
 }
 
-// locked is a map as a gsession.Session makes one.
+// locked is a map that a program makes.
 func locked(data values) *gmap.StrAnyMap { return gmap.NewStrAnyMapFrom(data, true) }

@@ -24,6 +24,8 @@ type Delta struct {
 	formed  bool // set holds what the store will give back
 	removed []string
 	cleared bool // the request removed every key that it was given
+	urgent  bool // see Urgent
+	apart   bool // see Apart
 	deaths  []death
 
 	conditional bool            // see Conditional
@@ -337,8 +339,16 @@ func (d *Delta) Creates() bool { return d.kind != updateDelta || !d.had }
 // yet, as far as it knows.
 func (d *Delta) Begins() bool { return (d.Creates() || d.cleared) && !d.sent }
 
-// Inquires reports whether the delta is there to learn what the store holds, so that it
-// isn't delayed.
+// Apart reports whether the session has begun anew under its id, so that a store which
+// compares what it holds must tell the two apart where they are equal: a commit of the old
+// one may still be on its way.
+func (d *Delta) Apart() bool { return d.apart }
+
+// Urgent reports whether what follows depends on what the delta finds in the store, or leaves
+// there, so that it isn't delayed.
+func (d *Delta) Urgent() bool { return d.urgent || d.Inquires() }
+
+// Inquires reports whether the delta is there to learn what the store holds.
 func (d *Delta) Inquires() bool {
 	return len(d.set) == 0 && len(d.removed) == 1 && d.removed[0] == inquiryKey
 }

@@ -285,6 +285,8 @@ func TestJoinsKeepOneLookoutForRemovals(t *testing.T) {
 		return d
 	}
 	joined := change(0)
+	stones.expect("a")
+	stones.expect("another")
 	stones.bury("another")
 	for n := range 100 {
 		var ok bool

@@ -31,21 +31,26 @@ func NewFace(core Storage) *Face {
 
 var errNilMap = NewError("strata: SetSession needs a map; call RemoveAll to remove a session", nil)
 
-// GetSession answers a copy of the session, nil where there is none.
+// GetSession returns a copy of the session, nil where there is none.
 func (f *Face) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	if CheckID(id) != nil {
 		return nil, nil
 	}
-	stamp := f.tombstones.now()
-	read, err := f.core.Load(ctx, id, ttl)
-	if err != nil {
-		return nil, err
+	for {
+		stamp := f.tombstones.now()
+		read, err := f.core.Load(ctx, id, ttl)
+		if err != nil {
+			return nil, err
+		}
+		if read.Snapshot == nil {
+			f.absences.note(id)
+			return nil, nil
+		}
+		// A removal during the load, of an id that nobody held, has left no tombstone.
+		if !f.tombstones.expect(id) || f.tombstones.now() == stamp {
+			return f.handOut(given{id: id, base: read.Snapshot, stamp: stamp}), nil
+		}
 	}
-	if read.Snapshot == nil {
-		f.absences.note(id)
-		return nil, nil
-	}
-	return f.handOut(given{id: id, base: read.Snapshot, stamp: stamp}), nil
 }
 
 // closeGrace is how long after a commit an unchanged close of the same map is
@@ -53,8 +58,14 @@ func (f *Face) GetSession(ctx context.Context, id string, ttl time.Duration) (*g
 // is then set at most so much, or a hundredth of ttl, before the last touch.
 const closeGrace = time.Second
 
-// SetSession commits what the map's holder changed since it was handed out. A map
-// that this face did not hand out under this id replaces the session.
+// SetSession commits what the map's holder changed since it was handed out, or since its last
+// close. A close that changed nothing loses nothing: it slides the expiry, and returns nil
+// where the session is gone. A change that was refused for good is refused again, without
+// asking the store; [RefusedBefore] tells it from the first time.
+//
+// A map that a gsession.Session made, for a session that it was told isn't there, joins what
+// others have created meanwhile, and is followed from then on. Any other map that this face
+// did not hand out replaces the session, each time.
 func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
 	if m == nil {
 		return errNilMap
@@ -63,10 +74,10 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		return err
 	}
 	var (
-		stamp      = f.tombstones.now()
 		h, g       = f.knows(m)
 		data, held = contents(m)
 		call       = adaptedCall(ctx)
+		follows    = g != nil
 		change     *Delta // what the holder did
 		err        error
 	)
@@ -78,56 +89,67 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		change, err = f.diff(g, data, held)
 	case call == adaptedCreate:
 		change, err = Add(data)
-	case call == adaptedReplace:
+	case call == adaptedReplace || handoutOf(m) != nil || !bySession():
 		change, err = Replace(data)
-	case len(data) == 0 && f.tombstones.buried(id):
-		f.absences.take(id)
-		return nil // no close after RemoveAll may leave an empty session behind
-	case f.absences.take(id):
-		change, err = Add(data)
+	case len(data) == 0 && f.absences.noted(id):
+		return nil // its RemoveAll, say: an empty session would be left behind
+	case !f.absences.take(id):
+		follows = true
+		change, err = Replace(data)
 	default:
-		change, err = Replace(data)
+		follows = true
+		change, err = Add(data)
 	}
+	if follows {
+		f.tombstones.expect(id)
+	}
+	stamp := f.tombstones.now()
 	delta := change
+	var carried *Snapshot
 	if err == nil && g != nil && g.id != id {
-		delta, err = f.carry(ctx, h, g, change, data, ttl)
+		delta, carried, err = f.carry(ctx, h, g, change, data, ttl)
 	}
-	if err != nil || delta == nil {
-		return err
-	}
-	if delta.Empty() && g.committedWithin(min(closeGrace, ttl/100)) {
+	if err == nil && delta == nil {
 		return nil
 	}
 	if change == nil {
 		change = delta
 	}
+	if delta != nil && f.tombstones.known(id) {
+		delta.apart = true
+	}
 	before := int64(time.Since(started))
-	if _, err = f.core.Commit(ctx, id, delta, ttl); err != nil {
-		return err
+	if err == nil && delta.Empty() && call == adaptedNot {
+		switch {
+		case g.refused != nil:
+			return refusedBefore(g.refused)
+		case g.committedWithin(min(closeGrace, ttl/100)) || delta.isRevoked():
+			return nil
+		}
+		if _, err = f.core.Commit(ctx, id, delta, ttl); errors.Is(err, ErrRevoked) {
+			return nil
+		}
+	} else if err == nil {
+		_, err = f.core.Commit(ctx, id, delta, ttl)
 	}
-	if g != nil && g.id != id && !change.cleared && change.kind == updateDelta && f.tombstones.since(g.id, g.stamp) {
-		// Logged out while it was carried: the new id must not outlive the old one.
-		return errors.Join(ErrRevoked, f.core.RemoveAll(ctx, id))
+	if err == nil && carried != nil {
+		err = f.recheck(ctx, id, g, carried, ttl)
 	}
-	f.tombstones.revive(id)
-	f.remember(m, given{id: id, base: change.base, change: change, stamp: stamp, held: held, committed: before})
-	return nil
+	switch {
+	case err == nil && follows:
+		f.remember(m, given{id: id, base: change.base, change: change, stamp: stamp, held: held, committed: before})
+	case err != nil && g != nil && change != nil && IsFinal(err):
+		f.remember(m, given{id: g.id, base: change.base, change: change, stamp: g.stamp, held: held, refused: err})
+	}
+	return err
 }
 
-// diff is the delta of a known map, nil where nothing is left to write.
+// diff is the delta of a known map, nil where nothing is left to write. One that is refused
+// comes with ErrRevoked.
 func (f *Face) diff(g *given, data, held map[string]any) (*Delta, error) {
 	removal := death{tombstones: &f.tombstones, id: g.id, stamp: g.stamp}
-	if !removal.happened() {
-		delta, err := Diff(g.state(), data)
-		if err == nil {
-			if !delta.Empty() { // it may be kept for long
-				removal.id = strings.Clone(removal.id)
-			}
-			delta.deaths = []death{removal}
-		}
-		return delta, err
-	}
-	if !sameMap(g.held, held) {
+	gone := removal.happened()
+	if gone && !sameMap(g.held, held) {
 		// The holder's own RemoveAll emptied the map: what is in it came later.
 		if len(data) == 0 {
 			return nil, nil
@@ -138,10 +160,21 @@ func (f *Face) diff(g *given, data, held map[string]any) (*Delta, error) {
 	if err != nil {
 		return nil, err
 	}
-	if delta, err = delta.afterRemoval(); err != nil || len(delta.set) == 0 {
-		return nil, err
+	if !delta.Empty() { // it may be kept for long
+		removal.id = strings.Clone(removal.id)
 	}
-	return delta, nil
+	delta.deaths = []death{removal}
+	if !gone || delta.Empty() {
+		return delta, nil
+	}
+	anew, err := delta.afterRemoval()
+	if err != nil {
+		return delta, err
+	}
+	if len(anew.set) == 0 {
+		return nil, nil
+	}
+	return anew, nil
 }
 
 // carry is the delta that takes a session to another id, as RegenerateId does: the
@@ -150,28 +183,57 @@ func (f *Face) diff(g *given, data, held map[string]any) (*Delta, error) {
 //
 // A map that the face didn't make may be a template for many sessions: only what it
 // holds itself goes to another id.
-func (f *Face) carry(ctx context.Context, h *handout, g *given, change *Delta, data map[string]any, ttl time.Duration) (*Delta, error) {
+//
+// carried is the state that the store held under the old id, nil where nothing was loaded
+// from there.
+func (f *Face) carry(ctx context.Context, h *handout, g *given, change *Delta, data map[string]any, ttl time.Duration) (_ *Delta, carried *Snapshot, err error) {
 	if change == nil || change.kind != updateDelta || change.cleared && g.state().Len() > 0 || h.adopted() {
-		return Replace(data)
+		delta, err := Replace(data)
+		return delta, nil, err
 	}
-	// A cache may not know yet that the session has changed or is gone. A commit finds
-	// out, and outdates what the cache knows.
-	current, err := f.core.Commit(ctx, g.id, reread(g.state()), ttl)
+	current, err := f.look(ctx, g.id, g.state(), ttl)
 	if err != nil {
-		return nil, err
-	}
-	if current == nil {
-		read, err := f.core.Load(ctx, g.id, ttl)
-		if err != nil {
-			return nil, err
-		}
-		current = read.Snapshot
+		return nil, nil, err
 	}
 	next, err := change.Apply(current)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return &Delta{kind: replaceDelta, set: next}, nil
+	return &Delta{kind: replaceDelta, set: next, urgent: true}, current, nil
+}
+
+// look returns the session as the store holds it, and ErrRevoked where base had keys and it
+// is gone. A cache may not know yet that it has changed: a commit finds out, and invalidates
+// what the cache knows.
+func (f *Face) look(ctx context.Context, id string, base *Snapshot, ttl time.Duration) (*Snapshot, error) {
+	current, err := f.core.Commit(ctx, id, reread(base), ttl)
+	if err != nil || current != nil {
+		return current, err
+	}
+	read, err := f.core.Load(ctx, id, ttl)
+	if err == nil && base.Len() > 0 && read.Snapshot.Len() == 0 {
+		err = ErrRevoked
+	}
+	return read.Snapshot, err
+}
+
+// undoTimeout bounds the removal of a session that must not live.
+const undoTimeout = 5 * time.Second
+
+// recheck follows the write of a session under its new id: somebody on any node may have
+// logged out under the old one since that was read, and the log-out didn't find the new one.
+// What isn't known to be there any more, or can't be looked up, doesn't live on.
+func (f *Face) recheck(ctx context.Context, id string, g *given, carried *Snapshot, ttl time.Duration) error {
+	_, err := f.look(ctx, g.id, carried, ttl)
+	if err == nil && f.tombstones.since(g.id, g.stamp) {
+		err = ErrRevoked
+	}
+	if err == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	return errors.Join(err, f.core.RemoveAll(ctx, id))
 }
 
 // reread is a delta that changes nothing and isn't empty: it removes a key that no
@@ -204,6 +266,7 @@ func (f *Face) Removed(id string) { f.tombstones.bury(id) }
 // Empty makes the map of a direct store's session: it holds no data, and tells which
 // session it stands for.
 func (f *Face) Empty(id string) *gmap.StrAnyMap {
+	f.tombstones.expect(id)
 	return f.handOut(given{id: id, base: nothing, stamp: f.tombstones.now()})
 }
 
@@ -211,6 +274,7 @@ func (f *Face) Empty(id string) *gmap.StrAnyMap {
 // they may be shared.
 func (f *Face) Mark(m *gmap.StrAnyMap, id string) {
 	if h, g := f.knows(m); g != nil {
+		f.tombstones.expect(id)
 		h.given.Store(&given{id: id, base: nothing, stamp: f.tombstones.now(), held: g.held})
 	}
 }

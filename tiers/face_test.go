@@ -1,6 +1,7 @@
 package tiers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -80,31 +81,28 @@ func TestChangeDuringACommitIsLeftToTheNext(t *testing.T) {
 
 // GoFrame closes a session twice where middleware has closed it first.
 func TestSecondCloseCostsNothingForAMoment(t *testing.T) {
-	for name, begin := range map[string]func(t *testing.T, f *front) *gmap.StrAnyMap{
-		"of a session that was loaded": func(t *testing.T, f *front) *gmap.StrAnyMap {
-			f.core.put(id, values{"a": 0})
-			return f.get(t, id)
-		},
-		"of a session that was made": func(*testing.T, *front) *gmap.StrAnyMap { return locked(values{}) },
+	for name, begin := range map[string]func(f *front){
+		"of a session that was loaded": func(f *front) { f.core.put(id, values{"a": 0}) },
+		"of a session that was made":   func(*front) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCore()
 				f := newFront(c)
-				m := begin(t, f)
-				m.Set("a", 1)
-				f.set(t, id, m)
-				f.set(t, id, m)
+				begin(f)
+				s := f.session(t, id, values{"a": 1})
+				closed(t, s)
+				closed(t, s)
 				if n := c.commitCount(); n != 1 {
 					t.Fatalf("%d commits after two closes, want 1", n)
 				}
 				time.Sleep(closeGrace - 1)
-				f.set(t, id, m)
+				closed(t, s)
 				if n := c.commitCount(); n != 1 {
 					t.Fatalf("%d commits within the grace, want 1", n)
 				}
 				time.Sleep(time.Nanosecond)
-				f.set(t, id, m)
+				closed(t, s)
 				if n := c.commitCount(); n != 2 {
 					t.Fatalf("%d commits after the grace, want 2: the expiry must slide", n)
 				}
@@ -119,24 +117,98 @@ func TestSecondCloseCostsNothingForAMoment(t *testing.T) {
 func TestSecondCloseOfAShortSessionSlides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCore()
-		f := newFront(c)
-		m := locked(values{"a": 1})
+		s := gsession.New(time.Second, newFront(c)).New(t.Context(), id)
+		s.MustSet("a", 1)
 		for _, wait := range []time.Duration{9 * time.Millisecond, time.Millisecond} {
-			if err := f.SetSession(t.Context(), id, m, time.Second); err != nil {
-				t.Fatal(err)
-			}
+			closed(t, s)
 			time.Sleep(wait)
 		}
 		if n := c.commitCount(); n != 1 {
 			t.Fatalf("%d commits within a hundredth of ttl, want 1", n)
 		}
-		if err := f.SetSession(t.Context(), id, m, time.Second); err != nil {
-			t.Fatal(err)
-		}
+		closed(t, s)
 		if n := c.commitCount(); n != 2 {
 			t.Fatalf("%d commits after a hundredth of ttl, want 2", n)
 		}
 	})
+}
+
+// The session of a visitor without a cookie: nobody asks the store for it first.
+func TestSecondCloseOfANewID(t *testing.T) {
+	c := newCore()
+	s := gsession.New(ttl, newFront(c)).New(t.Context())
+	s.MustSet("user", "ann")
+	closed(t, s)
+	c.put(s.MustId(), values{"user": "ann", "cart": "a"}) // the visitor's next request is faster
+	closed(t, s)
+	wantData(t, c.holds(s.MustId()), values{"user": "ann", "cart": "a"})
+	if n := c.commitCount(); n != 1 {
+		t.Errorf("%d commits, want 1", n)
+	}
+}
+
+// A close that changed nothing loses nothing when the session is gone. A change that is
+// refused is told, and once: as often as it is closed after that, no store is asked.
+func TestSecondCloseAfterALogOut(t *testing.T) {
+	for where, remove := range map[string]func(f *front){
+		"here":      func(f *front) { _ = f.RemoveAll(context.Background(), id) },
+		"elsewhere": func(f *front) { _ = f.core.RemoveAll(context.Background(), id) },
+	} {
+		t.Run(where, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCore()
+				f := newFront(c)
+				c.put(id, values{"user": "ann"})
+				saved, unchanged, lost := f.session(t, id, values{"k": 1}), f.get(t, id), f.session(t, id, values{"late": 1})
+				closed(t, saved)
+				remove(f)
+				closed(t, saved)
+				time.Sleep(2 * closeGrace)
+				closed(t, saved)
+				f.set(t, id, unchanged)
+				err := lost.Close()
+				wantRevoked(t, err)
+				if RefusedBefore(err) {
+					t.Error("the first refusal counts as told")
+				}
+				c.fail = errors.New("asked")
+				for range 2 {
+					err := lost.Close()
+					wantRevoked(t, err)
+					if !RefusedBefore(err) {
+						t.Errorf("the same close is refused anew: %v", err)
+					}
+				}
+				c.fail = nil
+				lost.MustSet("later", 1)
+				err = lost.Close()
+				wantRevoked(t, err)
+				if RefusedBefore(err) {
+					t.Error("another change is lost, and isn't told")
+				}
+				wantData(t, c.holds(id), nil)
+			})
+		})
+	}
+}
+
+// What a commit left out, as it could overwrite something newer, isn't written by GoFrame's
+// second close.
+func TestSecondCloseAfterAConflict(t *testing.T) {
+	c := newCore()
+	f := newFront(c)
+	c.put(id, values{"k": 0})
+	s := f.session(t, id, values{"k": 1})
+	c.fail = ErrConflict
+	if err := s.Close(); !errors.Is(err, ErrConflict) || RefusedBefore(err) {
+		t.Fatalf("Close = %v", err)
+	}
+	c.fail = nil
+	c.put(id, values{"k": 2})
+	if err := s.Close(); !errors.Is(err, ErrConflict) || !RefusedBefore(err) {
+		t.Errorf("the second Close = %v", err)
+	}
+	wantData(t, c.holds(id), values{"k": 2})
 }
 
 func TestUnchangedFirstCloseSlides(t *testing.T) {
@@ -153,18 +225,31 @@ func TestUnchangedFirstCloseSlides(t *testing.T) {
 func TestSecondCloseOfAMadeMapIsADelta(t *testing.T) {
 	c := newCore()
 	f := newFront(c)
-	m := locked(values{"a": 1})
-	f.set(t, id, m)
+	s := f.session(t, id, values{"a": 1})
+	closed(t, s)
 	c.put(id, values{"a": 1, "other": 1})
-	m.Set("b", 2)
-	f.set(t, id, m)
+	s.MustSet("b", 2)
+	closed(t, s)
 	wantData(t, c.holds(id), values{"a": 1, "b": 2, "other": 1})
-	m.Remove("a")
-	f.set(t, id, m)
+	s.MustRemove("a")
+	closed(t, s)
 	wantData(t, c.holds(id), values{"b": 2, "other": 1})
 }
 
 func TestRequestsThatCreateAtOnceAreMerged(t *testing.T) {
+	c := newCore()
+	f := newFront(c)
+	one, two := f.session(t, id, values{"a": 1}), f.session(t, id, values{"b": 2})
+	closed(t, one)
+	closed(t, two)
+	wantData(t, c.holds(id), values{"a": 1, "b": 2})
+	f.set(t, id, locked(values{"c": 3}))
+	wantData(t, c.holds(id), values{"c": 3})
+}
+
+// A program that calls the storage itself replaces the session each time, whatever reads were
+// told before, and with the same map again: as over the bare store.
+func TestMapsOfAProgramReplace(t *testing.T) {
 	c := newCore()
 	f := newFront(c)
 	for range 2 {
@@ -172,11 +257,13 @@ func TestRequestsThatCreateAtOnceAreMerged(t *testing.T) {
 			t.Fatalf("GetSession = %v, %v; want no session", m, err)
 		}
 	}
-	f.set(t, id, locked(values{"a": 1}))
-	f.set(t, id, locked(values{"b": 2}))
-	wantData(t, c.holds(id), values{"a": 1, "b": 2})
-	f.set(t, id, locked(values{"c": 3}))
-	wantData(t, c.holds(id), values{"c": 3})
+	first := locked(values{"user": "anna", "admin": true})
+	for _, m := range []*gmap.StrAnyMap{first, locked(values{"user": "bert"}), first} {
+		f.set(t, id, m)
+		wantData(t, c.holds(id), m.Map())
+	}
+	f.set(t, id, locked(values{}))
+	wantData(t, c.holds(id), values{})
 }
 
 func TestRemoveAllThenCloseLeavesNothing(t *testing.T) {
@@ -223,13 +310,13 @@ func TestLogOutEndsTheRequestsThatLoadedBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRevoked(t, f.SetSession(t.Context(), id, old, ttl))
-	wantRevoked(t, f.SetSession(t.Context(), id, unchanged, ttl))
+	f.set(t, id, unchanged)
 	wantData(t, c.holds(id), nil)
 
 	// The next log-in has the same id; the old requests stay what they were.
 	f.set(t, id, locked(values{"user": "two"}))
 	wantRevoked(t, f.SetSession(t.Context(), id, old, ttl))
-	wantRevoked(t, f.SetSession(t.Context(), id, unchanged, ttl))
+	f.set(t, id, unchanged)
 	wantData(t, c.holds(id), values{"user": "two"})
 
 	// One that let go of all that it was given joins what is there.
@@ -252,13 +339,15 @@ func TestExpiredOrRemotelyRemovedSessionIsRevoked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.put(id, values{"user": "one"})
-			m, made := f.get(t, id), locked(values{"user": "one"})
-			f.set(t, id, made)
+			m := f.get(t, id)
+			c.put(id, nil)
+			made := f.session(t, id, values{"user": "one"})
+			closed(t, made)
 			gone()
 			m.Set("a", 1)
-			made.Set("a", 1)
+			made.MustSet("a", 1)
 			wantRevoked(t, f.SetSession(t.Context(), id, m, ttl))
-			wantRevoked(t, f.SetSession(t.Context(), id, made, ttl))
+			wantRevoked(t, made.Close())
 			if data := c.holds(id); len(data) > 0 {
 				t.Errorf("data = %v, want none", data)
 			}

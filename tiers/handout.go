@@ -39,14 +39,15 @@ func (h *handout) adopted() bool { return h.m.KVMap == nil }
 type given struct {
 	id     string
 	base   *Snapshot
-	change *Delta         // what the holder has committed of it since; nil for nothing
+	change *Delta         // what the holder has closed with since; nil for nothing
 	stamp  uint64         // the tombstones' clock before base was read
 	held   map[string]any // what the map was made of, to be compared and never read
 
 	committed int64 // when the holder last committed, on the clock since started; 0 if it hasn't
+	refused   error // what the holder's last close was refused with, for good
 }
 
-// state is what the map was like when it was handed out or last committed, and not what
+// state is what the map was like when it was handed out or last closed, and not what
 // the store holds: a key that another request added must not look like one that this
 // request removed. Most maps are closed once, so that it is made when it is asked for.
 func (g *given) state() *Snapshot {

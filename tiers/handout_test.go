@@ -1,17 +1,45 @@
 package tiers
 
 import (
+	"context"
 	"reflect"
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
 )
 
 func handedOut(f *Face, data values) *gmap.StrAnyMap {
 	return f.handOut(given{id: id, base: Adopt(data)})
+}
+
+// adopted is a map that a gsession.Session has made and closed.
+func adopted(t testing.TB, f *front, data values) (m *gmap.StrAnyMap) {
+	t.Helper()
+	s := gsession.New(ttl, &watching{f, &m}).New(t.Context())
+	if err := s.SetMap(data); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, s)
+	if !known(f.Face, m) {
+		t.Fatal("the map of a Session isn't followed")
+	}
+	return m
+}
+
+// watching notes the map that is closed.
+type watching struct {
+	*front
+	m **gmap.StrAnyMap
+}
+
+func (w *watching) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	*w.m = m
+	return w.front.SetSession(ctx, id, m, ttl)
 }
 
 func known(f *Face, m *gmap.StrAnyMap) bool {
@@ -149,8 +177,7 @@ func TestAdoptedMap(t *testing.T) {
 		}
 	})
 	t.Run("belongs to the first face that wrote it", func(t *testing.T) {
-		m, other := locked(values{"a": 1}), newFront(newCore())
-		f.set(t, id, m)
+		m, other := adopted(t, f, values{"a": 1}), newFront(newCore())
 		other.set(t, id, m)
 		if !known(f.Face, m) || known(other.Face, m) {
 			t.Error("the second face took the map over")
@@ -187,7 +214,7 @@ func TestHandedOutMapTakesConcurrentUse(t *testing.T) {
 	c := newCore()
 	c.put(id, values{"a": 1})
 	f := newFront(c)
-	for name, m := range map[string]*gmap.StrAnyMap{"handed out": f.get(t, id), "adopted": locked(values{"a": 1})} {
+	for name, m := range map[string]*gmap.StrAnyMap{"handed out": f.get(t, id), "adopted": adopted(t, f, values{"a": 1})} {
 		t.Run(name, func(t *testing.T) {
 			var all sync.WaitGroup
 			for n := range 4 {
@@ -225,9 +252,7 @@ func TestHandedOutMapsAreCollected(t *testing.T) {
 		f.set(t, id, m)
 		c.put(id, nil)
 		c.commits = nil
-		adopted := locked(values{"a": 1})
-		f.set(t, id, adopted)
-		runtime.AddCleanup(adopted, report, "adopted map")
+		runtime.AddCleanup(adopted(t, f, values{"a": 1}), report, "adopted map")
 		c.commits = nil
 	}()
 	for range cap(gone) {

@@ -193,6 +193,9 @@ func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Du
 		}
 	}
 	next, conflict := delta.Apply(current)
+	if next != nil && delta.Inquires() {
+		return current, nil // writing it again could undo another process' log-out
+	}
 	if next == nil {
 		return nil, conflict
 	}

@@ -27,11 +27,12 @@ type blobs struct {
 	kept   map[string][]byte
 	during func()
 	fail   error
+	wrote  map[string]int
 
 	removing func() // runs in RemoveAll, before it removes
 }
 
-func newBlobs() *blobs { return &blobs{kept: map[string][]byte{}} }
+func newBlobs() *blobs { return &blobs{kept: map[string][]byte{}, wrote: map[string]int{}} }
 
 func (b *blobs) GetSession(_ context.Context, id string, _ time.Duration) (*gmap.StrAnyMap, error) {
 	if b.during != nil {
@@ -53,6 +54,7 @@ func (b *blobs) SetSession(_ context.Context, id string, m *gmap.StrAnyMap, _ ti
 	if b.fail != nil {
 		return b.fail
 	}
+	b.wrote[id]++
 	b.kept[id], err = json.Marshal(m)
 	return err
 }

@@ -26,6 +26,25 @@ var ErrConflict error = gerror.NewWithOption(gerror.Option{
 	Code: gcode.CodeInvalidOperation,
 })
 
+var (
+	errRevokedBefore  = NewError(ErrRevoked.Error(), ErrRevoked)
+	errConflictBefore = NewError(ErrConflict.Error(), ErrConflict)
+)
+
+// refusedBefore is the error of a change that was refused before.
+func refusedBefore(err error) error {
+	if errors.Is(err, ErrRevoked) {
+		return errRevokedBefore
+	}
+	return errConflictBefore
+}
+
+// RefusedBefore reports whether an error of SetSession is the one that the same close of the
+// same map had been answered with, as GoFrame closes a session twice: nothing else was lost.
+func RefusedBefore(err error) bool {
+	return errors.Is(err, errRevokedBefore) || errors.Is(err, errConflictBefore)
+}
+
 // IsFinal reports whether an error of a commit says what has become of it for good, so
 // that no other attempt is made.
 func IsFinal(err error) bool { return errors.Is(err, ErrRevoked) || errors.Is(err, ErrConflict) }

@@ -112,6 +112,11 @@ func (u *upper) set(t testing.TB, id string, m *gmap.StrAnyMap) {
 	}
 }
 
+// session is a request's.
+func (u *upper) session() *gsession.Session {
+	return gsession.New(ttl, layered{stranger{u.top}, u}).New(context.Background(), id)
+}
+
 func (u *upper) remove(t testing.TB, id string) {
 	t.Helper()
 	if err := u.top.RemoveAll(t.Context(), id); err != nil {
@@ -213,16 +218,9 @@ func TestManyRequestsThroughAStrangerLoseNothing(t *testing.T) {
 			}
 			all.Go(func() {
 				for round := range 10 {
-					m, err := u.GetSession(context.Background(), id, ttl)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					if m == nil {
-						m = locked(values{})
-					}
-					m.Set(fmt.Sprint(n, "-", round), "v")
-					if err := u.SetSession(context.Background(), id, m, ttl); err != nil {
+					s := u.session()
+					s.MustSet(fmt.Sprint(n, "-", round), "v")
+					if err := s.Close(); err != nil {
 						t.Error(err)
 					}
 				}
@@ -296,13 +294,10 @@ func TestStrangerThatIsOvertaken(t *testing.T) {
 		if begin != nil {
 			c.put(id, begin)
 		}
-		m := u.get(t, id)
-		if m == nil {
-			m = locked(values{})
-		}
-		m.Set("cart", "a")
+		s := u.session()
+		s.MustSet("cart", "a")
 		armed = hook
-		return c, u.SetSession(t.Context(), id, m, ttl)
+		return c, s.Close()
 	}
 	t.Run("by a write", func(t *testing.T) {
 		c, err := overtaken(t, values{"user": "ONE"}, func(f *front) { f.core.put(id, values{"user": "ONE", "more": "X"}) })

@@ -4,12 +4,16 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestTombstonesTellBeforeFromAfter(t *testing.T) {
 	var graves tombstones
+	graves.expect("a")
+	graves.expect("b")
 	before := graves.now()
-	if graves.since("a", before) || graves.buried("a") {
+	if graves.since("a", before) {
 		t.Error("a session is removed before any was")
 	}
 	graves.bury("a")
@@ -24,45 +28,77 @@ func TestTombstonesTellBeforeFromAfter(t *testing.T) {
 			t.Errorf("since(%q, %d) = %v", tt.id, tt.stamp, got)
 		}
 	}
-	if !graves.buried("a") || graves.buried("c") {
-		t.Error("buried takes one session for another")
-	}
 	graves.bury("a")
 	if !graves.since("a", after) {
 		t.Error("the second removal isn't told")
 	}
 }
 
-// A removal that may be forgotten counts as one: a request that began so long ago is
-// refused. None that is remembered does.
-func TestForgottenRemovalsRefuse(t *testing.T) {
+// What is forgotten is for the store to decide, and nobody is refused for it.
+func TestForgottenRemovalsRefuseNobody(t *testing.T) {
 	var graves tombstones
 	start := graves.now()
-	graves.bury("first")
 	stamps := map[string]uint64{}
 	for n := range 3*generationSize + 10 {
 		name := fmt.Sprint(n)
+		graves.expect(name)
 		stamps[name] = graves.now()
 		graves.bury(name)
 		if size := len(graves.young) + len(graves.old); size > 2*generationSize {
 			t.Fatalf("%d tombstones are kept", size)
 		}
 	}
-	if !graves.since("first", start) {
-		t.Error("a removal that was forgotten isn't told")
+	graves.expect("never removed")
+	if graves.since("never removed", start) || graves.since("0", start) {
+		t.Error("a removal is told that isn't known")
 	}
-	if !graves.since("never removed", start) {
-		t.Error("a request from before what is remembered isn't refused")
-	}
-	for name, stamp := range stamps {
-		if !graves.since(name, stamp) {
+	for n := 2*generationSize + 10; n < 3*generationSize+10; n++ {
+		if name := fmt.Sprint(n); !graves.since(name, stamps[name]) {
 			t.Fatalf("removal %s isn't told", name)
 		}
 	}
-	recent := stamps[fmt.Sprint(2*generationSize+10)]
-	if graves.since("never removed", recent) {
-		t.Error("a request of the last 32,768 removals is refused though its session wasn't removed")
+}
+
+// Log-outs of ids of which nobody holds a map leave nothing, and push nothing out.
+func TestMadeUpIDsLeaveNoTombstone(t *testing.T) {
+	var graves tombstones
+	for n := range 1000 {
+		graves.expect(fmt.Sprint("held ", n))
 	}
+	stamp := graves.now()
+	graves.bury("held 0")
+	for n := range 70_000 {
+		graves.bury(fmt.Sprint("made up ", n))
+	}
+	if n := len(graves.young) + len(graves.old); n > 1+70_000*2*1000/expectedSize {
+		t.Errorf("%d tombstones of 70,000 log-outs of made-up ids", n)
+	}
+	if !graves.since("held 0", stamp) || graves.since("held 1", stamp) {
+		t.Error("a held session's removal isn't told, or another one's is")
+	}
+}
+
+func TestExpectedIDsAreKeptForHalfAnHourAtLeastAndAnHourAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var graves tombstones
+		graves.bury("x") // the clock begins
+		graves.expect("a")
+		time.Sleep(expectedLife + time.Second)
+		stamp := graves.now()
+		graves.bury("a")
+		graves.expect("b")
+		if !graves.since("a", stamp) {
+			t.Error("an id that is held for half an hour is forgotten")
+		}
+		time.Sleep(expectedLife + time.Second)
+		graves.bury("x")
+		stamp = graves.now()
+		graves.bury("a")
+		graves.bury("b")
+		if graves.since("a", stamp) || !graves.since("b", stamp) {
+			t.Error("the older id must be forgotten, and the younger one kept")
+		}
+	})
 }
 
 func TestTombstonesTakeConcurrentUse(t *testing.T) {
@@ -73,9 +109,10 @@ func TestTombstonesTakeConcurrentUse(t *testing.T) {
 			for round := range 500 {
 				name := fmt.Sprint(n, "-", round)
 				stamp := graves.now()
+				graves.expect(name)
 				graves.since(name, stamp)
 				graves.bury(name)
-				if !graves.since(name, stamp) || !graves.buried(name) {
+				if !graves.since(name, stamp) {
 					t.Error("a removal isn't told")
 				}
 				if graves.since(name, graves.now()) {

@@ -105,7 +105,7 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	switch {
 	case err != nil:
 		return nil, err
-	case s.options.interval > 0 && ttl > 0 && !delta.Inquires() && (s.form != nil || delta.Plain()):
+	case s.options.interval > 0 && ttl > 0 && !delta.Urgent() && (s.form != nil || delta.Plain()):
 		return s.behind(ctx, id, delta, ttl)
 	default:
 		return s.now(ctx, id, delta, ttl)

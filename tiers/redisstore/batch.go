@@ -196,7 +196,7 @@ func (s *Storage) attempt(n int, c tiers.Commit, current *tiers.Snapshot, versio
 	if a.next, a.conflict = c.Delta.Apply(current); a.next == nil {
 		return nil, a.conflict
 	}
-	if a.content, err = encode(a.next); err != nil {
+	if a.content, err = encodeFor(a.delta, a.next); err != nil {
 		return nil, failed(c.Delta, err)
 	}
 	return &a, nil

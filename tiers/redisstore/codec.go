@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math/rand/v2"
 
 	"github.com/gf-strata/strata/tiers"
 )
@@ -21,6 +22,20 @@ func encode(data map[string]any) ([]byte, error) {
 	content, err := json.Marshal(data)
 	if err != nil {
 		return nil, tiers.NewError("strata: redis: a session can't be encoded as JSON", err)
+	}
+	return content, nil
+}
+
+// encodeFor adds white space, at random, where the session has begun anew under an id that was
+// logged out: a commit of the old log-in that is on its way takes the new one for its own if
+// the two are equal, as it is told from others by its digest.
+func encodeFor(delta *tiers.Delta, data map[string]any) ([]byte, error) {
+	content, err := encode(data)
+	if err != nil || !delta.Apart() {
+		return content, err
+	}
+	for n := rand.Uint32() | 1<<31; n > 0; n >>= 2 {
+		content = append(content, " \t\n\r"[n%4])
 	}
 	return content, nil
 }

@@ -63,7 +63,7 @@ func (s *Storage) merge(ctx context.Context, m *measured, key string, delta *tie
 		if next == nil {
 			return nil, conflict
 		}
-		content, err := encode(next)
+		content, err := encodeFor(delta, next)
 		if err == nil {
 			err = wait(ctx, losses)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -59,13 +60,10 @@ func storm(f *fixture, one, two gsession.Storage, id string, writers, rounds int
 			s = two
 		}
 		for r := range rounds {
-			m, err := s.GetSession(ctx, id, ttl)
-			if err == nil && m == nil {
-				m = gmap.NewStrAnyMap(true)
-			}
+			request := gsession.New(ttl, s).New(ctx, id)
+			err := request.Set(fmt.Sprintf("w%d-%d", w, r), r)
 			if err == nil {
-				m.Set(fmt.Sprintf("w%d-%d", w, r), r)
-				err = s.SetSession(ctx, id, m, ttl)
+				err = request.Close()
 			}
 			if err != nil {
 				f.Error(err)
@@ -169,6 +167,55 @@ func TestLogInAfterLogOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.want("a", `{"user":8}`)
+}
+
+// overtaking runs a function before the next script is sent.
+type overtaking struct {
+	redis.Hook
+	first func()
+}
+
+func (o *overtaking) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (o *overtaking) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (o *overtaking) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, c redis.Cmder) error {
+		if first := o.first; first != nil && strings.HasPrefix(c.Name(), "eval") {
+			o.first = nil
+			first()
+		}
+		return next(ctx, c)
+	}
+}
+
+// TestLogInWithTheSameBytes logs out and in again while a commit of the old log-in is on its
+// way, which compares digests: the two must not have the same one.
+func TestLogInWithTheSameBytes(t *testing.T) {
+	f := start(t)
+	client, hook := f.server.Client(), &overtaking{}
+	client.AddHook(hook)
+	s := redisstore.New(client)
+	logIn := func() {
+		request := gsession.New(ttl, s).New(ctx, "a")
+		request.MustSet("user", "ann")
+		f.check(request.Close())
+	}
+	logIn()
+	old := gsession.New(ttl, s).New(ctx, "a")
+	old.MustSet("role", "admin")
+	hook.first = func() {
+		f.check(gsession.New(ttl, s).New(ctx, "a").RemoveAll())
+		logIn()
+	}
+	if err := old.Close(); !errors.Is(err, tiers.ErrRevoked) {
+		t.Errorf("Close = %v, want ErrRevoked", err)
+	}
+	if m := f.load(s, "a"); m.Size() != 1 || m.Get("user") != "ann" {
+		t.Errorf("the new session is %v", m.Map())
+	}
 }
 
 // await polls until a condition holds.

@@ -55,8 +55,8 @@ func (b body) MarshalBinary() ([]byte, error) {
 	return b.bytes, nil
 }
 
-// String keeps the session out of what a client's hooks print of their arguments.
-func (b body) String() string { return "?" }
+// String is what a client's hooks print, as of any other command's value.
+func (b body) String() string { return string(b.bytes) }
 
 // newWrite is the command that makes the session next, if it still has the version, or
 // whatever it holds.
