@@ -43,11 +43,7 @@ func (d direct) carry(ctx context.Context, from, id string, m *gmap.StrAnyMap, t
 	if d.face.Revoked(m) {
 		return ErrRevoked
 	}
-	// Any write outdates what a cache above the store knows of the session.
-	if err := d.top.SetSession(ctx, from, m, ttl); err != nil && !errors.Is(err, gsession.ErrorDisabled) {
-		return err
-	}
-	data, err := d.top.Data(ctx, from)
+	data, err := d.look(ctx, from, m, ttl)
 	if err != nil {
 		return err
 	}
@@ -56,9 +52,23 @@ func (d direct) carry(ctx context.Context, from, id string, m *gmap.StrAnyMap, t
 			return err
 		}
 	}
-	if d.face.Revoked(m) { // logged out while it was carried
-		return errors.Join(ErrRevoked, d.top.RemoveAll(ctx, id))
+	// Somebody on any node may have logged out while it was carried.
+	left, err := d.look(ctx, from, m, ttl)
+	if err == nil && (d.face.Revoked(m) || len(data) > 0 && len(left) == 0) {
+		err = ErrRevoked
+	}
+	if err != nil {
+		return errors.Join(err, d.top.RemoveAll(context.WithoutCancel(ctx), id))
 	}
 	d.face.Mark(m, id)
 	return nil
+}
+
+// look reads the session as the store holds it: any write invalidates what a cache above the
+// store knows of it.
+func (d direct) look(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) (map[string]any, error) {
+	if err := d.top.SetSession(ctx, id, m, ttl); err != nil && !errors.Is(err, gsession.ErrorDisabled) {
+		return nil, err
+	}
+	return d.top.Data(ctx, id)
 }

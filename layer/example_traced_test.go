@@ -14,8 +14,8 @@ import (
 )
 
 // A log-in and a request that reads, as the store sees them. GoFrame asks each store
-// for single keys first; one that keeps whole sessions says that it doesn't, and
-// that is no failure.
+// for single keys first; one that keeps whole sessions disables those calls, and they make
+// no span.
 //
 // Programs leave TracerProvider out, call otel.SetTracerProvider at any time, and leave
 // RootSpans out: spans then belong to the request's trace.
@@ -45,9 +45,7 @@ func ExampleTraced() {
 	// Output:
 	// john
 	// session Load ok
-	// session Set disabled
 	// session Commit ok
 	// session Load ok
-	// session Get disabled
 	// session UpdateTTL ok
 }

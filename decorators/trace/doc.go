@@ -9,6 +9,8 @@
 //	session Load              strata.outcome=miss  strata.storage=*local.Storage
 //	└─ session Load           strata.outcome=ok    strata.storage=*gsession.StorageRedis
 //
+// The calls that a store of whole sessions disables (New, Get, Set and the like) make none.
+//
 // The decorator changes nothing that passes: answers, errors and panics are those of
 // the storage below (law 1), and what is recorded of them is never a session's id,
 // key or value, nor an error's text (law 10).

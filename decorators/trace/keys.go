@@ -5,14 +5,20 @@ import (
 	"time"
 
 	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
 )
 
-// The methods of a direct store. A snapshot store disables them, which its callers
-// expect and is no failure.
+// The methods of a direct store. A snapshot store disables them, so that there is nothing to
+// tell.
+
+// wants is asked for them in place of the tracer's Wants.
+func (s *Storage) wants(ctx context.Context) bool {
+	return s.tracer.Wants(ctx) && s.Style(ctx) != tiers.StyleSnapshot
+}
 
 // New is the inner storage's, with a span.
 func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
-	if !s.tracer.Wants(ctx) {
+	if !s.wants(ctx) {
 		return s.inner.New(ctx, ttl)
 	}
 	ctx, op := s.begin(ctx, telemetry.New)
@@ -24,7 +30,7 @@ func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
 
 // Get is the inner storage's, with a span.
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
-	if !s.tracer.Wants(ctx) {
+	if !s.wants(ctx) {
 		return s.inner.Get(ctx, id, key)
 	}
 	ctx, op := s.beginRead(ctx, telemetry.Get)
@@ -36,7 +42,7 @@ func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 
 // GetSize is the inner storage's, with a span that counts the keys.
 func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
-	if !s.tracer.Wants(ctx) {
+	if !s.wants(ctx) {
 		return s.inner.GetSize(ctx, id)
 	}
 	ctx, op := s.beginRead(ctx, telemetry.GetSize)
@@ -48,7 +54,7 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 
 // Data is the inner storage's, with a span that counts the keys.
 func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
-	if !s.tracer.Wants(ctx) {
+	if !s.wants(ctx) {
 		return s.inner.Data(ctx, id)
 	}
 	ctx, op := s.beginRead(ctx, telemetry.Data)
@@ -60,7 +66,7 @@ func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
 
 // Set is the inner storage's, with a span.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	if !s.tracer.Wants(ctx) {
+	if !s.wants(ctx) {
 		return s.inner.Set(ctx, id, key, value, ttl)
 	}
 	ctx, op := s.begin(ctx, telemetry.Set)
@@ -72,7 +78,7 @@ func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.D
 
 // SetMap is the inner storage's, with a span that counts the keys.
 func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	if !s.tracer.Wants(ctx) {
+	if !s.wants(ctx) {
 		return s.inner.SetMap(ctx, id, data, ttl)
 	}
 	ctx, op := s.begin(ctx, telemetry.SetMap)
@@ -84,7 +90,7 @@ func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, tt
 
 // Remove is the inner storage's, with a span.
 func (s *Storage) Remove(ctx context.Context, id, key string) error {
-	if !s.tracer.Wants(ctx) {
+	if !s.wants(ctx) {
 		return s.inner.Remove(ctx, id, key)
 	}
 	ctx, op := s.begin(ctx, telemetry.Remove)

@@ -71,7 +71,9 @@ func TestEveryOperationHasASpan(t *testing.T) {
 				if c.outcome == "ok" && method.name == "Load" {
 					want["strata.bytes"] = strconv.FormatInt(snapshotOf().Size(), 10)
 				}
-				if method.name == "GetSession" || method.name == "SetSession" {
+				switch method.name {
+				case "Load", "Commit", "Slide", "UpdateTTL", "RemoveAll":
+				default:
 					want["strata.style"] = "direct"
 				}
 				if got := attributes(span); !reflect.DeepEqual(got, want) {
@@ -165,6 +167,25 @@ func TestStyleIsToldAndPassedOn(t *testing.T) {
 		spans := exporter.GetSpans()
 		if len(spans) != 1 || attributes(spans[0])["strata.style"] != want {
 			t.Errorf("%s: spans %v", want, spans)
+		}
+	}
+}
+
+// What a snapshot store disables makes no span, and is answered as ever.
+func TestDisabledCallsHaveNoSpan(t *testing.T) {
+	provider, exporter := recorder(t)
+	s := trace.New(&scripted{style: tiers.StyleSnapshot, err: gsession.ErrorDisabled}, to(provider))
+	for _, method := range methods(t) {
+		switch method.name {
+		case "New", "Get", "GetSize", "Data", "Set", "SetMap", "Remove":
+		default:
+			continue
+		}
+		if err := method.call(t.Context(), s); err != gsession.ErrorDisabled {
+			t.Errorf("%s = %v", method.name, err)
+		}
+		if n := len(exporter.GetSpans()); n != 0 {
+			t.Fatalf("%s made a span", method.name)
 		}
 	}
 }
