@@ -232,8 +232,15 @@ func TestWhatIsNotReachedIsTold(t *testing.T) {
 		t.Errorf("not reached by a report of nothing: %q", texts)
 	}
 	r.Delays.Add(int64(mostDelay))
+	r.judgeOutages([]Outage{{Known: 100, Ended: 200, Until: 200 + 2*int64(mostRecovery)}}, []Timing{
+		{99, int64(time.Hour), true}, {100, int64(mostOutage), true}, {200, int64(time.Hour), false},
+		{201 + int64(mostRecovery), 1, true}, {200 + 2*int64(mostRecovery), 1, true},
+	})
+	if len(r.Outages.All) != 1 || len(r.Recoveries.All) != 1 || r.Recoveries.All[0] != int64(mostRecovery)+1 {
+		t.Errorf("the requests in an outage are %v, the recoveries %v", r.Outages.All, r.Recoveries.All)
+	}
 	r.Sticky.Reads, r.OwnMisses, r.Audits.Differs = 2*mostReads, 1, 1
-	if texts := r.Unreached(); len(texts) != 4 {
+	if texts := r.Unreached(); len(texts) != 6 {
 		t.Errorf("not reached: %q", texts)
 	}
 }

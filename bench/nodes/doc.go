@@ -12,7 +12,8 @@
 // GoFrame StorageRedis. A crowd at each node meets those of the others at three sessions, in
 // bursts without a pause. The driver cuts each node's connections, keeps back what it sends
 // or is sent, or only what it is sent (deaf), delays each piece of it (jitter), stops it with
-// SIGSTOP, kills, restarts and hangs the server, has it refuse writes, forces failovers, kills masters behind Sentinel and in a cluster, moves slots
+// SIGSTOP, kills, restarts and hangs the server, has it refuse writes, for a moment or for
+// seconds (outage, full), forces failovers, kills masters behind Sentinel and in a cluster, moves slots
 // and lets some linger on their way to a master that had none.
 //
 // # The contract that is checked
@@ -97,7 +98,9 @@
 // Before the load, without faults: an invalidation delay p99 under 2 ms, at most 0.07 Redis
 // reads a request where a session's requests stay on one node, and no read of an own write
 // that asks Redis. The nodes audit some of their hits (layer.Audited) all the time, and
-// none may differ beyond what is allowed. What isn't reached is printed.
+// none may differ beyond what is allowed. Two and a half seconds after a server has begun to
+// hang, or to refuse writes, a request's p99 is under 50 ms, and no request fails that begins
+// more than a second after the server is back. What isn't reached is printed.
 //
 // # What it doesn't check
 //

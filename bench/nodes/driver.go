@@ -69,6 +69,7 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 	var (
 		records []Record
 		stalls  []Stall
+		timings []Timing
 		quiet   Quiet
 	)
 	collect := func(answers []Answer) {
@@ -76,6 +77,7 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 			records = append(records, answer.Records...)
 			report.Failed += answer.Failed
 			stalls = append(stalls, answer.Stalls...)
+			timings = append(timings, answer.Timings...)
 		}
 	}
 	collect(w.all(Ask{What: askBegin, Round: round}))
@@ -120,6 +122,8 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 	}
 	collect(w.all(Ask{What: askHalt}))
 	quiet.worst(stalls)
+	report.judgeOutages(w.outages, timings)
+	w.outages = nil
 	records = append(records, outsiders.halt()...)
 	wait(w.options.Bound()) // from now on every acknowledged write must be seen by all
 	ids := sessions(records)

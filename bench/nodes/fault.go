@@ -22,7 +22,7 @@ func faults(topology string) []fault {
 	all := []fault{{"cut", cutOff}, {"stall", stall}, {"deaf", deaf}, {"pause", pause}, {"jitter", jitter}, {"refuse", refuse}}
 	switch topology {
 	case standalone:
-		return append(all, fault{"restart", restart}, fault{"hang", hang})
+		return append(all, fault{"restart", restart}, fault{"hang", hang}, fault{"outage", outage}, fault{"full", full})
 	case sentinel:
 		return append(all, fault{"failover", sentinelFailover}, fault{"crash", crash})
 	default:

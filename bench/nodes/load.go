@@ -140,14 +140,15 @@ func (n *node) crowd(l *load, c *client, round, nodes int, random *rand.Rand) {
 	}
 }
 
-func (l *load) halt() (records []Record, failed int) {
+func (l *load) halt() (answer Answer) {
 	close(l.stop)
 	l.workers.Wait()
 	for _, c := range l.clients {
-		records = append(records, c.records...)
-		failed += c.failed
+		answer.Records = append(answer.Records, c.records...)
+		answer.Timings = append(answer.Timings, c.timings...)
+		answer.Failed += c.failed
 	}
-	return records, failed
+	return answer
 }
 
 // work serves requests at a steady rate, or as fast as it can where that is slower.

@@ -125,7 +125,7 @@ func (n *node) answer(ask Ask) (answer Answer) {
 	case askRun:
 		n.load, n.stalls = n.start(ask.Round, ask.Nodes), n.meter()
 	case askHalt:
-		answer.Records, answer.Failed = n.load.halt()
+		answer = n.load.halt()
 		answer.Stalls = n.stalls.halt()
 		n.load, n.stalls = nil, nil
 	case askRead:

@@ -67,6 +67,17 @@ func TestStandaloneWithFaults(t *testing.T) {
 	}
 }
 
+func TestStandaloneOutages(t *testing.T) {
+	t.Parallel()
+	o := short("outage", "full")
+	o.Requests = 0
+	report := Run(t, standalone, o)
+	sound(t, report)
+	if len(report.Recoveries.All) == 0 || len(report.Outages.All) == 0 {
+		t.Error("no request was timed in an outage, or none after it")
+	}
+}
+
 func TestClusterWithFaults(t *testing.T) {
 	t.Parallel()
 	o := short("failover", "move", "linger", "deaf")

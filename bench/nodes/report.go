@@ -34,6 +34,8 @@ type Report struct {
 	Scattered, Sticky, Bare Figures
 	OwnReads, OwnMisses     int
 	Audits                  Audits
+	Outages                 Ages // durations of requests while the chains knew of an outage
+	Recoveries              Ages // of each outage, until the last request that failed began
 	Delays                  Ages
 }
 
@@ -116,6 +118,8 @@ func (r *Report) Unreached() (texts []string) {
 		}
 	}
 	expect(r.Audits.Differs == 0, "no audited hit differs from the store beyond what is allowed")
+	expect(r.Outages.Quantile(0.99) < mostOutage, "a request's p99 under %v in an outage", mostOutage)
+	expect(r.Recoveries.Quantile(1) <= mostRecovery, "no failure %v after an outage", mostRecovery)
 	if r.Options.Requests == 0 {
 		return texts
 	}
@@ -157,6 +161,10 @@ func (r *Report) Print(out io.Writer) {
 		line("Redis reads a request, 95 % reads", "%.3f sticky, %.3f scattered, %.3f bare", r.Sticky.Reads, r.Scattered.Reads, r.Bare.Reads)
 		line("Redis commands a request, 95 % reads", "%.3f sticky, %.3f scattered, %.3f bare", r.Sticky.Commands, r.Scattered.Commands, r.Bare.Commands)
 		line("reads of own writes that asked Redis", "%d of %d", r.OwnMisses, r.OwnReads)
+	}
+	if len(r.Recoveries.All) > 0 {
+		line("requests in an outage p50, p99, p99.9", "%v, %v, %v (%d requests)", round(r.Outages.Quantile(0.5)), round(r.Outages.Quantile(0.99)), round(r.Outages.Quantile(0.999)), len(r.Outages.All))
+		line("last failure after an outage, the worst", "%v (%d outages)", round(r.Recoveries.Quantile(1)), len(r.Recoveries.All))
 	}
 	line("audited hits: same, changed, different", "%d, %d, %d", r.Audits.Same, r.Audits.Changed, r.Audits.Differs)
 	for _, text := range r.Unreached() {

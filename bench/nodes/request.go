@@ -19,6 +19,7 @@ type client struct {
 	epochs       int64
 	records      []Record
 	failed       int // reads that were answered with an error
+	timings      []Timing
 }
 
 func newClient(node, writer int, manager *gsession.Manager) *client {
@@ -51,9 +52,12 @@ func (c *client) keep(r Record, err error) Outcome {
 
 // read is a request that changes nothing.
 func (c *client) read(id string) (Record, bool) {
+	failed := true
+	defer c.timed(now(), &failed)
 	request := c.begin(id)
 	r, ok := c.look(request, id)
 	err := request.Close()
+	failed = !ok
 	if ok {
 		kept := &c.records[len(c.records)-1]
 		if kept.Slid = now(); err != nil {
@@ -78,8 +82,11 @@ func (c *client) look(request *gsession.Session, id string) (Record, bool) {
 // change is a request that reads, and writes its own key and the shared one. It does
 // nothing where nobody is logged in, and reports so.
 func (c *client) change(id string) (loggedIn bool, outcome Outcome) {
+	failed := true
+	defer c.timed(now(), &failed)
 	request := c.begin(id)
 	seen, ok := c.look(request, id)
+	failed = !ok
 	if !ok || seen.Absent {
 		return false, Maybe
 	}
@@ -89,7 +96,9 @@ func (c *client) change(id string) (loggedIn bool, outcome Outcome) {
 	if err == nil {
 		err = request.Close()
 	}
-	return true, c.keep(r, err)
+	outcome = c.keep(r, err)
+	failed = outcome == Maybe
+	return true, outcome
 }
 
 func (c *client) write(request *gsession.Session, version int64) error {

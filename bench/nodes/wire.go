@@ -28,6 +28,7 @@ type Answer struct {
 	Records []Record
 	Failed  int // reads that were answered with an error
 	Stalls  []Stall
+	Timings []Timing
 	Audits  Audits // of the node's life
 	Figure  float64
 	Err     string

@@ -37,6 +37,7 @@ type world struct {
 	direct   Server
 	dir      string
 	evidence *evidence // of this round
+	outages  []Outage  // of this round
 	bare     *gsession.Manager
 }
 
