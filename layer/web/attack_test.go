@@ -318,6 +318,12 @@ func TestAttackCrossSiteLogin(t *testing.T) {
 			t.Errorf("the site's own log-in with %v returned %d", from, a.status)
 		}
 	}
+	trusting := serve(t, standard(web.TrustedOrigins("https://accounts.example.com")))
+	for origin, status := range map[string]int{"https://accounts.example.com": http.StatusOK, "https://evil.example": http.StatusForbidden} {
+		if a := trusting.client().do(http.MethodPost, "/login", "Origin", origin, "Sec-Fetch-Site", "cross-site"); a.status != status {
+			t.Errorf("a log-in of %s returned %d", origin, a.status)
+		}
+	}
 	api := serve(t, standard(web.Bearer()))
 	if a := api.client().do(http.MethodPost, "/login", "Origin", "https://front.example"); a.status != http.StatusOK || a.body == "" || a.cookie != nil {
 		t.Errorf("a log-in without cookies returned %d", a.status)

@@ -12,6 +12,7 @@ var (
 	errOutside     = errors.New("strata: web: this route has no web.Sessions; add the middleware to it")
 	errNoPrincipal = errors.New("strata: web: Login needs to know whose session it is; give it a user's id")
 	errNobody      = errors.New("strata: web: nobody is logged in; call Login first")
+	errBegun       = errors.New("strata: web: the response has begun, so that the cookie with the new id can't be sent; call Login, Reauthenticated and SetLimits before Flush")
 	errLimits      = errors.New("strata: web: SetLimits needs times of 0 or more; 0 is for the middleware's")
 )
 
@@ -23,7 +24,8 @@ var ErrCrossSite = errors.New("strata: web: another site's page has sent this lo
 // begins anew as to its limits; the old id is ended on every node, with what runs under it: such
 // requests are refused with layer.ErrRevoked. All of it is part of the request's commit.
 //
-// Where the id travels in a cookie, a request of another site's page is refused with ErrCrossSite.
+// Where the id travels in a cookie, a request of another site's page is refused with ErrCrossSite,
+// unless TrustedOrigins names the site.
 func Login(r *ghttp.Request, principal string) error {
 	q := requestOf(r)
 	switch {
@@ -76,6 +78,9 @@ func up(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.
 // change changes the record, and with it the id. So a request that overlaps can't write back the
 // record that it had read.
 func (q *request) change(edit func(rec *record, now int64)) error {
+	if q.writer.closed && q.of.cookie != nil && !q.byHeader {
+		return errBegun
+	}
 	if _, err := q.session.Id(); err != nil { // loads it, or makes an id
 		return err
 	}

@@ -224,13 +224,17 @@ func (q *request) due(now time.Time) bool {
 	return life > 0 && now.UnixMilli()-q.record.sent >= (life/10).Milliseconds()
 }
 
-// ttl is how long the session lives on from now.
+// ttl is how long the store is to keep the session from now. GoFrame's stores take no less than a
+// second; the absolute limit is looked at once more when the session is loaded.
 func (q *request) ttl(now time.Time) time.Duration {
 	left := q.record.left(now, q.server.idle, q.of.absolute)
-	if left < 0 {
-		return time.Millisecond // a request that began in time may end
+	least := time.Second
+	if idle, _ := q.record.limits(q.server.idle, 0); idle > 0 {
+		least = min(least, idle)
+	} else if left == 0 {
+		return 0 // never
 	}
-	return left
+	return max(left, least)
 }
 
 // fresh makes an id for the session.

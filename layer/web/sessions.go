@@ -64,6 +64,18 @@ func Header(name string) Option {
 	return func(s *sessions) { s.header = http.CanonicalHeaderKey(name); s.bearer = false }
 }
 
+// TrustedOrigins are other sites, such as https://accounts.example.com, whose pages may send a
+// log-in. The default is none.
+func TrustedOrigins(origins ...string) Option {
+	return func(s *sessions) {
+		for _, origin := range origins {
+			if err := s.cross.AddTrustedOrigin(origin); err != nil {
+				panic("strata: web.TrustedOrigins: " + err.Error())
+			}
+		}
+	}
+}
+
 // sessions is a middleware. Its fields are set by Sessions; servers and moves guard themselves.
 type sessions struct {
 	chain         *layer.Stack

@@ -761,6 +761,57 @@ func TestAFailureIsSaidOnce(t *testing.T) {
 	}
 }
 
+// A session from before the middleware, under an id of GoFrame's, goes on, and its cookie gets the
+// flags. A read that meets its end is no conflict: what it was to note isn't the handler's.
+func TestSessionsFromBefore(t *testing.T) {
+	running, goOn := make(chan struct{}), make(chan struct{})
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/slowget", func(r *ghttp.Request) {
+			value := r.Session.MustGet("k").String()
+			running <- struct{}{}
+			<-goOn
+			r.Response.Write(value)
+		})
+		server.BindHandler("/begun", func(r *ghttp.Request) {
+			r.Response.Write("x")
+			r.Response.Flush()
+			r.Response.Write(web.Login(r, "ann") != nil)
+		})
+	})
+	plant := func() string {
+		id := gsession.NewSessionId()
+		old := gsession.New(life, s.chain).New(context.Background(), id)
+		old.MustSet("k", "before")
+		if err := old.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	id := plant()
+	if a := s.bare("/get", "Cookie", sends(id)); a.body != "before" || a.cookie == nil || a.cookie.Value != id || !a.cookie.HttpOnly {
+		t.Errorf("%q, cookie %v", a.body, a.cookie)
+	}
+	if a := s.bare("/get", "Cookie", sends(id)); a.body != "before" || a.cookie != nil {
+		t.Errorf("%q, cookie %v", a.body, a.cookie)
+	}
+	id = plant()
+	slow := make(chan answer)
+	go func() { slow <- s.bare("/slowget", "Cookie", sends(id)) }()
+	<-running
+	s.bare("/logout", "Cookie", sends(id))
+	goOn <- struct{}{}
+	if a := <-slow; a.status != http.StatusOK || a.body != "before" || a.cookie != nil {
+		t.Errorf("a read returned %d %q, cookie %v", a.status, a.body, a.cookie)
+	}
+	if got := s.bare("/get", "Cookie", sends(id)).body; got != "" {
+		t.Error("the read brought the session back")
+	}
+	if a := s.bare("/begun"); a.body != "xtrue" || a.cookie != nil {
+		t.Errorf("a log-in whose cookie can't be sent: %q", a.body)
+	}
+}
+
 // said is a log. mu guards the text.
 type said struct {
 	mu   sync.Mutex
