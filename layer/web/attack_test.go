@@ -108,9 +108,8 @@ func TestAttackMalformedIds(t *testing.T) {
 	s := serve(t, standard(web.Header("X-Session")))
 	for _, id := range malformed {
 		s.bare("/get", "X-Session", id)
-		s.bare("/set", "X-Session", id)
 	}
-	if reads, _ := s.store.counts(); reads > len(malformed) { // one by each write of a session that begins
+	if reads, _ := s.store.counts(); reads > 0 {
 		t.Errorf("%d malformed ids made %d reads", len(malformed), reads)
 	}
 	bare := &counted{Storage: gsession.NewStorageMemory()}
@@ -156,15 +155,15 @@ func TestAttackAnotherKey(t *testing.T) {
 	redis := redistest.Start(t)
 	client := redis.Client()
 	reset := func() {
-		if err := client.Set(context.Background(), "app:config", `{"k":"secret"}`, 0).Err(); err != nil {
+		if err := client.Set(context.Background(), "app:config:production", `{"k":"secret"}`, 0).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	attack := func(s *site) bool {
 		reset()
-		read := s.bare("/get", "Cookie", sends("app:config")).body == "secret"
-		s.bare("/set", "Cookie", sends("app:config"))
-		return read || client.Get(context.Background(), "app:config").Val() != `{"k":"secret"}`
+		read := s.bare("/get", "Cookie", sends("app:config:production")).body == "secret"
+		s.bare("/set", "Cookie", sends("app:config:production"))
+		return read || client.Get(context.Background(), "app:config:production").Val() != `{"k":"secret"}`
 	}
 	open := func() gsession.Storage {
 		store, err := redisstore.Open(redis.URL())

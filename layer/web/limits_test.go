@@ -88,6 +88,7 @@ func TestHandlersOfGoFramesHabit(t *testing.T) {
 				t.Error(err)
 			}
 			r.Session.MustSet("flash", "bye")
+			r.Response.Write(web.Token(r))
 		})
 	})
 	c := s.client()
@@ -112,6 +113,9 @@ func TestHandlersOfGoFramesHabit(t *testing.T) {
 		if a.cookie == nil || a.cookie.Value == before.Value || a.cookie.MaxAge <= 0 {
 			t.Errorf("%s: what came after the log-out is under the ended id", path)
 		}
+		if path == "/logout-and-in" && a.body != a.cookie.Value {
+			t.Error("Token is the ended id")
+		}
 		c.want("/who", `;{"flash":"bye"}`)
 		if got := s.bare("/get", "Cookie", sends(before.Value)).body; got != "" {
 			t.Error("the ended id lives on")
@@ -128,12 +132,19 @@ func TestTheReservedKeyIsNoHandlers(t *testing.T) {
 			r.Session.MustSet(web.Key, "1;1;1;1;0;0;root")
 			r.Session.MustSet("k", "w")
 		})
+		server.BindHandler("/flush", func(r *ghttp.Request) {
+			r.Session.MustSet("k", "w")
+			r.Response.Write(r.Session.MustSize())
+			r.Response.Flush() // commits
+			r.Response.Write(r.Session.MustSize())
+		})
 		server.BindHandler("/size", func(r *ghttp.Request) {
 			r.Response.Write(r.Session.MustSize(), r.Session.MustContains(web.Key))
 		})
 	})
 	c := s.client()
 	c.want("/set", "set")
+	c.want("/flush", "11")
 	c.status("/forge", http.StatusOK)
 	c.want("/who", `;{"k":"w"}`)
 	c.status("/login", http.StatusOK)
