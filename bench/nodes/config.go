@@ -14,6 +14,7 @@ import (
 const (
 	modeChain  = "chain"
 	modeBare   = "bare"   // GoFrame's StorageRedis and nothing else
+	modeBehind = "behind" // write-behind with a journal; see behind
 	modeBroken = "broken" // a cache that is told, wrongly, that nothing ever changes
 )
 
@@ -29,7 +30,8 @@ type Config struct {
 	Crowd         int // more workers, that meet at few sessions
 	Mode          string
 	Lease         time.Duration
-	Rate          int // requests a second and worker
+	Dir           string // of a node that writes behind
+	Rate          int    // requests a second and worker
 	Audit         float64
 	Seed          uint64
 	SlotsFile     string

@@ -102,8 +102,15 @@
 // hang, or to refuse writes, a request's p99 is under 50 ms, and no request fails that begins
 // more than a second after the server is back. What isn't reached is printed.
 //
+// # Nodes that write behind
+//
+// After the topologies some nodes that write behind with a journal are killed, every other
+// time while the server hangs, and started again on the same directories. Then the store holds
+// what each session's node had accepted last, or no fewer changes were reported to OnGiveUp
+// than there are sessions that lack it; and no session is there that was logged out.
+//
 // # What it doesn't check
 //
-// Nodes aren't killed, and write synchronously. In a round with a failover the histories of
+// Nodes that share sessions aren't killed, and write synchronously. In a round with a failover the histories of
 // one node aren't given to porcupine, as the servers' own losses have no order.
 package main

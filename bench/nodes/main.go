@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -27,6 +28,7 @@ func main() {
 	flag.IntVar(&o.Workers, "workers", o.Workers, "of each node")
 	flag.IntVar(&o.Requests, "requests", o.Requests, "of each node that are measured first, without faults; 0 measures nothing")
 	flag.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()), "of the load and the faults")
+	kills := flag.Int("kills", 20, "of nodes that write behind with a journal, after the topologies")
 	flag.BoolVar(&o.Strict, "strict", false, "exit with status 1 also for a figure that isn't reached; it takes an idle machine")
 	flag.Parse()
 	o.Faults = strings.Split(*faults, ",")
@@ -39,17 +41,28 @@ func main() {
 		fmt.Fprintln(os.Stderr, "nodes: -topology is standalone, cluster, sentinel or all")
 		os.Exit(2)
 	}
+	behind := o
 	o.Duration /= time.Duration(len(topologies))
 	status := 0
 	for _, topology := range topologies {
-		status = max(status, runProgram(topology, o))
+		status = max(status, program(func(tb testing.TB) bool {
+			report := Run(tb, topology, o)
+			report.Print(os.Stdout)
+			return report.Violations() == 0 && (!o.Strict || len(report.Unreached()) == 0)
+		}))
+	}
+	if *kills > 0 {
+		status = max(status, program(func(tb testing.TB) bool {
+			found := RunBehind(tb, behind, *kills)
+			found.Print(os.Stdout)
+			return !found.Silent() && len(found.Back) == 0
+		}))
 	}
 	os.Exit(status)
 }
 
-// runProgram answers the exit status: 1 for a violation, and for what is not reached if
-// that is asked for, 2 where the run itself failed.
-func runProgram(topology string, o Options) (status int) {
+// program returns the exit status of a run: 1 where it isn't sound, 2 where it failed itself.
+func program(run func(tb testing.TB) (sound bool)) (status int) {
 	h := &host{}
 	defer h.close()
 	defer func() {
@@ -63,9 +76,7 @@ func runProgram(topology string, o Options) (status int) {
 			panic(failed)
 		}
 	}()
-	report := Run(h, topology, o)
-	report.Print(os.Stdout)
-	if report.Violations() > 0 || o.Strict && len(report.Unreached()) > 0 {
+	if !run(h) {
 		return 1
 	}
 	return 0

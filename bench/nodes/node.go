@@ -50,6 +50,15 @@ func serve(text string) error {
 	if n.slots, err = openSlots(n.SlotsFile, n.Slots); err != nil {
 		return err
 	}
+	if n.Mode == modeBehind {
+		end, err := n.behind()
+		if err != nil {
+			return err
+		}
+		defer end()
+		_, err = io.Copy(io.Discard, os.Stdin) // until it is ended or killed
+		return err
+	}
 	if err = n.open(); err != nil {
 		return err
 	}
@@ -79,7 +88,7 @@ func (n *node) open() error {
 		n.manager = gsession.New(ttl, n.chain)
 		return nil
 	}
-	store := tiers.Storage(redisstore.New(n.Server.client(), redisstore.Prefix(prefix), redisstore.WatchLease(n.Lease)))
+	store := n.store()
 	opts := []layer.LocalOption{layer.Audited(n.Audit)}
 	if n.Mode == modeBroken {
 		store = struct{ tiers.Storage }{store} // nobody finds the announcements behind it
@@ -89,6 +98,10 @@ func (n *node) open() error {
 	n.chain = n.stack
 	n.manager = gsession.New(ttl, n.chain)
 	return nil
+}
+
+func (n *node) store() tiers.Storage {
+	return redisstore.New(n.Server.client(), redisstore.Prefix(prefix), redisstore.WatchLease(n.Lease))
 }
 
 func (n *node) close() error {

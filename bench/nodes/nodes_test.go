@@ -78,6 +78,35 @@ func TestStandaloneOutages(t *testing.T) {
 	}
 }
 
+// What a node that writes behind has accepted is in the store after it was killed, or reported.
+func TestKilledNodesThatWriteBehind(t *testing.T) {
+	t.Parallel()
+	o := short()
+	found := RunBehind(t, o, 8)
+	t.Logf("%d kills, %d accepted, %d reported, %d sessions lost", found.Kills, found.Accepted, found.Reported, len(found.Lost))
+	if found.Accepted < 100 || found.Silent() || len(found.Back) > 0 {
+		t.Errorf("%d accepted, %d reported, lost: %q, back: %q", found.Accepted, found.Reported, found.Lost, found.Back)
+	}
+}
+
+func TestWhatANodeHadAcceptedIsCompared(t *testing.T) {
+	read := func(version int64) Record { return Record{Epoch: 1, Cells: []Cell{{0, version}}} }
+	b := &Behind{}
+	b.compare(map[string]accepted{"same": {version: 3}, "newer": {version: 3}, "out": {out: true}},
+		map[string]Record{"same": read(3), "newer": read(4), "begun": read(1)})
+	if len(b.Lost)+len(b.Back) > 0 || b.Silent() {
+		t.Errorf("sound, and found %+v", b)
+	}
+	b.compare(map[string]accepted{"gone": {version: 3}, "older": {version: 3}, "back": {out: true}},
+		map[string]Record{"older": read(2), "back": read(1)})
+	if len(b.Lost) != 2 || len(b.Back) != 1 || !b.Silent() {
+		t.Errorf("2 are lost and 1 is back, found %+v", b)
+	}
+	if b.Reported = 2; b.Silent() {
+		t.Error("what was reported counts as lost in silence")
+	}
+}
+
 func TestClusterWithFaults(t *testing.T) {
 	t.Parallel()
 	o := short("failover", "move", "linger", "deaf")

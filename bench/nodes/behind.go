@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/layer"
+)
+
+// Behind is what a run of nodes found that write behind with a journal, are killed, and are
+// started again on the same directory. Each node's sessions are its own, so that nothing
+// newer is ever in the way of what it has accepted.
+type Behind struct {
+	Kills    int
+	Accepted int      // changes and log-outs
+	Reported int      // changes, to OnGiveUp
+	Lost     []string // sessions that lack what was accepted
+	Back     []string // sessions that were logged out
+}
+
+// Silent reports whether more was lost than was reported. What was on its way to the store
+// when a node was killed, and began a session that isn't there, may have been logged out
+// meanwhile for all that the node can tell: it is reported, and not written again.
+func (b *Behind) Silent() bool { return len(b.Lost) > b.Reported }
+
+const (
+	behindInterval = 50 * time.Millisecond
+	behindSessions = 8 // of each node
+)
+
+// accepted is what a node had told its callers about a session, in the order of its log.
+type accepted struct {
+	version int64
+	out     bool
+}
+
+// ledger reads what a node has accepted, from the file that it appends to after each
+// acknowledgement, and how much was reported as given up.
+func ledger(path string) (all map[string]accepted, lines, reported int, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	defer func() { _ = file.Close() }()
+	all = map[string]accepted{}
+	for scanner := bufio.NewScanner(file); scanner.Scan(); {
+		var (
+			what, id string
+			version  int64
+		)
+		if _, err := fmt.Sscan(scanner.Text(), &what, &id, &version); err != nil {
+			continue // cut short by the kill
+		}
+		switch what {
+		case "change":
+			all[id] = accepted{version: version}
+		case "out":
+			all[id] = accepted{out: true}
+		case "lost":
+			reported += int(version)
+			continue
+		}
+		lines++
+	}
+	return all, lines, reported, nil
+}
+
+// behind is a node's part: a worker for each session changes it as fast as the journal takes
+// it, and now and then logs out and goes on with a new one. end ends it.
+func (n *node) behind() (end func(), err error) {
+	log, err := os.OpenFile(filepath.Join(n.Dir, "ledger"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	say := func(format string, args ...any) { _, _ = log.WriteString(fmt.Sprintf(format, args...) + "\n") }
+	n.stack = layer.Chain(n.store(), layer.Coalesced(layer.WriteBehind(behindInterval), layer.Journal(filepath.Join(n.Dir, "journal")),
+		layer.OnGiveUp(func(g layer.GiveUp) { say("lost - %d", g.Changes) })), layer.Local())
+	n.chain, n.manager = n.stack, gsession.New(ttl, n.stack)
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	for session := range behindSessions {
+		all.Go(func() {
+			start := now() // larger than any before, so that versions and ids are new
+			random := rand.New(rand.NewPCG(n.Seed, uint64(start)))
+			id := fmt.Sprintf("r0-behind%d-%d-%d", n.Node, session, start)
+			for version := start; ; version++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				request := n.manager.New(context.Background(), id)
+				if random.IntN(40) == 0 {
+					if request.RemoveAll() == nil {
+						say("out %s 0", id)
+					}
+					id = fmt.Sprintf("r0-behind%d-%d-%d", n.Node, session, version)
+					continue
+				}
+				err := request.Set(ownKey(0), fmt.Sprint(version))
+				if err == nil {
+					err = request.Close()
+				}
+				if err == nil {
+					say("change %s %d", id, version)
+				}
+			}
+		})
+	}
+	return func() {
+		close(stop)
+		all.Wait()
+		_ = n.close()
+		_ = log.Close()
+	}, nil
+}
+
+// RunBehind kills nodes that write behind, of which some are killed while the server hangs,
+// and then looks for all that they had accepted.
+func RunBehind(tb testing.TB, o Options, kills int) *Behind {
+	tb.Helper()
+	nodes := o.Nodes
+	o.Nodes = 0
+	w := newWorld(tb, standalone, o)
+	random := rand.New(rand.NewPCG(o.Seed, 0))
+	found := &Behind{Kills: kills}
+	running := make([]*process, nodes)
+	for n := range running {
+		running[n] = w.spawn(n, modeBehind)
+	}
+	for kill := range kills {
+		n := random.IntN(nodes)
+		hung := kill%2 == 1
+		wait(some(random, 200*time.Millisecond, time.Second))
+		if hung {
+			w.servers[0].Pause()
+			wait(some(random, 0, 500*time.Millisecond))
+		}
+		running[n].kill()
+		if hung {
+			w.servers[0].Resume()
+		}
+		running[n] = w.spawn(n, modeBehind)
+	}
+	wait(time.Second)
+	for _, p := range running {
+		if err := p.end(); err != nil {
+			tb.Fatalf("node %d doesn't end well: %v\n%s", p.node, err, p.tail())
+		}
+	}
+	held := map[string]Record{}
+	for _, r := range w.truth(0) {
+		held[r.ID] = r
+	}
+	for n := range running {
+		all, lines, reported, err := ledger(filepath.Join(w.behindDir(n), "ledger"))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		found.Accepted += lines
+		found.Reported += reported
+		found.compare(all, held)
+	}
+	return found
+}
+
+// compare judges what the store holds.
+func (b *Behind) compare(all map[string]accepted, held map[string]Record) {
+	for id, a := range all {
+		r, there := held[id]
+		switch {
+		case a.out && there && !r.Absent:
+			b.Back = append(b.Back, id)
+		case !a.out && (!there || r.version(0) < a.version):
+			b.Lost = append(b.Lost, fmt.Sprintf("%s holds version %d of %d", id, r.version(0), a.version))
+		}
+	}
+}
+
+// Print writes what was found.
+func (b *Behind) Print(out io.Writer) {
+	_, _ = fmt.Fprintf(out, "write-behind with a journal: %d kills, %d changes and log-outs accepted, %d changes reported as given up\n", b.Kills, b.Accepted, b.Reported)
+	for name, ids := range map[string][]string{"lost": b.Lost, "back after a log-out": b.Back} {
+		_, _ = fmt.Fprintf(out, "  %-44s %d\n", "sessions "+name, len(ids))
+		for _, id := range ids[:min(len(ids), kept)] {
+			_, _ = fmt.Fprintf(out, "  ! %s\n", id)
+		}
+	}
+}
+
+// behindDir is where a node that writes behind keeps its journal and its ledger.
+func (w *world) behindDir(n int) string { return filepath.Join(w.dir, fmt.Sprint("behind", n)) }
