@@ -230,7 +230,8 @@ func (k *killing) meanwhile(round int) {
 	k.theirs = map[string]string{}
 	ctx := context.Background()
 	for id := range k.model {
-		if k.holds(id) == nil { // what waits in a journal only, no other node can end
+		held := k.holds(id)
+		if len(held) == 0 { // no session: what waits in a journal only, no other node can end
 			continue
 		}
 		switch rand.IntN(6) {
@@ -239,7 +240,7 @@ func (k *killing) meanwhile(round int) {
 				k.Fatal(err)
 			}
 			k.out[id] = true
-			k.told[id] = append(k.told[id], "another node: logout")
+			k.told[id] = append(k.told[id], fmt.Sprint("another node: logout of ", held))
 		case 1, 2:
 			m, err := k.other.GetSession(ctx, id, time.Hour)
 			if err != nil {

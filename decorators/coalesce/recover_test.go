@@ -126,6 +126,7 @@ func TestReplayOfANewSession(t *testing.T) {
 	if got := get(t, second, "added"); got == nil || got.Get("k") != "1" {
 		t.Errorf("the added session is %v", got)
 	}
+	eventually(t, "the replacement is reported", func() bool { return len(lost) > 0 })
 	if g := <-lost; !errors.Is(g.Cause, tiers.ErrConflict) {
 		t.Errorf("the replacement is given up for %v", g.Cause)
 	}
@@ -279,6 +280,7 @@ func TestABeginningThatWasSentIsNotBegunAgain(t *testing.T) {
 	if got := get(t, journaled(t, s, left, coalesce.OnGiveUp(func(g coalesce.GiveUp) { lost <- g })), "a"); got != nil {
 		t.Errorf("the session is back: %v", got.Map())
 	}
+	eventually(t, "the change is reported", func() bool { return len(lost) > 0 })
 	if g := <-lost; g.Changes != 1 || !errors.Is(g.Cause, tiers.ErrConflict) {
 		t.Errorf("reported %+v", g)
 	}
