@@ -2,6 +2,7 @@ package tiers
 
 import (
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -395,7 +396,18 @@ func (d *Delta) Removed() []string { return d.removed }
 // equal reports whether a close would write the value that was handed out.
 func equal(a, b any) bool {
 	if isScalar(a) && isScalar(b) {
-		return a == b
+		return a == b || isNaN(a) && isNaN(b)
 	}
 	return reflect.DeepEqual(a, b)
+}
+
+// isNaN is about what doesn't equal itself.
+func isNaN(value any) bool {
+	switch f := value.(type) {
+	case float64:
+		return math.IsNaN(f)
+	case float32:
+		return math.IsNaN(float64(f))
+	}
+	return false
 }

@@ -3,6 +3,7 @@ package tiers
 import (
 	"errors"
 	"maps"
+	"math"
 	"testing"
 	"time"
 
@@ -303,5 +304,18 @@ func TestJoinsKeepOneLookoutForRemovals(t *testing.T) {
 	stones.bury("a")
 	if !joined.isRevoked() {
 		t.Error("the session's removal doesn't count")
+	}
+}
+
+// NaN equals nothing, and yet a close that leaves it as it was writes nothing.
+func TestNaNIsNoChange(t *testing.T) {
+	base := Adopt(map[string]any{"a": math.NaN(), "b": float32(math.NaN()), "c": 1.5})
+	d, err := Diff(base, base.Map())
+	if err != nil || !d.Empty() {
+		t.Errorf("an unchanged close sets %v, %v", d.Set(), err)
+	}
+	d, err = Diff(base, map[string]any{"a": 1.0, "b": float32(math.NaN()), "c": math.NaN()})
+	if err != nil || len(d.Set()) != 2 {
+		t.Errorf("a close that changes two keys sets %v, %v", d.Set(), err)
 	}
 }
