@@ -115,6 +115,7 @@ func (s *Storage) keyed(ctx context.Context) bool { return s.Style(ctx) == tiers
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 	if s.keyed(ctx) {
 		v, err := s.lanes.before(ctx, id)
+		defer s.lanes.leave(v)
 		if err != nil {
 			return nil, err
 		}
@@ -158,15 +159,21 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 // getKeyed answers the map of a direct store's session, which is empty, and slides the
 // expiry: GoFrame doesn't for a request that only reads.
 func (s *Storage) getKeyed(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	waited := s.lanes.waits(id)
 	m, err := s.inner.GetSession(ctx, id, ttl)
-	if err != nil {
-		return m, err
-	}
-	if m == nil {
-		if v, err := s.lanes.before(ctx, id); err != nil || len(v.changes) == 0 {
-			return nil, err
+	if err == nil && m == nil && waited {
+		v, failed := s.lanes.before(ctx, id)
+		defer s.lanes.leave(v)
+		switch {
+		case failed != nil:
+			return nil, failed
+		case len(v.changes) > 0:
+			return gmap.NewStrAnyMap(true), nil
 		}
-		return gmap.NewStrAnyMap(true), nil
+		m, err = s.inner.GetSession(ctx, id, ttl) // what waited is in the store by now
+	}
+	if err != nil || m == nil {
+		return m, err
 	}
 	_, err = s.Slide(ctx, id, ttl)
 	return m, err

@@ -264,3 +264,45 @@ func TestAValueThatCannotBeSentIsRefusedAtItsSet(t *testing.T) {
 		})
 	}
 }
+
+// overtaken is a direct store in which something happens after a session was looked for.
+type overtaken struct {
+	*writes
+	then func()
+}
+
+func (o *overtaken) GetSession(ctx context.Context, id string, life time.Duration) (*gmap.StrAnyMap, error) {
+	m, err := o.writes.GetSession(ctx, id, life)
+	if then := o.then; then != nil {
+		o.then = nil
+		then()
+	}
+	return m, err
+}
+
+// A session that begins is there for whoever asks, also where it gets to the store just after
+// that was asked; and what a read of it begins for a cache ends.
+func TestABeginningSessionIsThereForWhoeverAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &overtaken{writes: direct(nil)}
+		c := coalesce.New(w, coalesce.WriteBehind(time.Second))
+		heard := &cache{}
+		defer c.Announce(heard)()
+		for name, then := range map[string]func(){"a": func() { must(t, c.Flush(ctx)) }, "b": func() {}} {
+			must(t, c.Set(ctx, name, "k", "1", ttl))
+			w.then = then
+			if m, err := c.GetSession(ctx, name, ttl); err != nil || m == nil {
+				t.Errorf("session %s is %v, %v", name, m, err)
+			}
+			if got, err := c.Get(ctx, name, "k"); err != nil || got != "1" {
+				t.Errorf("session %s holds %v, %v", name, got, err)
+			}
+		}
+		must(t, c.Flush(ctx))
+		synctest.Wait()
+		if heard.open != 0 || heard.tokens == 0 {
+			t.Errorf("%d of %d have not ended", heard.open, heard.tokens)
+		}
+		must(t, c.Close(ctx))
+	})
+}
