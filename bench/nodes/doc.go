@@ -109,6 +109,12 @@
 // what each session's node had accepted last, or no fewer changes were reported to OnGiveUp
 // than there are sessions that lack it; and no session is there that was logged out.
 //
+// # An address that leads elsewhere
+//
+// A test moves the nodes' address to a replica that is promoted, while their connections to
+// the old master stay, which is demoted and lags: a session that is ended at the new one is
+// shown for ten seconds and the bound at most, and what is acknowledged later is there.
+//
 // # What it doesn't check
 //
 // Nodes that share sessions aren't killed, and write synchronously. In a round with a failover the histories of

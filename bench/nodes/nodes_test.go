@@ -78,6 +78,18 @@ func TestStandaloneOutages(t *testing.T) {
 	}
 }
 
+// An address that leads to another server is followed within the stated bound, though the
+// connections to the old one stay, and that lags.
+func TestAnAddressThatLeadsElsewhere(t *testing.T) {
+	t.Parallel()
+	o := short()
+	found := RunMoved(t, o)
+	t.Logf("the log-out was missed for %v", found.Shown)
+	if found.Shown > o.movedBound() || !found.Kept {
+		t.Errorf("a session was shown %v after its log-out, want %v at most, and a later one kept: %v", found.Shown, o.movedBound(), found.Kept)
+	}
+}
+
 // What a node that writes behind has accepted is in the store after it was killed, or reported.
 func TestKilledNodesThatWriteBehind(t *testing.T) {
 	t.Parallel()
