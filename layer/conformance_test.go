@@ -137,21 +137,23 @@ func client(t *testing.T, server *redistest.Server) redis.UniversalClient {
 	return c
 }
 
-// stacks are each decorator alone, and in company.
+// stacks are each decorator alone, and in company. The machine may be too busy with all of
+// them for the time in which a read is given up.
 func stacks(direct bool) map[string][]layer.Decorator {
+	patient := layer.LoadTimeout(30 * time.Second)
 	all := map[string][]layer.Decorator{
 		"no decorator": {},
-		"Local":        {layer.Local()},
+		"Local":        {layer.Local(patient)},
 		"Traced":       {layer.Traced()},
 		"Coalesced":    {layer.Coalesced()},
 		"behind":       {layer.Coalesced(layer.WriteBehind(5 * time.Millisecond))},
-		"all":          {layer.Coalesced(), layer.Local(), layer.Traced()},
-		"all behind":   {layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)), layer.Local(), layer.Traced()},
-		"strangers":    {strange, layer.Coalesced(), strange, layer.Local(), strange, layer.Traced(), strange},
+		"all":          {layer.Coalesced(), layer.Local(patient), layer.Traced()},
+		"all behind":   {layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)), layer.Local(patient), layer.Traced()},
+		"strangers":    {strange, layer.Coalesced(), strange, layer.Local(patient), strange, layer.Traced(), strange},
 	}
 	if direct {
 		all["Snapshots"] = []layer.Decorator{layer.Snapshots()}
-		all["Snapshots and all"] = []layer.Decorator{layer.Snapshots(), layer.Coalesced(), layer.Local(), layer.Traced()}
+		all["Snapshots and all"] = []layer.Decorator{layer.Snapshots(), layer.Coalesced(), layer.Local(patient), layer.Traced()}
 	}
 	return all
 }

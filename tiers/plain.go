@@ -193,8 +193,10 @@ func (p *plain) Commit(ctx context.Context, id string, delta *Delta, ttl time.Du
 		}
 	}
 	next, conflict := delta.Apply(current)
-	if next != nil && delta.Inquires() {
-		return current, nil // writing it again could undo another process' log-out
+	if next != nil && delta.Inquires() && (m == nil || handoutOf(m) == nil) {
+		// Writing it again could undo another process' log-out. A lower face writes nothing
+		// for a map that is as it was, and finds out what a cache below doesn't know.
+		return current, nil
 	}
 	if next == nil {
 		return nil, conflict

@@ -102,6 +102,11 @@ func panicking(e *env) error {
 	if err := e.save(s, id, values{"k": "old"}); err != nil {
 		return err
 	}
+	if e.deferred { // a session whose beginning may have been lost isn't begun again
+		if err := flush(e.ctx, s); err != nil {
+			return err
+		}
+	}
 	fault.Panic(true)
 	if e.deferred {
 		if err := e.save(s, id, values{"k": "new"}); err != nil {
