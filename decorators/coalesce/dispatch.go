@@ -181,10 +181,10 @@ func (d *dispatch) work(q *queue, l *line) {
 	over = true
 	d.mu.Lock()
 	d.workers--
-	last := d.closed && d.workers == 0
+	last, idle := d.closed && d.workers == 0, d.idle
 	d.mu.Unlock()
 	if last {
-		d.idle()
+		idle()
 	}
 }
 

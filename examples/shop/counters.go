@@ -17,7 +17,7 @@ const maxVisitors = 10_000
 // Counts are what the layers did for one visitor.
 type Counts struct {
 	Hits   int `json:"hits"`   // reads answered from memory
-	Loads  int `json:"loads"`  // reads that reached the store
+	Loads  int `json:"loads"`  // reads of the store that a request waited for
 	Writes int `json:"writes"` // commits and removals that reached the store
 }
 
@@ -112,6 +112,10 @@ func (i *innermost) Load(ctx context.Context, id string, ttl time.Duration) (tie
 	i.tally.load(id)
 	return i.Storage.Load(ctx, id, ttl)
 }
+
+// Reloader passes on what a node reads again in the background, after its own writes: no
+// request waits for that, and it isn't counted.
+func (i *innermost) Reloader() tiers.Reloader { return tiers.ReloaderOf(i.Storage) }
 
 func (i *innermost) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	i.tally.write(id)

@@ -4,9 +4,10 @@
 // # Beside GoFrame's StorageRedis, and back
 //
 // Keys and values are byte for byte those of gsession.StorageRedis: the session as
-// a JSON object under prefix+id. Only new structs, raw JSON and bytes that aren't UTF-8 are
-// written from the start as StorageRedis writes them from the session's next change on, with
-// sorted fields. Old and new nodes work side by side on the same sessions, and nobody is
+// a JSON object under prefix+id. Two things differ in their bytes, not in what is read: new
+// structs, raw JSON and bytes that aren't UTF-8 are written from the start as StorageRedis
+// writes them from the session's next change on, with sorted fields; and a session that begins
+// under an id which was logged out on this node ends in white space. Old and new nodes work side by side on the same sessions, and nobody is
 // logged out on the way here or back. What an old node does keeps its faults: its commit
 // overwrites what came in between, a new node's doesn't.
 //
