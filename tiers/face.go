@@ -36,7 +36,7 @@ func (f *Face) GetSession(ctx context.Context, id string, ttl time.Duration) (*g
 	if CheckID(id) != nil {
 		return nil, nil
 	}
-	for {
+	for removals := 0; ; {
 		stamp := f.tombstones.now()
 		read, err := f.core.Load(ctx, id, ttl)
 		if err != nil {
@@ -47,11 +47,20 @@ func (f *Face) GetSession(ctx context.Context, id string, ttl time.Duration) (*g
 			return nil, nil
 		}
 		// A removal during the load, of an id that nobody held, has left no tombstone.
-		if !f.tombstones.expect(id) || f.tombstones.now() == stamp {
-			return f.handOut(given{id: id, base: read.Snapshot, stamp: stamp}), nil
+		if f.tombstones.expect(id) && f.tombstones.now() != stamp {
+			continue
 		}
+		// One that has left a tombstone may have come before what was loaded: a session that
+		// began since would be taken for the removed one.
+		if removals++; removals < mostRemovals && f.tombstones.since(id, stamp) {
+			continue
+		}
+		return f.handOut(given{id: id, base: read.Snapshot, stamp: stamp}), nil
 	}
 }
+
+// mostRemovals is how many removals during its load a reader looks past.
+const mostRemovals = 4
 
 // closeGrace is how long after a commit an unchanged close of the same map is
 // taken for GoFrame's second close of one request, and costs nothing. The expiry

@@ -446,3 +446,53 @@ func TestLogOutAndLogInWhileAChangeIsOnItsWay(t *testing.T) {
 	wantRevoked(t, f.SetSession(t.Context(), id, m, ttl))
 	wantData(t, c.holds(id), values{"user": "two"})
 }
+
+// slowLoad runs during once, after it was asked and before it looks.
+type slowLoad struct {
+	*core
+	during func()
+}
+
+func (s *slowLoad) Load(ctx context.Context, id string, ttl time.Duration) (Read, error) {
+	if during := s.during; during != nil {
+		s.during = nil
+		during()
+	}
+	return s.core.Load(ctx, id, ttl)
+}
+
+// A request that asked before a log-out, and was given the log-in that followed it, is a
+// request of that log-in.
+func TestALoadThatOverlapsALogOutIsOfTheLaterLogIn(t *testing.T) {
+	store := &slowLoad{core: newCore()}
+	f := NewFace(store)
+	ctx := context.Background()
+	put := func(data values) {
+		t.Helper()
+		if err := f.SetSession(ctx, id, gmap.NewStrAnyMapFrom(data, true), ttl); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(values{"user": "anna"})
+	if _, err := f.GetSession(ctx, id, ttl); err != nil { // somebody holds it
+		t.Fatal(err)
+	}
+	store.during = func() {
+		if err := store.RemoveAll(ctx, id); err != nil {
+			t.Error(err)
+		}
+		f.Removed(id)
+		put(values{"user": "bert"})
+	}
+	m, err := f.GetSession(ctx, id, ttl)
+	if err != nil || m.Get("user") != "bert" {
+		t.Fatalf("%v, %v", m, err)
+	}
+	m.Set("late", "1")
+	if err := f.SetSession(ctx, id, m, ttl); err != nil {
+		t.Errorf("a change of the later log-in: %v", err)
+	}
+	if now := store.sessions[id].Map(); now["user"] != "bert" || now["late"] != "1" {
+		t.Errorf("the session is %v", now)
+	}
+}
