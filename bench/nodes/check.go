@@ -120,8 +120,8 @@ func (c *checker) read(h *history, r *Record) {
 // log-out came after it, or may have.
 func (c *checker) absent(h *history, r *Record, miss func(*Record, Law)) {
 	for _, login := range h.logins {
-		if login.Acked >= r.Start {
-			continue
+		if login.Acked >= r.Start || r.Epoch != 0 && login.Epoch != r.Epoch {
+			continue // the refusal of an earlier log-in's request says nothing of a later one
 		}
 		gone := false
 		for _, out := range h.logouts {

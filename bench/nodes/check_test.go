@@ -107,6 +107,8 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 		"logged in again under the id":            {"", []Record{login, logout, again, later}},
 		"logged in again, and the old one shows":  {Resurrected, []Record{login, logout, again, seen(1, 300, 1, 0)}},
 		"logged in again, and not there":          {OwnWrite, []Record{login, logout, again, none(0, 300)}},
+		"refused, of the log-in before":           {"", []Record{login, logout, again, refused(write(Change, 0, 5, 310, 320))}},
+		"refused, though nobody logged out":       {OwnWrite, []Record{login, refused(write(Change, 0, 5, 310, 320))}},
 		"a key carried into another log-in":       {"", []Record{login, other, logout, again, mixed}},
 		"a refused key in another log-in":         {Resurrected, []Record{login, refused(other), logout, again, mixed}},
 		"a key of its own node in another log-in": {Resurrected, []Record{login, write(Change, 0, 1, 20, 30), logout, again, own}},

@@ -29,10 +29,11 @@ func histories(records []Record) map[string]*history {
 			all[r.ID], own[r.ID], shared[r.ID] = h, map[ownLine][]*Record{}, map[int64][]*Record{}
 		}
 		if r.Outcome == Revoked {
-			// There was no session at some moment meanwhile. An attempt whose answer got lost
-			// may have been applied before that moment.
+			// The log-in that the request was of wasn't there at some moment meanwhile; a later
+			// one may have been. An attempt whose answer got lost may have been applied before
+			// that moment.
 			h.written[Token{r.Writer, r.Version}] = r
-			h.reads = append(h.reads, &Record{Node: r.Node, Writer: r.Writer, Kind: Read, ID: r.ID, Absent: true, Start: r.Start, End: r.End})
+			h.reads = append(h.reads, &Record{Node: r.Node, Writer: r.Writer, Kind: Read, ID: r.ID, Epoch: r.Epoch, Absent: true, Start: r.Start, End: r.End})
 			continue
 		}
 		switch r.Kind {
