@@ -119,9 +119,9 @@ func sameStyle(e *env) error {
 	// A chain may make ids of its own where its store leaves that to GoFrame.
 	switch made, err := s.New(e.ctx, ttl); {
 	case err == nil && made == "":
-		return errors.New("New returns neither an id nor an error")
+		return errors.New("neither an id nor an error comes of New")
 	case err != nil && !errors.Is(err, gsession.ErrorDisabled):
-		return fmt.Errorf("New: %w", err)
+		return fmt.Errorf("an id of its own: %w", err)
 	}
 	for name, call := range calls {
 		got, want := call(s), call(bare)
