@@ -9,11 +9,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/internal/crew"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
-	"github.com/gf-strata/strata/tiers/journal"
 )
 
 // lanes hold what waits for each session. One batch of a session is at the store at a

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/tiers"
-	"github.com/gf-strata/strata/tiers/journal"
 )
 
 // record is what the journal keeps of a session: what waits of it, in the order in which it

@@ -13,9 +13,9 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
-	"github.com/gf-strata/strata/tiers/journal"
 )
 
 // journaled opens a storage whose changes wait in its journal.

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/gf-strata/strata/tiers/journal"
+	"github.com/gf-strata/strata/decorators/coalesce/journal"
 )
 
 // A disk that is full takes no record, and says why; what is dropped is dropped there too,
