@@ -5,12 +5,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
 var (
 	codeBlock   = regexp.MustCompile("(?ms)^```.*?^```$")
-	optionRow   = regexp.MustCompile("(?m)^\\| `(\\w+)` \\| `([^`]+)` \\| ([^|]+) \\|")
+	optionRow   = regexp.MustCompile("(?m)^\\| `([\\w.]+)` \\| (`[^|]+`) \\|")
+	codeSpan    = regexp.MustCompile("`[^`]+`")
 	headings    = regexp.MustCompile(`(?m)^#+ `)
 	commentLine = regexp.MustCompile(`(?m)^\s*(//|#).*\n|\s+(//|#) .*$`)
 )
@@ -72,7 +74,7 @@ func sections(page string) []string {
 // aren't compared.
 func options(page string) (rows []string) {
 	for _, row := range optionRow.FindAllStringSubmatch(page, -1) {
-		rows = append(rows, row[1]+"."+row[2])
+		rows = append(rows, row[1]+"."+strings.Join(codeSpan.FindAllString(row[2], -1), ""))
 	}
 	return rows
 }

@@ -8,8 +8,10 @@
 //	    coalesced: {writeBehind: 50ms, journal: /var/lib/app/sessions}
 //	    local: {maxBytes: 64MiB, maxStale: 1s}
 //	    traced: false         # leaves the layer out
+//	    web: {idle: 30m, absolute: 12h, cookie: {sameSite: strict}, signed: [SESSION_KEY]}
 //
 //	chain, err := config.Chain(ctx, "default")
+//	sessions, err := config.Web(ctx, "default", chain) // server.Use(sessions)
 //
 // The chain is layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Traced()). Each key is the
 // option of the same name, with a small first letter; docs/options.md has them all. Durations and
@@ -17,10 +19,11 @@
 // value that its option doesn't take, is an error that says where it stands.
 //
 // The address and the password of Redis stay below "redis:", where GoFrame reads them. The
-// program imports github.com/gogf/gf/contrib/nosql/redis/v2 as for g.Redis().
+// program imports github.com/gogf/gf/contrib/nosql/redis/v2 as for g.Redis(). The keys that sign
+// ids stand in the environment: signed has the names of its variables, whose values are base64.
 //
 // Options that are functions (OnGiveUp, Invalidation, TracerProvider, MeterProvider, Logger)
-// have no key: build such a chain with layer.Chain.
+// have no key: build such a chain with layer.Chain. Web takes such options as arguments (OnError).
 package config
 
 import (
@@ -49,32 +52,36 @@ func Chain(ctx context.Context, name string) (*layer.Stack, error) {
 
 // ChainOf builds the chain of a group of another configuration.
 func ChainOf(ctx context.Context, from *gcfg.Config, name string) (chain *layer.Stack, err error) {
+	of, place, err := groupOf(ctx, from, name)
+	if err != nil {
+		return nil, err
+	}
+	store, err := of.open(place)
+	if err != nil {
+		return nil, err
+	}
+	chain, err = layer.New(store, of.decorators()...)
+	if err != nil { // a journal that can't be opened
+		return nil, fmt.Errorf("%s: %w", place, err)
+	}
+	return chain, nil
+}
+
+// groupOf reads a group and returns where it stands.
+func groupOf(ctx context.Context, from *gcfg.Config, name string) (of *group, place string, err error) {
 	if name == "" {
 		name = "default"
 	}
-	place := Root + "." + name
+	place = Root + "." + name
 	value, err := from.Get(ctx, place)
 	if err != nil {
-		return nil, fmt.Errorf("strata: the configuration can't be read: %w", err)
+		return nil, place, fmt.Errorf("strata: the configuration can't be read: %w", err)
 	}
 	if value.IsNil() {
-		return nil, fmt.Errorf("strata: the configuration has no %s; write one, such as %s: {store: redis, prefix: \"app:\"}", place, place)
+		return nil, place, fmt.Errorf("strata: the configuration has no %s; write one, such as %s: {store: redis, prefix: \"app:\"}", place, place)
 	}
-	var group group
-	if err := read(place, value.Val(), group.keys()); err != nil {
-		return nil, err
-	}
-	store, err := group.open(place)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		// A journal that can't be opened.
-		if reason := recover(); reason != nil {
-			chain, err = nil, fmt.Errorf("%s: %v", place, reason)
-		}
-	}()
-	return layer.Chain(store, group.decorators()...), nil
+	of = &group{}
+	return of, place, read(place, value.Val(), of.keys())
 }
 
 // group is what a group of the configuration says.
@@ -87,6 +94,7 @@ type group struct {
 	coalesced layerConfig[layer.CoalescedOption]
 	local     layerConfig[layer.LocalOption]
 	traced    layerConfig[layer.TracedOption]
+	web       webConfig
 	snapshots bool
 }
 
@@ -123,20 +131,13 @@ func (g *group) keys() keys {
 			"serveStale":  duration(func(d time.Duration) { g.local.add(layer.ServeStale(d)) }),
 			"negative":    duration(func(d time.Duration) { g.local.add(layer.Negative(d)) }),
 			"audited":     fraction(func(part float64) { g.local.add(layer.Audited(part)) }),
-			"exclusive": flag(func(on bool) {
-				if on {
-					g.local.add(layer.Exclusive())
-				}
-			}),
-			"guardSlots": count(func(n int) { g.local.add(layer.GuardSlots(n)) }),
+			"exclusive":   yes(func() { g.local.add(layer.Exclusive()) }),
+			"guardSlots":  count(func(n int) { g.local.add(layer.GuardSlots(n)) }),
 		}),
 		"traced": section(&g.traced.out, keys{
-			"rootSpans": flag(func(on bool) {
-				if on {
-					g.traced.add(layer.RootSpans())
-				}
-			}),
+			"rootSpans": yes(func() { g.traced.add(layer.RootSpans()) }),
 		}),
+		"web": g.web.section(),
 	}
 }
 

@@ -73,6 +73,47 @@ func flag(set func(bool)) take {
 	}
 }
 
+// yes takes an option that is on or off.
+func yes(set func()) take {
+	return flag(func(on bool) {
+		if on {
+			set()
+		}
+	})
+}
+
+// words takes a list of texts, or one.
+func words(set func([]string)) take {
+	return func(place string, value any) error {
+		list, ok := value.([]any)
+		if !ok {
+			list = []any{value}
+		}
+		var all []string
+		for _, element := range list {
+			s, ok := element.(string)
+			if !ok || s == "" {
+				return fmt.Errorf("strata: %s needs a list of texts, such as [a, b]", place)
+			}
+			all = append(all, s)
+		}
+		return apply(place, func() { set(all) })
+	}
+}
+
+// oneOf takes one of a few words.
+func oneOf[T any](into *T, known map[string]T) take {
+	return func(place string, value any) error {
+		s, _ := value.(string)
+		chosen, ok := known[strings.ToLower(s)]
+		if !ok {
+			return wrong(place, value, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		}
+		*into = chosen
+		return nil
+	}
+}
+
 func duration(set func(time.Duration)) take {
 	return func(place string, value any) error {
 		d, err := time.ParseDuration(gconv.String(value)) // 0 needs no unit
@@ -131,7 +172,7 @@ func number(value any) (float64, bool) {
 func apply(place string, set func()) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			err = fmt.Errorf("%s: %v", place, reason)
+			err = fmt.Errorf("strata: %s: %s", place, strings.TrimPrefix(fmt.Sprint(reason), "strata: "))
 		}
 	}()
 	set()
