@@ -1,12 +1,17 @@
 package web_test
 
 import (
+	"context"
+	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
@@ -216,8 +221,85 @@ func TestNothingCommittedIsLostAtALogin(t *testing.T) {
 	}
 }
 
+// timed is a store of sessions in the memory of a test, whose clock is the test's: in a bubble of
+// testing/synctest it is the bubble's. mu guards the sessions.
+type timed struct {
+	gsession.StorageBase
+	mu       sync.Mutex
+	sessions map[string]timedSession
+}
+
+type timedSession struct {
+	content []byte
+	until   time.Time
+}
+
+func (s *timed) GetSession(_ context.Context, id string, _ time.Duration) (*gmap.StrAnyMap, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	is, ok := s.sessions[id]
+	if !ok || !time.Now().Before(is.until) {
+		return nil, nil
+	}
+	data := map[string]any{}
+	err := json.Unmarshal(is.content, &data)
+	return gmap.NewStrAnyMapFrom(data, true), err
+}
+
+func (s *timed) SetSession(_ context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	content, err := json.Marshal(data.Map())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sessions == nil {
+		s.sessions = map[string]timedSession{}
+	}
+	s.sessions[id] = timedSession{content, time.Now().Add(ttl)}
+	return err
+}
+
+func (s *timed) UpdateTTL(_ context.Context, id string, ttl time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if is, ok := s.sessions[id]; ok && time.Now().Before(is.until) {
+		is.until = time.Now().Add(ttl)
+		s.sessions[id] = is
+	}
+	return nil
+}
+
+func (s *timed) RemoveAll(_ context.Context, id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, id)
+	return nil
+}
+
+// inTime runs a test in a bubble, where time passes as it sleeps. Its requests reach the server as
+// calls, since a connection would hold the bubble's clock.
+func inTime(t *testing.T, routes func(*ghttp.Server, *layer.Stack), test func(t *testing.T, s *site)) {
+	t.Helper()
+	s := serveChain(t, layer.Chain(&timed{}), routes)
+	synctest.Test(t, func(t *testing.T) { test(t, s) })
+}
+
+// call sends a request with an id, as a call.
+func (s *site) call(path, id string) answer {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	if id != "" {
+		r.Header.Set("Cookie", sends(id))
+	}
+	s.server.ServeHTTP(w, r)
+	got := w.Result()
+	a := answer{status: got.StatusCode, body: w.Body.String(), header: got.Header}
+	if cookies := got.Cookies(); len(cookies) > 0 {
+		a.cookie = cookies[0]
+	}
+	return a
+}
+
 func TestLimits(t *testing.T) {
-	short := 400 * time.Millisecond
+	const short = 400 * time.Millisecond
 	for name, c := range map[string]struct {
 		opts []web.Option
 		path string
@@ -230,7 +312,7 @@ func TestLimits(t *testing.T) {
 		"own over absolute": {[]web.Option{web.Absolute(time.Hour)}, "/limits?absolute=400ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+			inTime(t, func(server *ghttp.Server, chain *layer.Stack) {
 				standard(c.opts...)(server, chain)
 				server.BindHandler("/limits", func(r *ghttp.Request) {
 					idle, _ := time.ParseDuration(r.GetQuery("idle").String())
@@ -239,33 +321,31 @@ func TestLimits(t *testing.T) {
 						t.Error(err)
 					}
 				})
-			})
-			visitor := s.client()
-			visitor.want("/set", "set")
-			visitor.status("/login", http.StatusOK)
-			visitor.status(c.path, http.StatusOK)
-			begun := time.Now()
-			id := s.cookieOf(visitor)
-			// The cookie ends with the session, so that the browser forgets it: the attacker doesn't.
-			idle := strings.Contains(name, "idle")
-			for end := begun.Add(deadline); ; {
-				if idle {
-					if a := s.bare("/who", "Cookie", sends(id)); time.Since(begun) < short && a.body == ";{}" {
-						t.Fatal("the session ended early")
+			}, func(t *testing.T, s *site) {
+				id := s.call("/login", "").cookie.Value
+				if a := s.call(c.path, id); a.cookie == nil {
+					t.Fatalf("%s sent no cookie", c.path)
+				} else {
+					id = a.cookie.Value
+				}
+				// The cookie ends with the session, so that the browser forgets it: the attacker doesn't.
+				for range 2 {
+					time.Sleep(short - time.Millisecond)
+					if got := s.call("/who", id).body; got != "ann;{}" {
+						t.Fatalf("the session ended early: %q", got)
 					}
-					time.Sleep(short * 3 / 2) // no request is what is waited for
+					if !strings.Contains(name, "idle") {
+						time.Sleep(time.Millisecond)
+						break
+					}
 				}
-				a := s.bare("/who", "Cookie", sends(id))
-				if a.body == ";{}" {
-					break
+				if strings.Contains(name, "idle") {
+					time.Sleep(short) // no request is what is waited for
 				}
-				if time.Now().After(end) {
-					t.Fatalf("the session doesn't end: %q", a.body)
+				if got := s.call("/who", id).body; got != ";{}" {
+					t.Fatalf("the session doesn't end: %q", got)
 				}
-			}
-			if passed := time.Since(begun); passed < short-50*time.Millisecond {
-				t.Errorf("the session ended after %v", passed)
-			}
+			})
 		})
 	}
 }
@@ -274,50 +354,50 @@ func TestLimits(t *testing.T) {
 // longer one of its own.
 func TestASessionInUseLivesOn(t *testing.T) {
 	for _, own := range []bool{false, true} {
-		s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
-			standard(web.Idle(600*time.Millisecond), web.Absolute(time.Hour))(server, chain)
+		inTime(t, func(server *ghttp.Server, chain *layer.Stack) {
+			standard(web.Idle(time.Minute), web.Absolute(time.Hour))(server, chain)
 			server.BindHandler("/remember", func(r *ghttp.Request) {
-				if err := web.SetLimits(r, time.Hour, 0); err != nil {
+				if err := web.SetLimits(r, 10*time.Minute, 0); err != nil {
 					t.Error(err)
 				}
 			})
-		})
-		c := s.client()
-		c.status("/login", http.StatusOK)
-		if own {
-			c.status("/remember", http.StatusOK)
-		}
-		id := s.cookieOf(c)
-		for begun := time.Now(); time.Since(begun) < 1500*time.Millisecond; {
+		}, func(t *testing.T, s *site) {
+			id := s.call("/login", "").cookie.Value
+			between := 59 * time.Second
 			if own {
-				time.Sleep(time.Second)
+				between = 599 * time.Second
+				id = s.call("/remember", id).cookie.Value
 			}
-			if got := s.bare("/who", "Cookie", sends(id)).body; got != "ann;{}" {
-				t.Fatalf("own %v: the session is %q after %v", own, got, time.Since(begun))
+			for begun := time.Now(); time.Since(begun) < 50*time.Minute; {
+				time.Sleep(between)
+				if got := s.call("/who", id).body; got != "ann;{}" {
+					t.Fatalf("own %v: the session is %q after %v", own, got, time.Since(begun))
+				}
 			}
-		}
+			time.Sleep(between + 2*time.Second)
+			if got := s.call("/who", id).body; got != ";{}" {
+				t.Errorf("own %v: the session doesn't end: %q", own, got)
+			}
+		})
 	}
 }
 
 // The cookie is sent anew when a tenth of its life is over, and not before.
 func TestTheCookieIsSentAgain(t *testing.T) {
-	s := serve(t, standard(web.Idle(3*time.Second)))
-	c := s.client()
-	id := c.want("/set", "set").cookie.Value
-	begun := time.Now()
-	for again := false; !again; {
-		a := s.bare("/get", "Cookie", sends(id))
-		passed := time.Since(begun)
-		again = a.cookie != nil
-		switch {
-		case again && passed < 290*time.Millisecond:
-			t.Fatalf("the cookie was sent again after %v", passed)
-		case again && (a.cookie.Value != id || a.cookie.MaxAge < 2 || a.header.Get("Vary") != "Cookie" || a.header.Get("Cache-Control") != "private"):
-			t.Errorf("%v %v", a.cookie, a.header)
-		case passed > deadline:
-			t.Fatal("the cookie isn't sent again")
+	inTime(t, standard(web.Idle(time.Hour)), func(t *testing.T, s *site) {
+		id := s.call("/set", "").cookie.Value
+		for range 3 {
+			time.Sleep(6*time.Minute - time.Millisecond)
+			if a := s.call("/get", id); a.cookie != nil || a.body != "v" {
+				t.Fatalf("the cookie %v was sent again before its time, with %q", a.cookie, a.body)
+			}
+			time.Sleep(time.Millisecond)
+			if a := s.call("/get", id); a.cookie == nil || a.cookie.Value != id || a.cookie.MaxAge != 3600 ||
+				a.header.Get("Vary") != "Cookie" || a.header.Get("Cache-Control") != "private" {
+				t.Fatalf("%v %v", a.cookie, a.header)
+			}
 		}
-	}
+	})
 }
 
 func TestHeadersCarryNoCookie(t *testing.T) {

@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 )
@@ -68,12 +69,31 @@ func (w *writer) Flush() {
 	}
 }
 
+// Hijack commits before it hands out the connection. Where there is none to be had, as over HTTP/2, it
+// changes nothing, so that the handler can still respond otherwise.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if !hijackable(w.ResponseWriter) {
+		return nil, nil, fmt.Errorf("strata: web: this connection can't be taken over, as those of HTTP/2: %w", http.ErrNotSupported)
+	}
 	w.closed = true // whoever takes the connection writes headers of his own
 	if !w.begin() {
 		return nil, nil, errRefused
 	}
 	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
+
+// hijackable reports whether a response's connection may be taken over.
+func hijackable(w http.ResponseWriter) bool {
+	for {
+		switch is := w.(type) {
+		case http.Hijacker:
+			return true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = is.Unwrap()
+		default:
+			return false
+		}
+	}
 }
 
 // Unwrap lets http.ResponseController set deadlines.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -39,13 +40,18 @@ type site struct {
 	store  *counted
 	chain  *layer.Stack
 	server *ghttp.Server
+	tls    *tls.Config // of clients
+
+	once   sync.Once
+	anyone *client // of bare
 }
 
-// counted is a store that counts what reaches it, and refuses writes when told to. mu guards reads, writes and broken.
+// counted is a store that counts what reaches it, and refuses writes when told to. mu guards the other fields.
 type counted struct {
 	gsession.Storage
 	mu            sync.Mutex
 	reads, writes int
+	longest       int // of the ids
 	broken        error
 }
 
@@ -55,6 +61,18 @@ func (c *counted) count(reads, writes int) error {
 	c.reads += reads
 	c.writes += writes
 	return c.broken
+}
+
+func (c *counted) asked(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.longest = max(c.longest, len(id))
+}
+
+func (c *counted) longestID() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.longest
 }
 
 func (c *counted) breaks(err error) {
@@ -71,10 +89,12 @@ func (c *counted) counts() (reads, writes int) {
 
 func (c *counted) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	_ = c.count(1, 0)
+	c.asked(id)
 	return c.Storage.GetSession(ctx, id, ttl)
 }
 
 func (c *counted) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	c.asked(id)
 	if err := c.count(0, 1); err != nil {
 		return err
 	}
@@ -172,7 +192,7 @@ type client struct {
 
 func (s *site) client() *client {
 	jar, _ := cookiejar.New(nil)
-	transport := &http.Transport{}
+	transport := &http.Transport{TLSClientConfig: s.tls.Clone(), ForceAttemptHTTP2: true}
 	s.t.Cleanup(transport.CloseIdleConnections)
 	return &client{t: s.t, base: s.base, http: &http.Client{Jar: jar, Transport: transport, Timeout: deadline,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
@@ -241,9 +261,11 @@ func (c *client) status(path string, status int, headers ...string) answer {
 // bare sends one request without cookies of its own.
 func (s *site) bare(path string, headers ...string) answer {
 	s.t.Helper()
-	c := s.client()
-	c.http.Jar = nil
-	return c.get(path, headers...)
+	s.once.Do(func() {
+		s.anyone = s.client()
+		s.anyone.http.Jar = nil
+	})
+	return s.anyone.get(path, headers...)
 }
 
 const cookieName = "gfsessionid"
