@@ -75,7 +75,8 @@ const explained = 3
 
 // keepEvidence writes down the sessions that a law was broken for, and returns the folder: a
 // file for each session with its operations and what the servers were sent and have answered
-// about it, all by the moment; and one with the faults and the servers' roles.
+// about it, all by the moment; one with the faults and the servers' roles; and one for each node
+// with what passed on its tracking connections.
 func (w *world) keepEvidence(records []Record, violations []Violation) string {
 	w.tb.Helper()
 	folder, err := os.MkdirTemp("", "nodes-history-")
@@ -91,6 +92,9 @@ func (w *world) keepEvidence(records []Record, violations []Violation) string {
 		}
 	}
 	write("faults.txt", e.events)
+	for node := range w.proxies {
+		write(fmt.Sprintf("tracking-node%d.txt", node), e.tracking(node))
+	}
 	sessions, laws := map[string][]string{}, map[Law]int{}
 	for _, v := range violations {
 		if _, known := sessions[v.ID]; !known {
@@ -130,7 +134,6 @@ func (e *evidence) history(id string, records []Record) []string {
 		}
 		lines = append(lines, line{r.Start, text})
 	}
-	type way struct{ node, server, conn int }
 	asked := map[way]bool{} // the next answer there is about the session, or about others too
 	key := []byte(prefix + id)
 	for _, p := range e.pieces {
@@ -140,11 +143,7 @@ func (e *evidence) history(id string, records []Record) []string {
 			continue
 		}
 		asked[at] = p.toServer
-		arrow := "<-"
-		if p.toServer {
-			arrow = "->"
-		}
-		lines = append(lines, line{p.at, fmt.Sprintf("  %s node %d %s server %d, connection %d: %.600q", e.when(p.at), p.node, arrow, p.server, p.conn, p.content)})
+		lines = append(lines, line{p.at, "  " + e.passed(p)})
 	}
 	slices.SortStableFunc(lines, func(a, b line) int { return cmp.Compare(a.at, b.at) })
 	var texts []string
@@ -152,6 +151,34 @@ func (e *evidence) history(id string, records []Record) []string {
 		texts = append(texts, l.text)
 	}
 	return texts
+}
+
+// way is a connection of a node.
+type way struct{ node, server, conn int }
+
+// passed is a piece in a line.
+func (e *evidence) passed(p piece) string {
+	arrow := "<-"
+	if p.toServer {
+		arrow = "->"
+	}
+	return fmt.Sprintf("%s node %d %s server %d, connection %d: %.600q", e.when(p.at), p.node, arrow, p.server, p.conn, p.content)
+}
+
+// tracking is all that passed on the connections over which a node asked for invalidations.
+func (e *evidence) tracking(node int) (lines []string) {
+	asked := map[way]bool{}
+	for _, p := range e.pieces {
+		if p.toServer && bytes.Contains(bytes.ToLower(p.content), []byte("tracking")) {
+			asked[way{p.node, p.server, p.conn}] = true
+		}
+	}
+	for _, p := range e.pieces {
+		if p.node == node && asked[way{p.node, p.server, p.conn}] {
+			lines = append(lines, e.passed(p))
+		}
+	}
+	return lines
 }
 
 // names reports whether a piece has a key that isn't the beginning of a longer one.

@@ -107,23 +107,39 @@ func hang(w *world, random *rand.Rand, _ int) *Loss {
 	return nil
 }
 
-// refuse has the servers take no writes, while they answer reads.
+// refuse has the servers take no writes, while they answer reads: as NOREPLICAS, and on a single
+// server also as READONLY, like a master that was demoted, or as MISCONF, like a full disk.
 func refuse(w *world, random *rand.Rand, _ int) *Loss {
-	set := func(value string) {
-		for _, server := range w.servers {
-			client := redis.NewClient(&redis.Options{Addr: server.Addr()})
-			if !polled(20*time.Second, func() bool {
-				return client.ConfigSet(context.Background(), "min-replicas-to-write", value).Err() == nil
-			}) {
-				w.tb.Fatal("a server doesn't take a setting")
-			}
-			_ = client.Close()
+	begin, end := func() { w.setAll("min-replicas-to-write", "9") }, func() { w.setAll("min-replicas-to-write", "0") }
+	if len(w.servers) == 1 {
+		switch server := w.servers[0]; random.IntN(3) {
+		case 1:
+			begin, end = func() { w.do(server, "replicaof", "127.0.0.1", "1") }, func() { w.do(server, "replicaof", "no", "one") }
+		case 2:
+			begin, end = func() { server.FailSaves(w.tb) }, func() { server.MendSaves(w.tb) }
 		}
 	}
-	set("9") // NOREPLICAS
+	begin()
 	wait(some(random, 100*time.Millisecond, 2*w.options.Lease))
-	set("0")
+	end()
 	return nil
+}
+
+// setAll gives all servers a setting.
+func (w *world) setAll(name, value string) {
+	for _, server := range w.servers {
+		w.do(server, "config", "set", name, value)
+	}
+}
+
+// do has a server carry out a command, over a connection of its own.
+func (w *world) do(server *redistest.Server, args ...any) {
+	w.tb.Helper()
+	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer func() { _ = client.Close() }()
+	if !polled(20*time.Second, func() bool { return client.Do(context.Background(), args...).Err() == nil }) {
+		w.tb.Fatalf("a server doesn't carry out %q", args)
+	}
 }
 
 // pause stops a node, which then finds that time has passed.

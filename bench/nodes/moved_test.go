@@ -31,17 +31,9 @@ func RunMoved(tb testing.TB, o Options) (found Moved) {
 	o.Nodes = 0
 	w := newWorld(tb, standalone, o)
 	before, after := w.servers[0], redistest.Start(tb)
-	do := func(s *redistest.Server, args ...any) {
-		tb.Helper()
-		client := redis.NewClient(&redis.Options{Addr: s.Addr()})
-		defer func() { _ = client.Close() }()
-		if err := client.Do(ctx, args...).Err(); err != nil {
-			tb.Fatal(err)
-		}
-	}
 	follow := func(s *redistest.Server, master string) {
 		host, port, _ := net.SplitHostPort(master)
-		do(s, "replicaof", host, port)
+		w.do(s, "replicaof", host, port)
 	}
 	follow(after, before.Addr())
 	nodes := []*process{w.spawn(0, modeChain), w.spawn(1, modeChain)}
@@ -62,9 +54,9 @@ func RunMoved(tb testing.TB, o Options) (found Moved) {
 	for _, proxies := range w.proxies {
 		proxies[0].Lead(after.Addr())
 	}
-	do(after, "replicaof", "no", "one")
+	w.do(after, "replicaof", "no", "one")
 	follow(before, link.Addr())
-	do(after, "del", prefix+ended)
+	w.do(after, "del", prefix+ended)
 	for out := now(); now()-out < int64(o.movedBound()+time.Second); wait(10 * time.Millisecond) {
 		for _, answer := range w.each(nodes, Ask{What: askRead, IDs: []string{ended}}) {
 			if r := answer.Records[0]; !r.Absent {

@@ -89,7 +89,8 @@ func (n *node) open() error {
 		return nil
 	}
 	store := n.store()
-	opts := []layer.LocalOption{layer.Audited(n.Audit)}
+	// A node that has lost the server for long goes on without invalidations: one bound for both.
+	opts := []layer.LocalOption{layer.Audited(n.Audit), layer.MaxStale(n.Lease)}
 	if n.Mode == modeBroken {
 		store = struct{ tiers.Storage }{store} // nobody finds the announcements behind it
 		opts = append(opts, layer.Invalidation(liar{}))

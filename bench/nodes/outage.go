@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"math/rand/v2"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Timing is how long a request took, and whether the store didn't answer it.
@@ -43,7 +40,7 @@ func outage(w *world, _ *rand.Rand, _ int) *Loss {
 
 // full has the server answer reads and refuse writes with OOM for as long.
 func full(w *world, _ *rand.Rand, _ int) *Loss {
-	w.outage(func() { w.memory("1") }, func() { w.memory("0") })
+	w.outage(func() { w.setAll("maxmemory", "1") }, func() { w.setAll("maxmemory", "0") })
 	return nil
 }
 
@@ -56,16 +53,6 @@ func (w *world) outage(begin, end func()) {
 	wait(outageAfter)
 	o.Until = now()
 	w.outages = append(w.outages, o)
-}
-
-// memory sets how much the server may use, 0 for no limit.
-func (w *world) memory(limit string) {
-	w.tb.Helper()
-	client := redis.NewClient(&redis.Options{Addr: w.servers[0].Addr()})
-	defer func() { _ = client.Close() }()
-	if !polled(20*time.Second, func() bool { return client.ConfigSet(context.Background(), "maxmemory", limit).Err() == nil }) {
-		w.tb.Fatal("a server doesn't take a setting")
-	}
 }
 
 // judgeOutages adds the durations of the requests that began while a chain knew, and how long

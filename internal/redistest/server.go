@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -129,6 +130,42 @@ func (s *Server) Pause() { s.process.pause() }
 
 // Resume undoes Pause.
 func (s *Server) Resume() { s.process.resume() }
+
+// FailSaves has the server fail to save what it has, and so refuse writes with MISCONF, until
+// MendSaves.
+func (s *Server) FailSaves(tb testing.TB) {
+	tb.Helper()
+	client := s.Client()
+	ctx := context.Background()
+	// No file can be renamed to a folder.
+	if err := os.MkdirAll(filepath.Join(s.dir, "dump.rdb", "taken"), 0o700); err != nil {
+		tb.Fatal(err)
+	}
+	if err := client.ConfigSet(ctx, "save", "3600 1").Err(); err != nil {
+		tb.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		_ = client.BgSave(ctx).Err() // fails while another is under way
+		info, err := client.InfoMap(ctx, "persistence").Result()
+		if err == nil && info["Persistence"]["rdb_last_bgsave_status"] == "err" {
+			return
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("the server saves into a folder's place: %v", err)
+		}
+	}
+}
+
+// MendSaves undoes FailSaves.
+func (s *Server) MendSaves(tb testing.TB) {
+	tb.Helper()
+	if err := s.Client().ConfigSet(context.Background(), "save", "").Err(); err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(s.dir, "dump.rdb")); err != nil {
+		tb.Fatal(err)
+	}
+}
 
 // run starts the process and waits until it answers.
 func (s *Server) run() error {

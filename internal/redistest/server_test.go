@@ -126,3 +126,16 @@ func TestServerDiesWithItsTest(t *testing.T) {
 		}
 	}
 }
+
+func TestServerThatFailsToSaveRefusesWrites(t *testing.T) {
+	s := Start(t)
+	client, ctx := s.Client(), context.Background()
+	s.FailSaves(t)
+	if err := client.Set(ctx, "a", "1", 0).Err(); err == nil || !strings.HasPrefix(err.Error(), "MISCONF") {
+		t.Errorf("a write gets %v", err)
+	}
+	s.MendSaves(t)
+	if err := client.Set(ctx, "a", "1", 0).Err(); err != nil {
+		t.Error(err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -121,6 +122,29 @@ func TestWatchOfAFullServer(t *testing.T) {
 	late.mu.Unlock()
 	full("0")
 	late.standing(t)
+}
+
+// A server that can't save refuses pings too, and still says what changes.
+func TestWatchOfAServerThatCannotSave(t *testing.T) {
+	f := start(t)
+	_, l := watch(t, f.server.Client(), "p:", redisstore.Lease(200*time.Millisecond))
+	l.standing(t)
+	before := l.count()
+	f.check(f.raw.Set(ctx, "p:a", "1", time.Second).Err())
+	l.changes(t, "a")
+	l.forget()
+	f.server.FailSaves(t)
+	if err := f.raw.Ping(ctx).Err(); err == nil || !strings.HasPrefix(err.Error(), "MISCONF") {
+		t.Fatalf("a ping gets %v", err)
+	}
+	l.changes(t, "a") // it expires
+	l.standing(t)
+	if missed := l.count() - before; missed > 0 {
+		t.Errorf("the watch was lost %d times", missed)
+	}
+	f.check(f.raw.Do(ctx, "client", "kill", "type", "pubsub").Err())
+	f.check(f.raw.Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err())
+	l.recovers(t, before)
 }
 
 // A user that mustn't write under the prefix can't be told apart from a deaf one.

@@ -87,11 +87,13 @@ func (c *channel) run(ctx context.Context) error {
 	}()
 	for {
 		message, err := sub.Receive(ctx)
-		if err != nil {
-			return c.because(err)
-		}
 		pong, ok := message.(*redis.Pong)
-		if !ok {
+		switch {
+		case says(err, full): // a server that can't save replies so to a ping
+			pong = &redis.Pong{Payload: c.pinged()}
+		case err != nil:
+			return c.because(err)
+		case !ok:
 			return errLost
 		}
 		at, ok := c.pong(pong.Payload)
@@ -216,6 +218,13 @@ func (c *channel) next() string {
 	defer c.mu.Unlock()
 	c.pings++
 	c.waiting, c.sent = true, time.Now()
+	return strconv.FormatUint(c.pings, 10)
+}
+
+// pinged is the payload of the last ping.
+func (c *channel) pinged() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return strconv.FormatUint(c.pings, 10)
 }
 
