@@ -12,6 +12,7 @@ import (
 
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -162,7 +163,7 @@ func coherent(t *testing.T, seed uint64, decorators ...layer.Decorator) {
 			t.Error(err)
 		}
 	}()
-	node := tiers.Of(chain.Unwrap())
+	node := sessionmap.Of(chain.Unwrap())
 	ids := []string{"ours", "ours too", "theirs", "theirs too"}
 	known := map[string]*knowledge{}
 	for _, id := range ids {

@@ -8,6 +8,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -15,7 +16,7 @@ import (
 // only which session they stand for, so that RegenerateId finds the data.
 type direct struct {
 	top  tiers.Storage
-	face *tiers.Face
+	face *sessionmap.Face
 }
 
 // GetSession hands out a map of the request's own: the store's may be one for all.

@@ -12,6 +12,7 @@ import (
 	oteltrace "go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers"
@@ -52,7 +53,7 @@ func BenchmarkHitObserved(b *testing.B) {
 			defer func() { _ = chain.Close(context.Background()) }()
 			const id = "a-session"
 			store.Put(id, map[string]any{"user": "john"}, time.Hour)
-			top := tiers.Of(chain.Unwrap())
+			top := sessionmap.Of(chain.Unwrap())
 			for hit := false; !hit; runtime.Gosched() {
 				read, err := top.Load(c.ctx, id, time.Hour)
 				if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -47,7 +48,7 @@ type Stack struct{ parts func() *parts }
 type parts struct {
 	layers []gsession.Storage // outermost first, the store last
 	top    tiers.Storage
-	face   *tiers.Face
+	face   *sessionmap.Face
 	files  bool // ids become file names
 
 	refused  refusals
@@ -110,9 +111,9 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 		}
 		layers[len(decorators)-n-1] = outer
 	}
-	top := tiers.Of(layers[0])
+	top := sessionmap.Of(layers[0])
 	_, files := store.(*gsession.StorageFile)
-	p := &parts{layers: layers, top: top, face: tiers.NewFace(top), files: files, ended: make(chan struct{})}
+	p := &parts{layers: layers, top: top, face: sessionmap.NewFace(top), files: files, ended: make(chan struct{})}
 	s := &Stack{parts: func() *parts { return p }}
 	introduce(layers)
 	p.reporter.Start(&p.refused)
@@ -317,7 +318,7 @@ func (s *Stack) UpdateTTL(ctx context.Context, id string, ttl time.Duration) err
 
 // New returns an id of 128 random bits, whatever the store would make: those of GoFrame have
 // 16 bits or 31.
-func (s *Stack) New(context.Context, time.Duration) (string, error) { return tiers.NewID(), nil }
+func (s *Stack) New(context.Context, time.Duration) (string, error) { return sessionmap.NewID(), nil }
 
 // Get answers one value of a direct store's session, nil where there is none.
 func (s *Stack) Get(ctx context.Context, id, key string) (any, error) {
@@ -384,7 +385,7 @@ func (p *parts) check(id string) error {
 	if err := tiers.CheckID(id); err != nil || !p.files {
 		return err
 	}
-	return tiers.CheckFileID(id)
+	return sessionmap.CheckFileID(id)
 }
 
 // checkKeys is check for a per-key call: over a store that disables those, a Session goes on

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -43,7 +44,7 @@ func (r *refusals) Gauges(func(telemetry.Gauge, float64)) {}
 // told logs an error that GoFrame drops when it closes a session. A client that goes away
 // is none where a layer has the write in hand, and reports for itself.
 func (p *parts) told(ctx context.Context, message string, err error) error {
-	if err == nil || errors.Is(err, gsession.ErrorDisabled) || errors.Is(err, tiers.ErrUnderWay) || tiers.RefusedBefore(err) {
+	if err == nil || errors.Is(err, gsession.ErrorDisabled) || errors.Is(err, tiers.ErrUnderWay) || sessionmap.RefusedBefore(err) {
 		return err
 	}
 	if errors.Is(err, ErrRevoked) {

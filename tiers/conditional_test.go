@@ -1,15 +1,9 @@
 package tiers
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"net"
 	"testing"
-	"time"
 
-	"github.com/gogf/gf/v2/container/gmap"
-	"github.com/gogf/gf/v2/os/gsession"
 	"pgregory.net/rapid"
 )
 
@@ -99,40 +93,7 @@ func TestASessionIsBegunOnce(t *testing.T) {
 	}
 }
 
-// halfFailing is a store whose reads, or writes, fail.
-type halfFailing struct {
-	gsession.StorageBase
-	read, write error
-}
-
-func (f *halfFailing) GetSession(context.Context, string, time.Duration) (*gmap.StrAnyMap, error) {
-	return nil, f.read
-}
-func (f *halfFailing) SetSession(context.Context, string, *gmap.StrAnyMap, time.Duration) error {
-	return f.write
-}
-
-// What fails before the write was surely not applied; of a write that failed nobody knows.
-func TestWhatMayBeApplied(t *testing.T) {
-	dial := fmt.Errorf("wrapped: %w", &net.OpError{Op: "dial", Err: errors.New("refused")})
-	for name, test := range map[string]struct {
-		store gsession.Storage
-		want  bool
-	}{
-		"a read that fails":                    {&halfFailing{read: errors.New("away")}, false},
-		"a write that fails":                   {&halfFailing{write: errors.New("away")}, true},
-		"a dial, of a store that nobody knows": {&halfFailing{write: dial}, true},
-	} {
-		d, _ := Add(values{"k": "v"})
-		_, err := Of(test.store).Commit(context.Background(), "a", d, time.Hour)
-		if err == nil || MayBeApplied(err) != test.want {
-			t.Errorf("%s: MayBeApplied(%v) = %v, want %v", name, err, !test.want, test.want)
-		}
-	}
-	p := &plain{inner: &gsession.StorageRedis{}}
-	if !p.isRefusal(dial) || p.isRefusal(errors.New("cut")) || p.isRefusal(nil) {
-		t.Error("StorageRedis: only what didn't reach the server, or was refused by it, wasn't applied")
-	}
+func TestMarksOfErrorsHold(t *testing.T) {
 	if err := NotApplied(errClosedForTest); MayBeApplied(err) || !errors.Is(err, errClosedForTest) || !MayBeApplied(Partly(err)) {
 		t.Error("the marks of errors don't hold")
 	}

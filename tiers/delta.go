@@ -8,26 +8,29 @@ import (
 	"strings"
 
 	"github.com/gogf/gf/v2/util/gconv"
+
+	"github.com/gf-strata/strata/internal/value"
 )
 
 // Delta is what one request changed, to be applied to whatever the store holds by
 // then (law 5). It is immutable, and shares nothing with the request, not even the bytes
 // of a text: a delta, and the state that it leads to, are kept beyond the call.
 //
-// deaths, where there are any, tell at the last moment whether the session was removed
+// removals, where there are any, tell at the last moment whether the session was removed
 // since base was handed out: a store that applies the delta after it looked at what it
 // overwrites can't mix a new log-in with what was changed in the old one.
 type Delta struct {
-	kind    deltaKind
-	base    *Snapshot // what the request was given, or what the store was last known to hold; nil unless kind is update
-	had     bool      // the request was given keys
-	set     map[string]any
-	formed  bool // set holds what the store will give back
-	removed []string
-	cleared bool // the request removed every key that it was given
-	urgent  bool // see Urgent
-	apart   bool // see Apart
-	deaths  []death
+	kind     deltaKind
+	base     *Snapshot // what the request was given, or what the store was last known to hold; nil unless kind is update
+	had      bool      // the request was given keys
+	set      map[string]any
+	formed   bool // set holds what the store will give back
+	removed  []string
+	cleared  bool // the request removed every key that it was given
+	inquires bool // see Inquiry
+	urgent   bool // see Urgent
+	apart    bool // see Apart
+	removals []Removal
 
 	conditional bool            // see Conditional
 	marks       map[uint64]bool // of what base, which was read from a journal, doesn't hold; nil for a whole base
@@ -44,9 +47,9 @@ const (
 
 // Replace is the delta of a map that no layer handed out: the session becomes data.
 func Replace(data map[string]any) (*Delta, error) {
-	set, err := ownMap(data)
+	set, err := value.OwnMap(data)
 	if err != nil {
-		return nil, err
+		return nil, unkept(err)
 	}
 	return &Delta{kind: replaceDelta, set: set}, nil
 }
@@ -54,9 +57,9 @@ func Replace(data map[string]any) (*Delta, error) {
 // Add is the delta of a request that was told that there is no session: its keys
 // create one, or join what other requests have created meanwhile.
 func Add(data map[string]any) (*Delta, error) {
-	set, err := ownMap(data)
+	set, err := value.OwnMap(data)
 	if err != nil {
-		return nil, err
+		return nil, unkept(err)
 	}
 	return &Delta{kind: addDelta, set: set}, nil
 }
@@ -64,9 +67,9 @@ func Add(data map[string]any) (*Delta, error) {
 // Keys is the delta of per-key writes on a direct store: no session is given for them,
 // and they begin one where there is none.
 func Keys(set map[string]any, removed []string) (*Delta, error) {
-	isolated, err := ownMap(set)
+	isolated, err := value.OwnMap(set)
 	if err != nil {
-		return nil, err
+		return nil, unkept(err)
 	}
 	d := &Delta{kind: addDelta, set: isolated}
 	for _, key := range removed {
@@ -79,17 +82,17 @@ func Keys(set map[string]any, removed []string) (*Delta, error) {
 func Diff(base *Snapshot, data map[string]any) (*Delta, error) {
 	d := &Delta{kind: updateDelta, base: base, had: base.Len() > 0}
 	kept := 0
-	for key, value := range data {
+	for key, v := range data {
 		before, had := base.data[key]
 		if had {
 			kept++
-			if equal(before, value) {
+			if equal(before, v) {
 				continue
 			}
 		}
-		isolated, err := own(value)
+		isolated, err := value.Own(v)
 		if err != nil {
-			return nil, err
+			return nil, unkept(err)
 		}
 		if d.set == nil {
 			d.set = map[string]any{}
@@ -106,6 +109,48 @@ func Diff(base *Snapshot, data map[string]any) (*Delta, error) {
 		}
 	}
 	return d, nil
+}
+
+// Inquiry is a delta that changes nothing, and is committed to learn what the store holds: a
+// cache on the way may not know yet that it has changed.
+func Inquiry(base *Snapshot) *Delta {
+	return &Delta{kind: updateDelta, base: base, had: base.Len() > 0, inquires: true}
+}
+
+// Removals knows which sessions were removed.
+type Removals interface {
+	// Since reports whether the session was removed after its clock showed stamp.
+	Since(id string, stamp uint64) bool
+}
+
+// Removal is one that hadn't happened when its clock showed Stamp, and may have since.
+type Removal struct {
+	Of    Removals
+	ID    string
+	Stamp uint64
+}
+
+func (r Removal) happened() bool { return r.Of.Since(r.ID, r.Stamp) }
+
+// Unless returns the same change, which is refused once the removal has happened.
+func (d *Delta) Unless(r Removal) *Delta {
+	c := *d
+	c.removals = []Removal{r}
+	return &c
+}
+
+// AsUrgent returns the same change, to be committed without delay; see [Delta.Urgent].
+func (d *Delta) AsUrgent() *Delta {
+	c := *d
+	c.urgent = true
+	return &c
+}
+
+// AsApart returns the same change of a session that has begun anew; see [Delta.Apart].
+func (d *Delta) AsApart() *Delta {
+	c := *d
+	c.apart = true
+	return &c
 }
 
 // afterRemoval is the same change for a session that was removed since base was
@@ -262,11 +307,11 @@ func (d *Delta) sets(key string) bool {
 
 // isOwn reports whether the store holds what the delta has written under a key.
 func (d *Delta) isOwn(key string, now any) bool {
-	value := d.set[key]
-	if text, ok := now.(string); ok && !d.formed && isScalar(value) {
-		return text == gconv.String(value) // a store that keeps texts
+	own := d.set[key]
+	if text, ok := now.(string); ok && !d.formed && value.IsScalar(own) {
+		return text == gconv.String(own) // a store that keeps texts
 	}
-	return equal(now, value)
+	return equal(now, own)
 }
 
 // planUntouched writes the keys that hold what the request had seen.
@@ -310,8 +355,8 @@ func (d *Delta) isGone(current *Snapshot) bool {
 }
 
 func (d *Delta) isRevoked() bool {
-	for _, death := range d.deaths {
-		if death.happened() {
+	for _, removal := range d.removals {
+		if removal.happened() {
 			return true
 		}
 	}
@@ -320,7 +365,7 @@ func (d *Delta) isRevoked() bool {
 
 // Empty reports whether the request changed nothing.
 func (d *Delta) Empty() bool {
-	return d.kind == updateDelta && len(d.set) == 0 && len(d.removed) == 0
+	return d.kind == updateDelta && len(d.set) == 0 && len(d.removed) == 0 && !d.inquires
 }
 
 // Whole reports whether the delta replaces the session whatever the store holds, so that
@@ -351,11 +396,29 @@ func (d *Delta) Urgent() bool { return d.urgent || d.Inquires() }
 
 // Inquires reports whether the delta is there to learn what the store holds.
 func (d *Delta) Inquires() bool {
-	return len(d.set) == 0 && len(d.removed) == 1 && d.removed[0] == inquiryKey
+	return d.inquires && len(d.set) == 0 && len(d.removed) == 0
 }
 
 // Base is the snapshot that the request was given, nil where it was given none.
 func (d *Delta) Base() *Snapshot { return d.base }
+
+// After is the state of the map that the delta was made of, which isn't what the store holds: a
+// key that another request added is no key that this one removed.
+func (d *Delta) After() *Snapshot {
+	switch {
+	case d.Empty():
+		return d.base
+	case d.kind != updateDelta:
+		return Adopt(d.set)
+	}
+	data := make(map[string]any, len(d.base.data)+len(d.set))
+	maps.Copy(data, d.base.data)
+	maps.Copy(data, d.set)
+	for _, key := range d.removed {
+		delete(data, key)
+	}
+	return Adopt(data)
+}
 
 // Value answers what a key is after the delta, if it says so: nil for one that it
 // removes.
@@ -395,19 +458,97 @@ func (d *Delta) Removed() []string { return d.removed }
 
 // equal reports whether a close would write the value that was handed out.
 func equal(a, b any) bool {
-	if isScalar(a) && isScalar(b) {
+	if value.IsScalar(a) && value.IsScalar(b) {
 		return a == b || isNaN(a) && isNaN(b)
 	}
 	return reflect.DeepEqual(a, b)
 }
 
 // isNaN is about what doesn't equal itself.
-func isNaN(value any) bool {
-	switch f := value.(type) {
+func isNaN(v any) bool {
+	switch f := v.(type) {
 	case float64:
 		return math.IsNaN(f)
 	case float32:
 		return math.IsNaN(float64(f))
 	}
 	return false
+}
+
+// Join is the delta that does what d and then later do, and whose outcome stands for
+// both. Not all pairs have one: where the session is gone, an update is refused and an
+// addition isn't.
+func (d *Delta) Join(later *Delta) (*Delta, bool) {
+	switch {
+	case d.kind != later.kind, d.conditional, later.conditional:
+		return nil, false
+	case d.kind == replaceDelta:
+		return later, true
+	case d.kind == updateDelta && (!d.loaded() || !later.loaded()), d.isRevoked() != later.isRevoked():
+		return nil, false
+	}
+	joined := &Delta{kind: d.kind, base: d.base, had: d.had, formed: d.formed && later.formed}
+	joined.set = overwrite(d.set, later.set, later.removed)
+	joined.inquires = d.inquires || later.inquires
+	joined.removals = joinRemovals(d.removals, later.removals)
+	joined.removed = joinRemoved(d, later)
+	return joined, true
+}
+
+// joinRemoved are the keys that one of the two removed and the later one hasn't set.
+func joinRemoved(d, later *Delta) []string {
+	if len(d.removed) == 0 {
+		return later.removed
+	}
+	removed := map[string]bool{}
+	for _, key := range d.removed {
+		removed[key] = true
+	}
+	for key := range later.set {
+		delete(removed, key)
+	}
+	for _, key := range later.removed {
+		removed[key] = true
+	}
+	return slices.Collect(maps.Keys(removed))
+}
+
+// overwrite is a copy of set without what is removed and with what comes later.
+func overwrite(set, later map[string]any, removed []string) map[string]any {
+	next := make(map[string]any, len(set)+len(later))
+	maps.Copy(next, set)
+	for _, key := range removed {
+		delete(next, key)
+	}
+	maps.Copy(next, later)
+	return next
+}
+
+// joinRemovals are the removals that revoke either delta, one for each face that looks out
+// for the session, however many deltas were joined.
+func joinRemovals(some, more []Removal) []Removal {
+	all := slices.Clone(some)
+	for _, m := range more {
+		same := func(r Removal) bool { return r.Of == m.Of && r.ID == m.ID }
+		if n := slices.IndexFunc(all, same); n >= 0 {
+			all[n].Stamp = min(all[n].Stamp, m.Stamp)
+		} else {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// loaded reports whether the delta is refused where the session is gone.
+func (d *Delta) loaded() bool { return d.kind == updateDelta && d.had && !d.cleared }
+
+// Onto is the same change, made by a request that was given another state: the one
+// that the store is known to hold by now.
+func (d *Delta) Onto(current *Snapshot) *Delta {
+	if !d.loaded() || d.conditional || current == nil || current.Len() == 0 {
+		return d
+	}
+	moved := *d
+	moved.base = current
+	return &moved
 }

@@ -54,8 +54,8 @@ func TestDiffAppliesToItsBase(t *testing.T) {
 			t.Fatalf("Empty = %v of %v to %v", d.Empty(), base.Map(), data)
 		case d.Whole() || d.Base() != base:
 			t.Fatal("the delta forgot what it was made from")
-		case !equal(d.outcome().Map(), data):
-			t.Fatalf("outcome = %v, want %v", d.outcome().Map(), data)
+		case !equal(d.After().Map(), data):
+			t.Fatalf("After = %v, want %v", d.After().Map(), data)
 		}
 	})
 }
@@ -259,7 +259,7 @@ func TestDeltaSharesNothing(t *testing.T) {
 // An addition and a reread are told from doing nothing.
 func TestRereadChangesNothingAndIsNotEmpty(t *testing.T) {
 	base := Adopt(values{"a": 1})
-	d := reread(base)
+	d := Inquiry(base)
 	if d.Empty() {
 		t.Error("a reread is empty")
 	}
@@ -272,36 +272,38 @@ func TestRereadChangesNothingAndIsNotEmpty(t *testing.T) {
 	}
 }
 
+// removedIDs has the one session that was removed.
+type removedIDs string
+
+func (r *removedIDs) Since(id string, _ uint64) bool { return string(*r) == id }
+
 // Thousands of changes may be joined before the store takes them: what tells of a
 // removal doesn't grow with them.
 func TestJoinsKeepOneLookoutForRemovals(t *testing.T) {
-	var stones tombstones
+	var removed removedIDs
 	base := Adopt(map[string]any{"k": 1})
 	change := func(n int) *Delta {
 		d, err := Diff(base, map[string]any{"k": 1, "n": n})
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.deaths = []death{{tombstones: &stones, id: "a", stamp: stones.now()}}
-		return d
+		return d.Unless(Removal{Of: &removed, ID: "a"})
 	}
 	joined := change(0)
-	stones.expect("a")
-	stones.expect("another")
-	stones.bury("another")
+	removed = "another"
 	for n := range 100 {
 		var ok bool
 		if joined, ok = joined.Join(change(n)); !ok {
 			t.Fatal("the changes don't join")
 		}
 	}
-	if n := len(joined.deaths); n != 1 {
+	if n := len(joined.removals); n != 1 {
 		t.Errorf("%d lookouts after a hundred joins, want one", n)
 	}
 	if joined.isRevoked() {
 		t.Error("another session's removal counts")
 	}
-	stones.bury("a")
+	removed = "a"
 	if !joined.isRevoked() {
 		t.Error("the session's removal doesn't count")
 	}

@@ -1,14 +1,12 @@
-// Package tiers holds what the tiers and decorators of a chain share: the
-// immutable [Snapshot] and the [Delta] that flow between layers, the [Storage]
-// capability that moves them, the [Face] that turns them into gsession's maps
-// and back, and the [Guard] that keeps a cached snapshot from outliving a write.
+// Package tiers is the contract between the layers of a chain: the immutable [Snapshot] and the
+// [Delta] that flow between them, the [Storage] capability that moves these, and the other
+// capabilities that a layer may have.
 //
-// A layer asks the one below it for the capability with [Of]. A storage that has
-// it is used as it is; any other gsession.Storage is adapted, so that anybody's
-// storage or decorator may stand anywhere in a chain:
+//	GetSession  Load, then a map for the request that remembers its Snapshot
+//	SetSession  Diff of the map against its Snapshot, then Commit of the Delta
 //
-//	GetSession  Face: Load, then an isolated copy that remembers its Snapshot
-//	SetSession  Face: Diff of the map against its Snapshot, then Commit of the Delta
+// A storage without the capability is adapted, so that anybody's storage or decorator may stand
+// anywhere in a chain.
 //
 // # What is promised for each kind of store
 //

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"slices"
 	"time"
+
+	"github.com/gf-strata/strata/internal/value"
 )
 
 // Snapshot is the immutable state of one session at one moment (law 2). It may be
@@ -24,12 +26,15 @@ type Snapshot struct {
 	unpacked bool // its texts are parts of one
 }
 
+// snapshotBytes is a Snapshot itself; TestSizeIsAboutRight holds it against the heap.
+const snapshotBytes = 128
+
 // NewSnapshot copies data, nested values included. It fails where a value can't be
 // copied: one that contains itself, or is nested more than 10,000 deep.
 func NewSnapshot(data map[string]any) (*Snapshot, error) {
-	isolated, err := isolateMap(data)
+	isolated, err := value.CopyMap(data)
 	if err != nil {
-		return nil, err
+		return nil, unkept(err)
 	}
 	return Adopt(isolated), nil
 }
@@ -38,12 +43,12 @@ func NewSnapshot(data map[string]any) (*Snapshot, error) {
 // values included, without a copy.
 func Adopt(data map[string]any) *Snapshot {
 	s := &Snapshot{data: data}
-	s.size = snapshotBytes + mapBytes(len(data))
-	for key, value := range data {
-		if !isScalar(value) {
+	s.size = snapshotBytes + value.MapSize(len(data))
+	for key, v := range data {
+		if !value.IsScalar(v) {
 			s.nested = append(s.nested, key)
 		}
-		s.size += int64(len(key)) + sizeOf(value)
+		s.size += int64(len(key)) + value.Size(v)
 	}
 	return s
 }
@@ -117,7 +122,7 @@ func (s *Snapshot) clone() map[string]any {
 	case s == nil || s.data == nil:
 		return map[string]any{}
 	case s.unpacked:
-		if data, err := ownMap(s.data); err == nil {
+		if data, err := value.OwnMap(s.data); err == nil {
 			return data
 		}
 	}
@@ -137,7 +142,7 @@ func (s *Snapshot) Map() map[string]any {
 		return map[string]any{}
 	}
 	for _, key := range s.nested {
-		m[key] = mustIsolate(s.data[key])
+		m[key] = value.MustCopy(s.data[key])
 	}
 	return m
 }
@@ -145,9 +150,23 @@ func (s *Snapshot) Map() map[string]any {
 // Get returns a copy of one value that is the caller's alone, and nil where there
 // is no such key.
 func (s *Snapshot) Get(key string) any {
-	value := s.data[key]
-	if isScalar(value) {
-		return value
+	v := s.data[key]
+	if value.IsScalar(v) {
+		return v
 	}
-	return mustIsolate(value)
+	return value.MustCopy(v)
+}
+
+// Pack appends the data and the version, in about a third of the memory that a Snapshot
+// takes, without what is known of one reading of it. It is false for data that JSON
+// doesn't decode to, as only the types that it does are told apart.
+func (s *Snapshot) Pack(b []byte) (_ []byte, ok bool) {
+	return value.Pack(b, s.version, s.size, s.data)
+}
+
+// Unpack makes the Snapshot again of what Pack has appended. Its texts are parts of it.
+func Unpack(packed string) *Snapshot {
+	s := &Snapshot{unpacked: true}
+	s.version, s.size, s.data, s.nested = value.Unpack(packed)
+	return s
 }

@@ -1,6 +1,8 @@
 package tiers
 
 import (
+	"errors"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -91,4 +93,23 @@ func TestSnapshotTakesConcurrentReaders(t *testing.T) {
 	}
 	all.Wait()
 	wantData(t, s.Map(), nestedData())
+}
+
+// Each constructor refuses what can't be copied, in a text of its own.
+func TestWhatCannotBeKeptIsRefused(t *testing.T) {
+	cyclic := values{}
+	cyclic["self"] = cyclic
+	for name, make := range map[string]func() error{
+		"NewSnapshot": func() error { _, err := NewSnapshot(cyclic); return err },
+		"Replace":     func() error { _, err := Replace(cyclic); return err },
+		"Add":         func() error { _, err := Add(cyclic); return err },
+		"Keys":        func() error { _, err := Keys(cyclic, nil); return err },
+		"Diff":        func() error { _, err := Diff(nothing, cyclic); return err },
+		"FormJSON":    func() error { _, err := FormJSON(values{"n": math.NaN()}); return err },
+	} {
+		var ours *Error
+		if err := make(); !errors.As(err, &ours) || Explain(err) != ours.Error() {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -2,76 +2,10 @@ package tiers
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"github.com/gogf/gf/v2/errors/gcode"
-	"github.com/gogf/gf/v2/errors/gerror"
 	"github.com/gogf/gf/v2/os/gsession"
 )
-
-// ErrRevoked answers a commit whose session was loaded, and has been removed or
-// has expired since (law 6). Nothing was written. It is matched with errors.Is.
-var ErrRevoked error = gerror.NewWithOption(gerror.Option{
-	Text: "strata: the session was removed while this request held it; nothing was written",
-	Code: gcode.CodeInvalidOperation,
-})
-
-// ErrConflict answers a change whose first attempt may have been applied, and whose
-// session has changed or gone since: what could overwrite something newer, or begin a
-// session that was removed, was left out (laws 5 and 6). It is matched with errors.Is.
-var ErrConflict error = gerror.NewWithOption(gerror.Option{
-	Text: "strata: it isn't known whether this change was applied, and the session has changed since; " +
-		"what would overwrite something newer was left out",
-	Code: gcode.CodeInvalidOperation,
-})
-
-var (
-	errRevokedBefore  = NewError(ErrRevoked.Error(), ErrRevoked)
-	errConflictBefore = NewError(ErrConflict.Error(), ErrConflict)
-)
-
-// refusedBefore is the error of a change that was refused before.
-func refusedBefore(err error) error {
-	if errors.Is(err, ErrRevoked) {
-		return errRevokedBefore
-	}
-	return errConflictBefore
-}
-
-// RefusedBefore reports whether an error of SetSession is the one that the same close of the
-// same map had been answered with, as GoFrame closes a session twice: nothing else was lost.
-func RefusedBefore(err error) bool {
-	return errors.Is(err, errRevokedBefore) || errors.Is(err, errConflictBefore)
-}
-
-// IsFinal reports whether an error of a commit says what has become of it for good, so
-// that no other attempt is made.
-func IsFinal(err error) bool { return errors.Is(err, ErrRevoked) || errors.Is(err, ErrConflict) }
-
-// fate is an error of a write that knows whether anything of it was applied.
-type fate struct {
-	error
-	not bool
-}
-
-func (f *fate) Unwrap() error    { return f.error }
-func (f *fate) NotApplied() bool { return f.not }
-
-// NotApplied marks the error of a write that surely wasn't applied, so that it may be
-// repeated as it is.
-func NotApplied(err error) error { return &fate{err, true} }
-
-// Partly marks the error of a write of which something was applied before.
-func Partly(err error) error { return &fate{err, false} }
-
-// MayBeApplied reports whether a write that failed with err may have been applied, or may
-// yet be: what repeats it must be conditional. A storage's own error may have a method
-// NotApplied that returns true.
-func MayBeApplied(err error) bool {
-	var known interface{ NotApplied() bool }
-	return !errors.As(err, &known) || !known.NotApplied()
-}
 
 // Storage is the capability of a layer whose sessions flow as snapshots and
 // deltas. It stands beside gsession.Storage; whoever lacks it is adapted by [Of].
@@ -151,3 +85,25 @@ const (
 	// merged; every call is passed through.
 	StyleOpaque
 )
+
+// MaxID is the longest id that a session can have, in bytes. What is remembered of sessions by
+// number is bounded by it as well.
+const MaxID = 512
+
+var (
+	errNoID   = NewError("strata: a session operation needs an id; take one from Storage.New or gsession.NewSessionId", nil)
+	errLongID = NewError("strata: a session id has 512 bytes at most; take one from gsession.NewSessionId", nil)
+)
+
+// CheckID returns why no session can have the id, in no store. A chain checks each call, so
+// that its layers needn't; a layer that is used without a chain checks what it hands out and
+// takes back.
+func CheckID(id string) error {
+	switch {
+	case id == "":
+		return errNoID
+	case len(id) > MaxID:
+		return errLongID
+	}
+	return nil
+}

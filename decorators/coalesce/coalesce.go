@@ -20,6 +20,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/circuit"
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -39,7 +40,7 @@ type Storage struct {
 	wrapped  gsession.Storage
 	inner    tiers.Storage
 	circuits *circuit.Store
-	face     *tiers.Face
+	face     *sessionmap.Face
 	form     tiers.Form // nil where nobody knows what the store makes of values
 	options  options
 	lanes    lanes
@@ -65,12 +66,12 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	o.check()
 	s := &Storage{wrapped: inner, form: tiers.FormOf(inner), options: o}
 	s.inner, s.circuits = circuit.Over(inner)
-	s.face = tiers.NewFace(s)
+	s.face = sessionmap.NewFace(s)
 	s.lanes.init(s.inner, s.circuits, o)
 	s.lanes.tally, s.lanes.caches, s.lanes.landed, s.lanes.longer = &s.tally, &s.caches, s.landed, s.longer
 	s.lanes.reports.log, s.lanes.reports.say = s.log, o.giveUp
 	if o.journal != "" {
-		if !tiers.IsAtomic(tiers.Of(inner)) {
+		if !tiers.IsAtomic(sessionmap.Of(inner)) {
 			panic(unfit)
 		}
 		if err := s.restore(o.journal); err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -24,16 +25,16 @@ import (
 type Storage struct {
 	wrapped gsession.Storage
 	inner   tiers.Storage
-	face    *tiers.Face
-	locks   tiers.Locks
+	face    *sessionmap.Face
+	locks   sessionmap.Locks
 }
 
 var _ tiers.Storage = (*Storage)(nil)
 
 // New presents a direct store as a snapshot store. It belongs right on the store.
 func New(inner gsession.Storage) *Storage {
-	s := &Storage{wrapped: inner, inner: tiers.Of(inner)}
-	s.face = tiers.NewFace(s)
+	s := &Storage{wrapped: inner, inner: sessionmap.Of(inner)}
+	s.face = sessionmap.NewFace(s)
 	return s
 }
 

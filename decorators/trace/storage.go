@@ -9,6 +9,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -20,7 +21,7 @@ import (
 type Storage struct {
 	given  gsession.Storage // as New got it, for Unwrap
 	inner  tiers.Storage
-	face   *tiers.Face // for a stranger's decorator above
+	face   *sessionmap.Face // for a stranger's decorator above
 	tracer *telemetry.Tracer
 	sink   *telemetry.Sink // nil: no option has named one
 	style  atomic.Uint32   // what Style last answered: spans never ask the store
@@ -36,8 +37,8 @@ func New(inner gsession.Storage, opts ...telemetry.Option) *Storage {
 	}
 	config := telemetry.Configure(opts...)
 	kind := telemetry.StorageKey.String(reflect.TypeOf(inner).String())
-	s := &Storage{given: inner, inner: tiers.Of(inner), tracer: telemetry.NewTracer(config, kind), sink: config.Sink()}
-	s.face = tiers.NewFace(s)
+	s := &Storage{given: inner, inner: sessionmap.Of(inner), tracer: telemetry.NewTracer(config, kind), sink: config.Sink()}
+	s.face = sessionmap.NewFace(s)
 	s.Report(s.sink)
 	return s
 }

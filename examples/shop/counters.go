@@ -8,6 +8,7 @@ import (
 
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -69,7 +70,7 @@ func (t *tally) move(from, to string) {
 
 // countVisitor is a decorator for the outer end: it sees what came from memory.
 func (t *tally) countVisitor(inner gsession.Storage) gsession.Storage {
-	return &outer{Storage: tiers.Of(inner), wrapped: inner, tally: t}
+	return &outer{Storage: sessionmap.Of(inner), wrapped: inner, tally: t}
 }
 
 // outer shows how little a decorator of one's own needs: it embeds the capability,
@@ -93,7 +94,7 @@ func (o *outer) Load(ctx context.Context, id string, ttl time.Duration) (tiers.R
 // countStore is a decorator for the inner end: it sees what reaches the store. Where
 // the store takes batches, so does the decorator, or it would hide that from Coalesced.
 func (t *tally) countStore(inner gsession.Storage) gsession.Storage {
-	i := &innermost{Storage: tiers.Of(inner), wrapped: inner, tally: t}
+	i := &innermost{Storage: sessionmap.Of(inner), wrapped: inner, tally: t}
 	if batcher, ok := i.Storage.(tiers.Batcher); ok {
 		return &batching{innermost: i, batcher: batcher}
 	}

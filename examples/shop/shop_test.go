@@ -12,6 +12,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -144,7 +145,7 @@ func TestLogOutHolds(t *testing.T) {
 			t.Errorf("the running request answered %d", got)
 		}
 		v.want(nil, "map[]")
-		read, err := tiers.Of(store).Load(context.Background(), ended, sessionLife)
+		read, err := sessionmap.Of(store).Load(context.Background(), ended, sessionLife)
 		if err != nil || read.Snapshot != nil {
 			t.Errorf("the store still has a session (%v)", err)
 		}

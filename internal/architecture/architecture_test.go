@@ -62,6 +62,9 @@ func breaches(p pkg) (found []string) {
 	if slices.Contains([]string{"util", "utils", "common", "helpers"}, filepath.Base(name)) {
 		found = append(found, "is named for nothing")
 	}
+	if name == "tiers" && len(p.GoFiles) > 10 {
+		found = append(found, "is read in one sitting, and has more than ten files")
+	}
 	for _, path := range p.Imports {
 		ours, ok := strings.CutPrefix(path, module+"/")
 		if !ok {
@@ -78,6 +81,8 @@ func breaches(p pkg) (found []string) {
 			found = append(found, "is a decorator and imports another")
 		case under(name, "tiers") && under(ours, "decorators"):
 			found = append(found, "is a tier and imports a decorator")
+		case name == "tiers" && ours != "telemetry" && ours != "internal/value":
+			found = append(found, "is the contract and imports "+ours)
 		case under(name, "telemetry"):
 			found = append(found, "is the floor and imports "+ours)
 		}
@@ -113,6 +118,8 @@ func TestBreachesAreFound(t *testing.T) {
 		{ImportPath: module + "/tiers", Imports: []string{module + "/layer"}},
 		{ImportPath: module + "/decorators/a", Imports: []string{module + "/decorators/b"}},
 		{ImportPath: module + "/tiers/local", Imports: []string{module + "/decorators/a"}},
+		{ImportPath: module + "/tiers", Imports: []string{module + "/internal/sessionmap"}},
+		{ImportPath: module + "/tiers", GoFiles: make([]string, 11)},
 		{ImportPath: module + "/telemetry", Imports: []string{module + "/tiers"}},
 		{ImportPath: module + "/layer", Deps: []string{"testing"}},
 	} {

@@ -10,6 +10,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -39,7 +40,7 @@ type node struct {
 func Over(inner gsession.Storage) (s tiers.Storage, circuits *Store) {
 	for below := inner; below != nil; {
 		if on, ok := below.(interface{ Circuits() *Store }); ok {
-			return tiers.Of(inner), on.Circuits()
+			return sessionmap.Of(inner), on.Circuits()
 		}
 		wrapper, ok := below.(interface{ Unwrap() gsession.Storage })
 		if !ok {
@@ -47,7 +48,7 @@ func Over(inner gsession.Storage) (s tiers.Storage, circuits *Store) {
 		}
 		below = wrapper.Unwrap()
 	}
-	circuits = &Store{Storage: tiers.Of(inner), shard: tiers.ShardOf(inner), nodes: map[string]*node{}}
+	circuits = &Store{Storage: sessionmap.Of(inner), shard: tiers.ShardOf(inner), nodes: map[string]*node{}}
 	circuits.life, circuits.end = context.WithCancel(context.Background())
 	return circuits, circuits
 }

@@ -8,12 +8,12 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/internal/sessionmap"
 )
 
 // NewID returns a session id that nobody can guess: 128 bits from crypto/rand, as 22 characters
 // that are safe in URLs, headers, cookies and file names. New of every chain makes the same.
-func NewID() string { return tiers.NewID() }
+func NewID() string { return sessionmap.NewID() }
 
 // Ids that may be asked for: those of NewID, those of GoFrame, and what programs make themselves
 // of these characters. Nothing among them leads out of a folder or names a key with a colon.

@@ -9,6 +9,7 @@ import (
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -102,7 +103,7 @@ func Sessions(chain gsession.Storage, opts ...Option) ghttp.HandlerFunc {
 	if !ok || stack == nil {
 		stack = layer.Chain(chain) // panics where there is none
 	}
-	s := &sessions{chain: stack, top: tiers.Of(stack.Unwrap()), onError: respond}
+	s := &sessions{chain: stack, top: sessionmap.Of(stack.Unwrap()), onError: respond}
 	for _, opt := range opts {
 		opt(s)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/circuit"
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -33,11 +34,11 @@ type Storage struct {
 	wrapped   gsession.Storage
 	inner     tiers.Storage
 	circuits  *circuit.Store // between here and the store, at the lowest layer that has any
-	face      *tiers.Face
+	face      *sessionmap.Face
 	options   options
 	thinner   tiers.SlideThinner // a layer below that skips slides itself, nil for none
 	start     time.Time          // the zero of every moment in an entry
-	guard     *tiers.Guard
+	guard     *guard
 	cache     *ristretto.Cache[uint64, *parcel]
 	keeping   keeping
 	warm      warm
@@ -67,8 +68,8 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	}
 	s.inner, s.circuits = circuit.Over(inner)
 	s.thinner = thinner(inner)
-	s.face = tiers.NewFace(s)
-	s.guard = tiers.NewGuard(s.options.guardSlots)
+	s.face = sessionmap.NewFace(s)
+	s.guard = newGuard(s.options.guardSlots)
 	s.warm.init(s.options.maxBytes)
 	s.flights.init(&s.tally, s.options.loadTimeout)
 	s.echoes.init(s)

@@ -27,7 +27,7 @@ func defaults() options {
 		maxBytes:    64 << 20,
 		maxStale:    time.Second,
 		negative:    time.Second,
-		guardSlots:  tiers.DefaultGuardSlots,
+		guardSlots:  defaultGuardSlots,
 		loadTimeout: time.Second,
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -24,7 +25,7 @@ type Storage struct {
 	owned   bool // Open made the client
 	retries int  // of a write
 	prefix  string
-	face    *tiers.Face
+	face    *sessionmap.Face
 	source  source
 	meter   *telemetry.Store
 
@@ -56,7 +57,7 @@ func New(client redis.UniversalClient, opts ...Option) *Storage {
 		}
 		opt(s)
 	}
-	s.face = tiers.NewFace(s)
+	s.face = sessionmap.NewFace(s)
 	s.meter = telemetry.NewStore(s)
 	return s
 }

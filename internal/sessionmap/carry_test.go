@@ -1,0 +1,191 @@
+package sessionmap
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// stale is a layer that serves what it loaded first until a commit changes it, as a
+// cache does to which nobody tells what other nodes write.
+type stale struct {
+	*core
+	kept map[string]tiers.Read
+}
+
+func (s *stale) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	if read, ok := s.kept[id]; ok {
+		return read, nil
+	}
+	read, err := s.core.Load(ctx, id, ttl)
+	s.kept[id] = read
+	return read, err
+}
+
+func (s *stale) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	if !delta.Empty() {
+		delete(s.kept, id)
+	}
+	_, err := s.core.Commit(ctx, id, delta, ttl)
+	return nil, err
+}
+
+// A demotion on another node that this node's cache hasn't heard of must not be
+// undone by taking the session to another id.
+func TestRegenerateIDCarriesWhatTheStoreHolds(t *testing.T) {
+	for name, deleteOld := range map[string]bool{"and deletes": true, "and keeps": false} {
+		t.Run(name, func(t *testing.T) {
+			c := newCore()
+			f := &front{Face: NewFace(&stale{core: c, kept: map[string]tiers.Read{}}), core: c}
+			c.put(id, values{"role": "admin", "cart": "a"})
+			session := gsession.New(ttl, f).New(t.Context(), id)
+			session.MustSet("cart", "b")
+			c.put(id, values{"role": "guest", "cart": "a", "more": 1})
+			next, err := session.RegenerateId(deleteOld)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantData(t, c.holds(next), values{"role": "guest", "cart": "b", "more": 1})
+			session.MustSet("cart", "c")
+			if err := session.Close(); err != nil {
+				t.Fatal(err)
+			}
+			wantData(t, c.holds(next), values{"role": "guest", "cart": "c", "more": 1})
+			if !deleteOld {
+				wantData(t, c.holds(id), values{"role": "guest", "cart": "a", "more": 1})
+			}
+		})
+	}
+}
+
+// Two requests that begin on an empty session: what one wrote goes with the other.
+func TestRegenerateIDOfAnEmptySessionCarriesWhatOthersWrote(t *testing.T) {
+	c := newCore()
+	c.put(id, values{})
+	f := newFront(c)
+	m := f.get(t, id)
+	c.put(id, values{"cart": "a"})
+	m.Set("user", "one")
+	f.set(t, "session-2", m)
+	wantData(t, c.holds("session-2"), values{"user": "one", "cart": "a"})
+}
+
+func TestRemovedSessionIsNotCarried(t *testing.T) {
+	removals := map[string]func(f *front){
+		"here":      func(f *front) { _ = f.RemoveAll(context.Background(), id) },
+		"elsewhere": func(f *front) { _ = f.core.RemoveAll(context.Background(), id) },
+		"and made anew": func(f *front) {
+			_ = f.RemoveAll(context.Background(), id)
+			f.core.put(id, values{"user": "two"})
+		},
+		"by an older node": func(f *front) { f.core.put(id, values{}) },
+	}
+	for name, remove := range removals {
+		t.Run(name, func(t *testing.T) {
+			c := newCore()
+			c.put(id, values{"user": "one"})
+			f := &front{Face: NewFace(&stale{core: c, kept: map[string]tiers.Read{}}), core: c}
+			m := f.get(t, id)
+			remove(f)
+			m.Set("cart", "a")
+			wantRevoked(t, f.SetSession(t.Context(), "session-2", m, ttl))
+			wantData(t, c.holds("session-2"), nil)
+		})
+	}
+}
+
+// What a program fills many sessions from belongs to none of them.
+func TestTemplateCarriesNobodysSession(t *testing.T) {
+	c := newCore()
+	f := newFront(c)
+	template := locked(values{"theme": "dark"})
+	f.set(t, id, template)
+	c.put(id, values{"theme": "dark", "user": "one"})
+	f.set(t, "session-2", template)
+	wantData(t, c.holds("session-2"), values{"theme": "dark"})
+	wantData(t, c.holds(id), values{"theme": "dark", "user": "one"})
+}
+
+// A map that another chain handed out is no change of a session of this one's: it is
+// all there is, as for a program that moves sessions from one store to another.
+func TestMapOfAnotherFaceIsWrittenWhole(t *testing.T) {
+	from, to := newFront(newCore()), newFront(newCore())
+	from.core.put(id, values{"user": "one"})
+	m := from.get(t, id)
+	to.set(t, id, m)
+	wantData(t, to.core.holds(id), values{"user": "one"})
+	m.Set("cart", "a")
+	from.core.put(id, values{"user": "one", "more": 1})
+	to.set(t, id, m)
+	from.set(t, id, m)
+	wantData(t, to.core.holds(id), values{"user": "one", "cart": "a"})
+	wantData(t, from.core.holds(id), values{"user": "one", "cart": "a", "more": 1})
+}
+
+// A log-out, on this node or another one, that returns while the session is on its way to
+// another id; and a store that can't tell any more.
+func TestSessionThatIsRemovedWhileItIsCarriedIsRemovedThereAsWell(t *testing.T) {
+	away := errors.New("away")
+	for where, remove := range map[string]func(f *front) error{
+		"here":      func(f *front) error { return f.RemoveAll(context.Background(), id) },
+		"elsewhere": func(f *front) error { return f.core.RemoveAll(context.Background(), id) },
+		"by an older node, which leaves an empty one": func(f *front) error {
+			f.core.put(id, values{})
+			return nil
+		},
+		"nobody knows": func(*front) error { return nil },
+	} {
+		for name, data := range map[string]values{"change": {"user": "two"}, "none": {}} {
+			t.Run(where+", "+name, func(t *testing.T) {
+				c := newCore()
+				c.put(id, values{"user": "one"})
+				f := newFront(c)
+				m := f.get(t, id)
+				m.Sets(data)
+				want := error(tiers.ErrRevoked)
+				written := false
+				c.before = func(to string) {
+					switch {
+					case to == "session-2":
+						written = true
+						if err := remove(f); err != nil {
+							t.Error(err)
+						}
+					case written && where == "nobody knows":
+						want, c.fail = away, away
+					}
+				}
+				if err := f.SetSession(t.Context(), "session-2", m, ttl); !errors.Is(err, want) {
+					t.Errorf("SetSession = %v, want %v", err, want)
+				}
+				wantData(t, c.holds("session-2"), nil)
+			})
+		}
+	}
+}
+
+// A plain store is asked without being written to: between its read and its write another
+// process may log the user out.
+func TestLookingAtAPlainStoreWritesNothing(t *testing.T) {
+	b := newBlobs()
+	f := NewFace(Of(b))
+	if err := f.SetSession(t.Context(), id, locked(values{"user": "one"}), ttl); err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.GetSession(t.Context(), id, ttl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := b.wrote[id]
+	if err := f.SetSession(t.Context(), "session-2", m, ttl); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.wrote[id] - before; n != 0 {
+		t.Errorf("the old id was written %d times", n)
+	}
+}

@@ -1,0 +1,293 @@
+package sessionmap
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// Face is the gsession side of a snapshot storage: it hands out maps that are the
+// request's alone (law 2), and commits what the request changed in them (law 5),
+// never what it had merely loaded (law 6).
+//
+// Every decorator of the capability has one for the layers above it that don't;
+// the outermost one is the chain's. A Face is safe for concurrent use; its fields
+// are set at construction and guard themselves.
+type Face struct {
+	core       tiers.Storage
+	tombstones tombstones
+	absences   absences
+}
+
+// NewFace makes the face of a storage.
+func NewFace(core tiers.Storage) *Face {
+	checkGoFrame()
+	return &Face{core: core}
+}
+
+var errNilMap = tiers.NewError("strata: SetSession needs a map; call RemoveAll to remove a session", nil)
+
+// GetSession returns a copy of the session, nil where there is none.
+func (f *Face) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	if tiers.CheckID(id) != nil {
+		return nil, nil
+	}
+	for removals := 0; ; {
+		stamp := f.tombstones.now()
+		read, err := f.core.Load(ctx, id, ttl)
+		if err != nil {
+			return nil, err
+		}
+		if read.Snapshot == nil {
+			f.absences.note(id)
+			return nil, nil
+		}
+		// A removal during the load, of an id that nobody held, has left no tombstone.
+		if f.tombstones.expect(id) && f.tombstones.now() != stamp {
+			continue
+		}
+		// One that has left a tombstone may have come before what was loaded: a session that
+		// began since would be taken for the removed one.
+		if removals++; removals < mostRemovals && f.tombstones.Since(id, stamp) {
+			continue
+		}
+		return f.handOut(given{id: id, base: read.Snapshot, stamp: stamp}), nil
+	}
+}
+
+// mostRemovals is how many removals during its load a reader looks past.
+const mostRemovals = 4
+
+// closeGrace is how long after a commit an unchanged close of the same map is
+// taken for GoFrame's second close of one request, and costs nothing. The expiry
+// is then set at most so much, or a hundredth of ttl, before the last touch.
+const closeGrace = time.Second
+
+// SetSession commits what the map's holder changed since it was handed out, or since its last
+// close. A close that changed nothing loses nothing: it slides the expiry, and returns nil
+// where the session is gone. A change that was refused for good is refused again, without
+// asking the store; [RefusedBefore] tells it from the first time.
+//
+// A map that a gsession.Session made, for a session that it was told isn't there, joins what
+// others have created meanwhile, and is followed from then on. Any other map that this face
+// did not hand out replaces the session, each time.
+func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if m == nil {
+		return errNilMap
+	}
+	if err := tiers.CheckID(id); err != nil {
+		return err
+	}
+	var (
+		h, g       = f.knows(m)
+		data, held = contents(m)
+		call       = adaptedCall(ctx)
+		follows    = g != nil
+		change     *tiers.Delta // what the holder did
+		err        error
+	)
+	switch {
+	case g != nil && call != adaptedNot:
+		// What happened to the map is the adapter's and the strangers' doing.
+		change, err = f.diff(g, data, g.held)
+	case g != nil:
+		change, err = f.diff(g, data, held)
+	case call == adaptedCreate:
+		change, err = tiers.Add(data)
+	case call == adaptedReplace || handoutOf(m) != nil || !bySession():
+		change, err = tiers.Replace(data)
+	case len(data) == 0 && f.absences.noted(id):
+		return nil // its RemoveAll, say: an empty session would be left behind
+	case !f.absences.take(id):
+		follows = true
+		change, err = tiers.Replace(data)
+	default:
+		follows = true
+		change, err = tiers.Add(data)
+	}
+	if follows {
+		f.tombstones.expect(id)
+	}
+	stamp := f.tombstones.now()
+	delta := change
+	var carried *tiers.Snapshot
+	if err == nil && g != nil && g.id != id {
+		delta, carried, err = f.carry(ctx, h, g, change, data, ttl)
+	}
+	if err == nil && delta == nil {
+		return nil
+	}
+	if change == nil {
+		change = delta
+	}
+	if delta != nil && f.tombstones.known(id) {
+		delta = delta.AsApart()
+	}
+	before := int64(time.Since(started))
+	if err == nil && delta.Empty() && call == adaptedNot {
+		switch {
+		case g.refused != nil:
+			return refusedBefore(g.refused)
+		case g.committedWithin(min(closeGrace, ttl/100)) || f.tombstones.Since(g.id, g.stamp):
+			return nil
+		}
+		if _, err = f.core.Commit(ctx, id, delta, ttl); errors.Is(err, tiers.ErrRevoked) {
+			return nil
+		}
+	} else if err == nil {
+		_, err = f.core.Commit(ctx, id, delta, ttl)
+	}
+	if err == nil && carried != nil {
+		err = f.recheck(ctx, id, g, carried, ttl)
+	}
+	switch {
+	case err == nil && follows:
+		f.remember(m, given{id: id, base: change.Base(), change: change, stamp: stamp, held: held, committed: before})
+	case err != nil && g != nil && change != nil && tiers.IsFinal(err):
+		f.remember(m, given{id: g.id, base: change.Base(), change: change, stamp: g.stamp, held: held, refused: err})
+	}
+	return err
+}
+
+// diff is the delta of a known map, nil where nothing is left to write. One that is refused
+// comes with ErrRevoked.
+func (f *Face) diff(g *given, data, held map[string]any) (*tiers.Delta, error) {
+	gone := f.tombstones.Since(g.id, g.stamp)
+	if gone && !sameMap(g.held, held) {
+		// The holder's own RemoveAll emptied the map: what is in it came later.
+		if len(data) == 0 {
+			return nil, nil
+		}
+		return tiers.Add(data)
+	}
+	delta, err := tiers.Diff(g.state(), data)
+	if err != nil {
+		return nil, err
+	}
+	if !gone || delta.Empty() {
+		removal := tiers.Removal{Of: &f.tombstones, ID: g.id, Stamp: g.stamp}
+		if !delta.Empty() { // it may be kept for long
+			removal.ID = strings.Clone(removal.ID)
+		}
+		return delta.Unless(removal), nil
+	}
+	switch {
+	case !delta.Begins():
+		return delta, tiers.ErrRevoked
+	case len(delta.Set()) == 0:
+		return nil, nil
+	}
+	return tiers.Add(delta.Set())
+}
+
+// carry is the delta that takes a session to another id, as RegenerateId does: the
+// state in the store, not only the one that was handed out, with the holder's
+// changes. A session that was removed meanwhile isn't carried anywhere.
+//
+// A map that the face didn't make may be a template for many sessions: only what it
+// holds itself goes to another id.
+//
+// carried is the state that the store held under the old id, nil where nothing was loaded
+// from there.
+func (f *Face) carry(ctx context.Context, h *handout, g *given, change *tiers.Delta, data map[string]any, ttl time.Duration) (_ *tiers.Delta, carried *tiers.Snapshot, err error) {
+	if change == nil || change.Base() == nil || change.Begins() && g.state().Len() > 0 || h.adopted() {
+		delta, err := tiers.Replace(data)
+		return delta, nil, err
+	}
+	current, err := f.look(ctx, g.id, g.state(), ttl)
+	if err != nil {
+		return nil, nil, err
+	}
+	next, err := change.Apply(current)
+	if err != nil {
+		return nil, nil, err
+	}
+	delta, err := tiers.Replace(next)
+	if err != nil {
+		return nil, nil, err
+	}
+	return delta.AsUrgent(), current, nil
+}
+
+// look returns the session as the store holds it, and ErrRevoked where base had keys and it
+// is gone. A cache may not know yet that it has changed: a commit finds out, and invalidates
+// what the cache knows.
+func (f *Face) look(ctx context.Context, id string, base *tiers.Snapshot, ttl time.Duration) (*tiers.Snapshot, error) {
+	current, err := f.core.Commit(ctx, id, tiers.Inquiry(base), ttl)
+	if err != nil || current != nil {
+		return current, err
+	}
+	read, err := f.core.Load(ctx, id, ttl)
+	if err == nil && base.Len() > 0 && read.Snapshot.Len() == 0 {
+		err = tiers.ErrRevoked
+	}
+	return read.Snapshot, err
+}
+
+// undoTimeout bounds the removal of a session that must not live.
+const undoTimeout = 5 * time.Second
+
+// recheck follows the write of a session under its new id: somebody on any node may have
+// logged out under the old one since that was read, and the log-out didn't find the new one.
+// What isn't known to be there any more, or can't be looked up, doesn't live on.
+func (f *Face) recheck(ctx context.Context, id string, g *given, carried *tiers.Snapshot, ttl time.Duration) error {
+	_, err := f.look(ctx, g.id, carried, ttl)
+	if err == nil && f.tombstones.Since(g.id, g.stamp) {
+		err = tiers.ErrRevoked
+	}
+	if err == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	return errors.Join(err, f.core.RemoveAll(ctx, id))
+}
+
+// Removed is to be called after RemoveAll of the session has succeeded. Maps that
+// were handed out before are of the removed session from then on.
+func (f *Face) Removed(id string) { f.tombstones.bury(id) }
+
+// Empty makes the map of a direct store's session: it holds no data, and tells which
+// session it stands for.
+func (f *Face) Empty(id string) *gmap.StrAnyMap {
+	f.tombstones.expect(id)
+	return f.handOut(given{id: id, base: nothing, stamp: f.tombstones.now()})
+}
+
+// Mark has a map that Empty made stand for another session; others are left alone, as
+// they may be shared.
+func (f *Face) Mark(m *gmap.StrAnyMap, id string) {
+	if h, g := f.knows(m); g != nil {
+		f.tombstones.expect(id)
+		h.given.Store(&given{id: id, base: nothing, stamp: f.tombstones.now(), held: g.held})
+	}
+}
+
+// Marked answers the id that a map stands for, or "".
+func (f *Face) Marked(m *gmap.StrAnyMap) string {
+	if m == nil {
+		return ""
+	}
+	if _, g := f.knows(m); g != nil {
+		return g.id
+	}
+	return ""
+}
+
+// Revoked reports whether the session that a map stands for was removed since, other
+// than by the map's holder, whose RemoveAll clears the map.
+func (f *Face) Revoked(m *gmap.StrAnyMap) bool {
+	_, g := f.knows(m)
+	if g == nil || !f.tombstones.Since(g.id, g.stamp) {
+		return false
+	}
+	_, held := contents(m)
+	return sameMap(g.held, held)
+}
+
+var nothing = tiers.Adopt(map[string]any{})

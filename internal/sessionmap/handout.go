@@ -1,0 +1,217 @@
+package sessionmap
+
+import (
+	"crypto/rand"
+	"maps"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/gogf/gf/v2/container/gmap"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// handout is what the face remembers of a map that it handed out, or has written
+// for a request that made the map itself.
+//
+// The map carries it: it is reached through the map's nil checker, the one place
+// of a gmap.StrAnyMap that leads back to code of ours. So it costs no table, lives
+// exactly as long as the map, and a map that merely has an equal address or equal
+// content is never mistaken for it.
+//
+// given is replaced as a whole, by the close of the request that holds the map. The
+// other fields are set before the map is handed out; those below given are here to be one
+// allocation with it: each hit makes one, and a small heap is collected often.
+type handout struct {
+	face  *Face // another face knows nothing of the map
+	given atomic.Pointer[given]
+	first given
+	m     gmap.StrAnyMap // unused where somebody else made the map, as what follows
+	kv    gmap.KVMap[string, any]
+	lock  sync.RWMutex
+}
+
+// adopted reports whether somebody else made the map.
+func (h *handout) adopted() bool { return h.m.KVMap == nil }
+
+// given says which state of which session a map was made from. It is immutable.
+type given struct {
+	id     string
+	base   *tiers.Snapshot
+	change *tiers.Delta   // what the holder has closed with since; nil for nothing
+	stamp  uint64         // the tombstones' clock before base was read
+	held   map[string]any // what the map was made of, to be compared and never read
+
+	committed int64 // when the holder last committed, on the clock since started; 0 if it hasn't
+	refused   error // what the holder's last close was refused with, for good
+}
+
+// state is what the map was like when it was handed out or last closed, and not what
+// the store holds: a key that another request added must not look like one that this
+// request removed. Most maps are closed once, so that it is made when it is asked for.
+func (g *given) state() *tiers.Snapshot {
+	if g.change == nil {
+		return g.base
+	}
+	return g.change.After()
+}
+
+// started is the zero of the process's monotonic clock for handouts.
+var started = time.Now()
+
+// committedWithin reports whether the holder committed so recently.
+func (g *given) committedWithin(d time.Duration) bool {
+	return g.committed != 0 && int64(time.Since(started))-g.committed < int64(d)
+}
+
+// handOut makes a request's map of a snapshot.
+func (f *Face) handOut(g given) *gmap.StrAnyMap {
+	g.held = g.base.Map()
+	h := &handout{face: f, first: g}
+	h.given.Store(&h.first)
+	h.m.KVMap = &h.kv // as gmap.NewKVMapWithCheckerFrom(g.held, h.isNil, true) makes it
+	*at[*sync.RWMutex](h.m.KVMap, lockField) = &h.lock
+	*at[map[string]any](h.m.KVMap, dataField) = g.held
+	*at[gmap.NilChecker[any]](h.m.KVMap, checkerField) = h.isNil
+	return &h.m
+}
+
+// remember ties a map to what it now stands for, whoever made it. A map of another
+// face is left alone, and so is one without a lock or with its owner's nil checker.
+func (f *Face) remember(m *gmap.StrAnyMap, g given) {
+	if h := handoutOf(m); h != nil {
+		if h.face == f {
+			h.given.Store(&g)
+		}
+		return
+	}
+	if _, free := inspect(m); free {
+		h := &handout{face: f}
+		h.given.Store(&g)
+		m.SetNilChecker(h.isNil)
+	}
+}
+
+// knows answers what the map was handed out from, nil if not by this face.
+func (f *Face) knows(m *gmap.StrAnyMap) (*handout, *given) {
+	if h := handoutOf(m); h != nil && h.face == f {
+		return h, h.given.Load()
+	}
+	return nil, nil
+}
+
+// contents copies what a map holds, and tells what holds it: Clear and Replace put
+// another Go map in its place.
+func contents(m *gmap.StrAnyMap) (data, held map[string]any) {
+	m.RLockFunc(func(current map[string]any) {
+		held, data = current, maps.Clone(current)
+	})
+	return data, held
+}
+
+// sameMap reports whether two variables hold one Go map.
+func sameMap(a, b map[string]any) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
+
+// Where a gmap keeps its checker, its lock and its data.
+var (
+	checkerField = fieldOf[gmap.NilChecker[any]]("nilChecker")
+	lockField    = fieldOf[*sync.RWMutex]("mu", "mutex")
+	dataField    = fieldOf[map[string]any]("data")
+	ourChecker   = reflect.ValueOf((&handout{}).isNil).Pointer()
+)
+
+// field is one of a gmap.KVMap; without an index, there is none of the name and the type.
+type field struct {
+	index  []int
+	offset uintptr
+}
+
+func fieldOf[T any](names ...string) (f field) {
+	t := reflect.TypeFor[gmap.KVMap[string, any]]()
+	for _, name := range names {
+		part, ok := t.FieldByName(name)
+		if !ok || len(part.Index) != 1 {
+			return field{}
+		}
+		f.index, f.offset, t = append(f.index, part.Index...), f.offset+part.Offset, part.Type
+	}
+	if t != reflect.TypeFor[T]() {
+		return field{}
+	}
+	return f
+}
+
+// at is the field, which has the type: see checkGoFrame.
+func at[T any](m *gmap.KVMap[string, any], f field) *T {
+	return (*T)(unsafe.Add(unsafe.Pointer(m), f.offset))
+}
+
+// inspect reports whether a map's checker is a handout's, and else whether it may
+// become one: the map has a lock, and no checker of its owner's. It calls nothing
+// and changes nothing.
+func inspect(m *gmap.StrAnyMap) (ours, free bool) {
+	m.RLockFunc(func(map[string]any) {
+		kv := reflect.ValueOf(m.KVMap).Elem()
+		if checker := kv.FieldByIndex(checkerField.index); !checker.IsNil() {
+			ours = checker.Pointer() == ourChecker
+			return
+		}
+		free = !kv.FieldByIndex(lockField.index).IsNil()
+	})
+	return ours, free
+}
+
+// inquiryKey is a key that no session has, whatever a client can make an application
+// store; nothing is ever stored under it.
+var inquiryKey = "\x00strata\x00" + rand.Text()
+
+// handoutOf asks the map's nil checker, if it is ours, by offering it a nil to store.
+func handoutOf(m *gmap.StrAnyMap) (h *handout) {
+	if ours, _ := inspect(m); ours {
+		m.GetOrSet(inquiryKey, reflect.ValueOf(&h).Elem())
+	}
+	return h
+}
+
+var answerType = reflect.TypeFor[*handout]()
+
+// isNil is the checker: gmap's own rule, but for an inquiry.
+func (h *handout) isNil(value any) bool {
+	if value == nil {
+		return true
+	}
+	v, ok := value.(reflect.Value)
+	if !ok {
+		v = reflect.ValueOf(value)
+	} else if v.IsValid() && v.Type() == answerType && v.CanSet() {
+		v.Set(reflect.ValueOf(h))
+		return true
+	}
+	switch v.Kind() {
+	case reflect.Chan, reflect.Map, reflect.Slice, reflect.Func, reflect.Interface, reflect.UnsafePointer, reflect.Pointer:
+		return v.IsNil()
+	}
+	return false
+}
+
+// checkGoFrame fails at the first chain of a process, loudly, under a GoFrame whose
+// maps don't consult their checker: no write could be merged.
+var checkGoFrame = sync.OnceFunc(func() {
+	if checkerField.index != nil && lockField.index != nil && dataField.index != nil {
+		f, free := &Face{}, gmap.NewStrAnyMap(true)
+		m := f.handOut(given{base: tiers.Adopt(nil)})
+		h, _ := f.knows(m)
+		if h != nil && &h.m == m && m.Size() == 0 && handoutOf(free) == nil {
+			f.remember(free, given{})
+			if h = handoutOf(free); h != nil && h.adopted() {
+				return
+			}
+		}
+	}
+	panic("strata: the maps of this GoFrame version can't be followed; require github.com/gogf/gf/v2 v2.10.2")
+})

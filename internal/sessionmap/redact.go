@@ -1,0 +1,83 @@
+package sessionmap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"syscall"
+
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// redact replaces the text of an error that somebody else's storage composed, and
+// that may quote the session's id or content, by the operation and the kind of
+// fault.
+func redact(op string, err error) error {
+	switch err {
+	case nil, gsession.ErrorDisabled, tiers.ErrRevoked, tiers.ErrConflict, context.Canceled, context.DeadlineExceeded:
+		return err
+	}
+	switch err.(type) {
+	case *tiers.Error:
+		return err
+	}
+	return tiers.NewError("strata: "+op+" failed in the store: "+faultOf(err), err)
+}
+
+// harmless are the faults whose texts are constants.
+var harmless = []error{
+	gsession.ErrorDisabled, context.Canceled, context.DeadlineExceeded,
+	io.EOF, io.ErrUnexpectedEOF, io.ErrShortWrite,
+	tiers.ErrRevoked, tiers.ErrConflict, fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, fs.ErrClosed,
+}
+
+// faultOf names the kind of fault in constant words.
+func faultOf(err error) string {
+	var ours *tiers.Error
+	if errors.As(err, &ours) {
+		return ours.Error()
+	}
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		return number.Error()
+	}
+	for _, known := range harmless {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	var timeout interface{ Timeout() bool }
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return "timed out"
+	}
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return fmt.Sprintf("%T", err)
+		}
+		err = next
+	}
+}
+
+var (
+	errRevokedBefore  = tiers.NewError(tiers.ErrRevoked.Error(), tiers.ErrRevoked)
+	errConflictBefore = tiers.NewError(tiers.ErrConflict.Error(), tiers.ErrConflict)
+)
+
+// refusedBefore is the error of a change that was refused before.
+func refusedBefore(err error) error {
+	if errors.Is(err, tiers.ErrRevoked) {
+		return errRevokedBefore
+	}
+	return errConflictBefore
+}
+
+// RefusedBefore reports whether an error of SetSession is the one that the same close of the
+// same map had been answered with, as GoFrame closes a session twice: nothing else was lost.
+func RefusedBefore(err error) bool {
+	return errors.Is(err, errRevokedBefore) || errors.Is(err, errConflictBefore)
+}

@@ -1,0 +1,346 @@
+package value
+
+import (
+	"encoding/json"
+	"maps"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gvar"
+)
+
+// maxNesting is the depth at which encoding/json gives up as well.
+const maxNesting = 10_000
+
+// watchNesting is the depth from which containers on the path are remembered, to
+// tell a value that contains itself from one that is deep.
+const watchNesting = 32
+
+var (
+	errCyclic = &Error{Text: "strata: a session value contains itself; store values that JSON can encode"}
+	errDeep   = &Error{Text: "strata: a session value is nested more than 10,000 deep; store it flatter"}
+)
+
+// deepCopier is what GoFrame's containers implement.
+type deepCopier interface{ DeepCopy() any }
+
+// IsScalar reports whether a copy of the interface is a copy of the value.
+func IsScalar(value any) bool {
+	switch value.(type) {
+	case nil, string, bool, json.Number,
+		int, int8, int16, int32, int64,
+		uint, uint8, uint16, uint32, uint64,
+		float32, float64, complex64, complex128,
+		time.Time, time.Duration:
+		return true
+	}
+	return false
+}
+
+// CopyMap copies a session that a store holds or hands out.
+func CopyMap(data map[string]any) (map[string]any, error) {
+	var i isolation
+	return i.whole(data)
+}
+
+// OwnMap also copies the texts, for what is kept beyond the call: a form's value is a part
+// of the whole body.
+func OwnMap(data map[string]any) (map[string]any, error) {
+	i := isolation{texts: true}
+	return i.whole(data)
+}
+
+// Copy copies a value with all that it refers to. Channels, functions and what
+// unexported fields refer to can't be copied and stay shared.
+func Copy(value any) (any, error) {
+	var i isolation
+	return i.copy(value, 0)
+}
+
+// Own is Copy that also copies the texts.
+func Own(value any) (any, error) {
+	i := isolation{texts: true}
+	return i.copy(value, 0)
+}
+
+// MustCopy copies a value that has been copied before, which can't fail.
+func MustCopy(value any) any {
+	c, err := Copy(value)
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
+// isolation is the state of one copy: the containers on the path to here, and whether
+// texts are copied as well.
+type isolation struct {
+	path  map[container]struct{}
+	texts bool
+}
+
+func (i *isolation) whole(data map[string]any) (c map[string]any, err error) {
+	c = make(map[string]any, len(data))
+	for key, value := range data {
+		if value, err = i.copy(value, 0); err != nil {
+			return nil, err
+		}
+		c[i.text(key)] = value
+	}
+	return c, nil
+}
+
+func (i *isolation) text(text string) string {
+	if i.texts {
+		return strings.Clone(text)
+	}
+	return text
+}
+
+// scalar isn't ok for what a copy of the interface doesn't copy.
+func (i *isolation) scalar(value any) (c any, ok bool) {
+	if !IsScalar(value) {
+		return nil, false
+	}
+	if i.texts {
+		switch v := value.(type) {
+		case string:
+			return strings.Clone(v), true
+		case json.Number:
+			return json.Number(strings.Clone(string(v))), true
+		}
+	}
+	return value, true
+}
+
+type container struct {
+	of  reflect.Type // a pointer to a struct and one to its first field are two
+	at  uintptr
+	len int
+}
+
+// enter guards one level of nesting; the function that it returns leaves it.
+func (i *isolation) enter(v reflect.Value, depth int) (leave func(), err error) {
+	if depth > maxNesting {
+		return nil, errDeep
+	}
+	if depth < watchNesting {
+		return func() {}, nil
+	}
+	c := container{of: v.Type(), at: v.Pointer()}
+	if v.Kind() == reflect.Slice {
+		c.len = v.Len()
+	}
+	if _, seen := i.path[c]; seen {
+		return nil, errCyclic
+	}
+	if i.path == nil {
+		i.path = map[container]struct{}{}
+	}
+	i.path[c] = struct{}{}
+	return func() { delete(i.path, c) }, nil
+}
+
+func (i *isolation) copy(value any, depth int) (any, error) {
+	if c, ok := i.scalar(value); ok {
+		return c, nil
+	}
+	// What JSON decodes to comes first and without reflection.
+	switch v := value.(type) {
+	case map[string]any:
+		if v == nil {
+			return v, nil
+		}
+		if depth >= watchNesting {
+			leave, err := i.enter(reflect.ValueOf(v), depth)
+			if err != nil {
+				return nil, err
+			}
+			defer leave()
+		}
+		var c map[string]any
+		if i.texts {
+			c = make(map[string]any, len(v))
+		} else {
+			c = maps.Clone(v)
+		}
+		for key, element := range v {
+			if !i.texts && IsScalar(element) {
+				continue
+			}
+			copied, err := i.copy(element, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			c[i.text(key)] = copied
+		}
+		return c, nil
+	case []any:
+		if v == nil {
+			return v, nil
+		}
+		if depth >= watchNesting {
+			leave, err := i.enter(reflect.ValueOf(v), depth)
+			if err != nil {
+				return nil, err
+			}
+			defer leave()
+		}
+		c := make([]any, len(v))
+		for n, element := range v {
+			var err error
+			if c[n], err = i.copy(element, depth+1); err != nil {
+				return nil, err
+			}
+		}
+		return c, nil
+	}
+	v := reflect.ValueOf(value)
+	if v.Kind() == reflect.Pointer && v.IsNil() {
+		return value, nil
+	}
+	if c, ok, err := i.deepCopy(value, depth); ok || err != nil {
+		return c, err
+	}
+	c := reflect.New(v.Type()).Elem()
+	if err := i.reflect(c, v, depth); err != nil {
+		return nil, err
+	}
+	return c.Interface(), nil
+}
+
+// reflect sets dst, which is settable and of the same type, to a copy of src.
+func (i *isolation) reflect(dst, src reflect.Value, depth int) error {
+	if depth > maxNesting {
+		return errDeep
+	}
+	dst.Set(src)
+	switch src.Kind() {
+	case reflect.String:
+		if i.texts {
+			dst.SetString(strings.Clone(src.String()))
+		}
+	case reflect.Interface:
+		if src.IsNil() {
+			return nil
+		}
+		c, err := i.copy(src.Elem().Interface(), depth+1)
+		if err != nil {
+			return err
+		}
+		dst.Set(reflect.ValueOf(c))
+	case reflect.Pointer:
+		if src.IsNil() {
+			return nil
+		}
+		if c, ok, err := i.deepCopy(src.Interface(), depth); ok || err != nil {
+			if ok {
+				dst.Set(reflect.ValueOf(c))
+			}
+			return err
+		}
+		leave, err := i.enter(src, depth)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		dst.Set(reflect.New(src.Type().Elem()))
+		return i.reflect(dst.Elem(), src.Elem(), depth+1)
+	case reflect.Map:
+		if src.IsNil() {
+			return nil
+		}
+		leave, err := i.enter(src, depth)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		dst.Set(reflect.MakeMapWithSize(src.Type(), src.Len()))
+		for entries := src.MapRange(); entries.Next(); {
+			c := reflect.New(src.Type().Elem()).Elem()
+			if err := i.reflect(c, entries.Value(), depth+1); err != nil {
+				return err
+			}
+			dst.SetMapIndex(i.key(entries.Key()), c)
+		}
+	case reflect.Slice:
+		if src.IsNil() {
+			return nil
+		}
+		leave, err := i.enter(src, depth)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		dst.Set(reflect.MakeSlice(src.Type(), src.Len(), src.Len()))
+		return i.elements(dst, src, depth)
+	case reflect.Array:
+		return i.elements(dst, src, depth)
+	case reflect.Struct:
+		switch src.Type() {
+		case timeType:
+			return nil
+		case varType:
+			c, err := i.variable(dst.Addr().Interface().(*gvar.Var), depth)
+			if err == nil {
+				dst.Set(reflect.ValueOf(c).Elem())
+			}
+			return err
+		}
+		return i.fields(dst, src, depth)
+	}
+	return nil
+}
+
+// key copies the text of a map's key; others stay the keys that they are.
+func (i *isolation) key(key reflect.Value) reflect.Value {
+	if key.Kind() == reflect.Interface {
+		key = key.Elem()
+	}
+	if !i.texts || key.Kind() != reflect.String {
+		return key
+	}
+	return reflect.ValueOf(strings.Clone(key.String())).Convert(key.Type())
+}
+
+// fields copies what exported fields refer to, those of embedded structs included.
+func (i *isolation) fields(dst, src reflect.Value, depth int) error {
+	for n := range src.NumField() {
+		field, copyField := dst.Field(n), i.reflect
+		switch {
+		case field.CanSet():
+		case field.Kind() == reflect.Struct && src.Type().Field(n).Anonymous:
+			copyField = i.fields
+		default:
+			continue
+		}
+		if err := copyField(field, src.Field(n), depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var (
+	timeType = reflect.TypeFor[time.Time]()
+	varType  = reflect.TypeFor[gvar.Var]()
+)
+
+func (i *isolation) elements(dst, src reflect.Value, depth int) error {
+	if kind := src.Type().Elem().Kind(); !isPlain(kind) && (kind != reflect.String || i.texts) {
+		for n := range src.Len() {
+			if err := i.reflect(dst.Index(n), src.Index(n), depth+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	reflect.Copy(dst, src)
+	return nil
+}
+
+// isPlain reports whether values of the kind refer to nothing.
+func isPlain(kind reflect.Kind) bool {
+	return kind >= reflect.Bool && kind <= reflect.Complex128 && kind != reflect.Uintptr
+}
