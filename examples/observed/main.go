@@ -1,5 +1,6 @@
 // Observed is a shop of three requests that shows what a chain of layers tells of itself:
-// metrics for Prometheus on /metrics, and traces that are printed or sent on by OTLP.
+// metrics for Prometheus on /metrics, the chain itself on /status/, and traces that are printed
+// or sent on by OTLP. The page / links to all of it.
 //
 //	cd examples/observed
 //	go run . -traces print                                  # a line of JSON for each span

@@ -1,6 +1,7 @@
 package main
 
 import (
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"io"
@@ -12,10 +13,14 @@ import (
 
 	"github.com/gogf/gf/contrib/metric/otelmetric/v2"
 	"github.com/gogf/gf/v2/net/ghttp"
-	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/status"
 	"github.com/gf-strata/strata/layer/web"
 )
+
+//go:embed index.html
+var index string
 
 const (
 	sessionLife = 24 * time.Hour // how long a visitor is remembered
@@ -28,7 +33,7 @@ const (
 // goods are what the shop has. Each is a key of its own in the session.
 var goods = map[string]bool{"bread": true, "cheese": true, "tea": true}
 
-func newServer(chain gsession.Storage, listener net.Listener) (*ghttp.Server, error) {
+func newServer(chain *layer.Stack, listener net.Listener) (*ghttp.Server, error) {
 	server := ghttp.GetServer("observed " + listener.Addr().String())
 	err := errors.Join(
 		server.SetConfigWithMap(map[string]any{
@@ -39,8 +44,11 @@ func newServer(chain gsession.Storage, listener net.Listener) (*ghttp.Server, er
 		server.Logger().SetLevelStr("error"),
 	)
 	server.SetSessionMaxAge(sessionLife)
+	server.BindHandler("GET:/", func(r *ghttp.Request) { r.Response.Write(index) })
 	// In production, serve it on an address that only Prometheus reaches.
 	server.BindHandler("GET:/metrics", otelmetric.PrometheusHandler)
+	// In production, local is whatever tells an administrator from a visitor.
+	server.BindHandler("GET:/status/*", ghttp.WrapH(status.Handler(chain, local)))
 	server.Group("/", func(group *ghttp.RouterGroup) {
 		group.Middleware(web.Sessions(chain))
 		group.GET("/cart", cart)
@@ -49,6 +57,12 @@ func newServer(chain gsession.Storage, listener net.Listener) (*ghttp.Server, er
 		group.POST("/logout", change(logout))
 	})
 	return server, err
+}
+
+// local reports whether a request comes from this machine itself, through no proxy.
+func local(r *http.Request) bool {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	return err == nil && net.ParseIP(host).IsLoopback() && r.Header.Get("X-Forwarded-For") == "" && r.Header.Get("Forwarded") == ""
 }
 
 func change(handle func(*ghttp.Request) error) ghttp.HandlerFunc {
