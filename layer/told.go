@@ -34,6 +34,10 @@ func (s *Stack) Report(to *telemetry.Sink) {
 	}
 }
 
+// Delays are how long the store, invalidations and what the chain else has measured took, since the
+// first call, which begins it: a chain that nobody looks at pays nothing. Package status draws them.
+func (s *Stack) Delays() []telemetry.Delay { return s.parts().reporter.Delays() }
+
 // refusals count the writes of a chain that came after a removal. The tally guards itself.
 type refusals struct{ tally telemetry.Tally }
 

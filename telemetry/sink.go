@@ -15,7 +15,8 @@ import (
 type Sink struct {
 	explicit *Meters // nil: those of the global provider
 	log      *rareLog
-	store    any // nil: not known
+	store    any     // nil: not known
+	delays   *delays // nil: not of one chain
 }
 
 var standard = &Sink{log: &rareLog{}}
@@ -56,7 +57,7 @@ func Standard() *Sink { return standard }
 // stranger's decorator, isn't measured.
 func (s *Sink) Over(store any) *Sink {
 	over := *s
-	over.store = store
+	over.store, over.delays = store, &delays{}
 	return &over
 }
 
@@ -120,12 +121,18 @@ func (r *Reporter) untold() { r.early.say(standard.log) }
 
 // Delayed records how long an announcement took.
 func (r *Reporter) Delayed(d time.Duration) {
-	r.sink().meters().record(context.Background(), invalidationDelay, d)
+	r.delayed(invalidationDelay, d)
 }
 
 // Differed records how long a session that differed from the store had been in memory.
 func (r *Reporter) Differed(d time.Duration) {
-	r.sink().meters().record(context.Background(), auditAge, d)
+	r.delayed(auditAge, d)
+}
+
+func (r *Reporter) delayed(name string, d time.Duration) {
+	sink := r.sink()
+	sink.delays.record(name, "", d)
+	sink.meters().record(context.Background(), name, d)
 }
 
 // Observed is a layer, or what a layer stands on, that can be told its sink.

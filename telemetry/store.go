@@ -52,7 +52,10 @@ func same(a, b any) bool {
 
 // Begin answers when an operation began, the zero time where nobody wants to know.
 func (s *Store) Begin() time.Time {
-	if s == nil || s.decorates.Load() || !s.reporter.sink().meters().listened() {
+	if s == nil || s.decorates.Load() {
+		return time.Time{}
+	}
+	if sink := s.reporter.sink(); !sink.delays.kept() && !sink.meters().listened() {
 		return time.Time{}
 	}
 	return time.Now()
@@ -65,6 +68,8 @@ func (s *Store) End(ctx context.Context, began time.Time, operation Operation, e
 		return
 	}
 	took := time.Since(began)
+	sink := s.reporter.sink()
+	sink.delays.record(storeDuration, operation.String(), took)
 	key := storeOutcome{operation, errorType}
 	option, ok := s.options.Load(key)
 	if !ok {
@@ -74,5 +79,5 @@ func (s *Store) End(ctx context.Context, began time.Time, operation Operation, e
 		}
 		option, _ = s.options.LoadOrStore(key, metric.WithAttributeSet(attribute.NewSet(attributes...)))
 	}
-	s.reporter.sink().meters().record(ctx, storeDuration, took, option.(metric.RecordOption))
+	sink.meters().record(ctx, storeDuration, took, option.(metric.RecordOption))
 }

@@ -8,7 +8,7 @@
 //
 // It shows the layers in their order and what each of them has counted: hits and misses, memory
 // beside its bound, whether invalidations arrive, what is pending and for how long, commits,
-// give-ups. No session id, key or value is in it (law 10), and nothing is loaded from elsewhere.
+// give-ups, and how long the store and invalidations took since the handler was made. No session id, key or value is in it (law 10), and nothing is loaded from elsewhere.
 // The page follows the chain with a script of its own; without scripts it is a table.
 package status
 
@@ -31,7 +31,7 @@ import (
 //go:embed page.html
 var page string
 
-var parsed = template.Must(template.New("status").Parse(page))
+var parsed = template.Must(template.New("status").Funcs(template.FuncMap{"plot": plotted, "value": value}).Parse(page))
 
 // Handler serves the chain's state to requests that allow returns true for, and 403 to
 // all others. Without allow it serves nothing: what a chain does is not for visitors.
@@ -39,6 +39,7 @@ var parsed = template.Must(template.New("status").Parse(page))
 // A request for a path that ends in ".json", or one that accepts JSON and no HTML, gets JSON.
 func Handler(chain *layer.Stack, allow func(*http.Request) bool) http.Handler {
 	began := time.Now()
+	chain.Delays() // they are kept from now on
 	advice := sync.OnceValue(func() []tiers.Advice { return layer.Advice(chain) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
@@ -61,7 +62,7 @@ func Handler(chain *layer.Stack, allow func(*http.Request) bool) http.Handler {
 		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; connect-src 'self'; frame-ancestors 'none'")
 		_ = parsed.Execute(w, state)
 	})
 }
@@ -73,6 +74,9 @@ type State struct {
 	Up      string    `json:"up,omitempty"` // since the handler was made
 	Facts   []Fact    `json:"facts"`
 	Layers  []Layer   `json:"layers"` // outermost first, the store last
+
+	// Delays are since somebody asked for the first time.
+	Delays []telemetry.Delay `json:"delays,omitempty"`
 
 	Advice []tiers.Advice `json:"advice,omitempty"` // layer.Advice, as it was at the first request
 }
@@ -93,6 +97,7 @@ type Layer struct {
 // Of returns the state of a chain.
 func Of(chain *layer.Stack) State {
 	s := State{Version: telemetry.Version, When: time.Now().UTC().Truncate(time.Millisecond)}
+	s.Delays = chain.Delays()
 	all := readings{}
 	for _, storage := range chain.Layers() {
 		l := Layer{Type: fmt.Sprintf("%T", storage)}
@@ -126,14 +131,14 @@ func (all readings) facts() (facts []Fact) {
 		add(false, "hit ratio", "%.1f %% of %s reads", 100*hits/reads, count(reads))
 	}
 	if limit := all.of("strata.local.memory.limit", ""); limit > 0 {
-		add(false, "memory", "%.1f of %.0f MiB, %s sessions", all.of("strata.local.memory.usage", "")/(1<<20), limit/(1<<20), count(all.of("strata.local.sessions", "")))
+		add(false, "memory", "%s of %s, %s sessions", size(all.of("strata.local.memory.usage", "")), size(limit), count(all.of("strata.local.sessions", "")))
 	}
 	if all.has("strata.watch.connected") {
 		switch {
 		case all.of("strata.watch.unsupported", "") > 0:
 			add(false, "invalidations", "the store sends none; MaxStale bounds what memory serves")
 		case all.of("strata.watch.connected", "") > 0:
-			add(false, "invalidations", "arrive; the channel was lost %s times", count(all.of("strata.watch.losses", "")))
+			add(false, "invalidations", "arrive%s", ifAny(all.of("strata.watch.losses", ""), "; they were lost %s times"))
 		default:
 			add(true, "invalidations", "do not arrive; each session is read from the store")
 		}
@@ -143,12 +148,21 @@ func (all readings) facts() (facts []Fact) {
 	}
 	if all.has("strata.coalesce.pending.changes") {
 		age := time.Duration(all.of("strata.coalesce.pending.age", "") * float64(time.Second))
-		add(age > 30*time.Second, "pending", "%s changes, the oldest for %s", count(all.of("strata.coalesce.pending.changes", "")), age.Round(time.Millisecond))
+		add(age > 30*time.Second, "pending", "%s changes%s", count(all.of("strata.coalesce.pending.changes", "")),
+			ifAny(age.Seconds(), ", the oldest for "+age.Round(time.Millisecond).String()))
 	}
 	if lost := all.of("strata.coalesce.give_ups", ""); lost > 0 {
 		add(true, "given up", "%s accepted changes", count(lost))
 	}
 	return facts
+}
+
+// ifAny says something of a number unless it is 0.
+func ifAny(n float64, text string) string {
+	if n == 0 {
+		return ""
+	}
+	return strings.Replace(text, "%s", count(n), 1)
 }
 
 // count is a whole number with its thousands apart.

@@ -68,7 +68,7 @@ func TestPageAndJSONShowTheLayersInTheirOrder(t *testing.T) {
 	page := get(h, "/s/", "text/html,application/json").Body.String()
 	last := 0
 	for _, part := range []string{"*trace.Storage", "*local.Storage", "*coalesce.Storage", "*gsession.StorageMemory"} {
-		at := strings.Index(page, "<h2>"+part+"</h2>")
+		at := strings.Index(page, "<h3>"+part+"</h3>")
 		if at <= last {
 			t.Errorf("%s is at %d, after %d", part, at, last)
 		}
@@ -144,5 +144,33 @@ func TestAChainWithoutCountsIsShownToo(t *testing.T) {
 	defer func() { _ = c.Close(context.Background()) }()
 	if w := get(status.Handler(c, everybody), "/s/", "text/html"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "No layer has counted anything yet") {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// Delays are drawn from the moment that the handler is made; a chain that nobody looks at keeps none.
+func TestDelaysAreDrawn(t *testing.T) {
+	c, ctx := chain(t), context.Background()
+	if before := c.Delays(); len(before) != 0 {
+		t.Errorf("a chain that nobody looks at has kept %v", before)
+	}
+	h := status.Handler(c, everybody)
+	if err := c.UpdateTTL(ctx, secret, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.GetSession(ctx, "another", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	page := get(h, "/s/", "text/html").Body.String()
+	if !strings.Contains(page, "<dt>store: GetSession</dt>") || !strings.Contains(page, "1; half within ") || strings.Count(page, "<rect ") == 0 {
+		t.Errorf("the page lacks the store's delay: %s", page)
+	}
+	var state status.State
+	if err := json.Unmarshal(get(h, "/s/status.json", "*/*").Body.Bytes(), &state); err != nil || len(state.Delays) == 0 {
+		t.Fatal(state.Delays, err)
+	}
+	for _, d := range state.Delays {
+		if len(d.Counts) != len(d.Bounds)+1 {
+			t.Errorf("%s has %d counts for %d bounds", d.Metric, len(d.Counts), len(d.Bounds))
+		}
 	}
 }
