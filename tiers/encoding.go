@@ -129,7 +129,7 @@ func (d *Delta) Size() int64 {
 	return size
 }
 
-// deltaBytes is a Delta itself, and what a lane keeps beside it.
+// deltaBytes is a Delta itself, and what a queue keeps beside it.
 const deltaBytes = 400
 
 // record is a delta as a journal keeps it, in JSON. Of the state that the request was

@@ -144,7 +144,7 @@ func text(s *tiers.Snapshot) string {
 	return fmt.Sprint(s.Map())
 }
 
-// Only the lanes know in which order what happens to a session.
+// Only the queues know in which order what happens to a session.
 func TestCachesAreToldWhatBecomesOfASession(t *testing.T) {
 	s := teststore.New()
 	s.Put("a", map[string]any{"k": 0}, ttl)

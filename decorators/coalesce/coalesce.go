@@ -1,19 +1,25 @@
 // Package coalesce merges the writes of a session that overlap, so that they reach
 // the store as few commits.
 //
-// Each session has a lane. While a commit of it is at the store, the changes that
-// come meanwhile join into one next commit, and each caller waits for the commit
+// Each session has a queue. While a commit of it is at the store, the changes that
+// come meanwhile merge into one next commit, and each caller waits for the commit
 // that holds its own. Commits of different sessions that are due at the same moment
-// go to the store together where it can take a batch.
+// go to the store together if it takes batches.
 //
-// Writing behind, a change stays in its lane for an interval and nobody waits for it;
-// reads lay what waits over what the store answers. A commit that fails is tried again
-// until the session would have expired. What waits is bounded in number and size, and
-// may be kept in a journal on disk.
+// Writing behind, a change stays pending in its queue for an interval and its caller
+// returns; reads lay what is pending over what the store returns. A commit that fails is
+// tried again until the session would have expired. What waits is bounded in number and
+// size, and may be kept in a journal on disk.
+//
+// Locks are taken in this order: the queues' mutex, then those of a node's circuit, of slides,
+// caches, reports, the crew and the journal, none of which takes another. A cache is notified
+// under the queues' mutex, and may take its own.
 package coalesce
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
@@ -26,14 +32,15 @@ import (
 )
 
 // Storage merges the commits of a snapshot storage, and the per-key writes of a request
-// on a direct one. A write that has returned nil is in the store, or is held, retried
-// and reported if it can't be delivered (law 7): the caller's cancellation ends its
+// on a direct one. A write that has returned nil is in the store, or is pending: retried,
+// and reported if it can't be delivered (law 7). The caller's cancellation ends its
 // waiting, never the commit. Opaque storages are passed through. Safe for concurrent use.
 //
 // For each node of the store it runs as many goroutines as there are sessions being written,
-// at most four where the store takes batches, elsewhere sixteen writing behind and 1,024 else,
-// and at most sixteen for removals, plus one each for reports and the journal; those that have
-// nothing to do stay for 20 ms. What waits is bounded by MaxPending and MaxPendingBytes (law 9).
+// at most four if the store takes batches, otherwise sixteen writing behind and 1,024 in
+// synchronous mode, and at most sixteen for removals, plus one each for reports and the
+// journal; those that have nothing to do stay for 20 ms. What waits is bounded by MaxPending
+// and MaxPendingBytes (law 9).
 //
 // All fields are set by New and guard themselves.
 type Storage struct {
@@ -41,20 +48,24 @@ type Storage struct {
 	inner    tiers.Storage
 	circuits *circuit.Store
 	face     *sessionmap.Face
-	form     tiers.Form // nil where nobody knows what the store makes of values
-	options  options
-	lanes    lanes
+	form     tiers.Form // nil if it isn't known what the store makes of values
+	interval time.Duration
+	queues   queues
 	slides   slides
-	caches   caches
+	reports  reports
 
 	tally    telemetry.Tally
 	reporter telemetry.Reporter
 }
 
-var _ tiers.Storage = (*Storage)(nil)
+var (
+	_ tiers.Storage      = (*Storage)(nil)
+	_ tiers.Announcer    = (*Storage)(nil)
+	_ tiers.SlideThinner = (*Storage)(nil)
+)
 
-// New merges the writes that reach a storage. It panics where an option is
-// impossible, and with a tiers.SetupError where the journal can't be opened.
+// New merges the writes that reach a storage. It panics if an option is impossible, and with a
+// tiers.SetupError if the journal can't be opened.
 func New(inner gsession.Storage, opts ...Option) *Storage {
 	o := defaults()
 	for _, opt := range opts {
@@ -64,17 +75,18 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		opt(&o)
 	}
 	o.check()
-	s := &Storage{wrapped: inner, form: tiers.FormOf(inner), options: o}
+	s := &Storage{wrapped: inner, form: tiers.FormOf(inner), interval: o.interval}
 	s.inner, s.circuits = circuit.Over(inner)
 	s.face = sessionmap.NewFace(s)
-	s.lanes.init(s.inner, s.circuits, o)
-	s.lanes.tally, s.lanes.caches, s.lanes.landed, s.lanes.longer = &s.tally, &s.caches, s.landed, s.longer
-	s.lanes.reports.log, s.lanes.reports.say = s.log, o.giveUp
+	s.slides = slides{store: s.inner, timeout: o.writeTimeout, every: o.slideEvery, tally: &s.tally}
+	s.reports = reports{callback: o.giveUp, reporter: &s.reporter, pending: s.Pending}
+	s.queues.slides, s.queues.reports, s.queues.tally = &s.slides, &s.reports, &s.tally
+	s.queues.init(s.inner, s.circuits, o)
 	if o.journal != "" {
 		if !tiers.IsAtomic(sessionmap.Of(inner)) {
 			panic(unfit)
 		}
-		if err := s.restore(o.journal); err != nil {
+		if err := s.queues.restore(o.journal); err != nil {
 			panic(&tiers.SetupError{Cause: err})
 		}
 	}
@@ -91,59 +103,175 @@ func (s *Storage) Circuits() *circuit.Store { return s.circuits }
 // Style is that of the storage below.
 func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(ctx) }
 
+// Announce notifies a cache above of what becomes of the sessions that are written here.
+func (s *Storage) Announce(c tiers.Cache) (stop func()) { return s.queues.caches.subscribe(c) }
+
 // Commit returns when the store holds the change, alone or merged with others, or
-// when ctx ends; the change goes on to the store then, also where ctx had ended before:
+// when ctx ends; the change goes on to the store then, also if ctx had ended before:
 // GoFrame closes the session of a client that went away under such a context. Writing
 // behind, it returns when the change is accepted, and in the journal if there is one.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	if delta.Empty() {
 		return s.unchanged(ctx, id, delta, ttl)
 	}
-	// What may panic or fail in being encoded does so before it is joined with what others
-	// have changed. Where nobody knows how the store encodes, it goes alone. What a store makes
+	// What may panic or fail in being encoded does so before it is merged with what others
+	// have changed. If it isn't known how the store encodes, it goes alone. What a store makes
 	// of a ttl of 0 or less only the store tells.
 	delta, err := delta.Formed(s.form)
+	if err != nil {
+		return nil, err
+	}
+	c := s.awaited(id, delta, ttl)
+	c.behind = s.interval > 0 && ttl > 0 && !delta.Urgent() && !c.lone
+	if c.behind && !delta.Creates() {
+		// Only the store tells whether a session is still there that another request may have emptied.
+		c.wait, c.behind = s.interval, !s.queues.mayBeEmpty(id)
+	}
+	// A session that begins goes without delay, so that other nodes see a log-in as soon as they can.
+	return s.put(ctx, c)
+}
+
+// awaited is a change whose caller waits for the store.
+func (s *Storage) awaited(id string, delta *tiers.Delta, ttl time.Duration) change {
+	return change{id: id, delta: delta, ttl: ttl, lone: s.form == nil && !delta.Plain()}
+}
+
+func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
+	w, shown, synced, err := s.queues.add(ctx, c)
 	switch {
 	case err != nil:
 		return nil, err
-	case s.options.interval > 0 && ttl > 0 && !delta.Urgent() && (s.form != nil || delta.Plain()):
-		return s.behind(ctx, id, delta, ttl)
+	case w == nil: // the chain is being closed
+		return commit(ctx, s.inner, c.id, c.delta, c.ttl)
+	case w.pending == nil:
+		return w.wait(ctx, s.queues.carrier.timeout, nil)
+	case synced == nil:
+		return shown, nil
+	}
+	switch err := await(ctx, synced); {
+	case err == nil:
+		return shown, nil
+	case ctx.Err() != nil:
+		return nil, tiers.UnderWay(ctx.Err())
 	default:
-		return s.now(ctx, id, delta, ttl)
+		s.reporter.Warn(ctx, "journal", "strata: the journal failed, so that requests wait for the store",
+			slog.String("error", tiers.Explain(err)))
+		return s.queues.claim(ctx, w)
 	}
 }
 
-func (s *Storage) now(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	return s.lanes.commit(ctx, id, delta, ttl, s.form == nil && !delta.Plain())
-}
+// shortLife is the ttl below which GoFrame's stores, which slide every ten seconds,
+// could let a session expire that is in use.
+const shortLife = 20 * time.Second
 
-// landed notes the expiry that a commit has set. Per-key writes set none, and one that
-// only removes keys may have left no session.
-func (s *Storage) landed(b *batch, began time.Time) {
-	if s.keyed(b.ctx) && !b.alone {
-		return
+// unchanged is the close of a request that changed nothing: a slide, if that keeps
+// the session alive as surely as writing it again does.
+func (s *Storage) unchanged(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	_, tells := delta.Base().Expires()
+	if s.queues.extend(id, ttl) {
+		return nil, nil
 	}
-	emptied := b.empties() && (b.snapshot == nil || b.snapshot.Len() == 0)
-	s.slides.set(b.id, expiry{at: began.Add(s.lanes.life(b)), told: b.snapshot != nil, emptied: emptied})
+	if (ttl >= shortLife || tells) && !s.queues.mayBeEmpty(id) {
+		until, asked, err := s.slides.slide(ctx, id, ttl)
+		// Otherwise the session is gone, or a layer below can't tell, or the store can only write.
+		if !(err == nil && asked && tells && until.IsZero()) && !errors.Is(err, gsession.ErrorDisabled) {
+			return nil, err
+		}
+	}
+	return s.put(ctx, s.awaited(id, delta, ttl))
 }
 
-// RemoveAll removes the session and annuls every change of it that waits: those are
-// answered with ErrRevoked. It waits for a commit that is at the store already, so
-// that nothing brings the session back once it has returned (law 6).
+// rereads is how often a read is repeated because a change was committed meanwhile.
+const rereads = 3
+
+// Load lays what is pending over what the store returns.
+func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	for tries := 0; ; tries++ {
+		read, ok, err := s.load(ctx, id, ttl)
+		if ok || err != nil || tries == rereads {
+			return read, err
+		}
+	}
+}
+
+// load isn't ok if something was committed while the store was asked.
+func (s *Storage) load(ctx context.Context, id string, ttl time.Duration) (read tiers.Read, ok bool, err error) {
+	v, err := s.queues.before(ctx, id)
+	defer s.queues.leave(v)
+	if err != nil {
+		return tiers.Read{}, false, err
+	}
+	began, clock := time.Now(), s.slides.clock()
+	if read, err = s.inner.Load(ctx, id, ttl); err != nil {
+		return tiers.Read{}, false, err
+	}
+	read, ok = s.under(v, read, ttl, began, clock)
+	return read, ok, nil
+}
+
+// under lays a view over what the store has returned.
+func (s *Storage) under(v *view, read tiers.Read, ttl time.Duration, began time.Time, clock uint64) (_ tiers.Read, ok bool) {
+	if s.interval > 0 && read.Snapshot != nil && read.Snapshot.Read().IsZero() {
+		read.Snapshot = read.Snapshot.ReadAt(began)
+	}
+	if v.queue == nil {
+		s.slides.learn(v.id, read.Snapshot, clock)
+		return read, true
+	}
+	state, ok := s.queues.overlay(v, read.Snapshot, ttl)
+	return tiers.Read{Snapshot: state, Outcome: tiers.OutcomePending}, ok
+}
+
+// RemoveAll removes the session and annuls every change of it that waits: those return
+// ErrRevoked. It waits for a commit that is at the store already, so that nothing brings
+// the session back once it has returned (law 6).
 func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	s.slides.forget(id)
-	if err := s.lanes.remove(ctx, id); err != nil {
+	if err := s.queues.remove(ctx, id); err != nil {
 		return err
 	}
 	s.face.Removed(id)
 	return nil
 }
 
+// SkipsSlide is what a Slide begins with.
+func (s *Storage) SkipsSlide(id string, ttl time.Duration) (until time.Time, skips bool) {
+	if ttl <= 0 {
+		return time.Time{}, false
+	}
+	s.queues.extend(id, ttl)
+	return s.slides.skips(id, ttl)
+}
+
+// Slid is the expiry that the store was last given, or has returned.
+func (s *Storage) Slid(id string) time.Time {
+	e, _ := s.slides.get(id)
+	return e.moment()
+}
+
+// Slide sets the expiry to a part more than ttl, and does nothing as long as the
+// session then still lives for all of ttl: a session in use never expires early, and
+// none outlives its ttl by more than that part (law 8). Each node slides on its own.
+func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
+	if s.Style(ctx) == tiers.StyleOpaque || ttl <= 0 {
+		return s.inner.Slide(ctx, id, ttl)
+	}
+	s.queues.extend(id, ttl)
+	until, _, err := s.slides.slide(ctx, id, ttl)
+	return until, err
+}
+
+// UpdateTTL is Slide.
+func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
+	_, err := s.Slide(ctx, id, ttl)
+	return err
+}
+
 // Flush returns when every change that was accepted before the call is in the store
 // or has failed, or when ctx ends; then the error counts the changes that wait.
-func (s *Storage) Flush(ctx context.Context) error { return s.lanes.flush(ctx) }
+func (s *Storage) Flush(ctx context.Context) error { return s.queues.flush(ctx) }
 
-// MayClose says why Close would wait for its own caller, nil where it wouldn't. A chain asks
+// MayClose returns why Close would wait for its own caller, nil if it wouldn't. A chain asks
 // before it closes its layers on another goroutine.
 func (s *Storage) MayClose() error {
 	if inCallback() {
@@ -153,12 +281,37 @@ func (s *Storage) MayClose() error {
 }
 
 // Close flushes and waits for its goroutines until ctx ends, and for reports a tenth of a
-// second longer. What isn't in the store by
-// then waits in the journal, and is given up without one. Calls that come later go to the
-// storage below.
+// second longer. What isn't in the store by then waits in the journal, and is given up
+// without one. Calls that come later go to the storage below.
 func (s *Storage) Close(ctx context.Context) error {
 	defer s.circuits.Close()
-	return s.lanes.close(ctx, s.stay, func() { s.reporter.Stop(s) })
+	return s.queues.close(ctx, func() { s.reporter.Stop(s) })
+}
+
+// Pending returns how many changes aren't in the store yet, what they take in bytes, and
+// for how long the oldest has been waiting.
+func (s *Storage) Pending() (changes int, bytes int64, oldest time.Duration) {
+	q := &s.queues
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bounds.changes, q.bounds.bytes, q.bounds.oldest()
+}
+
+// Tally is where the layer counts.
+func (s *Storage) Tally() *telemetry.Tally { return &s.tally }
+
+// Gauges sets what is pending.
+func (s *Storage) Gauges(set func(telemetry.Gauge, float64)) {
+	changes, bytes, oldest := s.Pending()
+	set(telemetry.PendingChanges, float64(changes))
+	set(telemetry.PendingMemory, float64(bytes))
+	set(telemetry.PendingAge, oldest.Seconds())
+}
+
+// Report sets where the layer and what it stands on report to.
+func (s *Storage) Report(to *telemetry.Sink) {
+	s.reporter.Move(to, s)
+	telemetry.Tell(s.inner, to)
 }
 
 // GetSession hands out a copy of the session.

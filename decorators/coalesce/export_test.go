@@ -8,7 +8,7 @@ import (
 )
 
 // BreakJournal has the journal refuse records from now on.
-func BreakJournal(s *Storage) { _ = s.lanes.journal.Close() }
+func BreakJournal(s *Storage) { _ = s.queues.journal.journal.Close() }
 
 // Record is what a journal holds of a change.
 func Record(id string, delta *tiers.Delta, deadline time.Time) ([]byte, error) {
@@ -20,8 +20,11 @@ func Record(id string, delta *tiers.Delta, deadline time.Time) ([]byte, error) {
 }
 
 // Appointments is how many sessions wait for their time.
-func Appointments(s *Storage) int {
-	s.lanes.mu.Lock()
-	defer s.lanes.mu.Unlock()
-	return len(s.lanes.dispatch.later)
+func Appointments(s *Storage) (n int) {
+	s.queues.mu.Lock()
+	defer s.queues.mu.Unlock()
+	for _, at := range s.queues.schedule.slots {
+		n += at.queues.Len()
+	}
+	return n
 }

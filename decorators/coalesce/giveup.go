@@ -3,8 +3,12 @@ package coalesce
 import (
 	"context"
 	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -18,10 +22,10 @@ type GiveUp struct {
 	Cause    error         // the last failure; it names no session
 }
 
-// add takes a batch in that was accepted.
-func (g *GiveUp) add(b *batch) {
-	if b.hold != nil {
-		g.join(GiveUp{Changes: b.changes, Attempts: b.hold.attempts, Age: time.Since(b.since), Cause: g.Cause})
+// add takes a write in that was accepted.
+func (g *GiveUp) add(w *write) {
+	if w.pending != nil {
+		g.join(GiveUp{Changes: w.calls, Attempts: w.pending.attempts, Age: time.Since(w.since), Cause: g.Cause})
 	}
 }
 
@@ -33,42 +37,158 @@ func (g *GiveUp) join(other GiveUp) {
 	g.Cause = other.Cause
 }
 
+const (
+	mostReports  = 64               // that wait, before what is lost goes into the last one
+	logEvery     = 10 * time.Second // from one line about what was given up to the next, in which all is counted
+	troubleEvery = time.Minute      // between two lines about writes that are tried again
+)
+
+// reports go to the log and to the callback on a goroutine of their own, so that nothing waits for
+// either. Those that come while it runs are put together.
+//
+// The first block is set at construction, and the callback is called by that goroutine alone; mu
+// guards the rest.
+type reports struct {
+	callback func(GiveUp) // nil for none
+	reporter *telemetry.Reporter
+	pending  func() (changes int, bytes int64, oldest time.Duration)
+
+	mu       sync.Mutex
+	lost     []GiveUp // for the callback
+	unlogged GiveUp
+	unheard  error // of a write whose caller has gone, the last one
+	trouble  error // of a write that is tried again, the last one
+	logged   time.Time
+	troubled time.Time
+	closing  bool
+	later    *time.Timer   // until what is unlogged is due
+	running  chan struct{} // closed when the goroutine ends; nil while there is none
+}
+
+func (r *reports) gaveUp(lost GiveUp) {
+	r.add(func() {
+		if n := len(r.lost); n < mostReports {
+			r.lost = append(r.lost, lost)
+		} else {
+			r.lost[n-1].join(lost)
+		}
+		r.unlogged.join(lost)
+	})
+}
+
+func (r *reports) failed(unheard, trouble error) {
+	r.add(func() {
+		if unheard != nil {
+			r.unheard = unheard
+		}
+		if now := time.Now(); trouble != nil && (r.troubled.IsZero() || now.Sub(r.troubled) >= troubleEvery) {
+			r.trouble, r.troubled = trouble, now
+		}
+	})
+}
+
+// add notes something, and sees to it that the goroutine runs.
+func (r *reports) add(note func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if note(); r.running == nil {
+		r.running = make(chan struct{})
+		go r.run(r.running)
+	}
+}
+
+func (r *reports) run(running chan struct{}) {
+	defer close(running)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.lost) > 0 || r.unheard != nil || r.trouble != nil || r.due() {
+		lost, unlogged, unheard, trouble := r.lost, GiveUp{}, r.unheard, r.trouble
+		if r.lost, r.unheard, r.trouble = nil, nil, nil; r.due() {
+			unlogged, r.unlogged, r.logged = r.unlogged, GiveUp{}, time.Now()
+		}
+		r.mu.Unlock()
+		r.log(unlogged, unheard, trouble)
+		for _, l := range lost {
+			r.call(l)
+		}
+		r.mu.Lock()
+	}
+	if r.running = nil; r.unlogged.Changes > 0 {
+		r.later = time.AfterFunc(time.Until(r.logged.Add(logEvery)), func() { r.add(func() {}) })
+	}
+}
+
+// due reports whether what was given up is to be logged now. It is called under mu.
+func (r *reports) due() bool {
+	return r.unlogged.Changes > 0 && (r.closing || r.logged.IsZero() || time.Since(r.logged) >= logEvery)
+}
+
+// call is told apart from other functions by inCallback. A panic of a callback is not ours
+// to hide.
+//
+//go:noinline
+func (r *reports) call(lost GiveUp) {
+	if r.callback != nil {
+		r.callback(lost)
+	}
+}
+
+// inCallback reports whether its caller was called by a callback.
+func inCallback() bool {
+	stack := make([]uintptr, 512)
+	frames := runtime.CallersFrames(stack[:runtime.Callers(1, stack)])
+	for {
+		frame, more := frames.Next()
+		if strings.HasSuffix(frame.Function, "coalesce.(*reports).call") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
 // log says what was given up since the last line of that kind, whose write failed when its
 // caller had gone, and why writes are tried again.
-func (s *Storage) log(lost GiveUp, unheard, trouble error) {
+func (r *reports) log(lost GiveUp, unheard, trouble error) {
 	ctx := context.Background()
 	if lost.Changes > 0 {
-		s.reporter.Warn(ctx, "", // reports have put together what came within ten seconds
+		r.reporter.Warn(ctx, "", // reports have put together what came within ten seconds
 			"strata: gave up changes of sessions that were accepted",
 			slog.Int("changes", lost.Changes), slog.Int("failed_attempts", lost.Attempts),
 			slog.Duration("age", lost.Age.Round(time.Millisecond)), slog.String("error", tiers.Explain(lost.Cause)))
 	}
 	if unheard != nil {
-		s.reporter.Warn(ctx, "unheard "+tiers.ErrorType(unheard),
+		r.reporter.Warn(ctx, "unheard "+tiers.ErrorType(unheard),
 			"strata: a session could not be written, and the request had gone by then",
 			slog.String("error", tiers.Explain(unheard)))
 	}
 	if trouble != nil {
-		changes, bytes, oldest := s.Pending()
-		s.reporter.Warn(ctx, "",
+		changes, bytes, oldest := r.pending()
+		r.reporter.Warn(ctx, "",
 			"strata: the store doesn't take changes of sessions; they wait and are tried again",
 			slog.Int("pending", changes), slog.Int64("pending_bytes", bytes),
 			slog.Duration("oldest", oldest.Round(time.Millisecond)), slog.String("error", tiers.Explain(trouble)))
 	}
 }
 
-// stay reports what Close leaves in the journal.
-func (s *Storage) stay(changes int) {
-	s.reporter.Warn(context.Background(), "stay",
+// stay logs what Close leaves in the journal.
+func (r *reports) stay(changes int) {
+	r.reporter.Warn(context.Background(), "stay",
 		"strata: the store didn't take all changes of sessions before the chain was closed; they wait in the journal",
 		slog.Int("changes", changes))
 }
 
-// Pending answers how many changes aren't in the store yet, what they take in bytes, and
-// for how long the oldest has been waiting.
-func (s *Storage) Pending() (changes int, bytes int64, oldest time.Duration) {
-	l := &s.lanes
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.room.changes, l.room.bytes, l.room.oldest()
+// close has everything reported by the time it returns, or ctx ends.
+func (r *reports) close(ctx context.Context) {
+	r.add(func() { r.closing = true })
+	r.mu.Lock()
+	running := r.running
+	if r.later != nil {
+		r.later.Stop()
+	}
+	r.mu.Unlock()
+	if running != nil {
+		_ = within(ctx, func() error { <-running; return nil })
+	}
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// requestHold is how long the per-key writes of one request are gathered where nothing
+// requestHold is how long the per-key writes of one request are gathered if nothing
 // ends the request, in synchronous mode.
 const requestHold = 10 * time.Millisecond
 
-// gather adds per-key writes of a direct store's session to what waits. They go to the
+// gather adds per-key writes of a direct store's session to what is pending. They go to the
 // store together: when the request closes its session, or after the hold.
 func (s *Storage) gather(ctx context.Context, id string, set map[string]any, removed []string, ttl time.Duration) error {
 	delta, err := tiers.Keys(set, removed)
@@ -25,22 +25,23 @@ func (s *Storage) gather(ctx context.Context, id string, set map[string]any, rem
 	if err != nil {
 		return err
 	}
-	wait := s.options.interval
-	switch {
-	case !delta.Plain() || ttl <= 0: // which the store may refuse
-		_, err = s.now(ctx, id, delta, ttl)
-		return err
-	case wait == 0:
-		wait = requestHold
+	c := s.awaited(id, delta, ttl)
+	c.behind = delta.Plain() && ttl > 0 // what the store may refuse, its caller learns
+	if c.wait = s.interval; c.wait == 0 {
+		c.wait = requestHold
 	}
-	_, err = s.accept(ctx, id, delta, ttl, wait)
+	_, err = s.put(ctx, c)
 	return err
 }
 
 // complete ends the gathering for a session and waits for the store.
 func (s *Storage) complete(ctx context.Context, id string) error {
 	for {
-		if claimed, _, err := s.lanes.claim(ctx, id, (*lane).newest); !claimed || err != nil {
+		w := s.queues.newest(id)
+		if w == nil {
+			return nil
+		}
+		if _, err := s.queues.claim(ctx, w); err != nil {
 			return err
 		}
 	}
@@ -97,13 +98,13 @@ func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, tt
 	return s.gather(ctx, id, data, nil, ttl)
 }
 
-// Remove removes one key, among other writes of the request. It isn't told the ttl, so
+// Remove removes one key, among other writes of the request. It doesn't get the ttl, so
 // that without others it goes to the store at once.
 func (s *Storage) Remove(ctx context.Context, id, key string) error {
 	if !s.keyed(ctx) {
 		return s.inner.Remove(ctx, id, key)
 	}
-	if ttl, waits := s.lanes.ttl(id); waits {
+	if ttl, waits := s.queues.ttl(id); waits {
 		return s.gather(ctx, id, nil, []string{key}, ttl)
 	}
 	return s.inner.Remove(ctx, id, key)
@@ -111,11 +112,11 @@ func (s *Storage) Remove(ctx context.Context, id, key string) error {
 
 func (s *Storage) keyed(ctx context.Context) bool { return s.Style(ctx) == tiers.StyleDirect }
 
-// Get answers what waits for the key, and else what the store does.
+// Get returns what is pending of the key, and otherwise what the store does.
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 	if s.keyed(ctx) {
-		v, err := s.lanes.before(ctx, id)
-		defer s.lanes.leave(v)
+		v, err := s.queues.before(ctx, id)
+		defer s.queues.leave(v)
 		if err != nil {
 			return nil, err
 		}
@@ -128,42 +129,44 @@ func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 	return s.inner.Get(ctx, id, key)
 }
 
-// Data answers all values, with what waits.
+// Data returns all values, with what is pending.
 func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
-	if s.keyed(ctx) && s.lanes.waits(id) {
-		read, err := s.Load(ctx, id, 0)
-		if err != nil {
-			return nil, err
-		}
-		if read.Snapshot != nil && read.Outcome == tiers.OutcomePending {
-			return read.Snapshot.Map(), nil
-		}
+	if shown, err := s.shown(ctx, id); err != nil {
+		return nil, err
+	} else if shown != nil {
+		return shown.Map(), nil
 	}
 	return s.inner.Data(ctx, id)
 }
 
-// GetSize counts the keys, with those that wait.
+// GetSize counts the keys, with those that are pending.
 func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
-	if s.keyed(ctx) && s.lanes.waits(id) {
-		read, err := s.Load(ctx, id, 0)
-		if err != nil {
-			return 0, err
-		}
-		if read.Snapshot != nil && read.Outcome == tiers.OutcomePending {
-			return read.Snapshot.Len(), nil
-		}
+	if shown, err := s.shown(ctx, id); err != nil || shown != nil {
+		return shown.Len(), err
 	}
 	return s.inner.GetSize(ctx, id)
 }
 
-// getKeyed answers the map of a direct store's session, which is empty, and slides the
+// shown is a direct store's session with what is pending of it, nil if nothing is.
+func (s *Storage) shown(ctx context.Context, id string) (*tiers.Snapshot, error) {
+	if !s.keyed(ctx) || !s.queues.waits(id) {
+		return nil, nil
+	}
+	read, err := s.Load(ctx, id, 0)
+	if err != nil || read.Outcome != tiers.OutcomePending {
+		return nil, err
+	}
+	return read.Snapshot, nil
+}
+
+// getKeyed returns the map of a direct store's session, which is empty, and slides the
 // expiry: GoFrame doesn't for a request that only reads.
 func (s *Storage) getKeyed(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	waited := s.lanes.waits(id)
+	waited := s.queues.waits(id)
 	m, err := s.inner.GetSession(ctx, id, ttl)
 	if err == nil && m == nil && waited {
-		v, failed := s.lanes.before(ctx, id)
-		defer s.lanes.leave(v)
+		v, failed := s.queues.before(ctx, id)
+		defer s.queues.leave(v)
 		switch {
 		case failed != nil:
 			return nil, failed
@@ -181,7 +184,7 @@ func (s *Storage) getKeyed(ctx context.Context, id string, ttl time.Duration) (*
 
 // setKeyed ends a request on a direct store.
 func (s *Storage) setKeyed(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
-	if s.options.interval > 0 && s.lanes.extend(id, ttl) {
+	if s.interval > 0 && s.queues.extend(id, ttl) {
 		return nil
 	}
 	if err := s.complete(ctx, id); err != nil {

@@ -64,7 +64,7 @@ func MaxPendingBytes(n int64) Option {
 	return func(o *options) { o.maxBytes = n }
 }
 
-// OnGiveUp is told of changes that were accepted and can't be delivered, one report at a
+// OnGiveUp receives changes that were accepted and can't be delivered, one report at a
 // time, on a goroutine of its own. Close called from it is refused.
 func OnGiveUp(report func(GiveUp)) Option {
 	if report == nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// Reloader is nil where the storage below reads sessions only one by one.
+// Reloader is nil if the storage below reads sessions only one by one.
 func (s *Storage) Reloader() tiers.Reloader {
 	if inner := tiers.ReloaderOf(s.inner); inner != nil {
 		return reloader{Storage: s, inner: inner}
@@ -32,7 +32,7 @@ func (r reloader) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 		alone    []int
 	)
 	for n, l := range loads {
-		if v, wait := r.lanes.look(l.ID); len(wait) > 0 {
+		if v, wait := r.queues.look(l.ID); len(wait) > 0 {
 			alone = append(alone, n)
 		} else {
 			places, views, together = append(places, n), append(views, v), append(together, l)
@@ -40,15 +40,15 @@ func (r reloader) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 	}
 	defer func() {
 		for _, v := range views {
-			r.lanes.leave(v)
+			r.queues.leave(v)
 		}
 	}()
 	if len(together) > 0 {
-		began, forgets := time.Now(), r.slides.clock()
+		began, clock := time.Now(), r.slides.clock()
 		for i, loaded := range r.inner.LoadAll(ctx, together) {
 			n, ok := places[i], true
 			if loaded.Err == nil {
-				loaded.Read, ok = r.under(views[i], loaded.Read, loads[n].TTL, began, forgets)
+				loaded.Read, ok = r.under(views[i], loaded.Read, loads[n].TTL, began, clock)
 			}
 			if results[n] = loaded; !ok {
 				alone = append(alone, n)

@@ -1,5 +1,5 @@
 // Package circuit keeps callers from waiting for a store, or a node of one, that doesn't
-// answer: once several sessions in a row have failed, calls are refused at once, and one is
+// respond: once several sessions in a row have failed, calls are refused at once, and one is
 // let through now and then to see whether the store is back.
 package circuit
 
@@ -17,12 +17,12 @@ import (
 
 const (
 	// Trips is how many calls in a row fail, each for another session than the one before,
-	// before a circuit opens: what one session does to the store is nobody else's.
+	// before a circuit opens: what one session does to the store doesn't concern the others.
 	Trips = 3
 	// Pause is the time from one probe of an open circuit to the next.
 	Pause = 250 * time.Millisecond
-	// slow is how long a failure takes that callers aren't let wait for again. A store that
-	// fails sooner is asked each time, so that each caller gets its answer.
+	// slow is how long a failure takes that callers don't wait for again. A store that
+	// fails sooner is asked each time, so that each caller gets its own error.
 	slow = 50 * time.Millisecond
 )
 
@@ -32,7 +32,7 @@ var ErrOpen = tiers.NewError("strata: the store doesn't answer in time; it is as
 
 type probeKey struct{}
 
-// AsProbe marks calls that nobody waits for: one goes to see whether the store is back.
+// AsProbe marks calls that no caller waits for: one goes to see whether the store is back.
 func AsProbe(ctx context.Context) context.Context { return context.WithValue(ctx, probeKey{}, true) }
 
 // Circuit is the way to one node of a store, for reads or for writes. The zero value is
@@ -47,15 +47,15 @@ type Circuit struct {
 }
 
 // Until is when an open circuit lets the next probe through, zero while it is closed.
-// What nobody waits for heeds it, whether or not the failures are slow.
+// Calls that no caller waits for heed it, whether or not the failures are slow.
 func (c *Circuit) Until() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.next
 }
 
-// enter lets a call through, or says why not, and whether the store should be asked by
-// somebody whom nobody waits for. A probe is such a call itself.
+// enter lets a call through, or returns why not, and whether the store should be asked by a
+// probe. A call may be one itself.
 func (c *Circuit) enter(now time.Time, probe bool) (due bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,7 +71,7 @@ func (c *Circuit) enter(now time.Time, probe bool) (due bool, err error) {
 	return due, tiers.NotApplied(tiers.NewError(ErrOpen.Error(), errors.Join(ErrOpen, c.cause)))
 }
 
-// doubt lets callers through again: the store answers calls of another kind.
+// doubt lets callers through again: the store responds to calls of another kind.
 func (c *Circuit) doubt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,7 +111,7 @@ type call struct {
 	late bool // it was taken for failed at its deadline
 }
 
-// begin is a call that goes. Where it is under way at the context's deadline it has failed,
+// begin is a call that goes. If it is under way at the context's deadline it has failed,
 // also one of a store that ignores its context.
 func (c *Circuit) begin(ctx context.Context, id string) *call {
 	k := &call{circuit: c, session: hash(id), began: time.Now()}
@@ -128,7 +128,7 @@ func (k *call) overdue() {
 	k.fail(context.DeadlineExceeded)
 }
 
-// fail takes a failure down, unless the caller wanted the answer sooner than a store needs.
+// fail takes a failure down, unless the caller wanted the result sooner than a store needs.
 func (k *call) fail(err error) {
 	took := time.Since(k.began)
 	if took < slow && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {

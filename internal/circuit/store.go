@@ -16,15 +16,17 @@ import (
 )
 
 // Store is a storage behind circuits: two for each node, as a server may refuse writes and
-// answer reads. Safe for concurrent use.
+// serve reads. Safe for concurrent use.
 //
-// shard, life and end are set at construction. mu guards nodes, which grows with the nodes
-// that there have ever been.
+// The first block is set at construction. mu guards nodes, which grows with the nodes that
+// there have ever been.
 type Store struct {
 	tiers.Storage
-	shard func(id string) string
-	life  context.Context // of probes
-	end   context.CancelFunc
+	batcher  tiers.Batcher  // below, nil for none
+	reloader tiers.Reloader // below, nil for none
+	shard    func(id string) string
+	life     context.Context // of probes
+	end      context.CancelFunc
 
 	mu    sync.RWMutex
 	nodes map[string]*node
@@ -48,7 +50,9 @@ func Over(inner gsession.Storage) (s tiers.Storage, circuits *Store) {
 		}
 		below = wrapper.Unwrap()
 	}
-	circuits = &Store{Storage: sessionmap.Of(inner), shard: tiers.ShardOf(inner), nodes: map[string]*node{}}
+	below := sessionmap.Of(inner)
+	circuits = &Store{Storage: below, batcher: tiers.BatcherOf(below), reloader: tiers.ReloaderOf(below),
+		shard: tiers.ShardOf(inner), nodes: map[string]*node{}}
 	circuits.life, circuits.end = context.WithCancel(context.Background())
 	return circuits, circuits
 }
@@ -75,7 +79,7 @@ func (s *Store) node(shard string) *node {
 	return n
 }
 
-// Report says where to report, to what it wraps.
+// Report sets where what it wraps reports to.
 func (s *Store) Report(to *telemetry.Sink) { telemetry.Tell(s.Storage, to) }
 
 // Unwrap returns the storage below.
@@ -90,7 +94,7 @@ const mostProbes = 16
 // probeTime is what a probe waits.
 const probeTime = time.Second
 
-// probe reads a session in the background, as nobody should wait for it. It isn't ok where
+// probe reads a session in the background, as no caller should wait for it. It isn't ok if
 // that can't be.
 func (s *Store) probe(ctx context.Context, n *node, id string, ttl time.Duration) (ok bool) {
 	if s.life.Err() != nil || ttl <= 0 || s.Style(ctx) == tiers.StyleOpaque {
@@ -107,7 +111,7 @@ func (s *Store) probe(ctx context.Context, n *node, id string, ttl time.Duration
 		defer cancel()
 		k := n.reads.begin(ctx, id)
 		defer k.stop()
-		defer func() { _ = recover() }() // a caller's to hear
+		defer func() { _ = recover() }() // which a caller's call will raise
 		_, err := s.Storage.Load(ctx, id, ttl)
 		if k.end(ctx, err); err == nil {
 			n.writes.doubt()
@@ -141,7 +145,7 @@ func through[R any](ctx context.Context, s *Store, c func(n *node) *Circuit, id 
 func reads(n *node) *Circuit  { return &n.reads }
 func writes(n *node) *Circuit { return &n.writes }
 
-// write is a call that answers nothing but an error.
+// write is a call that returns nothing but an error.
 func (s *Store) write(ctx context.Context, id string, ttl time.Duration, do func() error) error {
 	_, err := through(ctx, s, writes, id, ttl, func() (struct{}, error) { return struct{}{}, do() })
 	return err
@@ -201,39 +205,29 @@ func (s *Store) RemoveAll(ctx context.Context, id string) error {
 	return s.write(ctx, id, 0, func() error { return s.Storage.RemoveAll(ctx, id) })
 }
 
-// Batcher is nil where the storage below takes no batches.
+// Batcher is nil if the storage below takes no batches.
 func (s *Store) Batcher() tiers.Batcher {
-	if inner := tiers.BatcherOf(s.Storage); inner != nil {
-		return batcher{s: s, inner: inner}
+	if s.batcher == nil {
+		return nil
 	}
-	return nil
+	return s
 }
 
-type batcher struct {
-	s     *Store
-	inner tiers.Batcher
-}
-
-func (b batcher) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
-	return together(ctx, b.s, writes, commits, func(c tiers.Commit) (string, time.Duration) { return c.ID, c.TTL }, b.inner.CommitAll,
+func (s *Store) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
+	return together(ctx, s, writes, commits, func(c tiers.Commit) (string, time.Duration) { return c.ID, c.TTL }, s.batcher.CommitAll,
 		func(err error) tiers.Committed { return tiers.Committed{Err: err} }, func(c tiers.Committed) error { return c.Err })
 }
 
-// Reloader is nil where the storage below reads sessions only one by one.
+// Reloader is nil if the storage below reads sessions only one by one.
 func (s *Store) Reloader() tiers.Reloader {
-	if inner := tiers.ReloaderOf(s.Storage); inner != nil {
-		return reloader{s: s, inner: inner}
+	if s.reloader == nil {
+		return nil
 	}
-	return nil
+	return s
 }
 
-type reloader struct {
-	s     *Store
-	inner tiers.Reloader
-}
-
-func (r reloader) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
-	return together(ctx, r.s, reads, loads, func(l tiers.Reload) (string, time.Duration) { return l.ID, l.TTL }, r.inner.LoadAll,
+func (s *Store) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	return together(ctx, s, reads, loads, func(l tiers.Reload) (string, time.Duration) { return l.ID, l.TTL }, s.reloader.LoadAll,
 		func(err error) tiers.Reloaded { return tiers.Reloaded{Err: err} }, func(l tiers.Reloaded) error { return l.Err })
 }
 

@@ -13,7 +13,7 @@ type within struct {
 	values context.Context
 }
 
-// Value also answers by what package context finds the owner's children.
+// Value also returns that by which package context finds the owner's children.
 func (w within) Value(key any) any {
 	if value := w.values.Value(key); value != nil {
 		return value

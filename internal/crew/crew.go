@@ -23,7 +23,7 @@ type Crew struct {
 	running sync.WaitGroup
 }
 
-// Go runs f, as the go statement does. What f mustn't leave undone where it ends its
+// Go runs f, as the go statement does. What f mustn't leave undone if it ends its
 // goroutine it defers. After Close only what the crew runs may call Go.
 func (c *Crew) Go(f func()) {
 	c.mu.Lock()
@@ -38,13 +38,13 @@ func (c *Crew) Go(f func()) {
 
 func (c *Crew) serve(f func()) {
 	next := make(chan func(), 1)
-	patience := time.NewTimer(Idle)
-	defer patience.Stop()
+	timer := time.NewTimer(Idle)
+	defer timer.Stop()
 	for f != nil {
 		f()
 		if f = nil; c.offer(next) {
-			patience.Reset(Idle)
-			f = c.wait(next, patience.C)
+			timer.Reset(Idle)
+			f = c.wait(next, timer.C)
 		}
 	}
 }
@@ -59,7 +59,7 @@ func (c *Crew) offer(next chan func()) bool {
 	return !c.closed
 }
 
-// wait answers what to do next, nil for nothing.
+// wait returns what to do next, nil for nothing.
 func (c *Crew) wait(next chan func(), over <-chan time.Time) func() {
 	select {
 	case f := <-next:

@@ -40,8 +40,8 @@ type meta struct {
 
 // check looks at all that bbolt will, with plain reads: bbolt maps the file, where what is
 // missing ends the process, and panics at a page that is no such one in a goroutine of its
-// own. It tells of each record.
-func check(f *os.File, tell func(key, value []byte)) (meta, error) {
+// own. It passes each record to found.
+func check(f *os.File, found func(key, value []byte)) (meta, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return meta{}, err
@@ -53,7 +53,7 @@ func check(f *os.File, tell func(key, value []byte)) (meta, error) {
 	if int64(m.pages) > info.Size()/m.pageSize {
 		return m, errShort
 	}
-	w := walk{file: f, meta: m, seen: map[uint64]bool{}, tell: tell}
+	w := walk{file: f, meta: m, seen: map[uint64]bool{}, found: found}
 	return m, w.page(m.root, true)
 }
 
@@ -82,10 +82,10 @@ func readMeta(f io.ReaderAt, size int64) (newest meta, err error) {
 
 // walk goes through the pages that the newest head leads to.
 type walk struct {
-	file *os.File
-	meta meta
-	seen map[uint64]bool
-	tell func(key, value []byte)
+	file  *os.File
+	meta  meta
+	seen  map[uint64]bool
+	found func(key, value []byte)
 }
 
 // page checks a page and those below it. The top is the bucket of all buckets.
@@ -165,7 +165,7 @@ func (w *walk) leaf(flags uint64, key, value []byte, top bool) error {
 	case top != (flags == bucketItem):
 		return errPage
 	case !top:
-		w.tell(key, value)
+		w.found(key, value)
 		return nil
 	case len(value) < 16 || !bytes.Equal(key, bucket):
 		return errPage

@@ -50,17 +50,17 @@ type Journal struct {
 	closed  bool
 }
 
-// waiter is told what becomes of all that is due, or of what is to be dropped.
+// waiter learns what becomes of all that is due, or of what is to be dropped.
 type waiter struct {
 	done  chan<- error
 	drops bool
 }
 
 const (
-	fileName   = "pending.db"
-	patience   = time.Second // for another process to let go of the file
-	retryAfter = time.Second
-	growBytes  = 128 << 10 // by which the file grows
+	fileName    = "pending.db"
+	lockTimeout = time.Second // for another process to let go of the file
+	retryAfter  = time.Second
+	growBytes   = 128 << 10 // by which the file grows
 )
 
 var (
@@ -113,7 +113,7 @@ func (j *Journal) inspect(path string, records *[]Record, damaged *int) error {
 		return unusable("the journal can't be opened", err)
 	}
 	defer func() { _ = f.Close() }()
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(lockTimeout); ; {
 		*records, *damaged = nil, 0
 		m, err := check(f, func(key, value []byte) {
 			if len(key) != 8 {
@@ -138,7 +138,7 @@ func (j *Journal) inspect(path string, records *[]Record, damaged *int) error {
 		}
 		info, _ := f.Stat()
 		if now, again := readMeta(f, info.Size()); again == nil && now != m {
-			if time.Now().After(end) { // somebody writes
+			if time.Now().After(end) { // another process writes
 				return errInUse
 			}
 			continue
@@ -150,7 +150,7 @@ func (j *Journal) inspect(path string, records *[]Record, damaged *int) error {
 
 func (j *Journal) open(path string) error {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: patience, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+		Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
 	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return errInUse
@@ -170,7 +170,7 @@ func (j *Journal) open(path string) error {
 	return nil
 }
 
-// unusable is an error with the cause, where that is the disk's or the system's.
+// unusable is an error with the cause, if that is the disk's or the system's.
 func unusable(what string, err error) error {
 	var number syscall.Errno
 	text := "strata: " + what
@@ -180,7 +180,7 @@ func unusable(what string, err error) error {
 	return tiers.NewError(text+"; give it a directory that this process can write, on a disk with room", err)
 }
 
-// syncDir has a file that was made in a directory outlive a power loss, where the system
+// syncDir has a file that was made in a directory outlive a power loss, if the system
 // can do that.
 func syncDir(dir string) {
 	if d, err := os.Open(dir); err == nil {
@@ -212,7 +212,7 @@ func (j *Journal) Next() uint64 {
 }
 
 // Put makes a record what encode returns, which is called when the record is written,
-// unless another Put or Drop comes before. The channel tells when it is on disk, or why it
+// unless another Put or Drop comes before. The channel brings nil when it is on disk, or why it
 // isn't; then it is tried again, until it is or something else is due.
 func (j *Journal) Put(entry uint64, encode func() []byte) (synced <-chan error) {
 	return j.change(entry, encode, waiter{})
@@ -246,10 +246,10 @@ func (j *Journal) change(entry uint64, encode func() []byte, w waiter) <-chan er
 	return done
 }
 
-// Dropped tells when all that was dropped before is gone from the disk, or that it isn't.
+// Dropped brings nil when all that was dropped before is gone from the disk, or why it isn't.
 func (j *Journal) Dropped() <-chan error { return j.wait(waiter{drops: true}) }
 
-// Sync tells when all that was asked for before is on disk, or that it isn't.
+// Sync brings nil when all that was asked for before is on disk, or why it isn't.
 func (j *Journal) Sync() <-chan error { return j.wait(waiter{}) }
 
 func (j *Journal) wait(w waiter) <-chan error {
@@ -291,7 +291,7 @@ func (j *Journal) run() {
 	}
 }
 
-// flush writes what is due. Where not all of it can be written, records are dropped
+// flush writes what is due. If not all of it can be written, records are dropped
 // nevertheless, as a session that was logged out must not come back; what wasn't done
 // stays due, unless something else is by then.
 func (j *Journal) flush() error {

@@ -1,0 +1,95 @@
+package coalesce
+
+import (
+	"container/list"
+	"time"
+)
+
+// bounds count what isn't in the store yet, whether or not a caller waits for it, and say when
+// another change has room (law 9). The queues' mutex guards all fields.
+type bounds struct {
+	maxSessions int
+	maxBytes    int64
+
+	sessions int
+	changes  int
+	bytes    int64
+	removals int
+	writes   list.List // the oldest first
+	guests   list.List // of chan struct{}: callers that wait for room, the first to come in front
+}
+
+// fits lets a change that is larger than all the room in alone. It is fresh if no change of
+// its session is in yet.
+func (b *bounds) fits(size int64, fresh bool) bool {
+	return (b.sessions < b.maxSessions || !fresh) && (b.bytes == 0 || b.bytes+size <= b.maxBytes)
+}
+
+// near reports whether changes should go at once, as a bound is three quarters reached.
+func (b *bounds) near() bool {
+	return b.sessions > b.maxSessions/4*3 || b.bytes > b.maxBytes/4*3
+}
+
+// next has the first of the guests look whether it has room. Once it is in, it calls next.
+func (b *bounds) next() {
+	if first := b.guests.Front(); first != nil {
+		call(first)
+	}
+}
+
+func call(guest *list.Element) {
+	select {
+	case guest.Value.(chan struct{}) <- struct{}{}:
+	default: // it is about to look
+	}
+}
+
+// open has all guests look, as everything has room from now on.
+func (b *bounds) open() {
+	for guest := b.guests.Front(); guest != nil; guest = guest.Next() {
+		call(guest)
+	}
+}
+
+// add counts a write of a queue, and grow more calls in it.
+func (b *bounds) add(k *sessionQueue, w *write) {
+	if w.delta == nil {
+		b.removals++
+		return
+	}
+	if k.changes++; k.changes == 1 {
+		b.sessions++
+	}
+	w.since, w.place = time.Now(), b.writes.PushBack(w)
+	b.grow(w, w.calls)
+}
+
+func (b *bounds) grow(w *write, calls int) {
+	b.changes += calls
+	b.bytes -= w.bytes
+	w.bytes = w.size()
+	b.bytes += w.bytes
+}
+
+// release makes the room of a write free.
+func (b *bounds) release(k *sessionQueue, w *write) {
+	if w.delta == nil {
+		b.removals--
+		return
+	}
+	if k.changes--; k.changes == 0 {
+		b.sessions--
+	}
+	b.writes.Remove(w.place)
+	b.changes -= w.calls
+	b.bytes -= w.bytes
+	b.next()
+}
+
+// oldest is for how long the oldest change has been waiting.
+func (b *bounds) oldest() time.Duration {
+	if first := b.writes.Front(); first != nil {
+		return time.Since(first.Value.(*write).since)
+	}
+	return 0
+}

@@ -1,0 +1,139 @@
+package coalesce
+
+import (
+	"container/list"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// sessionQueue is what waits for one session, the oldest first, and what is at the store. The
+// queues' mutex guards all fields.
+type sessionQueue struct {
+	id      string
+	node    string // of the store that has the session, as far as is known
+	flying  *write
+	waiting []*write
+	changes int             // writes that change the session
+	entry   uint64          // of what the journal keeps of it, 0 for nothing
+	stored  *tiers.Snapshot // what the store held before all that is pending, nil if that isn't known
+
+	in     *list.List // of the schedule, nil for none
+	place  *list.Element
+	urgent bool // a caller waits, though the first write needn't go yet
+}
+
+// first is the write that is next, nil for none.
+func (k *sessionQueue) first() *write {
+	if len(k.waiting) == 0 {
+		return nil
+	}
+	return k.waiting[0]
+}
+
+// last is the write that a change may merge with.
+func (k *sessionQueue) last() *write {
+	if len(k.waiting) == 0 {
+		return nil
+	}
+	return k.waiting[len(k.waiting)-1]
+}
+
+// newest is the last change of the session, which may be at the store.
+func (k *sessionQueue) newest() *write {
+	if w := k.last(); w != nil {
+		return w
+	}
+	return k.flying
+}
+
+func (k *sessionQueue) isEmpty() bool { return k.flying == nil && len(k.waiting) == 0 }
+
+// removing reports whether the session's removal waits.
+func (k *sessionQueue) removing() bool { return len(k.waiting) > 0 && k.waiting[0].delta == nil }
+
+// each goes through the writes in the order in which they are applied.
+func (k *sessionQueue) each(do func(*write)) {
+	if k.flying != nil {
+		do(k.flying)
+	}
+	for _, w := range k.waiting {
+		do(w)
+	}
+}
+
+// preview is what readers see of a session, given what the store holds: with all that is pending,
+// and without what callers still wait for, as its own end notifies. It isn't known if only the store
+// can tell what it makes of a value.
+func (k *sessionQueue) preview(stored *tiers.Snapshot) (_ *tiers.Snapshot, known bool) {
+	state, known := stored, true
+	k.each(func(w *write) {
+		switch {
+		case !known, w.pending == nil:
+		case !w.delta.Shows():
+			known = false
+		default:
+			state = w.delta.Show(state)
+		}
+	})
+	if !known || state == nil {
+		return nil, known
+	}
+	if !state.Told() {
+		state = state.Tell()
+	}
+	return state, true
+}
+
+// accepted is the preview with a delta that was added last, nil if it isn't known. It is known
+// if every change that waits was made to a state that was loaded from here.
+func (k *sessionQueue) accepted(delta *tiers.Delta, first bool) *tiers.Snapshot {
+	if first {
+		k.stored = delta.Base()
+	}
+	if k.stored == nil || k.stored.Read().IsZero() || delta.Creates() {
+		k.stored = nil
+		return nil
+	}
+	state, known := k.preview(k.stored)
+	if state == nil || !known {
+		k.stored = nil
+	}
+	return state
+}
+
+// landed is the preview after a write has ended.
+func (k *sessionQueue) landed(w *write) *tiers.Snapshot {
+	if k.stored = nil; w.err != nil || w.snapshot == nil || k.removing() {
+		return nil
+	}
+	state, _ := k.preview(w.snapshot)
+	if state != nil {
+		k.stored = w.snapshot
+	}
+	return state
+}
+
+// view is what a read must lay over what the store returns: the queue with its pending writes as
+// they were before the store was asked.
+type view struct {
+	id      string
+	queue   *sessionQueue // nil if nothing is pending
+	changes []seen
+	tokens  []token // until the caches were notified
+}
+
+// seen is what one write adds to what the store returns.
+type seen struct {
+	write *write
+	delta *tiers.Delta
+}
+
+// over lays the changes over what the store has returned, but for those that have failed.
+func (v *view) over(state *tiers.Snapshot) *tiers.Snapshot {
+	for _, c := range v.changes {
+		if !c.write.ended() || c.write.err == nil {
+			state = c.delta.Show(state)
+		}
+	}
+	return state
+}

@@ -1,0 +1,681 @@
+package coalesce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gf-strata/strata/internal/circuit"
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// queues hold what waits for each session. One write of a session is at the store at a time, so
+// that its commits and removals happen in the order in which they came. What is accepted, and
+// what a caller doesn't wait for any longer, leaves its queue only into the store or into a
+// report.
+//
+// The first block is set by init, and reports, slides and caches guard themselves. mu guards the
+// rest: a queue is in the map while anything of it waits or is at the store.
+type queues struct {
+	shard   func(id string) string
+	carrier carrier
+	journal records
+	caches  caches // above
+	slides  *slides
+	reports *reports
+	tally   *telemetry.Tally
+
+	mu       sync.Mutex
+	sessions map[string]*sessionQueue
+	schedule schedule
+	bounds   bounds
+	draining bool // a change is pending no more: its caller waits
+	closed   bool
+}
+
+func (l *queues) init(store tiers.Storage, circuits *circuit.Store, o options) {
+	l.shard, l.sessions = circuits.Shard, map[string]*sessionQueue{}
+	l.bounds = bounds{maxSessions: o.maxPending, maxBytes: o.maxBytes}
+	l.carrier = carrier{store: store, batcher: tiers.BatcherOf(store), timeout: o.writeTimeout, life: l.life}
+	l.carrier.ended, l.carrier.end = context.WithCancel(context.Background())
+	s := &l.schedule
+	s.mu, s.circuit, s.fly, s.carry = &l.mu, circuits.Writes, l.fly, l.carry
+	s.nodes, s.slots, s.began, s.grain = map[string]*node{}, map[moment]*slot{}, time.Now(), grainOf(o.interval)
+	switch s.together = 1; {
+	case l.carrier.batcher != nil:
+		s.most, s.together = pipelines, pipelineSize
+	case o.interval > 0:
+		s.most = writers
+	default:
+		s.most = waitedFor
+	}
+}
+
+// change is what a caller adds to a session's queue.
+type change struct {
+	id     string
+	delta  *tiers.Delta
+	ttl    time.Duration
+	lone   bool          // it merges with no other
+	behind bool          // its caller doesn't wait for the store
+	wait   time.Duration // until it is due then
+}
+
+// add puts a change into its session's queue. shown is what the session's readers see from then on,
+// if that is known, and synced tells when the journal has the change, if there is one. A change
+// that came behind is awaited once the queues are being closed, and without a write it is
+// the caller's to carry out.
+func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snapshot, synced <-chan error, err error) {
+	node := l.shard(c.id)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.enter(c); err != nil {
+		return nil, nil, nil, err
+	}
+	if l.passed(c.id) {
+		return nil, nil, nil, nil
+	}
+	l.tally.Add(telemetry.Changes)
+	behind := c.behind && !l.draining
+	k := l.queue(c.id, node)
+	first := k.isEmpty()
+	if w = k.last(); w == nil || w.lone || c.lone || behind != (w.pending != nil) || !w.merge(ctx, c.delta, c.ttl) {
+		w = &write{delta: c.delta, ttl: c.ttl, lone: c.lone}
+		if behind {
+			// What goes at once is on its way before its record is on disk: that says so from the
+			// first.
+			w.pending = &pending{at: time.Now().Add(c.wait), sent: c.wait == 0 && first && l.schedule.stands(k.node)}
+		}
+		l.enqueue(ctx, k, w)
+	} else {
+		l.bounds.grow(w, 1)
+	}
+	if !behind {
+		l.hasten(k, true)
+		return w, nil, nil, nil
+	}
+	w.pending.deadline = time.Now().Add(c.ttl)
+	shown = k.accepted(c.delta, first)
+	l.caches.shown(c.id, c.ttl, shown)
+	synced = l.journal.keep(k)
+	l.schedule.arrange(k)
+	if l.bounds.near() {
+		l.schedule.rush()
+	}
+	return w, shown, synced, nil
+}
+
+var errFull = tiers.NewError("strata: too many changes of sessions wait for the store; nothing of this one was written", nil)
+
+// enter waits until there is room for a change, one that is awaited for the write timeout at
+// most, and whatever becomes of the caller, as the change must not get lost. It gives mu up
+// meanwhile.
+func (l *queues) enter(c change) error {
+	b, size := &l.bounds, (&write{id: c.id, delta: c.delta}).size()
+	fits := func() bool {
+		k := l.sessions[c.id]
+		return l.draining || b.fits(size, k == nil || k.changes == 0)
+	}
+	if b.guests.Len() == 0 && fits() {
+		return nil
+	}
+	l.schedule.rush()
+	var over <-chan time.Time
+	if !c.behind {
+		timer := time.NewTimer(l.carrier.timeout)
+		defer timer.Stop()
+		over = timer.C
+	}
+	turn, late := make(chan struct{}, 1), false
+	place := b.guests.PushBack(turn)
+	defer func() {
+		b.guests.Remove(place)
+		b.next()
+	}()
+	for !l.draining && (b.guests.Front() != place || !fits()) {
+		if late {
+			return errFull
+		}
+		l.mu.Unlock()
+		select {
+		case <-turn:
+		case <-over:
+			late = true
+		}
+		l.mu.Lock()
+	}
+	return nil
+}
+
+// remove annuls what waits in the queue, and removes the session next. What it annuls gets its
+// outcome: it is void if the session is gone.
+func (l *queues) remove(ctx context.Context, id string) error {
+	node := l.shard(id)
+	l.mu.Lock()
+	switch {
+	case l.passed(id):
+		l.mu.Unlock()
+		return l.carrier.store.RemoveAll(ctx, id)
+	case l.bounds.removals >= l.bounds.maxSessions:
+		l.mu.Unlock()
+		return errFull
+	}
+	k, waiting := l.queue(id, node), []*write(nil)
+	k.waiting, waiting = nil, k.waiting
+	var removal *write
+	for _, w := range waiting {
+		if w.delta == nil {
+			removal = w // another removal that waits does for both
+			k.waiting = []*write{w}
+		}
+	}
+	if removal == nil {
+		removal = &write{}
+		l.enqueue(ctx, k, removal)
+	}
+	for _, w := range waiting {
+		if w != removal {
+			removal.annulled = append(removal.annulled, w)
+		}
+	}
+	l.arrange(k)
+	l.mu.Unlock()
+	if _, err := removal.wait(ctx, l.carrier.timeout, nil); err != nil {
+		return err
+	}
+	return l.journal.dropped(ctx)
+}
+
+// passed reports whether a call goes past the queues, as they are being closed. It is called under
+// mu, as all up to abandon is.
+func (l *queues) passed(id string) bool {
+	return l.closed || l.draining && l.sessions[id] == nil
+}
+
+func (l *queues) queue(id, node string) *sessionQueue {
+	k := l.sessions[id]
+	if k == nil {
+		k = &sessionQueue{id: strings.Clone(id)} // it may be a part of a header
+		l.sessions[k.id] = k
+	}
+	if k.in == nil {
+		k.node = node
+	}
+	return k
+}
+
+func (l *queues) enqueue(ctx context.Context, k *sessionQueue, w *write) {
+	w.id, w.ctx, w.done, w.calls = k.id, context.WithoutCancel(ctx), make(chan struct{}), 1
+	if w.pending != nil {
+		w.ctx = context.Background() // it may outlive the request by hours
+	}
+	w.causes.Add(ctx)
+	k.waiting = append(k.waiting, w)
+	l.bounds.add(k, w)
+}
+
+// hasten makes all that waits in the queue due. What is awaited doesn't wait until the store is
+// known to be back.
+func (l *queues) hasten(k *sessionQueue, awaited bool) {
+	for _, w := range k.waiting {
+		if w.pending != nil {
+			w.pending.at = time.Time{}
+		}
+	}
+	k.urgent = k.urgent || awaited
+	l.arrange(k)
+}
+
+// arrange sees to it that the queue's first write goes when it is due, and gives an empty queue up.
+func (l *queues) arrange(k *sessionQueue) {
+	if l.schedule.arrange(k); k.isEmpty() {
+		delete(l.sessions, k.id)
+	}
+}
+
+// fly takes the queue's first write.
+func (l *queues) fly(k *sessionQueue) *write {
+	w := k.waiting[0]
+	k.flying, k.waiting = w, k.waiting[1:]
+	l.journal.mark(k, w)
+	w.touches = w.pending != nil && len(w.claims) == 0
+	w.tokens = l.caches.begin(k.id)
+	return w
+}
+
+// finish gives a write of the queue its outcome.
+func (l *queues) finish(k *sessionQueue, w *write, snapshot *tiers.Snapshot, err error) {
+	l.bounds.release(k, w)
+	if w.pending != nil {
+		l.journal.keep(k)
+	}
+	w.snapshot, w.err = snapshot, err
+	close(w.done)
+}
+
+// back has a write wait for its next attempt.
+func (l *queues) back(k *sessionQueue, w *write) {
+	l.caches.end(k.id, w.tokens)
+	for _, failed := range w.claims {
+		failed <- w.err
+	}
+	w.claims, w.snapshot, w.err, w.panicked = nil, nil, nil, nil
+	k.waiting = append([]*write{w}, k.waiting...)
+}
+
+// waiting lists what isn't in the store, and counts the calls of that.
+func (l *queues) waiting() (writes []*write, calls int) {
+	for _, k := range l.sessions {
+		k.each(func(w *write) { writes = append(append(writes, w), w.annulled...) })
+	}
+	for _, w := range writes {
+		calls += w.calls
+	}
+	return writes, calls
+}
+
+// flush makes all that waits due, and waits for it, unless the queues were closed.
+func (l *queues) flush(ctx context.Context) error {
+	l.mu.Lock()
+	for _, k := range l.sessions {
+		l.hasten(k, false)
+	}
+	writes, calls := l.waiting()
+	closed := l.closed
+	l.mu.Unlock()
+	if closed && calls > 0 {
+		return undelivered(calls, errClosed)
+	}
+	for _, w := range writes {
+		select {
+		case <-w.done:
+		case <-ctx.Done():
+			l.mu.Lock()
+			_, calls := l.waiting()
+			l.mu.Unlock()
+			return undelivered(calls, ctx.Err())
+		}
+	}
+	return l.journal.synced(ctx)
+}
+
+func undelivered(calls int, why error) error {
+	return tiers.NewError(fmt.Sprintf("strata: %d changes of sessions are not in the store yet", calls), why)
+}
+
+var (
+	errCallback = tiers.NewError("strata: Close was called by OnGiveUp, for which it would have to wait; call it from another goroutine", nil)
+	errClosed   = tiers.NewError("strata: the chain was closed before the store took the write", nil)
+)
+
+// close flushes, and ends what is still under way when ctx does. What is then neither in the store
+// nor given up stays in the journal, and is given up without one. gone is called when no worker is
+// left.
+func (l *queues) close(ctx context.Context, gone func()) error {
+	if inCallback() {
+		return errCallback
+	}
+	l.mu.Lock()
+	l.draining = true
+	l.bounds.open()
+	l.mu.Unlock()
+	var err error
+	for {
+		err = l.flush(ctx)
+		l.mu.Lock()
+		if err != nil || len(l.sessions) == 0 {
+			break
+		}
+		l.mu.Unlock() // later changes of sessions that were being written
+	}
+	again := l.closed
+	l.closed = true
+	l.schedule.idle = gone
+	working := l.schedule.close()
+	lost, kept := l.abandon()
+	l.mu.Unlock()
+	l.slides.close()
+	l.carrier.end()
+	l.gaveUp(lost)
+	if kept > 0 && !again {
+		l.reports.stay(kept)
+	}
+	if !working {
+		gone()
+	}
+	if err == nil { // nothing waits any more: they are on their way out
+		_ = within(ctx, func() error { l.schedule.crew.Wait(); return nil })
+	}
+	l.reports.close(ctx)
+	return errors.Join(err, l.journal.close(ctx))
+}
+
+// grace is what Close allows for what doesn't depend on the store if ctx has ended.
+const grace = 100 * time.Millisecond
+
+func within(ctx context.Context, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return ctx.Err()
+	}
+}
+
+// abandon ends what waits in the queues, as it won't be carried out, and returns what is lost of what
+// was accepted. What a journal holds stays.
+func (l *queues) abandon() (lost GiveUp, kept int) {
+	lost.Cause = errClosed
+	for _, k := range l.sessions {
+		waiting := k.waiting
+		k.waiting = nil
+		for _, w := range waiting {
+			if w.pending != nil && l.journal.isOpen() {
+				k.waiting, kept = append(k.waiting, w), kept+w.calls
+				continue
+			}
+			ends := append(w.annulled, w)
+			w.annulled = nil
+			for _, w := range ends {
+				if lost.add(w); w.left.Load() && w.pending == nil {
+					l.reports.failed(errClosed, nil)
+				}
+				l.finish(k, w, nil, errClosed)
+			}
+		}
+		if k.flying != nil && k.flying.pending != nil && l.journal.isOpen() {
+			kept += k.flying.calls
+		}
+		l.arrange(k)
+	}
+	return lost, kept
+}
+
+// claim waits for a write that was accepted, or for its next attempt that fails. The write goes
+// on then, as it holds changes of others, whose callers were told that they were accepted.
+func (l *queues) claim(ctx context.Context, w *write) (*tiers.Snapshot, error) {
+	failed := make(chan error, 1)
+	l.mu.Lock()
+	if k := l.sessions[w.id]; k != nil && !w.ended() {
+		w.claims = append(w.claims, failed)
+		l.hasten(k, true)
+	}
+	l.mu.Unlock()
+	return w.wait(ctx, l.carrier.timeout, failed)
+}
+
+// newest is the session's last change if it is pending, nil otherwise.
+func (l *queues) newest(id string) *write {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k := l.sessions[id]; k != nil {
+		if w := k.newest(); w.pending != nil {
+			return w
+		}
+	}
+	return nil
+}
+
+// extend has what waits for the session keep it alive for as long as a slide would.
+func (l *queues) extend(id string, ttl time.Duration) (waits bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := l.sessions[id]
+	if k == nil || ttl <= 0 {
+		return false
+	}
+	w := k.last()
+	if w == nil || w.pending == nil || w.empties() {
+		return false
+	}
+	w.ttl, w.pending.deadline = ttl, time.Now().Add(ttl)
+	return true
+}
+
+// mayBeEmpty reports whether the last change of the session, as far as is known here, has set nothing:
+// by the rules of Apply the session may be gone.
+func (l *queues) mayBeEmpty(id string) bool {
+	e, _ := l.slides.get(id)
+	found := e.emptied
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k := l.sessions[id]; k != nil {
+		k.each(func(w *write) { found = found || w.empties() })
+	}
+	return found
+}
+
+// ttl is that of the change after which a session's next one must come.
+func (l *queues) ttl(id string) (ttl time.Duration, waits bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k := l.sessions[id]; k != nil {
+		if w := k.newest(); w.delta != nil {
+			return w.ttl, true
+		}
+	}
+	return 0, false
+}
+
+func (l *queues) waits(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sessions[id] != nil
+}
+
+// look is what a read must show, and what it must wait for first: writes that a caller has left, as
+// it was told that they may yet be applied; what the journal brought; and values of which only
+// the store knows what it makes of them.
+func (l *queues) look(id string) (v *view, wait []*write) {
+	v = &view{id: id}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := l.sessions[id]
+	if k == nil {
+		return v, nil
+	}
+	k.each(func(w *write) {
+		switch {
+		case w.pending == nil && !w.left.Load():
+		case w.pending == nil, !w.delta.Shows():
+			wait = append(wait, w)
+		default:
+			v.changes = append(v.changes, seen{write: w, delta: w.delta})
+		}
+	})
+	switch {
+	case len(wait) > 0:
+		l.hasten(k, true)
+	case len(v.changes) > 0:
+		v.queue, v.tokens = k, l.caches.begin(id)
+	}
+	return v, wait
+}
+
+var errWaits = tiers.NewError("strata: the store didn't take what waits for this session in time", context.DeadlineExceeded)
+
+// before looks, and waits for what a read must wait for.
+func (l *queues) before(ctx context.Context, id string) (*view, error) {
+	late, cancel := context.Context(nil), context.CancelFunc(nil)
+	for {
+		v, wait := l.look(id)
+		if len(wait) == 0 {
+			return v, nil
+		}
+		if late == nil {
+			late, cancel = context.WithTimeout(ctx, l.carrier.timeout)
+			defer cancel()
+		}
+		for _, w := range wait {
+			select {
+			case <-w.done:
+			case <-late.Done():
+				if ctx.Err() == nil {
+					return v, errWaits
+				}
+				return v, ctx.Err()
+			}
+		}
+	}
+}
+
+// leave ends what the view has begun, unless the caches were notified.
+func (l *queues) leave(v *view) {
+	if len(v.tokens) == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.caches.end(v.id, v.tokens)
+	v.tokens = nil
+}
+
+// overlay lays what waits over what the store has returned, and notifies the caches. It isn't ok if
+// something was committed meanwhile: the store may have returned it, and what other nodes have
+// changed since, or not. Then what waited before is laid over it, and no cache keeps that.
+func (l *queues) overlay(v *view, stored *tiers.Snapshot, ttl time.Duration) (state *tiers.Snapshot, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := v.queue
+	ok = l.sessions[v.id] == k
+	for _, c := range v.changes {
+		ok = ok && !c.write.ended()
+	}
+	if ok {
+		state, ok = k.preview(stored)
+	}
+	if !ok {
+		return v.over(stored), false
+	}
+	k.stored = stored
+	l.caches.became(k.id, ttl, v.tokens, state)
+	v.tokens = nil
+	return state, true
+}
+
+// carry brings writes to the store and sees to what becomes of each.
+func (l *queues) carry(writes []*write, probe time.Duration) {
+	began := time.Now()
+	defer l.settle(writes, began) // also if the store ends the goroutine
+	l.carrier.carry(writes, probe)
+}
+
+// life is the time to live that a commit sets: the ttl and the part more that a slide sets, counted
+// from the request whose change it is (law 8).
+func (l *queues) life(w *write) time.Duration {
+	longer := l.slides.longer(w.ttl)
+	if w.pending == nil {
+		return longer
+	}
+	return max(time.Until(w.pending.deadline)+longer-w.ttl, time.Millisecond)
+}
+
+// settle takes down what has become of writes.
+func (l *queues) settle(writes []*write, began time.Time) {
+	for _, w := range writes {
+		l.count(w)
+		if w.err == nil && w.delta != nil {
+			l.slides.landed(w, began.Add(l.life(w)), l.carrier.store.Style(w.ctx) == tiers.StyleDirect)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range writes {
+		l.land(w, began)
+	}
+}
+
+// count counts what came of a commit that the store was asked for.
+func (l *queues) count(w *write) {
+	switch {
+	case w.delta == nil, errors.Is(w.err, circuit.ErrOpen):
+	case w.err == nil && w.panicked == nil:
+		l.tally.Add(telemetry.CommitOK)
+	case errors.Is(w.err, tiers.ErrRevoked):
+		l.tally.Add(telemetry.CommitRevoked)
+	default:
+		l.tally.Add(telemetry.CommitFailed)
+	}
+}
+
+// land ends a write or lets it wait for its next attempt. It is called under mu, as all that
+// follows is.
+func (l *queues) land(w *write, began time.Time) {
+	k := l.sessions[w.id]
+	k.flying = nil
+	defer l.arrange(k)
+	if w.snapshot != nil {
+		w.snapshot = w.snapshot.ReadAt(began).Tell()
+		if len(k.waiting) > 0 && !k.removing() {
+			k.waiting[0].delta = k.waiting[0].delta.Onto(w.snapshot)
+		}
+	}
+	switch {
+	case w.pending == nil, w.err == nil:
+		l.conclude(k, w)
+	case l.closed && l.journal.isOpen(): // undelivered
+		l.back(k, w)
+	case k.removing():
+		l.caches.end(k.id, w.tokens)
+		k.waiting[0].annulled = append(k.waiting[0].annulled, w)
+	case errors.Is(w.err, circuit.ErrOpen) && !l.closed:
+		l.back(k, w)
+		l.journal.unmark(k, w)
+	case !tiers.IsFinal(w.err) && w.pending.again() && !l.closed:
+		applied := tiers.MayBeApplied(w.err)
+		l.tally.Add(telemetry.Retries)
+		l.reports.failed(nil, w.err)
+		if l.back(k, w); applied {
+			w.delta = w.delta.Conditional(w.delta.Base())
+		} else {
+			l.journal.unmark(k, w)
+		}
+	default:
+		lost := GiveUp{Cause: w.err}
+		lost.add(w)
+		l.gaveUp(lost)
+		l.conclude(k, w)
+	}
+}
+
+// conclude ends a write whose outcome is known. What a removal has annulled is void with the session,
+// and otherwise its callers get the reason why it wasn't written.
+func (l *queues) conclude(k *sessionQueue, w *write) {
+	if w.err != nil && w.pending == nil && w.left.Load() {
+		l.reports.failed(w.err, nil)
+	}
+	lost, outcome := GiveUp{Cause: w.err}, error(tiers.ErrRevoked)
+	if w.err != nil {
+		outcome = w.err
+	}
+	l.caches.became(k.id, w.ttl, w.tokens, k.landed(w))
+	for _, annulled := range w.annulled {
+		if w.err != nil {
+			lost.add(annulled)
+		}
+		l.finish(k, annulled, nil, outcome)
+	}
+	l.gaveUp(lost)
+	l.finish(k, w, w.snapshot, w.err)
+}
+
+// gaveUp counts and reports changes that were accepted and aren't in the store, if there are any.
+func (l *queues) gaveUp(lost GiveUp) {
+	if lost.Changes > 0 {
+		l.tally.AddN(telemetry.GiveUps, lost.Changes)
+		l.reports.gaveUp(lost)
+	}
+}

@@ -1,0 +1,187 @@
+package coalesce
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/gf-strata/strata/decorators/coalesce/journal"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// records are what the journal keeps of what is pending; the zero value keeps nothing. All
+// methods that have a queue are called under the queues' mutex.
+type records struct {
+	journal *journal.Journal // nil for none
+}
+
+// record is what the journal keeps of a session: what is pending of it, in the order in which it is
+// applied. It is written anew when a change joins, and when one has left.
+type record struct {
+	ID      []byte `json:"id"`
+	Changes []kept `json:"changes"`
+}
+
+// kept is a write. The deadline is wall-clock time, in Unix milliseconds, as it is read by another
+// process.
+type kept struct {
+	Delta    json.RawMessage `json:"delta"`
+	Sent     bool            `json:"sent,omitempty"` // it may have begun the session
+	Calls    int             `json:"calls"`
+	TTL      int64           `json:"ttl"` // nanoseconds
+	Deadline int64           `json:"deadline"`
+}
+
+var (
+	errDamaged = tiers.NewError("strata: a record of the journal is damaged", nil)
+	errExpired = tiers.NewError("strata: the session expired before the journal was read again", nil)
+)
+
+const unfit = "strata: layer.Journal needs a store right below that compares what it holds and writes in one step: " +
+	"take redisstore, which keeps the bytes and keys of gsession.StorageRedis, or leave the journal out and write synchronously"
+
+func (r *records) isOpen() bool { return r.journal != nil }
+
+// keep has the journal keep what is pending of the queue's session. The channel, nil without a
+// journal, tells when it is on disk.
+func (r *records) keep(k *sessionQueue) (synced <-chan error) {
+	if r.journal == nil {
+		return nil
+	}
+	var (
+		changes []kept
+		deltas  []*tiers.Delta
+	)
+	add := func(w *write) {
+		if p := w.pending; p != nil {
+			changes = append(changes, kept{Sent: p.sent, Calls: w.calls, TTL: int64(w.ttl), Deadline: p.deadline.UnixMilli()})
+			deltas = append(deltas, w.delta)
+		}
+	}
+	k.each(func(w *write) {
+		for _, annulled := range w.annulled {
+			add(annulled)
+		}
+		add(w)
+	})
+	switch {
+	case len(changes) == 0 && k.entry == 0:
+		return nil
+	case len(changes) == 0:
+		r.journal.Drop(k.entry)
+		k.entry = 0
+		return nil
+	case k.entry == 0:
+		k.entry = r.journal.Next()
+	}
+	return r.journal.Put(k.entry, func() []byte {
+		for n := range changes {
+			changes[n].Delta, _ = deltas[n].MarshalJSON() // of values that the store could form
+		}
+		content, _ := json.Marshal(record{ID: []byte(k.id), Changes: changes})
+		return content
+	})
+}
+
+// mark notes on disk that a change which may begin its session goes to the store: it isn't begun
+// again by another process, as it may have been removed meanwhile. The attempt waits for that.
+func (r *records) mark(k *sessionQueue, w *write) {
+	if p := w.pending; r.journal != nil && p != nil && !p.sent && w.delta.Begins() {
+		p.sent = true
+		w.marked = r.keep(k)
+	}
+}
+
+// unmark undoes mark if the attempt didn't reach the store.
+func (r *records) unmark(k *sessionQueue, w *write) {
+	if p := w.pending; r.journal != nil && p.sent && w.delta.Begins() {
+		p.sent = false
+		r.keep(k)
+	}
+}
+
+// synced waits until the journal holds what is pending and nothing else.
+func (r *records) synced(ctx context.Context) error {
+	if r.journal == nil {
+		return nil
+	}
+	return await(ctx, r.journal.Sync())
+}
+
+// dropped waits until the journal has let go of what was removed.
+func (r *records) dropped(ctx context.Context) error {
+	if r.journal == nil {
+		return nil
+	}
+	return await(ctx, r.journal.Dropped())
+}
+
+func (r *records) close(ctx context.Context) error {
+	if r.journal == nil {
+		return nil
+	}
+	return within(ctx, r.journal.Close)
+}
+
+func await(ctx context.Context, done <-chan error) error {
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// restore opens the journal and lets what it holds go to the store.
+func (l *queues) restore(dir string) error {
+	j, found, damaged, err := journal.Open(dir)
+	if err != nil {
+		return err
+	}
+	l.journal.journal = j
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for range damaged {
+		l.gaveUp(GiveUp{Changes: 1, Cause: errDamaged})
+	}
+	for _, f := range found {
+		var old record
+		if err := json.Unmarshal(f.Content, &old); err != nil || len(old.Changes) == 0 {
+			j.Drop(f.Entry)
+			l.gaveUp(GiveUp{Changes: 1, Cause: errDamaged})
+			continue
+		}
+		k := l.queue(string(old.ID), "")
+		if k.entry != 0 {
+			j.Drop(k.entry)
+		}
+		k.entry = f.Entry
+		for _, c := range old.Changes {
+			if w, err := c.write(); err != nil {
+				l.gaveUp(GiveUp{Changes: c.Calls, Cause: err})
+				l.journal.keep(k)
+			} else {
+				since := w.since
+				l.enqueue(context.Background(), k, w)
+				l.bounds.grow(w, c.Calls-w.calls)
+				w.calls, w.since = c.Calls, since
+			}
+		}
+		l.arrange(k)
+	}
+	return nil
+}
+
+// write is the write that a record holds.
+func (c kept) write() (*write, error) {
+	delta, err := tiers.Restore(c.Delta, c.Sent)
+	if err != nil {
+		return nil, err
+	}
+	now, ttl := time.Now(), time.Duration(c.TTL)
+	left := min(time.Until(time.UnixMilli(c.Deadline)), ttl) // the wall clock may have been set back
+	if left <= 0 {
+		return nil, errExpired
+	}
+	return &write{delta: delta, ttl: ttl, since: now.Add(left - ttl), pending: &pending{deadline: now.Add(left), sent: c.Sent}}, nil
+}

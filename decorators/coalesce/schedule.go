@@ -1,0 +1,309 @@
+package coalesce
+
+import (
+	"container/list"
+	"sync"
+	"time"
+
+	"github.com/gf-strata/strata/internal/circuit"
+	"github.com/gf-strata/strata/internal/crew"
+)
+
+const (
+	pipelines    = 4    // batches that are at one node of a batching store at once
+	pipelineSize = 128  // commits in one of them, at most
+	writers      = 16   // pending commits at once at another store
+	waitedFor    = 1024 // and those that callers wait for
+	removers     = 16   // removals at one node at once
+
+	finestGrain   = time.Millisecond
+	coarsestGrain = 25 * time.Millisecond
+)
+
+// grainOf is by how much a commit that is due within the interval may go early. A long
+// interval has at most a thousand moments.
+func grainOf(interval time.Duration) time.Duration {
+	return max(min(interval/8, coarsestGrain), interval/1000, finestGrain)
+}
+
+// schedule brings session queues to the store when they are due. Each node of the store has
+// workers of its own, so that one which hangs delays no other, and so have removals.
+//
+// The first block is set at construction, and crew guards itself. mu, which is the queues',
+// guards the rest; all methods but work, bring and those that timers call are called under it.
+type schedule struct {
+	mu       *sync.Mutex
+	most     int           // workers for commits at one node
+	together int           // commits that go to the store in one call
+	grain    time.Duration // by which a commit may go early, with others
+	began    time.Time
+	circuit  func(node string) *circuit.Circuit
+	fly      func(k *sessionQueue) *write                 // takes the queue's first write
+	carry    func(writes []*write, timeout time.Duration) // brings writes to the store; as a probe if timeout isn't 0
+	idle     func()                                       // the last worker has ended after close
+	crew     crew.Crew
+
+	nodes   map[string]*node // by name
+	slots   map[moment]*slot
+	workers int
+	closed  bool
+}
+
+// node is what is due at one node of the store, and its workers.
+type node struct {
+	circuit  *circuit.Circuit
+	removals list.List // of *sessionQueue, as the other two
+	awaited  list.List // with changes that callers wait for
+	pending  list.List // and with pending ones
+	removing line
+	writing  line
+	alarm    *time.Timer // rings when the node may be probed
+	probing  bool        // one of pending is to show whether the node is back
+	probes   int         // that have failed since it was last
+}
+
+// line is the workers for one kind of calls.
+type line struct {
+	running  int
+	starting int // of these, those that have taken no queue yet
+}
+
+func (l *line) wants(due, most int) bool { return l.starting < due && l.running < most }
+
+// moment is when a slot is due, in grains since the schedule began. What has failed has slots
+// of its own, which aren't rushed.
+type moment struct {
+	grains int64
+	failed bool
+}
+
+// slot is the queues that become due together: each commit of its own moment would make a
+// round trip of its own.
+type slot struct {
+	queues list.List
+	timer  *time.Timer
+}
+
+// arrange sees to it that the queue's first write goes to the store when it is due.
+func (s *schedule) arrange(k *sessionQueue) {
+	n := s.node(k.node)
+	switch first := k.first(); {
+	case first == nil || k.flying != nil:
+		s.move(k, nil)
+	case first.delta == nil:
+		s.move(k, &n.removals)
+	case first.pending == nil || k.urgent:
+		s.move(k, &n.awaited)
+	default:
+		s.move(k, s.slot(n, first.pending))
+	}
+	s.staff(n)
+}
+
+// slot is where a pending write waits for its time. One that has failed doesn't go early.
+func (s *schedule) slot(n *node, p *pending) *list.List {
+	m := moment{grains: int64(p.at.Sub(s.began) / s.grain), failed: p.attempts > 0}
+	if m.failed {
+		m.grains++
+	}
+	wait := time.Until(s.began.Add(time.Duration(m.grains) * s.grain))
+	switch at := s.slots[m]; {
+	case p.at.IsZero() || wait <= 0 || s.closed:
+		return &n.pending
+	case at != nil:
+		return &at.queues
+	}
+	at := &slot{}
+	at.timer = time.AfterFunc(wait, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ring(m)
+	})
+	s.slots[m] = at
+	return &at.queues
+}
+
+// ring queues what has become due.
+func (s *schedule) ring(m moment) {
+	at := s.slots[m]
+	if at == nil || s.closed {
+		return
+	}
+	at.timer.Stop()
+	delete(s.slots, m)
+	for first := at.queues.Front(); first != nil; first = at.queues.Front() {
+		k := first.Value.(*sessionQueue)
+		n := s.node(k.node)
+		s.move(k, &n.pending)
+		s.staff(n)
+	}
+}
+
+// rush queues what would have become due later, but for what has failed: that waits for its
+// next attempt.
+func (s *schedule) rush() {
+	for m := range s.slots {
+		if !m.failed {
+			s.ring(m)
+		}
+	}
+}
+
+// move has a queue wait in a list, or in none.
+func (s *schedule) move(k *sessionQueue, to *list.List) {
+	if k.in == to {
+		return
+	}
+	if k.in != nil {
+		k.in.Remove(k.place)
+	}
+	if k.in = to; to != nil {
+		k.place = to.PushBack(k)
+	}
+}
+
+// stands reports whether a node of the store isn't known to be away.
+func (s *schedule) stands(node string) bool { return s.node(node).circuit.Until().IsZero() }
+
+func (s *schedule) node(name string) *node {
+	n := s.nodes[name]
+	if n == nil {
+		n = &node{circuit: s.circuit(name)}
+		n.alarm = time.AfterFunc(time.Hour, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.staff(n)
+		})
+		n.alarm.Stop()
+		s.nodes[name] = n
+	}
+	return n
+}
+
+// staff starts a worker for each queue that is due, up to the bound. While the node is away,
+// what is pending sends one now and then to see.
+func (s *schedule) staff(n *node) {
+	if s.closed {
+		return
+	}
+	for n.removing.wants(n.removals.Len(), removers) {
+		s.start(n, &n.removing)
+	}
+	due := n.awaited.Len()
+	switch until := n.circuit.Until(); {
+	case until.IsZero():
+		n.probes = 0
+		due += min(n.pending.Len(), writers)
+	case n.probing || n.pending.Len() == 0:
+	case time.Now().Before(until):
+		n.alarm.Reset(time.Until(until))
+	default:
+		due++
+	}
+	for n.writing.wants(due, s.most) {
+		s.start(n, &n.writing)
+	}
+}
+
+func (s *schedule) start(n *node, l *line) {
+	l.running++
+	l.starting++
+	s.workers++
+	s.crew.Go(func() { s.work(n, l) })
+}
+
+// work takes what is due to the store until nothing is: one write, or as many as wait at that
+// moment if the store takes them together. No write waits for others to come: they meet
+// because all workers are busy.
+func (s *schedule) work(n *node, l *line) {
+	over := false
+	defer func() {
+		if !over {
+			s.crew.Go(func() { s.work(n, l) }) // the store has ended this goroutine
+		}
+	}()
+	for {
+		writes, timeout := s.board(n, l)
+		if len(writes) == 0 {
+			break
+		}
+		s.bring(n, writes, timeout)
+	}
+	over = true
+	s.mu.Lock()
+	s.workers--
+	last, idle := s.closed && s.workers == 0, s.idle
+	s.mu.Unlock()
+	if last {
+		idle()
+	}
+}
+
+func (s *schedule) bring(n *node, writes []*write, probe time.Duration) {
+	defer func() { // also if the store ends the goroutine
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if probe > 0 {
+			n.probing = false
+		}
+		s.staff(n)
+	}()
+	s.carry(writes, probe)
+}
+
+// board takes the first writes of queues that are due. A removal goes alone, and so do what may
+// panic and what is to show whether the node is back, which gets less time. If none is due, the
+// worker ends.
+func (s *schedule) board(n *node, l *line) (writes []*write, probe time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.starting = max(0, l.starting-1)
+	most := s.together
+	take := func(from *list.List) {
+		for first := from.Front(); first != nil && len(writes) < most; first = from.Front() {
+			k := first.Value.(*sessionQueue)
+			if k.first().lone {
+				if most = 1; len(writes) > 0 {
+					return
+				}
+			}
+			s.move(k, nil)
+			k.urgent = false
+			writes = append(writes, s.fly(k))
+		}
+	}
+	switch until := n.circuit.Until(); {
+	case s.closed:
+	case l == &n.removing:
+		most = 1
+		take(&n.removals)
+	default:
+		if take(&n.awaited); until.IsZero() {
+			take(&n.pending)
+		} else if len(writes) == 0 && !n.probing && !time.Now().Before(until) {
+			most = 1
+			if take(&n.pending); len(writes) > 0 {
+				probe = time.Second << min(n.probes, 4)
+				n.probing, n.probes = true, n.probes+1
+			}
+		}
+	}
+	if len(writes) == 0 {
+		l.running--
+		s.staff(n) // the node may have gone away meanwhile: then the alarm is to ring
+	}
+	return writes, probe
+}
+
+// close takes nothing to the store any more, and reports whether a worker is under way.
+func (s *schedule) close() (working bool) {
+	s.closed = true
+	for _, at := range s.slots {
+		at.timer.Stop()
+	}
+	for _, n := range s.nodes {
+		n.alarm.Stop()
+	}
+	s.crew.Close()
+	return s.workers > 0
+}

@@ -1,0 +1,175 @@
+package coalesce
+
+import (
+	"context"
+	"hash/maphash"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// slidesKept bounds each of the two generations of expiries that are remembered.
+const slidesKept = 1 << 15
+
+// slides remember when the store was last asked to drop which session, for the last 32,768
+// sessions at least, in 5 MiB at most, and skip a slide that comes soon after. One that is
+// forgotten is sent again. Ids are kept as 64-bit hashes under a random seed.
+//
+// The first block is set at construction; mu guards the rest.
+type slides struct {
+	store   tiers.Storage
+	timeout time.Duration
+	every   float64 // of the ttl
+	tally   *telemetry.Tally
+
+	mu      sync.Mutex
+	young   map[uint64]expiry
+	old     map[uint64]expiry
+	forgets uint64 // how often one was forgotten
+	closed  bool
+}
+
+// expiry is the moment that the store was given; known says whether the store returns what it
+// holds.
+type expiry struct {
+	at      time.Time
+	known   bool
+	emptied bool // by a commit that may have left no session
+}
+
+var slideSeed = maphash.MakeSeed()
+
+func hashOf(id string) uint64 { return maphash.String(slideSeed, id) }
+
+// moment is the expiry as the store would return it.
+func (e expiry) moment() time.Time {
+	if !e.known {
+		return time.Time{}
+	}
+	return e.at
+}
+
+func (s *slides) set(id string, e expiry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.put(hashOf(id), e)
+}
+
+// put is called under mu, as find is.
+func (s *slides) put(hash uint64, e expiry) {
+	if s.young == nil || len(s.young) >= slidesKept {
+		s.old, s.young = s.young, map[uint64]expiry{}
+	}
+	s.young[hash] = e
+}
+
+func (s *slides) find(hash uint64) (e expiry, ok bool) {
+	if e, ok = s.young[hash]; !ok {
+		e, ok = s.old[hash]
+	}
+	return e, ok
+}
+
+func (s *slides) get(id string) (e expiry, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.find(hashOf(id))
+}
+
+func (s *slides) forget(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.young, hashOf(id))
+	delete(s.old, hashOf(id))
+	s.forgets++
+}
+
+func (s *slides) clock() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.forgets
+}
+
+// learn notes the expiry of a session that was loaded, later or earlier than the known one: somebody
+// else may have set it, and one that is too early costs a slide, as the zero time of a session
+// without one does. It doesn't if a session has been removed since the clock was read: it may
+// have been this one.
+func (s *slides) learn(id string, loaded *tiers.Snapshot, clock uint64) {
+	if loaded == nil {
+		return
+	}
+	at, known := loaded.Expires()
+	if !known {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hash := hashOf(id)
+	if e, ok := s.find(hash); s.forgets == clock && !(ok && e.emptied) {
+		s.put(hash, expiry{at: at, known: !at.IsZero()})
+	}
+}
+
+// landed notes the expiry that a write has set. Per-key writes set none, and one that only
+// removes keys may have left no session.
+func (s *slides) landed(w *write, at time.Time, direct bool) {
+	if direct && !w.touches {
+		return
+	}
+	emptied := w.empties() && (w.snapshot == nil || w.snapshot.Len() == 0)
+	s.set(w.id, expiry{at: at, known: w.snapshot != nil, emptied: emptied})
+}
+
+// longer is what is set for a ttl, so that the next slides can be skipped.
+func (s *slides) longer(ttl time.Duration) time.Duration {
+	if ttl <= 0 || ttl >= math.MaxInt64/2 {
+		return ttl
+	}
+	return ttl + time.Duration(float64(ttl)*s.every)
+}
+
+// skips reports whether the session still lives for all of its ttl, so that it needn't be slid.
+func (s *slides) skips(id string, ttl time.Duration) (until time.Time, skips bool) {
+	s.mu.Lock()
+	e, ok := s.find(hashOf(id))
+	ok = ok && !s.closed
+	s.mu.Unlock()
+	if left := time.Until(e.at); ok && left >= ttl && left <= s.longer(ttl) {
+		s.tally.Add(telemetry.SlideSkipped)
+		return e.moment(), true
+	}
+	return time.Time{}, false
+}
+
+// slide sets the expiry, unless it can be skipped, and reports whether the store was asked.
+func (s *slides) slide(ctx context.Context, id string, ttl time.Duration) (until time.Time, asked bool, err error) {
+	if until, skips := s.skips(id, ttl); skips {
+		return until, false, nil
+	}
+	e, _ := s.get(id)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
+	defer cancel()
+	// Known before it is done, so that those who slide meanwhile leave it to this one.
+	e.at, e.known = time.Now().Add(s.longer(ttl)), false
+	s.set(id, e)
+	s.tally.Add(telemetry.SlideSent)
+	until, err = s.store.Slide(ctx, id, s.longer(ttl))
+	switch {
+	case err != nil:
+		s.forget(id)
+	case !until.IsZero():
+		e.known = true
+		s.set(id, e)
+	}
+	return until, true, err
+}
+
+// close has no slide skipped any more.
+func (s *slides) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+}

@@ -1,0 +1,141 @@
+package coalesce
+
+import (
+	"container/list"
+	"context"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// write is one commit, or removal, of one session, and the callers that wait for it.
+//
+// While it waits in its session's queue, all fields but left grow under the queues' mutex;
+// while it is at the store they rest, but for claims, annulled and those of pending. left is
+// atomic. The outcome is written before done is closed.
+type write struct {
+	id       string
+	ctx      context.Context // the first caller's, without its end
+	causes   telemetry.Causes
+	delta    *tiers.Delta // nil: remove the session
+	ttl      time.Duration
+	calls    int          // whose changes it holds
+	lone     bool         // its encoding may panic or fail, which concerns no other caller
+	pending  *pending     // nil: callers wait for the outcome
+	claims   []chan error // of callers that wait for the next attempt, though it is pending
+	touches  bool         // at the store, and no caller will set the expiry after it
+	annulled []*write     // by this removal, and void if it succeeds
+	tokens   []token      // of its way to the store
+	marked   <-chan error // that this is in the journal; nil for not needed
+
+	since time.Time // as the next two: for the bounds
+	place *list.Element
+	bytes int64
+
+	left     atomic.Bool // a caller didn't wait for the end
+	done     chan struct{}
+	snapshot *tiers.Snapshot
+	err      error
+	panicked any
+}
+
+// pending is kept of a write whose callers have returned: it is tried again until the session
+// would have expired. The queues' mutex guards all fields.
+type pending struct {
+	at       time.Time // when it is due
+	deadline time.Time // the session's expiry, as its last change wants it
+	attempts int
+	sent     bool // as the journal has it: the change may have begun its session
+}
+
+const (
+	firstBackoff = 25 * time.Millisecond
+	lastBackoff  = 2 * time.Second
+)
+
+// again schedules the next attempt of a write that has failed, and reports false if it is to be
+// given up. The pause doubles, and a random half of it keeps nodes apart.
+func (p *pending) again() bool {
+	pause := lastBackoff
+	if p.attempts < 7 {
+		pause = firstBackoff << p.attempts
+	}
+	p.attempts++
+	now := time.Now()
+	p.at = now.Add(pause/2 + rand.N(pause/2))
+	if p.at.After(p.deadline) {
+		p.at = p.deadline
+	}
+	return now.Before(p.deadline)
+}
+
+// size is the memory that the write keeps while it waits: its change, its id, and the state
+// that readers are shown, which is about as large as the one it was made to.
+func (w *write) size() int64 {
+	size := w.delta.Size() + int64(2*len(w.id))
+	if base := w.delta.Base(); base != nil {
+		size += base.Size()
+	}
+	return size
+}
+
+// empties reports whether the write may leave no session: it sets no key.
+func (w *write) empties() bool {
+	return w.delta != nil && !w.delta.Empty() && len(w.delta.Set()) == 0
+}
+
+// merge takes another change in, if one commit can hold both.
+func (w *write) merge(ctx context.Context, delta *tiers.Delta, ttl time.Duration) bool {
+	if w.delta == nil {
+		return false
+	}
+	merged, ok := w.delta.Join(delta)
+	if ok {
+		w.delta, w.ttl = merged, ttl
+		w.calls++
+		w.causes.Add(ctx)
+	}
+	return ok
+}
+
+var errLate = tiers.NewError("strata: the store didn't take a write in time; it may still be applied", context.DeadlineExceeded)
+
+// wait returns the outcome, or why the caller can't wait for it any longer: its own context, or
+// the write's timeout, also for stores that ignore theirs. failed brings the failure of an
+// attempt to a caller that has claimed the write.
+func (w *write) wait(ctx context.Context, timeout time.Duration, failed <-chan error) (*tiers.Snapshot, error) {
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	var why error
+	select {
+	case <-w.done:
+	case err := <-failed:
+		return nil, tiers.UnderWay(err)
+	case <-ctx.Done():
+		why = tiers.UnderWay(ctx.Err())
+	case <-timer.C:
+		why = errLate
+	}
+	if why != nil {
+		w.left.Store(true) // before it looks: whoever ends the write after that sees it
+		if !w.ended() {
+			return nil, why
+		}
+	}
+	if w.panicked != nil {
+		panic(w.panicked)
+	}
+	return w.snapshot, w.err
+}
+
+func (w *write) ended() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return false
+	}
+}
