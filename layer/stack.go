@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/decorators/index"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
@@ -49,7 +51,8 @@ type parts struct {
 	layers []gsession.Storage // outermost first, the store last
 	top    tiers.Storage
 	face   *sessionmap.Face
-	files  bool // ids become file names
+	files  bool           // ids become file names
+	index  *index.Storage // nil for none; index.Key is the chain's own then
 
 	refused  refusals
 	reporter telemetry.Reporter
@@ -116,6 +119,9 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 	p := &parts{layers: layers, top: top, face: sessionmap.NewFace(top), files: files, ended: make(chan struct{})}
 	s := &Stack{parts: func() *parts { return p }}
 	introduce(layers)
+	if p.index = indexOf(layers); p.index != nil {
+		p.face.Hide(index.Key)
+	}
 	p.reporter.Start(&p.refused)
 	s.Report(sinkOf(layers))
 	for _, a := range misplaced(layers) {
@@ -288,6 +294,9 @@ func (s *Stack) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap,
 			err = p.top.SetSession(ctx, id, data, ttl)
 		}
 	}
+	if p.index != nil && err != nil && !sessionmap.RefusedBefore(err) {
+		err = p.index.Explain(ctx, id, err)
+	}
 	return p.told(ctx, "strata: a session could not be written", err)
 }
 
@@ -326,6 +335,9 @@ func (s *Stack) Get(ctx context.Context, id, key string) (any, error) {
 	if err := p.checkKeys(ctx, id); err != nil {
 		return nil, absent(err)
 	}
+	if p.isHidden(ctx, key) {
+		return nil, nil
+	}
 	return p.top.Get(ctx, id, key)
 }
 
@@ -335,8 +347,21 @@ func (s *Stack) Data(ctx context.Context, id string) (map[string]any, error) {
 	if err := p.checkKeys(ctx, id); err != nil {
 		return nil, absent(err)
 	}
-	return p.top.Data(ctx, id)
+	data, err := p.top.Data(ctx, id)
+	if _, has := data[index.Key]; has && p.index != nil {
+		data = maps.Clone(data)
+		delete(data, index.Key)
+	}
+	return data, err
 }
+
+// isHidden reports whether a key is the chain's own. Over a store that disables per-key calls,
+// those say so of every key.
+func (p *parts) isHidden(ctx context.Context, key string) bool {
+	return p.index != nil && key == index.Key && p.top.Style(ctx) != tiers.StyleSnapshot
+}
+
+var errReserved = tiers.NewError("strata: the key "+index.Key+" is reserved; take another one", nil)
 
 // GetMap is Data under the name that GoFrame's documentation still shows.
 func (s *Stack) GetMap(ctx context.Context, id string) (map[string]any, error) {
@@ -349,7 +374,13 @@ func (s *Stack) GetSize(ctx context.Context, id string) (int, error) {
 	if err := p.checkKeys(ctx, id); err != nil {
 		return 0, absent(err)
 	}
-	return p.top.GetSize(ctx, id)
+	size, err := p.top.GetSize(ctx, id)
+	if err == nil && size > 0 && p.index != nil && p.top.Style(ctx) != tiers.StyleSnapshot {
+		if value, err := p.top.Get(ctx, id, index.Key); err == nil && value != nil {
+			size--
+		}
+	}
+	return size, err
 }
 
 // Set writes one key of a direct store's session.
@@ -357,6 +388,9 @@ func (s *Stack) Set(ctx context.Context, id, key string, value any, ttl time.Dur
 	p, ctx := s.parts(), given(ctx)
 	if err := p.checkKeys(ctx, id); err != nil {
 		return err
+	}
+	if p.isHidden(ctx, key) {
+		return errReserved
 	}
 	return p.top.Set(ctx, id, key, value, ttl)
 }
@@ -367,6 +401,9 @@ func (s *Stack) SetMap(ctx context.Context, id string, data map[string]any, ttl 
 	if err := p.checkKeys(ctx, id); err != nil {
 		return err
 	}
+	if _, has := data[index.Key]; has && p.isHidden(ctx, index.Key) {
+		return errReserved
+	}
 	return p.top.SetMap(ctx, id, data, ttl)
 }
 
@@ -375,6 +412,9 @@ func (s *Stack) Remove(ctx context.Context, id, key string) error {
 	p, ctx := s.parts(), given(ctx)
 	if err := p.checkKeys(ctx, id); err != nil {
 		return absent(err)
+	}
+	if p.isHidden(ctx, key) {
+		return errReserved
 	}
 	return p.top.Remove(ctx, id, key)
 }

@@ -33,6 +33,7 @@ type Delta struct {
 	removals []Removal
 
 	conditional bool            // see Conditional
+	guards      map[string]bool // see IfUnchanged
 	marks       map[uint64]bool // of what base, which was read from a journal, doesn't hold; nil for a whole base
 	sent        bool            // an attempt may have begun the session
 }
@@ -245,7 +246,35 @@ func (d *Delta) Conditional(current *Snapshot) *Delta {
 	return &c
 }
 
+// IfUnchanged is the same change of a session that is there, if the store holds the given keys, which
+// include those that it changes, as Base has them; none of it is done otherwise, and Apply says
+// ErrConflict.
+func (d *Delta) IfUnchanged(keys map[string]bool) *Delta {
+	c := *d
+	c.conditional, c.guards, c.urgent, c.cleared = true, keys, true, false
+	return &c
+}
+
+// isGuarded reports whether a key that the delta depends on has changed. Once an attempt may
+// have been applied, what it has written is no change.
+func (d *Delta) isGuarded(current *Snapshot) bool {
+	for key := range d.guards {
+		now, has := current.data[key]
+		switch {
+		case d.sawLast(key, now, has):
+		case d.sent && has && d.sets(key) && d.isOwn(key, now):
+		case d.sent && !has && slices.Contains(d.removed, key):
+		default:
+			return true
+		}
+	}
+	return false
+}
+
 func (d *Delta) planConditional(current *Snapshot) (*plan, error) {
+	if current.Len() > 0 && d.guards != nil && d.isGuarded(current) {
+		return nil, ErrConflict
+	}
 	begins := d.kind != updateDelta || !d.had || d.isRevoked()
 	switch {
 	case current.Len() > 0 && d.isDone(current):
@@ -455,6 +484,27 @@ func (d *Delta) Set() map[string]any { return d.set }
 
 // Removed are the keys that the request removed. It must not be changed.
 func (d *Delta) Removed() []string { return d.removed }
+
+// With is the same change that also sets a key to a text.
+func (d *Delta) With(key, text string) *Delta {
+	c := *d
+	c.set = make(map[string]any, len(d.set)+1)
+	maps.Copy(c.set, d.set)
+	c.set[key] = text
+	c.removed = slices.DeleteFunc(slices.Clone(d.removed), func(removed string) bool { return removed == key })
+	return &c
+}
+
+// Without is the same change that also removes a key.
+func (d *Delta) Without(key string) *Delta {
+	c := *d
+	c.set = maps.Clone(d.set)
+	delete(c.set, key)
+	if d.kind != replaceDelta && !slices.Contains(d.removed, key) {
+		c.removed = append(slices.Clone(d.removed), key)
+	}
+	return &c
+}
 
 // equal reports whether a close would write the value that was handed out.
 func equal(a, b any) bool {

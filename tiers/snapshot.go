@@ -135,6 +135,9 @@ func (s *Snapshot) Size() int64 { return s.size }
 // Keys are the session's keys, in no order.
 func (s *Snapshot) Keys() []string { return slices.Collect(maps.Keys(s.data)) }
 
+// Data is the state itself. It must not be changed.
+func (s *Snapshot) Data() map[string]any { return s.data }
+
 // Map returns a copy of the whole state that is the caller's alone.
 func (s *Snapshot) Map() map[string]any {
 	m := maps.Clone(s.data)

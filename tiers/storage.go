@@ -2,6 +2,7 @@ package tiers
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
@@ -92,8 +93,13 @@ const MaxID = 512
 
 var (
 	errNoID   = NewError("strata: a session operation needs an id; take one from Storage.New or gsession.NewSessionId", nil)
+	errOurID  = NewError("strata: no session id begins with "+Namespace+"; take one from Storage.New or gsession.NewSessionId", nil)
 	errLongID = NewError("strata: a session id has 512 bytes at most; take one from gsession.NewSessionId", nil)
 )
+
+// Namespace begins the ids that no session can have: a store keeps what it knows of sessions
+// under such names.
+const Namespace = "strata:"
 
 // CheckID returns why no session can have the id, in no store. A chain checks each call, so
 // that its layers needn't; a layer that is used without a chain checks what it hands out and
@@ -104,6 +110,8 @@ func CheckID(id string) error {
 		return errNoID
 	case len(id) > MaxID:
 		return errLongID
+	case strings.HasPrefix(id, Namespace):
+		return errOurID
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 // are set at construction and guard themselves.
 type Face struct {
 	core       tiers.Storage
+	hidden     string // a key, "" for none
 	tombstones tombstones
 	absences   absences
 }
@@ -28,6 +29,29 @@ type Face struct {
 func NewFace(core tiers.Storage) *Face {
 	checkGoFrame()
 	return &Face{core: core}
+}
+
+// Hide keeps a key, under which a layer below has what it needs, out of the maps that are handed
+// out, and whatever a map holds under it out of the session. It is called before any other method.
+// A request that keeps nothing of what it was given keeps the hidden key neither.
+func (f *Face) Hide(key string) { f.hidden = key }
+
+// unhide gives a map's data what the request wasn't shown of the state that it was given.
+func (f *Face) unhide(base *tiers.Snapshot, data map[string]any) {
+	if f.hidden == "" {
+		return
+	}
+	delete(data, f.hidden)
+	value, has := base.Data()[f.hidden]
+	if !has {
+		return
+	}
+	for key := range data {
+		if _, kept := base.Data()[key]; kept {
+			data[f.hidden] = value
+			return
+		}
+	}
 }
 
 var errNilMap = tiers.NewError("strata: SetSession needs a map; call RemoveAll to remove a session", nil)
@@ -91,6 +115,9 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		change     *tiers.Delta // what the holder did
 		err        error
 	)
+	if f.hidden != "" {
+		delete(data, f.hidden)
+	}
 	switch {
 	case g != nil && call != adaptedNot:
 		// What happened to the map is the adapter's and the strangers' doing.
@@ -165,7 +192,9 @@ func (f *Face) diff(g *given, data, held map[string]any) (*tiers.Delta, error) {
 		}
 		return tiers.Add(data)
 	}
-	delta, err := tiers.Diff(g.state(), data)
+	state := g.state()
+	f.unhide(state, data)
+	delta, err := tiers.Diff(state, data)
 	if err != nil {
 		return nil, err
 	}

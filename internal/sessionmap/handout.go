@@ -69,7 +69,9 @@ func (g *given) committedWithin(d time.Duration) bool {
 
 // handOut makes a request's map of a snapshot.
 func (f *Face) handOut(g given) *gmap.StrAnyMap {
-	g.held = g.base.Map()
+	if g.held = g.base.Map(); f.hidden != "" {
+		delete(g.held, f.hidden)
+	}
 	h := &handout{face: f, first: g}
 	h.given.Store(&h.first)
 	h.m.KVMap = &h.kv // as gmap.NewKVMapWithCheckerFrom(g.held, h.isNil, true) makes it

@@ -1,0 +1,857 @@
+// Package index knows whose a session is, and keeps an index of each principal's sessions.
+//
+// A write in which a principal appears, or another one, is a log-in: the session is entered in the
+// index first, in one command that also decides the limit and returns the nonces of the marks in
+// force, and holds them from its commit on, under [Key]. A principal's sessions are ended by a new
+// mark, in one write: every session that holds another nonce is over, wherever it is met, whether
+// the index knows it or not. Each node has the marks in memory, under the same announcements as
+// sessions.
+package index
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/internal/sessionmap"
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// Errors of an index.
+var (
+	ErrLimit  = tiers.NewError("strata: this principal has as many sessions as layer.Limit allows; end one of them first", nil)
+	ErrCursor = tiers.NewError("strata: this is no cursor of Users.All; begin with an empty one", nil)
+	ErrHandle = tiers.NewError("strata: this is no handle of a session; take one from Users.List", nil)
+)
+
+// Ended is a tiers.ErrRevoked that knows why the session has ended.
+type Ended struct {
+	Reason tiers.Reason
+	Cause  error
+}
+
+func (e *Ended) Error() string { return tiers.ErrRevoked.Error() }
+
+// Unwrap returns the cause, in which errors.Is finds tiers.ErrRevoked.
+func (e *Ended) Unwrap() error { return e.Cause }
+
+// NotApplied says that nothing was written.
+func (e *Ended) NotApplied() bool { return true }
+
+// Storage keeps the index of the sessions that pass through it. It is safe for concurrent use.
+//
+// recent, begun, queue, marks and face guard themselves; mu guards indexer, passive and stops until
+// the chain stands, after which they don't change; the rest is set at construction.
+type Storage struct {
+	given     gsession.Storage
+	inner     tiers.Storage
+	face      *sessionmap.Face
+	principal func(data map[string]any) string
+	options   options
+	indexer   tiers.Indexer
+	marks     *marks
+	passive   bool // another one below does it
+	begun     begun
+	recent    recent
+	queue     queue
+
+	mu     sync.Mutex
+	stops  []func()
+	heard  []gsession.Storage
+	cancel context.CancelFunc
+	over   context.Context
+	done   sync.WaitGroup
+}
+
+var _ tiers.Storage = (*Storage)(nil)
+
+// New keeps an index over a storage. principal returns whose a session with the given data is, ""
+// for nobody's; it must not change the data. If it is nil, or returns "", web.Login says so.
+func New(inner gsession.Storage, principal func(data map[string]any) string, opts ...Option) *Storage {
+	s := &Storage{
+		given: inner, inner: sessionmap.Of(inner), principal: principal,
+		options: options{reasons: defaultReasons, marks: defaultMarks},
+	}
+	for _, opt := range opts {
+		if opt == nil {
+			panic("strata: an option of layer.Indexed is nil; pass what a constructor returns, such as layer.Limit(3, layer.EndOldest)")
+		}
+		opt(&s.options)
+	}
+	s.face = sessionmap.NewFace(s)
+	s.over, s.cancel = context.WithCancel(context.Background())
+	s.use(newMemory())
+	s.Hear(inner)
+	s.queue.start(s)
+	return s
+}
+
+// use has the index kept by indexer.
+func (s *Storage) use(indexer tiers.Indexer) {
+	s.indexer, s.marks = indexer, newMarks(indexer)
+	if m, ok := indexer.(*memory); ok {
+		marks := s.marks
+		marks.vouched.Store(1<<63 - 1)
+		m.changed = marks.outdateAll
+		return
+	}
+	marks := s.marks
+	s.done.Add(1)
+	go func() {
+		defer s.done.Done()
+		marks.keep(s.over)
+	}()
+}
+
+// Hear looks for a store with an index, and for sources, in a storage below and what that shows
+// with Unwrap. The constructor does so; a chain tells of layers behind one without Unwrap.
+func (s *Storage) Hear(below gsession.Storage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for below != nil {
+		if _, ok := below.(*Storage); ok {
+			s.passive = true
+		}
+		if indexer, ok := below.(tiers.Indexer); ok {
+			if _, none := s.indexer.(*memory); none {
+				s.use(indexer)
+				if source, ok := below.(tiers.Source); ok {
+					s.stops = append(s.stops, source.Watch(s.marks))
+				} else {
+					s.marks.bounded.Store(true)
+				}
+			}
+		}
+		wrapper, ok := below.(interface{ Unwrap() gsession.Storage })
+		if !ok {
+			return
+		}
+		below = wrapper.Unwrap()
+	}
+}
+
+// Passive reports whether another index below does the work.
+func (s *Storage) Passive() bool { return s.passive }
+
+// Unwrap returns the storage below.
+func (s *Storage) Unwrap() gsession.Storage { return s.given }
+
+// Report tells what the layer stands on where to report.
+func (s *Storage) Report(to *telemetry.Sink) { telemetry.Tell(s.inner, to) }
+
+// Style is the inner storage's.
+func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(ctx) }
+
+// Atomic is that of the storage below.
+func (s *Storage) Atomic() bool { return tiers.IsAtomic(s.inner) }
+
+// Close ends what the index started, after what is queued has been written, or ctx has ended.
+func (s *Storage) Close(ctx context.Context) error {
+	err := s.queue.close(ctx)
+	s.mu.Lock()
+	stops := s.stops
+	s.stops = nil
+	s.mu.Unlock()
+	for _, stop := range stops {
+		stop()
+	}
+	s.cancel()
+	s.done.Wait()
+	return err
+}
+
+// Flush waits until what is queued is written.
+func (s *Storage) Flush(ctx context.Context) error { return s.queue.flush(ctx) }
+
+// Watch calls f after sessions may have been ended by a mark, which announces none of them. f must
+// return quickly.
+func (s *Storage) Watch(f func()) (stop func()) { return s.marks.watch(f) }
+
+// whose is the principal of a session's data, "" for nobody.
+func (s *Storage) whose(data map[string]any) string {
+	if len(data) == 0 {
+		return ""
+	}
+	if s.principal != nil {
+		if p := s.principal(data); p != "" {
+			return p
+		}
+	}
+	return noted(data)
+}
+
+// Load returns no session if it is over by a mark, and removes it then.
+func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	read, err := s.inner.Load(ctx, id, ttl)
+	if err != nil || s.passive || read.Snapshot.Len() == 0 {
+		return read, err
+	}
+	return s.loaded(ctx, id, ttl, read)
+}
+
+func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read tiers.Read) (tiers.Read, error) {
+	principal := s.whose(read.Snapshot.Data())
+	if principal == "" {
+		return read, nil
+	}
+	r, has := recordOf(read.Snapshot.Data())
+	if has = has && r.isOf(principal); !has {
+		r = record{key: tiers.KeyOfPrincipal(principal)} // it began before there was an index
+	}
+	key := r.key
+	state, err := s.marks.of(ctx, key)
+	if err != nil {
+		if state = s.marks.known(key); read.Outcome != tiers.OutcomeStale || state == nil {
+			return tiers.Read{}, err
+		}
+	}
+	if reason, over := state.verdict(key, r); over {
+		s.end(ctx, r.entry(id, principal, ttl), reason)
+		return tiers.Read{Outcome: read.Outcome}, nil
+	}
+	if has && s.recent.due(id, ttl) {
+		s.queue.touch(r.entry(id, principal, ttl))
+	}
+	return read, nil
+}
+
+// end removes a session that is over by a mark. That it isn't removed where the store doesn't
+// answer is no fault: whoever meets it next tries again.
+func (s *Storage) end(ctx context.Context, entry tiers.Entry, reason tiers.Reason) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	_ = s.indexer.Because(ctx, []string{entry.ID}, reason, s.options.reasons)
+	if s.inner.RemoveAll(ctx, entry.ID) == nil {
+		s.face.Removed(entry.ID)
+		s.begun.forget(entry.ID)
+		s.queue.leave(entry)
+	}
+}
+
+const endTimeout = 3 * time.Second
+
+// change is what a commit does to the index.
+type change struct {
+	delta   *tiers.Delta
+	entered []tiers.Entry // undone if the commit fails
+	left    []tiers.Entry // removed once it has succeeded
+	touched bool
+}
+
+// Commit enters a session that begins, and refuses what comes after a mark.
+func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	if s.passive || s.Style(ctx) != tiers.StyleSnapshot {
+		return s.inner.Commit(ctx, id, delta, ttl)
+	}
+	c, err := s.prepare(ctx, id, delta, ttl)
+	if err != nil {
+		return nil, tiers.NotApplied(err)
+	}
+	snapshot, err := s.inner.Commit(ctx, id, c.delta, ttl)
+	return snapshot, s.finish(id, c, err)
+}
+
+func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (c change, err error) {
+	c.delta = delta
+	var before map[string]any
+	if base := delta.Base(); base != nil {
+		before = base.Data()
+	}
+	next := before
+	if !delta.Empty() {
+		if next, _ = delta.Apply(delta.Base()); next == nil {
+			return c, nil // the store decides
+		}
+	}
+	old, had := recordOf(before)
+	principal := s.whose(next)
+	if principal == "" {
+		if _, has := recordOf(next); has {
+			c.delta = delta.Without(Key)
+		}
+		if had {
+			c.left = append(c.left, old.entry(id, "", ttl))
+		}
+		return c, nil
+	}
+	r, has := recordOf(next)
+	begins := delta.Creates()
+	switch {
+	case has && r.isOf(principal):
+	default:
+		again := begins && delta.IsConditional() && !delta.Begins() // an attempt may have begun it, and none begins it now
+		if !begins || again {
+			if r, has = s.begun.of(id, principal); has {
+				if again || delta.IsConditional() {
+					c.delta = delta.With(Key, r.String())
+				}
+				begins = false
+				break
+			}
+		}
+		if again {
+			return c, nil
+		}
+		if !begins && (delta.Inquires() || s.whose(before) == principal) {
+			// What the request was given lacks the record; the store may have it.
+			read, err := s.inner.Load(ctx, id, ttl)
+			if err != nil {
+				return c, err
+			}
+			if read.Snapshot != nil {
+				if r, has = recordOf(read.Snapshot.Data()); has && r.isOf(principal) {
+					s.begun.note(id, principal, r)
+					break
+				}
+			}
+			if delta.Inquires() || read.Snapshot.Len() == 0 {
+				return c, nil
+			}
+		}
+		if had {
+			c.left = append(c.left, old.entry(id, "", ttl))
+		}
+		return s.logIn(ctx, id, principal, c, ttl)
+	}
+	if begins {
+		// It comes from another id.
+		return s.carry(ctx, id, principal, r, c, ttl)
+	}
+	state, err := s.marks.of(ctx, r.key)
+	if err != nil {
+		return c, err
+	}
+	if reason, over := state.verdict(r.key, r); over {
+		s.end(ctx, r.entry(id, principal, ttl), reason)
+		return c, &Ended{Reason: reason, Cause: tiers.ErrRevoked}
+	}
+	if s.recent.due(id, ttl) {
+		s.queue.touch(r.entry(id, principal, ttl))
+	}
+	return c, nil
+}
+
+// logIn enters a session that begins.
+func (s *Storage) logIn(ctx context.Context, id, principal string, c change, ttl time.Duration) (change, error) {
+	r := newRecord(principal, descriptionOf(ctx))
+	entered, err := s.enter(ctx, r.entry(id, principal, ttl), s.options.limit)
+	if err != nil {
+		return c, err
+	}
+	r.own, r.all = entered.Own, entered.All
+	s.begun.note(id, principal, r)
+	s.recent.due(id, ttl)
+	c.entered = append(c.entered, r.entry(id, principal, ttl))
+	c.delta = c.delta.With(Key, r.String())
+	return c, nil
+}
+
+// carry enters a session that goes on under another id.
+func (s *Storage) carry(ctx context.Context, id, principal string, r record, c change, ttl time.Duration) (change, error) {
+	entry := r.entry(id, principal, ttl)
+	entered, err := s.enter(ctx, entry, tiers.IndexLimit{})
+	if err != nil {
+		return c, err
+	}
+	state, err := s.marks.of(ctx, r.key)
+	if err != nil {
+		return c, err
+	}
+	c.entered = append(c.entered, entry)
+	reason, over := state.verdict(r.key, r)
+	if !over && (entered.Own != r.own || entered.All != r.all) {
+		// A mark that isn't in memory yet may spare the session, or not.
+		s.marks.outdate(s.indexer.ShardOf(r.key))
+		if state, err = s.marks.of(ctx, r.key); err != nil {
+			return c, err
+		}
+		reason, over = state.verdict(r.key, r)
+	}
+	if over {
+		s.queue.leave(entry)
+		return c, &Ended{Reason: reason, Cause: tiers.ErrRevoked}
+	}
+	s.begun.note(id, principal, r)
+	return c, nil
+}
+
+// enter enters a session and ends those beyond the limit, before it is there.
+func (s *Storage) enter(ctx context.Context, entry tiers.Entry, limit tiers.IndexLimit) (tiers.Entered, error) {
+	entered, err := s.indexer.Enter(ctx, entry, limit)
+	if err == nil && entered.Refused {
+		// Sessions that are gone may take the places.
+		var gone bool
+		if gone, err = s.heal(ctx, entry.Key); err == nil && gone {
+			entered, err = s.indexer.Enter(ctx, entry, limit)
+		}
+	}
+	switch {
+	case err != nil:
+		return entered, err
+	case entered.Refused:
+		return entered, ErrLimit
+	}
+	for _, e := range entered.Excess {
+		if err := s.endOne(ctx, e, ReasonDisplaced); err != nil {
+			s.queue.leave(entry)
+			return entered, err
+		}
+	}
+	return entered, nil
+}
+
+// ReasonDisplaced is that of a session which was ended for a new one.
+const ReasonDisplaced tiers.Reason = "displaced"
+
+// finish follows a commit.
+func (s *Storage) finish(id string, c change, err error) error {
+	if err == nil {
+		for _, e := range c.left {
+			s.queue.leave(e)
+		}
+		return nil
+	}
+	if len(c.entered) > 0 && (tiers.IsFinal(err) || !tiers.MayBeApplied(err)) {
+		s.begun.forget(id)
+		for _, e := range c.entered {
+			s.queue.leave(e)
+		}
+	}
+	return err
+}
+
+// Explain adds why the session has ended to a tiers.ErrRevoked.
+func (s *Storage) Explain(ctx context.Context, id string, err error) error {
+	var ended *Ended
+	if !errors.Is(err, tiers.ErrRevoked) || errors.As(err, &ended) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), findTimeout)
+	defer cancel()
+	reason, failed := s.ReasonOf(ctx, id)
+	if failed != nil || reason == "" {
+		return err
+	}
+	return &Ended{Reason: reason, Cause: err}
+}
+
+// ReasonOf returns why a session has ended, "" if that isn't known, or no longer.
+func (s *Storage) ReasonOf(ctx context.Context, id string) (tiers.Reason, error) {
+	if tiers.CheckID(id) != nil {
+		return "", nil
+	}
+	return s.indexer.ReasonOf(ctx, id)
+}
+
+// Slide is the inner storage's.
+func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
+	return s.inner.Slide(ctx, id, ttl)
+}
+
+// UpdateTTL is the inner storage's.
+func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
+	return s.inner.UpdateTTL(ctx, id, ttl)
+}
+
+// RemoveAll is a log-out, unless WithReason says otherwise.
+func (s *Storage) RemoveAll(ctx context.Context, id string) error {
+	if s.passive {
+		return s.inner.RemoveAll(ctx, id)
+	}
+	entry, known := s.find(ctx, id)
+	if known {
+		reason, given := reasonOf(ctx)
+		if !given {
+			reason = ReasonLoggedOut
+		}
+		if reason != "" {
+			_ = s.indexer.Because(ctx, []string{id}, reason, s.options.reasons)
+		}
+	}
+	if err := s.inner.RemoveAll(ctx, id); err != nil {
+		return err
+	}
+	s.face.Removed(id)
+	s.begun.forget(id)
+	if known {
+		s.queue.leave(entry)
+	}
+	return nil
+}
+
+// ReasonLoggedOut is that of a session whose user has ended it.
+const ReasonLoggedOut tiers.Reason = "logged_out"
+
+// findTimeout is how long a log-out waits to learn whose the session is.
+const findTimeout = 250 * time.Millisecond
+
+// find returns the entry of a session that is about to end.
+func (s *Storage) find(ctx context.Context, id string) (tiers.Entry, bool) {
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	_, r, principal, err := s.look(ctx, id, 0)
+	if err != nil || r.tag == "" {
+		return tiers.Entry{}, false
+	}
+	return r.entry(id, principal, 0), true
+}
+
+// look returns a session as the store below holds it, with its record and principal.
+func (s *Storage) look(ctx context.Context, id string, ttl time.Duration) (*tiers.Snapshot, record, string, error) {
+	if ttl == 0 {
+		ttl = time.Minute // StorageFile judges by it, which may hide a session that is gone anyway
+	}
+	if s.Style(ctx) == tiers.StyleOpaque {
+		return nil, record{}, "", nil
+	}
+	read, err := s.inner.Load(ctx, id, ttl)
+	if err != nil || read.Snapshot.Len() == 0 {
+		return nil, record{}, "", err
+	}
+	principal := s.whose(read.Snapshot.Data())
+	if principal == "" {
+		return read.Snapshot, record{}, "", nil
+	}
+	r, has := recordOf(read.Snapshot.Data())
+	if !has || !r.isOf(principal) {
+		return read.Snapshot, record{}, principal, nil
+	}
+	return read.Snapshot, r, principal, nil
+}
+
+// GetSession hands out a copy of the session to a layer above without the capability.
+func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	if s.Style(ctx) == tiers.StyleSnapshot {
+		return s.face.GetSession(ctx, id, ttl)
+	}
+	if s.isDirect(ctx) {
+		if read, err := s.inner.Load(ctx, id, ttl); err != nil {
+			return nil, err
+		} else if read.Snapshot.Len() > 0 {
+			if read, err = s.loaded(ctx, id, ttl, read); err != nil || read.Snapshot == nil {
+				return nil, err
+			}
+		}
+	}
+	return s.inner.GetSession(ctx, id, ttl)
+}
+
+// SetSession commits what was changed in the map since it was handed out.
+func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	if s.Style(ctx) == tiers.StyleSnapshot {
+		return s.face.SetSession(ctx, id, data, ttl)
+	}
+	return s.inner.SetSession(ctx, id, data, ttl)
+}
+
+// New asks the storage below for an id.
+func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
+	return s.inner.New(ctx, ttl)
+}
+
+// Get is the inner storage's.
+func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
+	return s.inner.Get(ctx, id, key)
+}
+
+// Data is the inner storage's.
+func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
+	return s.inner.Data(ctx, id)
+}
+
+// GetSize is the inner storage's.
+func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
+	return s.inner.GetSize(ctx, id)
+}
+
+// Set is SetMap of one key.
+func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
+	if !s.isDirect(ctx) {
+		return s.inner.Set(ctx, id, key, value, ttl)
+	}
+	return s.SetMap(ctx, id, map[string]any{key: value}, ttl)
+}
+
+// SetMap enters a session of a direct store that begins, and refuses what comes after a mark.
+func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
+	if !s.isDirect(ctx) {
+		return s.inner.SetMap(ctx, id, data, ttl)
+	}
+	c, err := s.prepareKeys(ctx, id, data, "", ttl)
+	if err != nil {
+		return tiers.NotApplied(err)
+	}
+	if text, ok := c.delta.Set()[Key]; ok {
+		data = maps.Clone(data)
+		data[Key] = text
+	}
+	err = s.inner.SetMap(ctx, id, data, ttl)
+	if err == nil && slices.Contains(c.delta.Removed(), Key) {
+		err = s.inner.Remove(ctx, id, Key)
+	}
+	return s.finish(id, c, err)
+}
+
+// Remove removes a key of a direct store's session, which may be what says whose it is.
+func (s *Storage) Remove(ctx context.Context, id, key string) error {
+	if !s.isDirect(ctx) {
+		return s.inner.Remove(ctx, id, key)
+	}
+	c, err := s.prepareKeys(ctx, id, nil, key, 0)
+	if err != nil {
+		return tiers.NotApplied(err)
+	}
+	err = s.inner.Remove(ctx, id, key)
+	if err == nil && slices.Contains(c.delta.Removed(), Key) {
+		err = s.inner.Remove(ctx, id, Key)
+	}
+	return s.finish(id, c, err)
+}
+
+// isDirect reports whether sessions are written key by key, and this layer looks at it.
+func (s *Storage) isDirect(ctx context.Context) bool {
+	return !s.passive && s.Style(ctx) == tiers.StyleDirect
+}
+
+// prepareKeys is prepare for a direct store: what a session is after a write is what it holds
+// before with what is written.
+func (s *Storage) prepareKeys(ctx context.Context, id string, set map[string]any, removed string, ttl time.Duration) (change, error) {
+	read, err := s.inner.Load(ctx, id, ttl)
+	if err != nil {
+		return change{}, err
+	}
+	var delta *tiers.Delta
+	if read.Snapshot.Len() == 0 {
+		delta, err = tiers.Keys(set, nil)
+	} else {
+		next := maps.Clone(read.Snapshot.Data())
+		maps.Copy(next, set)
+		delete(next, removed)
+		delta, err = tiers.Diff(read.Snapshot, next)
+	}
+	if err != nil {
+		return change{}, err
+	}
+	return s.prepare(ctx, id, delta, ttl)
+}
+
+// begun remembers the records of sessions that have begun on this node, for what a request
+// closes a second time, and for the second attempt of a commit: its record has to be the same.
+// It holds twice mostBegun at most. mu guards all fields.
+type begun struct {
+	mu         sync.Mutex
+	young, old map[string]begunRecord
+}
+
+type begunRecord struct {
+	principal string
+	record
+}
+
+const mostBegun = 8192
+
+func (b *begun) note(id, principal string, r record) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.young == nil || len(b.young) >= mostBegun {
+		b.old, b.young = b.young, map[string]begunRecord{}
+	}
+	b.young[id] = begunRecord{principal, r}
+}
+
+func (b *begun) of(id, principal string) (record, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r, ok := b.young[id]
+	if !ok {
+		r, ok = b.old[id]
+	}
+	if !ok || r.principal != principal {
+		return record{}, false
+	}
+	return r.record, true
+}
+
+func (b *begun) forget(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.young, id)
+	delete(b.old, id)
+}
+
+// recent tells which sessions were touched not long ago. Two that share a slot take turns. The
+// slots are atomic; each holds 32 bits of a hash and a moment in tenths of a second.
+type recent struct {
+	once  sync.Once
+	seed  maphash.Seed
+	slots []atomic.Uint64
+}
+
+const recentSlots = 1 << 16
+
+// touchEvery is how often a session in use is noted at most.
+const touchEvery = time.Minute
+
+// due reports whether the session is to be noted as in use, and that it is.
+func (r *recent) due(id string, ttl time.Duration) bool {
+	r.once.Do(func() { r.seed, r.slots = maphash.MakeSeed(), make([]atomic.Uint64, recentSlots) })
+	hash := maphash.String(r.seed, id)
+	slot, now := &r.slots[hash%recentSlots], uint64(time.Since(started)/(100*time.Millisecond))+1
+	every := uint64(min(touchEvery, ttl/10) / (100 * time.Millisecond))
+	word := slot.Load()
+	at := word & (1<<32 - 1)
+	if at != 0 && now-at < every {
+		return false
+	}
+	return slot.CompareAndSwap(word, hash&^(1<<32-1)|now&(1<<32-1))
+}
+
+// queue writes what is noted of sessions to the index, in the background and many together. What
+// doesn't fit is left out: entries are healed by the next touch, or by who reads them. mu guards
+// all fields but wake and idle.
+type queue struct {
+	wake chan struct{}
+
+	mu      sync.Mutex
+	touched map[string]tiers.Entry // by id
+	left    []tiers.Entry
+	writing bool
+	waiting []chan struct{}
+	closed  bool
+}
+
+const (
+	mostQueued   = 16384
+	mostTogether = 512
+	queueTimeout = 2 * time.Second
+)
+
+func (q *queue) start(s *Storage) {
+	q.wake = make(chan struct{}, 1)
+	s.done.Add(1)
+	go func() {
+		defer s.done.Done()
+		q.run(s)
+	}()
+}
+
+func (q *queue) touch(e tiers.Entry) {
+	q.add(func() {
+		if q.touched == nil {
+			q.touched = map[string]tiers.Entry{}
+		}
+		q.touched[e.ID] = e
+	})
+}
+
+func (q *queue) leave(e tiers.Entry) {
+	q.add(func() {
+		delete(q.touched, e.ID)
+		q.left = append(q.left, e)
+	})
+}
+
+func (q *queue) add(put func()) {
+	q.mu.Lock()
+	if !q.closed && len(q.touched)+len(q.left) < mostQueued {
+		put()
+	}
+	q.mu.Unlock()
+	q.rouse()
+}
+
+func (q *queue) rouse() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the next to be written.
+func (q *queue) take() (touched, left []tiers.Entry) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for id, e := range q.touched {
+		if len(touched) == mostTogether {
+			break
+		}
+		touched = append(touched, e)
+		delete(q.touched, id)
+	}
+	n := min(len(q.left), mostTogether)
+	left, q.left = q.left[:n:n], slices.Clone(q.left[n:])
+	q.writing = len(touched)+len(left) > 0
+	if !q.writing {
+		for _, w := range q.waiting {
+			close(w)
+		}
+		q.waiting = nil
+	}
+	return touched, left
+}
+
+func (q *queue) run(s *Storage) {
+	for {
+		touched, left := q.take()
+		if len(touched)+len(left) == 0 {
+			select {
+			case <-q.wake:
+				continue
+			case <-s.over.Done():
+				return
+			}
+		}
+		ctx, cancel := context.WithTimeout(s.over, queueTimeout)
+		if len(touched) > 0 {
+			_ = s.indexer.Touch(ctx, touched)
+		}
+		if len(left) > 0 {
+			_ = s.indexer.Leave(ctx, left)
+		}
+		cancel()
+		if s.over.Err() != nil {
+			return
+		}
+	}
+}
+
+// flush waits until all that was queued before is written.
+func (q *queue) flush(ctx context.Context) error {
+	done := make(chan struct{})
+	q.mu.Lock()
+	if !q.writing && len(q.touched)+len(q.left) == 0 || q.closed {
+		q.mu.Unlock()
+		return nil
+	}
+	q.waiting = append(q.waiting, done)
+	q.mu.Unlock()
+	q.rouse()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return tiers.NewError("strata: the index of sessions was not written in time; it heals as they are used", ctx.Err())
+	}
+}
+
+func (q *queue) close(ctx context.Context) error {
+	err := q.flush(ctx)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.touched, q.left = nil, nil
+	for _, w := range q.waiting {
+		close(w)
+	}
+	q.waiting = nil
+	return err
+}

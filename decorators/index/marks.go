@@ -1,0 +1,230 @@
+package index
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// marks are an index's marks in memory. A shard is valid while its source vouches for what was
+// read and hasn't announced a change of it since; where no source can, for maxAge after it was
+// read. Anything else is read again by whoever asks, so that a check which begins after a mark
+// was set, and within the bounds of layer.Local, finds it.
+//
+// indexer and shards are set at construction; the other fields are atomics.
+type marks struct {
+	indexer tiers.Indexer
+	shards  []shard
+	epoch   atomic.Uint64 // counts what was missed
+	vouched atomic.Int64  // until when, in nanoseconds since started
+	bounded atomic.Bool   // nobody announces
+	stale   chan struct{} // has the keeper read
+	told    atomic.Pointer[[]*func()]
+}
+
+// shard is one of them. loading holds the right to load it; stamp counts its changes.
+type shard struct {
+	stamp   atomic.Uint64
+	state   atomic.Pointer[shardState]
+	loading chan struct{}
+}
+
+type shardState struct {
+	stamp, epoch uint64
+	began        int64 // when it was asked for
+	tiers.Marks
+}
+
+var started = time.Now()
+
+func clock() int64 { return int64(time.Since(started)) }
+
+// maxAge bounds the age of marks where no source announces their changes.
+const maxAge = time.Second
+
+func newMarks(indexer tiers.Indexer) *marks {
+	m := &marks{indexer: indexer, shards: make([]shard, indexer.Shards()), stale: make(chan struct{}, 1)}
+	for n := range m.shards {
+		m.shards[n].loading = make(chan struct{}, 1)
+	}
+	return m
+}
+
+// fresh is the shard's state if it is valid.
+func (m *marks) fresh(s *shard) *shardState {
+	state := s.state.Load()
+	if state == nil || state.stamp != s.stamp.Load() || state.epoch != m.epoch.Load() {
+		return nil
+	}
+	now := clock()
+	if now >= m.vouched.Load() && !(m.bounded.Load() && now-state.began < int64(maxAge)) {
+		return nil
+	}
+	return state
+}
+
+// of returns the marks that apply to a principal, as they were at some moment after the call
+// began, or as they are known.
+func (m *marks) of(ctx context.Context, key tiers.PrincipalKey) (*shardState, error) {
+	number := m.indexer.ShardOf(key)
+	s := &m.shards[number]
+	if state := m.fresh(s); state != nil {
+		return state, nil
+	}
+	began := clock()
+	select {
+	case s.loading <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-s.loading }()
+	if state := s.state.Load(); state != nil && state.began >= began && state.stamp == s.stamp.Load() {
+		return state, nil // read by whoever came before
+	}
+	if err := m.load(ctx, []int{number}); err != nil {
+		return nil, err
+	}
+	return s.state.Load(), nil
+}
+
+// known returns the marks as they were read last, nil if they never were.
+func (m *marks) known(key tiers.PrincipalKey) *shardState {
+	return m.shards[m.indexer.ShardOf(key)].state.Load()
+}
+
+// load reads shards.
+func (m *marks) load(ctx context.Context, numbers []int) error {
+	states := make([]*shardState, len(numbers))
+	for n, number := range numbers {
+		states[n] = &shardState{stamp: m.shards[number].stamp.Load(), epoch: m.epoch.Load(), began: clock()}
+	}
+	read, err := m.indexer.Marks(ctx, numbers)
+	if err != nil {
+		return err
+	}
+	for n, number := range numbers {
+		states[n].Marks = read[n]
+		s := &m.shards[number]
+		for {
+			old := s.state.Load()
+			if old != nil && old.began > states[n].began || s.state.CompareAndSwap(old, states[n]) {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// outdate has the shard of a principal read again.
+func (m *marks) outdate(number int) {
+	m.shards[number].stamp.Add(1)
+	m.tell()
+}
+
+func (m *marks) outdateAll() {
+	m.epoch.Add(1)
+	m.tell()
+}
+
+func (m *marks) tell() {
+	m.wake()
+	if listeners := m.told.Load(); listeners != nil {
+		for _, f := range *listeners {
+			(*f)()
+		}
+	}
+}
+
+func (m *marks) wake() {
+	select {
+	case m.stale <- struct{}{}:
+	default:
+	}
+}
+
+// watch calls f after marks have changed, or may have.
+func (m *marks) watch(f func()) (stop func()) {
+	edit := func(change func(all []*func()) []*func()) {
+		for {
+			old := m.told.Load()
+			var all []*func()
+			if old != nil {
+				all = slices.Clone(*old)
+			}
+			if all = change(all); m.told.CompareAndSwap(old, &all) {
+				return
+			}
+		}
+	}
+	own := &f
+	edit(func(all []*func()) []*func() { return append(all, own) })
+	return func() {
+		edit(func(all []*func()) []*func() {
+			return slices.DeleteFunc(all, func(other *func()) bool { return other == own })
+		})
+	}
+}
+
+// keep reads what has become stale, so that requests find it in memory, until ctx ends.
+func (m *marks) keep(ctx context.Context) {
+	for {
+		select {
+		case <-m.stale:
+		case <-ctx.Done():
+			return
+		}
+		var numbers []int
+		for n := range m.shards {
+			if m.fresh(&m.shards[n]) == nil {
+				numbers = append(numbers, n)
+			}
+		}
+		if len(numbers) == 0 || clock() >= m.vouched.Load() {
+			continue // nobody vouches: whoever asks reads
+		}
+		loading, cancel := context.WithTimeout(ctx, keepTimeout)
+		_ = m.load(loading, numbers) // whoever asks reads, and gets the error
+		cancel()
+	}
+}
+
+const keepTimeout = time.Second
+
+var _ tiers.Listener = (*marks)(nil)
+
+// Changed is a source's.
+func (m *marks) Changed(id string) {
+	if number, ours := m.indexer.Announced(id); ours {
+		m.outdate(number)
+	}
+}
+
+// Missed is a source's.
+func (m *marks) Missed() { m.outdateAll() }
+
+// Vouched is a source's.
+func (m *marks) Vouched(until time.Time) {
+	if before := m.vouched.Swap(int64(until.Sub(started))); before < clock() {
+		m.outdateAll() // what was read while nobody vouched isn't vouched for
+	}
+}
+
+// Unsupported is a source's.
+func (m *marks) Unsupported(error) { m.bounded.Store(true) }
+
+// verdict says whether a session is over by a mark, and why.
+func (s *shardState) verdict(key tiers.PrincipalKey, r record) (reason tiers.Reason, over bool) {
+	if reason, over = s.Ended[r.tag]; over {
+		return reason, true
+	}
+	if mark, marked := s.Own[key]; marked && mark.Nonce != r.own && !slices.Contains(mark.Kept, r.tag) {
+		return mark.Reason, true
+	}
+	if s.All.Nonce != "" && s.All.Nonce != r.all && !slices.Contains(s.All.Kept, r.tag) {
+		return s.All.Reason, true
+	}
+	return "", false
+}

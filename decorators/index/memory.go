@@ -1,0 +1,284 @@
+package index
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// memory is the index of this process, for a store that keeps none: other processes on the
+// store have their own, and a restart loses it.
+//
+// Entries are bounded by the store's sessions, marks by how many were set within their life;
+// both are removed by whoever comes after they have expired. mu guards all fields.
+type memory struct {
+	mu      sync.Mutex
+	entries map[tiers.PrincipalKey]*principal
+	all     memoryMark
+	own     map[tiers.PrincipalKey]memoryMark
+	ended   map[string]memoryReason // by tag
+	reasons map[string]memoryReason // by id
+	swept   time.Time
+	changed func()
+}
+
+type principal struct {
+	name     string
+	sessions map[string]tiers.Entry // by id
+}
+
+type memoryMark struct {
+	tiers.Mark
+	until time.Time
+}
+
+type memoryReason struct {
+	reason tiers.Reason
+	until  time.Time
+}
+
+var _ tiers.Indexer = (*memory)(nil)
+
+func newMemory() *memory {
+	return &memory{
+		entries: map[tiers.PrincipalKey]*principal{}, own: map[tiers.PrincipalKey]memoryMark{},
+		ended: map[string]memoryReason{}, reasons: map[string]memoryReason{},
+	}
+}
+
+// sweepEvery is how often what has expired is looked for.
+const sweepEvery = 10 * time.Second
+
+func (m *memory) sweep(now time.Time) {
+	if now.Sub(m.swept) < sweepEvery {
+		return
+	}
+	m.swept = now
+	for key, p := range m.entries {
+		m.expire(key, p, now)
+	}
+	for key, mark := range m.own {
+		if now.After(mark.until) {
+			delete(m.own, key)
+		}
+	}
+	if now.After(m.all.until) {
+		m.all = memoryMark{}
+	}
+	for _, reasons := range []map[string]memoryReason{m.ended, m.reasons} {
+		for key, r := range reasons {
+			if now.After(r.until) {
+				delete(reasons, key)
+			}
+		}
+	}
+}
+
+func (m *memory) expire(key tiers.PrincipalKey, p *principal, now time.Time) {
+	for id, e := range p.sessions {
+		if !e.Expires.After(now) {
+			delete(p.sessions, id)
+		}
+	}
+	if len(p.sessions) == 0 {
+		delete(m.entries, key)
+	}
+}
+
+func (m *memory) put(e tiers.Entry, now time.Time) {
+	p := m.entries[e.Key]
+	if p == nil {
+		p = &principal{name: e.Principal, sessions: map[string]tiers.Entry{}}
+		m.entries[e.Key] = p
+	}
+	if e.Expires = now.Add(e.TTL); e.TTL <= 0 {
+		e.Expires = now.AddDate(10, 0, 0)
+	}
+	p.sessions[e.ID] = e
+}
+
+func (m *memory) Enter(_ context.Context, entry tiers.Entry, limit tiers.IndexLimit) (tiers.Entered, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	m.sweep(now)
+	var entered tiers.Entered
+	if p := m.entries[entry.Key]; p != nil && limit.Most > 0 {
+		m.expire(entry.Key, p, now)
+		var others []tiers.Entry
+		for _, e := range p.sessions {
+			if e.ID != entry.ID && e.Tag != entry.Tag && (!limit.PerClass || e.Class == entry.Class) {
+				others = append(others, e)
+			}
+		}
+		if excess := len(others) + 1 - limit.Most; excess > 0 {
+			if limit.Refuse {
+				return tiers.Entered{Refused: true}, nil
+			}
+			slices.SortFunc(others, func(a, b tiers.Entry) int {
+				return cmp.Or(a.Begun.Compare(b.Begun), cmp.Compare(a.Tag, b.Tag))
+			})
+			entered.Excess = others[:excess]
+		}
+	}
+	m.put(entry, now)
+	entered.Own, entered.All = m.own[entry.Key].Nonce, m.all.Nonce
+	return entered, nil
+}
+
+func (m *memory) Touch(_ context.Context, entries []tiers.Entry) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	m.sweep(now)
+	for _, e := range entries {
+		m.put(e, now)
+	}
+	return nil
+}
+
+func (m *memory) Leave(_ context.Context, entries []tiers.Entry) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range entries {
+		p := m.entries[e.Key]
+		if p == nil || p.sessions[e.ID].Tag != e.Tag {
+			continue
+		}
+		delete(p.sessions, e.ID)
+		if len(p.sessions) == 0 {
+			delete(m.entries, e.Key)
+		}
+	}
+	return nil
+}
+
+func (m *memory) Entries(_ context.Context, key tiers.PrincipalKey) ([]tiers.Entry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.list(key), nil
+}
+
+// list returns the sessions in the order in which they began.
+func (m *memory) list(key tiers.PrincipalKey) (all []tiers.Entry) {
+	p := m.entries[key]
+	if p == nil {
+		return nil
+	}
+	m.expire(key, p, time.Now())
+	for _, e := range p.sessions {
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b tiers.Entry) int {
+		return cmp.Or(a.Begun.Compare(b.Begun), cmp.Compare(a.Tag, b.Tag))
+	})
+	return all
+}
+
+func (m *memory) Page(_ context.Context, cursor string, size int) (page []tiers.Indexed, next string, err error) {
+	after, err := hex.DecodeString(cursor)
+	if err != nil {
+		return nil, "", ErrCursor
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	var keys []tiers.PrincipalKey
+	for key, p := range m.entries {
+		if m.expire(key, p, now); len(p.sessions) > 0 && string(key[:]) > string(after) {
+			keys = append(keys, key)
+		}
+	}
+	slices.SortFunc(keys, func(a, b tiers.PrincipalKey) int { return cmp.Compare(string(a[:]), string(b[:])) })
+	if len(keys) > size {
+		keys = keys[:size]
+		next = hex.EncodeToString(keys[size-1][:])
+	}
+	for _, key := range keys {
+		page = append(page, tiers.Indexed{Principal: m.entries[key].name, Sessions: len(m.entries[key].sessions)})
+	}
+	return page, next, nil
+}
+
+func (m *memory) Count(context.Context) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	for key, p := range m.entries {
+		m.expire(key, p, now)
+	}
+	return len(m.entries), nil
+}
+
+func (m *memory) Mark(_ context.Context, key tiers.PrincipalKey, mark tiers.Mark, lasts time.Duration) ([]tiers.Entry, error) {
+	defer m.tell()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.own[key] = memoryMark{mark, time.Now().Add(lasts)}
+	return m.list(key), nil
+}
+
+func (m *memory) MarkAll(_ context.Context, mark tiers.Mark, lasts time.Duration) error {
+	defer m.tell()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.all = memoryMark{mark, time.Now().Add(lasts)}
+	return nil
+}
+
+func (m *memory) MarkEnded(_ context.Context, entry tiers.Entry, reason tiers.Reason, lasts time.Duration) error {
+	defer m.tell()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ended[entry.Tag] = memoryReason{reason, time.Now().Add(lasts)}
+	return nil
+}
+
+// tell is called without the lock, after a mark was set.
+func (m *memory) tell() {
+	if m.changed != nil {
+		m.changed()
+	}
+}
+
+func (m *memory) Marks(_ context.Context, shards []int) ([]tiers.Marks, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	marks := tiers.Marks{All: m.all.Mark, Own: map[tiers.PrincipalKey]tiers.Mark{}, Ended: map[string]tiers.Reason{}}
+	for key, mark := range m.own {
+		marks.Own[key] = mark.Mark
+	}
+	for tag, r := range m.ended {
+		marks.Ended[tag] = r.reason
+	}
+	return slices.Repeat([]tiers.Marks{marks}, len(shards)), nil
+}
+
+func (m *memory) Shards() int                           { return 1 }
+func (m *memory) ShardOf(tiers.PrincipalKey) int        { return 0 }
+func (m *memory) Announced(string) (shard int, ok bool) { return 0, false }
+
+func (m *memory) Because(_ context.Context, ids []string, reason tiers.Reason, lasts time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	m.sweep(now)
+	for _, id := range ids {
+		m.reasons[id] = memoryReason{reason, now.Add(lasts)}
+	}
+	return nil
+}
+
+func (m *memory) ReasonOf(_ context.Context, id string) (tiers.Reason, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r := m.reasons[id]; time.Now().Before(r.until) {
+		return r.reason, nil
+	}
+	return "", nil
+}

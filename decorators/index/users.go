@@ -1,0 +1,278 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// Session is a session of a principal, as it is listed.
+type Session struct {
+	Entry     tiers.Entry // with its principal
+	Handle    string
+	Begun     time.Time
+	Seen      time.Time
+	Described map[string]string
+}
+
+// A handle is the hash of the principal and the session's tag, in base64: it finds the index that
+// has the session, and tells nobody its id.
+const handleLength = 16 + 8
+
+// HandleOf returns the handle of an entry.
+func HandleOf(e tiers.Entry) string {
+	b := make([]byte, 0, handleLength)
+	b = append(b, e.Key[:]...)
+	b, _ = encoding.AppendDecode(b, []byte(e.Tag))
+	return encoding.EncodeToString(b)
+}
+
+func readHandle(handle string) (key tiers.PrincipalKey, tag string, ok bool) {
+	var b [handleLength]byte
+	if len(handle) != encoding.EncodedLen(handleLength) {
+		return key, "", false
+	}
+	if n, err := encoding.Strict().Decode(b[:], []byte(handle)); err != nil || n != handleLength {
+		return key, "", false
+	}
+	copy(key[:], b[:])
+	return key, encoding.EncodeToString(b[len(key):]), true
+}
+
+// List returns a principal's sessions, the oldest first. It looks at each session, and removes
+// entries of those that are gone or another's.
+func (s *Storage) List(ctx context.Context, principal string) ([]Session, error) {
+	key := tiers.KeyOfPrincipal(principal)
+	state, err := s.marks.of(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := s.indexer.Entries(ctx, key)
+	if err != nil || len(entries) == 0 {
+		return nil, err
+	}
+	var (
+		list    []Session
+		stale   []tiers.Entry
+		results = s.loadAll(ctx, entries)
+	)
+	for n, e := range entries {
+		read := results[n]
+		if read.Err != nil {
+			return nil, read.Err
+		}
+		r, has := record{}, false
+		if read.Read.Snapshot.Len() > 0 {
+			if r, has = recordOf(read.Read.Snapshot.Data()); has {
+				has = r.isOf(principal) && r.tag == e.Tag && s.whose(read.Read.Snapshot.Data()) == principal
+			}
+		}
+		if !has {
+			stale = append(stale, e)
+			continue
+		}
+		if reason, over := state.verdict(key, r); over {
+			s.end(ctx, e, reason)
+			continue
+		}
+		e.Principal = principal
+		seen := e.Begun
+		if e.TTL > 0 {
+			seen = e.Expires.Add(-e.TTL)
+		}
+		list = append(list, Session{Entry: e, Handle: HandleOf(e), Begun: e.Begun, Seen: seen, Described: r.description()})
+	}
+	if len(stale) > 0 {
+		err = s.indexer.Leave(ctx, stale)
+	}
+	return list, err
+}
+
+// loadAll reads sessions, together where the storage below can.
+func (s *Storage) loadAll(ctx context.Context, entries []tiers.Entry) []tiers.Reloaded {
+	results := make([]tiers.Reloaded, len(entries))
+	if reloader := tiers.ReloaderOf(s.inner); reloader != nil {
+		loads := make([]tiers.Reload, len(entries))
+		for n, e := range entries {
+			loads[n] = tiers.Reload{ID: e.ID, TTL: e.TTL}
+		}
+		return reloader.LoadAll(ctx, loads)
+	}
+	for n, e := range entries {
+		results[n].Read, results[n].Err = s.inner.Load(ctx, e.ID, e.TTL)
+	}
+	return results
+}
+
+// heal removes the entries of sessions that are gone, and reports whether there were any.
+func (s *Storage) heal(ctx context.Context, key tiers.PrincipalKey) (gone bool, err error) {
+	entries, err := s.indexer.Entries(ctx, key)
+	if err != nil || len(entries) == 0 {
+		return false, err
+	}
+	var stale []tiers.Entry
+	for n, read := range s.loadAll(ctx, entries) {
+		if read.Err != nil {
+			return false, read.Err
+		}
+		if time.Since(entries[n].Begun) < beginning {
+			continue // it may not be committed yet
+		}
+		if read.Read.Snapshot.Len() > 0 {
+			if r, has := recordOf(read.Read.Snapshot.Data()); has && r.tag == entries[n].Tag {
+				continue
+			}
+		}
+		stale = append(stale, entries[n])
+	}
+	if len(stale) == 0 {
+		return false, nil
+	}
+	return true, s.indexer.Leave(ctx, stale)
+}
+
+// beginning is how long a session may be in the index and not in the store.
+const beginning = 10 * time.Second
+
+// endOne ends a session that is in the index, which may not have been committed yet.
+func (s *Storage) endOne(ctx context.Context, e tiers.Entry, reason tiers.Reason) error {
+	snapshot, _, _, err := s.look(ctx, e.ID, e.TTL)
+	if err != nil {
+		return err
+	}
+	if err := s.indexer.Because(ctx, []string{e.ID}, reason, s.options.reasons); err != nil {
+		return err
+	}
+	if snapshot.Len() == 0 {
+		if err := s.indexer.MarkEnded(ctx, e, reason, s.options.marks); err != nil {
+			return err
+		}
+		s.marks.outdate(s.indexer.ShardOf(e.Key))
+	}
+	if err := s.inner.RemoveAll(ctx, e.ID); err != nil {
+		return err
+	}
+	s.face.Removed(e.ID)
+	s.begun.forget(e.ID)
+	return s.indexer.Leave(ctx, []tiers.Entry{e})
+}
+
+// Find returns the entry that a handle stands for, if the index has it.
+func (s *Storage) Find(ctx context.Context, handle string) (tiers.Entry, bool, error) {
+	key, tag, ok := readHandle(handle)
+	if !ok {
+		return tiers.Entry{}, false, ErrHandle
+	}
+	entries, err := s.indexer.Entries(ctx, key)
+	for _, e := range entries {
+		if e.Tag == tag {
+			return e, true, err
+		}
+	}
+	return tiers.Entry{}, false, err
+}
+
+// Handle returns the handle of a session, "" if it is nobody's, or isn't there.
+func (s *Storage) Handle(ctx context.Context, id string) (string, error) {
+	if tiers.CheckID(id) != nil {
+		return "", nil
+	}
+	_, r, principal, err := s.look(ctx, id, 0)
+	if err != nil || r.tag == "" {
+		return "", err
+	}
+	return HandleOf(r.entry(id, principal, 0)), nil
+}
+
+// Revoke ends one session, and returns its id, "" if there is none.
+func (s *Storage) Revoke(ctx context.Context, handle string, reason tiers.Reason) (id string, err error) {
+	e, found, err := s.Find(ctx, handle)
+	if err != nil || !found {
+		return "", err
+	}
+	return e.ID, s.endOne(ctx, e, reason)
+}
+
+// RevokeAll ends a principal's sessions, but those of the handles kept, and returns the ids of
+// those that the index had. Sessions that it hadn't are over as well.
+func (s *Storage) RevokeAll(ctx context.Context, principal string, reason tiers.Reason, kept []string) (ids []string, err error) {
+	key := tiers.KeyOfPrincipal(principal)
+	mark := tiers.Mark{Nonce: newNonce(), Reason: reason}
+	for _, handle := range kept {
+		of, tag, ok := readHandle(handle)
+		if !ok {
+			return nil, ErrHandle
+		}
+		if of == key {
+			mark.Kept = append(mark.Kept, tag)
+		}
+	}
+	entries, err := s.indexer.Mark(ctx, key, mark, s.options.marks)
+	s.marks.outdate(s.indexer.ShardOf(key))
+	if err != nil {
+		return nil, err
+	}
+	ended := entries[:0:0]
+	for _, e := range entries {
+		if !slices.Contains(mark.Kept, e.Tag) {
+			ended = append(ended, e)
+			ids = append(ids, e.ID)
+		}
+	}
+	if len(ended) == 0 {
+		return nil, nil
+	}
+	if err := s.indexer.Because(ctx, ids, reason, s.options.reasons); err != nil {
+		return nil, err
+	}
+	if err := s.removeEntries(ctx, ended); err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		s.face.Removed(id)
+		s.begun.forget(id)
+	}
+	return ids, nil
+}
+
+// removeEntries removes sessions that are over by a mark already.
+func (s *Storage) removeEntries(ctx context.Context, entries []tiers.Entry) error {
+	if remover, ok := s.indexer.(tiers.IndexRemover); ok {
+		return remover.RemoveEntries(ctx, entries)
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, s.inner.RemoveAll(ctx, e.ID))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return s.indexer.Leave(ctx, entries)
+}
+
+// RevokeEverybody ends the sessions of all principals by a mark; each is removed when it is met.
+func (s *Storage) RevokeEverybody(ctx context.Context, reason tiers.Reason) error {
+	err := s.indexer.MarkAll(ctx, tiers.Mark{Nonce: newNonce(), Reason: reason}, s.options.marks)
+	s.marks.outdateAll()
+	return err
+}
+
+// Page and Count are the index's.
+func (s *Storage) Page(ctx context.Context, cursor string, size int) ([]tiers.Indexed, string, error) {
+	return s.indexer.Page(ctx, cursor, size)
+}
+
+// Count is the number of principals with sessions.
+func (s *Storage) Count(ctx context.Context) (int, error) { return s.indexer.Count(ctx) }
+
+// Is reports whether a state is still that of the listed session.
+func (l Session) Is(state *tiers.Snapshot) bool {
+	if state.Len() == 0 {
+		return false
+	}
+	r, has := recordOf(state.Data())
+	return has && r.tag == l.Entry.Tag && r.key == l.Entry.Key
+}

@@ -1,0 +1,346 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/decorators/index"
+	"github.com/gf-strata/strata/decorators/trace"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// Errors of [Users].
+var (
+	ErrHandle error = index.ErrHandle // this is no handle; take one from List
+	ErrCursor error = index.ErrCursor // this is no cursor of All
+)
+
+// SessionInfo is one session of a principal.
+type SessionInfo struct {
+	Handle    string // stands for the session, and isn't its id; it stays when the id changes
+	Begun     time.Time
+	Seen      time.Time // the last request, to the minute
+	Described map[string]string
+}
+
+// PrincipalInfo is a principal that has sessions.
+type PrincipalInfo struct {
+	Principal string
+	Sessions  int
+}
+
+// Users are the sessions of a chain by whose they are. Methods are safe for concurrent use.
+//
+// What ends sessions is effective on this node when it returns, and on every other one when the
+// store's announcement has arrived there, as a write is (law 4), whoever holds the session: a
+// request that is running is refused at its commit with ErrRevoked (law 6), and [ReasonOf] tells
+// why.
+//
+// All fields are set at construction.
+type Users struct {
+	given *Stack // as Principals got it
+	chain *Stack // which has the index: given, or a chain that is its store
+	index *index.Storage
+}
+
+// Principals are the sessions of a chain by whose they are. It panics where the chain has no
+// [Indexed].
+func Principals(chain *Stack) *Users {
+	if chain == nil {
+		panic("strata: layer.Principals needs a chain; pass what layer.Chain returns")
+	}
+	for at, ok := chain, true; ok; {
+		layers := at.parts().layers
+		if in := indexOf(layers); in != nil {
+			return &Users{given: chain, chain: at, index: in}
+		}
+		at, ok = layers[len(layers)-1].(*Stack)
+	}
+	panic("strata: layer.Principals needs a chain that knows whose its sessions are; add layer.Indexed(principal) to layer.Chain")
+}
+
+// indexOf is the index that does the work in a chain of its own, nil for none.
+func indexOf(layers []gsession.Storage) *index.Storage {
+	for _, l := range layers {
+		if in, ok := l.(*index.Storage); ok && !in.Passive() {
+			return in
+		}
+	}
+	return nil
+}
+
+// cachesAbove reports whether a layer above the index may hold sessions.
+func (u *Users) cachesAbove() bool {
+	if u.given != u.chain {
+		return true
+	}
+	for _, l := range u.chain.parts().layers {
+		switch l := l.(type) {
+		case *index.Storage:
+			if l == u.index {
+				return false
+			}
+		case *trace.Storage:
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// List returns the principal's sessions, the oldest first.
+func (u *Users) List(ctx context.Context, principal string) ([]SessionInfo, error) {
+	sessions, err := u.index.List(given(ctx), principal)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]SessionInfo, len(sessions))
+	for n, s := range sessions {
+		list[n] = SessionInfo{Handle: s.Handle, Begun: s.Begun, Seen: s.Seen, Described: s.Described}
+	}
+	return list, nil
+}
+
+// Handle returns the handle of the session with the id, to tell the caller's own in a List; "" if
+// it is nobody's.
+func (u *Users) Handle(ctx context.Context, id string) (string, error) {
+	return u.index.Handle(given(ctx), id)
+}
+
+// Count is the number of principals that have sessions.
+func (u *Users) Count(ctx context.Context) (int, error) { return u.index.Count(given(ctx)) }
+
+// pageSize is how many principals All returns at once.
+const pageSize = 100
+
+// All returns principals that have sessions, 100 at a time, in no order, and the cursor of the next
+// page, which is "" after the last one. One that logs in or is active meanwhile may be on two pages.
+func (u *Users) All(ctx context.Context, cursor string) (page []PrincipalInfo, next string, err error) {
+	found, next, err := u.index.Page(given(ctx), cursor, pageSize)
+	for _, f := range found {
+		page = append(page, PrincipalInfo{Principal: f.Principal, Sessions: f.Sessions})
+	}
+	return page, next, err
+}
+
+const mostReason = 64
+
+func checkReason(reason Reason) error {
+	if len(reason) > mostReason {
+		return errLongReason
+	}
+	return nil
+}
+
+var errLongReason = tiers.NewError("strata: a reason has 64 bytes at most; take one of the constants, or a short word", nil)
+
+// Revoke ends the session that the handle stands for. Where there is none any more it does nothing.
+func (u *Users) Revoke(ctx context.Context, handle string, reason Reason) error {
+	if err := checkReason(reason); err != nil {
+		return err
+	}
+	ctx = given(ctx)
+	id, err := u.index.Revoke(ctx, handle, reason)
+	if err != nil || id == "" {
+		return err
+	}
+	return u.removed(ctx, id)
+}
+
+// removed has the layers above the index let go of sessions that it has ended.
+func (u *Users) removed(ctx context.Context, ids ...string) error {
+	above := u.cachesAbove()
+	var errs []error
+	for _, id := range ids {
+		if above {
+			errs = append(errs, u.given.RemoveAll(WithReason(ctx, ""), id))
+		}
+		u.given.parts().face.Removed(id)
+		u.chain.parts().face.Removed(id)
+	}
+	return errors.Join(errs...)
+}
+
+// RevokeAll ends all sessions of the principal, but those that the handles stand for, and returns
+// how many it found. It misses none: a mark says that what began before is over, whether the index
+// knows it or not. A log-in that comes while it runs is ended or comes after it.
+func (u *Users) RevokeAll(ctx context.Context, principal string, reason Reason, keep ...string) (ended int, err error) {
+	if err := checkReason(reason); err != nil {
+		return 0, err
+	}
+	ctx = given(ctx)
+	ids, err := u.index.RevokeAll(ctx, principal, reason, keep)
+	if err != nil {
+		return 0, err
+	}
+	return len(ids), u.removed(ctx, ids...)
+}
+
+// RevokeEverybody ends the sessions of all principals. Each is removed from the store when a
+// request asks for it, or by its time to live.
+func (u *Users) RevokeEverybody(ctx context.Context, reason Reason) error {
+	if err := checkReason(reason); err != nil {
+		return err
+	}
+	return u.index.RevokeEverybody(given(ctx), reason)
+}
+
+// Reason returns why the session with the id has ended, "" if it hasn't, or that isn't known or no
+// longer: it is kept as long as [KeepReasons] says. A session that has expired has left none.
+func (u *Users) Reason(ctx context.Context, id string) (Reason, error) {
+	return u.index.ReasonOf(given(ctx), id)
+}
+
+// Watch calls f after sessions may have ended which the store doesn't announce one by one: by
+// RevokeAll and RevokeEverybody, on any node. f must return quickly.
+func (u *Users) Watch(f func()) (stop func()) { return u.index.Watch(f) }
+
+// Changes are what Update does to one session.
+type Changes struct {
+	data    map[string]any
+	touched map[string]bool
+}
+
+// Get returns a value as the session holds it, nil if there is none.
+func (c *Changes) Get(key string) any {
+	c.touched[key] = true
+	return c.data[key]
+}
+
+// Set sets a value.
+func (c *Changes) Set(key string, value any) {
+	c.touched[key] = true
+	c.data[key] = value
+}
+
+// Remove removes a key.
+func (c *Changes) Remove(key string) {
+	c.touched[key] = true
+	delete(c.data, key)
+}
+
+// UpdateError is the error of one session of an Update.
+type UpdateError struct {
+	Handle string
+	Err    error
+}
+
+func (e *UpdateError) Error() string {
+	return "strata: a session of the principal was not changed: " + tiers.Explain(e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *UpdateError) Unwrap() error { return e.Err }
+
+// Update changes all sessions of the principal, as for new roles, and returns how many. Each change
+// is atomic: where another request has written a key meanwhile that f has asked for or set, f is
+// called again with what the session holds by then, so that it must have no other effect. No session
+// begins or lives longer by it, and one that has ended is left out. Of sessions that can't be
+// changed, or for which f returns an error, an [*UpdateError] each is part of the error.
+func (u *Users) Update(ctx context.Context, principal string, f func(s *Changes) error) (changed int, err error) {
+	if f == nil {
+		panic("strata: Users.Update needs a func that changes a session")
+	}
+	ctx = given(ctx)
+	sessions, err := u.index.List(ctx, principal)
+	if err != nil {
+		return 0, err
+	}
+	var errs []error
+	for _, s := range sessions {
+		did, err := u.update(ctx, s, f)
+		if did {
+			changed++
+		}
+		if err != nil {
+			errs = append(errs, &UpdateError{Handle: s.Handle, Err: err})
+		}
+	}
+	return changed, errors.Join(errs...)
+}
+
+// mostTries is how often a session is changed anew that others change as well.
+const mostTries = 100
+
+func (u *Users) update(ctx context.Context, s index.Session, f func(*Changes) error) (changed bool, err error) {
+	for range mostTries {
+		changed, err = u.attempt(ctx, s, f)
+		switch {
+		case errors.Is(err, ErrRevoked):
+			return false, nil
+		case !errors.Is(err, ErrConflict):
+			return changed, err
+		}
+		if err := context.Cause(ctx); err != nil {
+			return false, err
+		}
+	}
+	return false, err
+}
+
+func (u *Users) attempt(ctx context.Context, s index.Session, f func(*Changes) error) (changed bool, err error) {
+	top := u.chain.parts().top
+	read, err := top.Load(ctx, s.Entry.ID, s.Entry.TTL)
+	if err != nil {
+		return false, err
+	}
+	base := read.Snapshot
+	if !s.Is(base) {
+		return false, nil
+	}
+	c := &Changes{data: base.Map(), touched: map[string]bool{}}
+	kept := c.data[index.Key]
+	delete(c.data, index.Key)
+	if err := call(f, c); err != nil {
+		return false, err
+	}
+	if c.data[index.Key] = kept; kept == nil {
+		delete(c.data, index.Key)
+	}
+	delta, err := tiers.Diff(base, c.data)
+	if err != nil || delta.Empty() {
+		return false, err
+	}
+	ttl := s.Entry.TTL
+	if until, known := base.Expires(); known && !until.IsZero() {
+		ttl = time.Until(until)
+	}
+	if ttl <= 0 {
+		return false, nil
+	}
+	if top.Style(ctx) == tiers.StyleDirect {
+		err = updateKeys(ctx, top, s.Entry.ID, delta, ttl)
+		return err == nil, err
+	}
+	_, err = top.Commit(ctx, s.Entry.ID, delta.IfUnchanged(c.touched), ttl)
+	return err == nil, err
+}
+
+// updateKeys writes key by key, as a direct store does.
+func updateKeys(ctx context.Context, top tiers.Storage, id string, delta *tiers.Delta, ttl time.Duration) error {
+	if len(delta.Set()) > 0 {
+		if err := top.SetMap(ctx, id, delta.Set(), ttl); err != nil {
+			return err
+		}
+	}
+	for _, key := range delta.Removed() {
+		if err := top.Remove(ctx, id, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// call has a panic of the program's own end one session's change alone.
+func call(f func(*Changes) error, c *Changes) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = tiers.NewError(fmt.Sprintf("strata: the func given to Users.Update panicked (%T)", p), nil)
+		}
+	}()
+	return f(c)
+}

@@ -1,0 +1,143 @@
+package tiers
+
+import (
+	"context"
+	"crypto/sha256"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+)
+
+// Reason says why a session has ended.
+type Reason string
+
+// PrincipalKey stands for a principal wherever its name mustn't be read, in the names of
+// keys for one (law 10).
+type PrincipalKey [16]byte
+
+// KeyOfPrincipal is a hash, the same on every node.
+func KeyOfPrincipal(principal string) (key PrincipalKey) {
+	sum := sha256.Sum256([]byte(principal))
+	copy(key[:], sum[:])
+	return key
+}
+
+// Entry is a session of a principal in an index.
+type Entry struct {
+	Principal string // "" in what an Indexer returns
+	Key       PrincipalKey
+	ID        string
+	Tag       string // 11 characters that stay with the session if its id changes
+	Class     string // its device class; no white space
+	Begun     time.Time
+	TTL       time.Duration // for Enter and Touch: from now
+	Expires   time.Time     // in what an Indexer returns
+}
+
+// IndexLimit bounds a principal's sessions. Most is 0 for no bound.
+type IndexLimit struct {
+	Most     int
+	Refuse   bool // a new session, and not end the oldest ones
+	PerClass bool
+}
+
+// Entered is what an index returns for a session that begins.
+type Entered struct {
+	Refused bool
+	Excess  []Entry // the oldest sessions beyond the limit, which the caller ends
+	Own     string  // the nonce of the principal's mark, "" if there is none
+	All     string  // and of everybody's
+}
+
+// Mark ends the sessions of a principal, or of everybody, that began before it: a session
+// holds the nonce that it was given when it began, and is over if there is a mark with another
+// one. Nonces are random, and have no order.
+type Mark struct {
+	Nonce  string
+	Reason Reason
+	Kept   []string // tags of sessions that it spares
+}
+
+// Marks are those of one shard.
+type Marks struct {
+	All   Mark
+	Own   map[PrincipalKey]Mark
+	Ended map[string]Reason // tags of sessions that were ended while they began
+}
+
+// Indexed is a principal in an index, and how many sessions it has.
+type Indexed struct {
+	Principal string
+	Sessions  int
+}
+
+// Indexer is the capability of a store to keep, beside the sessions, an index of whose they
+// are. An index may lack entries and hold some of sessions that are gone: a reader looks at the
+// sessions. Marks may not be lost.
+//
+// Implementations are safe for concurrent use.
+type Indexer interface {
+	// Enter adds a session that begins, before it is committed, and returns the nonces that it
+	// is to hold. It decides the limit, reads the marks and adds the entry in one step.
+	Enter(ctx context.Context, entry Entry, limit IndexLimit) (Entered, error)
+
+	// Touch notes that the sessions are in use. It adds entries that were lost.
+	Touch(ctx context.Context, entries []Entry) error
+
+	// Leave removes entries of sessions that have ended.
+	Leave(ctx context.Context, entries []Entry) error
+
+	// Entries returns a principal's sessions.
+	Entries(ctx context.Context, key PrincipalKey) ([]Entry, error)
+
+	// Page returns principals, and where to go on; the first cursor and the last are "". One
+	// that is used while pages are turned may be on two of them.
+	Page(ctx context.Context, cursor string, size int) (page []Indexed, next string, err error)
+
+	// Count is the number of principals that have sessions.
+	Count(ctx context.Context) (int, error)
+
+	// Mark sets a principal's mark and returns its sessions, in one step. The mark lasts so
+	// long at least.
+	Mark(ctx context.Context, key PrincipalKey, mark Mark, lasts time.Duration) ([]Entry, error)
+
+	// MarkAll sets everybody's mark.
+	MarkAll(ctx context.Context, mark Mark, lasts time.Duration) error
+
+	// MarkEnded notes that a session has ended which may not have been committed yet.
+	MarkEnded(ctx context.Context, entry Entry, reason Reason, lasts time.Duration) error
+
+	// Marks reads shards, 0 to Shards-1.
+	Marks(ctx context.Context, shards []int) ([]Marks, error)
+	Shards() int
+	ShardOf(key PrincipalKey) int
+
+	// Announced returns the shard whose marks have changed if a Source below announces id.
+	Announced(id string) (shard int, ok bool)
+
+	// Because notes why sessions are about to end, for so long; ReasonOf returns it, "" for
+	// none.
+	Because(ctx context.Context, ids []string, reason Reason, lasts time.Duration) error
+	ReasonOf(ctx context.Context, id string) (Reason, error)
+}
+
+// IndexRemover is an Indexer that removes many sessions, with their entries, in few round
+// trips.
+type IndexRemover interface {
+	RemoveEntries(ctx context.Context, entries []Entry) error
+}
+
+// IndexerOf looks for the store below s, nil if it has no index.
+func IndexerOf(s gsession.Storage) Indexer {
+	for s != nil {
+		if store, ok := s.(Indexer); ok {
+			return store
+		}
+		wrapper, ok := s.(interface{ Unwrap() gsession.Storage })
+		if !ok {
+			break
+		}
+		s = wrapper.Unwrap()
+	}
+	return nil
+}
