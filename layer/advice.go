@@ -12,14 +12,19 @@ import (
 	"github.com/gf-strata/strata/tiers/local"
 )
 
-// adviceTimeout bounds what Advice asks of a server.
-const adviceTimeout = 2 * time.Second
+const (
+	// adviceTimeout bounds what Advice asks of a server.
+	adviceTimeout = 2 * time.Second
+	// adviceDelay keeps the server free of questions while programs start.
+	adviceDelay = time.Second
+)
 
 // Advice looks at a chain and returns what its owner should do otherwise: a store without a
 // prefix or time-outs, a replica as the target, an eviction policy that drops sessions in use,
-// decorators in an order that costs.
-// It asks the server once, for 2 s at most. Nil means that nothing was found. Call it when the
-// program starts, and log what it returns.
+// a server that announces no changes or may not be asked, decorators in an order that costs.
+// It asks the server once, for 2 s at most. Nil means that nothing was found.
+//
+// A chain logs the same by itself, a second after its start.
 func Advice(chain *Stack) (all []tiers.Advice) {
 	ctx, cancel := context.WithTimeout(context.Background(), adviceTimeout)
 	defer cancel()
@@ -31,6 +36,43 @@ func Advice(chain *Stack) (all []tiers.Advice) {
 		}
 	}
 	return all
+}
+
+// logAdvice logs what Advice finds, each once. The order was logged by New, and local.Storage logs
+// by itself whether changes are announced.
+func (s *Stack) logAdvice() {
+	p := s.parts()
+	var advisers []tiers.Adviser
+	for _, l := range p.layers {
+		if _, logs := l.(*local.Storage); logs {
+			continue
+		}
+		if adviser, ok := l.(tiers.Adviser); ok {
+			advisers = append(advisers, adviser)
+		}
+	}
+	if len(advisers) == 0 {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	s.OnClose(func() { cancel(); <-ended })
+	go func() {
+		defer close(ended)
+		defer func() { _ = recover() }() // an adviser of the program's own; the chain goes on without it
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(adviceDelay):
+		}
+		ctx, cancel := context.WithTimeout(ctx, adviceTimeout)
+		defer cancel()
+		for _, adviser := range advisers {
+			for _, a := range adviser.Advise(ctx) {
+				p.reporter.Warn(ctx, "", "strata: "+a.Text)
+			}
+		}
+	}()
 }
 
 // misplaced returns what is wrong with the order of layers, the outermost first. A chain works

@@ -5,16 +5,22 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-func topics(t *testing.T, client redis.UniversalClient, opts ...redisstore.Option) (found []string) {
+// topics are what the advice for a chain is about. Whether changes are announced is found out
+// beside it, so that it is asked until it returns what is wanted, or for a while.
+func topics(t *testing.T, client redis.UniversalClient, want []string, opts ...redisstore.Option) (found []string) {
 	t.Helper()
 	store := redisstore.New(client, opts...)
 	chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Traced())
@@ -23,37 +29,45 @@ func topics(t *testing.T, client redis.UniversalClient, opts ...redisstore.Optio
 			t.Error(err)
 		}
 	}()
-	for _, a := range layer.Advice(chain) {
-		if a.Text == "" || strings.Contains(a.Text, "127.0.0.1") {
-			t.Errorf("%s: %q", a.Topic, a.Text)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		found = nil
+		for _, a := range layer.Advice(chain) {
+			if a.Text == "" || strings.Contains(a.Text, "127.0.0.1") {
+				t.Errorf("%s: %q", a.Topic, a.Text)
+			}
+			found = append(found, a.Topic)
 		}
-		found = append(found, a.Topic)
+		if slices.Equal(found, want) || time.Now().After(deadline) {
+			return found
+		}
 	}
-	return found
 }
 
 func TestAdvice(t *testing.T) {
 	server := redistest.Start(t)
 	good := func() *redis.Options {
-		return &redis.Options{Addr: server.Addr(), ReadTimeout: time.Second, ContextTimeoutEnabled: true}
+		return &redis.Options{Addr: server.Addr()}
 	}
 	prefix := redisstore.Prefix("app:")
-	ask := func(o *redis.Options, opts ...redisstore.Option) []string {
-		client := redis.NewClient(o)
-		defer func() { _ = client.Close() }()
-		return topics(t, client, opts...)
+	ask := func(o *redis.Options, opts ...redisstore.Option) func(want []string) []string {
+		return func(want []string) []string {
+			t.Helper()
+			client := redis.NewClient(o)
+			defer func() { _ = client.Close() }()
+			return topics(t, client, want, opts...)
+		}
 	}
-	want := func(what string, got []string, want ...string) {
+	want := func(what string, ask func(want []string) []string, want ...string) {
 		t.Helper()
-		if !slices.Equal(got, want) {
+		if got := ask(want); !slices.Equal(got, want) {
 			t.Errorf("%s: advice about %v, want %v", what, got, want)
 		}
 	}
 	want("a good set-up", ask(good(), prefix))
 	want("no prefix", ask(good()), "prefix")
 	slow := good()
-	slow.ReadTimeout, slow.ContextTimeoutEnabled, slow.Protocol = -1, false, 2
-	want("a careless client", ask(slow, prefix), "timeout", "context", "protocol")
+	slow.ReadTimeout, slow.Protocol = -1, 2
+	want("a careless client", ask(slow, prefix), "timeout", "protocol")
 
 	ctx, admin := context.Background(), server.Client()
 	check := func(err error) {
@@ -69,10 +83,95 @@ func TestAdvice(t *testing.T) {
 	check(admin.Do(ctx, "acl", "setuser", "shop", "on", ">word", "~app:*", "&*", "+@all", "-@dangerous").Err())
 	limited := good()
 	limited.Username, limited.Password = "shop", "word"
-	want("a user who may not ask", ask(limited, prefix))
+	want("a user who may not ask", ask(limited, prefix), "info")
+	check(admin.Do(ctx, "acl", "setuser", "shop", "+info").Err())
+	want("a user who may ask", ask(limited, prefix))
+	check(admin.Do(ctx, "acl", "setuser", "shop", "-client|tracking").Err())
+	want("a user who may not be told of changes", ask(limited, prefix), "tracking")
 
 	gone := good()
 	gone.Addr = "127.0.0.1:1"
 	gone.MaxRetries, gone.DialerRetries = -1, 1
 	want("no server", ask(gone, prefix))
+}
+
+// What is found is logged once, without anybody asking, and a good set-up logs nothing.
+func TestAdviceIsLoggedAfterTheStart(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	chainOf := func(opts ...redisstore.Option) (*layer.Stack, *teststore.Log) {
+		traced, log := logged()
+		client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+		t.Cleanup(func() { _ = client.Close() })
+		chain := layer.Chain(redisstore.New(client, opts...), layer.Coalesced(), layer.Local(), traced)
+		t.Cleanup(func() {
+			if err := chain.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+		return chain, log
+	}
+	_, good := chainOf(redisstore.Prefix("app:"))
+	_, bad := chainOf()
+	const line = "give redisstore a Prefix"
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(bad.String(), line); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the advice isn't logged")
+		}
+	}
+	if n := strings.Count(bad.String(), "strata:"); n != 1 {
+		t.Errorf("%d lines are logged, want 1:\n%s", n, bad)
+	}
+	if good.String() != "" {
+		t.Errorf("a good set-up logs\n%s", good)
+	}
+}
+
+// hushed is a store whose advice never comes, unless its context ends.
+type hushed struct {
+	*gsession.StorageMemory
+	asked chan struct{}
+}
+
+func (h *hushed) Advise(ctx context.Context) []tiers.Advice {
+	close(h.asked)
+	<-ctx.Done()
+	panic("an adviser that fails")
+}
+
+// A chain that is closed asks nobody any more, and an adviser that fails doesn't end the program.
+func TestCloseEndsTheQuestions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		before := &hushed{StorageMemory: gsession.NewStorageMemory(), asked: make(chan struct{})}
+		if err := layer.Chain(before).Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		while := &hushed{StorageMemory: gsession.NewStorageMemory(), asked: make(chan struct{})}
+		chain := layer.Chain(while)
+		<-while.asked
+		if err := chain.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		select {
+		case <-before.asked:
+			t.Error("a chain that was closed has asked")
+		default:
+		}
+	})
+}
+
+func TestOnClose(t *testing.T) {
+	chain := layer.Chain(gsession.NewStorageMemory(), layer.Local())
+	var order []int
+	for n := range 3 {
+		chain.OnClose(func() { order = append(order, n) })
+	}
+	if err := chain.Close(context.Background()); err != nil || !slices.Equal(order, []int{2, 1, 0}) {
+		t.Errorf("%v, %v", order, err)
+	}
+	chain.OnClose(func() { order = nil })
+	if order != nil {
+		t.Error("what comes later isn't called")
+	}
 }

@@ -46,7 +46,8 @@ var ErrConflict = tiers.ErrConflict
 type Stack struct{ parts func() *parts }
 
 // parts are a chain's. All fields are set by Chain, but for closed and panicked, which are
-// written before ended is closed; refused and reporter guard themselves.
+// written before ended is closed, and onClose and over, which mu guards; refused and reporter
+// guard themselves.
 type parts struct {
 	layers []gsession.Storage // outermost first, the store last
 	top    tiers.Storage
@@ -61,6 +62,10 @@ type parts struct {
 	ended    chan struct{}
 	closed   error
 	panicked any
+
+	mu      sync.Mutex
+	onClose []func()
+	over    bool // onClose has been called
 }
 
 var _ gsession.Storage = (*Stack)(nil)
@@ -125,8 +130,9 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 	p.reporter.Start(&p.refused)
 	s.Report(sinkOf(layers))
 	for _, a := range misplaced(layers) {
-		p.reporter.Warn(context.Background(), a.Topic, "strata: "+a.Text)
+		p.reporter.Warn(context.Background(), "", "strata: "+a.Text)
 	}
+	s.logAdvice()
 	return s, nil
 }
 
@@ -230,8 +236,35 @@ func (p *parts) close(ctx context.Context) error {
 			errs = append(errs, c.Close(ctx))
 		}
 	}
+	p.endOthers()
 	p.reporter.Stop(&p.refused)
 	return errors.Join(errs...)
+}
+
+// OnClose has Close call f once its layers have ended, the last f first; at once if they have
+// ended already. It is for what follows the chain, as package config follows the configuration.
+func (s *Stack) OnClose(f func()) {
+	p := s.parts()
+	p.mu.Lock()
+	over := p.over
+	if !over {
+		p.onClose = append(p.onClose, f)
+	}
+	p.mu.Unlock()
+	if over {
+		f()
+	}
+}
+
+func (p *parts) endOthers() {
+	p.mu.Lock()
+	p.over = true
+	others := p.onClose
+	p.onClose = nil
+	p.mu.Unlock()
+	for _, f := range slices.Backward(others) {
+		f()
+	}
 }
 
 // decorators are the layers that the chain made. One that returned what it was

@@ -2,7 +2,9 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -11,8 +13,7 @@ import (
 
 var _ tiers.Adviser = (*Storage)(nil)
 
-// Advise looks at the client's options and, by one INFO, at the server. What the user may not
-// ask is left out.
+// Advise looks at the client's options and, by one INFO, at the server.
 func (s *Storage) Advise(ctx context.Context) (all []tiers.Advice) {
 	add := func(topic, text string) { all = append(all, tiers.Advice{Topic: topic, Text: text}) }
 	if s.prefix == "" {
@@ -22,35 +23,49 @@ func (s *Storage) Advise(ctx context.Context) (all []tiers.Advice) {
 	switch client := s.client.(type) {
 	case *redis.Client:
 		o := client.Options()
-		timeouts(o.ReadTimeout > 0, o.ContextTimeoutEnabled, add)
+		timeouts(o.ReadTimeout > 0, add)
 		if o.Protocol == 2 {
 			add("protocol", "the client asks for RESP2; leave Protocol at 3 where the server knows it, as invalidations come by RESP3")
 		}
-		info, err := client.Info(ctx).Result()
-		if err != nil {
-			return all
-		}
-		if strings.Contains(info, "role:slave") {
-			add("replica", "the server is a replica, which may be behind its master and takes no writes; connect to the master")
-		}
-		if strings.Contains(info, "maxmemory_policy:allkeys-") {
-			add("eviction", "the server's maxmemory-policy is allkeys-…, so that it drops sessions in use when its memory is full; "+
-				"set volatile-lru or noeviction, and enough memory")
-		}
+		// A client may have no time-out, and look at no context.
+		info, err := client.WithTimeout(infoTimeout).Info(ctx).Result()
+		inform(info, err, add)
 	case *redis.ClusterClient:
 		o := client.Options()
-		timeouts(o.ReadTimeout > 0, o.ContextTimeoutEnabled, add)
+		timeouts(o.ReadTimeout > 0, add)
+		if o.ReadTimeout > 0 {
+			info, err := client.Info(ctx).Result()
+			inform(info, err, add)
+		}
 	}
 	return all
 }
 
+const infoTimeout = 2 * time.Second
+
+// inform is about what the server says of itself. A server that can't be reached is logged elsewhere.
+func inform(info string, err error, add func(topic, text string)) {
+	var refused redis.Error
+	if errors.As(err, &refused) && strings.HasPrefix(refused.Error(), "NOPERM") {
+		add("info", "the user may not ask INFO, so that a replica as the target and an eviction policy aren't noticed; "+
+			"allow +info, or look at role and maxmemory_policy yourself")
+	}
+	if err != nil {
+		return
+	}
+	if strings.Contains(info, "role:slave") {
+		add("replica", "the server is a replica, which may be behind its master and takes no writes; connect to the master")
+	}
+	if strings.Contains(info, "maxmemory_policy:allkeys-") {
+		add("eviction", "the server's maxmemory-policy is allkeys-…, so that it drops sessions in use when its memory is full; "+
+			"set volatile-lru or noeviction, and enough memory")
+	}
+}
+
 // timeouts is about a client that waits for ever.
-func timeouts(read, contexts bool, add func(topic, text string)) {
+func timeouts(read bool, add func(topic, text string)) {
 	if !read {
 		add("timeout", "the client waits for an answer without end, so that a server which hangs takes each request along; "+
 			"set ReadTimeout, as redisstore.Open does (3 s)")
-	}
-	if !contexts {
-		add("context", "the client doesn't look at a request's deadline while a command is under way; set ContextTimeoutEnabled")
 	}
 }
