@@ -22,8 +22,8 @@ import (
 // exactly as long as the map, and a map that merely has an equal address or equal
 // content is never mistaken for it.
 //
-// given is replaced as a whole, by the close of the request that holds the map. The
-// other fields are set before the map is handed out; those below given are here to be one
+// given is replaced as a whole, by the close of the request that holds the map; until then
+// it is nil, and first is what the map was made of. The other fields are set before the map is handed out; those below given are here to be one
 // allocation with it: each hit makes one, and a small heap is collected often.
 type handout struct {
 	face  *Face // another face knows nothing of the map
@@ -73,7 +73,6 @@ func (f *Face) handOut(g given) *gmap.StrAnyMap {
 		delete(g.held, f.hidden)
 	}
 	h := &handout{face: f, first: g}
-	h.given.Store(&h.first)
 	h.m.KVMap = &h.kv // as gmap.NewKVMapWithCheckerFrom(g.held, h.isNil, true) makes it
 	*at[*sync.RWMutex](h.m.KVMap, lockField) = &h.lock
 	*at[map[string]any](h.m.KVMap, dataField) = g.held
@@ -100,7 +99,10 @@ func (f *Face) remember(m *gmap.StrAnyMap, g given) {
 // knows answers what the map was handed out from, nil if not by this face.
 func (f *Face) knows(m *gmap.StrAnyMap) (*handout, *given) {
 	if h := handoutOf(m); h != nil && h.face == f {
-		return h, h.given.Load()
+		if g := h.given.Load(); g != nil {
+			return h, g
+		}
+		return h, &h.first
 	}
 	return nil, nil
 }

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -53,7 +52,7 @@ func (s *Storage) keep(hash uint64, e *entry) {
 		}
 		before := s.find(hash)
 		e.alone = before == nil || before.alone
-		s.warm.put(e, s.rest)
+		s.warm.put(e.compact(), s.rest)
 	})
 }
 
@@ -96,9 +95,9 @@ func (s *Storage) lookup(hash uint64) *entry {
 	if s.gate.closed() {
 		return nil
 	}
-	if e := s.warm.find(hash); e != nil {
-		if rand.Uint32()%countEvery == 0 {
-			s.taken(hash)
+	if e, first := s.warm.use(hash); e != nil {
+		if first {
+			s.taken(hash) // what is used often stays in ristretto
 		}
 		return e
 	}
@@ -111,10 +110,6 @@ func (s *Storage) lookup(hash uint64) *entry {
 		return s.wake(hash, p)
 	}
 }
-
-// countEvery is how many times an entry is found warm for each time that ristretto is
-// told, which keeps what is asked for often.
-const countEvery = 16
 
 // taken is what ristretto has under the hash, nil for nothing.
 func (s *Storage) taken(hash uint64) (p *parcel) {

@@ -130,20 +130,32 @@ const never = math.MaxInt64
 
 // entry is one session in memory, or the knowledge that there is none.
 //
-// No field is written once the entry is shared; what echo points to guards itself.
+// What a hit looks at comes first, to be in one line of the processor's cache. No field is
+// written once the entry is shared; what echo points to guards itself.
 type entry struct {
 	hash     uint64
 	id       string
 	snapshot *tiers.Snapshot // nil: at rest, or there is no such session, or only kept is known
 	stamp    uint64          // the guard's, before the load began
 	until    int64           // served before this moment
-	loaded   int64           // when the load began
-	kept     int64           // the store holds the session at least until then
+	echo     *echo           // of an own write
 	watched  bool            // served only while the sources vouch
-	rested   bool            // ristretto has it packed
+	rested   bool            // ristretto was given it packed
 	absent   bool            // there is no such session
 	alone    bool            // ristretto had nothing under the hash when it was kept
-	echo     *echo           // of an own write
+	loaded   int64           // when the load began
+	kept     int64           // the store holds the session at least until then
+}
+
+// compact has the entry and its snapshot in one piece of memory, in which the second is found
+// faster than elsewhere.
+func (e *entry) compact() *entry {
+	piece := &struct {
+		entry    entry
+		snapshot tiers.Snapshot
+	}{*e, *e.snapshot}
+	piece.entry.snapshot = &piece.snapshot
+	return &piece.entry
 }
 
 // Load answers from memory where the entry is current, else from the storage below,

@@ -2,6 +2,7 @@ package local
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -58,24 +59,33 @@ func (w *warm) set(hash uint64) *set { return &w.sets[hash%uint64(len(w.sets))] 
 
 // find is the place of a hash in its set, and the entry; nil for none.
 func (s *set) find(hash uint64) (place int, e *entry) {
-	mark := byte(hash >> 56)
-	for state := s.state.Load(); place < ways; place++ {
-		if byte(state>>(8*place)) == mark {
-			if e = s.places[place].Load(); e != nil && e.hash == hash {
-				return place, e
-			}
+	const ones = 1<<(8*ways) / 0xff // one in each place
+	differs := s.state.Load() ^ hash>>56*ones
+	// The lowest of these bits is that of a place whose byte is the hash's, if there is one.
+	for alike := (differs - ones) &^ differs & (ones << 7); alike != 0; alike &= alike - 1 {
+		place = bits.TrailingZeros64(alike) / 8
+		if e = s.places[place].Load(); e != nil && e.hash == hash {
+			return place, e
 		}
 	}
 	return ways, nil
 }
 
+// find leaves no trace.
 func (w *warm) find(hash uint64) *entry {
+	_, e := w.set(hash).find(hash)
+	return e
+}
+
+// use is find for a reader. It reports whether nobody else was one since the entry came, or
+// was passed over in the search for a place.
+func (w *warm) use(hash uint64) (e *entry, first bool) {
 	s := w.set(hash)
 	place, e := s.find(hash)
-	if e != nil && s.state.Load()&used(place) == 0 {
+	if first = e != nil && s.state.Load()&used(place) == 0; first {
 		s.state.Or(used(place))
 	}
-	return e
+	return e, first
 }
 
 // used is the bit of a place.
@@ -191,10 +201,10 @@ func (s *Storage) entry(hash uint64, p *parcel) *entry {
 }
 
 // rest gives ristretto an entry that has lost its place among the warm, packed if it can
-// be, unless it has got it so already or it mayn't be served any more. It is called under
+// be, unless it has it so already or the entry mayn't be served any more. It is called under
 // the hash's turn and inside the gate.
 func (s *Storage) rest(e *entry) {
-	if e.rested || e.stamp != s.guard.Stamp(e.hash) {
+	if e.rested && s.taken(e.hash) != nil || e.stamp != s.guard.Stamp(e.hash) {
 		return
 	}
 	if p := s.pack(e); p != nil {
@@ -252,7 +262,7 @@ func (s *Storage) wake(hash uint64, p *parcel) *entry {
 	}
 	if turn := s.keeping.turn(hash); turn.TryLock() { // a reader waits for nobody
 		if s.taken(hash) == p && s.warm.find(hash) == nil {
-			s.gate.do(hash, func() { s.warm.put(e, s.rest) })
+			s.gate.do(hash, func() { s.warm.put(e.compact(), s.rest) })
 		}
 		turn.Unlock()
 	}

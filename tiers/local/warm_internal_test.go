@@ -13,15 +13,9 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// has finds an entry without a trace.
-func (w *warm) has(hash uint64) bool {
-	_, e := w.set(hash).find(hash)
-	return e != nil
-}
-
 // displace keeps other entries of the hash's set until its own isn't warm.
 func displace(s *Storage, hash uint64) {
-	for other := hash; s.warm.has(hash); {
+	for other := hash; s.warm.find(hash) != nil; {
 		other += uint64(len(s.warm.sets))
 		e := entryOf(other, "another's")
 		e.stamp = s.guard.Stamp(other)
@@ -185,6 +179,42 @@ func TestWhatIsWokenRestsAnew(t *testing.T) {
 	}
 }
 
+// What ristretto has evicted while a copy of it was warm rests there again when that loses its
+// place.
+func TestAnEntryThatRistrettoHasLostRestsThereAgain(t *testing.T) {
+	s := New(teststore.New(), Exclusive())
+	defer s.Close(context.Background())
+	hash := s.guard.Hash("a")
+	s.keep(hash, entryOf(hash, "v"))
+	displace(s, hash)
+	s.lookup(hash)
+	s.cache.Del(hash)
+	s.cache.Wait()
+	displace(s, hash)
+	if e := s.lookup(hash); e == nil || e.snapshot.Get("k") != "v" {
+		t.Error("the session is lost")
+	}
+}
+
+// The first reader of an entry since the last search for a place is told that it is.
+func TestTheFirstReaderOfAWarmEntryIsKnown(t *testing.T) {
+	var w warm
+	w.init(1 << 20)
+	want := func(first bool) {
+		t.Helper()
+		if e, got := w.use(1); e == nil || got != first {
+			t.Errorf("found %t, first %t; want %t", e != nil, got, first)
+		}
+	}
+	w.put(entryOf(1, "v"), nil)
+	want(true)
+	want(false)
+	for w.set(1).state.Load()&used(0) != 0 {
+		w.set(1).next()
+	}
+	want(true)
+}
+
 // An entry at rest may be served for as long as it might have been awake.
 func TestRestChangesNoEnd(t *testing.T) {
 	for name, opts := range map[string][]Option{"shared": nil, "exclusive": {Exclusive()}} {
@@ -248,7 +278,7 @@ func BenchmarkUnpackedHits(b *testing.B) {
 				unpacked, alone = 0, 0
 				for range rounds * len(hashes) {
 					hash := hashes[rand.IntN(len(hashes))]
-					if !s.warm.has(hash) {
+					if s.warm.find(hash) == nil {
 						unpacked++
 					}
 					if place := &direct[hash%uint64(places)]; *place != hash {
