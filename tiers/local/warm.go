@@ -59,7 +59,7 @@ func (w *warm) set(hash uint64) *set { return &w.sets[hash%uint64(len(w.sets))] 
 
 // find is the place of a hash in its set, and the entry; nil for none.
 func (s *set) find(hash uint64) (place int, e *entry) {
-	const ones = 1<<(8*ways) / 0xff // one in each place
+	const ones = 1 << (8 * ways) / 0xff // one in each place
 	differs := s.state.Load() ^ hash>>56*ones
 	// The lowest of these bits is that of a place whose byte is the hash's, if there is one.
 	for alike := (differs - ones) &^ differs & (ones << 7); alike != 0; alike &= alike - 1 {
