@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"hash"
+	"sync"
 	"time"
 
 	"github.com/gf-strata/strata/internal/sessionmap"
@@ -42,14 +44,29 @@ const (
 	signedLength  = (payloadLength + macLength) * 4 / 3
 )
 
-// signer makes and checks signed ids. Its keys are set at construction; the first signs.
-type signer struct{ keys [][]byte }
+// signer makes and checks signed ids. Its keys are set at construction; the first signs. A pool of a
+// key's hashes guards itself.
+type signer struct{ keys []*signing }
 
-func (s *signer) mac(key, payload []byte) []byte {
-	h := hmac.New(sha256.New, key)
+type signing struct {
+	length int
+	hashes sync.Pool
+}
+
+func (s *signer) add(key []byte) {
+	key = append([]byte(nil), key...)
+	s.keys = append(s.keys, &signing{length: len(key), hashes: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}})
+}
+
+// mac is the HMAC of an id's payload, of which an id has the beginning.
+func (k *signing) mac(payload []byte) (sum [sha256.Size]byte) {
+	h := k.hashes.Get().(hash.Hash)
+	h.Reset()
 	h.Write([]byte("strata.web.id\x00"))
 	h.Write(payload)
-	return h.Sum(nil)[:macLength]
+	h.Sum(sum[:0])
+	k.hashes.Put(h)
+	return sum
 }
 
 func (s *signer) newID(began time.Time, absolute time.Duration) string {
@@ -60,26 +77,30 @@ func (s *signer) newID(began time.Time, absolute time.Duration) string {
 	seconds := min((absolute+time.Second-1)/time.Second, 1<<32-1)
 	binary.BigEndian.PutUint32(b[6:10], uint32(seconds))
 	_, _ = rand.Read(b[10:payloadLength])
-	copy(b[payloadLength:], s.mac(s.keys[0], b[:payloadLength]))
+	sum := s.keys[0].mac(b[:payloadLength])
+	copy(b[payloadLength:], sum[:macLength])
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
 // read returns what a signed id says, and whether one of the keys has signed it.
-func (s *signer) read(id string) (began time.Time, absolute time.Duration, ok bool) {
+func (s *signer) read(id string) (claimed record, ok bool) {
 	var b [payloadLength + macLength]byte
 	if len(id) != signedLength {
-		return began, 0, false
+		return claimed, false
 	}
-	if n, err := base64.RawURLEncoding.Strict().Decode(b[:], []byte(id)); err != nil || n != len(b) {
-		return began, 0, false
+	if n, err := strictBase64.Decode(b[:], []byte(id)); err != nil || n != len(b) {
+		return claimed, false
 	}
 	for _, key := range s.keys {
-		if hmac.Equal(s.mac(key, b[:payloadLength]), b[payloadLength:]) {
+		if sum := key.mac(b[:payloadLength]); hmac.Equal(sum[:macLength], b[payloadLength:]) {
 			var moment [8]byte
 			copy(moment[2:], b[:6])
-			return time.UnixMilli(int64(binary.BigEndian.Uint64(moment[:]))),
-				time.Duration(binary.BigEndian.Uint32(b[6:10])) * time.Second, true
+			claimed.began = int64(binary.BigEndian.Uint64(moment[:]))
+			claimed.absolute = int64(binary.BigEndian.Uint32(b[6:10])) * 1000
+			return claimed, true
 		}
 	}
-	return began, 0, false
+	return claimed, false
 }
+
+var strictBase64 = base64.RawURLEncoding.Strict()

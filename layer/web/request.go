@@ -34,6 +34,7 @@ type request struct {
 	direct  bool
 
 	presented string // what the client has sent, if a session may have it
+	claimed   record // what that says of itself, where ids are signed
 	byHeader  bool
 	loaded    bool   // the store was asked, or an id was made
 	id        string // what the session is called, or will be
@@ -57,7 +58,7 @@ func requestOf(r *ghttp.Request) *request {
 
 func (s *sessions) begin(r *ghttp.Request, server *settings) *request {
 	q := &request{chain: s.chain, of: s, server: server, r: r}
-	q.presented, q.byHeader = s.presented(r, &server.cookie)
+	s.present(q)
 	r.SetCtxVar(requestKey{}, func() *request { return q })
 	q.ctx = r.GetNeverDoneCtx()
 	q.manager = gsession.New(server.idle, q)
@@ -85,7 +86,8 @@ func (q *request) resume() {
 func (q *request) end() {
 	var err error
 	sent := q.writer.begun
-	if !q.of.commitOnPanic && panicked(q.r) {
+	dropped := !q.of.commitOnPanic && panicked(q.r)
+	if dropped {
 		q.record, q.removed = record{}, false
 	} else if !q.writer.refused {
 		err = q.commit()
@@ -95,7 +97,9 @@ func (q *request) end() {
 		id = q.stored
 	}
 	q.ended = true
-	q.renew(id)
+	if dropped || q.session.IsDirty() { // what was only read may be read on
+		q.renew(id)
+	}
 	switch {
 	case sent:
 	case err != nil:
@@ -266,13 +270,8 @@ func (q *request) New(ctx context.Context, _ time.Duration) (string, error) {
 func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	now := time.Now()
 	q.direct = q.of.top.Style(ctx) != tiers.StyleSnapshot
-	if s := q.of.signer; s != nil {
-		if began, own, ok := s.read(id); ok {
-			claimed := record{began: began.UnixMilli(), absolute: own.Milliseconds()}
-			if claimed.left(now, 0, q.of.absolute) < 0 {
-				return nil, q.unknown()
-			}
-		}
+	if id == q.presented && q.claimed.left(now, 0, q.of.absolute) < 0 {
+		return nil, q.unknown()
 	}
 	m, err := q.chain.GetSession(ctx, id, ttl)
 	if err != nil {

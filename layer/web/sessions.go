@@ -42,7 +42,7 @@ func Signed(keys ...[]byte) Option {
 	return func(s *sessions) {
 		s.signer = &signer{}
 		for _, key := range keys {
-			s.signer.keys = append(s.signer.keys, append([]byte(nil), key...))
+			s.signer.add(key)
 		}
 	}
 }
@@ -132,8 +132,8 @@ func (s *sessions) check() error {
 			return fmt.Errorf("web.Signed needs a key of 32 bytes or more, from crypto/rand")
 		}
 		for n, key := range s.signer.keys {
-			if len(key) < 32 {
-				return fmt.Errorf("key %d of web.Signed has %d bytes; take 32 or more, from crypto/rand", n+1, len(key))
+			if key.length < 32 {
+				return fmt.Errorf("key %d of web.Signed has %d bytes; take 32 or more, from crypto/rand", n+1, key.length)
 			}
 		}
 	}

@@ -123,18 +123,16 @@ func vary(header http.Header, name string) {
 			}
 		}
 	}
-	header.Add("Vary", name)
+	header["Vary"] = append(header["Vary"], name)
 }
 
 // private keeps a response out of shared caches. What the handler says about caching stays, but
 // for what would let one keep a response that must not be kept.
 func private(header http.Header, must bool) {
-	said := header.Get("Cache-Control")
-	switch {
-	case said == "":
-	case !must:
-		return
-	default:
+	if header.Get("Cache-Control") != "" {
+		if !must {
+			return
+		}
 		for field := range strings.SplitSeq(strings.Join(header["Cache-Control"], ","), ",") {
 			field = strings.ToLower(strings.TrimSpace(field))
 			if field == "private" || field == "no-store" {
@@ -142,43 +140,58 @@ func private(header http.Header, must bool) {
 			}
 		}
 	}
-	header.Set("Cache-Control", "private")
+	header["Cache-Control"] = []string{"private"}
 }
 
-// presented is the id that the client has sent, "" where it can't be one, and whether it came in
+// present notes the id that the client has sent, unless no session can have it, and whether it came in
 // the header. Of several cookies of the name the first that can be one counts.
-func (s *sessions) presented(r *ghttp.Request, c *cookie) (id string, byHeader bool) {
+func (s *sessions) present(q *request) {
+	r := q.r
 	if s.header != "" {
-		id = r.Header.Get(s.header)
+		id := r.Header.Get(s.header)
 		if s.bearer {
 			scheme, token, _ := strings.Cut(id, " ")
 			if id = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") {
 				id = ""
 			}
 		}
-		if id != "" {
-			if !s.possible(id) {
-				return "", true
-			}
-			return strings.Clone(id), true
+		if q.byHeader = id != ""; q.byHeader {
+			s.accept(q, id)
+			return
 		}
 	}
-	if s.cookie != nil && len(r.Header["Cookie"]) > 0 {
-		_, name := c.over(r)
-		for _, sent := range r.Request.CookiesNamed(name) {
-			if s.possible(sent.Value) {
-				return strings.Clone(sent.Value), false
+	if s.cookie == nil {
+		return
+	}
+	_, name := q.server.cookie.over(r)
+	for _, line := range r.Header["Cookie"] {
+		for line != "" {
+			var field string
+			field, line, _ = strings.Cut(line, ";")
+			if key, value, _ := strings.Cut(strings.TrimSpace(field), "="); key == name && s.accept(q, unquoted(value)) {
+				return
 			}
 		}
 	}
-	return "", false
 }
 
-// possible reports whether a session may have the id.
-func (s *sessions) possible(id string) bool {
-	if s.signer != nil {
-		_, _, ok := s.signer.read(id)
-		return ok
+// unquoted is a cookie's value without the quotes that some clients put around it.
+func unquoted(value string) string {
+	if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
+		return value[1 : n-1]
 	}
-	return wellFormed(id)
+	return value
+}
+
+// accept notes the id if a session may have it.
+func (s *sessions) accept(q *request, id string) (ok bool) {
+	if s.signer != nil {
+		q.claimed, ok = s.signer.read(id)
+	} else {
+		ok = wellFormed(id)
+	}
+	if ok {
+		q.presented = strings.Clone(id)
+	}
+	return ok
 }
