@@ -127,17 +127,14 @@ type IndexRemover interface {
 	RemoveEntries(ctx context.Context, entries []Entry) error
 }
 
-// IndexerOf looks for the store below s, nil if it has no index.
+// ErrCursor is Page's for a cursor that it hasn't returned.
+var ErrCursor = NewError("strata: this is no cursor of a page of principals; begin with an empty one", nil)
+
+// IndexerOf returns the index of a storage, nil if it keeps none. One that does has a method
+// Indexer.
 func IndexerOf(s gsession.Storage) Indexer {
-	for s != nil {
-		if store, ok := s.(Indexer); ok {
-			return store
-		}
-		wrapper, ok := s.(interface{ Unwrap() gsession.Storage })
-		if !ok {
-			break
-		}
-		s = wrapper.Unwrap()
+	if keeps, ok := s.(interface{ Indexer() Indexer }); ok {
+		return keeps.Indexer()
 	}
 	return nil
 }

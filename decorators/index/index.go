@@ -29,7 +29,7 @@ import (
 // Errors of an index.
 var (
 	ErrLimit  = tiers.NewError("strata: this principal has as many sessions as layer.Limit allows; end one of them first", nil)
-	ErrCursor = tiers.NewError("strata: this is no cursor of Users.All; begin with an empty one", nil)
+	ErrCursor = tiers.ErrCursor
 	ErrHandle = tiers.NewError("strata: this is no handle of a session; take one from Users.List", nil)
 )
 
@@ -121,7 +121,7 @@ func (s *Storage) Hear(below gsession.Storage) {
 		if _, ok := below.(*Storage); ok {
 			s.passive = true
 		}
-		if indexer, ok := below.(tiers.Indexer); ok {
+		if indexer := tiers.IndexerOf(below); indexer != nil {
 			if _, none := s.indexer.(*memory); none {
 				s.use(indexer)
 				if source, ok := below.(tiers.Source); ok {

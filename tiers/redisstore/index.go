@@ -1,0 +1,734 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// index keeps whose the sessions are, under names that no session id has:
+//
+//	strata:{07}:i:<principal's hash>  a sorted set: a principal's sessions by their expiry
+//	strata:{07}:p                     a sorted set: the principals of a shard by their expiry
+//	strata:{07}:m                     a hash: the marks of a shard
+//	strata:r:<id's hash>              a text: why a session has ended
+//
+// What one script touches is in one slot of a cluster. All of it expires by itself, and the
+// server's clock alone decides when. It has no fields of its own to guard.
+type index struct{ *Storage }
+
+var (
+	_ tiers.Indexer      = index{}
+	_ tiers.IndexRemover = index{}
+)
+
+// Indexer is the index beside the sessions.
+func (s *Storage) Indexer() tiers.Indexer { return index{s} }
+
+const indexShards = 64
+
+var text = base64.RawURLEncoding
+
+func (index) Shards() int                        { return indexShards }
+func (index) ShardOf(key tiers.PrincipalKey) int { return int(key[0]) % indexShards }
+
+func (x index) shardKey(shard int, kind string) string {
+	return fmt.Sprintf("%s%s{%02x}:%s", x.prefix, tiers.Namespace, shard, kind)
+}
+
+func (x index) entriesKey(key tiers.PrincipalKey) string {
+	return x.shardKey(x.ShardOf(key), "i:") + text.EncodeToString(key[:])
+}
+
+func (x index) principalsKey(key tiers.PrincipalKey) string { return x.shardKey(x.ShardOf(key), "p") }
+func (x index) marksKey(shard int) string                   { return x.shardKey(shard, "m") }
+
+func (x index) reasonKey(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return x.prefix + tiers.Namespace + "r:" + text.EncodeToString(sum[:16])
+}
+
+// Announced knows a shard's marks by what follows the prefix.
+func (index) Announced(id string) (shard int, ok bool) {
+	rest, ours := strings.CutPrefix(id, tiers.Namespace+"{")
+	number, marks := strings.CutSuffix(rest, "}:m")
+	if !ours || !marks || len(number) != 2 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(number, 16, 8)
+	return int(n), err == nil && n < indexShards
+}
+
+// A member of a principal's sorted set is the moment at which the session began, in milliseconds
+// in base 36, its tag, its class, a space and its id. So members are in the order in which
+// sessions began, and a script can tell the parts.
+const (
+	begunLength = 9
+	tagLength   = 11
+)
+
+func memberOf(e tiers.Entry) string {
+	begun := strconv.FormatInt(max(0, e.Begun.UnixMilli()), 36)
+	return strings.Repeat("0", max(0, begunLength-len(begun))) + begun + e.Tag + e.Class + " " + e.ID
+}
+
+// A score is the expiry in tenths of a second, and below it, in 18 bits, the time to live in
+// seconds or, with the highest of them, in minutes: so that the last use is known as well.
+const (
+	codeBits = 18
+	codeUnit = 1 << (codeBits - 1)
+	mostLife = 10 * 365 * 24 * time.Hour
+)
+
+// life is the ttl in the units of the scripts: milliseconds, and as the code of a score.
+func life(ttl time.Duration) (ms, code int64) {
+	if ttl <= 0 || ttl > mostLife {
+		ttl = mostLife
+	}
+	if code = int64((ttl + time.Second - 1) / time.Second); code >= codeUnit {
+		code = codeUnit + min(codeUnit-1, int64((ttl+time.Minute-1)/time.Minute))
+	}
+	return int64((ttl + time.Millisecond - 1) / time.Millisecond), code
+}
+
+func readMember(key tiers.PrincipalKey, member string, score float64) (e tiers.Entry, ok bool) {
+	head, id, ok := strings.Cut(member, " ")
+	if !ok || len(head) < begunLength+tagLength {
+		return e, false
+	}
+	begun, err := strconv.ParseInt(head[:begunLength], 36, 64)
+	if err != nil {
+		return e, false
+	}
+	e = tiers.Entry{Key: key, ID: id, Tag: head[begunLength : begunLength+tagLength], Class: head[begunLength+tagLength:], Begun: time.UnixMilli(begun)}
+	tenths, code := int64(score)>>codeBits, int64(score)&(1<<codeBits-1)
+	e.Expires = time.UnixMilli(tenths * 100)
+	if e.TTL = time.Duration(code) * time.Second; code >= codeUnit {
+		e.TTL = time.Duration(code-codeUnit) * time.Minute
+	}
+	return e, true
+}
+
+// scriptHead gives scripts the moment in tenths of a second, and a way to extend a key's life.
+const scriptHead = `
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 10 + math.floor(tonumber(time[2]) / 100000)
+local function lasts(key, ms)
+	if redis.call('PTTL', key) < ms then
+		redis.call('PEXPIRE', key, string.format('%.0f', ms))
+	end
+end
+local function put(entries, principals, member, principal, ms, code)
+	local expiry = now + math.ceil(ms / 100)
+	redis.call('ZADD', entries, string.format('%.0f', expiry * 262144 + code), member)
+	lasts(entries, ms + 1000)
+	local known = redis.call('ZSCORE', principals, principal)
+	if not known or tonumber(known) < expiry then
+		redis.call('ZADD', principals, expiry, principal)
+	end
+	redis.call('ZREMRANGEBYSCORE', principals, '-inf', now)
+	lasts(principals, ms + 1000)
+end
+local function expire(entries)
+	redis.call('ZREMRANGEBYSCORE', entries, '-inf', string.format('%.0f', now * 262144))
+end
+`
+
+// enterScript takes the keys of the entries, the principals and the marks, and a member, the
+// principal, its hash, milliseconds and code of the time to live, the limit (0 for none), 1 to
+// refuse and 1 to count the class alone. It returns the two marks and the members beyond the limit,
+// or 0 where it refuses.
+const enterScript = scriptHead + `
+local member, most = ARGV[1], tonumber(ARGV[6])
+local tag, class, id = string.match(string.sub(member, 10), '^(...........)(%S*) (.*)$')
+local excess = {}
+if most > 0 then
+	expire(KEYS[1])
+	local others = {}
+	for _, other in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+		local itsTag, itsClass, itsId = string.match(string.sub(other, 10), '^(...........)(%S*) (.*)$')
+		if itsTag ~= tag and itsId ~= id and (ARGV[8] ~= '1' or itsClass == class) then
+			table.insert(others, other)
+		end
+	end
+	table.sort(others)
+	for n = 1, #others + 1 - most do
+		excess[n] = others[n]
+	end
+	if #excess > 0 and ARGV[7] == '1' then
+		return 0
+	end
+end
+put(KEYS[1], KEYS[2], member, ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]))
+local marks = redis.call('HMGET', KEYS[3], ARGV[3], '*')
+return {marks[1] or '', marks[2] or '', excess}
+`
+
+// touchScript takes the keys of the entries and the principals, and a member, the principal,
+// milliseconds and code.
+const touchScript = scriptHead + `
+put(KEYS[1], KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]))
+return 1
+`
+
+// leaveScript takes the keys of the entries and the principals, the principal, and members.
+const leaveScript = `
+for n = 2, #ARGV do
+	redis.call('ZREM', KEYS[1], ARGV[n])
+end
+if ARGV[1] ~= '' and redis.call('EXISTS', KEYS[1]) == 0 then
+	redis.call('ZREM', KEYS[2], ARGV[1])
+end
+return 1
+`
+
+// markScript takes the keys of the marks and of the entries, and a field, its value without the
+// moment up to which it lasts, and how long that is in milliseconds. It removes some marks that
+// have lasted, and returns the members.
+const markScript = scriptHead + `
+local lasted = tonumber(ARGV[3])
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + math.ceil(lasted / 100)) .. ';' .. ARGV[2])
+lasts(KEYS[1], lasted + 1000)
+local page = redis.call('HSCAN', KEYS[1], redis.call('HGET', KEYS[1], 'c') or '0', 'COUNT', 50)
+for n = 1, #page[2], 2 do
+	local until_ = tonumber(string.match(page[2][n + 1], '^(%d+);') or '')
+	if until_ and until_ < now then
+		redis.call('HDEL', KEYS[1], page[2][n])
+	end
+end
+if page[1] == '0' then
+	redis.call('HDEL', KEYS[1], 'c')
+else
+	redis.call('HSET', KEYS[1], 'c', page[1])
+end
+if not KEYS[2] then
+	return {}
+end
+expire(KEYS[2])
+return redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+`
+
+// The fields of a shard's marks: a principal's hash as it is, everybody's, a tag after a letter,
+// and where the search for what has lasted goes on.
+const (
+	everybody = "*"
+	endedMark = "x"
+)
+
+// call is one run of a script.
+type call struct {
+	source string
+	keys   []string
+	args   []any
+	*redis.Cmd
+}
+
+func newCall(ctx context.Context, source string, keys []string, args ...any) *call {
+	c := &call{source: source, keys: keys, args: args}
+	c.set(ctx, "eval", source)
+	return c
+}
+
+func (c *call) set(ctx context.Context, command, script string) {
+	all := make([]any, 0, 3+len(c.keys)+len(c.args))
+	all = append(all, command, script, len(c.keys))
+	for _, key := range c.keys {
+		all = append(all, key)
+	}
+	c.Cmd = redis.NewCmd(ctx, append(all, c.args...)...)
+}
+
+// byHash has the server run a script that it knows most likely.
+func (c *call) byHash(ctx context.Context) *call {
+	c.set(ctx, "evalsha", hashOf(c.source))
+	return c
+}
+
+func hashOf(source string) string { return hexOf(digest([]byte(source))) }
+
+// run sends scripts together, and with their texts those that the server doesn't know.
+func (x index) run(ctx context.Context, calls []*call) error {
+	if err := ctx.Err(); err != nil {
+		return fault(ctx, "EVAL", err)
+	}
+	commands := make([]command, len(calls))
+	for n, c := range calls {
+		commands[n] = c.Cmd
+	}
+	x.roundTrip(ctx, commands...)
+	var again []command
+	for _, c := range calls {
+		if redis.HasErrorPrefix(c.Err(), "NOSCRIPT") {
+			c.set(ctx, "eval", c.source)
+			again = append(again, c.Cmd)
+		}
+	}
+	if len(again) > 0 {
+		x.roundTrip(ctx, again...)
+	}
+	for _, c := range calls {
+		if err := c.Err(); err != nil && err != redis.Nil {
+			return fault(ctx, "EVAL", err)
+		}
+	}
+	return nil
+}
+
+// send sends commands together, and returns the first error.
+func (x index) send(ctx context.Context, name string, commands []command) error {
+	if err := ctx.Err(); err != nil {
+		return fault(ctx, name, err)
+	}
+	if len(commands) == 0 {
+		return nil
+	}
+	x.roundTrip(ctx, commands...)
+	for _, c := range commands {
+		if err := c.Err(); err != nil && err != redis.Nil {
+			return fault(ctx, name, err)
+		}
+	}
+	return nil
+}
+
+func flag(set bool) int {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// Enter is one script in one slot.
+func (x index) Enter(ctx context.Context, e tiers.Entry, limit tiers.IndexLimit) (tiers.Entered, error) {
+	ms, code := life(e.TTL)
+	c := newCall(ctx, enterScript,
+		[]string{x.entriesKey(e.Key), x.principalsKey(e.Key), x.marksKey(x.ShardOf(e.Key))},
+		memberOf(e), e.Principal, string(e.Key[:]), ms, code, limit.Most, flag(limit.Refuse), flag(limit.PerClass)).byHash(ctx)
+	if err := x.run(ctx, []*call{c}); err != nil {
+		return tiers.Entered{}, err
+	}
+	answer, _ := c.Result()
+	if answer == int64(0) {
+		return tiers.Entered{Refused: true}, nil
+	}
+	parts, _ := answer.([]any)
+	if len(parts) != 3 {
+		return tiers.Entered{}, fault(ctx, "EVAL", errReply)
+	}
+	var entered tiers.Entered
+	for n, nonce := range []*string{&entered.Own, &entered.All} {
+		value, ok := parts[n].(string)
+		if !ok {
+			return tiers.Entered{}, fault(ctx, "EVAL", errReply)
+		}
+		*nonce = readMark(value).Nonce
+	}
+	excess, ok := parts[2].([]any)
+	if !ok {
+		return tiers.Entered{}, fault(ctx, "EVAL", errReply)
+	}
+	for _, m := range excess {
+		m, _ := m.(string)
+		if other, ok := readMember(e.Key, m, 0); ok {
+			entered.Excess = append(entered.Excess, other)
+		}
+	}
+	return entered, nil
+}
+
+// Touch is one script an entry, all in one pipeline.
+func (x index) Touch(ctx context.Context, entries []tiers.Entry) error {
+	calls := make([]*call, len(entries))
+	for n, e := range entries {
+		ms, code := life(e.TTL)
+		calls[n] = newCall(ctx, touchScript, []string{x.entriesKey(e.Key), x.principalsKey(e.Key)},
+			memberOf(e), e.Principal, ms, code).byHash(ctx)
+	}
+	return x.run(ctx, calls)
+}
+
+// Leave is one script a principal, all in one pipeline.
+func (x index) Leave(ctx context.Context, entries []tiers.Entry) error {
+	var calls []*call
+	for _, c := range x.leave(ctx, entries) {
+		calls = append(calls, c.byHash(ctx))
+	}
+	return x.run(ctx, calls)
+}
+
+func (x index) leave(ctx context.Context, entries []tiers.Entry) (calls []*call) {
+	members := map[tiers.PrincipalKey][]any{}
+	for _, e := range entries {
+		if members[e.Key] == nil {
+			members[e.Key] = []any{e.Principal}
+		}
+		if e.Principal != "" {
+			members[e.Key][0] = e.Principal
+		}
+		members[e.Key] = append(members[e.Key], memberOf(e))
+	}
+	for key, args := range members {
+		calls = append(calls, newCall(ctx, leaveScript, []string{x.entriesKey(key), x.principalsKey(key)}, args...))
+	}
+	return calls
+}
+
+// RemoveEntries removes sessions and their entries in one pipeline: whoever calls it has marked
+// them, so that one whose removal fails is over all the same.
+func (x index) RemoveEntries(ctx context.Context, entries []tiers.Entry) error {
+	var commands []command
+	for _, e := range entries {
+		key, err := x.key(e.ID)
+		if err != nil {
+			continue // no session has it
+		}
+		commands = append(commands, redis.NewCmd(ctx, "del", key))
+	}
+	for _, c := range x.leave(ctx, entries) {
+		commands = append(commands, c.Cmd)
+	}
+	if err := x.send(ctx, "DEL", commands); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		x.face.Removed(e.ID)
+	}
+	return nil
+}
+
+// Entries reads a principal's sorted set. What has expired is left out, and removed by whoever
+// enters next.
+func (x index) Entries(ctx context.Context, key tiers.PrincipalKey) ([]tiers.Entry, error) {
+	cmd := redis.NewCmd(ctx, "zrange", x.entriesKey(key), 0, -1, "withscores")
+	if err := x.send(ctx, "ZRANGE", []command{cmd}); err != nil {
+		return nil, err
+	}
+	return readMembers(ctx, key, cmd)
+}
+
+// readMembers reads members with their scores, as either protocol has them.
+func readMembers(ctx context.Context, key tiers.PrincipalKey, cmd *redis.Cmd) (entries []tiers.Entry, err error) {
+	pairs, err := readPairs(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pairs {
+		if e, ok := readMember(key, p.member, p.score); ok {
+			entries = append(entries, e)
+		}
+	}
+	slices.SortFunc(entries, func(a, b tiers.Entry) int { return strings.Compare(memberOf(a), memberOf(b)) })
+	return entries, nil
+}
+
+type pair struct {
+	member string
+	score  float64
+}
+
+// readPairs reads [m, s, m, s], as RESP2 and scripts have it, or [[m, s], [m, s]].
+func readPairs(ctx context.Context, cmd *redis.Cmd) (pairs []pair, err error) {
+	all, err := reply[[]any](cmd)
+	if err != nil {
+		return nil, fault(ctx, "ZRANGE", err)
+	}
+	for n := 0; n < len(all); n++ {
+		both, nested := all[n].([]any)
+		if !nested && n+1 < len(all) {
+			both = all[n : n+2]
+			n++
+		}
+		if len(both) != 2 {
+			return nil, fault(ctx, "ZRANGE", errReply)
+		}
+		member, ok := both[0].(string)
+		if !ok {
+			return nil, fault(ctx, "ZRANGE", errReply)
+		}
+		p := pair{member: member}
+		switch score := both[1].(type) {
+		case float64:
+			p.score = score
+		case string:
+			if p.score, err = strconv.ParseFloat(score, 64); err != nil {
+				return nil, fault(ctx, "ZRANGE", errReply)
+			}
+		}
+		pairs = append(pairs, p)
+	}
+	return pairs, nil
+}
+
+// Page goes from shard to shard, in each by expiry: one that is used meanwhile moves on, and isn't
+// left out. A cursor is a shard, an expiry, and how many principals of that expiry were returned.
+func (x index) Page(ctx context.Context, cursor string, size int) (page []tiers.Indexed, next string, err error) {
+	from, expiry, same, ok := readCursor(cursor)
+	if !ok {
+		return nil, "", tiers.ErrCursor
+	}
+	now := time.Now().UnixMilli() / 100
+	cards := make([]command, indexShards-from)
+	for n := range cards {
+		least := now
+		if n == 0 {
+			least = max(now, expiry)
+		}
+		cards[n] = redis.NewCmd(ctx, "zcount", x.shardKey(from+n, "p"), least, "+inf")
+	}
+	if err := x.send(ctx, "ZCOUNT", cards); err != nil {
+		return nil, "", err
+	}
+	var (
+		ranges []command
+		shards []int
+		expect int64
+	)
+	for n, c := range cards {
+		count, err := reply[int64](c)
+		if err != nil {
+			return nil, "", fault(ctx, "ZCOUNT", err)
+		}
+		if expect >= int64(size) {
+			break
+		}
+		least, offset := now, 0
+		if n == 0 {
+			if least = max(now, expiry); least == expiry {
+				offset = same
+			}
+		}
+		if count -= int64(offset); count <= 0 {
+			continue
+		}
+		expect += count
+		shards = append(shards, from+n)
+		ranges = append(ranges, redis.NewCmd(ctx, "zrangebyscore", x.shardKey(from+n, "p"), least, "+inf", "withscores", "limit", offset, size+1))
+	}
+	if err := x.send(ctx, "ZRANGEBYSCORE", ranges); err != nil {
+		return nil, "", err
+	}
+	type found struct {
+		pair
+		shard int
+	}
+	var all []found
+	for n, c := range ranges {
+		pairs, err := readPairs(ctx, c.(*redis.Cmd))
+		if err != nil {
+			return nil, "", err
+		}
+		for _, p := range pairs {
+			all = append(all, found{p, shards[n]})
+		}
+	}
+	if len(all) > size {
+		all = all[:size]
+		last := all[size-1]
+		seen := 0
+		for _, f := range all {
+			seen += flag(f.shard == last.shard && f.score == last.score)
+		}
+		if last.shard == from && int64(last.score) == expiry {
+			seen += same
+		}
+		next = fmt.Sprintf("%02x.%d.%d", last.shard, int64(last.score), seen)
+	}
+	counts := make([]command, len(all))
+	for n, f := range all {
+		counts[n] = redis.NewCmd(ctx, "zcount", x.entriesKey(tiers.KeyOfPrincipal(f.member)), now<<codeBits, "+inf")
+	}
+	if err := x.send(ctx, "ZCOUNT", counts); err != nil {
+		return nil, "", err
+	}
+	for n, f := range all {
+		count, err := reply[int64](counts[n])
+		if err != nil {
+			return nil, "", fault(ctx, "ZCOUNT", err)
+		}
+		if count > 0 {
+			page = append(page, tiers.Indexed{Principal: f.member, Sessions: int(count)})
+		}
+	}
+	return page, next, nil
+}
+
+func readCursor(cursor string) (shard int, expiry int64, same int, ok bool) {
+	if cursor == "" {
+		return 0, 0, 0, true
+	}
+	parts := strings.Split(cursor, ".")
+	if len(parts) != 3 {
+		return 0, 0, 0, false
+	}
+	n, errShard := strconv.ParseUint(parts[0], 16, 8)
+	expiry, errExpiry := strconv.ParseInt(parts[1], 10, 64)
+	same, errSame := strconv.Atoi(parts[2])
+	ok = errShard == nil && errExpiry == nil && errSame == nil && n < indexShards && expiry >= 0 && same >= 0 && same < math.MaxInt32
+	return int(n), expiry, same, ok
+}
+
+// Count adds up the shards.
+func (x index) Count(ctx context.Context) (n int, err error) {
+	now := time.Now().UnixMilli() / 100
+	counts := make([]command, indexShards)
+	for shard := range counts {
+		counts[shard] = redis.NewCmd(ctx, "zcount", x.shardKey(shard, "p"), now, "+inf")
+	}
+	if err := x.send(ctx, "ZCOUNT", counts); err != nil {
+		return 0, err
+	}
+	for _, c := range counts {
+		count, err := reply[int64](c)
+		if err != nil {
+			return 0, fault(ctx, "ZCOUNT", err)
+		}
+		n += int(count)
+	}
+	return n, nil
+}
+
+// Mark is one script in one slot.
+func (x index) Mark(ctx context.Context, key tiers.PrincipalKey, mark tiers.Mark, lasts time.Duration) ([]tiers.Entry, error) {
+	ms, _ := life(lasts)
+	c := newCall(ctx, markScript, []string{x.marksKey(x.ShardOf(key)), x.entriesKey(key)}, string(key[:]), writeMark(mark), ms)
+	if err := x.run(ctx, []*call{c}); err != nil {
+		return nil, err
+	}
+	return readMembers(ctx, key, c.Cmd)
+}
+
+// MarkAll is one script a shard, all in one pipeline.
+func (x index) MarkAll(ctx context.Context, mark tiers.Mark, lasts time.Duration) error {
+	ms, _ := life(lasts)
+	calls := make([]*call, indexShards)
+	for shard := range calls {
+		calls[shard] = newCall(ctx, markScript, []string{x.marksKey(shard)}, everybody, writeMark(mark), ms)
+	}
+	return x.run(ctx, calls)
+}
+
+// MarkEnded is one script in one slot.
+func (x index) MarkEnded(ctx context.Context, e tiers.Entry, reason tiers.Reason, lasts time.Duration) error {
+	ms, _ := life(lasts)
+	c := newCall(ctx, markScript, []string{x.marksKey(x.ShardOf(e.Key))}, endedMark+e.Tag, writeMark(tiers.Mark{Reason: reason}), ms)
+	return x.run(ctx, []*call{c})
+}
+
+// A mark is kept as the moment up to which it lasts, its nonce, the tags that it spares between
+// commas, and the reason, between semicolons.
+func writeMark(m tiers.Mark) string {
+	return m.Nonce + ";" + strings.Join(m.Kept, ",") + ";" + string(m.Reason)
+}
+
+func readMark(value string) (m tiers.Mark) {
+	parts := strings.SplitN(value, ";", 4)
+	if len(parts) != 4 {
+		return m
+	}
+	m.Nonce, m.Reason = parts[1], tiers.Reason(parts[3])
+	if parts[2] != "" {
+		m.Kept = strings.Split(parts[2], ",")
+	}
+	return m
+}
+
+// Marks reads the hashes of shards in one pipeline.
+func (x index) Marks(ctx context.Context, shards []int) ([]tiers.Marks, error) {
+	commands := make([]command, len(shards))
+	for n, shard := range shards {
+		commands[n] = redis.NewCmd(ctx, "hgetall", x.marksKey(shard))
+	}
+	if err := x.send(ctx, "HGETALL", commands); err != nil {
+		return nil, err
+	}
+	all := make([]tiers.Marks, len(shards))
+	for n, c := range commands {
+		fields, err := readFields(c)
+		if err != nil {
+			return nil, fault(ctx, "HGETALL", err)
+		}
+		m := &all[n]
+		for field, value := range fields {
+			switch mark := readMark(value); {
+			case field == everybody:
+				m.All = mark
+			case len(field) == len(tiers.PrincipalKey{}):
+				if m.Own == nil {
+					m.Own = map[tiers.PrincipalKey]tiers.Mark{}
+				}
+				m.Own[tiers.PrincipalKey([]byte(field))] = mark
+			case strings.HasPrefix(field, endedMark):
+				if m.Ended == nil {
+					m.Ended = map[string]tiers.Reason{}
+				}
+				m.Ended[field[len(endedMark):]] = mark.Reason
+			}
+		}
+	}
+	return all, nil
+}
+
+// readFields reads a hash, as either protocol has it.
+func readFields(c command) (map[string]string, error) {
+	answer, err := c.Result()
+	if err != nil {
+		return nil, err
+	}
+	fields := map[string]string{}
+	switch all := answer.(type) {
+	case map[any]any:
+		for field, value := range all {
+			f, isField := field.(string)
+			v, isValue := value.(string)
+			if !isField || !isValue {
+				return nil, errReply
+			}
+			fields[f] = v
+		}
+	case []any:
+		if len(all)%2 != 0 {
+			return nil, errReply
+		}
+		for n := 0; n < len(all); n += 2 {
+			f, isField := all[n].(string)
+			v, isValue := all[n+1].(string)
+			if !isField || !isValue {
+				return nil, errReply
+			}
+			fields[f] = v
+		}
+	default:
+		return nil, errReply
+	}
+	return fields, nil
+}
+
+// Because writes one key a session, all in one pipeline.
+func (x index) Because(ctx context.Context, ids []string, reason tiers.Reason, lasts time.Duration) error {
+	ms, _ := life(lasts)
+	commands := make([]command, len(ids))
+	for n, id := range ids {
+		commands[n] = redis.NewCmd(ctx, "set", x.reasonKey(id), string(reason), "px", ms)
+	}
+	return x.send(ctx, "SET", commands)
+}
+
+// ReasonOf reads one key.
+func (x index) ReasonOf(ctx context.Context, id string) (tiers.Reason, error) {
+	cmd := redis.NewCmd(ctx, "get", x.reasonKey(id))
+	if err := x.send(ctx, "GET", []command{cmd}); err != nil {
+		return "", err
+	}
+	reason, _, err := replyOrNil[string](cmd)
+	return tiers.Reason(reason), fault(ctx, "GET", err)
+}
