@@ -11,11 +11,11 @@ import (
 )
 
 // carrier brings writes to the store, and notes in each what has become of it. All fields are
-// set at construction.
+// set at construction, but for timeout, which is atomic.
 type carrier struct {
 	store   tiers.Storage
 	batcher tiers.Batcher // nil if the store takes no batches
-	timeout time.Duration
+	timeout duration
 	life    func(w *write) time.Duration // that a commit is to set
 	ended   context.Context              // the queues' life
 	end     context.CancelFunc
@@ -24,7 +24,7 @@ type carrier struct {
 // carry brings those to the store that are in the journal as they have to be. Trying whether
 // the store is back takes less time than a write may.
 func (c *carrier) carry(writes []*write, probe time.Duration) {
-	timeout := c.timeout
+	timeout := c.timeout.get()
 	if probe > 0 {
 		timeout = min(timeout, probe)
 	}

@@ -49,7 +49,7 @@ type Storage struct {
 	circuits *circuit.Store
 	face     *sessionmap.Face
 	form     tiers.Form // nil if it isn't known what the store makes of values
-	interval time.Duration
+	interval duration   // 0: synchronous
 	queues   queues
 	slides   slides
 	reports  reports
@@ -75,13 +75,14 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		opt(&o)
 	}
 	o.check()
-	s := &Storage{wrapped: inner, form: tiers.FormOf(inner), interval: o.interval}
+	s := &Storage{wrapped: inner, form: tiers.FormOf(inner)}
 	s.inner, s.circuits = circuit.Over(inner)
 	s.face = sessionmap.NewFace(s)
-	s.slides = slides{store: s.inner, timeout: o.writeTimeout, every: o.slideEvery, tally: &s.tally}
+	s.slides = slides{store: s.inner, every: o.slideEvery, tally: &s.tally}
 	s.reports = reports{callback: o.giveUp, reporter: &s.reporter, pending: s.Pending}
 	s.queues.slides, s.queues.reports, s.queues.tally = &s.slides, &s.reports, &s.tally
 	s.queues.init(s.inner, s.circuits, o)
+	s.limit(o)
 	if o.journal != "" {
 		if !tiers.IsAtomic(sessionmap.Of(inner)) {
 			panic(unfit)
@@ -122,10 +123,10 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 		return nil, err
 	}
 	c := s.awaited(id, delta, ttl)
-	c.behind = s.interval > 0 && ttl > 0 && !delta.Urgent() && !c.lone
+	c.behind = s.interval.get() > 0 && ttl > 0 && !delta.Urgent() && !c.lone
 	if c.behind && !delta.Creates() {
 		// Only the store tells whether a session is still there that another request may have emptied.
-		c.wait, c.behind = s.interval, !s.queues.mayBeEmpty(id)
+		c.wait, c.behind = s.interval.get(), !s.queues.mayBeEmpty(id)
 	}
 	// A session that begins goes without delay, so that other nodes see a log-in as soon as they can.
 	return s.put(ctx, c)
@@ -144,7 +145,7 @@ func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	case w == nil: // the chain is being closed
 		return commit(ctx, s.inner, c.id, c.delta, c.ttl)
 	case w.pending == nil:
-		return w.wait(ctx, s.queues.carrier.timeout, nil)
+		return w.wait(ctx, s.queues.carrier.timeout.get(), nil)
 	case synced == nil:
 		return shown, nil
 	}
@@ -211,7 +212,7 @@ func (s *Storage) load(ctx context.Context, id string, ttl time.Duration) (read 
 
 // under lays a view over what the store has returned.
 func (s *Storage) under(v *view, read tiers.Read, ttl time.Duration, began time.Time, clock uint64) (_ tiers.Read, ok bool) {
-	if s.interval > 0 && read.Snapshot != nil && read.Snapshot.Read().IsZero() {
+	if s.interval.get() > 0 && read.Snapshot != nil && read.Snapshot.Read().IsZero() {
 		read.Snapshot = read.Snapshot.ReadAt(began)
 	}
 	if v.queue == nil {

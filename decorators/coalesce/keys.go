@@ -27,7 +27,7 @@ func (s *Storage) gather(ctx context.Context, id string, set map[string]any, rem
 	}
 	c := s.awaited(id, delta, ttl)
 	c.behind = delta.Plain() && ttl > 0 // what the store may refuse, its caller learns
-	if c.wait = s.interval; c.wait == 0 {
+	if c.wait = s.interval.get(); c.wait == 0 {
 		c.wait = requestHold
 	}
 	_, err = s.put(ctx, c)
@@ -184,7 +184,7 @@ func (s *Storage) getKeyed(ctx context.Context, id string, ttl time.Duration) (*
 
 // setKeyed ends a request on a direct store.
 func (s *Storage) setKeyed(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
-	if s.interval > 0 && s.queues.extend(id, ttl) {
+	if s.interval.get() > 0 && s.queues.extend(id, ttl) {
 		return nil
 	}
 	if err := s.complete(ctx, id); err != nil {

@@ -2,6 +2,7 @@ package coalesce
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -89,4 +90,35 @@ func SlideEvery(fraction float64) Option {
 		panic(fmt.Sprintf("strata: layer.SlideEvery(%v) is no part of a ttl; pass 0 to 1, or leave it out for 0.1", fraction))
 	}
 	return func(o *options) { o.slideEvery = fraction }
+}
+
+// duration is an option that may change while the layer runs. It is atomic.
+type duration struct{ d atomic.Int64 }
+
+func (d *duration) get() time.Duration { return time.Duration(d.d.Load()) }
+
+func (d *duration) set(to time.Duration) { d.d.Store(int64(to)) }
+
+// Change sets WriteTimeout, WriteBehind, MaxPending and MaxPendingBytes while the layer runs, those
+// that aren't given to their defaults. Other options stay as they are, and so does whether it
+// writes behind. What is pending already keeps its moment.
+func (s *Storage) Change(opts ...Option) {
+	o := defaults()
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if (o.interval > 0) != (s.interval.get() > 0) {
+		o.interval = s.interval.get()
+	}
+	s.limit(o)
+}
+
+func (s *Storage) limit(o options) {
+	s.interval.set(o.interval)
+	s.slides.timeout.set(o.writeTimeout)
+	s.queues.carrier.timeout.set(o.writeTimeout)
+	s.queues.mu.Lock()
+	defer s.queues.mu.Unlock()
+	s.queues.bounds.maxSessions, s.queues.bounds.maxBytes = o.maxPending, o.maxBytes
+	s.queues.bounds.next()
 }

@@ -40,7 +40,7 @@ type queues struct {
 func (l *queues) init(store tiers.Storage, circuits *circuit.Store, o options) {
 	l.shard, l.sessions = circuits.Shard, map[string]*sessionQueue{}
 	l.bounds = bounds{maxSessions: o.maxPending, maxBytes: o.maxBytes}
-	l.carrier = carrier{store: store, batcher: tiers.BatcherOf(store), timeout: o.writeTimeout, life: l.life}
+	l.carrier = carrier{store: store, batcher: tiers.BatcherOf(store), life: l.life}
 	l.carrier.ended, l.carrier.end = context.WithCancel(context.Background())
 	s := &l.schedule
 	s.mu, s.circuit, s.fly, s.carry = &l.mu, circuits.Writes, l.fly, l.carry
@@ -126,7 +126,7 @@ func (l *queues) enter(c change) error {
 	l.schedule.rush()
 	var over <-chan time.Time
 	if !c.behind {
-		timer := time.NewTimer(l.carrier.timeout)
+		timer := time.NewTimer(l.carrier.timeout.get())
 		defer timer.Stop()
 		over = timer.C
 	}
@@ -184,7 +184,7 @@ func (l *queues) remove(ctx context.Context, id string) error {
 	}
 	l.arrange(k)
 	l.mu.Unlock()
-	if _, err := removal.wait(ctx, l.carrier.timeout, nil); err != nil {
+	if _, err := removal.wait(ctx, l.carrier.timeout.get(), nil); err != nil {
 		return err
 	}
 	return l.journal.dropped(ctx)
@@ -414,7 +414,7 @@ func (l *queues) claim(ctx context.Context, w *write) (*tiers.Snapshot, error) {
 		l.hasten(k, true)
 	}
 	l.mu.Unlock()
-	return w.wait(ctx, l.carrier.timeout, failed)
+	return w.wait(ctx, l.carrier.timeout.get(), failed)
 }
 
 // newest is the session's last change if it is pending, nil otherwise.
@@ -516,7 +516,7 @@ func (l *queues) before(ctx context.Context, id string) (*view, error) {
 			return v, nil
 		}
 		if late == nil {
-			late, cancel = context.WithTimeout(ctx, l.carrier.timeout)
+			late, cancel = context.WithTimeout(ctx, l.carrier.timeout.get())
 			defer cancel()
 		}
 		for _, w := range wait {

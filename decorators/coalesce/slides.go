@@ -18,10 +18,10 @@ const slidesKept = 1 << 15
 // sessions at least, in 5 MiB at most, and skip a slide that comes soon after. One that is
 // forgotten is sent again. Ids are kept as 64-bit hashes under a random seed.
 //
-// The first block is set at construction; mu guards the rest.
+// The first block is set at construction, but for timeout, which is atomic; mu guards the rest.
 type slides struct {
 	store   tiers.Storage
-	timeout time.Duration
+	timeout duration
 	every   float64 // of the ttl
 	tally   *telemetry.Tally
 
@@ -150,7 +150,7 @@ func (s *slides) slide(ctx context.Context, id string, ttl time.Duration) (until
 		return until, false, nil
 	}
 	e, _ := s.get(id)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout.get())
 	defer cancel()
 	// Known before it is done, so that those who slide meanwhile leave it to this one.
 	e.at, e.known = time.Now().Add(s.longer(ttl)), false

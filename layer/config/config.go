@@ -43,16 +43,20 @@ import (
 // Root is the key of the configuration below which the groups stand.
 const Root = "strata"
 
-// Chain builds the chain of a group of g.Cfg(), "default" if the name is empty. It reads the
-// configuration once; a change of it takes effect when the program starts again. Close the
-// chain when the server has stopped, as one that layer.Chain has made.
+// Chain builds the chain of a group of g.Cfg(), "default" if the name is empty. Close the chain when
+// the server has stopped, as one that layer.Chain has made.
+//
+// Changes of the local maxBytes, maxStale, negative, loadTimeout and serveStale, and of the coalesced
+// writeTimeout, writeBehind (not from or to none), maxPending and maxPendingBytes take effect while
+// the program runs, if the configuration can be watched, as GoFrame's files can. Other changes
+// are logged as in need of a restart, and so is a configuration that can't be used any more.
 func Chain(ctx context.Context, name string) (*layer.Stack, error) {
 	return ChainOf(ctx, g.Cfg(), name)
 }
 
 // ChainOf builds the chain of a group of another configuration.
 func ChainOf(ctx context.Context, from *gcfg.Config, name string) (chain *layer.Stack, err error) {
-	of, place, err := groupOf(ctx, from, name)
+	of, place, raw, err := groupOf(ctx, from, name)
 	if err != nil {
 		return nil, err
 	}
@@ -64,24 +68,25 @@ func ChainOf(ctx context.Context, from *gcfg.Config, name string) (chain *layer.
 	if err != nil { // a journal that can't be opened
 		return nil, fmt.Errorf("%s: %w", place, err)
 	}
+	follow(from, name, chain, raw)
 	return chain, nil
 }
 
 // groupOf reads a group and returns where it stands.
-func groupOf(ctx context.Context, from *gcfg.Config, name string) (of *group, place string, err error) {
+func groupOf(ctx context.Context, from *gcfg.Config, name string) (of *group, place string, raw any, err error) {
 	if name == "" {
 		name = "default"
 	}
 	place = Root + "." + name
 	value, err := from.Get(ctx, place)
 	if err != nil {
-		return nil, place, fmt.Errorf("strata: the configuration can't be read: %w", err)
+		return nil, place, nil, fmt.Errorf("strata: the configuration can't be read: %w", err)
 	}
 	if value.IsNil() {
-		return nil, place, fmt.Errorf("strata: the configuration has no %s; write one, such as %s: {store: redis, prefix: \"app:\"}", place, place)
+		return nil, place, nil, fmt.Errorf("strata: the configuration has no %s; write one, such as %s: {store: redis, prefix: \"app:\"}", place, place)
 	}
 	of = &group{}
-	return of, place, read(place, value.Val(), of.keys())
+	return of, place, value.Val(), read(place, value.Val(), of.keys())
 }
 
 // group is what a group of the configuration says.

@@ -14,6 +14,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/database/gredis"
 	"github.com/gogf/gf/v2/os/gcfg"
+	"github.com/gogf/gf/v2/os/gfsnotify"
 	"go.uber.org/goleak"
 
 	"github.com/gf-strata/strata/decorators/coalesce"
@@ -25,7 +26,10 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+func TestMain(m *testing.M) {
+	_, _ = gfsnotify.Add(".", func(*gfsnotify.Event) {}) // GoFrame's watcher of files stays for good
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
+}
 
 var ctx = context.Background()
 

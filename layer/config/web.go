@@ -25,7 +25,7 @@ func Web(ctx context.Context, name string, chain *layer.Stack, others ...web.Opt
 
 // WebOf is Web with another configuration.
 func WebOf(ctx context.Context, from *gcfg.Config, name string, chain *layer.Stack, others ...web.Option) (sessions ghttp.HandlerFunc, err error) {
-	of, place, err := groupOf(ctx, from, name)
+	of, place, _, err := groupOf(ctx, from, name)
 	if err != nil {
 		return nil, err
 	}

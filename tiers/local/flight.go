@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gf-strata/strata/internal/crew"
@@ -28,7 +29,7 @@ type flights struct {
 	flying  map[flightKey]*flight
 	closing bool
 	crew    crew.Crew
-	timeout time.Duration // of a load, for all who wait for it, also of stores that ignore their context
+	timeout atomic.Int64 // a time.Duration, of a load, for all who wait for it, also of stores that ignore their context
 	ended   context.Context
 	end     context.CancelFunc
 	tally   *telemetry.Tally
@@ -58,14 +59,15 @@ func (s *Storage) joinable(v view) (oldest int64) {
 	case v.watched:
 		return v.now - int64(overlapWindow)
 	default:
-		return v.now - int64(max(s.options.maxStale, overlapWindow))
+		return v.now - int64(max(s.limits.Load().maxStale, overlapWindow))
 	}
 }
 
 var errLoadTimeout = tiers.NewError("strata: the store did not answer a read in time (LoadTimeout)", context.DeadlineExceeded)
 
 func (f *flights) init(tally *telemetry.Tally, timeout time.Duration) {
-	f.tally, f.timeout = tally, timeout
+	f.tally = tally
+	f.timeout.Store(int64(timeout))
 	f.flying = map[flightKey]*flight{}
 	f.ended, f.end = context.WithCancel(context.Background())
 }
@@ -108,7 +110,7 @@ func (f *flights) join(ctx context.Context, key flightKey, now, oldest int64, lo
 
 // start is called under mu.
 func (f *flights) start(ctx context.Context, key flightKey, now int64, load func(context.Context) (tiers.Read, error)) *flight {
-	ctx, cancel := context.WithTimeout(crew.Within(f.ended, ctx), f.timeout)
+	ctx, cancel := context.WithTimeout(crew.Within(f.ended, ctx), time.Duration(f.timeout.Load()))
 	shared := &flight{began: now, ctx: ctx, done: make(chan struct{}), err: errAborted}
 	f.flying[key] = shared
 	f.crew.Go(func() {

@@ -122,9 +122,9 @@ func (s *Storage) taken(hash uint64) (p *parcel) {
 
 // horizonOfAbsence is the moment until which it is known that there is no session.
 func (s *Storage) horizonOfAbsence(e *entry) int64 {
-	life := s.options.negative
+	life := s.limits.Load().negative
 	if !e.watched && !s.options.exclusive {
-		life = min(life, s.options.maxStale)
+		life = min(life, s.limits.Load().maxStale)
 	}
 	return later(e.loaded, life)
 }
@@ -141,7 +141,7 @@ func later(moment int64, d time.Duration) int64 {
 // no expiry, an exclusive process still knows that a session it wrote lives for its
 // ttl, and must look again after that.
 func (s *Storage) horizon(e *entry) int64 {
-	stale := later(e.loaded, s.options.maxStale)
+	stale := later(e.loaded, s.limits.Load().maxStale)
 	if e.snapshot == nil {
 		return 0
 	}

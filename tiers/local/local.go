@@ -36,6 +36,7 @@ type Storage struct {
 	circuits  *circuit.Store // between here and the store, at the lowest layer that has any
 	face      *sessionmap.Face
 	options   options
+	limits    atomic.Pointer[limits]
 	thinner   tiers.SlideThinner // a layer below that skips slides itself, nil for none
 	start     time.Time          // the zero of every moment in an entry
 	guard     *guard
@@ -66,6 +67,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		}
 		opt(&s.options)
 	}
+	s.limits.Store(&s.options.limits)
 	s.inner, s.circuits = circuit.Over(inner)
 	s.thinner = thinner(inner)
 	s.face = sessionmap.NewFace(s)
@@ -76,7 +78,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *parcel]{
 		// Ten counters for each session of 1 KiB that fits, as ristretto advises.
 		NumCounters:        min(max(s.options.maxBytes/1024, 1000), 10_000_000) * 10,
-		MaxCost:            s.options.maxBytes - s.warm.most,
+		MaxCost:            s.options.maxBytes - s.warm.most.Load(),
 		BufferItems:        64,
 		IgnoreInternalCost: true,
 		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
@@ -196,7 +198,7 @@ func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash u
 	if _, ok := s.stale(hash, id); !ok {
 		return join(ctx)
 	}
-	soon, cancel := context.WithTimeout(ctx, s.options.loadTimeout/softPart)
+	soon, cancel := context.WithTimeout(ctx, s.limits.Load().loadTimeout/softPart)
 	defer cancel()
 	read, err := join(soon)
 	switch snapshot, ok := s.stale(hash, id); {

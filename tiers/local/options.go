@@ -11,24 +11,26 @@ import (
 type Option func(*options)
 
 type options struct {
+	limits
+	exclusive  bool
+	guardSlots int
+	sources    []tiers.Source
+	audited    float64 // of the hits
+}
+
+// limits are the options that may change while the tier runs. Those in use are immutable.
+type limits struct {
 	maxBytes    int64
 	maxStale    time.Duration
 	negative    time.Duration
-	exclusive   bool
-	guardSlots  int
 	serveStale  time.Duration
 	loadTimeout time.Duration
-	sources     []tiers.Source
-	audited     float64 // of the hits
 }
 
 func defaults() options {
 	return options{
-		maxBytes:    64 << 20,
-		maxStale:    time.Second,
-		negative:    time.Second,
-		guardSlots:  defaultGuardSlots,
-		loadTimeout: time.Second,
+		limits:     limits{maxBytes: 64 << 20, maxStale: time.Second, negative: time.Second, loadTimeout: time.Second},
+		guardSlots: defaultGuardSlots,
 	}
 }
 
@@ -131,4 +133,18 @@ func GuardSlots(n int) Option {
 		panic(fmt.Sprintf("strata: layer.GuardSlots(%d) is out of range; pass 1 to 268,435,456, or leave it out", n))
 	}
 	return func(o *options) { o.guardSlots = n }
+}
+
+// Change sets MaxBytes, MaxStale, Negative, LoadTimeout and ServeStale while the tier runs, those
+// that aren't given to their defaults. Other options stay as they are. What is in memory
+// already is served for as long as it was to be; what is too much goes as sessions are kept.
+func (s *Storage) Change(opts ...Option) {
+	o := defaults()
+	for _, opt := range opts {
+		opt(&o)
+	}
+	s.limits.Store(&o.limits)
+	s.flights.timeout.Store(int64(o.loadTimeout))
+	s.warm.most.Store(o.maxBytes / warmPart)
+	s.gate.do(0, func() { s.cache.UpdateMaxCost(o.maxBytes - o.maxBytes/warmPart) })
 }

@@ -16,7 +16,7 @@ func (s *Storage) Gauges(set func(telemetry.Gauge, float64)) {
 	}
 	set(telemetry.Sessions, float64(s.sessions.Load()+s.warm.alone.Load()))
 	set(telemetry.MemoryUsage, float64(s.warm.held.Load()+s.cache.MaxCost()-s.cache.RemainingCost()))
-	set(telemetry.MemoryLimit, float64(s.options.maxBytes))
+	set(telemetry.MemoryLimit, float64(s.limits.Load().maxBytes))
 	sources, supported := s.watch.state()
 	if sources == 0 {
 		return

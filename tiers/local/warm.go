@@ -24,7 +24,7 @@ type warm struct {
 	sets  []set
 	held  atomic.Int64 // bytes that they take
 	alone atomic.Int64 // those that ristretto hasn't got
-	most  int64        // of held
+	most  atomic.Int64 // of held
 }
 
 // set is seven places, in one line of the processor's cache. state has a byte of each
@@ -47,9 +47,9 @@ const (
 )
 
 func (w *warm) init(maxBytes int64) {
-	w.most = maxBytes / warmPart
+	w.most.Store(maxBytes / warmPart)
 	sets := leastSets
-	for sets < mostSets && int64(sets)*ways<<10 <= w.most {
+	for sets < mostSets && int64(sets)*ways<<10 <= w.most.Load() {
 		sets *= 2
 	}
 	w.sets = make([]set, sets)
@@ -103,7 +103,7 @@ func (w *warm) put(e *entry, rest func(loser *entry)) {
 	if before = s.places[place].Load(); before != nil {
 		held = w.count(before, -1)
 	}
-	for others := 0; held > w.most && others < ways; others++ {
+	for others := 0; held > w.most.Load() && others < ways; others++ {
 		victim := s.next()
 		if loser := s.places[victim].Load(); loser != nil && victim != place {
 			rest(loser)
@@ -114,7 +114,7 @@ func (w *warm) put(e *entry, rest func(loser *entry)) {
 	if before != nil && before.hash != e.hash {
 		rest(before)
 	}
-	if held > w.most {
+	if held > w.most.Load() {
 		w.count(e, -1)
 		rest(e)
 		s.places[place].Store(nil)
@@ -194,7 +194,7 @@ func (s *Storage) entry(hash uint64, p *parcel) *entry {
 	}
 	until := p.ends
 	if p.known && !s.options.exclusive && !p.watched { // see horizon
-		until = min(until, later(p.loaded, s.options.maxStale))
+		until = min(until, later(p.loaded, s.limits.Load().maxStale))
 	}
 	return &entry{hash: hash, id: p.content[:p.id], stamp: p.stamp, until: until, loaded: p.loaded,
 		echo: p.echo, watched: p.watched, rested: true}

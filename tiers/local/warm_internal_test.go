@@ -68,7 +68,7 @@ func TestWhatGrowsLeavesNoGap(t *testing.T) {
 	var w warm
 	w.init(1 << 10)
 	before, grown := entryOf(1, "v"), entryOf(1, strings.Repeat("x", 1<<10))
-	w.most = before.cost()
+	w.most.Store(before.cost())
 	w.put(before, func(*entry) { t.Fatal("there is room") })
 	rested := false
 	w.put(grown, func(loser *entry) {

@@ -121,7 +121,7 @@ func (l *watchedSource) Vouched(until time.Time) {
 func (l *watchedSource) Unsupported(reason error) {
 	l.s.reporter.Warn(context.Background(), "unsupported",
 		"strata: changes of the store aren't announced, so that MaxStale bounds what is served from memory",
-		slog.Duration("max_stale", l.s.options.maxStale), slog.String("reason", tiers.Explain(reason)))
+		slog.Duration("max_stale", l.s.limits.Load().maxStale), slog.String("reason", tiers.Explain(reason)))
 	l.s.watch.mu.Lock()
 	if l.lost || l.until != 0 {
 		l.s.tally.Add(telemetry.InvalidatedByLoss)
@@ -177,7 +177,7 @@ func (w *watch) stop() {
 // stale answers what memory holds of a session that the store doesn't answer for, as
 // long as nobody has told that it changed and the bound of ServeStale allows.
 func (s *Storage) stale(hash uint64, id string) (*tiers.Snapshot, bool) {
-	if s.options.serveStale == 0 {
+	if s.limits.Load().serveStale == 0 {
 		return nil, false
 	}
 	vouched := s.watch.stood() // before the view, as in it
@@ -192,5 +192,5 @@ func (s *Storage) stale(hash uint64, id string) (*tiers.Snapshot, bool) {
 	if e.watched {
 		end = vouched
 	}
-	return e.snapshot, v.now-int64(s.options.serveStale) < end
+	return e.snapshot, v.now-int64(s.limits.Load().serveStale) < end
 }
