@@ -12,7 +12,7 @@ require (
 	go.opentelemetry.io/otel/trace v1.38.0
 )
 
-// What only tests need.
+// What only tests and examples need.
 require (
 	github.com/gogf/gf/contrib/nosql/redis/v2 v2.10.2
 	go.opentelemetry.io/otel/sdk v1.38.0

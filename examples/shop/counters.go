@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/sessionmap"
@@ -15,15 +16,16 @@ import (
 // maxVisitors bounds what the tally remembers; it starts anew when it is full.
 const maxVisitors = 10_000
 
-// Counts are what the layers did for one visitor.
+// Counts are what a session's requests took.
 type Counts struct {
-	Hits   int `json:"hits"`   // reads answered from memory
-	Loads  int `json:"loads"`  // reads of the store that a request waited for
-	Writes int `json:"writes"` // commits and removals that reached the store
+	Hits    int `json:"hits"`    // reads answered from memory
+	Loads   int `json:"loads"`   // reads of the store that a request waited for
+	Writes  int `json:"writes"`  // commits and removals that reached the store
+	Rereads int `json:"rereads"` // reads of the store after own writes, that no request waited for
 }
 
-// tally counts for each session, from both ends of the chain. It keeps hashes in
-// place of ids, which are as good as passwords. mu guards visitors.
+// tally counts for each session. It keeps hashes in place of ids, which are as good as
+// passwords. mu guards visitors.
 type tally struct {
 	seed     maphash.Seed
 	mu       sync.Mutex
@@ -34,9 +36,18 @@ func newTally() *tally {
 	return &tally{seed: maphash.MakeSeed(), visitors: map[uint64]Counts{}}
 }
 
-func (t *tally) hit(id string)   { t.add(id, Counts{Hits: 1}) }
-func (t *tally) load(id string)  { t.add(id, Counts{Loads: 1}) }
-func (t *tally) write(id string) { t.add(id, Counts{Writes: 1}) }
+// uncounted marks a context whose looks are those of the page itself.
+type uncounted struct{}
+
+func (t *tally) hit(ctx context.Context, id string)  { t.count(ctx, id, Counts{Hits: 1}) }
+func (t *tally) load(ctx context.Context, id string) { t.count(ctx, id, Counts{Loads: 1}) }
+func (t *tally) write(id string)                     { t.add(id, Counts{Writes: 1}) }
+
+func (t *tally) count(ctx context.Context, id string, more Counts) {
+	if ctx.Value(uncounted{}) == nil {
+		t.add(id, more)
+	}
+}
 
 func (t *tally) add(id string, more Counts) {
 	key := maphash.String(t.seed, id)
@@ -49,6 +60,7 @@ func (t *tally) add(id string, more Counts) {
 	counts.Hits += more.Hits
 	counts.Loads += more.Loads
 	counts.Writes += more.Writes
+	counts.Rereads += more.Rereads
 	t.visitors[key] = counts
 }
 
@@ -59,13 +71,14 @@ func (t *tally) of(id string) Counts {
 	return t.visitors[key]
 }
 
-// move has a session's counts follow it to its new id.
-func (t *tally) move(from, to string) {
-	t.add(to, t.of(from))
-	key := maphash.String(t.seed, from)
+// take returns a session's counts and forgets them.
+func (t *tally) take(id string) Counts {
+	counts := t.of(id)
+	key := maphash.String(t.seed, id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.visitors, key)
+	return counts
 }
 
 // countVisitor is a decorator for the outer end: it sees what came from memory.
@@ -85,8 +98,8 @@ func (o *outer) Unwrap() gsession.Storage { return o.wrapped }
 
 func (o *outer) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	read, err := o.Storage.Load(ctx, id, ttl)
-	if read.Outcome == tiers.OutcomeHit {
-		o.tally.hit(id)
+	if read.Outcome == tiers.OutcomeHit || read.Outcome == tiers.OutcomeStale {
+		o.tally.hit(ctx, id)
 	}
 	return read, err
 }
@@ -110,13 +123,18 @@ type innermost struct {
 func (i *innermost) Unwrap() gsession.Storage { return i.wrapped }
 
 func (i *innermost) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
-	i.tally.load(id)
+	i.tally.load(ctx, id)
 	return i.Storage.Load(ctx, id, ttl)
 }
 
-// Reloader passes on what a node reads again in the background, after its own writes: no
-// request waits for that, and it isn't counted.
-func (i *innermost) Reloader() tiers.Reloader { return tiers.ReloaderOf(i.Storage) }
+// Reloader passes on what a node reads again in the background, after its own writes, and
+// counts it apart, as no request waits for it.
+func (i *innermost) Reloader() tiers.Reloader {
+	if reloader := tiers.ReloaderOf(i.Storage); reloader != nil {
+		return &rereading{reloader: reloader, tally: i.tally}
+	}
+	return nil
+}
 
 func (i *innermost) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	i.tally.write(id)
@@ -138,4 +156,38 @@ func (b *batching) CommitAll(ctx context.Context, commits []tiers.Commit) []tier
 		b.tally.write(c.ID)
 	}
 	return b.batcher.CommitAll(ctx, commits)
+}
+
+type rereading struct {
+	reloader tiers.Reloader
+	tally    *tally
+}
+
+func (r *rereading) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	for _, l := range loads {
+		r.tally.add(l.ID, Counts{Rereads: 1})
+	}
+	return r.reloader.LoadAll(ctx, loads)
+}
+
+// plain counts what GoFrame asks of a store without layers, by the same rules: sliding an
+// expiry is no write there either.
+type plain struct {
+	gsession.Storage
+	tally *tally
+}
+
+func (p *plain) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	p.tally.load(ctx, id)
+	return p.Storage.GetSession(ctx, id, ttl)
+}
+
+func (p *plain) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	p.tally.write(id)
+	return p.Storage.SetSession(ctx, id, data, ttl)
+}
+
+func (p *plain) RemoveAll(ctx context.Context, id string) error {
+	p.tally.write(id)
+	return p.Storage.RemoveAll(ctx, id)
 }

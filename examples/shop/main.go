@@ -1,23 +1,34 @@
-// Shop is a small web shop on sessions through a chain of layers. Its page shows what
-// the layers did for the visitor's own requests.
+// Shop is a small web shop whose visitors see what layers do for sessions. Each click goes to two
+// shops: one keeps its sessions through a chain of layers, the other in a bare store of the same
+// kind. The page shows both, and runs what Strata claims.
 //
-//	go run ./examples/shop                                  # sessions in files
-//	go run ./examples/shop -redis redis://127.0.0.1:6379/0  # sessions in Redis
+//	go run ./examples/shop                                  # sessions in files; offers to start Redis
+//	go run ./examples/shop -redis start                     # starts a Redis for itself
+//	go run ./examples/shop -redis redis://127.0.0.1:6379/0  # uses this one
+//	go run ./examples/shop -nodes 2                         # two nodes on one Redis, side by side
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
+	_ "github.com/gogf/gf/contrib/nosql/redis/v2" // of the shop without layers
+	"github.com/gogf/gf/v2/database/gredis"
 	"github.com/gogf/gf/v2/os/gsession"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -26,25 +37,43 @@ import (
 const (
 	sessionLife = 24 * time.Hour // how long a visitor is remembered
 	patience    = 10 * time.Second
+	maxNodes    = 8
+
+	startOne = "start" // in place of a URL
+	prefix   = "shop:"
 )
 
 // errUsage marks what the user has to write otherwise.
 var errUsage = errors.New("see -help")
 
+// options are the flags.
+type options struct {
+	addr, redis, dir string
+	nodes            int
+	outage           time.Duration // of the trial that kills Redis
+}
+
 func main() {
-	var (
-		addr  = flag.String("addr", "127.0.0.1:8000", "address to serve on")
-		redis = flag.String("redis", "", "keep sessions in Redis, for example redis://127.0.0.1:6379/0")
-		dir   = flag.String("dir", defaultDir(), "keep sessions in files of this folder, unless -redis is given")
-	)
+	var o options
+	flag.StringVar(&o.addr, "addr", "127.0.0.1:8000", "address to serve on; further nodes take the ports after it")
+	flag.StringVar(&o.redis, "redis", "", `keep sessions in Redis: "start" starts one, a URL such as redis://127.0.0.1:6379/0 names one`)
+	flag.StringVar(&o.dir, "dir", defaultDir(), "keep sessions in files of this folder, unless in Redis")
+	flag.IntVar(&o.nodes, "nodes", 1, "how many nodes serve the shop, on one Redis")
+	flag.DurationVar(&o.outage, "outage", 10*time.Second, "how long the page's trial has Redis away")
 	flag.Parse()
 	stop, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
+	if o.redis == "" && o.nodes == 1 && offered(os.Stdin) {
+		fmt.Print("redis-server is installed. Start one for the shop? It keeps nothing. [Y/n] ")
+		if agreed(os.Stdin) {
+			o.redis = startOne
+		}
+	}
 	var err error
 	if flag.NArg() > 0 {
 		err = fmt.Errorf("unknown argument %q; %w", flag.Arg(0), errUsage)
 	} else {
-		err = serve(stop, *addr, *redis, *dir)
+		err = serve(stop, o)
 	}
 	if err == nil {
 		return
@@ -54,6 +83,23 @@ func main() {
 		os.Exit(2)
 	}
 	os.Exit(1)
+}
+
+// offered reports whether there is somebody to ask, and something to offer.
+func offered(in *os.File) bool {
+	info, err := in.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	_, err = exec.LookPath("redis-server")
+	return err == nil
+}
+
+// agreed takes an empty line as yes, and no line at all as no.
+func agreed(in io.Reader) bool {
+	line, err := bufio.NewReader(in).ReadString('\n')
+	line = strings.ToLower(strings.TrimSpace(line))
+	return err == nil && (line == "" || line == "y" || line == "yes")
 }
 
 // defaultDir is the user's own, so that nobody else reads the sessions.
@@ -66,68 +112,145 @@ func defaultDir() string {
 }
 
 // serve runs the shop until stop ends, and returns when every write is in the store.
-// What is deferred runs from the server inwards: no request, then no chain, then no store.
-func serve(stop context.Context, addr, redis, dir string) (err error) {
-	if _, err := net.ResolveTCPAddr("tcp", addr); err != nil || addr == "" {
-		return fmt.Errorf("-addr %q isn't host:port; %w", addr, errUsage)
+// What is deferred runs from the servers inwards: no request, then no chain, then no store.
+func serve(stop context.Context, o options) (err error) {
+	if o.nodes < 1 || o.nodes > maxNodes {
+		return fmt.Errorf("-nodes is 1 to %d; %w", maxNodes, errUsage)
 	}
-	store, closeStore, err := open(redis, dir)
+	if o.redis == "" && o.nodes > 1 {
+		o.redis = startOne // nodes can't share files
+	}
+	addrs, err := addresses(o.addr, o.nodes)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeStore()) }()
-
-	tally := newTally()
-	chain := newChain(store, tally)
-	defer func() {
-		// stop has ended by now: closing has a deadline of its own.
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		err = errors.Join(err, chain.Close(ctx))
-	}()
-
-	listener, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
+	trials := &trials{name: "files", outage: o.outage, stop: stop}
+	if o.redis != "" {
+		trials.name = "redis"
 	}
-	server, err := newServer(chain, tally, listener)
-	if err != nil {
-		return err
+	if o.redis == startOne {
+		if trials.redis, err = startRedis(stop); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, trials.redis.stop()) }()
+		o.redis = trials.redis.url()
 	}
-	if err := server.Start(); err != nil {
-		return err
+	var listeners []net.Listener
+	for _, addr := range addrs {
+		listener, err := net.Listen("tcp", addr)
+		if err != nil {
+			return err
+		}
+		defer listener.Close() // where no server has taken it over
+		listeners = append(listeners, listener)
+		trials.nodes = append(trials.nodes, "http://"+listener.Addr().String())
 	}
-	fmt.Printf("The shop is open on http://%s\n", listener.Addr())
+	for n, listener := range listeners {
+		h, closeHouse, err := build(o, n+1)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, closeHouse()) }()
+		server, err := newServer(h, trials, listener)
+		if err == nil {
+			err = server.Start()
+		}
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, server.Shutdown()) }()
+	}
+	fmt.Printf("The shop is open on %s\n", trials.nodes[0])
 	<-stop.Done()
-	return server.Shutdown()
+	trials.running.Lock() // a trial ends with stop, and leaves Redis running
+	return nil
 }
 
-// newChain stacks the layers, the first one innermost, between the tally's two ends.
+// addresses are those of the nodes, one port after the other; port 0 is any free one for each.
+func addresses(addr string, nodes int) (all []string, err error) {
+	at, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil || addr == "" {
+		return nil, fmt.Errorf("-addr %q isn't host:port; %w", addr, errUsage)
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	for n := range nodes {
+		port := at.Port
+		if port != 0 {
+			port += n
+		}
+		all = append(all, net.JoinHostPort(host, strconv.Itoa(port)))
+	}
+	return all, nil
+}
+
+// newChain stacks the layers, the first one innermost, between the tally's two ends. Sessions in
+// memory are served for a minute while the store is away.
 func newChain(store gsession.Storage, tally *tally) *layer.Stack {
 	return layer.Chain(store,
-		tally.countStore, layer.Coalesced(), layer.Local(), layer.Traced(), tally.countVisitor)
+		tally.countStore, layer.Coalesced(), layer.Local(layer.ServeStale(time.Minute)), layer.Traced(), tally.countVisitor)
 }
 
-// open returns the store, and what closes it once the chain is closed.
-func open(redis, dir string) (gsession.Storage, func() error, error) {
-	if redis != "" {
-		store, err := redisstore.Open(redis, redisstore.Prefix("shop:"))
-		if err != nil {
-			return nil, nil, fmt.Errorf("-redis: %w; %w", err, errUsage)
-		}
-		return store, func() error { return store.Close(context.Background()) }, nil
-	}
-	dir, err := usable(dir)
+// build returns what a node serves, and what closes it: the chain, then its store.
+func build(o options, node int) (h house, end func() error, err error) {
+	store, bare, closeStore, err := open(o.redis, o.dir)
 	if err != nil {
-		return nil, nil, fmt.Errorf("-dir: %w; %w", err, errUsage)
+		return h, nil, err
 	}
-	return gsession.NewStorageFile(dir, sessionLife), func() error { return nil }, nil
+	h = house{counts: [2]*tally{newTally(), newTally()}, node: node}
+	chain := newChain(store, h.counts[0])
+	h.chain, h.plain = chain, &plain{Storage: bare, tally: h.counts[1]}
+	return h, func() error {
+		// What stops the shop has ended by now: closing has a deadline of its own.
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		return errors.Join(chain.Close(ctx), closeStore())
+	}, nil
 }
 
-// usable makes the folder. NewStorageFile panics on one that it can't write to, and
+// open returns two stores of one kind, of which one is for the chain, and what closes them once
+// that is closed.
+func open(url, dir string) (store, bare gsession.Storage, end func() error, err error) {
+	if url != "" {
+		return openRedis(url)
+	}
+	layered, err := usable(dir, "layers")
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("-dir: %w; %w", err, errUsage)
+	}
+	plainly, err := usable(dir, "plain")
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("-dir: %w; %w", err, errUsage)
+	}
+	return gsession.NewStorageFile(layered, sessionLife), gsession.NewStorageFile(plainly, sessionLife), func() error { return nil }, nil
+}
+
+// openRedis gives the bare store a prefix and a client of its own, GoFrame's.
+func openRedis(url string) (store, bare gsession.Storage, end func() error, err error) {
+	layered, err := redisstore.Open(url, redisstore.Prefix(prefix))
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("-redis: %w; %w", err, errUsage)
+	}
+	at, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, nil, nil, errUsage // Open has taken it
+	}
+	client, err := gredis.New(&gredis.Config{Address: at.Addr, Db: at.DB, User: at.Username, Pass: at.Password, TLSConfig: at.TLSConfig})
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, layered.Close(context.Background()))
+	}
+	return layered, gsession.NewStorageRedis(client, "plain-"+prefix), func() error {
+		ctx := context.Background()
+		return errors.Join(layered.Close(ctx), client.Close(ctx))
+	}, nil
+}
+
+// usable makes a folder. NewStorageFile panics on one that it can't write to, and
 // looks for a relative one in several places.
-func usable(dir string) (string, error) {
-	dir, err := filepath.Abs(dir)
+func usable(dir, name string) (string, error) {
+	dir, err := filepath.Abs(filepath.Join(dir, name))
 	if err != nil {
 		return "", err
 	}

@@ -3,12 +3,14 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,17 +24,28 @@ type program struct {
 	base string
 }
 
-func build(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "shop")
-	if out, err := exec.Command("go", "build", "-race", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+// binary is the shop as it is built and run; TestMain sets it.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(withBinary(m)) }
+
+func withBinary(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "shop")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	return binary
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "shop")
+	if out, err := exec.Command("go", "build", "-race", "-o", binary, ".").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
 }
 
 // start runs the shop on a free port and waits for the line that says where.
-func start(t *testing.T, binary string, args ...string) *program {
+func start(t *testing.T, args ...string) *program {
 	t.Helper()
 	p := &program{t: t, cmd: exec.Command(binary, append([]string{"-addr", "127.0.0.1:0"}, args...)...)}
 	out, err := p.cmd.StdoutPipe()
@@ -76,15 +89,15 @@ func (p *program) ended() {
 }
 
 func TestRestart(t *testing.T) {
-	binary, dir := build(t), t.TempDir()
-	p := start(t, binary, "-dir", dir)
+	dir := t.TempDir()
+	p := start(t, "-dir", dir)
 	v := newVisitor(t, p.base)
 	v.wantPost(http.StatusOK, "/login", `{"name":"Ann"}`)
 	v.takeAll()
 	p.terminate()
 	p.ended()
 
-	p = start(t, binary, "-dir", dir)
+	p = start(t, "-dir", dir)
 	knowing(t, p.base, v.cookie()).want("Ann", "map[bread:1 cheese:1 tea:1]")
 	p.terminate()
 	p.ended()
@@ -93,8 +106,8 @@ func TestRestart(t *testing.T) {
 // A request that is running when the shop is told to stop is answered, and what it
 // wrote is in the store.
 func TestStopWaitsForRequests(t *testing.T) {
-	binary, dir := build(t), t.TempDir()
-	p := start(t, binary, "-dir", dir)
+	dir := t.TempDir()
+	p := start(t, "-dir", dir)
 	addr := strings.TrimPrefix(p.base, "http://")
 	conn, err := net.DialTimeout("tcp", addr, deadline)
 	if err != nil {
@@ -141,14 +154,68 @@ func TestStopWaitsForRequests(t *testing.T) {
 	}
 	p.ended()
 
-	p = start(t, binary, "-dir", dir)
+	p = start(t, "-dir", dir)
 	knowing(t, p.base, cookie).want("Ann", "map[]")
 	p.terminate()
 	p.ended()
 }
 
+// Two nodes on the Redis that the shop starts follow each other, and Redis ends with the shop.
+func TestNodes(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	p := start(t, "-nodes", "2")
+	v := newVisitor(t, p.base)
+	page := v.read("/")
+	bases := regexp.MustCompile(`<iframe src="(http://[^"/]+)/`).FindAllStringSubmatch(page, -1)
+	if len(bases) != 2 || bases[0][1] != p.base {
+		t.Fatalf("the page has the nodes %v", bases)
+	}
+	v.wantPost(http.StatusOK, "/login", `{"name":"Ann"}`)
+	other := knowing(t, bases[1][1], v.cookie())
+	other.want("Ann", "map[]")
+	for other.state().Counts.Hits == 0 { // it has the session in memory
+		other.late()
+	}
+	v.wantPost(http.StatusOK, "/logout", "")
+	for other.state().User != nil {
+		other.late()
+	}
+	dirs, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "strata-shop*"))
+	if err != nil || len(dirs) != 1 {
+		t.Fatalf("the shop's Redis is in %v, %v", dirs, err)
+	}
+	p.terminate()
+	p.ended()
+	if _, err := os.Stat(dirs[0]); !os.IsNotExist(err) {
+		t.Errorf("what Redis held is left behind: %v", err)
+	}
+}
+
+func TestAnOfferIsForSomebodyWhoIsThere(t *testing.T) {
+	for line, want := range map[string]bool{"\n": true, "y\n": true, "Yes\n": true, "n\n": false, "no\n": false, "": false} {
+		if got := agreed(strings.NewReader(line)); got != want {
+			t.Errorf("%q is %v", line, got)
+		}
+	}
+	file, err := os.Open("main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if offered(file) {
+		t.Error("a file is asked")
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for addr, want := range map[string]string{"127.0.0.1:8000": "[127.0.0.1:8000 127.0.0.1:8001]", ":80": "[:80 :81]", "127.0.0.1:0": "[127.0.0.1:0 127.0.0.1:0]"} {
+		if got, err := addresses(addr, 2); err != nil || fmt.Sprint(got) != want {
+			t.Errorf("%s: %v, %v", addr, got, err)
+		}
+	}
+}
+
 func TestBadFlags(t *testing.T) {
-	binary := build(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -163,6 +230,8 @@ func TestBadFlags(t *testing.T) {
 		{2, []string{"-addr", ""}},
 		{2, []string{"-dir", "/dev/null/x"}},
 		{2, []string{"surplus"}},
+		{2, []string{"-nodes", "0"}},
+		{2, []string{"-nodes", "2", "-redis", "no://user:hush@host"}},
 		{2, []string{"-unknown"}},
 		{1, []string{"-dir", t.TempDir(), "-addr", taken.Addr().String()}},
 		{0, []string{"-help"}},

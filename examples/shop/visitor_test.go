@@ -20,6 +20,7 @@ type visitor struct {
 	t    *testing.T
 	base string
 	http *http.Client
+	came time.Time
 }
 
 func newVisitor(t *testing.T, base string) *visitor {
@@ -27,7 +28,7 @@ func newVisitor(t *testing.T, base string) *visitor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &visitor{t: t, base: base, http: &http.Client{Jar: jar, Timeout: deadline}}
+	return &visitor{t: t, base: base, came: time.Now(), http: &http.Client{Jar: jar, Timeout: deadline}}
 }
 
 // send answers the status, 0 where there is none. Any goroutine may call it.
@@ -46,6 +47,13 @@ func (v *visitor) send(method, path, body string, header http.Header) int {
 	defer answer.Body.Close()
 	_, _ = io.Copy(io.Discard, answer.Body)
 	return answer.StatusCode
+}
+
+// plainly is the same browser at the shop without layers.
+func (v *visitor) plainly() *visitor {
+	other := *v
+	other.base += plainly
+	return &other
 }
 
 func (v *visitor) post(path, body string) int {
@@ -79,20 +87,60 @@ func (v *visitor) takeAll() {
 type state struct {
 	User   any
 	Cart   map[string]json.Number
-	Layers Counts
+	Counts Counts
 }
 
 func (v *visitor) state() (s state) {
 	v.t.Helper()
-	answer, err := v.http.Get(v.base + "/state")
+	if err := json.Unmarshal([]byte(v.read("/state")), &s); err != nil {
+		v.t.Fatal(err)
+	}
+	return s
+}
+
+func (v *visitor) read(path string) string {
+	v.t.Helper()
+	return v.ask(http.MethodGet, path, nil)
+}
+
+// ask returns the body of an answer.
+func (v *visitor) ask(method, path string, header http.Header) string {
+	v.t.Helper()
+	r, err := http.NewRequest(method, v.base+path, nil)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	for name, values := range header {
+		r.Header[name] = values
+	}
+	answer, err := v.http.Do(r)
 	if err != nil {
 		v.t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	if err := json.NewDecoder(answer.Body).Decode(&s); err != nil {
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
 		v.t.Fatal(err)
 	}
-	return s
+	return string(body)
+}
+
+// try runs a trial of the page's.
+func (v *visitor) try(name string) (both compared) {
+	v.t.Helper()
+	text := v.ask(http.MethodPost, "/try/"+name, http.Header{ownHeader: {"1"}})
+	if err := json.Unmarshal([]byte(text), &both); err != nil {
+		v.t.Fatalf("%s was answered %q", name, text)
+	}
+	return both
+}
+
+// late fails the test where a visitor has waited for something for too long.
+func (v *visitor) late() {
+	v.t.Helper()
+	if time.Since(v.came) > deadline {
+		v.t.Fatal("what the visitor waits for doesn't come")
+	}
 }
 
 func (v *visitor) want(user any, cart string) {
