@@ -19,6 +19,8 @@
 //     node. Whatever changes what this package keeps of a session changes its id with it, so that
 //     a request which overlaps can't write back what it had read.
 //   - A session ends after [Idle] without a request, and after [Absolute] whatever happens.
+//   - Where a session has ended, the next request can tell why ([Reason]), and a page that lists sessions
+//     which is its visitor's own ([Handle]).
 //   - The cookie is HttpOnly, SameSite=Lax, and Secure with the prefix __Host- over TLS. It is sent
 //     anew when a tenth of its life is over. A response that sends it, or has read the session,
 //     isn't for shared caches.

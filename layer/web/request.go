@@ -36,11 +36,13 @@ type request struct {
 	presented string // what the client has sent, if a session may have it
 	claimed   record // what that says of itself, where ids are signed
 	byHeader  bool
-	loaded    bool   // the store was asked, or an id was made
-	id        string // what the session is called, or will be
-	stored    string // what the store calls it; "" where there is none
-	endStored bool   // the session under stored ends when the one under id is there
-	removed   bool   // this request has ended a session
+	loaded    bool         // the store was asked, or an id was made
+	id        string       // what the session is called, or will be
+	stored    string       // what the store calls it; "" where there is none
+	endStored bool         // the session under stored ends when the one under id is there
+	removed   bool         // this request has ended a session
+	missing   bool         // there is no session under the id that was presented
+	reason    layer.Reason // why, where that is known
 	record    record
 	ended     bool // the middleware is done
 }
@@ -208,7 +210,9 @@ func (q *request) commit() error {
 		}
 	default:
 		// The chain logs a slide that fails; the next request slides again.
-		_ = q.chain.UpdateTTL(q.ctx, q.stored, q.ttl(now))
+		ttl := q.ttl(now)
+		_ = q.chain.UpdateTTL(q.ctx, q.stored, ttl)
+		q.expires(now, ttl)
 		return nil
 	}
 	if cookies && !q.writer.closed {
@@ -271,6 +275,7 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	now := time.Now()
 	q.direct = q.of.top.Style(ctx) != tiers.StyleSnapshot
 	if id == q.presented && q.claimed.left(now, 0, q.of.absolute) < 0 {
+		q.missing, q.reason = true, layer.ReasonExpired
 		return nil, q.unknown()
 	}
 	m, err := q.chain.GetSession(ctx, id, ttl)
@@ -278,6 +283,7 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 		return m, err
 	}
 	if m == nil || !q.direct && m.Size() == 0 { // StorageMemory has an empty one for each id
+		q.missing = q.missing || id == q.presented && !q.ended
 		if q.of.adopt || id != q.presented && !q.ended {
 			q.loaded, q.id = true, id // the client's choice, or the handler's own
 			return m, nil
@@ -295,8 +301,11 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	}
 	known := recordOf(kept)
 	if known.left(now, 0, q.of.absolute) < 0 {
-		if err := q.chain.RemoveAll(ctx, id); err != nil {
+		if err := q.remove(ctx, id, layer.ReasonExpired); err != nil {
 			return nil, err
+		}
+		if id == q.presented {
+			q.missing, q.reason = true, layer.ReasonExpired
 		}
 		return nil, q.unknown()
 	}
@@ -340,11 +349,12 @@ func (q *request) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	before := q.record
 	q.touch(now)
 	data.Set(Key, q.record.String())
-	err := q.chain.SetSession(ctx, q.id, data, q.ttl(now))
+	ttl = q.ttl(now)
+	err := q.chain.SetSession(q.described(ctx), q.id, data, ttl)
 	data.Remove(Key)
 	if err == nil && moving {
-		if err = q.chain.RemoveAll(ctx, q.stored); err != nil {
-			err = errors.Join(err, q.chain.RemoveAll(ctx, q.id))
+		if err = q.remove(ctx, q.stored, ""); err != nil {
+			err = errors.Join(err, q.remove(ctx, q.id, ""))
 		}
 	}
 	if err != nil {
@@ -352,7 +362,36 @@ func (q *request) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 		return err
 	}
 	q.stored, q.endStored = q.id, false
+	q.expires(now, ttl)
 	return nil
+}
+
+// remove ends a session for a reason, which is "" where it goes on under another id.
+func (q *request) remove(ctx context.Context, id string, reason layer.Reason) error {
+	if q.of.users != nil {
+		ctx = layer.WithReason(ctx, reason)
+	}
+	if err := q.chain.RemoveAll(ctx, id); err != nil {
+		return err
+	}
+	q.of.expiries.forget(id)
+	return nil
+}
+
+// expires notes when the session ends that the store was told to keep so long.
+func (q *request) expires(now time.Time, ttl time.Duration) {
+	if ttl > 0 {
+		idle, _ := q.record.limits(q.server.idle, 0)
+		q.of.expiries.note(q.stored, now.Add(ttl), idle <= 0 || ttl < idle)
+	}
+}
+
+// described is a context for what may begin a session.
+func (q *request) described(ctx context.Context) context.Context {
+	if q.of.users == nil {
+		return ctx
+	}
+	return layer.WithDescription(ctx, q.of.describe(q.r))
 }
 
 // touch completes the record before it is written.
@@ -376,7 +415,7 @@ func (q *request) UpdateTTL(context.Context, string, time.Duration) error { retu
 func (q *request) RemoveAll(ctx context.Context, id string) error {
 	if id != q.id {
 		if q.direct {
-			return q.chain.RemoveAll(ctx, id)
+			return q.remove(ctx, id, "")
 		}
 		q.endStored = q.endStored || id == q.stored
 		return nil
@@ -386,7 +425,7 @@ func (q *request) RemoveAll(ctx context.Context, id string) error {
 		stored = id
 	}
 	if stored != "" {
-		if err := q.chain.RemoveAll(ctx, stored); err != nil {
+		if err := q.remove(ctx, stored, layer.ReasonLoggedOut); err != nil {
 			return err
 		}
 	}
@@ -409,7 +448,7 @@ func (q *request) writeRecord(before record, cookies bool, now time.Time) error 
 	if q.record == before {
 		return nil
 	}
-	return q.chain.Set(q.ctx, q.id, Key, q.record.String(), q.ttl(now))
+	return q.chain.Set(q.described(q.ctx), q.id, Key, q.record.String(), q.ttl(now))
 }
 
 func (q *request) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
@@ -428,7 +467,7 @@ func (q *request) SetMap(ctx context.Context, id string, data map[string]any, tt
 	if _, ok := data[Key]; ok {
 		return errReserved
 	}
-	err := q.chain.SetMap(ctx, id, data, q.ttl(time.Now()))
+	err := q.chain.SetMap(q.described(ctx), id, data, q.ttl(time.Now()))
 	if err == nil && q.stored == "" {
 		q.stored = id
 		q.touch(time.Now())

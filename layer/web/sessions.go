@@ -9,6 +9,7 @@ import (
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/decorators/index"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers"
@@ -77,7 +78,7 @@ func TrustedOrigins(origins ...string) Option {
 	}
 }
 
-// sessions is a middleware. Its fields are set by Sessions; servers and moves guard themselves.
+// sessions is a middleware. Its fields are set by Sessions; servers, expiries and moves guard themselves.
 type sessions struct {
 	chain         *layer.Stack
 	top           tiers.Storage
@@ -91,6 +92,9 @@ type sessions struct {
 	bearer        bool
 	cookie        *CookieOptions // nil for none
 	cross         http.CrossOriginProtection
+	describe      func(*ghttp.Request) map[string]string
+	users         *layer.Users // nil without layer.Indexed
+	expiries      *expiries
 	servers       sync.Map // *ghttp.Server to *settings
 	moves         moves
 }
@@ -103,7 +107,10 @@ func Sessions(chain gsession.Storage, opts ...Option) ghttp.HandlerFunc {
 	if !ok || stack == nil {
 		stack = layer.Chain(chain) // panics where there is none
 	}
-	s := &sessions{chain: stack, top: sessionmap.Of(stack.Unwrap()), onError: respond}
+	s := &sessions{chain: stack, top: sessionmap.Of(stack.Unwrap()), onError: respond, describe: Described, expiries: newExpiries()}
+	if _, ok := layer.As[*index.Storage](stack); ok {
+		s.users = layer.Principals(stack)
+	}
 	for _, opt := range opts {
 		opt(s)
 	}
@@ -120,6 +127,8 @@ func (s *sessions) check() error {
 	switch {
 	case s.onError == nil:
 		return fmt.Errorf("web.OnError needs a func; leave it out for the default")
+	case s.describe == nil:
+		return fmt.Errorf("web.Describe needs a func; leave it out for the default, or return nil to keep nothing")
 	case s.idle < 0:
 		return fmt.Errorf("web.Idle needs a time above 0, not %v; leave it out for the server's SessionMaxAge", s.idle)
 	case s.absolute < 0:

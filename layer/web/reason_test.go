@@ -1,0 +1,206 @@
+package web_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/net/ghttp"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/web"
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// reasons is standard with what tells reasons and handles.
+func reasons(opts ...web.Option) func(*ghttp.Server, *layer.Stack) {
+	return func(server *ghttp.Server, chain *layer.Stack) {
+		standard(opts...)(server, chain)
+		server.BindHandler("/why", func(r *ghttp.Request) { r.Response.Write(web.Reason(r)) })
+		server.BindHandler("/handle", func(r *ghttp.Request) {
+			handle, err := web.Handle(r)
+			if err != nil {
+				t := r.Response
+				t.WriteStatus(http.StatusBadGateway)
+				return
+			}
+			r.Response.Write(handle)
+		})
+	}
+}
+
+// The limits are known without an index.
+func TestReasonsOfLimits(t *testing.T) {
+	key := make([]byte, 32)
+	for name, c := range map[string]struct {
+		opts   []web.Option
+		reason layer.Reason
+	}{
+		"idle":            {[]web.Option{web.Idle(time.Minute)}, layer.ReasonIdle},
+		"signed idle":     {[]web.Option{web.Idle(time.Minute), web.Signed(key)}, layer.ReasonIdle},
+		"absolute":        {[]web.Option{web.Absolute(time.Minute)}, layer.ReasonExpired},
+		"signed absolute": {[]web.Option{web.Absolute(time.Minute), web.Signed(key)}, layer.ReasonExpired},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inTime(t, reasons(c.opts...), func(t *testing.T, s *site) {
+				id := s.call("/login", "").cookie.Value
+				if got := s.call("/why", id).body; got != "" {
+					t.Errorf("a session that lives has ended for %q", got)
+				}
+				time.Sleep(61 * time.Second)
+				for range 2 {
+					if got := s.call("/why", id).body; got != string(c.reason) {
+						t.Errorf("the reason is %q, want %q", got, c.reason)
+					}
+				}
+				if got := s.call("/why", web.NewID()).body + s.call("/why", "").body; got != "" {
+					t.Errorf("an id that nobody had has ended for %q", got)
+				}
+			})
+		})
+	}
+	// A log-out isn't taken for the end of an idle session.
+	inTime(t, reasons(web.Idle(time.Minute)), func(t *testing.T, s *site) {
+		id := s.call("/login", "").cookie.Value
+		s.call("/logout", id)
+		time.Sleep(2 * time.Minute)
+		if got := s.call("/why", id).body; got != "" {
+			t.Errorf("a log-out is taken for %q", got)
+		}
+	})
+}
+
+// With an index each end has its reason, on every node; what is listed was shortened.
+func TestReasonsAndDescriptionsAcrossNodes(t *testing.T) {
+	redis := redistest.Start(t)
+	open := func() *site {
+		store, err := redisstore.Open(redis.URL(), redisstore.Prefix("s:"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = store.Close(context.Background()) })
+		chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Indexed(nil))
+		t.Cleanup(func() { _ = chain.Close(context.Background()) })
+		return serveChain(t, chain, reasons())
+	}
+	one := open()
+	two := one
+	if _, ok := one.chain.Layers()[len(one.chain.Layers())-1].(tiers.Indexer); ok {
+		two = open()
+	}
+	why := func(s *site, id string, want layer.Reason) {
+		t.Helper()
+		for end := time.Now().Add(deadline); ; {
+			got := s.bare("/why", "Cookie", sends(id)).body
+			if got == string(want) {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("the reason is %q, want %q", got, want)
+			}
+		}
+	}
+	login := func() string {
+		return one.bare("/login", "User-Agent", "Mozilla/5.0 (iPhone) Mobile/1", "X-Forwarded-For", "203.0.113.77").cookie.Value
+	}
+	id := login()
+	why(two, id, "")
+	one.bare("/logout", "Cookie", sends(id))
+	why(two, id, layer.ReasonLoggedOut)
+	why(one, id, layer.ReasonLoggedOut)
+
+	id = login()
+	users := layer.Principals(two.chain)
+	list, err := users.List(context.Background(), "ann")
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	if d := list[0].Described; len(d) != 2 || d["ip"] != "203.0.113.0/24" || d["device"] != "mobile" {
+		t.Errorf("kept is %v", d)
+	}
+	for _, s := range []*site{one, two} {
+		if got := s.bare("/handle", "Cookie", sends(id)).body; got != list[0].Handle {
+			t.Errorf("the caller's handle is %q, want %q", got, list[0].Handle)
+		}
+	}
+	if got := one.bare("/handle"); got.body != "" || got.status != http.StatusOK {
+		t.Errorf("a visitor has the handle %q", got.body)
+	}
+	if err := users.Revoke(context.Background(), list[0].Handle, layer.ReasonEndedByAdmin); err != nil {
+		t.Fatal(err)
+	}
+	why(one, id, layer.ReasonEndedByAdmin)
+
+	// An id that was left for another one has no reason, and the one it was left for is listed.
+	id = login()
+	next := one.bare("/login", "Cookie", sends(id)).cookie.Value
+	why(two, id, "")
+	if list, err := users.List(context.Background(), "ann"); err != nil || len(list) != 1 {
+		t.Errorf("%v, %v", list, err)
+	}
+	if n, err := users.RevokeAll(context.Background(), "ann", layer.ReasonPasswordChanged); n != 1 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	why(one, next, layer.ReasonPasswordChanged)
+}
+
+func TestDescribed(t *testing.T) {
+	agents := map[string]string{
+		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/120":                     "desktop",
+		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Safari/605":               "desktop",
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Mobile/15E148":     "mobile",
+		"Mozilla/5.0 (Linux; Android 14; Pixel 8) Mobile Safari/537":               "mobile",
+		"Mozilla/5.0 (Linux; Android 14; SM-X900) Safari/537":                      "tablet",
+		"Mozilla/5.0 (iPad; CPU OS 17_0 like Mac OS X)":                            "tablet",
+		"Mozilla/5.0 (Linux; Android 13) Mobile MicroMessenger/8.0":                "mobile",
+		"Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)": "bot",
+		"curl/8": "other", "": "other",
+	}
+	addresses := map[string]string{
+		"203.0.113.77": "203.0.113.0/24", "2001:db8:1:2:3:4:5:6": "2001:db8:1::/48", "::ffff:203.0.113.9": "203.0.113.0/24",
+		"fe80::1%eth0": "fe80::/48", "not an address": "",
+	}
+	s := serve(t, func(server *ghttp.Server, _ *layer.Stack) {
+		server.BindHandler("/described", func(r *ghttp.Request) { r.Response.WriteJson(web.Described(r)) })
+	})
+	described := func(headers ...string) (d map[string]string) {
+		if err := json.Unmarshal([]byte(s.bare("/described", headers...).body), &d); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	for agent, class := range agents {
+		if d := described("User-Agent", agent); d["device"] != class {
+			t.Errorf("%q is a %q, want %q", agent, d["device"], class)
+		}
+	}
+	for address, want := range addresses {
+		if d := described("X-Forwarded-For", address); d["ip"] != want {
+			t.Errorf("%s is kept as %q, want %q", address, d["ip"], want)
+		}
+	}
+	// A program keeps what it wants.
+	var kept []string
+	chain := layer.Chain(gsession.NewStorageMemory(), layer.Indexed(nil))
+	defer func() { _ = chain.Close(context.Background()) }()
+	own := serveChain(t, chain, standard(web.Describe(func(r *ghttp.Request) map[string]string {
+		return map[string]string{"app": r.Header.Get("X-App")}
+	})))
+	for _, app := range []string{"one", "two"} {
+		own.bare("/login", "X-App", app)
+	}
+	list, err := layer.Principals(chain).List(context.Background(), "ann")
+	for _, info := range list {
+		kept = append(kept, info.Described["app"])
+	}
+	slices.Sort(kept)
+	if err != nil || !slices.Equal(kept, []string{"one", "two"}) {
+		t.Errorf("kept is %v, %v", kept, err)
+	}
+}
