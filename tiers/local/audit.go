@@ -91,7 +91,7 @@ func (a *auditor) compare(ctx context.Context, hit audited) {
 		return
 	}
 	stored, err := a.read(ctx, hit)
-	now := a.s.now()
+	now := a.s.memory.now()
 	switch {
 	case err != nil:
 		a.s.tally.Add(telemetry.AuditFailed)
@@ -110,11 +110,11 @@ func (a *auditor) compare(ctx context.Context, hit audited) {
 		a.s.tally.Add(telemetry.AuditChanged)
 	case !vouched:
 		a.s.tally.Add(telemetry.AuditChanged)
-		a.s.outdate(hit.hash, telemetry.InvalidatedByAudit)
+		a.s.order.invalidate(hit.hash, telemetry.InvalidatedByAudit)
 	default:
 		a.s.tally.Add(telemetry.AuditDiffers)
 		a.s.reporter.Differed(time.Duration(now - hit.e.loaded))
-		a.s.outdate(hit.hash, telemetry.InvalidatedByAudit)
+		a.s.order.invalidate(hit.hash, telemetry.InvalidatedByAudit)
 		a.s.reporter.Warn(ctx, "audit",
 			"strata: a session in memory differed from the store and nothing had announced that; it is read anew")
 	}
@@ -122,7 +122,7 @@ func (a *auditor) compare(ctx context.Context, hit audited) {
 
 // serves reports whether the entry would still be served.
 func (a *auditor) serves(hit audited) bool {
-	e, v := a.s.look(hit.hash)
+	e, v := a.s.memory.look(hit.hash)
 	return e != nil && e.stamp == hit.e.stamp && e.loaded == hit.e.loaded && e.current(hit.e.id, v)
 }
 
@@ -146,7 +146,7 @@ func (a *auditor) await(ctx context.Context, hit audited, now int64) {
 	}
 	tick := time.NewTicker(auditPause)
 	defer tick.Stop()
-	for a.serves(hit) && a.s.now() < deadline {
+	for a.serves(hit) && a.s.memory.now() < deadline {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -12,7 +12,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// GetSession hands out a copy of the session where the store keeps snapshots. Where
+// GetSession hands out a copy of the session if the store keeps snapshots. If
 // it is direct, a session that is in memory needs no question whether it exists.
 func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	switch s.Style(ctx) {
@@ -38,17 +38,17 @@ func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	}
 }
 
-// SetSession commits what was changed where the store keeps snapshots, and is passed
+// SetSession commits what was changed if the store keeps snapshots, and is passed
 // on elsewhere.
 func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
 	if s.Style(ctx) == tiers.StyleSnapshot {
 		return s.face.SetSession(ctx, id, data, ttl)
 	}
-	defer s.outdate(s.guard.Hash(id), telemetry.InvalidatedByWrite)
+	defer s.order.invalidate(s.memory.guard.Hash(id), telemetry.InvalidatedByWrite)
 	return s.inner.SetSession(ctx, id, data, ttl)
 }
 
-// session answers the whole of a direct store's session, from memory where it is
+// session returns the whole of a direct store's session, from memory where it is
 // current. It is nil where there is none, or where the store can't be cached.
 func (s *Storage) session(ctx context.Context, id string) (*tiers.Snapshot, error) {
 	if s.Style(ctx) != tiers.StyleDirect {
@@ -61,8 +61,8 @@ func (s *Storage) session(ctx context.Context, id string) (*tiers.Snapshot, erro
 	return read.Snapshot, err
 }
 
-// Get answers one value of a direct store's session from memory. What memory has no
-// session for, the storage below answers in its own way, as in all that follows.
+// Get returns one value of a direct store's session from memory. If memory has no
+// session, the storage below returns it in its own way, as in all that follows.
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 	snapshot, err := s.session(ctx, id)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 	return snapshot.Get(key), nil
 }
 
-// Data answers all values of a direct store's session from memory.
+// Data returns all values of a direct store's session from memory.
 func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
 	snapshot, err := s.session(ctx, id)
 	if err != nil {
@@ -98,8 +98,8 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 	return snapshot.Len(), nil
 }
 
-// Set writes below and outdates what is here, whatever the outcome; SetMap and Remove
-// do the same. GoFrame asks a snapshot store first, which answers that it can't.
+// Set writes below and invalidates what is here, whatever the outcome; SetMap and Remove
+// do the same. GoFrame asks a snapshot store first, which returns ErrorDisabled.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) (err error) {
 	defer func() { s.wroteKeys(id, err) }()
 	return s.inner.Set(ctx, id, key, value, ttl)
@@ -117,10 +117,10 @@ func (s *Storage) Remove(ctx context.Context, id, key string) (err error) {
 	return s.inner.Remove(ctx, id, key)
 }
 
-// wroteKeys outdates a session that a call has written, unless there are no such calls.
+// wroteKeys invalidates a session that a call has written, unless there are no such calls.
 func (s *Storage) wroteKeys(id string, err error) {
 	if err == nil || !errors.Is(err, gsession.ErrorDisabled) {
-		s.outdate(s.guard.Hash(id), telemetry.InvalidatedByWrite)
+		s.order.invalidate(s.memory.guard.Hash(id), telemetry.InvalidatedByWrite)
 	}
 }
 

@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,24 +42,6 @@ type flight struct {
 	read     tiers.Read
 	err      error
 	panicked any
-}
-
-// overlapWindow is how long a load has been under way at most that is joined though
-// nobody vouches: its answer may be so old.
-const overlapWindow = 50 * time.Millisecond
-
-// joinable is the oldest beginning of a load that may be joined now. Where changes are
-// announced, none was since the load began; else a load that waits for a slow network may
-// answer what the store held long ago.
-func (s *Storage) joinable(v view) (oldest int64) {
-	switch {
-	case s.options.exclusive, v.watched && v.now < v.until:
-		return math.MinInt64
-	case v.watched:
-		return v.now - int64(overlapWindow)
-	default:
-		return v.now - int64(max(s.limits.Load().maxStale, overlapWindow))
-	}
 }
 
 var errLoadTimeout = tiers.NewError("strata: the store did not answer a read in time (LoadTimeout)", context.DeadlineExceeded)

@@ -11,11 +11,9 @@ package local
 import (
 	"context"
 	"errors"
-	"math"
 	"sync/atomic"
 	"time"
 
-	"github.com/dgraph-io/ristretto/v2"
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/circuit"
@@ -26,74 +24,63 @@ import (
 
 // Storage caches the sessions of the storage below it. It promises laws 1 to 9 of
 // package layer, with law 4 bounded by MaxStale. Memory is bounded by MaxBytes and
-// 4,096 negative entries; goroutines are two of ristretto's and one for each load
+// 4,096 ids without a session; goroutines are two of ristretto's and one for each load
 // that is under way, or was in the last 20 ms. Safe for concurrent use.
 //
-// All fields but the atomics are set by New and guard themselves.
+// All fields but plainMaps, which is atomic, are set by New and guard themselves.
 type Storage struct {
-	wrapped   gsession.Storage
-	inner     tiers.Storage
-	circuits  *circuit.Store // between here and the store, at the lowest layer that has any
-	face      *sessionmap.Face
-	options   options
-	limits    atomic.Pointer[limits]
-	thinner   tiers.SlideThinner // a layer below that skips slides itself, nil for none
-	start     time.Time          // the zero of every moment in an entry
-	guard     *guard
-	cache     *ristretto.Cache[uint64, *parcel]
-	keeping   keeping
-	warm      warm
-	negatives negatives
-	flights   flights
-	gate      gate
-	plainMaps atomic.Bool // a direct store's sessions were seen to be empty maps
-	sources   sources
-	watch     watch
-	echoes    echoes
-	auditor   *auditor // nil: not asked for
-	tally     telemetry.Tally
-	sessions  atomic.Int64 // in the cache
-	reporter  telemetry.Reporter
+	wrapped       gsession.Storage
+	inner         tiers.Storage
+	circuits      *circuit.Store // between here and the store, at the lowest layer that has any
+	face          *sessionmap.Face
+	options       options
+	thinner       tiers.SlideThinner // a layer below that skips slides itself, nil for none
+	memory        memory
+	order         order
+	own           ownWrites
+	flights       flights
+	watch         watch
+	subscriptions subscriptions
+	plainMaps     atomic.Bool // a direct store's sessions were seen to be empty maps
+	auditor       *auditor    // nil: not asked for
+	tally         telemetry.Tally
+	reporter      telemetry.Reporter
 }
 
-var _ tiers.Storage = (*Storage)(nil)
+var (
+	_ tiers.Storage = (*Storage)(nil)
+	_ tiers.Adviser = (*Storage)(nil)
+)
 
 // New puts a local tier on a storage.
 func New(inner gsession.Storage, opts ...Option) *Storage {
-	s := &Storage{wrapped: inner, options: defaults(), start: time.Now()}
+	s := &Storage{wrapped: inner, options: defaults()}
 	for _, opt := range opts {
 		if opt == nil {
 			panic("strata: an option of layer.Local is nil; pass what a constructor returns, or leave it out")
 		}
 		opt(&s.options)
 	}
-	s.limits.Store(&s.options.limits)
+	s.memory.limits.Store(&s.options.limits)
 	s.inner, s.circuits = circuit.Over(inner)
 	s.thinner = thinner(inner)
 	s.face = sessionmap.NewFace(s)
-	s.guard = newGuard(s.options.guardSlots)
-	s.warm.init(s.options.maxBytes)
+	clock := clock{time.Now()}
+	s.memory.clock, s.memory.options, s.memory.tally = clock, &s.options, &s.tally
+	s.memory.guard, s.memory.watch = newGuard(s.options.guardSlots), &s.watch
+	s.order.memory, s.order.flights, s.order.own = &s.memory, &s.flights, &s.own
+	s.order.tally, s.order.reporter = &s.tally, &s.reporter
+	s.watch.clock, s.watch.order = clock, &s.order
+	s.own.order, s.own.inner = &s.order, s.inner
+	s.own.init()
 	s.flights.init(&s.tally, s.options.loadTimeout)
-	s.echoes.init(s)
-	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *parcel]{
-		// Ten counters for each session of 1 KiB that fits, as ristretto advises.
-		NumCounters:        min(max(s.options.maxBytes/1024, 1000), 10_000_000) * 10,
-		MaxCost:            s.options.maxBytes - s.warm.most.Load(),
-		BufferItems:        64,
-		IgnoreInternalCost: true,
-		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
-		OnEvict:            func(*ristretto.Item[*parcel]) { s.tally.Add(telemetry.Evictions) },
-		OnReject:           s.rejected,
-		OnExit:             s.left,
-	})
-	if err != nil {
+	if err := s.memory.init(); err != nil {
 		panic("strata: layer.Local can't make its cache: " + err.Error())
 	}
-	s.cache = cache
 	s.auditor = newAuditor(s, s.options.audited)
 	s.reporter.Start(s)
 	for _, source := range s.options.sources {
-		s.sources.add(teller{layer: source}, func() func() { return s.listen(source) })
+		s.subscriptions.add(subscription{layer: source}, func() func() { return s.watch.listen(source) })
 	}
 	s.Hear(inner)
 	return s
@@ -122,49 +109,11 @@ func (s *Storage) Circuits() *circuit.Store { return s.circuits }
 // Style is that of the storage below.
 func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(ctx) }
 
-// now is the moment on this tier's monotonic clock.
-func (s *Storage) now() int64 { return int64(time.Since(s.start)) }
-
-func (s *Storage) moment(t time.Time) int64 { return int64(t.Sub(s.start)) }
-
-// never is a moment that doesn't come.
-const never = math.MaxInt64
-
-// entry is one session in memory, or the knowledge that there is none.
-//
-// What a hit looks at comes first, to be in one line of the processor's cache. No field is
-// written once the entry is shared; what echo points to guards itself.
-type entry struct {
-	hash     uint64
-	id       string
-	snapshot *tiers.Snapshot // nil: at rest, or there is no such session, or only kept is known
-	stamp    uint64          // the guard's, before the load began
-	until    int64           // served before this moment
-	echo     *echo           // of an own write
-	watched  bool            // served only while the sources vouch
-	rested   bool            // ristretto was given it packed
-	absent   bool            // there is no such session
-	alone    bool            // ristretto had nothing under the hash when it was kept
-	loaded   int64           // when the load began
-	kept     int64           // the store holds the session at least until then
-}
-
-// compact has the entry and its snapshot in one piece of memory, in which the second is found
-// faster than elsewhere.
-func (e *entry) compact() *entry {
-	piece := &struct {
-		entry    entry
-		snapshot tiers.Snapshot
-	}{*e, *e.snapshot}
-	piece.entry.snapshot = &piece.snapshot
-	return &piece.entry
-}
-
-// Load answers from memory where the entry is current, else from the storage below,
-// with one flight for all who ask at the same time.
+// Load returns the session from memory if the entry is current, else from the storage below,
+// with one flight for all that ask at the same time.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
-	hash := s.guard.Hash(id)
-	e, v := s.look(hash)
+	hash := s.memory.guard.Hash(id)
+	e, v := s.memory.look(hash)
 	if e != nil && e.current(id, v) {
 		s.tally.AddAt(telemetry.ReadHit, hash)
 		if s.auditor != nil {
@@ -172,12 +121,12 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 		}
 		return tiers.Read{Snapshot: e.snapshot, Outcome: tiers.OutcomeHit}, nil
 	}
-	if none := s.negatives.find(hash); none != nil && none.stamp == v.stamp && v.serves(none) && !s.gate.closed() {
+	if none := s.memory.absences.find(hash); none != nil && none.stamp == v.stamp && v.serves(none) && !s.memory.gate.closed() {
 		s.tally.AddAt(telemetry.ReadNegative, hash)
 		return tiers.Read{Outcome: tiers.OutcomeNegative}, nil
 	}
 	if e != nil && e.id == id {
-		s.refused(hash, e, v)
+		s.memory.refused(hash, e, v)
 	}
 	return s.miss(ctx, id, ttl, hash, v)
 }
@@ -186,22 +135,22 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash uint64, v view) (tiers.Read, error) {
 	count := telemetry.ReadMiss
 	defer func() { s.tally.AddAt(count, hash) }()
-	if s.gate.closed() {
+	if s.memory.gate.closed() {
 		return s.inner.Load(ctx, id, ttl)
 	}
-	stamp := s.guard.Hold(hash)
+	stamp := s.memory.guard.Hold(hash)
 	join := func(ctx context.Context) (tiers.Read, error) {
-		return s.flights.join(ctx, flightKey{id: id, stamp: stamp}, v.now, s.joinable(v), func(ctx context.Context) (tiers.Read, error) {
+		return s.flights.join(ctx, flightKey{id: id, stamp: stamp}, v.now, s.memory.joinable(v), func(ctx context.Context) (tiers.Read, error) {
 			return s.fetch(ctx, id, ttl, hash)
 		})
 	}
-	if _, ok := s.stale(hash, id); !ok {
+	if _, ok := s.memory.stale(hash, id); !ok {
 		return join(ctx)
 	}
-	soon, cancel := context.WithTimeout(ctx, s.limits.Load().loadTimeout/softPart)
+	soon, cancel := context.WithTimeout(ctx, s.memory.limits.Load().loadTimeout/softPart)
 	defer cancel()
 	read, err := join(soon)
-	switch snapshot, ok := s.stale(hash, id); {
+	switch snapshot, ok := s.memory.stale(hash, id); {
 	case err == nil || ctx.Err() != nil:
 		return read, err
 	case ok:
@@ -214,25 +163,17 @@ func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash u
 	}
 }
 
-// softPart of LoadTimeout is what a read waits for where ServeStale allows to answer it from
+// softPart of LoadTimeout is what a read waits for if ServeStale allows to serve it from
 // memory. The load goes on.
 const softPart = 10
 
-// current reports whether the entry may be served for the id.
-func (e *entry) current(id string, v view) bool { return e.stands(id, v) && v.vouches(e) }
-
-// stands reports whether nothing is known to have changed since, vouched for or not.
-func (e *entry) stands(id string, v view) bool {
-	return e.stamp == v.stamp && v.now < e.until && e.id == id && e.snapshot != nil && e.echo.trusted(v.now)
-}
-
 // fetch loads, and keeps what it got.
 func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash uint64) (tiers.Read, error) {
-	c, began := s.begin(hash, false), s.now()
+	c, began := s.order.begin(hash, false), s.memory.now()
 	ended := false
 	defer func() {
 		if !ended {
-			s.leave(c)
+			s.order.leave(c)
 		}
 	}()
 	s.tally.AddAt(telemetry.Loads, hash)
@@ -244,8 +185,101 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash 
 		read.Outcome = tiers.OutcomeMiss
 	}
 	ended = true
-	s.returned(c, id, read, began, true)
+	s.order.returned(c, id, read, began, true)
 	return read, nil
+}
+
+// Commit passes the delta on, and keeps what the store says that it became, unless
+// another write of the id was announced meanwhile. Whatever the outcome, nothing
+// older is served afterwards (law 3): a commit that failed may have been applied.
+func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	hash := s.memory.guard.Hash(id)
+	switch {
+	case delta.Empty():
+		return s.unchanged(ctx, hash, id, delta, ttl)
+	case s.order.published.Load():
+		return s.commitPublished(ctx, hash, id, delta, ttl)
+	}
+	c, began := s.order.begin(hash, true), s.memory.now()
+	var written *entry
+	defer func() { s.order.wrote(c, written) }()
+	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
+	if err == nil && (snapshot != nil || s.options.exclusive) {
+		written = &entry{id: id, snapshot: snapshot, loaded: began, kept: later(began, ttl.Truncate(time.Second)), own: s.own.of(ttl)}
+	}
+	return snapshot, err
+}
+
+// commitPublished leaves it to the layer below that merges commits to publish what the session
+// has become: it does before the commit returns, in the order in which commits happen.
+func (s *Storage) commitPublished(ctx context.Context, hash uint64, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	c, began := s.order.begin(hash, true), s.memory.now()
+	published := false
+	var written *entry
+	defer func() {
+		if published {
+			s.order.leave(c)
+		} else {
+			s.order.wrote(c, written)
+		}
+	}()
+	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
+	published = err == nil && snapshot.Told()
+	if err == nil && s.options.exclusive { // the state isn't known, but that the store has it
+		written = &entry{id: id, loaded: began, kept: later(began, ttl.Truncate(time.Second))}
+	}
+	return snapshot, err
+}
+
+// RemoveAll removes the session below, and here whatever the outcome.
+func (s *Storage) RemoveAll(ctx context.Context, id string) error {
+	defer s.order.invalidate(s.memory.guard.Hash(id), telemetry.InvalidatedByWrite)
+	err := s.inner.RemoveAll(ctx, id)
+	if err == nil {
+		s.face.Removed(id)
+	}
+	return err
+}
+
+// Advise says whether the store's changes are announced. It asks nobody.
+func (s *Storage) Advise(context.Context) []tiers.Advice {
+	if sources, supported := s.watch.state(); sources == 0 || supported {
+		return nil
+	}
+	return []tiers.Advice{{Topic: "tracking", Text: "the store announces no changes, so that this node notices what others write only after MaxStale; " +
+		"the log says what the server refused, such as CLIENT TRACKING"}}
+}
+
+// Tally is where the tier counts.
+func (s *Storage) Tally() *telemetry.Tally { return &s.tally }
+
+// Gauges reports what the tier holds, and whether its sources vouch.
+func (s *Storage) Gauges(set func(telemetry.Gauge, float64)) {
+	if s.memory.gate.closed() {
+		return
+	}
+	set(telemetry.Sessions, float64(s.memory.sessions.Load()+s.memory.hot.alone.Load()))
+	set(telemetry.MemoryUsage, float64(s.memory.hot.held.Load()+s.memory.cache.MaxCost()-s.memory.cache.RemainingCost()))
+	set(telemetry.MemoryLimit, float64(s.memory.limits.Load().maxBytes))
+	sources, supported := s.watch.state()
+	if sources == 0 {
+		return
+	}
+	set(telemetry.WatchConnected, is(supported && s.memory.now() < s.watch.until.Load()))
+	set(telemetry.WatchUnsupported, is(!supported))
+}
+
+func is(so bool) float64 {
+	if so {
+		return 1
+	}
+	return 0
+}
+
+// Report sets where the tier, and what it stands on and listens to, report.
+func (s *Storage) Report(to *telemetry.Sink) {
+	s.reporter.Move(to, s)
+	telemetry.Tell(s.inner, to)
 }
 
 // Close stops what the tier started: it waits for loads that are under way until ctx
@@ -253,15 +287,15 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash 
 // ignores that keeps its goroutine until it returns, which the error says. Calls that come
 // later are answered by the storage below.
 func (s *Storage) Close(ctx context.Context) error {
-	if !s.gate.close() {
+	if !s.memory.gate.close() {
 		return nil
 	}
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		s.sources.stop()
+		s.subscriptions.stop()
 		s.watch.stop()
-		s.echoes.close()
+		s.own.close()
 		s.auditor.close()
 	}()
 	err := s.flights.close(ctx)
@@ -276,9 +310,9 @@ func (s *Storage) Close(ctx context.Context) error {
 		}
 	}
 	s.reporter.Stop(s)
-	s.cache.Close()
+	s.memory.cache.Close()
 	return err
 }
 
-// stopGrace is for those who heed ctx to return after it has ended.
+// stopGrace is for what heeds ctx to return after it has ended.
 const stopGrace = 50 * time.Millisecond

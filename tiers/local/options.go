@@ -143,8 +143,8 @@ func (s *Storage) Change(opts ...Option) {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	s.limits.Store(&o.limits)
+	s.memory.limits.Store(&o.limits)
 	s.flights.timeout.Store(int64(o.loadTimeout))
-	s.warm.most.Store(o.maxBytes / warmPart)
-	s.gate.do(0, func() { s.cache.UpdateMaxCost(o.maxBytes - o.maxBytes/warmPart) })
+	s.memory.hot.most.Store(o.maxBytes / hotPart)
+	s.memory.gate.do(0, func() { s.memory.cache.UpdateMaxCost(o.maxBytes - o.maxBytes/hotPart) })
 }

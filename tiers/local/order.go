@@ -2,30 +2,25 @@ package local
 
 import (
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
-// keeping has a turn for each of 64 parts of the hashes, and so for each place among the warm.
-type keeping [64]turn
-
-func (k *keeping) turn(hash uint64) *turn { return &k[hash%uint64(len(k))] }
-
-// turn is the lock under which entries of a hash are kept and its calls begin and end. It
-// guards its fields, and all of those of calls. It is taken before the locks of echoes and flights.
-type turn struct {
-	sync.Mutex
-	calls map[uint64]*calls
-	given [8]uint64 // hashes of what ristretto was given last, which it may not have taken yet
-	gifts int
-}
-
-func (t *turn) give(hash uint64) {
-	t.given[t.gifts%len(t.given)] = hash
-	t.gifts++
+// order decides what memory keeps of the states that reads and writes of the store return, in
+// whichever order they do, and what invalidates it. A session's calls begin and end under
+// its stripe's lock.
+//
+// published is atomic; the other fields are set at construction and guard themselves.
+type order struct {
+	memory    *memory
+	flights   *flights
+	own       *ownWrites
+	tally     *telemetry.Tally
+	reporter  *telemetry.Reporter
+	published atomic.Bool // by a layer below: what its reads and commits return is kept by then
 }
 
 // calls are the reads and writes of the store that are under way for the sessions of one
@@ -37,7 +32,7 @@ func (t *turn) give(hash uint64) {
 type calls struct {
 	running  int
 	writing  int    // of those
-	patience int64  // with the first announcement while one writes; 0: there was none
+	deadline int64  // with the first announcement while one writes; 0: there was none
 	epoch    uint64 // the guard's; a new one counts as a state that isn't known
 	returned uint64 // states
 	alike    uint64 // the number of the first of the latest ones that are all the same
@@ -54,39 +49,39 @@ type call struct {
 }
 
 // begin is called before the store is asked.
-func (s *Storage) begin(hash uint64, write bool) call {
-	turn := s.keeping.turn(hash)
-	turn.Lock()
-	defer turn.Unlock()
-	return s.enter(turn, hash, write)
+func (o *order) begin(hash uint64, write bool) call {
+	stripe := o.memory.stripe(hash)
+	stripe.Lock()
+	defer stripe.Unlock()
+	return o.enter(stripe, hash, write)
 }
 
-// enter is begin under the turn.
-func (s *Storage) enter(turn *turn, hash uint64, write bool) call {
-	u := turn.calls[hash]
+// enter is begin under the stripe's lock.
+func (o *order) enter(stripe *stripe, hash uint64, write bool) call {
+	u := stripe.calls[hash]
 	if u == nil {
-		if turn.calls == nil {
-			turn.calls = map[uint64]*calls{}
+		if stripe.calls == nil {
+			stripe.calls = map[uint64]*calls{}
 		}
 		u = &calls{}
-		turn.calls[hash] = u
+		stripe.calls[hash] = u
 	}
-	u.watch(s.guard.Epoch())
+	u.watch(o.memory.guard.Epoch())
 	u.running++
 	if write {
 		if u.writing++; u.writing == 1 {
-			u.patience = 0
+			u.deadline = 0
 		}
 	}
-	return call{hash: hash, stamp: s.guard.Hold(hash), after: u.returned, write: write}
+	return call{hash: hash, stamp: o.memory.guard.Hold(hash), after: u.returned, write: write}
 }
 
-// over counts a call off, under the turn.
-func (s *Storage) over(turn *turn, c call) *calls {
-	u := turn.calls[c.hash]
-	u.watch(s.guard.Epoch())
+// over counts a call off, under the stripe's lock.
+func (o *order) over(stripe *stripe, c call) *calls {
+	u := stripe.calls[c.hash]
+	u.watch(o.memory.guard.Epoch())
 	if u.running--; u.running == 0 {
-		delete(turn.calls, c.hash)
+		delete(stripe.calls, c.hash)
 	}
 	if c.write {
 		u.writing--
@@ -116,24 +111,24 @@ func (u *calls) agree(c call, state *tiers.Snapshot) bool {
 }
 
 // returned ends a read of the store; see loaded.
-func (s *Storage) returned(c call, id string, read tiers.Read, began int64, shown bool) (current bool) {
-	if read.Snapshot.Told() && s.sources.told.Load() {
-		s.leave(c) // it is kept already
+func (o *order) returned(c call, id string, read tiers.Read, began int64, shown bool) (current bool) {
+	if read.Snapshot.Told() && o.published.Load() {
+		o.leave(c) // it is kept already
 		return false
 	}
-	return s.loaded(c, &entry{id: id, snapshot: read.Snapshot, absent: read.Snapshot == nil, loaded: began}, shown)
+	return o.loaded(c, &entry{id: id, snapshot: read.Snapshot, absent: read.Snapshot == nil, loaded: began}, shown)
 }
 
 // loaded ends a read, before readers are shown what it has returned if they are: the entry is
 // kept if no other state can be newer. It reports whether no change of the session was
 // announced since the read began.
-func (s *Storage) loaded(c call, e *entry, shown bool) (current bool) {
-	turn := s.keeping.turn(c.hash)
-	turn.Lock()
-	defer turn.Unlock()
-	u := s.over(turn, c)
-	before, v := s.held(c.hash, e.id)
-	s.flights.forget(flightKey{id: e.id, stamp: v.stamp}) // they may return something older
+func (o *order) loaded(c call, e *entry, shown bool) (current bool) {
+	stripe := o.memory.stripe(c.hash)
+	stripe.Lock()
+	defer stripe.Unlock()
+	u := o.over(stripe, c)
+	before, v := o.memory.held(c.hash, e.id)
+	o.flights.forget(flightKey{id: e.id, stamp: v.stamp}) // they may return something older
 	current = v.stamp == c.stamp
 	same := before != nil && before.snapshot.Same(e.snapshot)
 	newest := current && u.returned == c.after
@@ -141,37 +136,37 @@ func (s *Storage) loaded(c call, e *entry, shown bool) (current bool) {
 		u.note(true, e.snapshot)
 	}
 	if e.stamp = c.stamp; before != nil {
-		e.echo = before.echo
+		e.own = before.own
 	}
-	s.bound(c.hash, e)
+	o.memory.bound(c.hash, e)
 	switch {
 	case same && (newest || current && e.until < before.until):
 		if e.snapshot != nil { // changes that were made of it before are of this one
 			e.snapshot = e.snapshot.ReadAt(before.snapshot.Read())
 		}
-		s.keep(c.hash, e)
+		o.memory.keep(c.hash, e)
 	case same:
 	case newest:
 		// Another state under the same stamp may be found later, if ristretto has it, or is about to.
-		if before != nil || slices.Contains(turn.given[:], c.hash) {
-			e.stamp = s.guard.Renew(c.hash, u.epoch)
+		if before != nil || slices.Contains(stripe.given[:], c.hash) {
+			e.stamp = o.memory.guard.Renew(c.hash, u.epoch)
 		}
-		s.keep(c.hash, e)
+		o.memory.keep(c.hash, e)
 	case before != nil && (shown || current):
-		s.guard.Bump(c.hash)
-		s.tally.AddAt(telemetry.InvalidatedByEcho, c.hash)
+		o.memory.guard.Bump(c.hash)
+		o.tally.AddAt(telemetry.InvalidatedByEcho, c.hash)
 	}
 	return current
 }
 
 // wrote ends a write. The entry is what the session has become, nil if that isn't known; it
 // is kept unless another state was returned meanwhile.
-func (s *Storage) wrote(c call, e *entry) {
-	s.tally.AddAt(telemetry.InvalidatedByWrite, c.hash)
-	turn := s.keeping.turn(c.hash)
-	turn.Lock()
-	defer turn.Unlock()
-	u := s.over(turn, c)
+func (o *order) wrote(c call, e *entry) {
+	o.tally.AddAt(telemetry.InvalidatedByWrite, c.hash)
+	stripe := o.memory.stripe(c.hash)
+	stripe.Lock()
+	defer stripe.Unlock()
+	u := o.over(stripe, c)
 	var state *tiers.Snapshot
 	if e != nil {
 		state = e.snapshot
@@ -181,131 +176,145 @@ func (s *Storage) wrote(c call, e *entry) {
 	}
 	u.note(state != nil, state)
 	if e == nil {
-		s.guard.Bump(c.hash)
+		o.memory.guard.Bump(c.hash)
 		return
 	}
-	s.put(u, c.hash, e)
+	o.put(u, c.hash, e)
 }
 
-// put keeps what a write has made of the session, under the turn. If an announcement came
+// put keeps what a write has made of the session, under the stripe's lock. If an announcement came
 // while it was under way, that may have been another node's, so that the state is read again.
-func (s *Storage) put(u *calls, hash uint64, e *entry) {
-	e.stamp = s.guard.Renew(hash, u.epoch)
-	s.bound(hash, e)
-	s.keep(hash, e)
-	if u.patience == 0 || e.snapshot == nil {
+func (o *order) put(u *calls, hash uint64, e *entry) {
+	e.stamp = o.memory.guard.Renew(hash, u.epoch)
+	o.memory.bound(hash, e)
+	o.memory.keep(hash, e)
+	if u.deadline == 0 || e.snapshot == nil {
 		return
 	}
-	taken, delay := s.echoes.announced(e, u.patience)
+	taken, delay := o.own.announced(e, u.deadline)
 	if !taken {
-		s.guard.Bump(hash)
-		s.tally.AddAt(telemetry.InvalidatedByEcho, hash)
+		o.memory.guard.Bump(hash)
+		o.tally.AddAt(telemetry.InvalidatedByEcho, hash)
 	}
 	if delay >= 0 {
-		s.reporter.Delayed(delay)
+		o.reporter.Delayed(delay)
 	}
 }
 
 // leave ends a call that has returned no state, or one that is kept already.
-func (s *Storage) leave(c call) {
-	turn := s.keeping.turn(c.hash)
-	turn.Lock()
-	defer turn.Unlock()
-	s.over(turn, c)
+func (o *order) leave(c call) {
+	stripe := o.memory.stripe(c.hash)
+	stripe.Lock()
+	defer stripe.Unlock()
+	o.over(stripe, c)
+}
+
+// reread begins to read the state of an entry again. It isn't ok if that was invalidated.
+func (o *order) reread(e *entry) (r rereading, ok bool) {
+	stripe := o.memory.stripe(e.hash)
+	stripe.Lock()
+	defer stripe.Unlock()
+	if kept := o.memory.lookup(e.hash); kept != nil && kept.own == e.own {
+		e = kept // with what was changed since
+	}
+	if e.stamp != o.memory.guard.Stamp(e.hash) {
+		return rereading{}, false
+	}
+	return rereading{entry: e, call: o.enter(stripe, e.hash, false)}, true
 }
 
 // spoil ends a read in the background that has failed, and invalidates what was to be read
 // again.
-func (s *Storage) spoil(c call) {
-	turn := s.keeping.turn(c.hash)
-	turn.Lock()
-	defer turn.Unlock()
-	s.over(turn, c)
-	if s.guard.Stamp(c.hash) == c.stamp {
-		s.guard.Bump(c.hash)
-		s.tally.AddAt(telemetry.InvalidatedByEcho, c.hash)
+func (o *order) spoil(c call) {
+	stripe := o.memory.stripe(c.hash)
+	stripe.Lock()
+	defer stripe.Unlock()
+	o.over(stripe, c)
+	if o.memory.guard.Stamp(c.hash) == c.stamp {
+		o.memory.guard.Bump(c.hash)
+		o.tally.AddAt(telemetry.InvalidatedByEcho, c.hash)
 	}
 }
 
 // slid ends a slide, after which the session expires at a moment. The entry that was current
 // when it began stays, as nothing else has changed, though the store announces that.
-func (s *Storage) slid(c call, id string, ttl time.Duration, at time.Time) {
-	turn := s.keeping.turn(c.hash)
-	turn.Lock()
-	defer turn.Unlock()
-	u := s.over(turn, c)
-	e := s.lookup(c.hash)
+func (o *order) slid(c call, id string, ttl time.Duration, at time.Time) {
+	stripe := o.memory.stripe(c.hash)
+	stripe.Lock()
+	defer stripe.Unlock()
+	u := o.over(stripe, c)
+	e := o.memory.lookup(c.hash)
 	switch {
 	case e == nil || e.id != id || e.snapshot == nil:
 	case e.stamp == c.stamp && u.agree(c, e.snapshot):
 		slid := *e
-		slid.snapshot, slid.echo = e.snapshot.Expiring(at), s.echoes.slid(e.echo, ttl)
-		s.put(u, c.hash, &slid)
-	case e.stamp == s.guard.Stamp(c.hash): // loaded meanwhile
-		s.guard.Bump(c.hash)
+		slid.snapshot, slid.own = e.snapshot.Expiring(at), o.own.slid(e.own, ttl)
+		o.put(u, c.hash, &slid)
+	case e.stamp == o.memory.guard.Stamp(c.hash): // loaded meanwhile
+		o.memory.guard.Bump(c.hash)
 	}
 }
 
 // cap ends a slide of which nobody says what it has set: the session is served until a moment
 // at most.
-func (s *Storage) cap(c call, id string, until int64) {
-	turn := s.keeping.turn(c.hash)
-	turn.Lock()
-	defer turn.Unlock()
-	u := s.over(turn, c)
-	e, _ := s.held(c.hash, id)
+func (o *order) cap(c call, id string, until int64) {
+	stripe := o.memory.stripe(c.hash)
+	stripe.Lock()
+	defer stripe.Unlock()
+	u := o.over(stripe, c)
+	e, _ := o.memory.held(c.hash, id)
 	if e == nil || e.absent || e.until <= until {
 		return
 	}
 	capped := *e
-	capped.stamp, capped.until, capped.kept = s.guard.Renew(c.hash, u.epoch), until, min(e.kept, until)
+	capped.stamp, capped.until, capped.kept = o.memory.guard.Renew(c.hash, u.epoch), until, min(e.kept, until)
 	if _, known := e.snapshot.Expires(); known {
-		capped.snapshot = e.snapshot.Expiring(s.start.Add(time.Duration(until)))
+		capped.snapshot = e.snapshot.Expiring(o.memory.time(until))
 	}
-	s.keep(c.hash, &capped)
+	o.memory.keep(c.hash, &capped)
 }
 
-// changed takes an announcement: it invalidates the session, or has it read again if the
+// notified takes an announcement: it invalidates the session, or has it read again if the
 // announcement may be of a write of this node.
-func (s *Storage) changed(hash uint64, id string) {
-	patience := s.echoes.patience()
-	turn := s.keeping.turn(hash)
-	turn.Lock()
-	if u := turn.calls[hash]; u != nil && u.writing > 0 && u.patience == 0 {
-		u.patience = patience
+func (o *order) notified(hash uint64, id string) {
+	deadline := o.own.deadline()
+	stripe := o.memory.stripe(hash)
+	stripe.Lock()
+	if u := stripe.calls[hash]; u != nil && u.writing > 0 && u.deadline == 0 {
+		u.deadline = deadline
 	}
-	own, _ := s.held(hash, id)
-	taken, delay := s.echoes.announced(own, patience)
+	own, _ := o.memory.held(hash, id)
+	taken, delay := o.own.announced(own, deadline)
 	if !taken {
-		s.guard.Bump(hash)
-		s.tally.AddAt(telemetry.InvalidatedByAnnouncement, hash)
+		o.memory.guard.Bump(hash)
+		o.tally.AddAt(telemetry.InvalidatedByAnnouncement, hash)
 	}
-	turn.Unlock()
+	stripe.Unlock()
 	if delay >= 0 {
-		s.reporter.Delayed(delay)
+		o.reporter.Delayed(delay)
 	}
 }
 
-// outdate invalidates what is kept under the hash, after a write whose outcome isn't known.
-func (s *Storage) outdate(hash uint64, cause telemetry.Count) {
-	turn := s.keeping.turn(hash)
-	turn.Lock()
-	if u := turn.calls[hash]; u != nil {
+// invalidate has nothing served that is kept under the hash, after a write whose outcome isn't known.
+func (o *order) invalidate(hash uint64, cause telemetry.Count) {
+	stripe := o.memory.stripe(hash)
+	stripe.Lock()
+	if u := stripe.calls[hash]; u != nil {
 		u.note(false, nil)
 	}
-	s.guard.Bump(hash)
-	turn.Unlock()
-	s.tally.AddAt(cause, hash)
+	o.memory.guard.Bump(hash)
+	stripe.Unlock()
+	o.tally.AddAt(cause, hash)
 }
 
-// shown keeps a state that was made of the kept one, with a change that waits: for the order
+// preview keeps a state that was made of the kept one, with a change that waits: for the order
 // of what the store returns it is the same.
-func (s *Storage) shown(hash uint64, id string, state *tiers.Snapshot) {
-	turn := s.keeping.turn(hash)
-	turn.Lock()
-	defer turn.Unlock()
-	u, epoch := turn.calls[hash], s.guard.Epoch()
-	before, v := s.held(hash, id)
+func (o *order) preview(hash uint64, id string, state *tiers.Snapshot) {
+	stripe := o.memory.stripe(hash)
+	stripe.Lock()
+	defer stripe.Unlock()
+	u, epoch := stripe.calls[hash], o.memory.guard.Epoch()
+	before, v := o.memory.held(hash, id)
 	made := before != nil && before.stands(id, v) && state != nil && before.snapshot.Read().Equal(state.Read())
 	if u != nil && u.known {
 		if u.known = made && u.state.Same(before.snapshot); u.known {
@@ -313,10 +322,10 @@ func (s *Storage) shown(hash uint64, id string, state *tiers.Snapshot) {
 		}
 	}
 	if !made {
-		s.guard.Bump(hash)
+		o.memory.guard.Bump(hash)
 		return
 	}
-	e := &entry{id: id, snapshot: state, stamp: s.guard.Renew(hash, epoch), loaded: before.loaded, echo: before.echo}
-	s.bound(hash, e)
-	s.keep(hash, e)
+	e := &entry{id: id, snapshot: state, stamp: o.memory.guard.Renew(hash, epoch), loaded: before.loaded, own: before.own}
+	o.memory.bound(hash, e)
+	o.memory.keep(hash, e)
 }

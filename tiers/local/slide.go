@@ -23,20 +23,9 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 			return until, nil
 		}
 	}
-	hash := s.guard.Hash(id)
-	at, known, _ := s.expiry(hash, id)
+	hash := s.memory.guard.Hash(id)
+	at, known, _ := s.memory.expiry(hash, id)
 	return s.slide(ctx, hash, id, ttl, at, known)
-}
-
-// expiry is when the session that memory holds ends, the zero time if it never does, and how
-// many keys it has. It isn't known if memory holds none, or the store doesn't tell.
-func (s *Storage) expiry(hash uint64, id string) (at time.Time, known bool, keys int) {
-	e, v := s.look(hash)
-	if e == nil || !e.stands(id, v) {
-		return time.Time{}, false, 0
-	}
-	at, known = e.snapshot.Expires()
-	return at, known, e.snapshot.Len()
 }
 
 // slide slides the expiry of a session. Memory serves it no longer than the store holds it by
@@ -50,18 +39,18 @@ func (s *Storage) slide(ctx context.Context, hash uint64, id string, ttl time.Du
 		s.tally.AddAt(telemetry.SlideSkipped, hash)
 		return at, nil
 	}
-	c, began := s.begin(hash, true), s.now()
+	c, began := s.order.begin(hash, true), s.memory.now()
 	until, err := time.Time{}, error(errAborted)
 	defer func() {
 		switch {
 		case err != nil, until.IsZero() && !known:
-			s.cap(c, id, later(began, longer))
+			s.order.cap(c, id, later(began, longer))
 		case until.IsZero(): // the store tells, and has no such session
-			s.wrote(c, nil)
+			s.order.wrote(c, nil)
 		case until.Equal(at): // skipped below
-			s.leave(c)
+			s.order.leave(c)
 		default:
-			s.slid(c, id, ttl, until)
+			s.order.slid(c, id, ttl, until)
 		}
 	}()
 	sets := longer
@@ -92,7 +81,7 @@ func (s *Storage) sends(hash uint64) {
 // by that. Elsewhere the storage below looks, and the entry lives longer only where that
 // tells what it has set.
 func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	at, known, keys := s.expiry(hash, id)
+	at, known, keys := s.memory.expiry(hash, id)
 	if s.thinner == nil && known && keys > 0 {
 		until, err := s.slide(ctx, hash, id, ttl, at, known)
 		gone := err == nil && until.IsZero() // or the layer below can't tell
@@ -100,20 +89,20 @@ func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *
 			return nil, err
 		}
 	}
-	c, began := s.begin(hash, true), s.now()
+	c, began := s.order.begin(hash, true), s.memory.now()
 	err := error(errAborted)
 	var snapshot *tiers.Snapshot
 	defer func() {
-		until := s.told(id, snapshot)
+		until := s.reported(id, snapshot)
 		switch {
 		case err != nil:
-			s.wrote(c, nil)
+			s.order.wrote(c, nil)
 		case until.IsZero():
-			s.cap(c, id, later(began, tenthMore(ttl)))
+			s.order.cap(c, id, later(began, tenthMore(ttl)))
 		case until.After(at) || at.Sub(until) > sameExpiry:
-			s.slid(c, id, ttl, until)
+			s.order.slid(c, id, ttl, until)
 		default:
-			s.leave(c)
+			s.order.leave(c)
 		}
 	}()
 	snapshot, err = s.inner.Commit(ctx, id, delta, ttl)
@@ -123,8 +112,8 @@ func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *
 // sameExpiry is how much earlier an expiry is told that isn't another one.
 const sameExpiry = 10 * time.Millisecond
 
-// told is the expiry that the layers below have told with an unchanged close, zero for none.
-func (s *Storage) told(id string, state *tiers.Snapshot) (until time.Time) {
+// reported is the expiry that the layers below returned with an unchanged close, zero for none.
+func (s *Storage) reported(id string, state *tiers.Snapshot) (until time.Time) {
 	switch {
 	case state != nil:
 		until, _ = state.Expires()

@@ -15,12 +15,12 @@ import (
 
 // displace keeps other entries of the hash's set until its own isn't warm.
 func displace(s *Storage, hash uint64) {
-	for other := hash; s.warm.find(hash) != nil; {
-		other += uint64(len(s.warm.sets))
+	for other := hash; s.memory.hot.find(hash) != nil; {
+		other += uint64(len(s.memory.hot.sets))
 		e := entryOf(other, "another's")
-		e.stamp = s.guard.Stamp(other)
-		s.keep(other, e)
-		s.cache.Wait()
+		e.stamp = s.memory.guard.Stamp(other)
+		s.memory.keep(other, e)
+		s.memory.cache.Wait()
 	}
 }
 
@@ -30,7 +30,7 @@ func entryOf(hash uint64, value string) *entry {
 
 // The warm ones are bounded in bytes, whatever their size.
 func TestWarmIsBounded(t *testing.T) {
-	var w warm
+	var w hot
 	w.init(1 << 20)
 	rests := map[uint64]bool{}
 	for hash := range uint64(4096) {
@@ -50,8 +50,8 @@ func TestWarmIsBounded(t *testing.T) {
 				}
 			}
 		}
-		if held > 1<<20/warmPart || held != w.held.Load() {
-			t.Fatalf("%d bytes held, %d counted, want both at most %d", held, w.held.Load(), 1<<20/warmPart)
+		if held > 1<<20/hotPart || held != w.held.Load() {
+			t.Fatalf("%d bytes held, %d counted, want both at most %d", held, w.held.Load(), 1<<20/hotPart)
 		}
 	}
 	for hash := range uint64(4096) {
@@ -65,7 +65,7 @@ func TestWarmIsBounded(t *testing.T) {
 // Until its new state is at rest, a session that has grown too large is found as it was: what
 // ristretto has may be older.
 func TestWhatGrowsLeavesNoGap(t *testing.T) {
-	var w warm
+	var w hot
 	w.init(1 << 10)
 	before, grown := entryOf(1, "v"), entryOf(1, strings.Repeat("x", 1<<10))
 	w.most.Store(before.cost())
@@ -85,19 +85,19 @@ func TestWhatGrowsLeavesNoGap(t *testing.T) {
 func TestWhatIsWarmIsAlone(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
 	defer s.Close(context.Background())
-	hash := s.guard.Hash("a")
+	hash := s.memory.guard.Hash("a")
 	keep := func(hash uint64) *entry {
 		e := entryOf(hash, "v")
-		e.stamp = s.guard.Stamp(hash)
-		s.keep(hash, e)
-		s.cache.Wait()
+		e.stamp = s.memory.guard.Stamp(hash)
+		s.memory.keep(hash, e)
+		s.memory.cache.Wait()
 		return e
 	}
 	want := func(what string, rested int64, sessions, used float64) {
 		t.Helper()
 		gauges := map[telemetry.Gauge]float64{}
 		s.Gauges(func(g telemetry.Gauge, value float64) { gauges[g] = value })
-		if got := s.sessions.Load(); got != rested || gauges[telemetry.Sessions] != sessions || gauges[telemetry.MemoryUsage] != used {
+		if got := s.memory.sessions.Load(); got != rested || gauges[telemetry.Sessions] != sessions || gauges[telemetry.MemoryUsage] != used {
 			t.Errorf("%s: ristretto has %d, %v take %v bytes; want %d, %v and %v", what, got, gauges[telemetry.Sessions], gauges[telemetry.MemoryUsage],
 				rested, sessions, used)
 		}
@@ -107,18 +107,18 @@ func TestWhatIsWarmIsAlone(t *testing.T) {
 	want("kept twice", 0, 1, size)
 
 	for n := range uint64(ways - 1) {
-		keep(hash + (n+1)*uint64(len(s.warm.sets)))
+		keep(hash + (n+1)*uint64(len(s.memory.hot.sets)))
 	}
 	want("the set is full", 0, ways, ways*size)
-	keep(hash + ways*uint64(len(s.warm.sets)))
-	packed := float64(parcelBytes + len(s.pack(entryOf(hash, "v")).content))
+	keep(hash + ways*uint64(len(s.memory.hot.sets)))
+	packed := float64(entryBytes + len(s.memory.pack(entryOf(hash, "v")).content))
 	want("one has lost its place", 1, ways+1, ways*size+packed)
 
 	displace(s, hash)
-	before := s.sessions.Load()
-	s.lookup(hash)
-	s.cache.Wait()
-	if s.warm.find(hash) == nil || s.sessions.Load() > before+1 {
+	before := s.memory.sessions.Load()
+	s.memory.lookup(hash)
+	s.memory.cache.Wait()
+	if s.memory.hot.find(hash) == nil || s.memory.sessions.Load() > before+1 {
 		t.Error("what was found at rest isn't warm, or more than the one is at rest whose place it took")
 	}
 }
@@ -127,34 +127,34 @@ func TestWhatIsWarmIsAlone(t *testing.T) {
 func TestWakingReplacesNothingNewer(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
 	defer s.Close(context.Background())
-	hash := s.guard.Hash("a")
+	hash := s.memory.guard.Hash("a")
 	keep := func(value string, loaded int64) {
 		e := entryOf(hash, value)
-		e.stamp, e.loaded = s.guard.Stamp(hash), loaded
-		s.keep(hash, e)
-		s.cache.Wait()
+		e.stamp, e.loaded = s.memory.guard.Stamp(hash), loaded
+		s.memory.keep(hash, e)
+		s.memory.cache.Wait()
 	}
 	keep("old", 0)
 	displace(s, hash)
-	p := s.taken(hash)
-	if p.awake != nil {
+	p := s.memory.taken(hash)
+	if p.entry != nil {
 		t.Fatal("an entry that has lost its place isn't at rest")
 	}
 
 	keep("new", 1)
-	s.wake(hash, p)
-	if e := s.warm.find(hash); e == nil || e.snapshot.Get("k") != "new" {
+	s.memory.promote(hash, p)
+	if e := s.memory.hot.find(hash); e == nil || e.snapshot.Get("k") != "new" {
 		t.Error("the older entry took the place of the newer one among the warm")
 	}
 	displace(s, hash)
-	s.wake(hash, p)
-	if e := s.warm.find(hash); e != nil {
+	s.memory.promote(hash, p)
+	if e := s.memory.hot.find(hash); e != nil {
 		t.Error("an entry is warm that ristretto has no more")
 	}
-	if e := s.lookup(hash); e.snapshot.Get("k") != "new" {
+	if e := s.memory.lookup(hash); e.snapshot.Get("k") != "new" {
 		t.Error("the older entry is found")
 	}
-	if s.warm.find(hash) == nil {
+	if s.memory.hot.find(hash) == nil {
 		t.Error("what was found at rest isn't warm afterwards")
 	}
 }
@@ -163,18 +163,18 @@ func TestWakingReplacesNothingNewer(t *testing.T) {
 func TestWhatIsWokenRestsAnew(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
 	defer s.Close(context.Background())
-	hash := s.guard.Hash("a")
-	s.keep(hash, entryOf(hash, "v"))
+	hash := s.memory.guard.Hash("a")
+	s.memory.keep(hash, entryOf(hash, "v"))
 	displace(s, hash)
 	later := time.Now().Add(time.Hour)
-	longer := *s.lookup(hash) // as a slide does
+	longer := *s.memory.lookup(hash) // as a slide does
 	longer.snapshot = longer.snapshot.Expiring(later)
-	s.keep(hash, &longer)
+	s.memory.keep(hash, &longer)
 	displace(s, hash)
-	if p := s.taken(hash); p == nil || p.awake != nil {
+	if p := s.memory.taken(hash); p == nil || p.entry != nil {
 		t.Error("it isn't at rest")
 	}
-	if at, _ := s.lookup(hash).snapshot.Expires(); !at.Equal(later) {
+	if at, _ := s.memory.lookup(hash).snapshot.Expires(); !at.Equal(later) {
 		t.Errorf("it expires at %v, want %v", at, later)
 	}
 }
@@ -184,21 +184,21 @@ func TestWhatIsWokenRestsAnew(t *testing.T) {
 func TestAnEntryThatRistrettoHasLostRestsThereAgain(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
 	defer s.Close(context.Background())
-	hash := s.guard.Hash("a")
-	s.keep(hash, entryOf(hash, "v"))
+	hash := s.memory.guard.Hash("a")
+	s.memory.keep(hash, entryOf(hash, "v"))
 	displace(s, hash)
-	s.lookup(hash)
-	s.cache.Del(hash)
-	s.cache.Wait()
+	s.memory.lookup(hash)
+	s.memory.cache.Del(hash)
+	s.memory.cache.Wait()
 	displace(s, hash)
-	if e := s.lookup(hash); e == nil || e.snapshot.Get("k") != "v" {
+	if e := s.memory.lookup(hash); e == nil || e.snapshot.Get("k") != "v" {
 		t.Error("the session is lost")
 	}
 }
 
 // The first reader of an entry since the last search for a place is told that it is.
 func TestTheFirstReaderOfAWarmEntryIsKnown(t *testing.T) {
-	var w warm
+	var w hot
 	w.init(1 << 20)
 	want := func(first bool) {
 		t.Helper()
@@ -228,24 +228,24 @@ func TestRestChangesNoEnd(t *testing.T) {
 				"never expires":   func(s *tiers.Snapshot) *tiers.Snapshot { return s.Expiring(time.Time{}) },
 			} {
 				s.watch.watched.Store(watched)
-				hash := s.guard.Hash(what)
+				hash := s.memory.guard.Hash(what)
 				e := entryOf(hash, "v")
-				e.snapshot, e.kept = snapshot(e.snapshot), s.now()+int64(2*time.Hour)
-				e.stamp = s.guard.Stamp(hash)
-				s.bound(hash, e)
-				s.keep(hash, e)
+				e.snapshot, e.kept = snapshot(e.snapshot), s.memory.now()+int64(2*time.Hour)
+				e.stamp = s.memory.guard.Stamp(hash)
+				s.memory.bound(hash, e)
+				s.memory.keep(hash, e)
 				displace(s, hash)
-				p := s.taken(hash)
-				if p == nil || p.awake != nil {
+				p := s.memory.taken(hash)
+				if p == nil || p.entry != nil {
 					t.Fatalf("%s, %s: it isn't at rest", name, what)
 				}
-				if got := s.entry(hash, p); got.until != e.until || got.loaded != e.loaded {
+				if got := s.memory.entry(hash, p); got.until != e.until || got.loaded != e.loaded {
 					t.Errorf("%s, watched %t, %s: at rest until %d, awake until %d", name, watched, what, got.until, e.until)
 				}
-				if got := s.wake(hash, p); got.until != e.until || s.horizon(e) != e.until {
+				if got := s.memory.promote(hash, p); got.until != e.until || s.memory.horizon(e) != e.until {
 					t.Errorf("%s, watched %t, %s: woken until %d, awake until %d", name, watched, what, got.until, e.until)
 				}
-				s.guard.Bump(hash)
+				s.memory.guard.Bump(hash)
 			}
 		}
 	}
@@ -259,18 +259,18 @@ func BenchmarkUnpackedHits(b *testing.B) {
 		b.Run(fmt.Sprint(percent, "%"), func(b *testing.B) {
 			s := New(teststore.New(), Exclusive(), MaxBytes(32<<20))
 			defer s.Close(context.Background())
-			places := len(s.warm.sets) * ways
+			places := len(s.memory.hot.sets) * ways
 			hashes, direct := make([]uint64, places*percent/100), make([]uint64, places)
 			for n := range hashes {
-				hashes[n] = s.guard.Hash(fmt.Sprint(n))
+				hashes[n] = s.memory.guard.Hash(fmt.Sprint(n))
 				e := entryOf(hashes[n], "v")
-				e.stamp, e.until = s.guard.Stamp(hashes[n]), never
-				s.keep(hashes[n], e)
+				e.stamp, e.until = s.memory.guard.Stamp(hashes[n]), never
+				s.memory.keep(hashes[n], e)
 				if n%1000 == 0 {
-					s.cache.Wait()
+					s.memory.cache.Wait()
 				}
 			}
-			s.cache.Wait()
+			s.memory.cache.Wait()
 			const rounds = 20
 			unpacked, alone := 0, 0
 			b.ResetTimer()
@@ -278,14 +278,14 @@ func BenchmarkUnpackedHits(b *testing.B) {
 				unpacked, alone = 0, 0
 				for range rounds * len(hashes) {
 					hash := hashes[rand.IntN(len(hashes))]
-					if s.warm.find(hash) == nil {
+					if s.memory.hot.find(hash) == nil {
 						unpacked++
 					}
 					if place := &direct[hash%uint64(places)]; *place != hash {
 						*place = hash
 						alone++
 					}
-					s.lookup(hash)
+					s.memory.lookup(hash)
 				}
 			}
 			b.ReportMetric(0, "ns/op")

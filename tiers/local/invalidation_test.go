@@ -21,16 +21,21 @@ type topics struct {
 	*source
 }
 
-// odd is a layer of that kind, which announces and tells.
+// odd is a layer of that kind, which announces changes and publishes commits.
 type odd struct {
 	*teststore.Store
-	*source
-	names []string
-	began *[]tiers.Cache
+	names     []string
+	listeners *[]tiers.Listener
+	caches    *[]tiers.Cache
+}
+
+func (o odd) Watch(l tiers.Listener) (stop func()) {
+	*o.listeners = append(*o.listeners, l)
+	return func() {}
 }
 
 func (o odd) Announce(c tiers.Cache) (stop func()) {
-	*o.began = append(*o.began, c)
+	*o.caches = append(*o.caches, c)
 	return func() {}
 }
 
@@ -60,25 +65,32 @@ func TestASourceOfAnyKindIsHeard(t *testing.T) {
 	}
 }
 
-// A layer that a chain shows again is heard once, though it can't be compared: the second
-// time it would be taken for another Announcer.
-func TestALayerThatCannotBeComparedIsHeardOnce(t *testing.T) {
-	var caches []tiers.Cache
-	below := odd{Store: teststore.New(), source: &source{}, names: []string{"sessions"}, began: &caches}
+// A layer that can't be compared is subscribed to each time that a chain shows it: what it
+// publishes is then read again, and never served as it was before.
+func TestALayerThatCannotBeComparedCostsReloads(t *testing.T) {
+	var (
+		listeners []tiers.Listener
+		caches    []tiers.Cache
+	)
+	below := odd{Store: teststore.New(), names: []string{"sessions"}, listeners: &listeners, caches: &caches}
 	synctest.Test(t, func(t *testing.T) {
 		l := local.New(below)
 		defer l.Close(ctx)
 		l.Hear(below)
-		l.Hear(below)
-		if below.source.listener == nil {
-			t.Error("a layer that tells and announces is heard for the one only")
+		if len(listeners) != 2 || len(caches) != 2 {
+			t.Fatalf("%d subscriptions to changes and %d to commits, want 2 of each", len(listeners), len(caches))
 		}
-		if len(caches) != 1 {
-			t.Errorf("heard %d times, want once", len(caches))
+		for _, l := range listeners {
+			l.Vouched(time.Now().Add(ttl))
 		}
-		l.Hear(odd{Store: below.Store, source: &source{}, names: []string{"others"}, began: &caches})
-		if len(caches) != 2 {
-			t.Errorf("another one of its kind isn't heard")
+		below.Store.Put("a", map[string]any{"k": 1}, ttl)
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+		tokens := []uint64{caches[0].Begin("a"), caches[1].Begin("a")}
+		below.Store.Put("a", map[string]any{"k": 2}, ttl)
+		for n, c := range caches {
+			c.Became("a", ttl, tokens[n], tiers.Adopt(map[string]any{"k": 2}))
 		}
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
 	})
 }

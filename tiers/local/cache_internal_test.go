@@ -17,26 +17,26 @@ import (
 // and aren't said to be held.
 func TestWhatAFullQueueRefusesIsCounted(t *testing.T) {
 	const room = 64
-	s := New(teststore.New(), Exclusive(), MaxBytes(room*parcelBytes))
+	s := New(teststore.New(), Exclusive(), MaxBytes(room*entryBytes))
 	defer s.Close(context.Background())
 	patience := time.Now().Add(30 * time.Second)
 	var group sync.WaitGroup
 	for n := range 4 {
 		group.Go(func() {
 			for hash := uint64(n) << 32; s.tally.Total(telemetry.RejectedByQueue) == 0 && time.Now().Before(patience); hash++ {
-				turn := s.keeping.turn(hash)
+				turn := s.memory.stripe(hash)
 				turn.Lock()
-				s.set(hash, &parcel{}, parcelBytes)
+				s.memory.set(hash, &packed{}, entryBytes)
 				turn.Unlock()
 			}
 		})
 	}
 	group.Wait()
-	s.cache.Wait()
+	s.memory.cache.Wait()
 	if s.tally.Total(telemetry.RejectedByQueue) == 0 {
 		t.Error("nothing was refused")
 	}
-	if held := s.sessions.Load(); held < 1 || held > room {
+	if held := s.memory.sessions.Load(); held < 1 || held > room {
 		t.Errorf("%d sessions are said to be held where there is room for %d", held, room)
 	}
 }
@@ -48,22 +48,22 @@ func TestWhatRistrettoTakesLaterIsInvalid(t *testing.T) {
 		s := New(teststore.New(), Exclusive())
 		for n := range 200 {
 			id := fmt.Sprint(name, n)
-			hash := s.guard.Hash(id)
+			hash := s.memory.guard.Hash(id)
 			load := func(k int) *entry {
 				e := &entry{id: id, snapshot: tiers.Adopt(map[string]any{"k": k, "text": strings.Repeat("x", size)})}
-				s.loaded(s.begin(hash, false), e, true)
+				s.order.loaded(s.order.begin(hash, false), e, true)
 				return e
 			}
 			first := load(1)
-			turn := s.keeping.turn(hash)
+			turn := s.memory.stripe(hash)
 			turn.Lock()
-			if s.warm.find(hash) != nil {
-				s.warm.drop(hash)
-				s.gate.do(hash, func() { s.rest(first) })
+			if s.memory.hot.find(hash) != nil {
+				s.memory.hot.drop(hash)
+				s.memory.gate.do(hash, func() { s.memory.demote(first) })
 			}
 			turn.Unlock()
 			second := load(2)
-			s.cache.Wait()
+			s.memory.cache.Wait()
 			if first.stamp == second.stamp {
 				t.Fatalf("%s: two states have one stamp", name)
 			}

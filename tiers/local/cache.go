@@ -1,0 +1,361 @@
+package local
+
+import (
+	"encoding/binary"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/ristretto/v2"
+
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// memory is what the tier keeps: sessions ready to be copied (hot), packed ones in ristretto,
+// and ids without a session. Ristretto may drop, delay and reorder what it is given; whether an
+// entry may be served is for its stamp to say, wherever it is found (serve.go).
+//
+// limits and sessions are atomic; the other fields are set at construction and guard themselves.
+type memory struct {
+	clock
+	options  *options
+	limits   atomic.Pointer[limits]
+	guard    *guard
+	watch    *watch
+	tally    *telemetry.Tally
+	cache    *ristretto.Cache[uint64, *packed]
+	gate     gate
+	stripes  [64]stripe
+	hot      hot
+	absences absences
+	sessions atomic.Int64 // in ristretto
+}
+
+// stripe has one of 64 parts of the hashes, and so of the hot entries' places. Entries of a
+// hash are kept, and its calls begin and end, under the lock, which guards the stripe's fields
+// and all of those of calls. It is taken before the locks of ownWrites and flights, which are
+// taken alone.
+type stripe struct {
+	sync.Mutex
+	calls map[uint64]*calls
+	given [8]uint64 // hashes of what ristretto was given last, which it may not have taken yet
+	gifts int
+}
+
+func (m *memory) stripe(hash uint64) *stripe { return &m.stripes[hash%uint64(len(m.stripes))] }
+
+func (m *memory) init() error {
+	m.hot.init(m.options.maxBytes)
+	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *packed]{
+		// Ten counters for each session of 1 KiB that fits, as ristretto advises.
+		NumCounters:        min(max(m.options.maxBytes/1024, 1000), 10_000_000) * 10,
+		MaxCost:            m.options.maxBytes - m.hot.most.Load(),
+		BufferItems:        64,
+		IgnoreInternalCost: true,
+		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
+		OnEvict:            func(*ristretto.Item[*packed]) { m.tally.Add(telemetry.Evictions) },
+		OnReject:           m.rejected,
+		OnExit:             m.left,
+	})
+	m.cache = cache
+	return err
+}
+
+// left is called by the cache for each entry that it has no more, or didn't take.
+func (m *memory) left(p *packed) {
+	if p != nil {
+		m.sessions.Add(-1)
+	}
+}
+
+// rejected is called by the cache for what its policy refuses, and also for a second Set that
+// came before the first was taken: that session is in memory.
+func (m *memory) rejected(item *ristretto.Item[*packed]) {
+	if _, held := m.cache.Get(item.Key); !held {
+		m.tally.Add(telemetry.RejectedByPolicy)
+	}
+}
+
+// keep puts an entry where it is found.
+func (m *memory) keep(hash uint64, e *entry) {
+	e.hash = hash
+	e.cached, e.alone = false, false
+	if e.absent {
+		e.id = ""
+		m.absences.put(e)
+		return
+	}
+	e.id = strings.Clone(e.id) // it may be a part of something large
+	m.gate.do(hash, func() {
+		if e.snapshot == nil || e.size() > mostSmall {
+			m.set(hash, &packed{entry: e}, e.cost())
+			m.hot.drop(hash)
+			return
+		}
+		before := m.find(hash)
+		e.alone = before == nil || before.alone
+		m.hot.put(e.compact(), m.demote)
+	})
+}
+
+// set is called under the stripe's lock and inside the gate.
+func (m *memory) set(hash uint64, p *packed, cost int64) {
+	s := m.stripe(hash)
+	s.given[s.gifts%len(s.given)] = hash
+	s.gifts++
+	if m.cache.Set(hash, p, cost) {
+		m.sessions.Add(1)
+	} else {
+		m.tally.Add(telemetry.RejectedByQueue)
+	}
+}
+
+// find returns what was kept last under the hash, nil for nothing. It may be another
+// session's, or packed, without its snapshot.
+func (m *memory) find(hash uint64) *entry {
+	if e := m.hot.find(hash); e != nil {
+		return e
+	}
+	if p := m.taken(hash); p != nil {
+		return m.entry(hash, p)
+	}
+	return nil
+}
+
+// lookup is find, with the snapshot of an entry that may be served.
+func (m *memory) lookup(hash uint64) *entry {
+	if m.gate.closed() {
+		return nil
+	}
+	if e, first := m.hot.use(hash); e != nil {
+		if first {
+			m.taken(hash) // what is used often stays in ristretto
+		}
+		return e
+	}
+	switch p := m.taken(hash); {
+	case p == nil:
+		return nil
+	case p.entry != nil || p.stamp != m.guard.Stamp(hash):
+		return m.entry(hash, p)
+	default:
+		return m.promote(hash, p)
+	}
+}
+
+// taken is what ristretto has under the hash, nil for nothing.
+func (m *memory) taken(hash uint64) (p *packed) {
+	if m.gate.enter(hash) {
+		p, _ = m.cache.Get(hash)
+		m.gate.leave(hash)
+	}
+	return p
+}
+
+// packed is an entry as ristretto has it: as it is if it is large or holds Go types, else with
+// its id and snapshot in one text, in a third of the memory and with hardly a pointer for the
+// collector to follow. It doesn't change.
+type packed struct {
+	entry *entry
+
+	content string // the id, the moment of Snapshot.Read if there is one, what Pack makes
+	stamp   uint64
+	loaded  int64
+	ends    int64 // on the tier's clock: the snapshot's expiry if it is known, or else until
+	own     *ownWrite
+	id      uint32 // bytes of content
+	known   bool   // when it expires
+	read    bool   // content has it
+	watched bool
+}
+
+// entryBytes is what an entry takes beside its id and snapshot, here and in ristretto's two
+// maps.
+const entryBytes = 224
+
+// cost is what an entry takes that isn't packed, in bytes, about.
+func (e *entry) cost() int64 {
+	return entryBytes + int64(len(e.id)) + e.size()
+}
+
+func (e *entry) size() int64 {
+	if e.snapshot == nil {
+		return 0
+	}
+	return e.snapshot.Size()
+}
+
+// compact has the entry and its snapshot in one piece of memory, in which the second is found
+// faster than elsewhere.
+func (e *entry) compact() *entry {
+	piece := &struct {
+		entry    entry
+		snapshot tiers.Snapshot
+	}{*e, *e.snapshot}
+	piece.entry.snapshot = &piece.snapshot
+	return &piece.entry
+}
+
+// entry is the one that was packed, without its snapshot if that has to be unpacked.
+func (m *memory) entry(hash uint64, p *packed) *entry {
+	if p.entry != nil {
+		return p.entry
+	}
+	until := p.ends
+	if p.known && !m.options.exclusive && !p.watched { // see horizon
+		until = min(until, later(p.loaded, m.limits.Load().maxStale))
+	}
+	return &entry{hash: hash, id: p.content[:p.id], stamp: p.stamp, until: until, loaded: p.loaded,
+		own: p.own, watched: p.watched, cached: true}
+}
+
+// demote gives ristretto an entry that has lost its place among the hot ones, packed if it can
+// be, unless it has it so already or the entry mayn't be served any more. It is called under
+// the stripe's lock and inside the gate.
+func (m *memory) demote(e *entry) {
+	if e.cached && m.taken(e.hash) != nil || e.stamp != m.guard.Stamp(e.hash) {
+		return
+	}
+	if p := m.pack(e); p != nil {
+		m.set(e.hash, p, entryBytes+int64(len(p.content)))
+	} else {
+		whole := *e
+		whole.alone = false
+		m.set(e.hash, &packed{entry: &whole}, e.cost())
+	}
+}
+
+// pack is nil for what can't be packed: Go values that JSON doesn't decode to.
+func (m *memory) pack(e *entry) *packed {
+	at, known := e.snapshot.Expires()
+	began := e.snapshot.Read()
+	p := &packed{stamp: e.stamp, loaded: e.loaded, ends: e.until, own: e.own,
+		id: uint32(len(e.id)), known: known, read: !began.IsZero(), watched: e.watched}
+	switch {
+	case known && at.IsZero():
+		p.ends = never
+	case known:
+		p.ends = m.moment(at)
+	}
+	var room [1 << 10]byte
+	b := append(room[:0], e.id...)
+	if p.read {
+		b = binary.NativeEndian.AppendUint64(b, uint64(m.moment(began)))
+	}
+	b, ok := e.snapshot.Pack(b)
+	if !ok {
+		return nil
+	}
+	p.content = string(b)
+	return p
+}
+
+// unpack is the whole entry.
+func (m *memory) unpack(hash uint64, p *packed) *entry {
+	e, rest := m.entry(hash, p), p.content[p.id:]
+	began := time.Time{}
+	if p.read {
+		began = m.time(int64(binary.NativeEndian.Uint64([]byte(rest[:8]))))
+		rest = rest[8:]
+	}
+	e.snapshot = tiers.Unpack(rest)
+	if p.known {
+		at := time.Time{}
+		if p.ends != never {
+			at = m.time(p.ends)
+		}
+		e.snapshot = e.snapshot.Expiring(at)
+	}
+	if p.read {
+		e.snapshot = e.snapshot.ReadAt(began)
+	}
+	return e
+}
+
+// promote unpacks an entry, and leaves it among the hot ones.
+func (m *memory) promote(hash uint64, p *packed) *entry {
+	e := m.unpack(hash, p)
+	if stripe := m.stripe(hash); stripe.TryLock() { // a reader never waits for it
+		if m.taken(hash) == p && m.hot.find(hash) == nil {
+			m.gate.do(hash, func() { m.hot.put(e.compact(), m.demote) })
+		}
+		stripe.Unlock()
+	}
+	return e
+}
+
+const mostAbsences = 4096
+
+// absences are ids without a session, apart from the cache, so that a flood of
+// made-up ids pushes no session out. An id that shares a slot replaces the other. Ids
+// are known by their 64-bit hashes under a random seed, as they may be long.
+// Each slot is an atomic pointer to an entry that doesn't change.
+type absences [mostAbsences]atomic.Pointer[entry]
+
+// slot takes the hash's upper bits; the guard takes the lower ones.
+func (a *absences) slot(hash uint64) *atomic.Pointer[entry] {
+	return &a[hash>>32%mostAbsences]
+}
+
+func (a *absences) put(e *entry) { a.slot(e.hash).Store(e) }
+
+// find is what was put under the hash.
+func (a *absences) find(hash uint64) *entry {
+	if e := a.slot(hash).Load(); e != nil && e.hash == hash {
+		return e
+	}
+	return nil
+}
+
+const gateStripes = 64
+
+// gate keeps calls of the cache apart from its Close, which ristretto doesn't: a Get
+// or a Set that overlaps it panics. What happens inside is short and never blocks.
+//
+// shut and the counts of who is inside are atomics. Whoever enters counts first and
+// looks at shut afterwards, and close does it the other way round, so that each
+// entrant is either counted or turned away.
+type gate struct {
+	shut   atomic.Bool
+	inside [gateStripes]struct {
+		n atomic.Int64
+		_ [56]byte // a cache line each
+	}
+}
+
+func (g *gate) enter(hash uint64) bool {
+	stripe := &g.inside[hash%gateStripes].n
+	stripe.Add(1)
+	if g.shut.Load() {
+		stripe.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (g *gate) leave(hash uint64) { g.inside[hash%gateStripes].n.Add(-1) }
+
+func (g *gate) do(hash uint64, f func()) {
+	if g.enter(hash) {
+		f()
+		g.leave(hash)
+	}
+}
+
+func (g *gate) closed() bool { return g.shut.Load() }
+
+// close turns everybody away and returns when nobody is inside; false the second time.
+func (g *gate) close() bool {
+	if !g.shut.CompareAndSwap(false, true) {
+		return false
+	}
+	for n := range g.inside {
+		for g.inside[n].n.Load() != 0 {
+			runtime.Gosched()
+		}
+	}
+	return true
+}

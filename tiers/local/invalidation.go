@@ -1,0 +1,301 @@
+package local
+
+import (
+	"context"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// Two kinds of layers below say what becomes of sessions: sources announce what changes in the
+// store (watch), and a layer that commits later publishes what this node's commits have become.
+// subscriptions finds them.
+
+// subscriptions are the layers and sources that the tier listens to. mu guards all fields.
+type subscriptions struct {
+	mu     sync.Mutex
+	known  map[subscription]bool
+	stops  []func()
+	closed bool
+}
+
+// subscription is one to a layer, as one of the two kinds that it may be.
+type subscription struct {
+	layer   any
+	commits bool
+}
+
+// add subscribes, once for each layer or source. One that can't be compared is subscribed to
+// each time: that costs reloads, and one that isn't heard costs stale reads.
+func (s *subscriptions) add(to subscription, subscribe func() (stop func())) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	if reflect.ValueOf(to.layer).Comparable() {
+		if s.known[to] {
+			return
+		}
+		if s.known == nil {
+			s.known = map[subscription]bool{}
+		}
+		s.known[to] = true
+	}
+	s.stops = append(s.stops, subscribe())
+}
+
+func (s *subscriptions) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for _, stop := range s.stops {
+		stop()
+	}
+	s.stops = nil
+}
+
+// Hear subscribes to the given layer, and to those below that it shows with Unwrap. The
+// constructor does so; a chain tells of layers behind one without Unwrap. If several publish
+// commits only the nearest knows what readers see: what another publishes may lack changes that
+// wait above it.
+func (s *Storage) Hear(below gsession.Storage) {
+	for below != nil {
+		if feed, ok := below.(tiers.Announcer); ok {
+			s.subscriptions.add(subscription{layer: below, commits: true}, func() func() {
+				return feed.Announce(commits{order: &s.order, nearest: !s.order.published.Swap(true)})
+			})
+		}
+		if source, ok := below.(tiers.Source); ok && !s.options.exclusive {
+			s.subscriptions.add(subscription{layer: below}, func() func() { return s.watch.listen(source) })
+		}
+		wrapper, ok := below.(interface{ Unwrap() gsession.Storage })
+		if !ok {
+			return
+		}
+		below = wrapper.Unwrap()
+	}
+}
+
+// commits receives what a layer below that commits later publishes. Of one that isn't the
+// nearest it only invalidates: what the session has become is to be read through the nearest.
+type commits struct {
+	order   *order
+	nearest bool
+}
+
+var _ tiers.Cache = commits{}
+
+func (c commits) hash(id string) uint64 { return c.order.memory.guard.Hash(id) }
+
+func (c commits) Begin(id string) (token uint64) {
+	if !c.nearest {
+		return 0
+	}
+	return c.order.begin(c.hash(id), true).after
+}
+
+// Became keeps the state unless readers may have seen another one meanwhile.
+func (c commits) Became(id string, ttl time.Duration, token uint64, state *tiers.Snapshot) {
+	if !c.nearest {
+		c.order.invalidate(c.hash(id), telemetry.InvalidatedByWrite)
+		return
+	}
+	var written *entry
+	if state != nil {
+		written = &entry{id: id, snapshot: state, loaded: c.order.memory.moment(state.Read()), own: c.order.own.of(ttl)}
+	}
+	c.order.wrote(call{hash: c.hash(id), after: token, write: true}, written)
+}
+
+func (c commits) End(id string) {
+	if c.nearest {
+		c.order.leave(call{hash: c.hash(id), write: true})
+	}
+}
+
+// Shown keeps the state if it was made of the read that is kept here: then it is sound
+// for as long as that would have been.
+func (c commits) Shown(id string, _ time.Duration, state *tiers.Snapshot) {
+	if c.nearest {
+		c.order.preview(c.hash(id), id, state)
+	} else {
+		c.order.invalidate(c.hash(id), telemetry.InvalidatedByWrite)
+	}
+}
+
+// watch is what the sources say of the store. If there is one, an entry is served
+// only while all vouch for what is cached, and MaxStale bounds what the store tells no
+// expiry of; if one can't, or there is none, MaxStale bounds all.
+//
+// The tier's clock stands still while a machine is suspended, as every monotonic one of Go
+// on Linux does, so that the rest of a lease may be served when it goes on.
+//
+// watched, until and last are atomics, the latter two being moments on the tier's clock;
+// mu guards the fields below it, and the others are set at construction.
+type watch struct {
+	watched atomic.Bool
+	until   atomic.Int64 // served before this
+	last    atomic.Int64 // the end of the last time that all vouched
+
+	clock clock
+	order *order
+
+	mu      sync.Mutex
+	sources []*listener
+	check   *time.Timer // of silence, from the first source until Close
+}
+
+// listener receives what one source announces. watch.mu guards all fields but watch and source.
+type listener struct {
+	watch       *watch
+	source      tiers.Source
+	until       int64
+	unsupported bool
+	lost        bool // it has vouched, and not again since that ended
+}
+
+var _ tiers.Listener = (*listener)(nil)
+
+// listen subscribes to a source. Nothing is served from memory until it vouches.
+func (w *watch) listen(source tiers.Source) (stop func()) {
+	l := &listener{watch: w, source: source}
+	w.mu.Lock()
+	w.sources = append(w.sources, l)
+	w.settle()
+	if w.check == nil {
+		w.check = time.AfterFunc(silence, w.silent)
+	}
+	w.mu.Unlock()
+	return source.Watch(l)
+}
+
+// settle is called under mu when something has changed.
+func (w *watch) settle() {
+	if before := w.until.Load(); before != never {
+		w.last.Store(max(w.last.Load(), min(before, w.clock.now())))
+	}
+	watched, until := len(w.sources) > 0, int64(never)
+	for _, l := range w.sources {
+		watched = watched && !l.unsupported
+		until = min(until, l.until)
+	}
+	w.until.Store(until)
+	w.watched.Store(watched)
+}
+
+// vouch is the sources' word.
+func (w *watch) vouch() vouch { return vouch{watched: w.watched.Load(), until: w.until.Load()} }
+
+// stood is until when all have vouched, or did the last time.
+func (w *watch) stood() int64 { return max(w.until.Load(), w.last.Load()) }
+
+// state returns how many sources there are, and whether all of them can announce.
+func (w *watch) state() (sources int, supported bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.sources {
+		if l.unsupported {
+			return len(w.sources), false
+		}
+	}
+	return len(w.sources), true
+}
+
+// Changed invalidates the session, unless the announcement may be of this node's own write of
+// it; see ownWrites.
+func (l *listener) Changed(id string) {
+	l.watch.order.notified(l.watch.order.memory.guard.Hash(id), id)
+}
+
+// Missed invalidates everything. Of a source that vouches it announces that all sessions
+// were removed; of one that has never vouched it says nothing new.
+func (l *listener) Missed() {
+	l.watch.mu.Lock()
+	switch {
+	case l.lost:
+		l.watch.order.tally.Add(telemetry.InvalidatedByLoss)
+	case l.until != 0:
+		l.watch.order.tally.Add(telemetry.InvalidatedByAnnouncement)
+	}
+	l.watch.mu.Unlock()
+	l.watch.order.memory.guard.BumpAll()
+}
+
+// Vouched says until when what is kept may be served.
+func (l *listener) Vouched(until time.Time) {
+	l.watch.mu.Lock()
+	defer l.watch.mu.Unlock()
+	ends := until.IsZero() && l.until != 0
+	if ends {
+		l.watch.order.tally.Add(telemetry.WatchLosses)
+	}
+	l.lost = ends || l.lost && until.IsZero()
+	l.unsupported, l.until = false, 0
+	if !until.IsZero() {
+		l.until = l.watch.clock.moment(until)
+	}
+	l.watch.settle()
+}
+
+// Unsupported leaves the tier to MaxStale. What was kept while the source vouched isn't
+// bounded by that, so that it goes.
+func (l *listener) Unsupported(reason error) {
+	l.watch.order.reporter.Warn(context.Background(), "unsupported",
+		"strata: changes of the store aren't announced, so that MaxStale bounds what is served from memory",
+		slog.Duration("max_stale", l.watch.order.memory.limits.Load().maxStale), slog.String("reason", tiers.Explain(reason)))
+	l.watch.mu.Lock()
+	if l.lost || l.until != 0 {
+		l.watch.order.tally.Add(telemetry.InvalidatedByLoss)
+	}
+	l.unsupported = true
+	l.watch.settle()
+	l.watch.mu.Unlock()
+	l.watch.order.memory.guard.BumpAll()
+}
+
+// silence is for how long no source has vouched before that is logged.
+const silence = 10 * time.Second
+
+// silent is called now and then, as nobody may be reading.
+func (w *watch) silent() {
+	w.mu.Lock()
+	if w.check != nil {
+		w.check.Reset(silence / 4)
+	}
+	sources := slices.Clone(w.sources)
+	w.mu.Unlock()
+	since := time.Duration(w.clock.now() - w.stood())
+	if !w.watched.Load() || since < silence {
+		return
+	}
+	reason := "unknown"
+	for _, l := range sources {
+		if source, ok := l.source.(tiers.WatchErrer); ok {
+			if err := source.WatchErr(); err != nil {
+				reason = tiers.Explain(err)
+			}
+		}
+	}
+	w.order.reporter.Warn(context.Background(), "unvouched",
+		"strata: changes of the store aren't announced at present, so that nothing is served from memory; see whether the channel of announcements can connect and log in",
+		slog.Duration("since", since.Round(time.Second)), slog.String("reason", reason))
+}
+
+// stop ends the check.
+func (w *watch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.check != nil {
+		w.check.Stop()
+		w.check = nil
+	}
+}

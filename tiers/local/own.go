@@ -1,0 +1,273 @@
+package local
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// ownWrites keep what a node has written itself in memory although the store announces that
+// as well, and nothing in an announcement says whose write it is about, or how many.
+//
+// The announcements right after a write have its state read again in the background, and
+// leave it in place meanwhile, for rereadWithin at most and no longer than the sources had
+// vouched when they announced it: what another node may have written since is then seen
+// some milliseconds later than it would have been, and within the lease. Later ones, and
+// more than a few, invalidate the state.
+//
+// mu guards the fields below it; the others are set at construction. One goroutine reads again
+// what waits by then, while anything does.
+type ownWrites struct {
+	order    *order
+	inner    tiers.Storage
+	reloader tiers.Reloader // nil: one by one
+
+	mu      sync.Mutex
+	queue   []*ownWrite // to be read again
+	running bool
+	closed  bool
+	done    sync.WaitGroup
+	life    context.Context
+	cancel  context.CancelFunc
+}
+
+// ownWrite is what was announced of the write that made an entry. wrote, a moment on the
+// tier's clock, and ttl never change; until is atomic, and is written under ownWrites.mu, which
+// guards the rest.
+type ownWrite struct {
+	wrote int64
+	ttl   time.Duration
+	until atomic.Int64 // served before this while it isn't read again; 0: nothing was announced
+
+	times    int    // announcements
+	next     *entry // waits to be read again
+	deadline int64  // with that: served before this moment
+}
+
+const (
+	// maxRereads bounds the sessions that wait to be read again; more are invalidated.
+	maxRereads = 4096
+
+	// rereadBatch and rereadBytes bound those that are read together.
+	rereadBatch = 1024
+	rereadBytes = 1 << 20
+
+	// rereadWithin is how long a state is served after it was announced and before it
+	// has been read again.
+	rereadWithin = 100 * time.Millisecond
+
+	// rereadPause is the least pause between two such reads. One each write would wake four
+	// goroutines beside the one that waits for the write.
+	rereadPause = 2 * time.Millisecond
+
+	// rereadTimeout bounds that read.
+	rereadTimeout = time.Second
+
+	// An own write is announced within announcedWithin, if at all. The announcement of the
+	// one before it may come late, and each layer below may write once more.
+	announcedWithin = time.Second
+	announcedTimes  = 3
+)
+
+// of is a write that ends now.
+func (w *ownWrites) of(ttl time.Duration) *ownWrite {
+	return &ownWrite{wrote: w.order.memory.now(), ttl: ttl}
+}
+
+// slid is a slide of a state that may be yet to be read again.
+func (w *ownWrites) slid(before *ownWrite, ttl time.Duration) *ownWrite {
+	next := w.of(ttl)
+	if before != nil {
+		next.until.Store(before.until.Load())
+	}
+	return next
+}
+
+// trusted reports whether a state may be served as far as announcements of its write go.
+func (o *ownWrite) trusted(now int64) bool {
+	if o == nil {
+		return true
+	}
+	until := o.until.Load()
+	return until == 0 || now < until
+}
+
+func (w *ownWrites) init() {
+	w.reloader = tiers.ReloaderOf(w.inner)
+	w.life, w.cancel = context.WithCancel(context.Background())
+}
+
+// deadline is the moment until which a state is served that was announced now.
+func (w *ownWrites) deadline() int64 {
+	m := w.order.memory
+	until := m.now() + int64(rereadWithin)
+	if m.watch.watched.Load() {
+		until = min(until, m.watch.until.Load())
+	}
+	return max(until, 1)
+}
+
+// announced takes an announcement while an entry is current, nil for none. If it isn't taken,
+// the caller must invalidate the session. The delay is that of a write which is announced for
+// the first time, and negative for others.
+func (w *ownWrites) announced(e *entry, deadline int64) (taken bool, delay time.Duration) {
+	if e == nil || e.own == nil || e.snapshot == nil {
+		return false, -1
+	}
+	after := w.order.memory.now() - e.own.wrote
+	if after >= int64(announcedWithin) {
+		return false, -1
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e.own.times++
+	if delay = -1; e.own.times == 1 {
+		delay = time.Duration(after)
+	}
+	return e.own.times <= announcedTimes && w.again(e, deadline), delay
+}
+
+// again has an entry read again. It is called under mu.
+func (w *ownWrites) again(e *entry, deadline int64) bool {
+	own := e.own
+	if own.next == nil {
+		if w.closed || len(w.queue) >= maxRereads {
+			return false
+		}
+		w.queue = append(w.queue, own)
+		own.deadline = deadline
+		own.until.CompareAndSwap(0, deadline)
+	}
+	own.next = e
+	if !w.running {
+		w.running = true
+		w.done.Add(1)
+		go w.run()
+	}
+	return true
+}
+
+// settle notes that a state was read again which was announced before the read began.
+func (w *ownWrites) settle(own *ownWrite) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	until := int64(0)
+	if own.next != nil { // and once more since
+		until = own.deadline
+	}
+	own.until.Store(until)
+}
+
+// run pauses after each read for as long as it took, and rereadPause at least, so that what
+// comes meanwhile is read together, unless much waits already.
+func (w *ownWrites) run() {
+	defer w.done.Done()
+	for batch := w.next(); len(batch) > 0; batch = w.next() {
+		began := time.Now()
+		w.reread(batch)
+		if len(batch) >= rereadBatch/8 {
+			continue
+		}
+		pause := time.NewTimer(min(max(time.Since(began), rereadPause), rereadWithin/4))
+		select {
+		case <-pause.C:
+		case <-w.life.Done():
+			pause.Stop()
+		}
+	}
+}
+
+// rereading is one of the reads in the background.
+type rereading struct {
+	entry *entry
+	call  call
+}
+
+// next takes what waits and hasn't been invalidated meanwhile. If nothing waits, the
+// goroutine ends.
+func (w *ownWrites) next() (batch []rereading) {
+	for bytes := int64(0); len(batch) < rereadBatch && bytes < rereadBytes; {
+		e := w.first(len(batch) == 0)
+		if e == nil {
+			break
+		}
+		if r, ok := w.order.reread(e); ok {
+			batch = append(batch, r)
+			bytes += r.entry.snapshot.Size()
+		}
+	}
+	return batch
+}
+
+// first takes the first one that waits, nil for none; an idle goroutine ends then.
+func (w *ownWrites) first(idle bool) *entry {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) == 0 {
+		if idle {
+			w.running, w.queue = false, nil
+		}
+		return nil
+	}
+	own := w.queue[0]
+	w.queue[0] = nil
+	w.queue = w.queue[1:]
+	e := own.next
+	own.next = nil
+	return e
+}
+
+// reread ends each of the calls as any read. A state that can't be read is invalidated.
+func (w *ownWrites) reread(batch []rereading) {
+	ctx, cancel := context.WithTimeout(w.life, rereadTimeout)
+	defer cancel()
+	began := w.order.memory.now()
+	w.order.tally.AddN(telemetry.Loads, len(batch))
+	results := make([]tiers.Reloaded, len(batch))
+	for n := range results {
+		results[n].Err = errAborted
+	}
+	defer func() {
+		_ = recover() // the store's panic belongs to those who ask for the session
+		for n, r := range batch {
+			w.ended(r, results[n], began)
+		}
+	}()
+	results = w.load(ctx, batch, results)
+}
+
+func (w *ownWrites) ended(r rereading, result tiers.Reloaded, began int64) {
+	switch e := r.entry; {
+	case result.Err != nil:
+		w.order.spoil(r.call)
+	case w.order.returned(r.call, e.id, result.Read, began, false):
+		w.settle(e.own)
+	}
+}
+
+func (w *ownWrites) load(ctx context.Context, batch []rereading, results []tiers.Reloaded) []tiers.Reloaded {
+	if w.reloader != nil {
+		loads := make([]tiers.Reload, len(batch))
+		for n, r := range batch {
+			loads[n] = tiers.Reload{ID: r.entry.id, TTL: r.entry.own.ttl, Known: r.entry.snapshot}
+		}
+		return w.reloader.LoadAll(ctx, loads)
+	}
+	for n, r := range batch {
+		results[n].Read, results[n].Err = w.inner.Load(ctx, r.entry.id, r.entry.own.ttl)
+	}
+	return results
+}
+
+// close ends what is under way.
+func (w *ownWrites) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.cancel()
+	w.done.Wait()
+}

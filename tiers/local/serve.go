@@ -1,0 +1,227 @@
+package local
+
+import (
+	"math"
+	"time"
+
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// This file decides whether what is kept may be served: an entry's stamp, its end, the sources'
+// word and what was announced of the node's own writes. view is what a read goes by; memory's
+// methods here make views, and bound entries when they are kept.
+
+// clock counts from the construction of the tier: a moment is nanoseconds since then.
+type clock struct{ start time.Time }
+
+func (c clock) now() int64 { return int64(time.Since(c.start)) }
+
+func (c clock) moment(t time.Time) int64 { return int64(t.Sub(c.start)) }
+
+func (c clock) time(moment int64) time.Time { return c.start.Add(time.Duration(moment)) }
+
+// never is a moment that doesn't come.
+const never = math.MaxInt64
+
+// later is a moment that comes some time after another.
+func later(moment int64, d time.Duration) int64 {
+	if int64(d) > never-moment {
+		return never
+	}
+	return moment + int64(d)
+}
+
+// entry is one session in memory, or the knowledge that there is none.
+//
+// What a hit looks at comes first, to be in one line of the processor's cache. No field is
+// written once the entry is shared; what own points to guards itself.
+type entry struct {
+	hash     uint64
+	id       string
+	snapshot *tiers.Snapshot // nil: packed, or there is no such session, or only kept is known
+	stamp    uint64          // the guard's, before the load began
+	until    int64           // served before this moment
+	own      *ownWrite       // that made it
+	watched  bool            // served only while the sources vouch
+	cached   bool            // ristretto was given it packed
+	absent   bool            // there is no such session
+	alone    bool            // ristretto had nothing under the hash when it was kept
+	loaded   int64           // when the load began
+	kept     int64           // the store holds the session at least until then
+}
+
+// current reports whether the entry may be served for the id.
+func (e *entry) current(id string, v view) bool { return e.stands(id, v) && v.vouches(e) }
+
+// stands reports whether nothing is known to have changed since, vouched for or not.
+func (e *entry) stands(id string, v view) bool {
+	return e.stamp == v.stamp && v.now < e.until && e.id == id && e.snapshot != nil && e.own.trusted(v.now)
+}
+
+// view is what a read goes by. A source invalidates what is kept before it vouches anew, so
+// that a read which sees its new word must compare with a stamp that was read later: the
+// vouch comes first, by construction.
+type view struct {
+	vouch
+	stamp uint64 // the guard's, of the id; held if something is kept under it
+	now   int64  // read last
+}
+
+// vouch is what the sources say of all that is kept.
+type vouch struct {
+	watched bool  // they can announce changes
+	until   int64 // and have vouched until then
+}
+
+// vouches reports whether the entry may be served, as far as the sources go.
+func (v view) vouches(e *entry) bool { return !e.watched || v.now < v.until }
+
+// serves reports whether an entry that is current is served.
+func (v view) serves(e *entry) bool {
+	return v.now < e.until && v.vouches(e) && e.own.trusted(v.now)
+}
+
+// look returns what was kept last under the hash, nil for nothing, and the view by which
+// it may be served or not.
+func (m *memory) look(hash uint64) (*entry, view) {
+	said := m.watch.vouch()
+	e := m.lookup(hash)
+	return e, m.under(said, hash)
+}
+
+// under completes a view. The stamp is read after the lookup as well: what that found
+// can't be newer.
+func (m *memory) under(said vouch, hash uint64) view {
+	stamp := m.guard.Stamp(hash)
+	return view{vouch: said, stamp: stamp, now: m.now()}
+}
+
+// held is what memory knows of the id, and the view by which that may be served: an entry
+// without snapshot says that there is no session. It is nil if nothing is current. It is
+// called under the stripe's lock, as bound and keep are.
+func (m *memory) held(hash uint64, id string) (*entry, view) {
+	e, v := m.look(hash)
+	if e != nil && e.stamp == v.stamp && e.id == id && e.snapshot != nil {
+		return e, v
+	}
+	if e = m.absences.find(hash); e != nil && e.stamp == v.stamp {
+		return e, v
+	}
+	return nil, v
+}
+
+// stale returns what memory holds of a session that the store doesn't answer for, as
+// long as no change of it was announced and the bound of ServeStale allows.
+func (m *memory) stale(hash uint64, id string) (*tiers.Snapshot, bool) {
+	if m.limits.Load().serveStale == 0 {
+		return nil, false
+	}
+	vouched := m.watch.stood() // before the view, as in it
+	e, v := m.look(hash)
+	if e == nil || e.snapshot == nil || e.id != id || e.stamp != v.stamp || !e.own.trusted(v.now) {
+		return nil, false
+	}
+	if at, known := e.snapshot.Expires(); known && !at.IsZero() && v.now >= m.moment(at) {
+		return nil, false
+	}
+	end := e.until
+	if e.watched {
+		end = vouched
+	}
+	return e.snapshot, v.now-int64(m.limits.Load().serveStale) < end
+}
+
+// expiry is when the session that memory holds ends, the zero time if it never does, and how
+// many keys it has. It isn't known if memory holds none, or the store doesn't tell.
+func (m *memory) expiry(hash uint64, id string) (at time.Time, known bool, keys int) {
+	e, v := m.look(hash)
+	if e == nil || !e.stands(id, v) {
+		return time.Time{}, false, 0
+	}
+	at, known = e.snapshot.Expires()
+	return at, known, e.snapshot.Len()
+}
+
+// refused counts why an entry in memory couldn't be served.
+func (m *memory) refused(hash uint64, e *entry, v view) {
+	switch {
+	case e.stamp != v.stamp:
+		m.tally.AddAt(telemetry.RefusedOutdated, hash)
+	case v.now >= e.until:
+		m.tally.AddAt(telemetry.RefusedExpired, hash)
+	case !v.vouches(e):
+		m.tally.AddAt(telemetry.RefusedUnvouched, hash)
+	case !e.own.trusted(v.now):
+		m.tally.AddAt(telemetry.RefusedUnread, hash)
+	}
+}
+
+// overlapWindow is how long a load has been under way at most that is joined though
+// nothing vouches: what it returns may be so old.
+const overlapWindow = 50 * time.Millisecond
+
+// joinable is the oldest beginning of a load that may be joined now. If changes are
+// announced, none was since the load began; else a load that waits for a slow network may
+// return what the store held long ago.
+func (m *memory) joinable(v view) (oldest int64) {
+	switch {
+	case m.options.exclusive, v.watched && v.now < v.until:
+		return math.MinInt64
+	case v.watched:
+		return v.now - int64(overlapWindow)
+	default:
+		return v.now - int64(max(m.limits.Load().maxStale, overlapWindow))
+	}
+}
+
+// bound bounds an entry by what is known of its expiry.
+func (m *memory) bound(hash uint64, e *entry) {
+	e.watched = m.watch.watched.Load()
+	if e.absent {
+		e.until = m.horizonOfAbsence(e)
+		return
+	}
+	if before := m.find(hash); before != nil && before.id == e.id && before.stamp == e.stamp {
+		e.kept = max(e.kept, before.kept)
+	}
+	e.until = m.horizon(e)
+}
+
+// horizonOfAbsence is the moment until which it is known that there is no session.
+func (m *memory) horizonOfAbsence(e *entry) int64 {
+	life := m.limits.Load().negative
+	if !e.watched && !m.options.exclusive {
+		life = min(life, m.limits.Load().maxStale)
+	}
+	return later(e.loaded, life)
+}
+
+// horizon is the moment until which the entry may be served. If the store tells
+// no expiry, an exclusive process still knows that a session it wrote lives for its
+// ttl, and must look again after that.
+func (m *memory) horizon(e *entry) int64 {
+	stale := later(e.loaded, m.limits.Load().maxStale)
+	if e.snapshot == nil {
+		return 0
+	}
+	at, known := e.snapshot.Expires()
+	vouched := m.options.exclusive || e.watched
+	switch {
+	case known && at.IsZero():
+		if vouched {
+			return never
+		}
+		return stale
+	case known:
+		expiry := m.moment(at)
+		if vouched {
+			return expiry
+		}
+		return min(stale, expiry)
+	case m.options.exclusive:
+		return max(stale, e.kept)
+	default:
+		return stale
+	}
+}
