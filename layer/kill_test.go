@@ -155,6 +155,7 @@ type heard struct {
 	states []map[string]string // that it may have by now, in order; nil for no session. The last one is what was accepted last.
 	next   map[string]string   // with what it was about to do
 	trying bool
+	anew   bool // it was emptied, which ends a session, and begun again
 	out    bool // its log-out has returned
 }
 
@@ -163,6 +164,7 @@ func (h *heard) last() map[string]string { return h.states[len(h.states)-1] }
 // try notes what a process is about to do.
 func (h *heard) try(words []string) {
 	h.trying = true
+	h.anew = h.anew || h.last() != nil && len(h.last()) == 0
 	h.next = maps.Clone(h.last())
 	if h.next == nil {
 		h.next = map[string]string{}
@@ -229,9 +231,9 @@ func (k *killing) holds(id string) map[string]string {
 func (k *killing) meanwhile(round int) {
 	k.theirs = map[string]string{}
 	ctx := context.Background()
-	for id := range k.model {
+	for id, h := range k.model {
 		held := k.holds(id)
-		if len(held) == 0 { // no session: what waits in a journal only, no other node can end
+		if len(held) == 0 || h.anew { // what waits in a journal only, no other node can end
 			continue
 		}
 		switch rand.IntN(6) {
@@ -260,8 +262,8 @@ func (k *killing) meanwhile(round int) {
 }
 
 // check compares what Redis holds, once the next process has delivered what the journal
-// held, with what the one before had accepted. It returns how many sessions lack something.
-func (k *killing) check(round int) (lacking int) {
+// held, with what the one before had accepted. It returns which sessions lack something.
+func (k *killing) check(round int) (lacking []string) {
 	for id := range k.out {
 		if held := k.holds(id); held != nil {
 			k.Errorf("round %d: a session that was logged out is back: %v, after %q", round, held, k.told[id])
@@ -285,7 +287,7 @@ func (k *killing) check(round int) (lacking int) {
 			return (state == nil) == (held == nil) && maps.Equal(state, held)
 		}
 		if !matches(h.last()) && !(h.trying && matches(h.next)) {
-			lacking++
+			lacking = append(lacking, fmt.Sprintf("%v in place of %v, after %q", held, h.last(), k.told[id]))
 			for key, value := range held { // it may be older, and nothing else
 				if overwritten && key == "n" {
 					continue
@@ -324,7 +326,7 @@ func (k *killing) run(round int, last bool) {
 	if err := cmd.Start(); err != nil {
 		k.Fatal(err)
 	}
-	lacking, reported := 0, 0
+	lacking, reported := []string(nil), 0
 	write := func(line string) {
 		if _, err := fmt.Fprintln(in, line); err != nil {
 			k.Errorf("round %d: the process has ended: %v", round, err)
@@ -389,8 +391,9 @@ func (k *killing) run(round int, last bool) {
 	}
 	k.relieve()
 	k.lost += reported
-	if lacking > reported {
-		k.Errorf("round %d: %d sessions lack what was accepted, and %d changes were reported as lost", round, lacking, reported)
+	if len(lacking) > reported {
+		k.Errorf("round %d: %d sessions lack what was accepted, and %d changes were reported as lost:\n%s",
+			round, len(lacking), reported, strings.Join(lacking, "\n"))
 	}
 }
 

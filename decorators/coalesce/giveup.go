@@ -54,7 +54,7 @@ type reports struct {
 	pending  func() (changes int, bytes int64, oldest time.Duration)
 
 	mu       sync.Mutex
-	lost     []GiveUp // for the callback
+	lost     []loss // for the callback
 	unlogged GiveUp
 	unheard  error // of a write whose caller has gone, the last one
 	trouble  error // of a write that is tried again, the last one
@@ -65,13 +65,20 @@ type reports struct {
 	running  chan struct{} // closed when the goroutine ends; nil while there is none
 }
 
-func (r *reports) gaveUp(lost GiveUp) {
+// loss is a report that waits, and what is to be done once it was made.
+type loss struct {
+	GiveUp
+	reported []func()
+}
+
+func (r *reports) gaveUp(lost GiveUp, reported func()) {
 	r.add(func() {
-		if n := len(r.lost); n < mostReports {
-			r.lost = append(r.lost, lost)
-		} else {
-			r.lost[n-1].join(lost)
+		if len(r.lost) < mostReports {
+			r.lost = append(r.lost, loss{GiveUp: GiveUp{Cause: lost.Cause}})
 		}
+		last := &r.lost[len(r.lost)-1]
+		last.join(lost)
+		last.reported = append(last.reported, reported)
 		r.unlogged.join(lost)
 	})
 }
@@ -109,7 +116,10 @@ func (r *reports) run(running chan struct{}) {
 		r.mu.Unlock()
 		r.log(unlogged, unheard, trouble)
 		for _, l := range lost {
-			r.call(l)
+			r.call(l.GiveUp)
+			for _, reported := range l.reported {
+				reported()
+			}
 		}
 		r.mu.Lock()
 	}

@@ -337,10 +337,10 @@ func (l *queues) close(ctx context.Context, gone func()) error {
 	l.schedule.idle = gone
 	working := l.schedule.close()
 	lost, kept := l.abandon()
+	l.lose(lost)
 	l.mu.Unlock()
 	l.slides.close()
 	l.carrier.end()
-	l.gaveUp(lost)
 	if kept > 0 && !again {
 		l.reports.stay(kept)
 	}
@@ -644,9 +644,7 @@ func (l *queues) land(w *write, began time.Time) {
 			l.journal.unmark(k, w)
 		}
 	default:
-		lost := GiveUp{Cause: w.err}
-		lost.add(w)
-		l.gaveUp(lost)
+		l.gaveUp(w.err, w)
 		l.conclude(k, w)
 	}
 }
@@ -657,25 +655,31 @@ func (l *queues) conclude(k *sessionQueue, w *write) {
 	if w.err != nil && w.pending == nil && w.left.Load() {
 		l.reports.failed(w.err, nil)
 	}
-	lost, outcome := GiveUp{Cause: w.err}, error(tiers.ErrRevoked)
+	l.caches.became(k.id, w.ttl, w.tokens, k.landed(w))
+	outcome := error(tiers.ErrRevoked)
 	if w.err != nil {
 		outcome = w.err
+		l.gaveUp(w.err, w.annulled...)
 	}
-	l.caches.became(k.id, w.ttl, w.tokens, k.landed(w))
 	for _, annulled := range w.annulled {
-		if w.err != nil {
-			lost.add(annulled)
-		}
 		l.finish(k, annulled, nil, outcome)
 	}
-	l.gaveUp(lost)
 	l.finish(k, w, w.snapshot, w.err)
 }
 
-// gaveUp counts and reports changes that were accepted and aren't in the store, if there are any.
-func (l *queues) gaveUp(lost GiveUp) {
+// gaveUp reports those of the writes that were accepted and aren't in the store. It is called
+// before they leave the journal.
+func (l *queues) gaveUp(cause error, writes ...*write) {
+	lost := GiveUp{Cause: cause}
+	for _, w := range writes {
+		lost.add(w)
+	}
+	l.lose(lost)
+}
+
+func (l *queues) lose(lost GiveUp) {
 	if lost.Changes > 0 {
 		l.tally.AddN(telemetry.GiveUps, lost.Changes)
-		l.reports.gaveUp(lost)
+		l.reports.gaveUp(lost, l.journal.lose(lost))
 	}
 }

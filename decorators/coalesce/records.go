@@ -17,9 +17,12 @@ type records struct {
 
 // record is what the journal keeps of a session: what is pending of it, in the order in which it is
 // applied. It is written anew when a change joins, and when one has left.
+//
+// What was given up has a record of its own until it was reported.
 type record struct {
-	ID      []byte `json:"id"`
-	Changes []kept `json:"changes"`
+	ID      []byte `json:"id,omitempty"`
+	Changes []kept `json:"changes,omitempty"`
+	Lost    int    `json:"lost,omitempty"`
 }
 
 // kept is a write. The deadline is wall-clock time, in Unix milliseconds, as it is read by another
@@ -35,6 +38,7 @@ type kept struct {
 var (
 	errDamaged = tiers.NewError("strata: a record of the journal is damaged", nil)
 	errExpired = tiers.NewError("strata: the session expired before the journal was read again", nil)
+	errBefore  = tiers.NewError("strata: the process before this one gave changes up, and ended before it had reported that", nil)
 )
 
 const unfit = "strata: layer.Journal needs a store right below that compares what it holds and writes in one step: " +
@@ -100,6 +104,19 @@ func (r *records) unmark(k *sessionQueue, w *write) {
 	}
 }
 
+// lose keeps what is given up until it was reported.
+func (r *records) lose(lost GiveUp) (reported func()) {
+	if r.journal == nil {
+		return func() {}
+	}
+	entry := r.journal.Next()
+	r.journal.Put(entry, func() []byte {
+		content, _ := json.Marshal(record{Lost: lost.Changes})
+		return content
+	})
+	return func() { r.journal.Drop(entry) }
+}
+
 // synced waits until the journal holds what is pending and nothing else.
 func (r *records) synced(ctx context.Context) error {
 	if r.journal == nil {
@@ -142,13 +159,17 @@ func (l *queues) restore(dir string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for range damaged {
-		l.gaveUp(GiveUp{Changes: 1, Cause: errDamaged})
+		l.lose(GiveUp{Changes: 1, Cause: errDamaged})
 	}
 	for _, f := range found {
 		var old record
 		if err := json.Unmarshal(f.Content, &old); err != nil || len(old.Changes) == 0 {
+			lost := GiveUp{Changes: old.Lost, Cause: errBefore}
+			if lost.Changes == 0 {
+				lost = GiveUp{Changes: 1, Cause: errDamaged}
+			}
+			l.lose(lost)
 			j.Drop(f.Entry)
-			l.gaveUp(GiveUp{Changes: 1, Cause: errDamaged})
 			continue
 		}
 		k := l.queue(string(old.ID), "")
@@ -158,7 +179,7 @@ func (l *queues) restore(dir string) error {
 		k.entry = f.Entry
 		for _, c := range old.Changes {
 			if w, err := c.write(); err != nil {
-				l.gaveUp(GiveUp{Changes: c.Calls, Cause: err})
+				l.lose(GiveUp{Changes: c.Calls, Cause: err})
 				l.journal.keep(k)
 			} else {
 				since := w.since

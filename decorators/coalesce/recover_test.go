@@ -99,6 +99,43 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// A process that is killed before a report has been made leaves it to the next one.
+func TestAReportThatWasNotMadeIsMadeByTheNextProcess(t *testing.T) {
+	s, dir := teststore.New(), t.TempDir()
+	s.Put("a", map[string]any{"k": "0"}, ttl)
+	reporting, hangs := make(chan struct{}), make(chan struct{})
+	first := journaled(t, s, dir, coalesce.OnGiveUp(func(coalesce.GiveUp) { close(reporting); <-hangs }))
+	put(t, first, "a", "k", "1")
+	put(t, first, "a", "k", "2")
+	s.Drop("a")
+	if err := first.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	<-reporting
+	lost := make(chan coalesce.GiveUp, 4)
+	report := coalesce.OnGiveUp(func(g coalesce.GiveUp) { lost <- g })
+	second := journaled(t, s, killed(t, dir), report)
+	select {
+	case g := <-lost:
+		if g.Changes != 2 {
+			t.Errorf("the next process has reported %d changes, want 2", g.Changes)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the next process has reported nothing")
+	}
+	_ = second.Close(ctx)
+	close(hangs)
+	if err := first.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	_ = journaled(t, s, dir, report).Close(ctx)
+	select {
+	case g := <-lost:
+		t.Errorf("what was reported is reported again: %+v", g)
+	default:
+	}
+}
+
 // A session that was to begin and hadn't reached the store begins now. Of a replacement
 // nobody knows what it replaced, so that it is reported where it isn't there.
 func TestReplayOfANewSession(t *testing.T) {
