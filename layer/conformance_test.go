@@ -148,6 +148,9 @@ func stacks(direct bool) map[string][]layer.Decorator {
 		"Coalesced":    {layer.Coalesced()},
 		"behind":       {layer.Coalesced(layer.WriteBehind(5 * time.Millisecond))},
 		"all":          {layer.Coalesced(), layer.Local(patient), layer.Traced()},
+		"Indexed":      {layer.Indexed(everybody)},
+		"all indexed":  {layer.Coalesced(), layer.Local(patient), layer.Indexed(everybody), layer.Traced()},
+		"indexed low":  {layer.Indexed(everybody), layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)), strange, layer.Local(patient)},
 		"all behind":   {layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)), layer.Local(patient), layer.Traced()},
 		"strangers":    {strange, layer.Coalesced(), strange, layer.Local(patient), strange, layer.Traced(), strange},
 	}
@@ -157,6 +160,9 @@ func stacks(direct bool) map[string][]layer.Decorator {
 	}
 	return all
 }
+
+// everybody has a session, whatever is in it.
+func everybody(map[string]any) string { return "everybody" }
 
 // TestConformance holds every store under every stack to the ten laws. What a store
 // makes impossible is excepted by name.
@@ -185,6 +191,7 @@ func TestConformance(t *testing.T) {
 				}
 				opts := []layertest.Option{
 					layertest.Revoked(layer.ErrRevoked),
+					layertest.Reserved(layer.IndexedKey),
 					layertest.Bare(func(t *testing.T) gsession.Storage { return opener(t)() }),
 					layertest.Wrapped(func(t *testing.T, wrap func(gsession.Storage) gsession.Storage) gsession.Storage {
 						return chain(t, wrap(opener(t)()))
@@ -196,7 +203,7 @@ func TestConformance(t *testing.T) {
 						return chain(t, open()), chain(t, open())
 					}))
 				}
-				if strings.Contains(name, "behind") {
+				if strings.Contains(name, "behind") || strings.Contains(name, "low") {
 					opts = append(opts, layertest.Deferred())
 					if s.name != "redisstore" {
 						opts = append(opts, layertest.Except(5, "two nodes", noAtomicCommit))

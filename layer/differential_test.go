@@ -42,13 +42,14 @@ func TestDifferential(t *testing.T) {
 		"Coalesced": func() layer.Decorator { return layer.Coalesced() },
 		"Behind":    func() layer.Decorator { return layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)) },
 		"Traced":    func() layer.Decorator { return layer.Traced() },
+		"Indexed":   func() layer.Decorator { return layer.Indexed(somebody) },
 		"stranger":  func() layer.Decorator { return strange },
 	}
 	for name, open := range stores {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				var decorators []layer.Decorator
-				for _, piece := range rapid.SliceOfN(rapid.SampledFrom([]string{"Local", "Exclusive", "Coalesced", "Behind", "Traced", "stranger"}), 0, 4).Draw(t, "decorators") {
+				for _, piece := range rapid.SliceOfN(rapid.SampledFrom([]string{"Local", "Exclusive", "Coalesced", "Behind", "Traced", "Indexed", "stranger"}), 0, 4).Draw(t, "decorators") {
 					decorators = append(decorators, pieces[piece]())
 				}
 				chained, bare := open(gsession.NewSessionId())
@@ -65,6 +66,14 @@ func TestDifferential(t *testing.T) {
 			})
 		})
 	}
+}
+
+// somebody has all sessions in which there is an a.
+func somebody(data map[string]any) string {
+	if _, has := data["a"]; has {
+		return "somebody"
+	}
+	return ""
 }
 
 // pair is a chain and the bare store, which get the same calls.

@@ -27,6 +27,10 @@ func Indexed(principal func(data map[string]any) string, opts ...IndexedOption) 
 	return func(inner gsession.Storage) gsession.Storage { return index.New(inner, principal, opts...) }
 }
 
+// IndexedKey is the key of a session under which [Indexed] keeps what it needs. The chain hides it;
+// it shows where the store is read without the chain.
+const IndexedKey = index.Key
+
 // What happens to a log-in beyond the limit.
 const (
 	EndOldest = index.EndOldest // the sessions that began first are ended, with ReasonDisplaced

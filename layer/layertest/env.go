@@ -109,7 +109,9 @@ func (e *env) expect(s gsession.Storage, id string, want map[string]any) (err er
 	}
 	poll(limit, func() bool {
 		var got map[string]any
-		if got, err = e.data(s, id); err == nil && fmt.Sprint(got) != fmt.Sprint(want) {
+		got, err = e.data(s, id)
+		delete(got, e.config.reserved)
+		if err == nil && fmt.Sprint(got) != fmt.Sprint(want) {
 			err = fmt.Errorf("the session holds %v, want %v", got, want)
 		}
 		return err == nil

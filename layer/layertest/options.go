@@ -20,6 +20,7 @@ type config struct {
 	maxStale   time.Duration
 	precision  time.Duration
 	deferred   bool
+	reserved   string
 	exceptions []exception
 }
 
@@ -92,6 +93,12 @@ func mustWait(option string, d time.Duration) {
 // write that the store refuses is looked for once it takes writes again.
 func Deferred() Option {
 	return func(c *config) { c.deferred = true }
+}
+
+// Reserved is a key under which the storage keeps something of its own in a session, and which it
+// hides from requests. It shows where the suite looks at the store below.
+func Reserved(key string) Option {
+	return func(c *config) { c.reserved = key }
 }
 
 // Except leaves one check of a law out, or the whole law where check is empty, and
