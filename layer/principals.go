@@ -309,6 +309,13 @@ func (u *Users) attempt(ctx context.Context, s index.Session, f func(*Changes) e
 	if until, known := base.Expires(); known && !until.IsZero() {
 		ttl = time.Until(until)
 	}
+	for _, l := range u.chain.parts().layers {
+		if longer, ok := l.(interface {
+			TTLFor(time.Duration) time.Duration
+		}); ok {
+			ttl = longer.TTLFor(ttl)
+		}
+	}
 	if ttl <= 0 {
 		return false, nil
 	}

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/redistest"
@@ -218,5 +222,303 @@ func TestTheLimitHoldsWhereManyLogInAtOnce(t *testing.T) {
 				t.Errorf("%d are refused", refused)
 			}
 		})
+	}
+}
+
+// counted counts what a client sends of its callers' own: not what listens for announcements.
+type counted struct {
+	mu       sync.Mutex
+	commands []string // "|" before each round trip
+}
+
+func (c *counted) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *counted) note(cmds ...redis.Cmder) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for n, cmd := range cmds {
+		name := cmd.Name()
+		switch name {
+		case "client", "ping", "hello", "subscribe":
+			return
+		}
+		if args := cmd.Args(); len(args) > 1 && strings.Contains(fmt.Sprint(args[1]), "strata-canary") {
+			return
+		}
+		if n == 0 {
+			c.commands = append(c.commands, "|")
+		}
+		c.commands = append(c.commands, name)
+	}
+}
+
+func (c *counted) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		c.note(cmd)
+		return next(ctx, cmd)
+	}
+}
+
+func (c *counted) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		c.note(cmds...)
+		return next(ctx, cmds)
+	}
+}
+
+// during returns the commands that f has had sent, and how many round trips they took that begin
+// with something else than a read: memory reads in the background.
+func (c *counted) during(f func()) (commands []string, trips int) {
+	c.mu.Lock()
+	c.commands = nil
+	c.mu.Unlock()
+	f()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	begins := false
+	for _, name := range c.commands {
+		if name == "|" {
+			begins = true
+			continue
+		}
+		if begins && !slices.Contains([]string{"pttl", "get", "hgetall"}, name) {
+			trips++
+		}
+		begins = false
+		commands = append(commands, name)
+	}
+	return commands, trips
+}
+
+// countedChain is a chain whose commands are counted.
+func countedChain(t *testing.T, server *redistest.Server, prefix string, decorators ...layer.Decorator) (*layer.Stack, *counted) {
+	t.Helper()
+	count := &counted{}
+	c := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
+	c.AddHook(count)
+	store := redisstore.New(c, redisstore.Prefix(prefix))
+	chain := layer.Chain(store, decorators...)
+	t.Cleanup(func() {
+		if err := errors.Join(chain.Close(context.Background()), store.Close(context.Background()), c.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return chain, count
+}
+
+// A request that reads sends what it would without Indexed, and one that logs in one command more.
+func TestWhatIndexedCosts(t *testing.T) {
+	server := redistest.Start(t)
+	for name, decorators := range map[string][]layer.Decorator{
+		"alone":          {},
+		"Local":          {layer.Local()},
+		"all":            {layer.Coalesced(), layer.Local()},
+		"without memory": {layer.Coalesced()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bare, bareCount := countedChain(t, server, name+"-bare:", decorators...)
+			indexed, count := countedChain(t, server, name+"-indexed:", append(slices.Clone(decorators), layer.Indexed(userOf))...)
+			device{bare, "warm-0123456789"}.logIn(t, "alice")
+			device{indexed, "warm-0123456789"}.logIn(t, "alice")
+			eventually(t, "announcements", func() bool { // the marks are in memory by then
+				commands, _ := count.during(func() { _ = device{indexed, "warm-0123456789"}.user(t) })
+				return !slices.Contains(commands, "hgetall")
+			})
+			logIn := func(chain *layer.Stack, count *counted) (least []string) {
+				for range 20 { // reads in the background come in between
+					commands, _ := count.during(func() { device{chain, gsession.NewSessionId()}.logIn(t, "alice") })
+					if least == nil || len(commands) < len(least) {
+						least = commands
+					}
+				}
+				return least
+			}
+			if with, without := logIn(indexed, count), logIn(bare, bareCount); len(with) > len(without)+1 {
+				t.Errorf("a log-in sends %v, without Indexed %v", with, without)
+			}
+			read := func(chain *layer.Stack, count *counted) int {
+				commands, _ := count.during(func() {
+					for range 50 {
+						s := device{chain, "warm-0123456789"}.open()
+						s.MustGet("user")
+						if err := s.Close(); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+				return len(commands)
+			}
+			with, without := 0, 0
+			if !polled(20*time.Second, func() bool { // memory may have to read in between
+				with, without = read(indexed, count), read(bare, bareCount)
+				return with <= without
+			}) {
+				t.Errorf("50 reads send %d commands, without Indexed %d", with, without)
+			}
+		})
+	}
+}
+
+// All of a principal's 100 sessions are ended in three round trips.
+func TestAHundredSessionsAreEndedInThreeRoundTrips(t *testing.T) {
+	ctx := context.Background()
+	server := redistest.Start(t)
+	chain, count := countedChain(t, server, "p:", layer.Coalesced(), layer.Local(), layer.Indexed(userOf))
+	for n := range 100 {
+		device{chain, fmt.Sprintf("many-%d-0123456789", n)}.logIn(t, "alice")
+	}
+	var (
+		ended int
+		err   error
+	)
+	commands, trips := count.during(func() {
+		ended, err = layer.Principals(chain).RevokeAll(ctx, "alice", layer.ReasonPasswordChanged)
+	})
+	if ended != 100 || err != nil {
+		t.Errorf("%d ended, %v", ended, err)
+	}
+	if trips > 3 {
+		t.Errorf("%d round trips: %v", trips, commands)
+	}
+}
+
+// A log-in that has returned before is over, one that begins afterwards isn't, and one in between
+// is either on all nodes.
+func TestLogInsThatRaceWithRevokeAll(t *testing.T) {
+	ctx := context.Background()
+	f := newFleet(t, 3)
+	for round := range 10 {
+		var (
+			user   = fmt.Sprintf("user-%d", round)
+			before = fmt.Sprintf("before-%d-0123456789", round)
+			racing sync.WaitGroup
+			ids    []string
+		)
+		f.device(0, before).logIn(t, user)
+		for n := range 12 {
+			id := fmt.Sprintf("race-%d-%d-0123456789", round, n)
+			ids = append(ids, id)
+			racing.Add(1)
+			go func() {
+				defer racing.Done()
+				if err := f.device(n%3, id).set("user", user); err != nil && !errors.Is(err, layer.ErrRevoked) {
+					t.Error(err)
+				}
+			}()
+		}
+		if _, err := f.users[1].RevokeAll(ctx, user, layer.ReasonPasswordChanged); err != nil {
+			t.Fatal(err)
+		}
+		after := fmt.Sprintf("after-%d-0123456789", round)
+		f.device(2, after).logIn(t, user)
+		racing.Wait()
+		for node := range f.chains {
+			eventually(t, "a log-in from before", func() bool { return f.device(node, before).user(t) == "" })
+			if f.device(node, after).user(t) != user {
+				t.Errorf("node %d: a log-in after it is over", node)
+			}
+		}
+		for _, id := range ids {
+			eventually(t, "the nodes agree", func() bool {
+				first := f.device(0, id).user(t)
+				return f.device(1, id).user(t) == first && f.device(2, id).user(t) == first
+			})
+		}
+	}
+}
+
+// Updates of the same key by all nodes at once are all there, and so is what requests write beside.
+func TestUpdateLosesNothing(t *testing.T) {
+	ctx := context.Background()
+	f := newFleet(t, 3)
+	var ids []string
+	for n := range 3 {
+		id := fmt.Sprintf("updated-%d-0123456789", n)
+		ids = append(ids, id)
+		d := f.device(n, id)
+		d.logIn(t, "alice")
+		if err := d.set("n", 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.device(0, "other-0123456789").logIn(t, "bob")
+	const rounds = 10
+	var all sync.WaitGroup
+	for node := range f.chains {
+		all.Add(2)
+		go func() {
+			defer all.Done()
+			for range rounds {
+				changed, err := f.users[node].Update(ctx, "alice", func(s *layer.Changes) error {
+					n, err := strconv.Atoi(fmt.Sprint(s.Get("n")))
+					s.Set("n", n+1)
+					return err
+				})
+				if changed != 3 || err != nil {
+					t.Errorf("%d changed, %v", changed, err)
+				}
+			}
+		}()
+		go func() {
+			defer all.Done()
+			for n := range rounds {
+				if err := f.device(node, ids[node]).set(fmt.Sprintf("key-%d", n), n); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+	}
+	all.Wait()
+	for _, id := range ids {
+		var data map[string]any
+		eventually(t, "all updates", func() bool {
+			data = f.device(0, id).open().MustData()
+			return fmt.Sprint(data["n"]) == strconv.Itoa(3*rounds)
+		})
+		for n := range rounds {
+			if fmt.Sprint(data[fmt.Sprintf("key-%d", n)]) != strconv.Itoa(n) {
+				t.Errorf("a request's write is lost: %v", data)
+			}
+		}
+	}
+}
+
+// An update changes what is there: it begins no session, leaves out one that has ended, leaves a
+// time to live as it was, and tells what failed.
+func TestUpdateChangesWhatIsThere(t *testing.T) {
+	ctx := context.Background()
+	f := newFleet(t, 2)
+	for n := range 3 {
+		f.device(0, fmt.Sprintf("updated-%d-0123456789", n)).logIn(t, "alice")
+	}
+	gone := f.prefix + "updated-0-0123456789"
+	if err := f.client.Del(ctx, gone).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.client.PExpire(ctx, f.prefix+"updated-1-0123456789", time.Minute).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the session is gone here", func() bool { return f.device(1, "updated-0-0123456789").user(t) == "" })
+	changed, err := f.users[1].Update(ctx, "alice", func(s *layer.Changes) error {
+		s.Set("roles", []string{"admin"})
+		return nil
+	})
+	if changed != 2 || err != nil {
+		t.Errorf("%d changed, %v", changed, err)
+	}
+	if f.client.Exists(ctx, gone).Val() != 0 {
+		t.Error("a session has begun")
+	}
+	if left := f.client.PTTL(ctx, f.prefix+"updated-1-0123456789").Val(); left > time.Minute {
+		t.Errorf("it lives for %v", left)
+	}
+	broken := errors.New("a secret")
+	changed, err = f.users[1].Update(ctx, "alice", func(s *layer.Changes) error { return broken })
+	var one *layer.UpdateError
+	if changed != 0 || !errors.Is(err, broken) || !errors.As(err, &one) || one.Handle == "" || strings.Contains(err.Error(), "secret") {
+		t.Errorf("%d changed, %v", changed, err)
+	}
+	if changed, err = f.users[1].Update(ctx, "nobody", func(s *layer.Changes) error { return broken }); changed != 0 || err != nil {
+		t.Errorf("%d changed, %v", changed, err)
 	}
 }
