@@ -28,7 +28,7 @@ type versions struct {
 	out    chan announcement // on their way
 
 	mu       sync.Mutex
-	listener tiers.Listener
+	listener tiers.InvalidationListener
 	last     map[string]int          // the version of each session
 	there    map[string]map[int]bool // by version, whether there was a session
 }
@@ -116,7 +116,7 @@ func (s *versions) RemoveAll(_ context.Context, id string) error {
 	return nil
 }
 
-func (s *versions) Watch(l tiers.Listener) (stop func()) {
+func (s *versions) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	s.mu.Lock()
 	s.listener = l
 	s.mu.Unlock()
@@ -163,7 +163,7 @@ func coherent(t *testing.T, seed uint64, decorators ...layer.Decorator) {
 			t.Error(err)
 		}
 	}()
-	node := sessionmap.Of(chain.Unwrap())
+	node := sessionmap.Adapt(chain.Unwrap())
 	ids := []string{"ours", "ours too", "theirs", "theirs too"}
 	known := map[string]*knowledge{}
 	for _, id := range ids {
@@ -177,19 +177,19 @@ func coherent(t *testing.T, seed uint64, decorators ...layer.Decorator) {
 	var lapses atomic.Int64 // odd while nobody vouches
 	var announcer, all sync.WaitGroup
 	announcer.Go(func() {
-		store.listener.Missed()
-		store.listener.Vouched(time.Now().Add(time.Hour))
+		store.listener.InvalidateAll()
+		store.listener.ValidUntil(time.Now().Add(time.Hour))
 		for next := range store.out {
 			store.random.pause()
 			if store.random.n(10) == 0 {
-				store.listener.Vouched(time.Time{})
+				store.listener.ValidUntil(time.Time{})
 				lapses.Add(1)
 				store.random.pause()
 				lapses.Add(1)
-				store.listener.Missed() // this one, for example
-				store.listener.Vouched(time.Now().Add(time.Hour))
+				store.listener.InvalidateAll() // this one, for example
+				store.listener.ValidUntil(time.Now().Add(time.Hour))
 			} else {
-				store.listener.Changed(next.id)
+				store.listener.Invalidate(next.id)
 			}
 			raise(&known[next.id].heard, next.version)
 		}
@@ -303,4 +303,4 @@ func TestMemoryStaysCoherent(t *testing.T) {
 // coherenceRounds take a few seconds; many more have passed.
 const coherenceRounds = 40
 
-var _ tiers.Source = (*versions)(nil)
+var _ tiers.InvalidationSource = (*versions)(nil)

@@ -16,7 +16,7 @@ import (
 // only which session they stand for, so that RegenerateId finds the data.
 type direct struct {
 	top  tiers.Storage
-	face *sessionmap.Face
+	face *sessionmap.Maps
 }
 
 // GetSession hands out a map of the request's own: the store's may be one for all.

@@ -23,19 +23,19 @@ import (
 // away. listener is set when a chain is built.
 type distressed struct {
 	*teststore.Store
-	listener tiers.Listener
+	listener tiers.InvalidationListener
 	away     atomic.Bool
 	reason   atomic.Pointer[error] // why nobody vouches
 }
 
-func (d *distressed) WatchErr() error {
+func (d *distressed) InvalidationErr() error {
 	if reason := d.reason.Load(); reason != nil {
 		return *reason
 	}
 	return nil
 }
 
-func (d *distressed) Watch(l tiers.Listener) (stop func()) {
+func (d *distressed) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	d.listener = l
 	return func() {}
 }
@@ -83,11 +83,11 @@ func distress(t *testing.T, gone, renewed bool, decorators ...layer.Decorator) {
 	chain := layer.Chain(store, append(decorators, layer.Local(layer.ServeStale(time.Minute)))...)
 	manager := gsession.New(time.Hour, chain)
 	store.Put("a", map[string]any{"user": "one", "step": 1, "seen": 1}, time.Hour)
-	store.listener.Vouched(time.Now().Add(time.Hour))
+	store.listener.ValidUntil(time.Now().Add(time.Hour))
 	manager.New(t.Context(), "a").MustData()
 	synctest.Wait()
 
-	store.listener.Vouched(time.Time{})
+	store.listener.ValidUntil(time.Time{})
 	store.away.Store(true)
 	read, err := chain.Unwrap().(loader).Load(t.Context(), "a", time.Hour)
 	if err != nil || read.Outcome != tiers.OutcomeStale {
@@ -145,10 +145,10 @@ func TestLocalHearsPastAStranger(t *testing.T) {
 			t.Fatal("nobody listens to the store")
 		}
 		manager := gsession.New(time.Hour, chain)
-		store.listener.Vouched(time.Now().Add(time.Hour))
+		store.listener.ValidUntil(time.Now().Add(time.Hour))
 		for n := 1; n < 4; n++ {
 			store.Put("a", map[string]any{"n": n}, time.Hour)
-			store.listener.Changed("a")
+			store.listener.Invalidate("a")
 			for range 2 {
 				if got := manager.New(t.Context(), "a").MustGet("n").Int(); got != n {
 					t.Errorf("%d is read, want %d", got, n)
@@ -178,7 +178,7 @@ func TestThatNothingIsAnnouncedForLongIsLogged(t *testing.T) {
 		idle(9*time.Second, 0)
 		says(errors.New("secret"))
 		idle(4*time.Second, 1)
-		store.listener.Vouched(time.Now().Add(time.Minute))
+		store.listener.ValidUntil(time.Now().Add(time.Minute))
 		idle(time.Minute+9*time.Second, 1)
 		says(tiers.NewError("strata: redis: nobody is in", nil))
 		idle(4*time.Second, 2)

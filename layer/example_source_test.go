@@ -21,17 +21,17 @@ const lease = 400 * time.Millisecond
 // methods. mu guards listeners.
 type bus struct {
 	mu        sync.Mutex
-	listeners map[tiers.Listener]bool
+	listeners map[tiers.InvalidationListener]bool
 }
 
-var _ layer.Source = (*bus)(nil)
+var _ layer.InvalidationSource = (*bus)(nil)
 
-// Watch begins to tell a chain, here of a queue that stands already.
-func (b *bus) Watch(l tiers.Listener) (stop func()) {
+// Subscribe begins to tell a chain, here of a queue that stands already.
+func (b *bus) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.listeners[l] = true
-	l.Vouched(time.Now().Add(lease))
+	l.ValidUntil(time.Now().Add(lease))
 	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -39,7 +39,7 @@ func (b *bus) Watch(l tiers.Listener) (stop func()) {
 	}
 }
 
-func (b *bus) each(tell func(l tiers.Listener)) {
+func (b *bus) each(tell func(l tiers.InvalidationListener)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for l := range b.listeners {
@@ -48,22 +48,22 @@ func (b *bus) each(tell func(l tiers.Listener)) {
 }
 
 // changed is called for each message.
-func (b *bus) changed(id string) { b.each(func(l tiers.Listener) { l.Changed(id) }) }
+func (b *bus) changed(id string) { b.each(func(l tiers.InvalidationListener) { l.Invalidate(id) }) }
 
 // alive is called for each heartbeat, with the moment at which this process had asked for
 // it: all that was written before has been told by then.
 func (b *bus) alive(asked time.Time) {
-	b.each(func(l tiers.Listener) { l.Vouched(asked.Add(lease)) })
+	b.each(func(l tiers.InvalidationListener) { l.ValidUntil(asked.Add(lease)) })
 }
 
 // lost is called when the connection breaks, and back when it stands again: messages may
 // have been lost in between.
-func (b *bus) lost() { b.each(func(l tiers.Listener) { l.Vouched(time.Time{}) }) }
+func (b *bus) lost() { b.each(func(l tiers.InvalidationListener) { l.ValidUntil(time.Time{}) }) }
 
 func (b *bus) back(asked time.Time) {
-	b.each(func(l tiers.Listener) {
-		l.Missed()
-		l.Vouched(asked.Add(lease))
+	b.each(func(l tiers.InvalidationListener) {
+		l.InvalidateAll()
+		l.ValidUntil(asked.Add(lease))
 	})
 }
 
@@ -71,7 +71,7 @@ func (b *bus) back(asked time.Time) {
 // id afterwards.
 func ExampleSource() {
 	ctx := context.Background()
-	store, queue := gsession.NewStorageMemory(), &bus{listeners: map[tiers.Listener]bool{}}
+	store, queue := gsession.NewStorageMemory(), &bus{listeners: map[tiers.InvalidationListener]bool{}}
 	node := func() (*layer.Stack, *gsession.Manager) {
 		chain := layer.Chain(store, layer.Local(layer.MaxStale(time.Hour), layer.Invalidation(queue)))
 		return chain, gsession.New(time.Hour, chain)

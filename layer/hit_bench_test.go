@@ -53,7 +53,7 @@ func BenchmarkHitObserved(b *testing.B) {
 			defer func() { _ = chain.Close(context.Background()) }()
 			const id = "a-session"
 			store.Put(id, map[string]any{"user": "john"}, time.Hour)
-			top := sessionmap.Of(chain.Unwrap())
+			top := sessionmap.Adapt(chain.Unwrap())
 			for hit := false; !hit; runtime.Gosched() {
 				read, err := top.Load(c.ctx, id, time.Hour)
 				if err != nil {

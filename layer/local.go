@@ -12,8 +12,8 @@ import (
 // LocalOption sets up Local.
 type LocalOption = local.Option
 
-// Source announces changes of a store, as redisstore does; see [tiers.Source].
-type Source = tiers.Source
+// InvalidationSource notifies of changes of a store, as redisstore does; see [tiers.InvalidationSource].
+type InvalidationSource = tiers.InvalidationSource
 
 // Local keeps sessions in the memory of the process, so that a request that reads a
 // session which this node knows costs no round trip. Nothing is served that a write
@@ -42,7 +42,7 @@ func MaxBytes(n int64) LocalOption { return local.MaxBytes(n) }
 // or one of your own. A source announces at once what MaxStale would let pass; where the
 // store doesn't tell when a session expires, MaxStale bounds what is served all the same.
 // Close the chain before the source.
-func Invalidation(source Source) LocalOption { return local.Invalidation(source) }
+func Invalidation(source InvalidationSource) LocalOption { return local.Invalidation(source) }
 
 // MaxStale bounds how long a session is served that nobody vouches for: the longest
 // time for which a write of another process may go unnoticed; 1 s unless set. 0 serves

@@ -59,7 +59,7 @@ func TestOptionsAtTheirExtremes(t *testing.T) {
 		"SlideEvery":                         extremes(layer.SlideEvery, layer.Coalesced, []float64{-tiny, -1, 1.01, nan, math.Inf(1)}, []float64{0, tiny, 1}),
 		"OnGiveUp":                           extremes(layer.OnGiveUp, layer.Coalesced, []func(layer.GiveUp){nil}, nil),
 		"Journal":                            extremes(layer.Journal, behind, []string{""}, nil),
-		"Invalidation":                       extremes(layer.Invalidation, layer.Local, []layer.Source{nil}, nil),
+		"Invalidation":                       extremes(layer.Invalidation, layer.Local, []layer.InvalidationSource{nil}, nil),
 		"WatchLease":                         extremes(redisstore.WatchLease, unused[redisstore.Option], []time.Duration{0, -1, least, 50*time.Millisecond - 1, time.Minute + 1, most}, nil),
 		"Lease":                              extremes(redisstore.Lease, unused[redisstore.WatchOption], []time.Duration{0, -1, least, 50*time.Millisecond - 1, time.Minute + 1, most}, nil),
 		"layertest.MaxStale":                 extremes(layertest.MaxStale, unused[layertest.Option], []time.Duration{-1, math.MinInt64, time.Hour + 1, most}, nil),

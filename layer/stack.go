@@ -51,7 +51,7 @@ type Stack struct{ parts func() *parts }
 type parts struct {
 	layers []gsession.Storage // outermost first, the store last
 	top    tiers.Storage
-	face   *sessionmap.Face
+	face   *sessionmap.Maps
 	files  bool           // ids become file names
 	index  *index.Storage // nil for none; index.Key is the chain's own then
 
@@ -119,9 +119,9 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 		}
 		layers[len(decorators)-n-1] = outer
 	}
-	top := sessionmap.Of(layers[0])
+	top := sessionmap.Adapt(layers[0])
 	_, files := store.(*gsession.StorageFile)
-	p := &parts{layers: layers, top: top, face: sessionmap.NewFace(top), files: files, ended: make(chan struct{})}
+	p := &parts{layers: layers, top: top, face: sessionmap.New(top), files: files, ended: make(chan struct{})}
 	s := &Stack{parts: func() *parts { return p }}
 	introduce(layers)
 	if p.index = indexOf(layers); p.index != nil {

@@ -112,9 +112,9 @@ type Reloaded struct {
 	Err  error
 }
 
-// SlideThinner is a layer that skips slides which come soon after another, so that the
+// SlideLimiter is a layer that skips slides which come soon after another, so that the
 // layers above it don't as well.
-type SlideThinner interface {
+type SlideLimiter interface {
 	// SkipsSlide answers what Slide would, where it wouldn't ask the store: the moment is
 	// zero where the store didn't tell one.
 	SkipsSlide(id string, ttl time.Duration) (until time.Time, skips bool)

@@ -80,7 +80,7 @@ func TestASessionIsBegunOnce(t *testing.T) {
 		if next, err := again.Apply(Adopt(values{"user": "a", "cart": 1})); next != nil || err != nil {
 			t.Errorf("%s, over itself: %v, %v", name, next, err)
 		}
-		if d != cleared && !again.Asks() {
+		if d != cleared && !again.NeedsCurrent() {
 			t.Errorf("%s is repeated without a look", name)
 		}
 	}
@@ -94,7 +94,7 @@ func TestASessionIsBegunOnce(t *testing.T) {
 }
 
 func TestMarksOfErrorsHold(t *testing.T) {
-	if err := NotApplied(errClosedForTest); MayBeApplied(err) || !errors.Is(err, errClosedForTest) || !MayBeApplied(Partly(err)) {
+	if err := NotApplied(errClosedForTest); MayBeApplied(err) || !errors.Is(err, errClosedForTest) || !MayBeApplied(PartlyApplied(err)) {
 		t.Error("the marks of errors don't hold")
 	}
 }

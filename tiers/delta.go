@@ -147,8 +147,8 @@ func (d *Delta) AsUrgent() *Delta {
 	return &c
 }
 
-// AsApart returns the same change of a session that has begun anew; see [Delta.Apart].
-func (d *Delta) AsApart() *Delta {
+// AsRecreating returns the same change of a session that has begun anew; see [Delta.Recreates].
+func (d *Delta) AsRecreating() *Delta {
 	c := *d
 	c.apart = true
 	return &c
@@ -397,13 +397,13 @@ func (d *Delta) Empty() bool {
 	return d.kind == updateDelta && len(d.set) == 0 && len(d.removed) == 0 && !d.inquires
 }
 
-// Whole reports whether the delta replaces the session whatever the store holds, so that
+// Replaces reports whether the delta replaces the session whatever the store holds, so that
 // a store needn't read it first.
-func (d *Delta) Whole() bool { return d.kind == replaceDelta && !d.conditional }
+func (d *Delta) Replaces() bool { return d.kind == replaceDelta && !d.conditional }
 
-// Asks reports whether what becomes of the delta depends on what the store holds, of which
+// NeedsCurrent reports whether what becomes of the delta depends on what the store holds, of which
 // Base doesn't tell: a store reads it first.
-func (d *Delta) Asks() bool {
+func (d *Delta) NeedsCurrent() bool {
 	return d.conditional && (d.kind != updateDelta || !d.had || d.marks != nil)
 }
 
@@ -414,17 +414,17 @@ func (d *Delta) Creates() bool { return d.kind != updateDelta || !d.had }
 // yet, as far as it knows.
 func (d *Delta) Begins() bool { return (d.Creates() || d.cleared) && !d.sent }
 
-// Apart reports whether the session has begun anew under its id, so that a store which
+// Recreates reports whether the session has begun anew under its id, so that a store which
 // compares what it holds must tell the two apart where they are equal: a commit of the old
 // one may still be on its way.
-func (d *Delta) Apart() bool { return d.apart }
+func (d *Delta) Recreates() bool { return d.apart }
 
 // Urgent reports whether what follows depends on what the delta finds in the store, or leaves
 // there, so that it isn't delayed.
-func (d *Delta) Urgent() bool { return d.urgent || d.Inquires() }
+func (d *Delta) Urgent() bool { return d.urgent || d.IsInquiry() }
 
-// Inquires reports whether the delta is there to learn what the store holds.
-func (d *Delta) Inquires() bool {
+// IsInquiry reports whether the delta is there to learn what the store holds.
+func (d *Delta) IsInquiry() bool {
 	return d.inquires && len(d.set) == 0 && len(d.removed) == 0
 }
 
@@ -525,10 +525,10 @@ func isNaN(v any) bool {
 	return false
 }
 
-// Join is the delta that does what d and then later do, and whose outcome stands for
+// Merge is the delta that does what d and then later do, and whose outcome stands for
 // both. Not all pairs have one: where the session is gone, an update is refused and an
 // addition isn't.
-func (d *Delta) Join(later *Delta) (*Delta, bool) {
+func (d *Delta) Merge(later *Delta) (*Delta, bool) {
 	switch {
 	case d.kind != later.kind, d.conditional, later.conditional:
 		return nil, false
@@ -592,9 +592,9 @@ func joinRemovals(some, more []Removal) []Removal {
 // loaded reports whether the delta is refused where the session is gone.
 func (d *Delta) loaded() bool { return d.kind == updateDelta && d.had && !d.cleared }
 
-// Onto is the same change, made by a request that was given another state: the one
+// Rebase is the same change, made by a request that was given another state: the one
 // that the store is known to hold by now.
-func (d *Delta) Onto(current *Snapshot) *Delta {
+func (d *Delta) Rebase(current *Snapshot) *Delta {
 	if !d.loaded() || d.conditional || current == nil || current.Len() == 0 {
 		return d
 	}

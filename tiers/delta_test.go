@@ -52,7 +52,7 @@ func TestDiffAppliesToItsBase(t *testing.T) {
 			t.Fatalf("Apply = %v, want %v", next, data)
 		case d.Empty() != equal(base.Map(), data):
 			t.Fatalf("Empty = %v of %v to %v", d.Empty(), base.Map(), data)
-		case d.Whole() || d.Base() != base:
+		case d.Replaces() || d.Base() != base:
 			t.Fatal("the delta forgot what it was made from")
 		case !equal(d.After().Map(), data):
 			t.Fatalf("After = %v, want %v", d.After().Map(), data)
@@ -152,8 +152,8 @@ func TestAddJoinsAndReplaceReplaces(t *testing.T) {
 			if err != nil || next == nil || !equal(next, tt.want) {
 				t.Fatalf("%s: Apply = %v, %v; want %v", name, next, err, tt.want)
 			}
-			if d.Empty() || d.Base() != nil || d.Whole() != (name == "Replace") {
-				t.Fatalf("%s: Empty = %v, Base = %v, Whole = %v", name, d.Empty(), d.Base(), d.Whole())
+			if d.Empty() || d.Base() != nil || d.Replaces() != (name == "Replace") {
+				t.Fatalf("%s: Empty = %v, Base = %v, Whole = %v", name, d.Empty(), d.Base(), d.Replaces())
 			}
 			if after, err := d.afterRemoval(); err != nil || after != d {
 				t.Fatalf("%s: afterRemoval = %v, %v", name, after, err)
@@ -293,7 +293,7 @@ func TestJoinsKeepOneLookoutForRemovals(t *testing.T) {
 	removed = "another"
 	for n := range 100 {
 		var ok bool
-		if joined, ok = joined.Join(change(n)); !ok {
+		if joined, ok = joined.Merge(change(n)); !ok {
 			t.Fatal("the changes don't join")
 		}
 	}

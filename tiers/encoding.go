@@ -12,28 +12,28 @@ import (
 	"github.com/gf-strata/strata/internal/value"
 )
 
-// Former is the capability of a store that can tell, without being written to, how it
+// Previewer is the capability of a store that can tell, without being written to, how it
 // would give values back.
-type Former interface {
-	// Form returns the values as a Load gives them, or why they can't be stored. It doesn't
+type Previewer interface {
+	// Preview returns the values as a Load gives them, or why they can't be stored. It doesn't
 	// change what it is given, and what it returns may share values with that.
-	Form(data map[string]any) (map[string]any, error)
+	Preview(data map[string]any) (map[string]any, error)
 }
 
 // Form tells how a store gives values back.
-type Form func(data map[string]any) (map[string]any, error)
+type Preview func(data map[string]any) (map[string]any, error)
 
-// FormOf looks for the store below s. Of a store that nobody knows only texts are known
+// PreviewOf looks for the store below s. Of a store that nobody knows only texts are known
 // to come back as they went in; it is nil then.
-func FormOf(s gsession.Storage) Form {
+func PreviewOf(s gsession.Storage) Preview {
 	for {
 		switch store := s.(type) {
-		case Former:
-			return store.Form
+		case Previewer:
+			return store.Preview
 		case *gsession.StorageRedis, *gsession.StorageFile:
-			return FormJSON
+			return PreviewJSON
 		case *gsession.StorageMemory:
-			return formMemory
+			return previewMemory
 		}
 		wrapper, ok := s.(interface{ Unwrap() gsession.Storage })
 		if !ok {
@@ -43,22 +43,22 @@ func FormOf(s gsession.Storage) Form {
 	}
 }
 
-// FormJSON is the form of a store that keeps a session as a JSON object and reads its
+// PreviewJSON is the form of a store that keeps a session as a JSON object and reads its
 // numbers as json.Number, as GoFrame's do. What can't be encoded fails here, and so does
 // what could be written and never be read again.
-func FormJSON(data map[string]any) (map[string]any, error) {
+func PreviewJSON(data map[string]any) (map[string]any, error) {
 	formed, err := value.JSON(data)
 	return formed, unkept(err)
 }
 
-// formMemory is the form of a store that keeps Go values. Those of a delta are copies.
-func formMemory(data map[string]any) (map[string]any, error) { return data, nil }
+// previewMemory is the form of a store that keeps Go values. Those of a delta are copies.
+func previewMemory(data map[string]any) (map[string]any, error) { return data, nil }
 
-// Formed is the same delta with its values as the store will give them back, which are
+// Previewed is the same delta with its values as the store will give them back, which are
 // then also those that are written: a value whose encoding differs each time is encoded
 // once. It fails where the store can't keep a value. Where the form isn't known, and nil,
 // values other than texts stay as they are.
-func (d *Delta) Formed(form Form) (*Delta, error) {
+func (d *Delta) Previewed(preview Preview) (*Delta, error) {
 	if d.formed {
 		return d, nil
 	}
@@ -66,11 +66,11 @@ func (d *Delta) Formed(form Form) (*Delta, error) {
 	formed.formed = true
 	switch {
 	case value.IsText(d.set):
-	case form == nil:
+	case preview == nil:
 		return d, nil
 	default:
 		var err error
-		if formed.set, err = form(d.set); err != nil {
+		if formed.set, err = preview(d.set); err != nil {
 			return nil, err
 		}
 	}
@@ -93,12 +93,12 @@ func (d *Delta) Plain() bool {
 	return true
 }
 
-// Shows reports whether Show can tell: whether Formed knew the store's form.
-func (d *Delta) Shows() bool { return d.formed }
+// CanPreview reports whether Show can tell: whether Formed knew the store's form.
+func (d *Delta) CanPreview() bool { return d.formed }
 
-// Show is the state that reads will answer once the delta is in the store, given what
+// Preview is the state that reads will answer once the delta is in the store, given what
 // it holds now. A delta that will be refused shows no session.
-func (d *Delta) Show(current *Snapshot) *Snapshot {
+func (d *Delta) Preview(current *Snapshot) *Snapshot {
 	next, err := d.Apply(current)
 	switch {
 	case next != nil:

@@ -43,8 +43,8 @@ func (f *fate) NotApplied() bool { return f.not }
 // repeated as it is.
 func NotApplied(err error) error { return &fate{err, true} }
 
-// Partly marks the error of a write of which something was applied before.
-func Partly(err error) error { return &fate{err, false} }
+// PartlyApplied marks the error of a write of which something was applied before.
+func PartlyApplied(err error) error { return &fate{err, false} }
 
 // MayBeApplied reports whether a write that failed with err may have been applied, or may
 // yet be: what repeats it must be conditional. A storage's own error may have a method

@@ -42,7 +42,7 @@ func TestJoinIsOneAfterTheOther(t *testing.T) {
 				d, err = Diff(Adopt(base), data)
 			}
 			if err == nil && rapid.Bool().Draw(t, label+" formed") {
-				d, err = d.Formed(FormJSON)
+				d, err = d.Previewed(PreviewJSON)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -50,7 +50,7 @@ func TestJoinIsOneAfterTheOther(t *testing.T) {
 			return d
 		}
 		first, later := draw("first"), draw("later")
-		joined, ok := first.Join(later)
+		joined, ok := first.Merge(later)
 		if !ok {
 			t.Skip()
 		}
@@ -83,11 +83,11 @@ func TestJoinIsOneAfterTheOther(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("joined gives %v, one after the other %v", got, want)
 		}
-		if joined.Shows() != (first.Shows() && later.Shows()) && first.kind != replaceDelta {
+		if joined.CanPreview() != (first.CanPreview() && later.CanPreview()) && first.kind != replaceDelta {
 			t.Fatal("joined shows what one of the two doesn't, or not what both do")
 		}
-		if first.Shows() && joined.Shows() {
-			if got, want := joined.Show(current), later.Show(first.Show(current)); !got.Same(want) {
+		if first.CanPreview() && joined.CanPreview() {
+			if got, want := joined.Preview(current), later.Preview(first.Preview(current)); !got.Same(want) {
 				t.Fatal("joined shows what one after the other doesn't")
 			}
 		}

@@ -85,15 +85,15 @@ func (s *Snapshot) ReadAt(began time.Time) *Snapshot {
 // Read answers the moment given with ReadAt, the zero time where none was.
 func (s *Snapshot) Read() time.Time { return s.read }
 
-// Tell returns the same state with the mark that the caches above an Announcer have it.
-func (s *Snapshot) Tell() *Snapshot {
+// AsPublished returns the same state with the mark that the caches above an CommitFeed have it.
+func (s *Snapshot) AsPublished() *Snapshot {
 	c := *s
 	c.told = true
 	return &c
 }
 
-// Told reports whether the state has the mark of Tell.
-func (s *Snapshot) Told() bool { return s != nil && s.told }
+// Published reports whether the state has the mark of Tell.
+func (s *Snapshot) Published() bool { return s != nil && s.told }
 
 // Same reports whether both hold the same data.
 func (s *Snapshot) Same(other *Snapshot) bool {

@@ -105,7 +105,7 @@ func TestWhatCannotBeKeptIsRefused(t *testing.T) {
 		"Add":         func() error { _, err := Add(cyclic); return err },
 		"Keys":        func() error { _, err := Keys(cyclic, nil); return err },
 		"Diff":        func() error { _, err := Diff(nothing, cyclic); return err },
-		"FormJSON":    func() error { _, err := FormJSON(values{"n": math.NaN()}); return err },
+		"PreviewJSON": func() error { _, err := PreviewJSON(values{"n": math.NaN()}); return err },
 	} {
 		var ours *Error
 		if err := make(); !errors.As(err, &ours) || Explain(err) != ours.Error() {

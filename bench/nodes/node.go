@@ -126,8 +126,8 @@ func (n *node) audits() (a Audits) {
 // liar vouches for ever, and never announces anything.
 type liar struct{}
 
-func (liar) Watch(l tiers.Listener) (stop func()) {
-	l.Vouched(time.Now().Add(ttl))
+func (liar) Subscribe(l tiers.InvalidationListener) (stop func()) {
+	l.ValidUntil(time.Now().Add(ttl))
 	return func() {}
 }
 

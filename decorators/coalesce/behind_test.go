@@ -126,14 +126,14 @@ type cache struct {
 
 func (c *cache) Begin(string) uint64 { c.tokens++; c.open++; return c.tokens }
 
-func (c *cache) End(string) { c.open-- }
+func (c *cache) Abandon(string) { c.open-- }
 
-func (c *cache) Became(id string, _ time.Duration, token uint64, state *tiers.Snapshot) {
+func (c *cache) Done(id string, _ time.Duration, token uint64, state *tiers.Snapshot) {
 	c.open--
 	c.told = append(c.told, fmt.Sprint("became ", text(state)))
 }
 
-func (c *cache) Shown(id string, _ time.Duration, state *tiers.Snapshot) {
+func (c *cache) Accept(id string, _ time.Duration, state *tiers.Snapshot) {
 	c.told = append(c.told, fmt.Sprint("shown ", text(state)))
 }
 
@@ -166,7 +166,7 @@ func TestCachesAreToldWhatBecomesOfASession(t *testing.T) {
 			{"another node's log-out", func() { s.Drop("a") }, "[shown map[k:4 other:1] became unknown]"},
 		} {
 			heard := &cache{}
-			stop := c.Announce(heard)
+			stop := c.Follow(heard)
 			put(t, c, "a", "k", int(step.want[13]-'0'))
 			step.meanwhile()
 			time.Sleep(3 * time.Second)
@@ -210,7 +210,7 @@ func TestWhatBeginsEnds(t *testing.T) {
 			s.Put("a", map[string]any{"k": 0}, ttl)
 			bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
 				heard := &cache{}
-				defer c.Announce(heard)()
+				defer c.Follow(heard)()
 				put(t, c, "a", "k", 1)
 				meanwhile(s, c)
 				time.Sleep(10 * time.Second)
@@ -300,7 +300,7 @@ func TestGiveUps(t *testing.T) {
 	away := errors.New("away")
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
 		heard := &cache{}
-		defer c.Announce(heard)()
+		defer c.Follow(heard)()
 		for name, test := range map[string]struct {
 			meanwhile func()
 			cause     error

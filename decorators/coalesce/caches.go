@@ -15,10 +15,10 @@ type caches struct {
 	all []*subscription
 }
 
-type subscription struct{ cache tiers.Cache }
+type subscription struct{ cache tiers.CommitListener }
 
 // subscribe notifies a cache until stop is called.
-func (c *caches) subscribe(cache tiers.Cache) (stop func()) {
+func (c *caches) subscribe(cache tiers.CommitListener) (stop func()) {
 	s := &subscription{cache: cache}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -51,19 +51,19 @@ func (c *caches) begin(id string) (tokens []token) {
 
 func (c *caches) became(id string, ttl time.Duration, tokens []token, state *tiers.Snapshot) {
 	for _, t := range tokens {
-		t.cache.Became(id, ttl, t.value, state)
+		t.cache.Done(id, ttl, t.value, state)
 	}
 }
 
 // end is called in place of became if nothing came of what was begun.
 func (c *caches) end(id string, tokens []token) {
 	for _, t := range tokens {
-		t.cache.End(id)
+		t.cache.Abandon(id)
 	}
 }
 
 func (c *caches) shown(id string, ttl time.Duration, state *tiers.Snapshot) {
 	for _, s := range c.list() {
-		s.cache.Shown(id, ttl, state)
+		s.cache.Accept(id, ttl, state)
 	}
 }

@@ -47,9 +47,9 @@ type Storage struct {
 	wrapped  gsession.Storage
 	inner    tiers.Storage
 	circuits *circuit.Store
-	face     *sessionmap.Face
-	form     tiers.Form // nil if it isn't known what the store makes of values
-	interval duration   // 0: synchronous
+	face     *sessionmap.Maps
+	form     tiers.Preview // nil if it isn't known what the store makes of values
+	interval duration      // 0: synchronous
 	queues   queues
 	slides   slides
 	reports  reports
@@ -60,8 +60,8 @@ type Storage struct {
 
 var (
 	_ tiers.Storage      = (*Storage)(nil)
-	_ tiers.Announcer    = (*Storage)(nil)
-	_ tiers.SlideThinner = (*Storage)(nil)
+	_ tiers.CommitFeed   = (*Storage)(nil)
+	_ tiers.SlideLimiter = (*Storage)(nil)
 )
 
 // New merges the writes that reach a storage. It panics if an option is impossible, and with a
@@ -75,16 +75,16 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		opt(&o)
 	}
 	o.check()
-	s := &Storage{wrapped: inner, form: tiers.FormOf(inner)}
+	s := &Storage{wrapped: inner, form: tiers.PreviewOf(inner)}
 	s.inner, s.circuits = circuit.Over(inner)
-	s.face = sessionmap.NewFace(s)
+	s.face = sessionmap.New(s)
 	s.slides = slides{store: s.inner, every: o.slideEvery, tally: &s.tally}
 	s.reports = reports{callback: o.giveUp, reporter: &s.reporter, pending: s.Pending}
 	s.queues.slides, s.queues.reports, s.queues.tally = &s.slides, &s.reports, &s.tally
 	s.queues.init(s.inner, s.circuits, o)
 	s.limit(o)
 	if o.journal != "" {
-		if !tiers.IsAtomic(sessionmap.Of(inner)) {
+		if !tiers.IsAtomic(sessionmap.Adapt(inner)) {
 			panic(unfit)
 		}
 		if err := s.queues.restore(o.journal); err != nil {
@@ -104,8 +104,8 @@ func (s *Storage) Circuits() *circuit.Store { return s.circuits }
 // Style is that of the storage below.
 func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(ctx) }
 
-// Announce notifies a cache above of what becomes of the sessions that are written here.
-func (s *Storage) Announce(c tiers.Cache) (stop func()) { return s.queues.caches.subscribe(c) }
+// Follow notifies a cache above of what becomes of the sessions that are written here.
+func (s *Storage) Follow(c tiers.CommitListener) (stop func()) { return s.queues.caches.subscribe(c) }
 
 // Commit returns when the store holds the change, alone or merged with others, or
 // when ctx ends; the change goes on to the store then, also if ctx had ended before:
@@ -118,7 +118,7 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	// What may panic or fail in being encoded does so before it is merged with what others
 	// have changed. If it isn't known how the store encodes, it goes alone. What a store makes
 	// of a ttl of 0 or less only the store tells.
-	delta, err := delta.Formed(s.form)
+	delta, err := delta.Previewed(s.form)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ const requestHold = 10 * time.Millisecond
 func (s *Storage) gather(ctx context.Context, id string, set map[string]any, removed []string, ttl time.Duration) error {
 	delta, err := tiers.Keys(set, removed)
 	if err == nil {
-		delta, err = delta.Formed(nil)
+		delta, err = delta.Previewed(nil)
 	}
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func writeKeys(ctx context.Context, store tiers.Storage, id string, delta *tiers
 	}
 	for _, key := range removed {
 		if err := store.Remove(ctx, id, key); err != nil {
-			return tiers.Partly(err)
+			return tiers.PartlyApplied(err)
 		}
 	}
 	return conflict

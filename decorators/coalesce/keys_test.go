@@ -287,7 +287,7 @@ func TestABeginningSessionIsThereForWhoeverAsks(t *testing.T) {
 		w := &overtaken{writes: direct(nil)}
 		c := coalesce.New(w, coalesce.WriteBehind(time.Second))
 		heard := &cache{}
-		defer c.Announce(heard)()
+		defer c.Follow(heard)()
 		for name, then := range map[string]func(){"a": func() { must(t, c.Flush(ctx)) }, "b": func() {}} {
 			must(t, c.Set(ctx, name, "k", "1", ttl))
 			w.then = then

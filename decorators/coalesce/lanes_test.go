@@ -75,7 +75,7 @@ func TestNodesDoNotWaitForEachOther(t *testing.T) {
 // marshaled is a store that encodes what it commits, together.
 type marshaled struct{ *batching }
 
-func (m marshaled) Form(data map[string]any) (map[string]any, error) {
+func (m marshaled) Preview(data map[string]any) (map[string]any, error) {
 	content, err := json.Marshal(data)
 	if err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func (m marshaled) Form(data map[string]any) (map[string]any, error) {
 
 func (m marshaled) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
 	for _, c := range commits {
-		if _, err := m.Form(c.Delta.Set()); err != nil {
+		if _, err := m.Preview(c.Delta.Set()); err != nil {
 			panic(err)
 		}
 	}

@@ -69,17 +69,17 @@ func (k *sessionQueue) preview(stored *tiers.Snapshot) (_ *tiers.Snapshot, known
 	k.each(func(w *write) {
 		switch {
 		case !known, w.pending == nil:
-		case !w.delta.Shows():
+		case !w.delta.CanPreview():
 			known = false
 		default:
-			state = w.delta.Show(state)
+			state = w.delta.Preview(state)
 		}
 	})
 	if !known || state == nil {
 		return nil, known
 	}
-	if !state.Told() {
-		state = state.Tell()
+	if !state.Published() {
+		state = state.AsPublished()
 	}
 	return state, true
 }
@@ -132,7 +132,7 @@ type seen struct {
 func (v *view) over(state *tiers.Snapshot) *tiers.Snapshot {
 	for _, c := range v.changes {
 		if !c.write.ended() || c.write.err == nil {
-			state = c.delta.Show(state)
+			state = c.delta.Preview(state)
 		}
 	}
 	return state

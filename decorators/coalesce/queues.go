@@ -490,7 +490,7 @@ func (l *queues) look(id string) (v *view, wait []*write) {
 	k.each(func(w *write) {
 		switch {
 		case w.pending == nil && !w.left.Load():
-		case w.pending == nil, !w.delta.Shows():
+		case w.pending == nil, !w.delta.CanPreview():
 			wait = append(wait, w)
 		default:
 			v.changes = append(v.changes, seen{write: w, delta: w.delta})
@@ -618,9 +618,9 @@ func (l *queues) land(w *write, began time.Time) {
 	k.flying = nil
 	defer l.arrange(k)
 	if w.snapshot != nil {
-		w.snapshot = w.snapshot.ReadAt(began).Tell()
+		w.snapshot = w.snapshot.ReadAt(began).AsPublished()
 		if len(k.waiting) > 0 && !k.removing() {
-			k.waiting[0].delta = k.waiting[0].delta.Onto(w.snapshot)
+			k.waiting[0].delta = k.waiting[0].delta.Rebase(w.snapshot)
 		}
 	}
 	switch {

@@ -44,7 +44,7 @@ func TestReadsOfSeveralSessionsShowWhatIsPending(t *testing.T) {
 	s := &reloading{Store: teststore.New()}
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
 		heard := &cache{}
-		defer c.Announce(heard)()
+		defer c.Follow(heard)()
 		s.Put("plain", map[string]any{"k": 0}, ttl)
 		s.Put("pending", map[string]any{"k": 0}, ttl)
 		put(t, c, "pending", "k", 1)

@@ -92,7 +92,7 @@ func (w *write) merge(ctx context.Context, delta *tiers.Delta, ttl time.Duration
 	if w.delta == nil {
 		return false
 	}
-	merged, ok := w.delta.Join(delta)
+	merged, ok := w.delta.Merge(delta)
 	if ok {
 		w.delta, w.ttl = merged, ttl
 		w.calls++

@@ -54,7 +54,7 @@ func (e *Ended) NotApplied() bool { return true }
 type Storage struct {
 	given     gsession.Storage
 	inner     tiers.Storage
-	face      *sessionmap.Face
+	face      *sessionmap.Maps
 	principal func(data map[string]any) string
 	options   options
 	indexer   tiers.Indexer
@@ -78,7 +78,7 @@ var _ tiers.Storage = (*Storage)(nil)
 // for nobody's; it must not change the data. If it is nil, or returns "", web.Login says so.
 func New(inner gsession.Storage, principal func(data map[string]any) string, opts ...Option) *Storage {
 	s := &Storage{
-		given: inner, inner: sessionmap.Of(inner), principal: principal,
+		given: inner, inner: sessionmap.Adapt(inner), principal: principal,
 		options: options{reasons: defaultReasons, marks: defaultMarks},
 	}
 	for _, opt := range opts {
@@ -87,7 +87,7 @@ func New(inner gsession.Storage, principal func(data map[string]any) string, opt
 		}
 		opt(&s.options)
 	}
-	s.face = sessionmap.NewFace(s)
+	s.face = sessionmap.New(s)
 	s.over, s.cancel = context.WithCancel(context.Background())
 	s.use(newMemory())
 	s.Hear(inner)
@@ -124,8 +124,8 @@ func (s *Storage) Hear(below gsession.Storage) {
 		if indexer := tiers.IndexerOf(below); indexer != nil {
 			if _, none := s.indexer.(*memory); none {
 				s.use(indexer)
-				if source, ok := below.(tiers.Source); ok {
-					s.stops = append(s.stops, source.Watch(s.marks))
+				if source, ok := below.(tiers.InvalidationSource); ok {
+					s.stops = append(s.stops, source.Subscribe(s.marks))
 				} else {
 					s.marks.bounded.Store(true)
 				}
@@ -301,7 +301,7 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 		if again {
 			return c, nil
 		}
-		if !begins && (delta.Inquires() || s.whose(before) == principal) {
+		if !begins && (delta.IsInquiry() || s.whose(before) == principal) {
 			// What the request was given lacks the record; the store may have it.
 			read, err := s.inner.Load(ctx, id, ttl)
 			if err != nil {
@@ -313,7 +313,7 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 					break
 				}
 			}
-			if delta.Inquires() || read.Snapshot.Len() == 0 {
+			if delta.IsInquiry() || read.Snapshot.Len() == 0 {
 				return c, nil
 			}
 		}

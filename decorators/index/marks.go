@@ -193,20 +193,20 @@ func (m *marks) keep(ctx context.Context) {
 
 const keepTimeout = time.Second
 
-var _ tiers.Listener = (*marks)(nil)
+var _ tiers.InvalidationListener = (*marks)(nil)
 
-// Changed is a source's.
-func (m *marks) Changed(id string) {
+// Invalidate is a source's.
+func (m *marks) Invalidate(id string) {
 	if number, ours := m.indexer.Announced(id); ours {
 		m.outdate(number)
 	}
 }
 
-// Missed is a source's.
-func (m *marks) Missed() { m.outdateAll() }
+// InvalidateAll is a source's.
+func (m *marks) InvalidateAll() { m.outdateAll() }
 
-// Vouched is a source's.
-func (m *marks) Vouched(until time.Time) {
+// ValidUntil is a source's.
+func (m *marks) ValidUntil(until time.Time) {
 	if before := m.vouched.Swap(int64(until.Sub(started))); before < clock() {
 		m.outdateAll() // what was read while nobody vouched isn't vouched for
 	}

@@ -25,7 +25,7 @@ import (
 type Storage struct {
 	wrapped gsession.Storage
 	inner   tiers.Storage
-	face    *sessionmap.Face
+	face    *sessionmap.Maps
 	locks   sessionmap.Locks
 }
 
@@ -33,8 +33,8 @@ var _ tiers.Storage = (*Storage)(nil)
 
 // New presents a direct store as a snapshot store. It belongs right on the store.
 func New(inner gsession.Storage) *Storage {
-	s := &Storage{wrapped: inner, inner: sessionmap.Of(inner)}
-	s.face = sessionmap.NewFace(s)
+	s := &Storage{wrapped: inner, inner: sessionmap.Adapt(inner)}
+	s.face = sessionmap.New(s)
 	return s
 }
 

@@ -21,7 +21,7 @@ import (
 type Storage struct {
 	given  gsession.Storage // as New got it, for Unwrap
 	inner  tiers.Storage
-	face   *sessionmap.Face // for a stranger's decorator above
+	face   *sessionmap.Maps // for a stranger's decorator above
 	tracer *telemetry.Tracer
 	sink   *telemetry.Sink // nil: no option has named one
 	style  atomic.Uint32   // what Style last answered: spans never ask the store
@@ -37,8 +37,8 @@ func New(inner gsession.Storage, opts ...telemetry.Option) *Storage {
 	}
 	config := telemetry.Configure(opts...)
 	kind := telemetry.StorageKey.String(reflect.TypeOf(inner).String())
-	s := &Storage{given: inner, inner: sessionmap.Of(inner), tracer: telemetry.NewTracer(config, kind), sink: config.Sink()}
-	s.face = sessionmap.NewFace(s)
+	s := &Storage{given: inner, inner: sessionmap.Adapt(inner), tracer: telemetry.NewTracer(config, kind), sink: config.Sink()}
+	s.face = sessionmap.New(s)
 	s.Report(s.sink)
 	return s
 }

@@ -83,7 +83,7 @@ func (t *tally) take(id string) Counts {
 
 // countVisitor is a decorator for the outer end: it sees what came from memory.
 func (t *tally) countVisitor(inner gsession.Storage) gsession.Storage {
-	return &outer{Storage: sessionmap.Of(inner), wrapped: inner, tally: t}
+	return &outer{Storage: sessionmap.Adapt(inner), wrapped: inner, tally: t}
 }
 
 // outer shows how little a decorator of one's own needs: it embeds the capability,
@@ -107,7 +107,7 @@ func (o *outer) Load(ctx context.Context, id string, ttl time.Duration) (tiers.R
 // countStore is a decorator for the inner end: it sees what reaches the store. Where
 // the store takes batches, so does the decorator, or it would hide that from Coalesced.
 func (t *tally) countStore(inner gsession.Storage) gsession.Storage {
-	i := &innermost{Storage: sessionmap.Of(inner), wrapped: inner, tally: t}
+	i := &innermost{Storage: sessionmap.Adapt(inner), wrapped: inner, tally: t}
 	if batcher, ok := i.Storage.(tiers.Batcher); ok {
 		return &batching{innermost: i, batcher: batcher}
 	}

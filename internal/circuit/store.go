@@ -42,7 +42,7 @@ type node struct {
 func Over(inner gsession.Storage) (s tiers.Storage, circuits *Store) {
 	for below := inner; below != nil; {
 		if on, ok := below.(interface{ Circuits() *Store }); ok {
-			return sessionmap.Of(inner), on.Circuits()
+			return sessionmap.Adapt(inner), on.Circuits()
 		}
 		wrapper, ok := below.(interface{ Unwrap() gsession.Storage })
 		if !ok {
@@ -50,7 +50,7 @@ func Over(inner gsession.Storage) (s tiers.Storage, circuits *Store) {
 		}
 		below = wrapper.Unwrap()
 	}
-	below := sessionmap.Of(inner)
+	below := sessionmap.Adapt(inner)
 	circuits = &Store{Storage: below, batcher: tiers.BatcherOf(below), reloader: tiers.ReloaderOf(below),
 		shard: tiers.ShardOf(inner), nodes: map[string]*node{}}
 	circuits.life, circuits.end = context.WithCancel(context.Background())

@@ -7,7 +7,7 @@ import (
 )
 
 // What a request and a layer do without a store; BenchmarkHandOut and BenchmarkClose
-// are the Face, with its floor beside it.
+// are the Maps, with its floor beside it.
 
 func nestedSession() values {
 	data := tenKeys()
@@ -46,7 +46,7 @@ func BenchmarkDelta(b *testing.B) {
 	for what, do := range map[string]func(){
 		"diff":  func() { _, _ = tiers.Diff(base, changed) },
 		"apply": func() { _, _ = delta.Apply(base) },
-		"join":  func() { delta.Join(delta) },
+		"join":  func() { delta.Merge(delta) },
 		"size":  func() { delta.Size() },
 	} {
 		b.Run(what, func(b *testing.B) {

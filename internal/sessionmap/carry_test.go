@@ -41,7 +41,7 @@ func TestRegenerateIDCarriesWhatTheStoreHolds(t *testing.T) {
 	for name, deleteOld := range map[string]bool{"and deletes": true, "and keeps": false} {
 		t.Run(name, func(t *testing.T) {
 			c := newCore()
-			f := &front{Face: NewFace(&stale{core: c, kept: map[string]tiers.Read{}}), core: c}
+			f := &front{Maps: New(&stale{core: c, kept: map[string]tiers.Read{}}), core: c}
 			c.put(id, values{"role": "admin", "cart": "a"})
 			session := gsession.New(ttl, f).New(t.Context(), id)
 			session.MustSet("cart", "b")
@@ -89,7 +89,7 @@ func TestRemovedSessionIsNotCarried(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newCore()
 			c.put(id, values{"user": "one"})
-			f := &front{Face: NewFace(&stale{core: c, kept: map[string]tiers.Read{}}), core: c}
+			f := &front{Maps: New(&stale{core: c, kept: map[string]tiers.Read{}}), core: c}
 			m := f.get(t, id)
 			remove(f)
 			m.Set("cart", "a")
@@ -173,7 +173,7 @@ func TestSessionThatIsRemovedWhileItIsCarriedIsRemovedThereAsWell(t *testing.T) 
 // process may log the user out.
 func TestLookingAtAPlainStoreWritesNothing(t *testing.T) {
 	b := newBlobs()
-	f := NewFace(Of(b))
+	f := New(Adapt(b))
 	if err := f.SetSession(t.Context(), id, locked(values{"user": "one"}), ttl); err != nil {
 		t.Fatal(err)
 	}

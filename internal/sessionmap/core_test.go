@@ -102,21 +102,21 @@ func (c *core) commitCount() int {
 	return len(c.commits)
 }
 
-// front is a Face as a chain has it: gsession's face of a core.
+// front is a Maps as a chain has it: gsession's face of a core.
 type front struct {
 	gsession.StorageBase
-	*Face
+	*Maps
 	core *core
 }
 
-func newFront(c *core) *front { return &front{Face: NewFace(c), core: c} }
+func newFront(c *core) *front { return &front{Maps: New(c), core: c} }
 
 func (f *front) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	return f.Face.GetSession(ctx, id, ttl)
+	return f.Maps.GetSession(ctx, id, ttl)
 }
 
 func (f *front) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
-	return f.Face.SetSession(ctx, id, m, ttl)
+	return f.Maps.SetSession(ctx, id, m, ttl)
 }
 
 func (f *front) RemoveAll(ctx context.Context, id string) error {

@@ -11,33 +11,33 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// Face is the gsession side of a snapshot storage: it hands out maps that are the
+// Maps is the gsession side of a snapshot storage: it hands out maps that are the
 // request's alone (law 2), and commits what the request changed in them (law 5),
 // never what it had merely loaded (law 6).
 //
 // Every decorator of the capability has one for the layers above it that don't;
-// the outermost one is the chain's. A Face is safe for concurrent use; its fields
+// the outermost one is the chain's. A Maps is safe for concurrent use; its fields
 // are set at construction and guard themselves.
-type Face struct {
+type Maps struct {
 	core       tiers.Storage
 	hidden     string // a key, "" for none
 	tombstones tombstones
 	absences   absences
 }
 
-// NewFace makes the face of a storage.
-func NewFace(core tiers.Storage) *Face {
+// New makes the face of a storage.
+func New(core tiers.Storage) *Maps {
 	checkGoFrame()
-	return &Face{core: core}
+	return &Maps{core: core}
 }
 
 // Hide keeps a key, under which a layer below has what it needs, out of the maps that are handed
 // out, and whatever a map holds under it out of the session. It is called before any other method.
 // A request that keeps nothing of what it was given keeps the hidden key neither.
-func (f *Face) Hide(key string) { f.hidden = key }
+func (f *Maps) Hide(key string) { f.hidden = key }
 
 // unhide gives a map's data what the request wasn't shown of the state that it was given.
-func (f *Face) unhide(base *tiers.Snapshot, data map[string]any) {
+func (f *Maps) unhide(base *tiers.Snapshot, data map[string]any) {
 	if f.hidden == "" {
 		return
 	}
@@ -57,7 +57,7 @@ func (f *Face) unhide(base *tiers.Snapshot, data map[string]any) {
 var errNilMap = tiers.NewError("strata: SetSession needs a map; call RemoveAll to remove a session", nil)
 
 // GetSession returns a copy of the session, nil where there is none.
-func (f *Face) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+func (f *Maps) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	if tiers.CheckID(id) != nil {
 		return nil, nil
 	}
@@ -100,7 +100,7 @@ const closeGrace = time.Second
 // A map that a gsession.Session made, for a session that it was told isn't there, joins what
 // others have created meanwhile, and is followed from then on. Any other map that this face
 // did not hand out replaces the session, each time.
-func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
 	if m == nil {
 		return errNilMap
 	}
@@ -153,7 +153,7 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		change = delta
 	}
 	if delta != nil && f.tombstones.known(id) {
-		delta = delta.AsApart()
+		delta = delta.AsRecreating()
 	}
 	before := int64(time.Since(started))
 	if err == nil && delta.Empty() && call == adaptedNot {
@@ -183,7 +183,7 @@ func (f *Face) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 
 // diff is the delta of a known map, nil where nothing is left to write. One that is refused
 // comes with ErrRevoked.
-func (f *Face) diff(g *given, data, held map[string]any) (*tiers.Delta, error) {
+func (f *Maps) diff(g *given, data, held map[string]any) (*tiers.Delta, error) {
 	gone := f.tombstones.Since(g.id, g.stamp)
 	if gone && !sameMap(g.held, held) {
 		// The holder's own RemoveAll emptied the map: what is in it came later.
@@ -223,7 +223,7 @@ func (f *Face) diff(g *given, data, held map[string]any) (*tiers.Delta, error) {
 //
 // carried is the state that the store held under the old id, nil where nothing was loaded
 // from there.
-func (f *Face) carry(ctx context.Context, h *handout, g *given, change *tiers.Delta, data map[string]any, ttl time.Duration) (_ *tiers.Delta, carried *tiers.Snapshot, err error) {
+func (f *Maps) carry(ctx context.Context, h *handout, g *given, change *tiers.Delta, data map[string]any, ttl time.Duration) (_ *tiers.Delta, carried *tiers.Snapshot, err error) {
 	if change == nil || change.Base() == nil || change.Begins() && g.state().Len() > 0 || h.adopted() {
 		delta, err := tiers.Replace(data)
 		return delta, nil, err
@@ -246,7 +246,7 @@ func (f *Face) carry(ctx context.Context, h *handout, g *given, change *tiers.De
 // look returns the session as the store holds it, and ErrRevoked where base had keys and it
 // is gone. A cache may not know yet that it has changed: a commit finds out, and invalidates
 // what the cache knows.
-func (f *Face) look(ctx context.Context, id string, base *tiers.Snapshot, ttl time.Duration) (*tiers.Snapshot, error) {
+func (f *Maps) look(ctx context.Context, id string, base *tiers.Snapshot, ttl time.Duration) (*tiers.Snapshot, error) {
 	current, err := f.core.Commit(ctx, id, tiers.Inquiry(base), ttl)
 	if err != nil || current != nil {
 		return current, err
@@ -264,7 +264,7 @@ const undoTimeout = 5 * time.Second
 // recheck follows the write of a session under its new id: somebody on any node may have
 // logged out under the old one since that was read, and the log-out didn't find the new one.
 // What isn't known to be there any more, or can't be looked up, doesn't live on.
-func (f *Face) recheck(ctx context.Context, id string, g *given, carried *tiers.Snapshot, ttl time.Duration) error {
+func (f *Maps) recheck(ctx context.Context, id string, g *given, carried *tiers.Snapshot, ttl time.Duration) error {
 	_, err := f.look(ctx, g.id, carried, ttl)
 	if err == nil && f.tombstones.Since(g.id, g.stamp) {
 		err = tiers.ErrRevoked
@@ -279,18 +279,18 @@ func (f *Face) recheck(ctx context.Context, id string, g *given, carried *tiers.
 
 // Removed is to be called after RemoveAll of the session has succeeded. Maps that
 // were handed out before are of the removed session from then on.
-func (f *Face) Removed(id string) { f.tombstones.bury(id) }
+func (f *Maps) Removed(id string) { f.tombstones.bury(id) }
 
 // Empty makes the map of a direct store's session: it holds no data, and tells which
 // session it stands for.
-func (f *Face) Empty(id string) *gmap.StrAnyMap {
+func (f *Maps) Empty(id string) *gmap.StrAnyMap {
 	f.tombstones.expect(id)
 	return f.handOut(given{id: id, base: nothing, stamp: f.tombstones.now()})
 }
 
 // Mark has a map that Empty made stand for another session; others are left alone, as
 // they may be shared.
-func (f *Face) Mark(m *gmap.StrAnyMap, id string) {
+func (f *Maps) Mark(m *gmap.StrAnyMap, id string) {
 	if h, g := f.knows(m); g != nil {
 		f.tombstones.expect(id)
 		h.given.Store(&given{id: id, base: nothing, stamp: f.tombstones.now(), held: g.held})
@@ -298,7 +298,7 @@ func (f *Face) Mark(m *gmap.StrAnyMap, id string) {
 }
 
 // Marked answers the id that a map stands for, or "".
-func (f *Face) Marked(m *gmap.StrAnyMap) string {
+func (f *Maps) Marked(m *gmap.StrAnyMap) string {
 	if m == nil {
 		return ""
 	}
@@ -310,7 +310,7 @@ func (f *Face) Marked(m *gmap.StrAnyMap) string {
 
 // Revoked reports whether the session that a map stands for was removed since, other
 // than by the map's holder, whose RemoveAll clears the map.
-func (f *Face) Revoked(m *gmap.StrAnyMap) bool {
+func (f *Maps) Revoked(m *gmap.StrAnyMap) bool {
 	_, g := f.knows(m)
 	if g == nil || !f.tombstones.Since(g.id, g.stamp) {
 		return false

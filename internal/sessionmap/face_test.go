@@ -467,7 +467,7 @@ func (s *slowLoad) Load(ctx context.Context, id string, ttl time.Duration) (tier
 // request of that log-in.
 func TestALoadThatOverlapsALogOutIsOfTheLaterLogIn(t *testing.T) {
 	store := &slowLoad{core: newCore()}
-	f := NewFace(store)
+	f := New(store)
 	ctx := context.Background()
 	put := func(data values) {
 		t.Helper()

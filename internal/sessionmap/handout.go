@@ -26,7 +26,7 @@ import (
 // it is nil, and first is what the map was made of. The other fields are set before the map is handed out; those below given are here to be one
 // allocation with it: each hit makes one, and a small heap is collected often.
 type handout struct {
-	face  *Face // another face knows nothing of the map
+	face  *Maps // another face knows nothing of the map
 	given atomic.Pointer[given]
 	first given
 	m     gmap.StrAnyMap // unused where somebody else made the map, as what follows
@@ -68,7 +68,7 @@ func (g *given) committedWithin(d time.Duration) bool {
 }
 
 // handOut makes a request's map of a snapshot.
-func (f *Face) handOut(g given) *gmap.StrAnyMap {
+func (f *Maps) handOut(g given) *gmap.StrAnyMap {
 	if g.held = g.base.Map(); f.hidden != "" {
 		delete(g.held, f.hidden)
 	}
@@ -82,7 +82,7 @@ func (f *Face) handOut(g given) *gmap.StrAnyMap {
 
 // remember ties a map to what it now stands for, whoever made it. A map of another
 // face is left alone, and so is one without a lock or with its owner's nil checker.
-func (f *Face) remember(m *gmap.StrAnyMap, g given) {
+func (f *Maps) remember(m *gmap.StrAnyMap, g given) {
 	if h := handoutOf(m); h != nil {
 		if h.face == f {
 			h.given.Store(&g)
@@ -97,7 +97,7 @@ func (f *Face) remember(m *gmap.StrAnyMap, g given) {
 }
 
 // knows answers what the map was handed out from, nil if not by this face.
-func (f *Face) knows(m *gmap.StrAnyMap) (*handout, *given) {
+func (f *Maps) knows(m *gmap.StrAnyMap) (*handout, *given) {
 	if h := handoutOf(m); h != nil && h.face == f {
 		if g := h.given.Load(); g != nil {
 			return h, g
@@ -207,7 +207,7 @@ func (h *handout) isNil(value any) bool {
 // maps don't consult their checker: no write could be merged.
 var checkGoFrame = sync.OnceFunc(func() {
 	if checkerField.index != nil && lockField.index != nil && dataField.index != nil {
-		f, free := &Face{}, gmap.NewStrAnyMap(true)
+		f, free := &Maps{}, gmap.NewStrAnyMap(true)
 		m := f.handOut(given{base: tiers.Adopt(nil)})
 		h, _ := f.knows(m)
 		if h != nil && &h.m == m && m.Size() == 0 && handoutOf(free) == nil {

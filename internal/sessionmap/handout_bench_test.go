@@ -48,7 +48,7 @@ func ballast() []values {
 
 var sink *gmap.StrAnyMap // keeps results on the heap, where a request has them
 
-// BenchmarkHandOut is a hit through a Face, beside the least that an isolated map can
+// BenchmarkHandOut is a hit through a Maps, beside the least that an isolated map can
 // cost: maps.Clone, of what is nested as well, and a gmap around it. The two take
 // turns, so that both see the same machine. The goal is a ratio of at most 1.5.
 func BenchmarkHandOut(b *testing.B) {
@@ -70,7 +70,7 @@ func BenchmarkHandOut(b *testing.B) {
 	}{"ten keys": {tenKeys(), flat}, "ten keys and a nested one": {nested, deep}} {
 		b.Run(name, func(b *testing.B) {
 			data := tt.data
-			f := NewFace(still{newCore(), tiers.Adopt(data)})
+			f := New(still{newCore(), tiers.Adopt(data)})
 			var floor, face time.Duration
 			const turn = 100
 			b.ReportAllocs()
@@ -97,7 +97,7 @@ func BenchmarkClose(b *testing.B) {
 	heap := ballast()
 	defer runtime.KeepAlive(heap)
 	snapshot := tiers.Adopt(tenKeys())
-	f := NewFace(still{newCore(), snapshot})
+	f := New(still{newCore(), snapshot})
 	ctx := context.Background()
 	for name, change := range map[string]func(m *gmap.StrAnyMap, n int){
 		"unchanged":       func(*gmap.StrAnyMap, int) {},

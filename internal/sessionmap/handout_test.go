@@ -15,7 +15,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-func handedOut(f *Face, data values) *gmap.StrAnyMap {
+func handedOut(f *Maps, data values) *gmap.StrAnyMap {
 	return f.handOut(given{id: id, base: tiers.Adopt(data)})
 }
 
@@ -27,7 +27,7 @@ func adopted(t testing.TB, f *front, data values) (m *gmap.StrAnyMap) {
 		t.Fatal(err)
 	}
 	closed(t, s)
-	if !known(f.Face, m) {
+	if !known(f.Maps, m) {
 		t.Fatal("the map of a Session isn't followed")
 	}
 	return m
@@ -44,7 +44,7 @@ func (w *watching) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap,
 	return w.front.SetSession(ctx, id, m, ttl)
 }
 
-func known(f *Face, m *gmap.StrAnyMap) bool {
+func known(f *Maps, m *gmap.StrAnyMap) bool {
 	_, g := f.knows(m)
 	return g != nil
 }
@@ -84,7 +84,7 @@ func TestCheckerKeepsToTheRuleOfGMap(t *testing.T) {
 		"SetIfNotExist":         func(m *gmap.StrAnyMap, value any) { m.SetIfNotExist("k", value) },
 		"SetIfNotExistFuncLock": func(m *gmap.StrAnyMap, value any) { m.SetIfNotExistFuncLock("k", func() any { return value }) },
 	}
-	f := NewFace(newCore())
+	f := New(newCore())
 	for name, value := range corpus {
 		for call, store := range stores {
 			plain, ours := gmap.NewStrAnyMap(true), handedOut(f, nil)
@@ -98,7 +98,7 @@ func TestCheckerKeepsToTheRuleOfGMap(t *testing.T) {
 }
 
 func TestHandedOutMapIsKnownWhateverHappensToItsContent(t *testing.T) {
-	f := NewFace(newCore())
+	f := New(newCore())
 	changes := map[string]func(m *gmap.StrAnyMap){
 		"nothing": func(*gmap.StrAnyMap) {},
 		"Set":     func(m *gmap.StrAnyMap) { m.Set("k", 1) },
@@ -123,7 +123,7 @@ func TestHandedOutMapIsKnownWhateverHappensToItsContent(t *testing.T) {
 }
 
 func TestMapsOfOthersAreNotKnownAndStayAsTheyAre(t *testing.T) {
-	f := NewFace(newCore())
+	f := New(newCore())
 	mine := handedOut(f, values{"a": 1})
 	maps := map[string]*gmap.StrAnyMap{
 		"empty":              gmap.NewStrAnyMap(true),
@@ -132,7 +132,7 @@ func TestMapsOfOthersAreNotKnownAndStayAsTheyAre(t *testing.T) {
 		"of a nil map":       gmap.NewStrAnyMapFrom(nil, true),
 		"clone":              mine.Clone(true),
 		"deep copy":          mine.DeepCopy().(*gmap.StrAnyMap),
-		"of another face":    handedOut(NewFace(newCore()), values{"a": 1}),
+		"of another face":    handedOut(New(newCore()), values{"a": 1}),
 		"of the same Go map": gmap.NewStrAnyMapFrom(mine.Map(), true),
 	}
 	for name, m := range maps {
@@ -174,14 +174,14 @@ func TestAdoptedMap(t *testing.T) {
 	t.Run("without a lock is left alone", func(t *testing.T) {
 		m := gmap.NewStrAnyMapFrom(values{"a": 1})
 		f.set(t, id, m)
-		if known(f.Face, m) {
+		if known(f.Maps, m) {
 			t.Error("a map without a lock was given a checker")
 		}
 	})
 	t.Run("belongs to the first face that wrote it", func(t *testing.T) {
 		m, other := adopted(t, f, values{"a": 1}), newFront(newCore())
 		other.set(t, id, m)
-		if !known(f.Face, m) || known(other.Face, m) {
+		if !known(f.Maps, m) || known(other.Maps, m) {
 			t.Error("the second face took the map over")
 		}
 	})
@@ -227,7 +227,7 @@ func TestHandedOutMapTakesConcurrentUse(t *testing.T) {
 						if err := f.SetSession(t.Context(), id, m, ttl); err != nil {
 							t.Error(err)
 						}
-						if !known(f.Face, m) {
+						if !known(f.Maps, m) {
 							t.Error("the map isn't known")
 						}
 					}

@@ -18,11 +18,11 @@ import (
 // one, else an adapter over its eleven methods. The adapter merges a delta under a
 // lock per id of this process, and keeps what the storage says in an error's text
 // from going further (law 10); errors.Is and errors.As still see the original.
-func Of(s gsession.Storage) tiers.Storage {
+func Adapt(s gsession.Storage) tiers.Storage {
 	if t, ok := s.(tiers.Storage); ok {
 		return t
 	}
-	p := &plain{inner: s, store: true, form: tiers.FormOf(s)}
+	p := &plain{inner: s, store: true, form: tiers.PreviewOf(s)}
 	if _, wraps := s.(interface{ Unwrap() gsession.Storage }); !wraps {
 		p.meter = telemetry.NewStore(s)
 	}
@@ -47,7 +47,7 @@ type plain struct {
 	meter *telemetry.Store // nil for a decorator
 	store bool             // one of GoFrame's, so that no face is below
 	files bool             // ids become file names, and reads may see half a write
-	form  tiers.Form       // nil where it isn't known
+	form  tiers.Preview    // nil where it isn't known
 	style atomic.Uint32
 	locks Locks
 
@@ -169,7 +169,7 @@ func (p *plain) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl t
 	if err := p.check(id); err != nil {
 		return nil, err
 	}
-	delta, err := delta.Formed(p.form)
+	delta, err := delta.Previewed(p.form)
 	if err != nil {
 		return nil, tiers.NotApplied(err)
 	}
@@ -178,7 +178,7 @@ func (p *plain) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl t
 		return nil, tiers.NotApplied(err)
 	}
 	defer unlock()
-	if delta.Whole() {
+	if delta.Replaces() {
 		m := gmap.NewStrAnyMapFrom(tiers.Adopt(delta.Set()).Map(), true)
 		return nil, p.write(p.adapt(ctx, adaptedReplace), id, m, ttl)
 	}
@@ -194,7 +194,7 @@ func (p *plain) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl t
 		}
 	}
 	next, conflict := delta.Apply(current)
-	if next != nil && delta.Inquires() && (m == nil || handoutOf(m) == nil) {
+	if next != nil && delta.IsInquiry() && (m == nil || handoutOf(m) == nil) {
 		// Writing it again could undo another process' log-out. A lower face writes nothing
 		// for a map that is as it was, and finds out what a cache below doesn't know.
 		return current, nil

@@ -80,7 +80,7 @@ func TestCommitsUnderLockLoseNothing(t *testing.T) {
 		"StorageFile":   gsession.NewStorageFile(folder, ttl),
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := Of(store)
+			p := Adapt(store)
 			var all sync.WaitGroup
 			for n := range 8 {
 				all.Go(func() {
@@ -107,7 +107,7 @@ func TestCommitsUnderLockLoseNothing(t *testing.T) {
 // StorageMemory hands out the map that it keeps.
 func TestStorageMemoryIsIsolated(t *testing.T) {
 	store := gsession.NewStorageMemory()
-	p := Of(store)
+	p := Adapt(store)
 	d, _ := tiers.Replace(values{"list": []any{"a"}})
 	if _, err := p.Commit(t.Context(), id, d, ttl); err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestStorageMemoryIsIsolated(t *testing.T) {
 
 func TestCommitToASessionThatIsGone(t *testing.T) {
 	b := newBlobs()
-	p := Of(b)
+	p := Adapt(b)
 	base := tiers.Adopt(values{"user": "one"})
 	for name, set := range map[string]func(){
 		"absent": func() { delete(b.kept, id) },
@@ -162,7 +162,7 @@ func TestRemovalWaitsForACommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBlobs()
 		b.kept[id] = []byte(`{"user":"one"}`)
-		p := Of(b)
+		p := Adapt(b)
 		read, goOn := make(chan struct{}), make(chan struct{})
 		b.during = func() { close(read); <-goOn }
 		d, _ := tiers.Diff(tiers.Adopt(values{"user": "one"}), values{"user": "two"})
@@ -202,7 +202,7 @@ func TestCommitWaitsForARemoval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBlobs()
 		b.kept[id] = []byte(`{"user":"one"}`)
-		p := Of(b)
+		p := Adapt(b)
 		removing, goOn := make(chan struct{}), make(chan struct{})
 		b.removing = func() { close(removing); <-goOn }
 		d, _ := tiers.Diff(tiers.Adopt(values{"user": "one"}), values{"user": "two"})
@@ -227,7 +227,7 @@ func TestCommitWaitsForARemoval(t *testing.T) {
 
 func TestPanicOfTheStoreReleasesTheLock(t *testing.T) {
 	b := newBlobs()
-	p := Of(b).(*plain)
+	p := Adapt(b).(*plain)
 	d, _ := tiers.Add(values{"a": 1})
 	b.during = func() { panic("store") }
 	func() {
@@ -276,7 +276,7 @@ func TestStyleIsProbedOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := &perKey{blobs: newBlobs(), get: tt.get, data: tt.data}
-			p := Of(store)
+			p := Adapt(store)
 			for range 3 {
 				if got := p.Style(t.Context()); got != tt.want {
 					t.Fatalf("Style = %d, want %d", got, tt.want)
@@ -291,7 +291,7 @@ func TestStyleIsProbedOnce(t *testing.T) {
 		tiers.StyleSnapshot: gsession.NewStorageMemory(),
 		tiers.StyleDirect:   &gsession.StorageRedisHashTable{},
 	} {
-		if got := Of(store).Style(t.Context()); got != want {
+		if got := Adapt(store).Style(t.Context()); got != want {
 			t.Errorf("Style of %T = %d, want %d", store, got, want)
 		}
 	}
@@ -303,7 +303,7 @@ func TestStyleIsNotSettledByFailures(t *testing.T) {
 	down := errors.New("down")
 	for _, want := range []tiers.Style{tiers.StyleSnapshot, tiers.StyleDirect, tiers.StyleOpaque} {
 		store := &perKey{blobs: newBlobs(), get: down, data: down}
-		p := Of(store)
+		p := Adapt(store)
 		for range 10 {
 			if got := p.Style(t.Context()); got != tiers.StyleDirect {
 				t.Fatalf("Style of a store that fails = %d", got)
@@ -327,7 +327,7 @@ func TestStyleIsNotSettledByFailures(t *testing.T) {
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	store := &perKey{blobs: newBlobs(), get: down, data: gsession.ErrorDisabled}
-	p := Of(store)
+	p := Adapt(store)
 	for range 2 * maxProbes {
 		if got := p.Style(cancelled); got != tiers.StyleDirect {
 			t.Fatalf("Style = %d before anything is settled", got)
@@ -343,7 +343,7 @@ func TestStyleIsNotSettledByFailures(t *testing.T) {
 
 func TestDirectStoreIsLoadedByItsKeys(t *testing.T) {
 	store := &perKey{blobs: newBlobs(), values: values{"list": []any{"a"}}}
-	p := Of(store)
+	p := Adapt(store)
 	read, err := p.Load(t.Context(), id, ttl)
 	if err != nil {
 		t.Fatal(err)
@@ -359,7 +359,7 @@ func TestDirectStoreIsLoadedByItsKeys(t *testing.T) {
 // One that hands out data isn't direct, and nothing of it can be cached.
 func TestDirectStoreWithDataInItsMapsBecomesOpaque(t *testing.T) {
 	store := &perKey{blobs: newBlobs()}
-	p := Of(store)
+	p := Adapt(store)
 	if p.Style(t.Context()) != tiers.StyleDirect {
 		t.Fatal("not direct")
 	}
@@ -390,7 +390,7 @@ func TestIDsThatLeaveTheFolderAreRefused(t *testing.T) {
 	if err := os.WriteFile(victim, []byte("keep"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := Of(gsession.NewStorageFile(folder, ttl))
+	p := Adapt(gsession.NewStorageFile(folder, ttl))
 	d, _ := tiers.Replace(values{"a": 1})
 	for _, bad := range []string{
 		"../x", "..", "a/../../x", "/x", "a/b", `..\x`, `a\b`, "x\x00", "a..b", strings.Repeat("a", 201),
@@ -433,7 +433,7 @@ func TestIDsThatLeaveTheFolderAreRefused(t *testing.T) {
 
 // A file that is being written is empty for a moment, which looks like no session.
 func TestStorageFileIsNotReadWhileItIsWritten(t *testing.T) {
-	p := Of(gsession.NewStorageFile(t.TempDir(), ttl))
+	p := Adapt(gsession.NewStorageFile(t.TempDir(), ttl))
 	text := strings.Repeat("x", 1<<16)
 	d, _ := tiers.Replace(values{"text": text})
 	if _, err := p.Commit(t.Context(), id, d, ttl); err != nil {
@@ -463,11 +463,11 @@ func TestStorageFileIsNotReadWhileItIsWritten(t *testing.T) {
 
 func TestOfTakesWhatHasTheCapability(t *testing.T) {
 	c := newCore()
-	if Of(c) != tiers.Storage(c) {
+	if Adapt(c) != tiers.Storage(c) {
 		t.Error("a storage of the capability was adapted")
 	}
 	b := newBlobs()
-	if p, ok := Of(b).(interface{ Unwrap() gsession.Storage }); !ok || p.Unwrap() != gsession.Storage(b) {
+	if p, ok := Adapt(b).(interface{ Unwrap() gsession.Storage }); !ok || p.Unwrap() != gsession.Storage(b) {
 		t.Error("the adapter hides its storage")
 	}
 }
@@ -497,7 +497,7 @@ func TestWhatMayBeApplied(t *testing.T) {
 		"a dial, of a store that nobody knows": {&halfFailing{write: dial}, true},
 	} {
 		d, _ := tiers.Add(values{"k": "v"})
-		_, err := Of(test.store).Commit(context.Background(), "a", d, time.Hour)
+		_, err := Adapt(test.store).Commit(context.Background(), "a", d, time.Hour)
 		if err == nil || tiers.MayBeApplied(err) != test.want {
 			t.Errorf("%s: MayBeApplied(%v) = %v, want %v", name, err, !test.want, test.want)
 		}

@@ -135,7 +135,7 @@ func TestErrorsOfAStoreKeepItsSecrets(t *testing.T) {
 // What callers compare with == passes as it is.
 func TestErrorsThatAreConstantsPass(t *testing.T) {
 	for _, err := range []error{nil, gsession.ErrorDisabled, tiers.ErrRevoked, context.Canceled, context.DeadlineExceeded, errFileID} {
-		p := Of(failing{err})
+		p := Adapt(failing{err})
 		if got := p.RemoveAll(t.Context(), id); got != err {
 			t.Errorf("RemoveAll = %v, want %v itself", got, err)
 		}
@@ -145,7 +145,7 @@ func TestErrorsThatAreConstantsPass(t *testing.T) {
 // The file's path holds the id.
 func TestStorageFileErrorsKeepTheirPath(t *testing.T) {
 	folder := t.TempDir()
-	p := Of(gsession.NewStorageFile(folder, ttl))
+	p := Adapt(gsession.NewStorageFile(folder, ttl))
 	if err := os.Mkdir(folder+"/"+marker+".session", 0o700); err != nil {
 		t.Fatal(err)
 	}

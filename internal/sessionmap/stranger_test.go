@@ -89,13 +89,13 @@ func TestRequestsThroughAStrangerThatRenames(t *testing.T) {
 
 // upper is the face of a chain whose outermost layer is a stranger's.
 type upper struct {
-	*Face
+	*Maps
 	top tiers.Storage
 }
 
 func newUpper(s gsession.Storage) *upper {
-	top := Of(s)
-	return &upper{Face: NewFace(top), top: top}
+	top := Adapt(s)
+	return &upper{Maps: New(top), top: top}
 }
 
 func (u *upper) get(t testing.TB, id string) *gmap.StrAnyMap {

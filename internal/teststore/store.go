@@ -173,7 +173,7 @@ func (s *Store) refused(id string) error {
 func (s *Store) Atomic() bool { return true }
 
 // Form is what the store does with values: it keeps them as they are.
-func (s *Store) Form(data map[string]any) (map[string]any, error) {
+func (s *Store) Preview(data map[string]any) (map[string]any, error) {
 	snapshot, err := tiers.NewSnapshot(data)
 	if err != nil {
 		return nil, err

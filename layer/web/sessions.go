@@ -107,7 +107,7 @@ func Sessions(chain gsession.Storage, opts ...Option) ghttp.HandlerFunc {
 	if !ok || stack == nil {
 		stack = layer.Chain(chain) // panics where there is none
 	}
-	s := &sessions{chain: stack, top: sessionmap.Of(stack.Unwrap()), onError: respond, describe: Described, expiries: newExpiries()}
+	s := &sessions{chain: stack, top: sessionmap.Adapt(stack.Unwrap()), onError: respond, describe: Described, expiries: newExpiries()}
 	if _, ok := layer.As[*index.Storage](stack); ok {
 		s.users = layer.Principals(stack)
 	}

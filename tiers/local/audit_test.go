@@ -87,7 +87,7 @@ func TestAnAuditAllowsForAnnouncementsOnTheirWay(t *testing.T) {
 		s.Put("a", map[string]any{"k": 2}, ttl)
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 		time.Sleep(time.Second)
-		from.tell().Changed("a")
+		from.tell().Invalidate("a")
 		time.Sleep(10 * time.Second)
 		wantFound(t, l, "changed", 1)
 	}, local.Audited(1))
@@ -96,11 +96,11 @@ func TestAnAuditAllowsForAnnouncementsOnTheirWay(t *testing.T) {
 // The lease, where it ends sooner than the auditor's patience: nothing is served then.
 func TestAnAuditTrustsNobodyBeyondTheLease(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		from.tell().Vouched(time.Now().Add(time.Second))
+		from.tell().ValidUntil(time.Now().Add(time.Second))
 		s.Put("a", map[string]any{"k": 2}, ttl)
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 		time.Sleep(500 * time.Millisecond)
-		from.tell().Vouched(time.Now().Add(time.Second)) // and yet no word
+		from.tell().ValidUntil(time.Now().Add(time.Second)) // and yet no word
 		time.Sleep(600 * time.Millisecond)
 		wantFound(t, l, "different", 1)
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)

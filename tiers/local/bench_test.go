@@ -97,7 +97,7 @@ func BenchmarkAnnouncement(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for n := range b.N {
-		listener.Changed(ids[n%len(ids)])
+		listener.Invalidate(ids[n%len(ids)])
 	}
 }
 
@@ -147,7 +147,7 @@ func BenchmarkHitInAStorm(b *testing.B) {
 			burst := time.Now()
 			for range 100 {
 				n++
-				listener.Changed(fmt.Sprint("session-of-another-node-", n%foreign))
+				listener.Invalidate(fmt.Sprint("session-of-another-node-", n%foreign))
 			}
 			busy += time.Since(burst)
 		}

@@ -269,7 +269,7 @@ func TestOfOverlappingLoadsNoneIsTakenForTheNewer(t *testing.T) {
 		close(ask)
 		first.Wait() // shows 2
 		settle()
-		from.tell().Vouched(time.Now().Add(time.Second)) // a pong that was late
+		from.tell().ValidUntil(time.Now().Add(time.Second)) // a pong that was late
 		if r := load(t, l, "a"); value(r) != 2 {
 			t.Errorf("%v (%v) was read after 2", value(r), r.Outcome)
 		}
@@ -293,7 +293,7 @@ func TestALateLoadReplacesNothingThatOverlapped(t *testing.T) {
 		close(answer)
 		first.Wait()
 		settle()
-		from.tell().Vouched(time.Now().Add(time.Second)) // a pong that was late
+		from.tell().ValidUntil(time.Now().Add(time.Second)) // a pong that was late
 		if r := load(t, l, "a"); value(r) != 2 {
 			t.Errorf("%v (%v) was read after 2", value(r), r.Outcome)
 		}

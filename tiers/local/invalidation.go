@@ -69,12 +69,12 @@ func (s *subscriptions) stop() {
 // wait above it.
 func (s *Storage) Hear(below gsession.Storage) {
 	for below != nil {
-		if feed, ok := below.(tiers.Announcer); ok {
+		if feed, ok := below.(tiers.CommitFeed); ok {
 			s.subscriptions.add(subscription{layer: below, commits: true}, func() func() {
-				return feed.Announce(commits{order: &s.order, nearest: !s.order.published.Swap(true)})
+				return feed.Follow(commits{order: &s.order, nearest: !s.order.published.Swap(true)})
 			})
 		}
-		if source, ok := below.(tiers.Source); ok && !s.options.exclusive {
+		if source, ok := below.(tiers.InvalidationSource); ok && !s.options.exclusive {
 			s.subscriptions.add(subscription{layer: below}, func() func() { return s.watch.listen(source) })
 		}
 		wrapper, ok := below.(interface{ Unwrap() gsession.Storage })
@@ -92,7 +92,7 @@ type commits struct {
 	nearest bool
 }
 
-var _ tiers.Cache = commits{}
+var _ tiers.CommitListener = commits{}
 
 func (c commits) hash(id string) uint64 { return c.order.memory.guard.Hash(id) }
 
@@ -104,7 +104,7 @@ func (c commits) Begin(id string) (token uint64) {
 }
 
 // Became keeps the state unless readers may have seen another one meanwhile.
-func (c commits) Became(id string, ttl time.Duration, token uint64, state *tiers.Snapshot) {
+func (c commits) Done(id string, ttl time.Duration, token uint64, state *tiers.Snapshot) {
 	if !c.nearest {
 		c.order.invalidate(c.hash(id), telemetry.InvalidatedByWrite)
 		return
@@ -116,7 +116,7 @@ func (c commits) Became(id string, ttl time.Duration, token uint64, state *tiers
 	c.order.wrote(call{hash: c.hash(id), after: token, write: true}, written)
 }
 
-func (c commits) End(id string) {
+func (c commits) Abandon(id string) {
 	if c.nearest {
 		c.order.leave(call{hash: c.hash(id), write: true})
 	}
@@ -124,7 +124,7 @@ func (c commits) End(id string) {
 
 // Shown keeps the state if it was made of the read that is kept here: then it is sound
 // for as long as that would have been.
-func (c commits) Shown(id string, _ time.Duration, state *tiers.Snapshot) {
+func (c commits) Accept(id string, _ time.Duration, state *tiers.Snapshot) {
 	if c.nearest {
 		c.order.preview(c.hash(id), id, state)
 	} else {
@@ -157,16 +157,16 @@ type watch struct {
 // listener receives what one source announces. watch.mu guards all fields but watch and source.
 type listener struct {
 	watch       *watch
-	source      tiers.Source
+	source      tiers.InvalidationSource
 	until       int64
 	unsupported bool
 	lost        bool // it has vouched, and not again since that ended
 }
 
-var _ tiers.Listener = (*listener)(nil)
+var _ tiers.InvalidationListener = (*listener)(nil)
 
 // listen subscribes to a source. Nothing is served from memory until it vouches.
-func (w *watch) listen(source tiers.Source) (stop func()) {
+func (w *watch) listen(source tiers.InvalidationSource) (stop func()) {
 	l := &listener{watch: w, source: source}
 	w.mu.Lock()
 	w.sources = append(w.sources, l)
@@ -175,7 +175,7 @@ func (w *watch) listen(source tiers.Source) (stop func()) {
 		w.check = time.AfterFunc(silence, w.silent)
 	}
 	w.mu.Unlock()
-	return source.Watch(l)
+	return source.Subscribe(l)
 }
 
 // settle is called under mu when something has changed.
@@ -212,13 +212,13 @@ func (w *watch) state() (sources int, supported bool) {
 
 // Changed invalidates the session, unless the announcement may be of this node's own write of
 // it; see ownWrites.
-func (l *listener) Changed(id string) {
+func (l *listener) Invalidate(id string) {
 	l.watch.order.notified(l.watch.order.memory.guard.Hash(id), id)
 }
 
 // Missed invalidates everything. Of a source that vouches it announces that all sessions
 // were removed; of one that has never vouched it says nothing new.
-func (l *listener) Missed() {
+func (l *listener) InvalidateAll() {
 	l.watch.mu.Lock()
 	switch {
 	case l.lost:
@@ -231,7 +231,7 @@ func (l *listener) Missed() {
 }
 
 // Vouched says until when what is kept may be served.
-func (l *listener) Vouched(until time.Time) {
+func (l *listener) ValidUntil(until time.Time) {
 	l.watch.mu.Lock()
 	defer l.watch.mu.Unlock()
 	ends := until.IsZero() && l.until != 0
@@ -279,8 +279,8 @@ func (w *watch) silent() {
 	}
 	reason := "unknown"
 	for _, l := range sources {
-		if source, ok := l.source.(tiers.WatchErrer); ok {
-			if err := source.WatchErr(); err != nil {
+		if source, ok := l.source.(tiers.InvalidationErrer); ok {
+			if err := source.InvalidationErr(); err != nil {
 				reason = tiers.Explain(err)
 			}
 		}

@@ -11,9 +11,9 @@ import (
 )
 
 // sourceFunc is a source as a program adapts one from a function.
-type sourceFunc func(tiers.Listener) (stop func())
+type sourceFunc func(tiers.InvalidationListener) (stop func())
 
-func (f sourceFunc) Watch(l tiers.Listener) (stop func()) { return f(l) }
+func (f sourceFunc) Subscribe(l tiers.InvalidationListener) (stop func()) { return f(l) }
 
 // topics is a source that can't be compared either.
 type topics struct {
@@ -25,25 +25,25 @@ type topics struct {
 type odd struct {
 	*teststore.Store
 	names     []string
-	listeners *[]tiers.Listener
-	caches    *[]tiers.Cache
+	listeners *[]tiers.InvalidationListener
+	caches    *[]tiers.CommitListener
 }
 
-func (o odd) Watch(l tiers.Listener) (stop func()) {
+func (o odd) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	*o.listeners = append(*o.listeners, l)
 	return func() {}
 }
 
-func (o odd) Announce(c tiers.Cache) (stop func()) {
+func (o odd) Follow(c tiers.CommitListener) (stop func()) {
 	*o.caches = append(*o.caches, c)
 	return func() {}
 }
 
 // A source is listened to whatever its type is.
 func TestASourceOfAnyKindIsHeard(t *testing.T) {
-	for name, made := range map[string]func(*source) tiers.Source{
-		"a function":            func(from *source) tiers.Source { return sourceFunc(from.Watch) },
-		"a struct with a slice": func(from *source) tiers.Source { return topics{[]string{"sessions"}, from} },
+	for name, made := range map[string]func(*source) tiers.InvalidationSource{
+		"a function":            func(from *source) tiers.InvalidationSource { return sourceFunc(from.Subscribe) },
+		"a struct with a slice": func(from *source) tiers.InvalidationSource { return topics{[]string{"sessions"}, from} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, from, other := teststore.New(), &source{}, &source{}
@@ -57,7 +57,7 @@ func TestASourceOfAnyKindIsHeard(t *testing.T) {
 				want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 				for _, each := range []*source{from, other} {
 					s.Put("a", map[string]any{"k": 2}, ttl)
-					each.tell().Changed("a")
+					each.tell().Invalidate("a")
 					want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
 				}
 			}, local.Invalidation(made(from)), local.Invalidation(made(other)))
@@ -69,8 +69,8 @@ func TestASourceOfAnyKindIsHeard(t *testing.T) {
 // publishes is then read again, and never served as it was before.
 func TestALayerThatCannotBeComparedCostsReloads(t *testing.T) {
 	var (
-		listeners []tiers.Listener
-		caches    []tiers.Cache
+		listeners []tiers.InvalidationListener
+		caches    []tiers.CommitListener
 	)
 	below := odd{Store: teststore.New(), names: []string{"sessions"}, listeners: &listeners, caches: &caches}
 	synctest.Test(t, func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestALayerThatCannotBeComparedCostsReloads(t *testing.T) {
 			t.Fatalf("%d subscriptions to changes and %d to commits, want 2 of each", len(listeners), len(caches))
 		}
 		for _, l := range listeners {
-			l.Vouched(time.Now().Add(ttl))
+			l.ValidUntil(time.Now().Add(ttl))
 		}
 		below.Store.Put("a", map[string]any{"k": 1}, ttl)
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
@@ -89,7 +89,7 @@ func TestALayerThatCannotBeComparedCostsReloads(t *testing.T) {
 		tokens := []uint64{caches[0].Begin("a"), caches[1].Begin("a")}
 		below.Store.Put("a", map[string]any{"k": 2}, ttl)
 		for n, c := range caches {
-			c.Became("a", ttl, tokens[n], tiers.Adopt(map[string]any{"k": 2}))
+			c.Done("a", ttl, tokens[n], tiers.Adopt(map[string]any{"k": 2}))
 		}
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
 	})

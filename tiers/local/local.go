@@ -32,9 +32,9 @@ type Storage struct {
 	wrapped       gsession.Storage
 	inner         tiers.Storage
 	circuits      *circuit.Store // between here and the store, at the lowest layer that has any
-	face          *sessionmap.Face
+	face          *sessionmap.Maps
 	options       options
-	thinner       tiers.SlideThinner // a layer below that skips slides itself, nil for none
+	thinner       tiers.SlideLimiter // a layer below that skips slides itself, nil for none
 	memory        memory
 	order         order
 	own           ownWrites
@@ -64,7 +64,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.memory.limits.Store(&s.options.limits)
 	s.inner, s.circuits = circuit.Over(inner)
 	s.thinner = thinner(inner)
-	s.face = sessionmap.NewFace(s)
+	s.face = sessionmap.New(s)
 	clock := clock{time.Now()}
 	s.memory.clock, s.memory.options, s.memory.tally = clock, &s.options, &s.tally
 	s.memory.guard, s.memory.watch = newGuard(s.options.guardSlots), &s.watch
@@ -87,9 +87,9 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 }
 
 // thinner looks for a layer that skips slides.
-func thinner(s gsession.Storage) tiers.SlideThinner {
+func thinner(s gsession.Storage) tiers.SlideLimiter {
 	for {
-		if t, ok := s.(tiers.SlideThinner); ok {
+		if t, ok := s.(tiers.SlideLimiter); ok {
 			return t
 		}
 		wrapper, ok := s.(interface{ Unwrap() gsession.Storage })
@@ -224,7 +224,7 @@ func (s *Storage) commitPublished(ctx context.Context, hash uint64, id string, d
 		}
 	}()
 	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
-	published = err == nil && snapshot.Told()
+	published = err == nil && snapshot.Published()
 	if err == nil && s.options.exclusive { // the state isn't known, but that the store has it
 		written = &entry{id: id, loaded: began, kept: later(began, ttl.Truncate(time.Second))}
 	}

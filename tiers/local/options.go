@@ -14,7 +14,7 @@ type options struct {
 	limits
 	exclusive  bool
 	guardSlots int
-	sources    []tiers.Source
+	sources    []tiers.InvalidationSource
 	audited    float64 // of the hits
 }
 
@@ -48,7 +48,7 @@ func MaxBytes(n int64) Option {
 // Invalidation has a source tell what changes in the store, beside those that are found
 // below: redisstore.Watch for a chain over GoFrame's StorageRedis, or one of your own.
 // The tier stops listening when it is closed; the source stays the caller's to close.
-func Invalidation(source tiers.Source) Option {
+func Invalidation(source tiers.InvalidationSource) Option {
 	if source == nil {
 		panic("strata: layer.Invalidation needs a source; pass redisstore.Watch(client, prefix), or leave it out")
 	}

@@ -112,7 +112,7 @@ func (u *calls) agree(c call, state *tiers.Snapshot) bool {
 
 // returned ends a read of the store; see loaded.
 func (o *order) returned(c call, id string, read tiers.Read, began int64, shown bool) (current bool) {
-	if read.Snapshot.Told() && o.published.Load() {
+	if read.Snapshot.Published() && o.published.Load() {
 		o.leave(c) // it is kept already
 		return false
 	}

@@ -16,13 +16,13 @@ import (
 // A load that was outdated while it was under way may have asked the store last.
 func TestAnOutdatedLoadIsFollowedByNothingOlder(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		from.tell().Changed("a")
+		from.tell().Invalidate("a")
 		ask := make(chan struct{})
 		s.OnLoad = onceWith(func() { <-ask })
 		var first sync.WaitGroup
 		first.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2) })
 		synctest.Wait()
-		from.tell().Changed("a")
+		from.tell().Invalidate("a")
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
 		s.Put("a", map[string]any{"k": 2}, ttl) // its announcement is under way
 		close(ask)
@@ -59,14 +59,14 @@ func TestALateRereadingShowsNothingOlder(t *testing.T) {
 				setK(t, l, 2)
 				answer := make(chan struct{})
 				s.OnLoaded = onceOf(func() { <-answer })
-				from.tell().Changed("a")
+				from.tell().Invalidate("a")
 				synctest.Wait()
-				from.tell().Vouched(time.Time{})
+				from.tell().ValidUntil(time.Time{})
 				c.write(s)
 				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", c.k)
 				close(answer)
 				synctest.Wait()
-				from.tell().Vouched(time.Now().Add(time.Second)) // a pong that was late
+				from.tell().ValidUntil(time.Now().Add(time.Second)) // a pong that was late
 				if read := load(t, l, "a"); value(read) != c.k {
 					t.Errorf("%v (%v) was read after %v", value(read), read.Outcome, c.k)
 				}
@@ -78,17 +78,17 @@ func TestALateRereadingShowsNothingOlder(t *testing.T) {
 // What is kept of a session that is gone by now, and may be vouched for again, goes with it.
 func TestAnAbsenceIsFollowedByNothingOlder(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		from.tell().Vouched(time.Time{})
+		from.tell().ValidUntil(time.Time{})
 		s.Drop("a")
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
-		from.tell().Vouched(time.Now().Add(time.Hour)) // a pong that was late
-		time.Sleep(2 * time.Second)                    // no absence is known for so long
+		from.tell().ValidUntil(time.Now().Add(time.Hour)) // a pong that was late
+		time.Sleep(2 * time.Second)                       // no absence is known for so long
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
 
 		s.Put("a", map[string]any{"k": 2}, ttl)
-		from.tell().Vouched(time.Time{})
+		from.tell().ValidUntil(time.Time{})
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
-		from.tell().Vouched(time.Now().Add(time.Hour))
+		from.tell().ValidUntil(time.Now().Add(time.Hour))
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
 	})
 }
@@ -100,7 +100,7 @@ func TestARereadingTellsOfTheExpiry(t *testing.T) {
 		if _, err := s.Slide(ctx, "a", ttl/10); err != nil {
 			t.Fatal(err)
 		}
-		from.tell().Changed("a")
+		from.tell().Invalidate("a")
 		readAgain()
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
 		time.Sleep(ttl / 10)
@@ -151,9 +151,9 @@ func TestALateAnswerShowsNothingOlder(t *testing.T) {
 					synctest.Wait()
 					c.write(s)
 					if announced {
-						from.tell().Changed("a")
+						from.tell().Invalidate("a")
 					} else {
-						from.tell().Missed() // so that the next read asks the store
+						from.tell().InvalidateAll() // so that the next read asks the store
 					}
 					want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", c.k)
 					slow.Store(true)
@@ -202,7 +202,7 @@ func TestALateLoadIsFollowedByNothingOlder(t *testing.T) {
 				s.OnLoaded = onceOf(func() { <-answer })
 				s.OnCommit = func(context.Context, string) error {
 					c.write(s)
-					from.tell().Changed("a")
+					from.tell().Invalidate("a")
 					reading.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", c.k) })
 					synctest.Wait()
 					return nil
@@ -249,7 +249,7 @@ func TestALateSlideShowsNothingOlder(t *testing.T) {
 					})
 					synctest.Wait()
 					c.write(s.Store)
-					from.tell().Changed("a")
+					from.tell().Invalidate("a")
 					if !early {
 						s.OnLoaded = onceOf(func() { <-loaded })
 					}
@@ -277,7 +277,7 @@ func TestALateAnswerShowsNothingOlderThanWhatWasReadAgain(t *testing.T) {
 		var before any
 		s.OnCommit = func(context.Context, string) error {
 			s.Put("a", map[string]any{"k": 9}, ttl) // right after the commit
-			from.tell().Changed("a")
+			from.tell().Invalidate("a")
 			synctest.Wait() // it is read again
 			before = value(load(t, l, "a"))
 			slow.Store(true)
@@ -296,10 +296,10 @@ func TestALateAnswerShowsNothingOlderThanWhatWasReadAgain(t *testing.T) {
 // announcer is an Announcer that says what a test wants.
 type announcer struct {
 	*teststore.Store
-	cache tiers.Cache
+	cache tiers.CommitListener
 }
 
-func (a *announcer) Announce(c tiers.Cache) (stop func()) {
+func (a *announcer) Follow(c tiers.CommitListener) (stop func()) {
 	a.cache = c
 	return func() {}
 }
@@ -327,19 +327,19 @@ func TestWhatIsToldLateShowsNothingOlder(t *testing.T) {
 				below.OnLoad = func(context.Context, string) { time.Sleep(50 * time.Millisecond) } // also behind
 				below.Put("a", map[string]any{"k": "store"}, ttl)
 				commit := below.cache.Begin("a")
-				from.tell().Changed("a")
+				from.tell().Invalidate("a")
 				read := below.cache.Begin("a")
 				tell := func(token uint64, data map[string]any, at time.Time) {
 					var state *tiers.Snapshot
 					if data != nil {
-						state = tiers.Adopt(data).Expiring(time.Now().Add(ttl)).ReadAt(at).Tell()
+						state = tiers.Adopt(data).Expiring(time.Now().Add(ttl)).ReadAt(at).AsPublished()
 					}
-					below.cache.Became("a", ttl, token, state)
+					below.cache.Done("a", ttl, token, state)
 				}
 				at := time.Now()
 				tell(read, c.shown, at)
 				if c.accepted != nil {
-					below.cache.Shown("a", ttl, tiers.Adopt(c.accepted).Expiring(time.Now().Add(ttl)).ReadAt(at).Tell())
+					below.cache.Accept("a", ttl, tiers.Adopt(c.accepted).Expiring(time.Now().Add(ttl)).ReadAt(at).AsPublished())
 				}
 				tell(commit, c.became, time.Now())
 				if c.want == nil {
@@ -378,7 +378,7 @@ func TestAChangeOutlivesAReadingOfTheSame(t *testing.T) {
 				time.Sleep(time.Second) // MaxStale
 				below.Put("a", map[string]any{"k": k}, ttl)
 				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", k)
-				below.cache.Shown("a", ttl, tiers.Adopt(map[string]any{"k": 1, "own": 1}).ReadAt(base.Read()).Tell())
+				below.cache.Accept("a", ttl, tiers.Adopt(map[string]any{"k": 1, "own": 1}).ReadAt(base.Read()).AsPublished())
 				if k == 1 {
 					want(t, load(t, l, "a"), tiers.OutcomeHit, "own", 1)
 				} else {
@@ -394,10 +394,10 @@ func TestALateAnswerShowsNothingThatWasRemoved(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		for name, remove := range map[string]bool{"removed": true, "announced twice": false} {
 			s.Put("a", map[string]any{"k": 1}, ttl)
-			from.tell().Missed()
+			from.tell().InvalidateAll()
 			s.OnCommit = func(context.Context, string) error {
-				from.tell().Changed("a")
-				from.tell().Changed("a")
+				from.tell().Invalidate("a")
+				from.tell().Invalidate("a")
 				if remove {
 					return l.RemoveAll(ctx, "a")
 				}

@@ -45,13 +45,13 @@ func TestAnnouncedOwnWritesStayWarm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 				if early {
-					s.OnCommit = func(_ context.Context, id string) error { from.tell().Changed(id); return nil }
+					s.OnCommit = func(_ context.Context, id string) error { from.tell().Invalidate(id); return nil }
 				}
 				for n := 2; n < 6; n++ {
 					setK(t, l, n)
 					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
 					if !early {
-						from.tell().Changed("a")
+						from.tell().Invalidate("a")
 					}
 					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
 					readAgain()
@@ -67,7 +67,7 @@ func TestAnnouncedOwnWritesStayWarm(t *testing.T) {
 				// What comes now isn't about an own write.
 				time.Sleep(time.Second)
 				s.Put("a", map[string]any{"k": 9}, ttl)
-				from.tell().Changed("a")
+				from.tell().Invalidate("a")
 				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 9)
 			})
 		})
@@ -79,23 +79,23 @@ func TestAnOwnAnnouncementMayHideAnothers(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		setK(t, l, 2)
 		s.Put("a", map[string]any{"k": 3}, ttl)
-		from.tell().Changed("a")
+		from.tell().Invalidate("a")
 		readAgain()
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 3)
 
 		setK(t, l, 4)
-		from.tell().Changed("a")
+		from.tell().Invalidate("a")
 		s.Drop("a") // another node's log-out, and its announcement
-		from.tell().Changed("a")
+		from.tell().Invalidate("a")
 		readAgain()
 		want(t, load(t, l, "a"), tiers.OutcomeNegative, "k", nil)
 
 		s.Put("a", map[string]any{"k": 5}, ttl)
-		from.tell().Changed("a")
+		from.tell().Invalidate("a")
 		setK(t, l, 6)
 		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() } // nothing can be read
 		for range 4 {
-			from.tell().Changed("a")
+			from.tell().Invalidate("a")
 		}
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
@@ -116,7 +116,7 @@ func TestAnUnreadOwnWriteIsOutdatedInTime(t *testing.T) {
 				s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
 				for _, id := range order {
 					time.Sleep(60 * time.Millisecond)
-					from.tell().Changed(id)
+					from.tell().Invalidate(id)
 					synctest.Wait()
 				}
 				time.Sleep(100*time.Millisecond - 1)
@@ -139,9 +139,9 @@ func TestAnUnreadOwnWriteIsNotServedBeyondTheLease(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 				announce := func() {
-					from.tell().Vouched(time.Now().Add(30 * time.Millisecond))
-					from.tell().Changed("a")
-					from.tell().Vouched(time.Now().Add(time.Hour))
+					from.tell().ValidUntil(time.Now().Add(30 * time.Millisecond))
+					from.tell().Invalidate("a")
+					from.tell().ValidUntil(time.Now().Add(time.Hour))
 				}
 				s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
 				if early {
@@ -168,7 +168,7 @@ func TestAnUnreadOwnWriteIsNotServedBeyondTheLease(t *testing.T) {
 func TestAnEarlierReadDoesNotMakeUpForTheOneBehind(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		setK(t, l, 2)
-		from.tell().Vouched(time.Time{})
+		from.tell().ValidUntil(time.Time{})
 		answer := make(chan struct{})
 		s.OnLoaded = onceOf(func() { <-answer })
 		var reading sync.WaitGroup
@@ -176,8 +176,8 @@ func TestAnEarlierReadDoesNotMakeUpForTheOneBehind(t *testing.T) {
 		synctest.Wait()
 		s.Put("a", map[string]any{"k": 3}, ttl)
 		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
-		from.tell().Vouched(time.Now().Add(time.Hour))
-		from.tell().Changed("a")
+		from.tell().ValidUntil(time.Now().Add(time.Hour))
+		from.tell().Invalidate("a")
 		close(answer)
 		reading.Wait()
 		time.Sleep(100 * time.Millisecond)
@@ -210,9 +210,9 @@ func TestAnUnreadOwnWriteIsNotServedStale(t *testing.T) {
 		from.confirm(ttl)
 		commit(t, l, "a", map[string]any{"k": 1})
 		commit(t, l, "b", map[string]any{"k": 1})
-		from.tell().Changed("a")
+		from.tell().Invalidate("a")
 		synctest.Wait()
-		from.tell().Vouched(time.Time{})
+		from.tell().ValidUntil(time.Time{})
 		want(t, load(t, l, "b"), tiers.OutcomeStale, "k", 1)
 		time.Sleep(100 * time.Millisecond)
 		want(t, load(t, l, "b"), tiers.OutcomeStale, "k", 1)
@@ -229,10 +229,10 @@ func TestAnnouncedSlidesStayWarm(t *testing.T) {
 		if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
 			t.Fatal(err)
 		}
-		from.tell().Changed("a")
+		from.tell().Invalidate("a")
 		synctest.Wait()
 		time.Sleep(ttl * 3 / 4)
-		from.tell().Vouched(time.Now().Add(ttl))
+		from.tell().ValidUntil(time.Now().Add(ttl))
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 	})
 }
@@ -243,7 +243,7 @@ func TestAnEarlyAnnouncementMayHideAnothers(t *testing.T) {
 		setK(t, l, 2)
 		s.OnCommit = func(context.Context, string) error {
 			s.Put("a", map[string]any{"k": 9}, ttl) // right after the commit
-			from.tell().Changed("a")
+			from.tell().Invalidate("a")
 			return nil
 		}
 		setK(t, l, 3)
@@ -285,12 +285,12 @@ func TestAnnouncedWritesAreReadTogether(t *testing.T) {
 		release := make(chan struct{})
 		s.OnLoad = func(context.Context, string) { <-release }
 		commit(t, l, "first", map[string]any{"k": 0})
-		from.tell().Changed("first")
+		from.tell().Invalidate("first")
 		synctest.Wait()
 		for n := range sessions {
 			commit(t, l, fmt.Sprint(n), map[string]any{"k": n})
 			synctest.Wait() // ristretto takes it
-			from.tell().Changed(fmt.Sprint(n))
+			from.tell().Invalidate(fmt.Sprint(n))
 		}
 		for n := range sessions / 3 {
 			s.Put(fmt.Sprint(n), map[string]any{"k": -1}, ttl) // another node, just before
@@ -326,7 +326,7 @@ func TestANewSessionIsWarmAtOnce(t *testing.T) {
 			id := fmt.Sprint("new", n)
 			commit(t, l, id, map[string]any{"k": n})
 			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
-			from.tell().Changed(id)
+			from.tell().Invalidate(id)
 			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
 			answer <- struct{}{} // the read in the background; whoever reads while it is put in place may miss
 			readAgain()

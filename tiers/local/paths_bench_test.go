@@ -78,7 +78,7 @@ func BenchmarkCommit(b *testing.B) {
 					b.Fatal(err)
 				}
 				if announced {
-					from.tell().Changed("a")
+					from.tell().Invalidate("a")
 				}
 			}
 		})

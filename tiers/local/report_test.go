@@ -38,13 +38,13 @@ func TestReadsAreCountedByOutcome(t *testing.T) {
 		load(t, l, "none")
 		synctest.Wait()
 		load(t, l, "none")
-		from.tell().Changed("a")
+		from.tell().Invalidate("a")
 		load(t, l, "a")
 		synctest.Wait()
-		from.tell().Vouched(time.Time{})
+		from.tell().ValidUntil(time.Time{})
 		load(t, l, "a")
-		from.tell().Missed()
-		from.tell().Vouched(time.Now().Add(2 * ttl))
+		from.tell().InvalidateAll()
+		from.tell().ValidUntil(time.Now().Add(2 * ttl))
 		load(t, l, "a")
 		synctest.Wait()
 		time.Sleep(ttl)
@@ -75,12 +75,12 @@ func TestOnlyLossesAreCountedAsSuch(t *testing.T) {
 		want("the first stand", 0, 0, 0)
 		from.confirm(ttl)
 		want("all sessions were removed", 0, 0, 1)
-		from.tell().Vouched(time.Time{})
-		from.tell().Vouched(time.Time{})
+		from.tell().ValidUntil(time.Time{})
+		from.tell().ValidUntil(time.Time{})
 		want("a loss", 1, 0, 1)
 		from.confirm(ttl)
 		want("it stands again", 1, 1, 1)
-		from.tell().Vouched(time.Now().Add(2 * ttl))
+		from.tell().ValidUntil(time.Now().Add(2 * ttl))
 		want("it stands", 1, 1, 1)
 		from.tell().Unsupported(errors.New("secret"))
 		want("it can't announce any more", 1, 2, 1)
@@ -154,7 +154,7 @@ func TestSharedLoadsAreCounted(t *testing.T) {
 func TestOwnWritesAreCounted(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		commit(t, l, "a", map[string]any{"k": 2})
-		from.tell().Changed("a") // the echo
+		from.tell().Invalidate("a") // the echo
 		synctest.Wait()
 		if err := l.RemoveAll(ctx, "a"); err != nil {
 			t.Fatal(err)
@@ -177,7 +177,7 @@ func TestEchoesAreCounted(t *testing.T) {
 				<-ctx.Done() // the echo's, which takes a second
 			}
 		}
-		from.tell().Changed("a")
+		from.tell().Invalidate("a")
 		synctest.Wait()
 		if read := load(t, l, "a"); read.Outcome != tiers.OutcomeHit {
 			t.Errorf("outcome %v while it is read again, want hit", read.Outcome)

@@ -14,13 +14,13 @@ import (
 	"github.com/gf-strata/strata/tiers/local"
 )
 
-// source is a tiers.Source that says what a test wants. mu guards listener.
+// source is a tiers.InvalidationSource that says what a test wants. mu guards listener.
 type source struct {
 	mu       sync.Mutex
-	listener tiers.Listener
+	listener tiers.InvalidationListener
 }
 
-func (s *source) Watch(l tiers.Listener) (stop func()) {
+func (s *source) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.listener = l
@@ -34,12 +34,12 @@ func (s *source) Watch(l tiers.Listener) (stop func()) {
 // silent takes the place of a listener that has gone.
 type silent struct{}
 
-func (silent) Changed(string)    {}
-func (silent) Missed()           {}
-func (silent) Vouched(time.Time) {}
-func (silent) Unsupported(error) {}
+func (silent) Invalidate(string)    {}
+func (silent) InvalidateAll()       {}
+func (silent) ValidUntil(time.Time) {}
+func (silent) Unsupported(error)    {}
 
-func (s *source) tell() tiers.Listener {
+func (s *source) tell() tiers.InvalidationListener {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.listener
@@ -47,8 +47,8 @@ func (s *source) tell() tiers.Listener {
 
 // confirm is what a source says once its channel stands.
 func (s *source) confirm(lease time.Duration) {
-	s.tell().Missed()
-	s.tell().Vouched(time.Now().Add(lease))
+	s.tell().InvalidateAll()
+	s.tell().ValidUntil(time.Now().Add(lease))
 }
 
 func watched(t *testing.T, test func(t *testing.T, s *teststore.Store, from *source, l *local.Storage), opts ...local.Option) {
@@ -86,13 +86,13 @@ func TestWhatIsVouchedForIsServedUntilItChanges(t *testing.T) {
 		time.Sleep(ttl / 2) // MaxStale is a second
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 		s.Put("a", map[string]any{"k": 2}, ttl)
-		from.tell().Changed("another")
+		from.tell().Invalidate("another")
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
-		from.tell().Changed("a")
+		from.tell().Invalidate("a")
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
 		synctest.Wait()
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
-		from.tell().Missed()
+		from.tell().InvalidateAll()
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
 	})
 }
@@ -100,7 +100,7 @@ func TestWhatIsVouchedForIsServedUntilItChanges(t *testing.T) {
 // The session's own expiry bounds what is vouched for (law 8).
 func TestAnEntryDoesNotOutliveItsKey(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		from.tell().Vouched(time.Now().Add(10 * ttl))
+		from.tell().ValidUntil(time.Now().Add(10 * ttl))
 		time.Sleep(ttl - 1)
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 		time.Sleep(time.Nanosecond)
@@ -110,8 +110,8 @@ func TestAnEntryDoesNotOutliveItsKey(t *testing.T) {
 
 func TestALostChannelEndsServing(t *testing.T) {
 	for name, lose := range map[string]func(from *source){
-		"it says so":     func(from *source) { from.tell().Vouched(time.Time{}) },
-		"the lease ends": func(from *source) { from.tell().Vouched(time.Now().Add(time.Second)); time.Sleep(time.Second) },
+		"it says so":     func(from *source) { from.tell().ValidUntil(time.Time{}) },
+		"the lease ends": func(from *source) { from.tell().ValidUntil(time.Now().Add(time.Second)); time.Sleep(time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
@@ -206,8 +206,8 @@ func TestServeStale(t *testing.T) {
 			}
 			return err == nil
 		}
-		from.tell().Changed("c")
-		from.tell().Vouched(time.Time{})
+		from.tell().Invalidate("c")
+		from.tell().ValidUntil(time.Time{})
 		began := time.Now()
 		if !answers("a") {
 			t.Error("memory doesn't answer for what isn't known to have changed")
@@ -240,10 +240,10 @@ func TestServeStaleOfTwoSources(t *testing.T) {
 		other.confirm(ttl)
 		load(t, l, "a")
 		settle()
-		lost.tell().Vouched(time.Time{})
+		lost.tell().ValidUntil(time.Time{})
 		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
 		for range 3 {
-			other.tell().Vouched(time.Now().Add(ttl))
+			other.tell().ValidUntil(time.Now().Add(ttl))
 			want(t, load(t, l, "a"), tiers.OutcomeStale, "k", 1) // after the 10 s of the load
 		}
 		time.Sleep(time.Minute)
@@ -273,7 +273,7 @@ func TestAnnouncementsOfOtherSessionsOutdateNothing(t *testing.T) {
 		hits()
 		before := hits()
 		for other := range 200_000 {
-			from.tell().Changed(fmt.Sprint("other ", other))
+			from.tell().Invalidate(fmt.Sprint("other ", other))
 		}
 		if after := hits(); after < before*9/10 { // few of those held share a slot
 			t.Errorf("%d of %d are still in memory", after, before)
@@ -284,8 +284,8 @@ func TestAnnouncementsOfOtherSessionsOutdateNothing(t *testing.T) {
 // stubborn is a source that doesn't stop before it is released.
 type stubborn struct{ release chan struct{} }
 
-func (s stubborn) Watch(l tiers.Listener) (stop func()) {
-	l.Vouched(time.Now().Add(time.Hour))
+func (s stubborn) Subscribe(l tiers.InvalidationListener) (stop func()) {
+	l.ValidUntil(time.Now().Add(time.Hour))
 	return func() { <-s.release }
 }
 
@@ -308,7 +308,7 @@ func TestCloseReturnsByItsContext(t *testing.T) {
 				s.OnLoad = func(context.Context, string) { <-release }
 				switch name {
 				case "a read behind a write":
-					from.tell().Changed("a")
+					from.tell().Invalidate("a")
 				case "an audit":
 					load(t, l, "a")
 				}

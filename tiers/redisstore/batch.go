@@ -36,12 +36,12 @@ func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Co
 	)
 	for n, c := range commits {
 		current, version, ok := guess(c.Delta.Base())
-		if c.Delta.Empty() || c.Delta.Asks() || !ok {
+		if c.Delta.Empty() || c.Delta.NeedsCurrent() || !ok {
 			alone = append(alone, n)
 			continue
 		}
 		var err error
-		if c.Delta, err = c.Delta.Formed(tiers.FormJSON); err != nil {
+		if c.Delta, err = c.Delta.Previewed(tiers.PreviewJSON); err != nil {
 			results[n].Err = tiers.NotApplied(err)
 			continue
 		}
@@ -72,7 +72,7 @@ func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Co
 			switch {
 			case !passes(a.err):
 				r.Err = failed(a.delta, a.err)
-			case a.delta.Asks():
+			case a.delta.NeedsCurrent():
 				alone = append(alone, a.n)
 			default:
 				again = append(again, a)
@@ -98,7 +98,7 @@ func (s *Storage) commitAll(ctx context.Context, m *measured, commits []tiers.Co
 func (s *Storage) sendAll(ctx context.Context, m *measured, attempts []*attempt) {
 	var commands []command
 	for _, a := range attempts {
-		a.write = newWrite(ctx, a.key, a.delta.Whole(), a.version, a.content, a.ms)
+		a.write = newWrite(ctx, a.key, a.delta.Replaces(), a.version, a.content, a.ms)
 		commands = append(commands, a.write)
 	}
 	before, ended := time.Now(), ctx.Err()

@@ -36,16 +36,16 @@ func TestWatchVouchesFromThePing(t *testing.T) {
 			t.Errorf("vouched for %v more than the lease", late)
 		}
 	}}
-	w.Watch(strict)
+	w.Subscribe(strict)
 	l.await(t, "some pongs", func() bool { return l.vouches > 4 })
 }
 
 type strictListener struct{ check func(time.Time) }
 
-func (s *strictListener) Changed(string)          {}
-func (s *strictListener) Missed()                 {}
-func (s *strictListener) Unsupported(error)       {}
-func (s *strictListener) Vouched(until time.Time) { s.check(until) }
+func (s *strictListener) Invalidate(string)          {}
+func (s *strictListener) InvalidateAll()             {}
+func (s *strictListener) Unsupported(error)          {}
+func (s *strictListener) ValidUntil(until time.Time) { s.check(until) }
 
 // go-redis mends a PubSub's connection by itself, and what was announced meanwhile
 // would be missed.

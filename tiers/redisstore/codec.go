@@ -31,7 +31,7 @@ func encode(data map[string]any) ([]byte, error) {
 // the two are equal, as it is told from others by its digest.
 func encodeFor(delta *tiers.Delta, data map[string]any) ([]byte, error) {
 	content, err := encode(data)
-	if err != nil || !delta.Apart() {
+	if err != nil || !delta.Recreates() {
 		return content, err
 	}
 	for n := rand.Uint32() | 1<<31; n > 0; n >>= 2 {
@@ -87,7 +87,9 @@ func digest(content []byte) string {
 
 func hexOf(digest string) string { return hex.EncodeToString([]byte(digest)) }
 
-var _ tiers.Former = (*Storage)(nil)
+var _ tiers.Previewer = (*Storage)(nil)
 
-// Form returns the values as a Load will, or why they can't be encoded.
-func (s *Storage) Form(data map[string]any) (map[string]any, error) { return tiers.FormJSON(data) }
+// Preview returns the values as a Load will, or why they can't be encoded.
+func (s *Storage) Preview(data map[string]any) (map[string]any, error) {
+	return tiers.PreviewJSON(data)
+}

@@ -92,7 +92,7 @@ func FuzzForm(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, err := tiers.FormJSON(data); err != nil || !reflect.DeepEqual(got, want) {
+			if got, err := tiers.PreviewJSON(data); err != nil || !reflect.DeepEqual(got, want) {
 				t.Fatalf("%v, %v, through JSON %v", got, err, want)
 			}
 		}

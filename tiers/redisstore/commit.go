@@ -40,7 +40,7 @@ func (s *Storage) commit(ctx context.Context, m *measured, id string, delta *tie
 	if delta.Empty() {
 		return nil, s.touch(ctx, m, key, delta.Base(), ms)
 	}
-	if delta, err = delta.Formed(tiers.FormJSON); err != nil {
+	if delta, err = delta.Previewed(tiers.PreviewJSON); err != nil {
 		return nil, tiers.NotApplied(err)
 	}
 	return s.merge(ctx, m, key, delta, ms)
@@ -52,7 +52,7 @@ func (s *Storage) commit(ctx context.Context, m *measured, id string, delta *tie
 // written.
 func (s *Storage) merge(ctx context.Context, m *measured, key string, delta *tiers.Delta, ms int64) (*tiers.Snapshot, error) {
 	current, version, ok := guess(delta.Base())
-	for see, losses, faults := delta.Asks() || !ok, 0, 0; ; {
+	for see, losses, faults := delta.NeedsCurrent() || !ok, 0, 0; ; {
 		if see {
 			var err error
 			if current, version, err = s.see(ctx, m, key); err != nil {
@@ -71,7 +71,7 @@ func (s *Storage) merge(ctx context.Context, m *measured, key string, delta *tie
 			return nil, failed(delta, err)
 		}
 		before := time.Now()
-		did, w, err := s.send(ctx, m, key, delta.Whole(), version, content, ms)
+		did, w, err := s.send(ctx, m, key, delta.Replaces(), version, content, ms)
 		switch {
 		case err != nil:
 			if w.isUncertain(err) {
@@ -80,7 +80,7 @@ func (s *Storage) merge(ctx context.Context, m *measured, key string, delta *tie
 			if faults++; faults > s.retries || !passes(err) || !pause(ctx, faults) {
 				return nil, failed(delta, err)
 			}
-			see = delta.Asks()
+			see = delta.NeedsCurrent()
 		case did.done:
 			return written(next, content, before, ms), conflict
 		default:
@@ -135,7 +135,7 @@ func guess(base *tiers.Snapshot) (current *tiers.Snapshot, version string, ok bo
 	if version = base.Version(); version != "" {
 		return base, version, true
 	}
-	formed, err := tiers.FormJSON(base.Map())
+	formed, err := tiers.PreviewJSON(base.Map())
 	if err != nil {
 		return nil, "", false
 	}

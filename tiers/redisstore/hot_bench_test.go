@@ -28,7 +28,7 @@ func BenchmarkCodec(b *testing.B) {
 		"encode": func() { _, _ = encode(data) },
 		"decode": func() { _, _ = decode(content) },
 		"digest": func() { digest(content) },
-		"form":   func() { _, _ = tiers.FormJSON(data) },
+		"form":   func() { _, _ = tiers.PreviewJSON(data) },
 	} {
 		b.Run(what, func(b *testing.B) {
 			b.ReportAllocs()

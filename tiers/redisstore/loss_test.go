@@ -72,7 +72,7 @@ func TestWatchOverrun(t *testing.T) {
 	l := newWitness()
 	l.stall = make(chan struct{})
 	t.Cleanup(func() { f.check(w.Close(ctx)) })
-	w.Watch(l)
+	w.Subscribe(l)
 	l.standing(t)
 	before := l.count()
 	pipe := f.raw.Pipeline()

@@ -21,7 +21,7 @@ import (
 func listens(t *testing.T, s *redisstore.Storage) *witness {
 	t.Helper()
 	l := newWitness()
-	t.Cleanup(s.Watch(l))
+	t.Cleanup(s.Subscribe(l))
 	return l
 }
 
@@ -209,15 +209,15 @@ func TestWatchSurvivesAPanic(t *testing.T) {
 	}})
 	t.Cleanup(func() { _ = client.Close() })
 	w, l := watch(t, client, "p:")
-	l.await(t, "the reason", func() bool { return w.WatchErr() != nil })
-	if err := w.WatchErr(); !strings.Contains(err.Error(), "a panic while changes were watched") {
+	l.await(t, "the reason", func() bool { return w.InvalidationErr() != nil })
+	if err := w.InvalidationErr(); !strings.Contains(err.Error(), "a panic while changes were watched") {
 		t.Error(err)
 	} else {
 		private(t, err)
 	}
 	sound.Store(true)
 	l.standing(t)
-	if err := w.WatchErr(); err != nil {
+	if err := w.InvalidationErr(); err != nil {
 		t.Error(err)
 	}
 }

@@ -154,7 +154,7 @@ func (r *round) revoke() {
 	}
 	r.vouched = time.Time{}
 	for _, l := range r.listeners {
-		(*l).Vouched(time.Time{})
+		(*l).ValidUntil(time.Time{})
 	}
 }
 
@@ -193,12 +193,12 @@ func (r *round) prove(n int, at time.Time) {
 	if r.missed {
 		r.missed = false
 		for _, l := range r.listeners {
-			(*l).Missed()
+			(*l).InvalidateAll()
 		}
 	}
 	r.vouched = until
 	for _, l := range r.listeners {
-		(*l).Vouched(until)
+		(*l).ValidUntil(until)
 	}
 }
 
@@ -220,7 +220,7 @@ func (r *round) changed(keys []any) bool {
 			continue // no session has such a key
 		}
 		for _, l := range r.listeners {
-			(*l).Changed(id)
+			(*l).Invalidate(id)
 		}
 	}
 	return true
@@ -234,7 +234,7 @@ func (r *round) flushed() {
 		return
 	}
 	for _, l := range r.listeners {
-		(*l).Missed()
+		(*l).InvalidateAll()
 	}
 }
 

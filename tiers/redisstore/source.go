@@ -8,7 +8,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-var _ tiers.Source = (*Storage)(nil)
+var _ tiers.InvalidationSource = (*Storage)(nil)
 
 // source is a storage's Watcher while there are listeners. options are set at
 // construction; mu guards the rest.
@@ -27,10 +27,10 @@ func WatchLease(d time.Duration) Option {
 	return func(s *Storage) { s.source.options = []WatchOption{Lease(d)} }
 }
 
-// Watch tells the listener of the changes of sessions, whoever makes them, as Watcher
+// Subscribe tells the listener of the changes of sessions, whoever makes them, as Watcher
 // says, until stop is called or the storage is closed. The connections to the server
 // are made for the first listener, and closed with the last.
-func (s *Storage) Watch(l tiers.Listener) (stop func()) {
+func (s *Storage) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	s.source.mu.Lock()
 	defer s.source.mu.Unlock()
 	if s.source.closed {
@@ -40,7 +40,7 @@ func (s *Storage) Watch(l tiers.Listener) (stop func()) {
 		s.source.watcher = watch(s.client, s.paths, s.prefix, s.source.options)
 	}
 	w := s.source.watcher
-	leave := w.Watch(l)
+	leave := w.Subscribe(l)
 	s.source.listeners++
 	return sync.OnceFunc(func() {
 		leave()
@@ -53,15 +53,15 @@ func (s *Storage) Watch(l tiers.Listener) (stop func()) {
 	})
 }
 
-// WatchErr is why nothing is announced at present, as Watcher's WatchErr says.
-func (s *Storage) WatchErr() error {
+// InvalidationErr is why nothing is announced at present, as Watcher's InvalidationErr says.
+func (s *Storage) InvalidationErr() error {
 	s.source.mu.Lock()
 	w := s.source.watcher
 	s.source.mu.Unlock()
 	if w == nil {
 		return nil
 	}
-	return w.WatchErr()
+	return w.InvalidationErr()
 }
 
 // left counts off a listener of the watcher, and reports whether it was the last one.

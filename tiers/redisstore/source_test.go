@@ -14,9 +14,9 @@ import (
 func TestStorageIsASource(t *testing.T) {
 	f := start(t)
 	mine, theirs := f.open(redisstore.Prefix("s:"), redisstore.WatchLease(time.Minute)), f.open(redisstore.Prefix("s:"))
-	var source tiers.Source = mine
+	var source tiers.InvalidationSource = mine
 	l, second := newWitness(), newWitness()
-	stop, stopSecond := source.Watch(l), source.Watch(second)
+	stop, stopSecond := source.Subscribe(l), source.Subscribe(second)
 	defer stopSecond()
 	l.standing(t)
 	second.standing(t)
@@ -51,7 +51,7 @@ func TestStorageIsASource(t *testing.T) {
 		t.Error("a closed storage vouches")
 	}
 	third := newWitness()
-	mine.Watch(third)()
+	mine.Subscribe(third)()
 	if len(third.log) > 0 {
 		t.Error("a closed storage tells")
 	}
@@ -65,7 +65,7 @@ func TestStorageWatchesWhileThereAreListeners(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	for range 3 {
 		a, b := newWitness(), newWitness()
-		stopA, stopB := s.Watch(a), s.Watch(b)
+		stopA, stopB := s.Subscribe(a), s.Subscribe(b)
 		a.standing(t)
 		b.standing(t)
 		stopA()
@@ -77,7 +77,7 @@ func TestStorageWatchesWhileThereAreListeners(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.Watch(newWitness())
+	s.Subscribe(newWitness())
 	f.check(s.Close(ctx))
 	if err := goleak.Find(before); err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ type Storage struct {
 	owned   bool // Open made the client
 	retries int  // of a write
 	prefix  string
-	face    *sessionmap.Face
+	face    *sessionmap.Maps
 	source  source
 	meter   *telemetry.Store
 
@@ -57,7 +57,7 @@ func New(client redis.UniversalClient, opts ...Option) *Storage {
 		}
 		opt(s)
 	}
-	s.face = sessionmap.NewFace(s)
+	s.face = sessionmap.New(s)
 	s.meter = telemetry.NewStore(s)
 	return s
 }

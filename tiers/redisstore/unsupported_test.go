@@ -100,7 +100,7 @@ func TestWatchUnsupported(t *testing.T) {
 			l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
 			private(t, l.reasons[0])
 			late := newWitness()
-			w.Watch(late)
+			w.Subscribe(late)
 			if len(late.reasons) != 1 || len(late.log) != 1 || len(l.reasons) != 1 || len(l.log) != 1 {
 				t.Errorf("told %q, and a late listener %q", l.log, late.log)
 			}
@@ -120,7 +120,7 @@ func TestWatchTurnsSupported(t *testing.T) {
 		t.Errorf("told %s", got)
 	}
 	late := newWitness()
-	w.Watch(late)
+	w.Subscribe(late)
 	if got := fmt.Sprint(late.log); got != "[missed vouched]" {
 		t.Errorf("a late listener was told %s", got)
 	}
@@ -222,8 +222,8 @@ func TestWatchGivesUpAfterSomeTries(t *testing.T) {
 			if l.vouches > 0 {
 				t.Errorf("told %q", l.log)
 			}
-			if err := w.WatchErr(); err == nil || !strings.Contains(err.Error(), test.reason) {
-				t.Errorf("WatchErr is %v", err)
+			if err := w.InvalidationErr(); err == nil || !strings.Contains(err.Error(), test.reason) {
+				t.Errorf("InvalidationErr is %v", err)
 			}
 		})
 	}
@@ -251,8 +251,8 @@ func TestWatchOfAServerThatLoads(t *testing.T) {
 	loading.Store(true)
 	began := time.Now()
 	l.await(t, "tries for longer than a trial", func() bool { return pings.Load() > 5 && time.Since(began) > 5*time.Second })
-	if err := w.WatchErr(); err == nil || !strings.Contains(err.Error(), "LOADING: the server is starting") {
-		t.Errorf("WatchErr is %v", err)
+	if err := w.InvalidationErr(); err == nil || !strings.Contains(err.Error(), "LOADING: the server is starting") {
+		t.Errorf("InvalidationErr is %v", err)
 	}
 	l.mu.Lock()
 	if l.missed > before || len(l.reasons) > 0 {
@@ -264,7 +264,7 @@ func TestWatchOfAServerThatLoads(t *testing.T) {
 }
 
 // A server that is away, or wants another password, gives no data either: it says nothing of
-// what it can do. WatchErr has the reason.
+// what it can do. InvalidationErr has the reason.
 func TestWatchOfAServerThatLetsNobodyIn(t *testing.T) {
 	f := start(t)
 	f.check(f.raw.ConfigSet(ctx, "requirepass", "right").Err())
@@ -272,9 +272,9 @@ func TestWatchOfAServerThatLetsNobodyIn(t *testing.T) {
 		client := redis.NewClient(&redis.Options{Addr: addr, Password: "wrong"})
 		t.Cleanup(func() { _ = client.Close() })
 		w, l := watch(t, client, "p:")
-		l.await(t, "the reason", func() bool { return w.WatchErr() != nil })
-		if err := w.WatchErr(); !strings.Contains(err.Error(), reason) {
-			t.Errorf("WatchErr is %v, want %s", err, reason)
+		l.await(t, "the reason", func() bool { return w.InvalidationErr() != nil })
+		if err := w.InvalidationErr(); !strings.Contains(err.Error(), reason) {
+			t.Errorf("InvalidationErr is %v, want %s", err, reason)
 		} else {
 			private(t, err)
 		}

@@ -32,7 +32,7 @@ const (
 )
 
 // Watcher announces the changes of the keys under a prefix, whoever makes them. It is
-// a tiers.Source. Make it with Watch, and Close it.
+// a tiers.InvalidationSource. Make it with Watch, and Close it.
 //
 // prefix, lease, rarely, proof, topology and paths are set at construction, done is closed
 // when run has ended, heard belongs to run and its rounds; mu guards the rest, the round's
@@ -50,14 +50,14 @@ type Watcher struct {
 	heard    bool // a canary, ever
 
 	mu          sync.Mutex
-	listeners   []*tiers.Listener
+	listeners   []*tiers.InvalidationListener
 	vouched     time.Time // zero while nobody vouches
 	unsupported error
 	reason      error // why the last round ended
 	closed      bool
 }
 
-var _ tiers.Source = (*Watcher)(nil)
+var _ tiers.InvalidationSource = (*Watcher)(nil)
 
 // WatchOption sets up a Watcher.
 type WatchOption func(*Watcher)
@@ -141,11 +141,11 @@ func watch(client redis.UniversalClient, paths *paths, prefix string, opts []Wat
 	return w
 }
 
-// Watch tells the listener of everything that happens from now on, until stop is
+// Subscribe tells the listener of everything that happens from now on, until stop is
 // called or the Watcher is closed. A listener that comes while the Watcher vouches is
 // told so at once. After stop has returned the listener isn't called again; calls that
 // are under way are waited for.
-func (w *Watcher) Watch(l tiers.Listener) (stop func()) {
+func (w *Watcher) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	if isNil(l) {
 		panic("strata: redisstore: a Watcher needs a listener; pass one to Watch")
 	}
@@ -158,15 +158,15 @@ func (w *Watcher) Watch(l tiers.Listener) (stop func()) {
 		case w.unsupported != nil:
 			l.Unsupported(w.unsupported)
 		case !w.vouched.IsZero():
-			l.Missed()
-			l.Vouched(w.vouched)
+			l.InvalidateAll()
+			l.ValidUntil(w.vouched)
 		}
 	}
 	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		// A new slice, so that nothing keeps what the listener keeps.
-		w.listeners = slices.DeleteFunc(slices.Clone(w.listeners), func(other *tiers.Listener) bool { return other == own })
+		w.listeners = slices.DeleteFunc(slices.Clone(w.listeners), func(other *tiers.InvalidationListener) bool { return other == own })
 	}
 }
 
@@ -254,9 +254,9 @@ func (w *Watcher) refused(err error, tried bool) bool {
 	return said
 }
 
-// WatchErr is why nobody vouches at present: what went wrong last; nil while somebody does,
+// InvalidationErr is why nobody vouches at present: what went wrong last; nil while somebody does,
 // and before anything has.
-func (w *Watcher) WatchErr() error {
+func (w *Watcher) InvalidationErr() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {

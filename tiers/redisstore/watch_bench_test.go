@@ -27,7 +27,7 @@ func BenchmarkWatch(b *testing.B) {
 	w := redisstore.Watch(client, "gsession:", redisstore.Lease(2*time.Second))
 	defer func() { _ = w.Close(ctx) }()
 	l := &stopwatch{burst: burst, done: make(chan time.Duration, 1), up: make(chan struct{}, 1)}
-	w.Watch(l)
+	w.Subscribe(l)
 	<-l.up
 	var took time.Duration
 	var bursts int
@@ -47,7 +47,7 @@ type stopwatch struct {
 	up          chan struct{}
 }
 
-func (s *stopwatch) Changed(string) {
+func (s *stopwatch) Invalidate(string) {
 	if s.seen == 0 {
 		s.began = time.Now()
 	}
@@ -56,8 +56,8 @@ func (s *stopwatch) Changed(string) {
 		s.done <- time.Since(s.began)
 	}
 }
-func (s *stopwatch) Missed() {}
-func (s *stopwatch) Vouched(time.Time) {
+func (s *stopwatch) InvalidateAll() {}
+func (s *stopwatch) ValidUntil(time.Time) {
 	select {
 	case s.up <- struct{}{}:
 	default:

@@ -66,21 +66,21 @@ func TestReadNodes(t *testing.T) {
 }
 
 // deaf does what a cache's listener does at least: it takes the id.
-type deaf struct{ tiers.Listener }
+type deaf struct{ tiers.InvalidationListener }
 
 var heard int
 
-func (deaf) Changed(id string)   { heard += len(id) }
-func (deaf) Missed()             { heard++ }
-func (deaf) Unsupported(error)   {}
-func (deaf) Vouched(_ time.Time) {}
+func (deaf) Invalidate(id string)   { heard += len(id) }
+func (deaf) InvalidateAll()         { heard++ }
+func (deaf) Unsupported(error)      {}
+func (deaf) ValidUntil(_ time.Time) {}
 
 // BenchmarkAnnouncement is what the watcher adds to go-redis' reading of one.
 func BenchmarkAnnouncement(b *testing.B) {
 	for _, keys := range []int{1, 16} {
 		b.Run(fmt.Sprint(keys, "-keys"), func(b *testing.B) {
 			w := &Watcher{prefix: "gsession:"}
-			w.Watch(deaf{})
+			w.Subscribe(deaf{})
 			r := &round{Watcher: w, stands: time.Now()}
 			c := newChannel(r, 0, nil)
 			var list []any

@@ -74,7 +74,7 @@ func TestWatchListeners(t *testing.T) {
 	w, first := watch(t, f.server.Client(), "p:", redisstore.Lease(time.Minute))
 	first.standing(t)
 	late := newWitness()
-	stop := w.Watch(late)
+	stop := w.Subscribe(late)
 	stop()
 	stop()
 	if got := fmt.Sprint(late.log); got != "[missed vouched]" || time.Until(late.until) < liveness {
@@ -93,7 +93,7 @@ func TestWatchListeners(t *testing.T) {
 	if !first.until.IsZero() {
 		t.Error("a closed watcher vouches")
 	}
-	w.Watch(late)
+	w.Subscribe(late)
 	if len(late.log) != told {
 		t.Error("a closed watcher tells")
 	}
@@ -108,7 +108,7 @@ func TestWatchCloseLeaksNothing(t *testing.T) {
 		client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
 		w := redisstore.Watch(client, "p:")
 		l := newWitness()
-		w.Watch(l)
+		w.Subscribe(l)
 		if state != "connecting" {
 			l.standing(t)
 		}

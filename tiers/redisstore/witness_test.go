@@ -53,14 +53,14 @@ func (w *witness) told(what string, note func()) {
 	}
 }
 
-func (w *witness) Changed(id string) {
+func (w *witness) Invalidate(id string) {
 	w.told("changed", func() { w.ids[id]++ })
 	if w.stall != nil {
 		<-w.stall
 	}
 }
-func (w *witness) Missed() { w.told("missed", func() { w.missed++ }) }
-func (w *witness) Vouched(until time.Time) {
+func (w *witness) InvalidateAll() { w.told("missed", func() { w.missed++ }) }
+func (w *witness) ValidUntil(until time.Time) {
 	what := "vouched"
 	if until.IsZero() {
 		what = "revoked"
@@ -141,7 +141,7 @@ func watch(t testing.TB, client redis.UniversalClient, prefix string, opts ...re
 		}
 	})
 	l := newWitness()
-	w.Watch(l)
+	w.Subscribe(l)
 	t.Cleanup(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
