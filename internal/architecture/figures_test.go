@@ -11,7 +11,7 @@ import (
 
 var (
 	// figure is a digit with a unit that something was measured in.
-	figure = regexp.MustCompile(`[0-9][0-9.,]*\s?(?:ns|µs|ms|s|MiB|KiB|GiB|%|times|x)(?:[^\w/]|$)`)
+	figure = regexp.MustCompile(`[0-9][0-9.,]*\s?(?:ns|µs|ms|s|MiB|KiB|GiB|%|times|x)(?:[^\w/]|$)|[0-9]\.[0-9]+[^.|]{0,20} a request`)
 	// command is how a reader gets the figure: a target of the Makefile, a benchmark or a test.
 	command = regexp.MustCompile("`[^`]*(?:make (?:bench|nodes|gobench)|(Benchmark\\w+|Test\\w+)|-bench (\\w+))[^`]*`")
 )
@@ -78,7 +78,7 @@ func TestFiguresHaveTheirCommand(t *testing.T) {
 
 func TestUnfoundedFiguresAreFound(t *testing.T) {
 	for text, want := range map[string]int{
-		"A hit takes 300 ns.": 1, "It is 1.4 times as fast, in 3.2 µs.": 2, "One in 12 % (`BenchmarkNobodyWrote`).": 1,
+		"A hit takes 300 ns.": 1, "It costs 0.03 reads of Redis a request.": 1, "It is 1.4 times as fast, in 3.2 µs.": 2, "One in 12 % (`BenchmarkNobodyWrote`).": 1,
 		"A hit takes 300 ns (`BenchmarkHandOut`).": 0, "It waits 5 s.": 0, "`make bench`: 3 % of 12 MiB": 0, "12 sessions of 3 users": 0,
 	} {
 		if found := unfounded(t, text); len(found) != want {
