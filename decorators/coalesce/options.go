@@ -119,6 +119,7 @@ func (s *Storage) limit(o options) {
 	s.queues.carrier.timeout.set(o.writeTimeout)
 	s.queues.mu.Lock()
 	defer s.queues.mu.Unlock()
+	s.queues.schedule.grain = grainOf(o.interval)
 	s.queues.bounds.maxSessions, s.queues.bounds.maxBytes = o.maxPending, o.maxBytes
 	s.queues.bounds.next()
 }

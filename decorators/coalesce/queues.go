@@ -44,7 +44,7 @@ func (l *queues) init(store tiers.Storage, circuits *circuit.Store, o options) {
 	l.carrier.ended, l.carrier.end = context.WithCancel(context.Background())
 	s := &l.schedule
 	s.mu, s.circuit, s.fly, s.carry = &l.mu, circuits.Writes, l.fly, l.carry
-	s.nodes, s.slots, s.began, s.grain = map[string]*node{}, map[moment]*slot{}, time.Now(), grainOf(o.interval)
+	s.nodes, s.slots, s.began = map[string]*node{}, map[moment]*slot{}, time.Now()
 	switch s.together = 1; {
 	case l.carrier.batcher != nil:
 		s.most, s.together = pipelines, pipelineSize

@@ -30,12 +30,11 @@ func grainOf(interval time.Duration) time.Duration {
 // workers of its own, so that one which hangs delays no other, and so have removals.
 //
 // The first block is set at construction, and crew guards itself. mu, which is the queues',
-// guards the rest; all methods but work, bring and those that timers call are called under it.
+// guards grain and the rest; all methods but work, bring and those that timers call are called under it.
 type schedule struct {
 	mu       *sync.Mutex
-	most     int           // workers for commits at one node
-	together int           // commits that go to the store in one call
-	grain    time.Duration // by which a commit may go early, with others
+	most     int // workers for commits at one node
+	together int // commits that go to the store in one call
 	began    time.Time
 	circuit  func(node string) *circuit.Circuit
 	fly      func(k *sessionQueue) *write                 // takes the queue's first write
@@ -43,6 +42,7 @@ type schedule struct {
 	idle     func()                                       // the last worker has ended after close
 	crew     crew.Crew
 
+	grain   time.Duration    // by which a commit may go early, with others
 	nodes   map[string]*node // by name
 	slots   map[moment]*slot
 	workers int
@@ -70,10 +70,10 @@ type line struct {
 
 func (l *line) wants(due, most int) bool { return l.starting < due && l.running < most }
 
-// moment is when a slot is due, in grains since the schedule began. What has failed has slots
-// of its own, which aren't rushed.
+// moment is when a slot is due, from when the schedule began. What has failed has slots of its
+// own, which aren't rushed.
 type moment struct {
-	grains int64
+	after  time.Duration
 	failed bool
 }
 
@@ -102,11 +102,11 @@ func (s *schedule) arrange(k *sessionQueue) {
 
 // slot is where a pending write waits for its time. One that has failed doesn't go early.
 func (s *schedule) slot(n *node, p *pending) *list.List {
-	m := moment{grains: int64(p.at.Sub(s.began) / s.grain), failed: p.attempts > 0}
+	m := moment{after: p.at.Sub(s.began).Truncate(s.grain), failed: p.attempts > 0}
 	if m.failed {
-		m.grains++
+		m.after += s.grain
 	}
-	wait := time.Until(s.began.Add(time.Duration(m.grains) * s.grain))
+	wait := time.Until(s.began.Add(m.after))
 	switch at := s.slots[m]; {
 	case p.at.IsZero() || wait <= 0 || s.closed:
 		return &n.pending
