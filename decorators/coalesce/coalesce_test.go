@@ -203,7 +203,7 @@ func TestAHungStoreTimesOut(t *testing.T) {
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		if err := c.Flush(short); err == nil || !strings.Contains(err.Error(), "1 changes") {
-			t.Errorf("Flush answered %v, want the number of changes that wait", err)
+			t.Errorf("Flush returned %v, want the number of changes that wait", err)
 		}
 		close(release)
 	}, coalesce.WriteTimeout(time.Second))
@@ -237,11 +237,11 @@ func TestRemoveAllAnnulsWhatWaits(t *testing.T) {
 		}
 		group.Wait()
 		if outcomes[0] != nil {
-			t.Errorf("the commit under way answered %v", outcomes[0])
+			t.Errorf("the commit under way returned %v", outcomes[0])
 		}
 		for _, err := range outcomes[1:] {
 			if !errors.Is(err, tiers.ErrRevoked) {
-				t.Errorf("a change that waited answered %v, want ErrRevoked", err)
+				t.Errorf("a change that waited returned %v, want ErrRevoked", err)
 			}
 		}
 		if get(t, c, "a") != nil {
@@ -278,7 +278,7 @@ func TestRemovalsThatWaitAreOne(t *testing.T) {
 }
 
 // Changes whose outcomes could differ aren't merged: each caller gets its own.
-func TestOutcomesAreTheCallersOwn(t *testing.T) {
+func TestEachCallerGetsTheOutcomeOfItsOwnChange(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
 		release := make(chan struct{})
@@ -301,7 +301,7 @@ func TestOutcomesAreTheCallersOwn(t *testing.T) {
 		close(release)
 		group.Wait()
 		if !errors.Is(refused, tiers.ErrRevoked) {
-			t.Errorf("a change of the removed session answered %v, want ErrRevoked", refused)
+			t.Errorf("a change of the removed session returned %v, want ErrRevoked", refused)
 		}
 		if got := get(t, c, "a"); added != nil || got == nil || got.Get("y") != 2 || got.Len() != 1 {
 			t.Errorf("a new session: %v, %v", got, added)
@@ -339,12 +339,12 @@ func TestAStoreThatEndsTheGoroutine(t *testing.T) {
 		}
 		began := time.Now()
 		if err := replace(t, c, "a", 1); err == nil || time.Since(began) > 0 {
-			t.Errorf("answered %v after %v", err, time.Since(began))
+			t.Errorf("returned %v after %v", err, time.Since(began))
 		}
 		s.OnCommit = nil
 		for _, id := range []string{"a", "b"} {
 			if err := replace(t, c, id, 2); err != nil || time.Since(began) > 0 {
-				t.Errorf("answered %v after %v", err, time.Since(began))
+				t.Errorf("returned %v after %v", err, time.Since(began))
 			}
 		}
 	})

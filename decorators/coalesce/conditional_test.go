@@ -13,7 +13,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// The store applies a change and its answer is lost. The next attempt overwrites nothing
+// The store applies a change and its reply is lost. The next attempt overwrites nothing
 // newer and brings nothing back; what it leaves out is reported.
 func TestALostAnswerIsNotRepeatedBlindly(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -35,11 +35,11 @@ func TestALostAnswerIsNotRepeatedBlindly(t *testing.T) {
 				s.Put("a", map[string]any{"seed": 0, "k": 0}, ttl)
 			}
 			var lost []coalesce.GiveUp
-			answers := 0
+			returns := 0
 			s.OnCommit = func(context.Context, string) error {
-				if answers++; answers == 1 {
+				if returns++; returns == 1 {
 					test.meanwhile(s)
-					return errors.New("the answer is lost")
+					return errors.New("the reply is lost")
 				}
 				return nil
 			}

@@ -141,14 +141,14 @@ func TestARemovalComesAfterTheWriteBeforeIt(t *testing.T) {
 	}, coalesce.WriteBehind(time.Second))
 }
 
-// A value that the store may not be able to keep is written at once, and its refusal told.
+// A value that the store may not be able to keep is written at once, and its refusal returned.
 func TestAValueThatIsNotPlainIsWrittenAtOnce(t *testing.T) {
 	w := direct(nil)
 	keyed(t, w, func(t *testing.T, c *coalesce.Storage) {
 		refused := errors.New("refused")
 		w.failing(refused)
 		if err := c.Set(ctx, "a", "k", make(chan int), ttl); !errors.Is(err, refused) {
-			t.Errorf("answered %v", err)
+			t.Errorf("returned %v", err)
 		}
 		w.failing(nil)
 	}, coalesce.WriteBehind(time.Hour))
@@ -168,14 +168,14 @@ func TestOtherValuesThanTextAreReadFromTheStore(t *testing.T) {
 	}, coalesce.WriteBehind(time.Hour))
 }
 
-func TestTheCloseOfARequestAnswersForItsKeys(t *testing.T) {
+func TestTheCloseOfARequestReturnsTheOutcomeOfItsKeys(t *testing.T) {
 	w := direct(nil)
 	away := errors.New("away")
 	keyed(t, w, func(t *testing.T, c *coalesce.Storage) {
 		w.failing(away)
 		must(t, c.Set(ctx, "a", "k", "1", ttl))
 		if err := c.SetSession(ctx, "a", gmap.NewStrAnyMap(true), ttl); !errors.Is(err, away) {
-			t.Errorf("the close answers %v, want the store's failure", err)
+			t.Errorf("the close returns %v, want the store's failure", err)
 		}
 		w.failing(nil)
 		must(t, c.Set(ctx, "a", "k", "2", ttl))
@@ -190,7 +190,7 @@ func TestTheCloseOfARequestAnswersForItsKeys(t *testing.T) {
 	})
 }
 
-func TestWriteBehindOfKeys(t *testing.T) {
+func TestKeysOfADirectStoreAreWrittenBehind(t *testing.T) {
 	w := direct(map[string]map[string]any{"a": {"old": "0"}})
 	keyed(t, w, func(t *testing.T, c *coalesce.Storage) {
 		for n := range 10 { // requests
@@ -280,14 +280,14 @@ func (o *overtaken) GetSession(ctx context.Context, id string, life time.Duratio
 	return m, err
 }
 
-// A session that begins is there for whoever asks, also where it gets to the store just after
+// A session that begins is there for every reader, also if it gets to the store just after
 // that was asked; and what a read of it begins for a cache ends.
-func TestABeginningSessionIsThereForWhoeverAsks(t *testing.T) {
+func TestABeginningSessionIsFoundBeforeTheStoreHasIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &overtaken{writes: direct(nil)}
 		c := coalesce.New(w, coalesce.WriteBehind(time.Second))
-		heard := &cache{}
-		defer c.Follow(heard)()
+		notified := &cache{}
+		defer c.Follow(notified)()
 		for name, then := range map[string]func(){"a": func() { must(t, c.Flush(ctx)) }, "b": func() {}} {
 			must(t, c.Set(ctx, name, "k", "1", ttl))
 			w.then = then
@@ -300,8 +300,8 @@ func TestABeginningSessionIsThereForWhoeverAsks(t *testing.T) {
 		}
 		must(t, c.Flush(ctx))
 		synctest.Wait()
-		if heard.open != 0 || heard.tokens == 0 {
-			t.Errorf("%d of %d have not ended", heard.open, heard.tokens)
+		if notified.open != 0 || notified.tokens == 0 {
+			t.Errorf("%d of %d have not ended", notified.open, notified.tokens)
 		}
 		must(t, c.Close(ctx))
 	})

@@ -122,7 +122,7 @@ func TestABatchKeepsOrderAndOutcomes(t *testing.T) {
 }
 
 // A store that panics with a batch fails what is in it, and shows no caller another's panic.
-func TestAPanicInABatchIsNobodys(t *testing.T) {
+func TestAPanicInABatchIsRaisedInNoCaller(t *testing.T) {
 	b := &batching{Store: teststore.New(), delay: time.Millisecond}
 	var panics atomic.Bool
 	panics.Store(true)
@@ -151,7 +151,7 @@ func TestAPanicInABatchIsNobodys(t *testing.T) {
 					}
 				}()
 				if err := replace(t, c, fmt.Sprint(n), n); err == nil {
-					t.Error("a write that panicked was answered nil")
+					t.Error("a write that panicked was returned nil")
 				}
 			})
 		}

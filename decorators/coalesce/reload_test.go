@@ -17,7 +17,7 @@ import (
 type reloading struct {
 	*teststore.Store
 	reads   [][]tiers.Reload
-	between func() // after they are read, and before they are answered
+	between func() // after they are read, and before they are returned
 }
 
 var errUnread = errors.New("unread")
@@ -43,8 +43,8 @@ func (r *reloading) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.R
 func TestReadsOfSeveralSessionsShowWhatIsPending(t *testing.T) {
 	s := &reloading{Store: teststore.New()}
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
-		heard := &cache{}
-		defer c.Follow(heard)()
+		notified := &cache{}
+		defer c.Follow(notified)()
 		s.Put("plain", map[string]any{"k": 0}, ttl)
 		s.Put("pending", map[string]any{"k": 0}, ttl)
 		put(t, c, "pending", "k", 1)
@@ -80,8 +80,8 @@ func TestReadsOfSeveralSessionsShowWhatIsPending(t *testing.T) {
 			t.Errorf("asked the store %d times for several, want once each, with what is known", len(s.reads))
 		}
 		synctest.Wait()
-		if heard.open != 0 {
-			t.Errorf("%d that have begun have not ended", heard.open)
+		if notified.open != 0 {
+			t.Errorf("%d that have begun have not ended", notified.open)
 		}
 	}, coalesce.WriteBehind(time.Minute))
 	if tiers.ReloaderOf(coalesce.New(teststore.New())) != nil {

@@ -64,7 +64,7 @@ func (s *sick) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl ti
 	return s.Store.Commit(ctx, id, delta, ttl)
 }
 
-// load reads a session, for a second at most, and answers how long that took.
+// load reads a session, for a second at most, and returns how long that took.
 func load(s tiers.Storage, id string) (took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -98,7 +98,7 @@ func TestAHungStoreIsAskedNowAndThen(t *testing.T) {
 				for n := range 1000 {
 					took, err := load(s, fmt.Sprint("b", n))
 					if err != nil || took > 0 {
-						t.Fatalf("the other node answers %v after %v", err, took)
+						t.Fatalf("the other node returns %v after %v", err, took)
 					}
 					took, err = load(s, fmt.Sprint("a", n))
 					if took > 0 || !errors.Is(err, circuit.ErrOpen) || !errors.Is(err, context.DeadlineExceeded) {
@@ -112,7 +112,7 @@ func TestAHungStoreIsAskedNowAndThen(t *testing.T) {
 				store.takes.Store(0)
 				time.Sleep(time.Minute)
 				if _, err := load(s, "a"); !errors.Is(err, circuit.ErrOpen) {
-					t.Errorf("who asks first is answered %v, want the probe to go instead", err)
+					t.Errorf("the first caller gets %v, want the probe to go instead", err)
 				}
 				synctest.Wait()
 				if took, err := load(s, "a1"); err != nil || took > 0 {
@@ -124,8 +124,8 @@ func TestAHungStoreIsAskedNowAndThen(t *testing.T) {
 	}
 }
 
-// One session's failures are nobody else's, and a store that fails at once is asked each
-// time, so that each caller gets its answer.
+// One session's failures open nothing, and a store that fails at once is asked each
+// time, so that each caller gets its own error.
 func TestWhatOpensNoCircuit(t *testing.T) {
 	for name, test := range map[string]struct {
 		takes   time.Duration
@@ -160,24 +160,24 @@ func TestWhatOpensNoCircuit(t *testing.T) {
 		s, _ := circuit.Over(store)
 		for n := range 10 {
 			if _, err := load(s, fmt.Sprint("a", n)); !errors.Is(err, errDown) || errors.Is(err, circuit.ErrOpen) {
-				t.Errorf("call %d answers %v", n, err)
+				t.Errorf("call %d returns %v", n, err)
 			}
 		}
 		store.reads = nil
 		if _, err := load(s, "a"); err != nil {
-			t.Errorf("the first call once the store is back answers %v", err)
+			t.Errorf("the first call once the store is back returns %v", err)
 		}
 	})
 }
 
-// A store that refuses writes still answers reads; what nobody waits for heeds that.
+// A store that refuses writes still returns reads; what no caller waits for heeds that.
 func TestReadsAndWritesFailApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &sick{Store: teststore.New(), writes: errDown}
 		s, circuits := circuit.Over(store)
 		for n := range circuit.Trips {
 			if err := commit(s, fmt.Sprint("a", n)); !errors.Is(err, errDown) {
-				t.Errorf("a commit answers %v", err)
+				t.Errorf("a commit returns %v", err)
 			}
 		}
 		if until := circuits.Writes("a").Until(); !until.Equal(time.Now().Add(circuit.Pause)) {
@@ -187,7 +187,7 @@ func TestReadsAndWritesFailApart(t *testing.T) {
 			t.Error("writes of the other node wait")
 		}
 		if _, err := load(s, "a"); err != nil {
-			t.Errorf("a read answers %v", err)
+			t.Errorf("a read returns %v", err)
 		}
 		store.writes = nil
 		if err := commit(s, "a"); err != nil || !circuits.Writes("a").Until().IsZero() {

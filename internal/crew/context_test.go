@@ -8,7 +8,7 @@ import (
 	"github.com/gf-strata/strata/internal/crew"
 )
 
-func TestWithin(t *testing.T) {
+func TestAContextWithinItsOwnerHasTheCallersValues(t *testing.T) {
 	type key struct{}
 	owner, end := context.WithCancel(context.Background())
 	caller, leave := context.WithTimeout(context.WithValue(context.Background(), key{}, "caller's"), time.Hour)

@@ -59,7 +59,7 @@ func TestGoroutinesStayForAWhile(t *testing.T) {
 }
 
 // Everything is done once, whatever comes at the moment when a goroutine would go.
-func TestNothingIsForgotten(t *testing.T) {
+func TestEveryFunctionIsRunOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var (
 			c    crew.Crew
@@ -84,7 +84,7 @@ func TestNothingIsForgotten(t *testing.T) {
 	})
 }
 
-func TestNobodyStaysOnceItIsClosed(t *testing.T) {
+func TestAClosedCrewKeepsNoIdleGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var (
 			c       crew.Crew

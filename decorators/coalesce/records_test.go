@@ -47,7 +47,7 @@ func killed(t *testing.T, dir string) string {
 }
 
 // What was accepted is read by the next process, whatever the store holds by then.
-func TestReplay(t *testing.T) {
+func TestTheNextProcessDeliversTheJournal(t *testing.T) {
 	number := func(n string) any { return n }
 	for name, test := range map[string]struct {
 		meanwhile func(s *teststore.Store)
@@ -137,8 +137,8 @@ func TestAReportThatWasNotMadeIsMadeByTheNextProcess(t *testing.T) {
 }
 
 // A session that was to begin and hadn't reached the store begins now. Of a replacement
-// nobody knows what it replaced, so that it is reported where it isn't there.
-func TestReplayOfANewSession(t *testing.T) {
+// it isn't known what it replaced, so that it is reported if it isn't there.
+func TestTheNextProcessBeginsASessionThatWasNotSent(t *testing.T) {
 	s, dir := teststore.New(), t.TempDir()
 	s.Refuse(func(string) error { return errors.New("away") })
 	first := journaled(t, s, dir)
@@ -349,7 +349,7 @@ func TestWhatIsRestoredIsReadAndCounted(t *testing.T) {
 }
 
 // Ids are bytes.
-func TestReplayOfAnIDThatIsNoText(t *testing.T) {
+func TestAJournalKeepsIDsThatAreNoText(t *testing.T) {
 	s, dir := teststore.New(), t.TempDir()
 	const id = "\xff\xfe"
 	s.Put(id, map[string]any{"k": "0"}, ttl)

@@ -106,7 +106,7 @@ func unchangedAfterEmptied(t *testing.T, opts ...coalesce.Option) {
 			t.Fatal(err)
 		}
 		if _, err := c.Commit(ctx, "a", unchanged, ttl); err != nil {
-			t.Errorf("an unchanged close answered %v", err)
+			t.Errorf("an unchanged close returned %v", err)
 		}
 		if _, err := c.Commit(ctx, "a", emptied, ttl); err != nil {
 			t.Fatal(err)
@@ -115,10 +115,10 @@ func unchangedAfterEmptied(t *testing.T, opts ...coalesce.Option) {
 			t.Fatal(err)
 		}
 		if _, err := c.Commit(ctx, "a", unchanged, ttl); !errors.Is(err, tiers.ErrRevoked) {
-			t.Errorf("an unchanged close of an emptied session answered %v, want ErrRevoked", err)
+			t.Errorf("an unchanged close of an emptied session returned %v, want ErrRevoked", err)
 		}
 		if _, err := c.Commit(ctx, "a", change(t, base, "another", 3), ttl); !errors.Is(err, tiers.ErrRevoked) {
-			t.Errorf("a change of an emptied session answered %v, want ErrRevoked", err)
+			t.Errorf("a change of an emptied session returned %v, want ErrRevoked", err)
 		}
 	}, opts...)
 }
@@ -161,12 +161,12 @@ func TestASlideAfterACommitOrALoadIsSkipped(t *testing.T) {
 
 // What a load tells isn't learnt where the session has been removed meanwhile: the one
 // that comes next may end sooner.
-func TestAnExpiryOfARemovedSessionIsNotLearnt(t *testing.T) {
+func TestTheExpiryOfARemovedSessionIsForgotten(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
 		s.Put("a", map[string]any{"k": 1}, ttl+ttl/20)
-		loaded, answer := make(chan struct{}), make(chan struct{})
-		s.OnLoaded = func(string) { close(loaded); <-answer }
+		loaded, released := make(chan struct{}), make(chan struct{})
+		s.OnLoaded = func(string) { close(loaded); <-released }
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -176,7 +176,7 @@ func TestAnExpiryOfARemovedSessionIsNotLearnt(t *testing.T) {
 		if err := c.RemoveAll(ctx, "a"); err != nil {
 			t.Fatal(err)
 		}
-		close(answer)
+		close(released)
 		<-done
 		s.OnLoaded = nil
 		s.Put("a", map[string]any{"k": 2}, time.Minute)
@@ -189,9 +189,9 @@ func TestAnExpiryOfARemovedSessionIsNotLearnt(t *testing.T) {
 	})
 }
 
-// Somebody else may set an expiry that is earlier, as a program does that calls PEXPIRE: a
+// Another program may set an expiry that is earlier, as a program does that calls PEXPIRE: a
 // session that is in use lives on.
-func TestASlideFollowsAnExpiryThatSomebodyElseSet(t *testing.T) {
+func TestASlideFollowsAnExpiryThatAnotherProgramSet(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
 		s.Put("a", map[string]any{"k": 1}, ttl)
@@ -302,7 +302,7 @@ func (s silentSlides) Slide(ctx context.Context, id string, life time.Duration) 
 }
 
 // That a slide says nothing doesn't mean that the session is gone: the close looks.
-func TestASilentSlideRevokesNothing(t *testing.T) {
+func TestASlideOfAStoreThatReturnsNoExpiryRevokesNothing(t *testing.T) {
 	s := silentSlides{teststore.New()}
 	synctest.Test(t, func(t *testing.T) {
 		l := coalesce.New(s)

@@ -97,7 +97,7 @@ type explosive struct{}
 
 func (explosive) MarshalJSON() ([]byte, error) { panic("a secret of one visitor") }
 
-// A value whose encoding panics does so in its own caller, and in nobody else's, though their
+// A value whose encoding panics does so in its own caller, and in no other, though their
 // changes go to the store together, and are even of one session.
 func TestAValueThatPanicsIsItsOwnCallers(t *testing.T) {
 	for name, opts := range map[string][]coalesce.Option{"synchronous": nil, "behind": {coalesce.WriteBehind(time.Second)}} {
@@ -118,7 +118,7 @@ func TestAValueThatPanicsIsItsOwnCallers(t *testing.T) {
 							if p := recover(); p != nil {
 								panics.Add(1)
 								if n != 50 {
-									t.Errorf("caller %d hears %v", n, p)
+									t.Errorf("caller %d gets %v", n, p)
 								}
 							}
 						}()
@@ -148,15 +148,15 @@ func TestAValueThatPanicsIsItsOwnCallers(t *testing.T) {
 	}
 }
 
-// A request that waits for a batch which fails hears so. The changes of others in it, which
+// A request that waits for a batch gets its failure. The changes of others in it, which
 // were accepted, still arrive.
-func TestAClaimTakesNobodysChangesAway(t *testing.T) {
+func TestAClaimLeavesTheChangesOfOthers(t *testing.T) {
 	w := direct(nil)
 	keyed(t, w, func(t *testing.T, c *coalesce.Storage) {
 		w.failing(tiers.NotApplied(errAway))
 		must(t, c.Set(ctx, "a", "one", "1", ttl), c.Set(ctx, "a", "another", "2", ttl)) // of two requests
 		if err := c.SetSession(ctx, "a", gmap.NewStrAnyMap(true), ttl); !errors.Is(err, errAway) {
-			t.Errorf("the close answers %v", err)
+			t.Errorf("the close returns %v", err)
 		}
 		w.failing(nil)
 		time.Sleep(time.Minute)
@@ -167,8 +167,8 @@ func TestAClaimTakesNobodysChangesAway(t *testing.T) {
 	})
 }
 
-// Who writes while a log-out fails hears of that, and not that the session is gone.
-func TestARemovalThatFailsRevokesNobody(t *testing.T) {
+// A write during a log-out that fails returns that failure, and not that the session is gone.
+func TestARemovalThatFailsRevokesNothing(t *testing.T) {
 	s := teststore.New()
 	s.Put("a", map[string]any{"user": 1}, ttl)
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
@@ -188,7 +188,7 @@ func TestARemovalThatFailsRevokesNobody(t *testing.T) {
 		release <- errAway
 		group.Wait()
 		if flying != nil || !errors.Is(rm, errAway) || !errors.Is(other, errAway) || errors.Is(other, tiers.ErrRevoked) {
-			t.Errorf("the commits answer %v and %v, the removal %v", flying, other, rm)
+			t.Errorf("the commits result %v and %v, the removal %v", flying, other, rm)
 		}
 		s.Refuse(nil)
 		if get(t, c, "a") == nil {
@@ -223,7 +223,7 @@ func TestALogOutWaitsForNoOtherSession(t *testing.T) {
 		put(t, c, "a", "k", 1)
 		began := time.Now()
 		if err := c.RemoveAll(ctx, "a"); err != nil || time.Since(began) > 0 {
-			t.Errorf("the log-out answers %v after %v", err, time.Since(began))
+			t.Errorf("the log-out returns %v after %v", err, time.Since(began))
 		}
 		close(hold)
 	}, coalesce.WriteBehind(time.Second), coalesce.OnGiveUp(func(coalesce.GiveUp) { <-hold }))
@@ -262,7 +262,7 @@ func TestAStoreThatIsAwayIsAskedNowAndThen(t *testing.T) {
 }
 
 // What has failed isn't rushed where a bound is near: it keeps its pauses.
-func TestRushingLeavesWhatHasFailed(t *testing.T) {
+func TestAFullBoundHastensOnlyWhatHasNotFailed(t *testing.T) {
 	s := teststore.New()
 	for n := range 20 {
 		s.Put(fmt.Sprint(n), map[string]any{"k": 0}, 10*ttl)
@@ -349,7 +349,7 @@ func TestCloseReturnsByItsContext(t *testing.T) {
 		defer cancel()
 		began := time.Now()
 		if err := c.Close(late); err == nil || time.Since(began) > time.Minute+time.Second {
-			t.Errorf("Close answers %v after %v", err, time.Since(began))
+			t.Errorf("Close returns %v after %v", err, time.Since(began))
 		}
 		close(hold)
 	})
@@ -361,16 +361,16 @@ func TestCloseInACallbackIsRefused(t *testing.T) {
 		s := teststore.New()
 		s.Put("a", map[string]any{"k": 0}, ttl)
 		var c *coalesce.Storage
-		answer := make(chan error, 1)
-		c = coalesce.New(s, coalesce.WriteBehind(time.Second), coalesce.OnGiveUp(func(coalesce.GiveUp) { answer <- c.Close(ctx) }))
+		result := make(chan error, 1)
+		c = coalesce.New(s, coalesce.WriteBehind(time.Second), coalesce.OnGiveUp(func(coalesce.GiveUp) { result <- c.Close(ctx) }))
 		put(t, c, "a", "k", 1)
 		s.Drop("a")
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		select {
-		case err := <-answer:
+		case err := <-result:
 			if err == nil || !strings.Contains(err.Error(), "another goroutine") {
-				t.Errorf("Close in a callback answers %v", err)
+				t.Errorf("Close in a callback returns %v", err)
 			}
 		default:
 			t.Error("Close in a callback doesn't return")
@@ -412,7 +412,7 @@ func (e endless) Commit(ctx context.Context, id string, delta *tiers.Delta, life
 	return e.Store.Commit(ctx, id, delta, 10*ttl)
 }
 
-// Writes whose callers have left are counted and bounded as any others: a caller hears at
+// Writes whose callers have left are counted and bounded as any others: a caller gets at
 // the bound that nothing of its change was written.
 func TestWritesOfCallersThatLeftAreBounded(t *testing.T) {
 	s := teststore.New()
@@ -426,7 +426,7 @@ func TestWritesOfCallersThatLeftAreBounded(t *testing.T) {
 		must(t, err)
 		for n := range 10 {
 			if _, err := c.Commit(gone, fmt.Sprint(n), delta, ttl); !errors.Is(err, tiers.ErrUnderWay) {
-				t.Errorf("a caller that left is told %v", err)
+				t.Errorf("a caller that left gets %v", err)
 			}
 		}
 		if changes, bytes, _ := c.Pending(); changes != 10 || bytes < 10*100 {
@@ -434,15 +434,15 @@ func TestWritesOfCallersThatLeftAreBounded(t *testing.T) {
 		}
 		for n := range 10 {
 			if err := c.RemoveAll(gone, fmt.Sprint("rm", n)); !errors.Is(err, tiers.ErrUnderWay) {
-				t.Errorf("a log-out is told %v at the bound", err)
+				t.Errorf("a log-out gets %v at the bound", err)
 			}
 		}
 		if err := c.RemoveAll(gone, "one more"); err == nil || errors.Is(err, tiers.ErrUnderWay) {
-			t.Errorf("a log-out beyond the bound of log-outs is told %v", err)
+			t.Errorf("a log-out beyond the bound of log-outs gets %v", err)
 		}
 		began := time.Now()
 		if _, err := c.Commit(gone, "one more", delta, ttl); err == nil || errors.Is(err, tiers.ErrUnderWay) || time.Since(began) != time.Second {
-			t.Errorf("at the bound a caller is told %v after %v", err, time.Since(began))
+			t.Errorf("at the bound a caller gets %v after %v", err, time.Since(began))
 		}
 		close(release)
 		must(t, c.Flush(ctx))
@@ -454,7 +454,7 @@ func TestWritesOfCallersThatLeftAreBounded(t *testing.T) {
 }
 
 // What a log-out annuls leaves nothing behind that waits for its time.
-func TestAppointmentsGoWithTheirSessions(t *testing.T) {
+func TestARemovedSessionWaitsForNoMoment(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
 		for n := range 100 {

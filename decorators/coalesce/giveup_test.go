@@ -20,7 +20,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// exports has a layer report, and answers what a reader gets of it: each value that isn't
+// exports has a layer report, and returns what a reader gets of it: each value that isn't
 // zero, by its metric and outcome without what all have in common; and its log.
 func exports(t *testing.T, c *coalesce.Storage) (read func() map[string]float64, log *teststore.Log) {
 	t.Helper()
@@ -143,7 +143,7 @@ func TestCloseGivesUpWhatItCouldNotDeliver(t *testing.T) {
 		late, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		if err := c.Close(late); err == nil {
-			t.Error("Close answered nil")
+			t.Error("Close returned nil")
 		}
 		if len(lost) != 1 || lost[0].Changes != 3 || lost[0].Attempts == 0 || lost[0].Age != time.Minute {
 			t.Errorf("gave up %+v, want three changes of a minute in one report", lost)
@@ -163,7 +163,7 @@ func TestCloseGivesUpWhatItCouldNotDeliver(t *testing.T) {
 			t.Errorf("logged %s", text)
 		}
 		if err := c.Flush(ctx); err != nil {
-			t.Errorf("Flush answered %v after all was given up", err)
+			t.Errorf("Flush returned %v after all was given up", err)
 		}
 	})
 }
@@ -180,7 +180,7 @@ func TestCloseSaysWhatWaitsInTheJournal(t *testing.T) {
 	over, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := c.Close(over); err == nil {
-		t.Error("Close answered nil")
+		t.Error("Close returned nil")
 	}
 	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "they wait in the journal\" changes=1") {
 		t.Errorf("logged %s", text)
@@ -190,8 +190,8 @@ func TestCloseSaysWhatWaitsInTheJournal(t *testing.T) {
 	}
 }
 
-// The failure of a write whose caller has gone is nobody's but the layer's to report; the
-// caller hears that the layer will.
+// The layer reports the failure of a write whose caller has gone, and tells the caller that it
+// will.
 func TestAWriteThatFailsAfterItsCallerHasGoneIsReported(t *testing.T) {
 	s := teststore.New()
 	s.Put("a", map[string]any{"k": 0}, ttl)
@@ -201,20 +201,20 @@ func TestAWriteThatFailsAfterItsCallerHasGoneIsReported(t *testing.T) {
 			release := make(chan struct{})
 			s.Refuse(func(string) error { <-release; return failure })
 			request, cancel := context.WithCancel(ctx)
-			answered := make(chan error)
+			returned := make(chan error)
 			delta := change(t, get(t, c, "a"), "k", n+1)
 			go func() {
 				_, err := c.Commit(request, "a", delta, ttl)
-				answered <- err
+				returned <- err
 			}()
 			synctest.Wait()
 			cancel()
-			if err := <-answered; !errors.Is(err, tiers.ErrUnderWay) || !errors.Is(err, context.Canceled) {
-				t.Errorf("answered %v, want that it is under way", err)
+			if err := <-returned; !errors.Is(err, tiers.ErrUnderWay) || !errors.Is(err, context.Canceled) {
+				t.Errorf("returned %v, want that it is under way", err)
 			}
 			close(release)
 			synctest.Wait()
-			if told := strings.Contains(log.String(), "could not be written"); told != (failure != nil) {
+			if logged := strings.Contains(log.String(), "could not be written"); logged != (failure != nil) {
 				t.Errorf("failure %v: logged %q", failure, log)
 			}
 		}

@@ -117,11 +117,11 @@ func TestReadsSeeChangesOnTheirWay(t *testing.T) {
 	}, coalesce.WriteBehind(time.Second))
 }
 
-// cache notes what a cache is told.
+// cache notes how a cache is notified.
 type cache struct {
 	tokens uint64
 	open   int // begun, and not ended
-	told   []string
+	notes  []string
 }
 
 func (c *cache) Begin(string) uint64 { c.tokens++; c.open++; return c.tokens }
@@ -130,11 +130,11 @@ func (c *cache) Abandon(string) { c.open-- }
 
 func (c *cache) Done(id string, _ time.Duration, token uint64, state *tiers.Snapshot) {
 	c.open--
-	c.told = append(c.told, fmt.Sprint("became ", text(state)))
+	c.notes = append(c.notes, fmt.Sprint("became ", text(state)))
 }
 
 func (c *cache) Accept(id string, _ time.Duration, state *tiers.Snapshot) {
-	c.told = append(c.told, fmt.Sprint("shown ", text(state)))
+	c.notes = append(c.notes, fmt.Sprint("shown ", text(state)))
 }
 
 func text(s *tiers.Snapshot) string {
@@ -145,7 +145,7 @@ func text(s *tiers.Snapshot) string {
 }
 
 // Only the queues know in which order what happens to a session.
-func TestCachesAreToldWhatBecomesOfASession(t *testing.T) {
+func TestCachesAreNotifiedOfWhatBecomesOfASession(t *testing.T) {
 	s := teststore.New()
 	s.Put("a", map[string]any{"k": 0}, ttl)
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
@@ -165,14 +165,14 @@ func TestCachesAreToldWhatBecomesOfASession(t *testing.T) {
 			{"another node's write", func() { s.Put("a", map[string]any{"other": 1, "k": 0}, ttl) }, "[shown map[k:3 l:1] became map[k:3 other:1]]"},
 			{"another node's log-out", func() { s.Drop("a") }, "[shown map[k:4 other:1] became unknown]"},
 		} {
-			heard := &cache{}
-			stop := c.Follow(heard)
+			notified := &cache{}
+			stop := c.Follow(notified)
 			put(t, c, "a", "k", int(step.want[13]-'0'))
 			step.meanwhile()
 			time.Sleep(3 * time.Second)
 			synctest.Wait()
-			if got := fmt.Sprint(heard.told); got != step.want {
-				t.Errorf("%s meanwhile: a cache is told %v, want %s", step.name, got, step.want)
+			if got := fmt.Sprint(notified.notes); got != step.want {
+				t.Errorf("%s meanwhile: a cache gets %v, want %s", step.name, got, step.want)
 			}
 			stop()
 		}
@@ -180,7 +180,7 @@ func TestCachesAreToldWhatBecomesOfASession(t *testing.T) {
 }
 
 // A cache waits for the end of what was begun, so that there must be one.
-func TestWhatBeginsEnds(t *testing.T) {
+func TestEveryBeginOfACacheIsEnded(t *testing.T) {
 	away := errors.New("away")
 	for name, meanwhile := range map[string]func(s *teststore.Store, c *coalesce.Storage){
 		"a read that fails": func(s *teststore.Store, c *coalesce.Storage) {
@@ -209,33 +209,33 @@ func TestWhatBeginsEnds(t *testing.T) {
 			s := teststore.New()
 			s.Put("a", map[string]any{"k": 0}, ttl)
 			bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
-				heard := &cache{}
-				defer c.Follow(heard)()
+				notified := &cache{}
+				defer c.Follow(notified)()
 				put(t, c, "a", "k", 1)
 				meanwhile(s, c)
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
-				if begun := heard.tokens; heard.open != 0 || begun == 0 {
-					t.Errorf("%d of %d have not ended", heard.open, begun)
+				if begun := notified.tokens; notified.open != 0 || begun == 0 {
+					t.Errorf("%d of %d have not ended", notified.open, begun)
 				}
 			}, coalesce.WriteBehind(time.Second))
 		})
 	}
 }
 
-// A commit answers the state that readers see, where it is known since when it is.
-func TestACommitAnswersWhatIsShown(t *testing.T) {
+// A commit returns the state that readers see, if it is known since when it is.
+func TestACommitReturnsWhatReadersSee(t *testing.T) {
 	s := teststore.New()
 	s.Put("a", map[string]any{"k": 0}, ttl)
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
 		base := get(t, c, "a")
 		first, err := c.Commit(ctx, "a", change(t, base, "k", 1), ttl)
 		if err != nil || first.Get("k") != 1 || !first.Read().Equal(base.Read()) || base.Read().IsZero() {
-			t.Fatalf("the commit answers %v, %v", first, err)
+			t.Fatalf("the commit returns %v, %v", first, err)
 		}
 		second, err := c.Commit(ctx, "a", change(t, base, "other", 2), ttl) // a request that overlaps
 		if err != nil || second.Get("k") != 1 || second.Get("other") != 2 {
-			t.Fatalf("the second commit answers %v, %v", second, err)
+			t.Fatalf("the second commit returns %v, %v", second, err)
 		}
 	}, coalesce.WriteBehind(time.Second))
 }
@@ -294,13 +294,13 @@ func TestALateCommitDoesNotProlongTheSession(t *testing.T) {
 	}, coalesce.WriteBehind(time.Second))
 }
 
-func TestGiveUps(t *testing.T) {
+func TestWhatCanNotBeDeliveredIsReported(t *testing.T) {
 	s := teststore.New()
 	var reports []coalesce.GiveUp
 	away := errors.New("away")
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
-		heard := &cache{}
-		defer c.Follow(heard)()
+		notified := &cache{}
+		defer c.Follow(notified)()
 		for name, test := range map[string]struct {
 			meanwhile func()
 			cause     error
@@ -310,7 +310,7 @@ func TestGiveUps(t *testing.T) {
 			"another node's log-out":    {func() { s.Drop("a") }, tiers.ErrRevoked, time.Second},
 			"the removal fails as well": {func() { s.Refuse(func(string) error { return away }); c.RemoveAll(ctx, "a") }, away, 0},
 		} {
-			reports, heard.told = nil, nil
+			reports, notified.notes = nil, nil
 			s.Refuse(nil)
 			s.Put("a", map[string]any{"k": 0}, 2*ttl)
 			c.UpdateTTL(ctx, "a", ttl)
@@ -325,8 +325,8 @@ func TestGiveUps(t *testing.T) {
 			if name == "the session expires" && (reports[0].Attempts < 100 || reports[0].Age < ttl) {
 				t.Errorf("%s: %d attempts in %v", name, reports[0].Attempts, reports[0].Age)
 			}
-			if n := len(heard.told); n == 0 || heard.told[n-1] != "became unknown" {
-				t.Errorf("%s: a cache that was shown the change is told %v", name, heard.told)
+			if n := len(notified.notes); n == 0 || notified.notes[n-1] != "became unknown" {
+				t.Errorf("%s: a cache that was shown the change gets %v", name, notified.notes)
 			}
 			if short, err := c.Load(ctx, "a", ttl); err != nil || short.Outcome == tiers.OutcomePending {
 				t.Errorf("%s: a read still shows the change, %v", name, err)
@@ -336,7 +336,7 @@ func TestGiveUps(t *testing.T) {
 	}, coalesce.WriteBehind(time.Second), coalesce.OnGiveUp(func(g coalesce.GiveUp) { reports = append(reports, g) }))
 }
 
-func TestBackPressure(t *testing.T) {
+func TestCallersWaitAtABound(t *testing.T) {
 	for name, opt := range map[string]coalesce.Option{
 		"sessions": coalesce.MaxPending(4), "bytes": coalesce.MaxPendingBytes(4 * 2000),
 	} {
@@ -406,7 +406,7 @@ func TestAPendingChangeKeepsNoRequest(t *testing.T) {
 }
 
 // A session that is changed often takes the room of one.
-func TestJoinedChangesTakeOneRoom(t *testing.T) {
+func TestMergedChangesCountOnce(t *testing.T) {
 	s := teststore.New()
 	s.Put("a", map[string]any{"k": ""}, ttl)
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
@@ -499,7 +499,7 @@ func TestFlushAndCloseOfPendingChanges(t *testing.T) {
 		defer cancel()
 		err := c.Close(short)
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "6 changes") {
-			t.Errorf("Close answers %v, want the six changes that it could not deliver", err)
+			t.Errorf("Close returns %v, want the six changes that it could not deliver", err)
 		}
 		s.Refuse(nil)
 		time.Sleep(time.Minute) // nothing runs on
@@ -515,7 +515,7 @@ func TestFlushAndCloseOfPendingChanges(t *testing.T) {
 	})
 }
 
-// unknown is a store of which nobody knows what it makes of values.
+// unknown is a store of which it isn't known what it makes of values.
 type unknown struct{ tiers.Storage }
 
 func TestOnlyTheStoreKnowsWhatItMakesOfAValue(t *testing.T) {
@@ -538,7 +538,7 @@ func TestOnlyTheStoreKnowsWhatItMakesOfAValue(t *testing.T) {
 		base := get(t, c, "a")
 		s.Refuse(func(string) error { return refused })
 		if _, err := c.Commit(ctx, "a", change(t, base, "nested", []any{1}), ttl); !errors.Is(err, refused) {
-			t.Errorf("a value that the store refuses is answered with %v", err)
+			t.Errorf("a value that the store refuses returns %v", err)
 		}
 		s.Refuse(nil)
 	}, coalesce.WriteBehind(time.Hour))
@@ -566,7 +566,7 @@ func TestAnUnchangedCloseIsASlide(t *testing.T) {
 		time.Sleep(ttl / 5)
 		delta, _ := tiers.Diff(base, base.Map())
 		if _, err := c.Commit(ctx, "a", delta, ttl); !errors.Is(err, tiers.ErrRevoked) {
-			t.Errorf("a removed session answers %v", err)
+			t.Errorf("a removed session returns %v", err)
 		}
 	})
 }
