@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
@@ -98,9 +99,16 @@ func (u *Users) List(ctx context.Context, principal string) ([]SessionInfo, erro
 	if err != nil {
 		return nil, err
 	}
-	list := make([]SessionInfo, len(sessions))
-	for n, s := range sessions {
-		list[n] = SessionInfo{Handle: s.Handle, Begun: s.Begun, Seen: s.Seen, Described: s.Described}
+	var list []SessionInfo
+	for _, s := range sessions {
+		at := slices.IndexFunc(list, func(l SessionInfo) bool { return l.Handle == s.Handle })
+		if at >= 0 { // one session under two ids, while that changes
+			if list[at].Seen.Before(s.Seen) {
+				list[at].Seen = s.Seen
+			}
+			continue
+		}
+		list = append(list, SessionInfo{Handle: s.Handle, Begun: s.Begun, Seen: s.Seen, Described: s.Described})
 	}
 	return list, nil
 }
@@ -144,11 +152,8 @@ func (u *Users) Revoke(ctx context.Context, handle string, reason Reason) error 
 		return err
 	}
 	ctx = given(ctx)
-	id, err := u.index.Revoke(ctx, handle, reason)
-	if err != nil || id == "" {
-		return err
-	}
-	return u.removed(ctx, id)
+	ids, err := u.index.Revoke(ctx, handle, reason)
+	return errors.Join(err, u.removed(ctx, ids...))
 }
 
 // removed has the layers above the index let go of sessions that it has ended.

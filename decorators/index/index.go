@@ -219,6 +219,9 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 		return tiers.Read{Outcome: read.Outcome}, nil
 	}
 	if has && s.recent.due(id, ttl) {
+		if until, known := read.Snapshot.Expires(); known && !until.IsZero() {
+			ttl = max(ttl, time.Until(until)) // it may have a longer one of its own
+		}
 		s.queue.touch(r.entry(id, principal, ttl))
 	}
 	return read, nil
@@ -244,7 +247,6 @@ type change struct {
 	delta   *tiers.Delta
 	entered []tiers.Entry // undone if the commit fails
 	left    []tiers.Entry // removed once it has succeeded
-	touched bool
 }
 
 // Commit enters a session that begins, and refuses what comes after a mark.
@@ -257,7 +259,7 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 		return nil, tiers.NotApplied(err)
 	}
 	snapshot, err := s.inner.Commit(ctx, id, c.delta, ttl)
-	return snapshot, s.finish(id, c, err)
+	return snapshot, s.finish(ctx, id, c, err)
 }
 
 func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (c change, err error) {
@@ -387,8 +389,8 @@ func (s *Storage) carry(ctx context.Context, id, principal string, r record, c c
 // enter enters a session and ends those beyond the limit, before it is there.
 func (s *Storage) enter(ctx context.Context, entry tiers.Entry, limit tiers.IndexLimit) (tiers.Entered, error) {
 	entered, err := s.indexer.Enter(ctx, entry, limit)
-	if err == nil && entered.Refused {
-		// Sessions that are gone may take the places.
+	if err == nil && (entered.Refused || len(entered.Excess) > 0) {
+		// Sessions that are gone, as by a crash, may take the places of others.
 		var gone bool
 		if gone, err = s.heal(ctx, entry.Key); err == nil && gone {
 			entered, err = s.indexer.Enter(ctx, entry, limit)
@@ -413,10 +415,10 @@ func (s *Storage) enter(ctx context.Context, entry tiers.Entry, limit tiers.Inde
 const ReasonDisplaced tiers.Reason = "displaced"
 
 // finish follows a commit.
-func (s *Storage) finish(id string, c change, err error) error {
+func (s *Storage) finish(ctx context.Context, id string, c change, err error) error {
 	if err == nil {
-		for _, e := range c.left {
-			s.queue.leave(e)
+		if len(c.left) > 0 {
+			s.leave(ctx, c.left)
 		}
 		return nil
 	}
@@ -452,6 +454,78 @@ func (s *Storage) ReasonOf(ctx context.Context, id string) (tiers.Reason, error)
 	return s.indexer.ReasonOf(ctx, id)
 }
 
+// Batcher is nil where the storage below takes no batches.
+func (s *Storage) Batcher() tiers.Batcher {
+	if inner := tiers.BatcherOf(s.inner); inner != nil {
+		return batcher{Storage: s, inner: inner}
+	}
+	return nil
+}
+
+// batcher is an index over a storage that takes batches.
+type batcher struct {
+	*Storage
+	inner tiers.Batcher
+}
+
+// CommitAll is Commit of each: those that the index lets pass go on together.
+func (b batcher) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
+	if b.passive || b.Style(ctx) != tiers.StyleSnapshot {
+		return b.inner.CommitAll(ctx, commits)
+	}
+	var (
+		results = make([]tiers.Committed, len(commits))
+		changes = make([]change, len(commits))
+		pass    []tiers.Commit
+		places  []int
+	)
+	for n, c := range commits {
+		var err error
+		if changes[n], err = b.prepare(ctx, c.ID, c.Delta, c.TTL); err != nil {
+			results[n].Err = tiers.NotApplied(err)
+			continue
+		}
+		c.Delta = changes[n].delta
+		pass, places = append(pass, c), append(places, n)
+	}
+	if len(pass) == 0 {
+		return results
+	}
+	for n, result := range b.inner.CommitAll(ctx, pass) {
+		at := places[n]
+		results[at] = tiers.Committed{Snapshot: result.Snapshot, Err: b.finish(ctx, pass[n].ID, changes[at], result.Err)}
+	}
+	return results
+}
+
+// Reloader is nil where the storage below reads sessions only one by one.
+func (s *Storage) Reloader() tiers.Reloader {
+	if inner := tiers.ReloaderOf(s.inner); inner != nil {
+		return reloader{Storage: s, inner: inner}
+	}
+	return nil
+}
+
+// reloader is an index over a storage that reads several sessions together.
+type reloader struct {
+	*Storage
+	inner tiers.Reloader
+}
+
+// LoadAll is Load of each, together.
+func (r reloader) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	results := r.inner.LoadAll(ctx, loads)
+	if r.passive {
+		return results
+	}
+	for n := range results {
+		if one := &results[n]; one.Err == nil && one.Read.Snapshot.Len() > 0 {
+			one.Read, one.Err = r.loaded(ctx, loads[n].ID, loads[n].TTL, one.Read)
+		}
+	}
+	return results
+}
+
 // Slide is the inner storage's.
 func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
 	return s.inner.Slide(ctx, id, ttl)
@@ -483,9 +557,21 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	s.face.Removed(id)
 	s.begun.forget(id)
 	if known {
-		s.queue.leave(entry)
+		s.leave(ctx, []tiers.Entry{entry})
 	}
 	return nil
+}
+
+// leave removes entries of sessions that have ended, before a limit counts them again; later where
+// the index can't now.
+func (s *Storage) leave(ctx context.Context, entries []tiers.Entry) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	if s.indexer.Leave(ctx, entries) != nil {
+		for _, e := range entries {
+			s.queue.leave(e)
+		}
+	}
 }
 
 // ReasonLoggedOut is that of a session whose user has ended it.
@@ -598,7 +684,7 @@ func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, tt
 	if err == nil && slices.Contains(c.delta.Removed(), Key) {
 		err = s.inner.Remove(ctx, id, Key)
 	}
-	return s.finish(id, c, err)
+	return s.finish(ctx, id, c, err)
 }
 
 // Remove removes a key of a direct store's session, which may be what says whose it is.
@@ -614,7 +700,7 @@ func (s *Storage) Remove(ctx context.Context, id, key string) error {
 	if err == nil && slices.Contains(c.delta.Removed(), Key) {
 		err = s.inner.Remove(ctx, id, Key)
 	}
-	return s.finish(id, c, err)
+	return s.finish(ctx, id, c, err)
 }
 
 // isDirect reports whether sessions are written key by key, and this layer looks at it.

@@ -160,21 +160,6 @@ func (s *Storage) endOne(ctx context.Context, e tiers.Entry, reason tiers.Reason
 	return s.indexer.Leave(ctx, []tiers.Entry{e})
 }
 
-// Find returns the entry that a handle stands for, if the index has it.
-func (s *Storage) Find(ctx context.Context, handle string) (tiers.Entry, bool, error) {
-	key, tag, ok := readHandle(handle)
-	if !ok {
-		return tiers.Entry{}, false, ErrHandle
-	}
-	entries, err := s.indexer.Entries(ctx, key)
-	for _, e := range entries {
-		if e.Tag == tag {
-			return e, true, err
-		}
-	}
-	return tiers.Entry{}, false, err
-}
-
 // Handle returns the handle of a session, "" if it is nobody's, or isn't there.
 func (s *Storage) Handle(ctx context.Context, id string) (string, error) {
 	if tiers.CheckID(id) != nil {
@@ -187,13 +172,21 @@ func (s *Storage) Handle(ctx context.Context, id string) (string, error) {
 	return HandleOf(r.entry(id, principal, 0)), nil
 }
 
-// Revoke ends one session, and returns its id, "" if there is none.
-func (s *Storage) Revoke(ctx context.Context, handle string, reason tiers.Reason) (id string, err error) {
-	e, found, err := s.Find(ctx, handle)
-	if err != nil || !found {
-		return "", err
+// Revoke ends the session that a handle stands for, and returns its id, or none. It has two while
+// its id changes, and after a change that was to keep the old one.
+func (s *Storage) Revoke(ctx context.Context, handle string, reason tiers.Reason) (ids []string, err error) {
+	key, tag, ok := readHandle(handle)
+	if !ok {
+		return nil, ErrHandle
 	}
-	return e.ID, s.endOne(ctx, e, reason)
+	entries, err := s.indexer.Entries(ctx, key)
+	for _, e := range entries {
+		if e.Tag == tag {
+			ids = append(ids, e.ID)
+			err = errors.Join(err, s.endOne(ctx, e, reason))
+		}
+	}
+	return ids, err
 }
 
 // RevokeAll ends a principal's sessions, but those of the handles kept, and returns the ids of
