@@ -201,8 +201,8 @@ func (u *Users) Reason(ctx context.Context, id string) (Reason, error) {
 }
 
 // Watch calls f after sessions may have ended which the store doesn't announce one by one: by
-// RevokeAll and RevokeEverybody, on any node. f must return quickly.
-func (u *Users) Watch(f func()) (stop func()) { return u.index.Watch(f) }
+// RevokeAll and RevokeEverybody, on any node. f must return quickly, and call nothing of Users.
+func (u *Users) Watch(f func()) (stop func()) { return u.index.Notice(f) }
 
 // Changes are what Update does to one session.
 type Changes struct {

@@ -136,10 +136,10 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 	return s, nil
 }
 
-// introduce tells caches of the layers below them that they can't find themselves, as a
-// stranger without Unwrap stands between.
+// introduce tells layers of those below them that they can't find themselves, as a stranger
+// without Unwrap stands between; the innermost first, as what it is told may concern those above.
 func introduce(layers []gsession.Storage) {
-	for n, l := range layers {
+	for n, l := range slices.Backward(layers) {
 		if cache, ok := l.(interface{ Hear(gsession.Storage) }); ok {
 			for _, below := range layers[n+1:] {
 				cache.Hear(below)

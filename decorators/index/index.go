@@ -172,9 +172,20 @@ func (s *Storage) Close(ctx context.Context) error {
 // Flush waits until what is queued is written.
 func (s *Storage) Flush(ctx context.Context) error { return s.queue.flush(ctx) }
 
-// Watch calls f after sessions may have been ended by a mark, which announces none of them. f must
-// return quickly.
-func (s *Storage) Watch(f func()) (stop func()) { return s.marks.watch(f) }
+// Notice calls f after sessions may have been ended by a mark, which announces none of them. f must
+// return quickly, and call nothing of the index.
+func (s *Storage) Notice(f func()) (stop func()) { return s.marks.Subscribe(noticed(f)) }
+
+// Source tells a cache above of sessions that were ended by a mark, nil where the index is in the
+// process.
+func (s *Storage) Source() tiers.InvalidationSource {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, process := s.indexer.(*memory); process || s.passive {
+		return nil
+	}
+	return s.marks
+}
 
 // whose is the principal of a session's data, "" for nobody.
 func (s *Storage) whose(data map[string]any) string {

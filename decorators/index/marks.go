@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,7 +15,9 @@ import (
 // read. Anything else is read again by whoever asks, so that a check which begins after a mark
 // was set, and within the bounds of layer.Local, finds it.
 //
-// indexer and shards are set at construction; the other fields are atomics.
+// It is a source itself, for caches above the index: a mark ends sessions that nobody announces one
+// by one, so that all of them are missed. mu guards listeners and unsupported, and is held while they
+// are told; indexer and shards are set at construction; the other fields are atomics.
 type marks struct {
 	indexer tiers.Indexer
 	shards  []shard
@@ -22,7 +25,10 @@ type marks struct {
 	vouched atomic.Int64  // until when, in nanoseconds since started
 	bounded atomic.Bool   // nobody announces
 	stale   chan struct{} // has the keeper read
-	told    atomic.Pointer[[]*func()]
+
+	mu          sync.Mutex
+	listeners   []*tiers.InvalidationListener
+	unsupported error
 }
 
 // shard is one of them. loading holds the right to load it; stamp counts its changes.
@@ -131,10 +137,14 @@ func (m *marks) outdateAll() {
 
 func (m *marks) tell() {
 	m.wake()
-	if listeners := m.told.Load(); listeners != nil {
-		for _, f := range *listeners {
-			(*f)()
-		}
+	m.each(func(l tiers.InvalidationListener) { l.InvalidateAll() })
+}
+
+func (m *marks) each(tell func(tiers.InvalidationListener)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.listeners {
+		tell(*l)
 	}
 }
 
@@ -145,28 +155,41 @@ func (m *marks) wake() {
 	}
 }
 
-// watch calls f after marks have changed, or may have.
-func (m *marks) watch(f func()) (stop func()) {
-	edit := func(change func(all []*func()) []*func()) {
-		for {
-			old := m.told.Load()
-			var all []*func()
-			if old != nil {
-				all = slices.Clone(*old)
-			}
-			if all = change(all); m.told.CompareAndSwap(old, &all) {
-				return
-			}
-		}
+var (
+	_ tiers.InvalidationSource = (*marks)(nil)
+	_ tiers.InvalidationErrer  = (*marks)(nil)
+)
+
+// Subscribe is a source's.
+func (m *marks) Subscribe(l tiers.InvalidationListener) (stop func()) {
+	own := &l
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.listeners = append(m.listeners, own)
+	switch until := m.vouched.Load(); {
+	case m.unsupported != nil:
+		l.Unsupported(m.unsupported)
+	case until > clock():
+		l.InvalidateAll()
+		l.ValidUntil(started.Add(time.Duration(until)))
 	}
-	own := &f
-	edit(func(all []*func()) []*func() { return append(all, own) })
 	return func() {
-		edit(func(all []*func()) []*func() {
-			return slices.DeleteFunc(all, func(other *func()) bool { return other == own })
-		})
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.listeners = slices.DeleteFunc(slices.Clone(m.listeners), func(other *tiers.InvalidationListener) bool { return other == own })
 	}
 }
+
+// InvalidationErr is that of the source below, which says it itself.
+func (m *marks) InvalidationErr() error { return nil }
+
+// noticed is a listener that is called when sessions may have ended.
+type noticed func()
+
+func (f noticed) Invalidate(string)    {}
+func (f noticed) InvalidateAll()       { f() }
+func (f noticed) ValidUntil(time.Time) {}
+func (f noticed) Unsupported(error)    {}
 
 // keep reads what has become stale, so that requests find it in memory, until ctx ends.
 func (m *marks) keep(ctx context.Context) {
@@ -205,15 +228,32 @@ func (m *marks) Invalidate(id string) {
 // InvalidateAll is a source's.
 func (m *marks) InvalidateAll() { m.outdateAll() }
 
-// ValidUntil is a source's.
+// ValidUntil is a source's. What was read while nobody vouched isn't vouched for.
 func (m *marks) ValidUntil(until time.Time) {
-	if before := m.vouched.Swap(int64(until.Sub(started))); before < clock() {
-		m.outdateAll() // what was read while nobody vouched isn't vouched for
+	lapsed := m.vouched.Load() < clock()
+	if lapsed {
+		m.epoch.Add(1)
 	}
+	if m.vouched.Store(int64(until.Sub(started))); lapsed {
+		m.wake()
+	}
+	if !until.IsZero() {
+		m.bounded.Store(false)
+		m.mu.Lock()
+		m.unsupported = nil
+		m.mu.Unlock()
+	}
+	m.each(func(l tiers.InvalidationListener) { l.ValidUntil(until) })
 }
 
 // Unsupported is a source's.
-func (m *marks) Unsupported(error) { m.bounded.Store(true) }
+func (m *marks) Unsupported(reason error) {
+	m.bounded.Store(true)
+	m.mu.Lock()
+	m.unsupported = reason
+	m.mu.Unlock()
+	m.each(func(l tiers.InvalidationListener) { l.Unsupported(reason) })
+}
 
 // verdict says whether a session is over by a mark, and why.
 func (s *shardState) verdict(key tiers.PrincipalKey, r record) (reason tiers.Reason, over bool) {

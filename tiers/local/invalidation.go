@@ -74,7 +74,14 @@ func (s *Storage) Hear(below gsession.Storage) {
 				return feed.Follow(commits{order: &s.order, nearest: !s.order.published.Swap(true)})
 			})
 		}
-		if source, ok := below.(tiers.InvalidationSource); ok && !s.options.exclusive {
+		source, ok := below.(tiers.InvalidationSource)
+		if layer, has := below.(interface {
+			Source() tiers.InvalidationSource
+		}); has { // of what the layer itself takes away
+			source = layer.Source()
+			ok = source != nil
+		}
+		if ok && !s.options.exclusive {
 			s.subscriptions.add(subscription{layer: below}, func() func() { return s.watch.listen(source) })
 		}
 		wrapper, ok := below.(interface{ Unwrap() gsession.Storage })
