@@ -69,6 +69,19 @@ func ServeStale(d time.Duration) LocalOption { return local.ServeStale(d) }
 // strata.audit.age, and the session is read anew.
 func Audited(fraction float64) LocalOption { return local.Audited(fraction) }
 
+// WarmRestart saves at Close which sessions memory holds, in a file of the given path, and has
+// them read again in batches when the next process has started, so that they are in memory
+// before most of their users come. Off unless set. Each process needs a path of its own.
+//
+// The file holds session ids and nothing else of a session. Each is a key to one, so that the
+// file is as secret as the cookies: its mode is 0600, and it belongs in a folder that no other user
+// can read. What is served was read from the store by the process that serves it (laws 3, 4 and
+// 6). A damaged file is ignored, which the log says; one that isn't of WarmRestart is left
+// alone. If it can't be written Close returns an error, and nothing else is lost.
+//
+// It needs redisstore, and announcements or Exclusive.
+func WarmRestart(path string) LocalOption { return local.WarmRestart(path) }
+
 // Negative is how long an id is known to have no session, for at most 4,096 ids; 1 s
 // unless set, and never longer than MaxStale unless Exclusive. 0 turns it off.
 func Negative(d time.Duration) LocalOption { return local.Negative(d) }

@@ -138,6 +138,7 @@ func (g *group) keys() keys {
 			"audited":     fraction(func(part float64) { g.local.add(layer.Audited(part)) }),
 			"exclusive":   yes(func() { g.local.add(layer.Exclusive()) }),
 			"guardSlots":  count(func(n int) { g.local.add(layer.GuardSlots(n)) }),
+			"warmRestart": word(func(path string) { g.local.add(layer.WarmRestart(path)) }),
 		}),
 		"traced": section(&g.traced.out, keys{
 			"rootSpans": yes(func() { g.traced.add(layer.RootSpans()) }),

@@ -146,6 +146,30 @@ func (m *memory) lookup(hash uint64) *entry {
 	}
 }
 
+// each is called when nothing is kept any more, and calls f for what is still valid, the hot
+// entries first.
+func (m *memory) each(f func(id string, size int64)) {
+	for n := range m.hot.sets {
+		for place := range ways {
+			if e := m.hot.sets[n].places[place].Load(); e != nil && e.stamp == m.guard.Stamp(e.hash) {
+				f(e.id, e.size())
+			}
+		}
+	}
+	m.cache.IterValues(func(p *packed) (stop bool) {
+		id, stamp, size := "", p.stamp, int64(len(p.content))
+		if e := p.entry; e != nil {
+			id, stamp, size = e.id, e.stamp, e.size()
+		} else {
+			id = p.content[:p.id]
+		}
+		if size > 0 && stamp == m.guard.Stamp(m.guard.Hash(id)) {
+			f(id, size)
+		}
+		return false
+	})
+}
+
 // taken is what ristretto has under the hash, nil for nothing.
 func (m *memory) taken(hash uint64) (p *packed) {
 	if m.gate.enter(hash) {

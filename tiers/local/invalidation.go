@@ -155,10 +155,12 @@ type watch struct {
 
 	clock clock
 	order *order
+	ready chan struct{} // closed by settle when the sources have first vouched, or one can't
 
 	mu      sync.Mutex
 	sources []*listener
 	check   *time.Timer // of silence, from the first source until Close
+	once    sync.Once   // of ready
 }
 
 // listener receives what one source announces. watch.mu guards all fields but watch and source.
@@ -197,6 +199,22 @@ func (w *watch) settle() {
 	}
 	w.until.Store(until)
 	w.watched.Store(watched)
+	if !watched || until > w.clock.now() {
+		w.once.Do(func() { close(w.ready) })
+	}
+}
+
+// announced waits until the sources vouch, and reports whether they do.
+func (w *watch) announced(ctx context.Context) bool {
+	if sources, _ := w.state(); sources == 0 {
+		return false
+	}
+	select {
+	case <-w.ready:
+		return w.watched.Load()
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // vouch is the sources' word.

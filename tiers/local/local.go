@@ -43,6 +43,7 @@ type Storage struct {
 	subscriptions subscriptions
 	plainMaps     atomic.Bool // a direct store's sessions were seen to be empty maps
 	auditor       *auditor    // nil: not asked for
+	restart       *restart    // nil: not asked for
 	tally         telemetry.Tally
 	reporter      telemetry.Reporter
 }
@@ -70,7 +71,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.memory.guard, s.memory.watch = newGuard(s.options.guardSlots), &s.watch
 	s.order.memory, s.order.flights, s.order.own = &s.memory, &s.flights, &s.own
 	s.order.tally, s.order.reporter = &s.tally, &s.reporter
-	s.watch.clock, s.watch.order = clock, &s.order
+	s.watch.clock, s.watch.order, s.watch.ready = clock, &s.order, make(chan struct{})
 	s.own.order, s.own.inner = &s.order, s.inner
 	s.own.init()
 	s.flights.init(&s.tally, s.options.loadTimeout)
@@ -83,6 +84,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		s.subscriptions.add(subscription{layer: source}, func() func() { return s.watch.listen(source) })
 	}
 	s.Hear(inner)
+	s.restart = newRestart(s, s.options.restart)
 	return s
 }
 
@@ -177,6 +179,7 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash 
 		}
 	}()
 	s.tally.AddAt(telemetry.Loads, hash)
+	s.restart.asked(ttl)
 	read, err := s.inner.Load(ctx, id, ttl)
 	if err != nil {
 		return tiers.Read{}, err
@@ -282,7 +285,7 @@ func (s *Storage) Report(to *telemetry.Sink) {
 	telemetry.Tell(s.inner, to)
 }
 
-// Close stops what the tier started: it waits for loads that are under way until ctx
+// Close stops what the tier started, and saves what WarmRestart asks for: it waits for loads that are under way until ctx
 // ends, then cancels them. It returns when ctx ends at the latest: a source or store that
 // ignores that keeps its goroutine until it returns, which the error says. Calls that come
 // later are answered by the storage below.
@@ -291,20 +294,25 @@ func (s *Storage) Close(ctx context.Context) error {
 		return nil
 	}
 	stopped := make(chan struct{})
+	var saved error
 	go func() {
 		defer close(stopped)
+		s.own.close()
+		s.restart.end()
+		saved = s.restart.save()
 		s.subscriptions.stop()
 		s.watch.stop()
-		s.own.close()
 		s.auditor.close()
 	}()
 	err := s.flights.close(ctx)
 	s.circuits.Close()
 	select {
 	case <-stopped:
+		err = errors.Join(err, saved)
 	case <-ctx.Done():
 		select {
 		case <-stopped:
+			err = errors.Join(err, saved)
 		case <-time.After(stopGrace):
 			err = errors.Join(err, tiers.NewError("strata: a source or a read in the background had not ended when the local tier was closed", ctx.Err()))
 		}

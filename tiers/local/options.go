@@ -16,6 +16,7 @@ type options struct {
 	guardSlots int
 	sources    []tiers.InvalidationSource
 	audited    float64 // of the hits
+	restart    string  // the file
 }
 
 // limits are the options that may change while the tier runs. Those in use are immutable.
@@ -98,6 +99,27 @@ func Audited(fraction float64) Option {
 		panic(fmt.Sprintf("strata: layer.Audited(%v) is no part of the hits; pass more than 0 and at most 1, or leave it out", fraction))
 	}
 	return func(o *options) { o.audited = fraction }
+}
+
+// WarmRestart saves at Close which sessions memory holds, in a file of the given path, and has
+// them read again when the next process starts, in batches and in the background, once the
+// store's changes are announced: after a deployment they are in memory before most of their
+// users come. Off unless set. Each process needs a path of its own.
+//
+// The file holds session ids and nothing else of a session. Each is a key to a session, so that
+// the file is as secret as the sessions' cookies: its mode is 0600, and it belongs in a folder
+// that no other user can read. What is served was read from the store by the process that
+// serves it, so that laws 3, 4 and 6 don't rest on the file. It is bounded by MaxBytes. One that is
+// damaged is ignored, which the log says once; one that isn't a file of WarmRestart is left
+// alone. If it can't be written Close returns an error, and the earlier one stays.
+//
+// It is for stores that read several sessions together (redisstore), and needs announcements or
+// Exclusive; without them nothing is read ahead.
+func WarmRestart(path string) Option {
+	if path == "" {
+		panic("strata: layer.WarmRestart needs a file; pass a path such as /var/lib/app/sessions.warm, or leave it out")
+	}
+	return func(o *options) { o.restart = path }
 }
 
 // Negative is how long the tier remembers that there is no session of an id, for at

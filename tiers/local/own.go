@@ -222,7 +222,7 @@ func (w *ownWrites) first(idle bool) *entry {
 }
 
 // reread ends each of the calls as any read. A state that can't be read is invalidated.
-func (w *ownWrites) reread(batch []rereading) {
+func (w *ownWrites) reread(batch []rereading) (failed int) {
 	ctx, cancel := context.WithTimeout(w.life, rereadTimeout)
 	defer cancel()
 	began := w.order.memory.now()
@@ -234,10 +234,14 @@ func (w *ownWrites) reread(batch []rereading) {
 	defer func() {
 		_ = recover() // the store's panic belongs to those who ask for the session
 		for n, r := range batch {
+			if results[n].Err != nil {
+				failed++
+			}
 			w.ended(r, results[n], began)
 		}
 	}()
 	results = w.load(ctx, batch, results)
+	return 0
 }
 
 func (w *ownWrites) ended(r rereading, result tiers.Reloaded, began int64) {

@@ -1,0 +1,293 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// restart has the sessions that memory held when the tier was closed read again, in batches,
+// by the next process. The file holds ids alone: what is served was read by the process that
+// serves it, so that a session which was changed or removed in between is never served as it was.
+//
+// mu guards waiting and ttl; the other fields are set at construction. One goroutine reads,
+// until everything is read, the store fails, or the tier is closed.
+type restart struct {
+	s    *Storage
+	path string
+	stop context.CancelFunc
+	done sync.WaitGroup
+
+	mu      sync.Mutex
+	waiting []known       // to be read
+	ttl     time.Duration // that was asked for last
+}
+
+// known is a session that memory held.
+type known struct {
+	id   string
+	size int64 // bytes of its state, about
+}
+
+// newRestart is nil without a path.
+func newRestart(s *Storage, path string) *restart {
+	if path == "" {
+		return nil
+	}
+	r := &restart{s: s, path: path}
+	ctx, stop := context.WithCancel(context.Background())
+	r.stop = stop
+	r.done.Go(func() { r.run(ctx) })
+	return r
+}
+
+// asked notes with which ttl sessions are loaded.
+func (r *restart) asked(ttl time.Duration) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ttl = ttl
+}
+
+// run reads the file, and what it names once the store's changes are announced: before that
+// nothing would be served. Without announcements that would be served for MaxStale only.
+func (r *restart) run(ctx context.Context) {
+	sessions, ttl, err := readKnown(r.path, r.s.options.maxBytes)
+	if err != nil {
+		r.s.reporter.Warn(ctx, "restart", "strata: the file of WarmRestart can't be used and is ignored",
+			slog.String("reason", tiers.Explain(err)))
+		return
+	}
+	r.mu.Lock()
+	if r.waiting = sessions; r.ttl == 0 {
+		r.ttl = ttl
+	}
+	r.mu.Unlock()
+	if len(sessions) == 0 {
+		return
+	}
+	if r.s.own.reloader == nil {
+		r.s.reporter.Warn(ctx, "restart", "strata: WarmRestart has no use over this store, which reads sessions one by one")
+		return
+	}
+	if !r.s.options.exclusive && !r.s.watch.announced(ctx) {
+		return
+	}
+	for batch := r.next(); len(batch) > 0 && ctx.Err() == nil; batch = r.next() {
+		began := time.Now()
+		if failed := r.s.own.reread(batch); failed == len(batch) {
+			return
+		}
+		pause := time.NewTimer(time.Since(began)) // half of the store's time is others'
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+		}
+	}
+}
+
+// next begins to read a batch of what waits and nobody has asked for yet.
+func (r *restart) next() (batch []rereading) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for bytes := int64(0); len(r.waiting) > 0 && len(batch) < rereadBatch && bytes < rereadBytes; {
+		next := r.waiting[0]
+		r.waiting = r.waiting[1:]
+		hash := r.s.memory.guard.Hash(next.id)
+		if e, v := r.s.memory.look(hash); e != nil && e.current(next.id, v) {
+			continue
+		}
+		e := &entry{hash: hash, id: next.id, own: r.s.own.of(r.ttl)}
+		batch = append(batch, rereading{entry: e, call: r.s.order.begin(hash, false)})
+		bytes += next.size
+	}
+	return batch
+}
+
+// end ends the reading.
+func (r *restart) end() {
+	if r == nil {
+		return
+	}
+	r.stop()
+	r.done.Wait()
+}
+
+// holds returns what is to be saved: what memory holds, and what was still to be read.
+func (r *restart) holds() (sessions []known, ttl time.Duration) {
+	seen := map[string]bool{}
+	add := func(id string, size int64) {
+		if !seen[id] {
+			seen[id] = true
+			sessions = append(sessions, known{id, size})
+		}
+	}
+	r.s.memory.each(add)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.waiting {
+		add(w.id, w.size)
+	}
+	return sessions, r.ttl
+}
+
+// save writes the file anew. It is called when nothing is kept any more.
+func (r *restart) save() error {
+	if r == nil {
+		return nil
+	}
+	sessions, ttl := r.holds()
+	if err := writeKnown(r.path, sessions, ttl); err != nil {
+		return tiers.NewError("strata: what memory held couldn't be saved for the next start (WarmRestart): "+reasonOf(err)+"; nothing else is lost", err)
+	}
+	return nil
+}
+
+// The file begins with restartMark and its version, has the ttl and then each session's size and
+// id, which has its length before it, all numbers being varints, and ends with the SHA-256 of
+// what comes before.
+const (
+	restartMark    = "strata warm restart\n"
+	restartVersion = 1
+)
+
+var (
+	errForeign = tiers.NewError("it isn't a file of WarmRestart; choose another path", nil)
+	errDamaged = tiers.NewError("it is damaged, or of another version", nil)
+	errTooLong = tiers.NewError("it is larger than MaxBytes", nil)
+)
+
+// reasonOf is an error of a file in words without its path.
+func reasonOf(err error) string {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return path.Err.Error()
+	case errors.As(err, &link):
+		return link.Err.Error()
+	}
+	return tiers.Explain(err)
+}
+
+// inspectKnown fails if there is something at the path that isn't a file of ours.
+func inspectKnown(path string) (found fs.FileInfo, err error) {
+	found, err = os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !found.Mode().IsRegular():
+		return nil, errForeign
+	case found.Size() == 0:
+		return found, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	mark := make([]byte, len(restartMark))
+	if _, err := io.ReadFull(f, mark); err != nil || string(mark) != restartMark {
+		return nil, errForeign
+	}
+	return found, nil
+}
+
+// readKnown returns nothing where there is no file, and of a list that memory has no room for
+// what it has room for.
+func readKnown(path string, maxBytes int64) (sessions []known, ttl time.Duration, err error) {
+	found, err := inspectKnown(path)
+	switch {
+	case err != nil:
+		return nil, 0, tiers.NewError(reasonOf(err), err)
+	case found == nil:
+		return nil, 0, nil
+	case found.Size() > maxBytes+entryBytes:
+		return nil, 0, errTooLong
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, 0, tiers.NewError(reasonOf(err), err)
+	}
+	end := len(content) - sha256.Size
+	if end < len(restartMark) {
+		return nil, 0, errDamaged
+	}
+	if sum := sha256.Sum256(content[:end]); !bytes.Equal(sum[:], content[end:]) {
+		return nil, 0, errDamaged
+	}
+	rest := content[len(restartMark):end]
+	number := func() (n uint64) {
+		n, length := binary.Uvarint(rest)
+		if length <= 0 {
+			err, rest = errDamaged, nil
+			return 0
+		}
+		rest = rest[length:]
+		return n
+	}
+	if number() != restartVersion {
+		return nil, 0, errDamaged
+	}
+	ttl = time.Duration(number())
+	for held := int64(0); len(rest) > 0 && err == nil; {
+		size, length := number(), number()
+		if err != nil || length > uint64(len(rest)) {
+			return nil, 0, errDamaged
+		}
+		s := known{id: string(rest[:length]), size: int64(min(size, uint64(maxBytes)))}
+		rest = rest[length:]
+		if held += entryBytes + int64(length) + s.size; held <= maxBytes {
+			sessions = append(sessions, s)
+		}
+	}
+	return sessions, ttl, err
+}
+
+// writeKnown replaces the file as a whole, or leaves it as it is.
+func writeKnown(path string, sessions []known, ttl time.Duration) (err error) {
+	if _, err := inspectKnown(path); err != nil {
+		return err
+	}
+	content := binary.AppendUvarint([]byte(restartMark), restartVersion)
+	content = binary.AppendUvarint(content, uint64(ttl))
+	for _, s := range sessions {
+		content = binary.AppendUvarint(content, uint64(s.size))
+		content = append(binary.AppendUvarint(content, uint64(len(s.id))), s.id...)
+	}
+	sum := sha256.Sum256(content)
+	content = append(content, sum[:]...)
+
+	next := path + ".new"
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		_ = os.Remove(next)
+	}
+	return err
+}
