@@ -21,6 +21,7 @@
 //   - A session ends after [Idle] without a request, and after [Absolute] whatever happens.
 //   - Where a session has ended, the next request can tell why ([Reason]), and a page that lists sessions
 //     which is its visitor's own ([Handle]).
+//   - A WebSocket, a stream or a long job ends with its session, on every node ([Until]).
 //   - The cookie is HttpOnly, SameSite=Lax, and Secure with the prefix __Host- over TLS. It is sent
 //     anew when a tenth of its life is over. A response that sends it, or has read the session,
 //     isn't for shared caches.
@@ -30,6 +31,9 @@
 // One key, [Key], holds when the session began, whose it is, when that was proved, its own limits
 // and when the cookie was sent. It is merged, carried to another id and stored like any other;
 // nodes without this package pass it on. Handlers don't see it, and can't change it.
+//
+// A session that takes another id leaves a note of it under the old one, for two minutes: so Until goes on
+// on other nodes. No client can ask for it, as its name is no id.
 //
 // # Settings of the server
 //

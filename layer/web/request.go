@@ -44,7 +44,8 @@ type request struct {
 	missing   bool         // there is no session under the id that was presented
 	reason    layer.Reason // why, where that is known
 	record    record
-	ended     bool // the middleware is done
+	until     *follower // nil unless Until was called
+	ended     bool      // the middleware is done
 }
 
 type requestKey struct{}
@@ -215,6 +216,9 @@ func (q *request) commit() error {
 		q.expires(now, ttl)
 		return nil
 	}
+	if q.until != nil && q.stored != "" {
+		q.of.watch.follow(q.until, q.stored)
+	}
 	if cookies && !q.writer.closed {
 		switch {
 		case q.stored == "" && q.removed:
@@ -353,7 +357,8 @@ func (q *request) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	err := q.chain.SetSession(q.described(ctx), q.id, data, ttl)
 	data.Remove(Key)
 	if err == nil && moving {
-		if err = q.remove(ctx, q.stored, ""); err != nil {
+		if err = q.leaveFor(ctx, q.stored, q.id); err != nil {
+			q.of.watch.moved(q.id, q.stored)
 			err = errors.Join(err, q.remove(ctx, q.id, ""))
 		}
 	}
@@ -375,7 +380,17 @@ func (q *request) remove(ctx context.Context, id string, reason layer.Reason) er
 		return err
 	}
 	q.of.expiries.forget(id)
+	q.of.watch.changed(id)
 	return nil
+}
+
+// leaveFor ends a session that goes on under another id.
+func (q *request) leaveFor(ctx context.Context, from, to string) error {
+	if err := q.of.watch.leaveNote(ctx, q.direct, from, to); err != nil {
+		return err
+	}
+	q.of.watch.moved(from, to)
+	return q.remove(ctx, from, "")
 }
 
 // expires notes when the session ends that the store was told to keep so long.
@@ -415,7 +430,7 @@ func (q *request) UpdateTTL(context.Context, string, time.Duration) error { retu
 func (q *request) RemoveAll(ctx context.Context, id string) error {
 	if id != q.id {
 		if q.direct {
-			return q.remove(ctx, id, "")
+			return q.leaveFor(ctx, id, q.id)
 		}
 		q.endStored = q.endStored || id == q.stored
 		return nil

@@ -78,7 +78,7 @@ func TrustedOrigins(origins ...string) Option {
 	}
 }
 
-// sessions is a middleware. Its fields are set by Sessions; servers, expiries and moves guard themselves.
+// sessions is a middleware. Its fields are set by Sessions; servers, expiries, moves and watch guard themselves.
 type sessions struct {
 	chain         *layer.Stack
 	top           tiers.Storage
@@ -97,6 +97,7 @@ type sessions struct {
 	expiries      *expiries
 	servers       sync.Map // *ghttp.Server to *settings
 	moves         moves
+	watch         watch
 }
 
 // Sessions is the middleware that gives handlers their r.Session from the chain: for all routes
@@ -111,9 +112,11 @@ func Sessions(chain gsession.Storage, opts ...Option) ghttp.HandlerFunc {
 	if _, ok := layer.As[*index.Storage](stack); ok {
 		s.users = layer.Principals(stack)
 	}
+	s.watch.most = mostUntil
 	for _, opt := range opts {
 		opt(s)
 	}
+	s.watch.begin(s)
 	if s.header == "" && s.cookie == nil {
 		s.cookie = &CookieOptions{}
 	}
@@ -129,6 +132,8 @@ func (s *sessions) check() error {
 		return fmt.Errorf("web.OnError needs a func; leave it out for the default")
 	case s.describe == nil:
 		return fmt.Errorf("web.Describe needs a func; leave it out for the default, or return nil to keep nothing")
+	case s.watch.most < 1:
+		return fmt.Errorf("web.MostUntil needs a number above 0, not %d; leave it out for %d", s.watch.most, mostUntil)
 	case s.idle < 0:
 		return fmt.Errorf("web.Idle needs a time above 0, not %v; leave it out for the server's SessionMaxAge", s.idle)
 	case s.absolute < 0:
@@ -171,6 +176,9 @@ func (s *sessions) serve(r *ghttp.Request) {
 	q := s.begin(r, server)
 	r.Middleware.Next()
 	q.end()
+	if q.until != nil {
+		q.of.watch.leave(q.until)
+	}
 	if outer != nil {
 		outer.resume()
 	}

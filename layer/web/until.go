@@ -1,0 +1,456 @@
+package web
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/net/ghttp"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/decorators/index"
+	"github.com/gf-strata/strata/internal/sessionmap"
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// ErrTooMany is the cause of a context that Until returns where as many requests wait for the end of their sessions as MostUntil
+// allows: it has ended at once.
+var ErrTooMany = errors.New("strata: web: as many requests wait for the end of their sessions as web.MostUntil allows; close some, or allow more")
+
+// MostUntil is how many requests may wait for the end of their sessions, by Until, at the same time; 65,536 unless set.
+func MostUntil(n int) Option { return func(s *sessions) { s.watch.most = n } }
+
+const mostUntil = 1 << 16
+
+// Until returns a context that ends with the request, and before that when its session ends, on whichever node: for
+// WebSockets, server-sent events and long jobs. Its context.Cause is then an error for which errors.Is finds
+// layer.ErrRevoked, and layer.ReasonOf says why, where that is known.
+//
+// Changes of the session, slides of its expiry and a new id don't end it; nor does it keep the session alive. Where the
+// store announces changes, as redisstore does, it ends within their delay. Elsewhere, and while announcements can't be
+// received, the store is asked each second; what ends by a limit ends up to a quarter of a second later. A store that
+// doesn't answer ends nothing.
+//
+// A request without a session waits for the one that it begins, from its commit on.
+func Until(r *ghttp.Request) context.Context {
+	q := requestOf(r)
+	if q == nil {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		cancel(errOutside)
+		return ctx
+	}
+	if q.until != nil {
+		return q.until.ctx
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	q.until = &follower{ctx: ctx, cancel: cancel, ttl: q.server.idle}
+	if err := q.load(); err != nil {
+		cancel(err)
+	} else if q.stored != "" {
+		q.of.watch.follow(q.until, q.stored)
+	}
+	return ctx
+}
+
+// watch follows the sessions of requests that wait for their end. One goroutine does, while there are any; it asks
+// the store for several at a time.
+//
+// mu guards sessions, waiting, running and valid, and what belongs to a followed session; count is waiting as an atomic.
+// The rest is set by Sessions. No other lock is taken under mu.
+type watch struct {
+	most   int
+	of     *sessions
+	store  tiers.Storage            // below caches, with what waits to be committed
+	marks  tiers.Storage            // whose reads know what is over by a mark; nil without an index
+	source tiers.InvalidationSource // nil for none
+
+	count    atomic.Int64
+	wake     chan struct{}
+	mu       sync.Mutex
+	sessions map[string]*followed
+	waiting  int
+	running  bool
+	valid    time.Time // until when the source vouches for what was read
+}
+
+// followed is a session that requests wait for. watch.mu guards it.
+type followed struct {
+	followers map[*follower]bool
+	ttl       time.Duration // its full time to live
+	due       time.Time     // when the store is asked next
+	expires   time.Time     // as the store said last, zero if it didn't
+	looking   bool
+	again     bool // something has happened meanwhile
+}
+
+// follower is a request that waits. watch.mu guards id, which is "" before and after; the rest is set by Until.
+type follower struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	ttl    time.Duration
+	id     string
+}
+
+// Bounds of the watch.
+const (
+	lookEvery   = time.Second            // between two looks, while nobody vouches
+	calmEvery   = 30 * time.Second       // and while somebody does
+	lookTick    = 250 * time.Millisecond // between two looks at what is due
+	lookTimeout = 3 * time.Second
+	lookers     = 16
+)
+
+func (w *watch) begin(s *sessions) {
+	w.of, w.wake, w.sessions = s, make(chan struct{}, 1), map[string]*followed{}
+	layers := s.chain.Layers()
+	for n := 0; n < len(layers); n++ {
+		if inner, ok := layers[n].(*layer.Stack); ok {
+			layers = append(layers[:n:n], inner.Layers()...)
+		}
+	}
+	reader := layers[len(layers)-1]
+	for _, l := range layers {
+		if _, ok := l.(tiers.CommitFeed); ok {
+			reader = l
+		}
+		if source, ok := l.(tiers.InvalidationSource); ok {
+			w.source = source
+		}
+		if _, ok := l.(*index.Storage); ok {
+			w.marks = s.top
+		}
+	}
+	w.store = sessionmap.Adapt(reader)
+}
+
+// follow has a request wait for the end of a session.
+func (w *watch) follow(f *follower, id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if f.id != "" || f.ctx.Err() != nil {
+		return // it waits already, or needn't any more
+	}
+	if w.waiting >= w.most {
+		f.cancel(ErrTooMany)
+		return
+	}
+	w.waiting++
+	w.count.Store(int64(w.waiting))
+	w.put(f, id)
+	if !w.running {
+		w.running = true
+		go w.run()
+	}
+	w.notify()
+}
+
+// put is called under mu. The session is asked for at once, as it may have ended before.
+func (w *watch) put(f *follower, id string) {
+	is := w.sessions[id]
+	if is == nil {
+		is = &followed{followers: map[*follower]bool{}}
+		w.sessions[id] = is
+	}
+	f.id = id
+	is.followers[f], is.ttl = true, f.ttl
+	is.due, is.again = time.Time{}, true
+}
+
+// leave follows the end of a request.
+func (w *watch) leave(f *follower) {
+	f.cancel(context.Canceled)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drop(f)
+	w.notify()
+}
+
+// drop is called under mu.
+func (w *watch) drop(f *follower) {
+	is := w.sessions[f.id]
+	if f.id == "" || is == nil {
+		return
+	}
+	delete(is.followers, f)
+	if len(is.followers) == 0 {
+		delete(w.sessions, f.id)
+	}
+	f.id = ""
+	w.waiting--
+	w.count.Store(int64(w.waiting))
+}
+
+func (w *watch) notify() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// moved has those who wait for a session wait for it under its new id.
+func (w *watch) moved(from, to string) {
+	if w.count.Load() == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	is := w.sessions[from]
+	if is == nil {
+		return
+	}
+	delete(w.sessions, from)
+	for f := range is.followers {
+		w.put(f, to)
+	}
+	w.notify()
+}
+
+// changed has the store be asked for a session.
+func (w *watch) changed(id string) {
+	if w.count.Load() == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if is := w.sessions[id]; is != nil {
+		is.due, is.again = time.Time{}, true
+		w.notify()
+	}
+}
+
+// all has the store be asked for all sessions.
+func (w *watch) all() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.allDue()
+	w.notify()
+}
+
+func (w *watch) allDue() {
+	for _, is := range w.sessions {
+		is.due, is.again = time.Time{}, true
+	}
+}
+
+// run looks after the sessions until nobody waits.
+func (w *watch) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	slots := make(chan struct{}, lookers)
+	var stops []func()
+	defer func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+		for range lookers {
+			slots <- struct{}{}
+		}
+	}()
+	w.mu.Lock()
+	w.valid = time.Time{}
+	w.mu.Unlock()
+	if w.source != nil {
+		stops = append(stops, w.source.Subscribe(untilListener{w}))
+	}
+	if w.of.users != nil {
+		stops = append(stops, w.of.users.Watch(w.all))
+	}
+	tick := time.NewTicker(lookTick)
+	defer tick.Stop()
+	for calm := false; ; {
+		w.mu.Lock()
+		if w.waiting == 0 {
+			w.running = false
+			w.mu.Unlock()
+			return
+		}
+		now := time.Now()
+		was := calm
+		if calm = now.Before(w.valid); was && !calm {
+			w.allDue()
+		}
+		due := map[string]time.Duration{}
+		for id, is := range w.sessions {
+			if !is.looking && !now.Before(is.due) {
+				is.looking, is.again = true, false
+				due[id] = is.ttl
+			}
+		}
+		w.mu.Unlock()
+		for id, ttl := range due {
+			slots <- struct{}{}
+			go func() {
+				defer func() { <-slots }()
+				w.look(ctx, id, ttl)
+			}()
+		}
+		select {
+		case <-w.wake:
+		case <-tick.C:
+		}
+	}
+}
+
+// look asks the store for a session, and ends what waits for one that has ended.
+func (w *watch) look(ctx context.Context, id string, ttl time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	is, err := w.ask(ctx, id, ttl)
+	next, reason := "", is.reason
+	if err == nil && !is.there {
+		if next, err = w.forward(ctx, id); err == nil && next == "" && reason == "" {
+			reason = w.of.reasonOf(ctx, id)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at := w.sessions[id]
+	if at == nil {
+		return
+	}
+	now := time.Now()
+	at.looking = false
+	switch {
+	case err == nil && is.there:
+		at.expires = is.expires
+		at.due = now.Add(lookEvery)
+		if now.Before(w.valid) {
+			at.due = now.Add(calmEvery)
+		}
+		if !is.expires.IsZero() && is.expires.Before(at.due) {
+			at.due = is.expires
+		}
+		if at.again {
+			at.due = time.Time{}
+			w.notify()
+		}
+	case err != nil:
+		at.due = now.Add(lookEvery)
+	case next != "":
+		delete(w.sessions, id)
+		for f := range at.followers {
+			w.put(f, next)
+		}
+		w.notify()
+	default:
+		if reason == "" && !at.expires.IsZero() && !now.Before(at.expires) {
+			reason = layer.ReasonIdle
+		}
+		cause := &index.Ended{Reason: reason, Cause: layer.ErrRevoked}
+		for f := range at.followers {
+			f.cancel(cause)
+			w.drop(f)
+		}
+		w.notify()
+	}
+}
+
+var errPanicked = errors.New("strata: web: a storage panicked")
+
+// seen is a session as the store holds it.
+type seen struct {
+	there   bool
+	expires time.Time
+	reason  layer.Reason
+}
+
+// ask returns an error where the store can't be asked, a panic of a storage included.
+func (w *watch) ask(ctx context.Context, id string, ttl time.Duration) (is seen, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errPanicked
+		}
+	}()
+	var kept any
+	if w.store.Style(ctx) == tiers.StyleSnapshot {
+		read, err := w.store.Load(ctx, id, ttl)
+		if err != nil || read.Snapshot.Len() == 0 {
+			return is, err
+		}
+		kept = read.Snapshot.Data()[Key]
+		is.expires, _ = read.Snapshot.Expires()
+	} else {
+		size, err := w.store.GetSize(ctx, id)
+		if err == nil && size > 0 {
+			kept, err = w.store.Get(ctx, id, Key)
+		}
+		if err != nil || size == 0 {
+			return is, err
+		}
+	}
+	rec := recordOf(kept)
+	now := time.Now()
+	if rec.left(now, 0, w.of.absolute) < 0 {
+		is.reason = layer.ReasonExpired
+		return is, nil
+	}
+	if _, absolute := rec.limits(0, w.of.absolute); absolute > 0 && rec.began > 0 {
+		if end := time.UnixMilli(rec.began).Add(absolute); is.expires.IsZero() || end.Before(is.expires) {
+			is.expires = end
+		}
+	}
+	if w.marks != nil {
+		read, err := w.marks.Load(ctx, id, ttl)
+		if err != nil || read.Snapshot == nil {
+			return is, err
+		}
+	}
+	is.there = true
+	return is, nil
+}
+
+// A session that goes on under another id leaves a note for other nodes, under a name that no client can ask for.
+const noteLife = 2 * time.Minute
+
+func noteID(id string) string {
+	sum := sha256.Sum256([]byte("strata.web.moved\x00" + id))
+	return "moved." + hex.EncodeToString(sum[:16])
+}
+
+// leaveNote says under which id the session goes on.
+func (w *watch) leaveNote(ctx context.Context, direct bool, from, to string) error {
+	id, note := noteID(from), gmap.NewStrAnyMapFrom(map[string]any{Key: to}, true)
+	if direct {
+		if err := w.of.chain.SetMap(ctx, id, note.Map(), noteLife); err != nil {
+			return err
+		}
+		note.Clear() // what follows gives it its time to live
+	}
+	return w.of.chain.SetSession(ctx, id, note, noteLife)
+}
+
+// forward is the id under which a session goes on, "" for none.
+func (w *watch) forward(ctx context.Context, id string) (string, error) {
+	note, err := w.of.chain.GetSession(ctx, noteID(id), noteLife)
+	if err != nil || note == nil {
+		return "", err
+	}
+	kept := note.Get(Key)
+	if kept == nil {
+		if kept, err = w.of.chain.Get(ctx, noteID(id), Key); errors.Is(err, gsession.ErrorDisabled) {
+			err = nil
+		}
+	}
+	next, _ := kept.(string)
+	return next, err
+}
+
+// untilListener is the watch's side that a source of invalidations notifies.
+type untilListener struct{ w *watch }
+
+func (l untilListener) Invalidate(id string) { l.w.changed(id) }
+func (l untilListener) InvalidateAll()       { l.w.all() }
+
+func (l untilListener) ValidUntil(until time.Time) {
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	l.w.valid = until
+}
+
+func (l untilListener) Unsupported(error) { l.ValidUntil(time.Time{}) }

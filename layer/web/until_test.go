@@ -1,0 +1,315 @@
+package web_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/net/ghttp"
+	"github.com/gogf/gf/v2/os/gsession"
+	"go.uber.org/goleak"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/web"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// until is standard with streams that last until their session ends, and then tell why.
+func until(opts ...web.Option) func(*ghttp.Server, *layer.Stack) {
+	return func(server *ghttp.Server, chain *layer.Stack) {
+		standard(opts...)(server, chain)
+		server.BindHandler("/full", func(r *ghttp.Request) {
+			r.Response.Write(errors.Is(context.Cause(web.Until(r)), web.ErrTooMany))
+		})
+		server.BindHandler("/until", func(r *ghttp.Request) {
+			ctx := web.Until(r)
+			if r.GetQuery("login").String() != "" {
+				if err := web.Login(r, "ann"); err != nil {
+					r.Response.WriteStatus(http.StatusForbidden)
+					return
+				}
+			}
+			if web.Until(r) != ctx {
+				r.Response.Write("another context ")
+			}
+			r.Response.Write("open\n")
+			r.Response.Flush()
+			<-ctx.Done()
+			cause := context.Cause(ctx)
+			switch {
+			case errors.Is(cause, layer.ErrRevoked):
+				r.Response.Write("ended ", layer.ReasonOf(cause))
+			case errors.Is(cause, web.ErrTooMany):
+				r.Response.Write("too many")
+			default:
+				r.Response.Write("cancelled")
+			}
+		})
+	}
+}
+
+// stream is an open request of /until.
+type stream struct {
+	t     testing.TB
+	body  *bufio.Reader
+	id    string // of the cookie that it brought
+	lines chan string
+	close func()
+}
+
+func (s *site) stream(path, id string) *stream {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if id != "" {
+		r.Header.Set("Cookie", sends(id))
+	}
+	transport := &http.Transport{}
+	got, err := transport.RoundTrip(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	is := &stream{t: s.t, body: bufio.NewReader(got.Body), lines: make(chan string, 1), close: func() {
+		cancel()
+		_ = got.Body.Close()
+		transport.CloseIdleConnections()
+	}}
+	for _, c := range got.Cookies() {
+		is.id = c.Value
+	}
+	if line, err := is.body.ReadString('\n'); err != nil || line != "open\n" {
+		s.t.Fatalf("%q, %v", line, err)
+	}
+	go func() {
+		line, err := is.body.ReadString('\n')
+		if line == "" {
+			line = fmt.Sprint(err)
+		}
+		is.lines <- line
+	}()
+	s.t.Cleanup(is.close)
+	return is
+}
+
+// ends waits for the end of a stream.
+func (s *stream) ends(want string) {
+	s.t.Helper()
+	select {
+	case got := <-s.lines:
+		if got != want {
+			s.t.Fatalf("the stream ended with %q, want %q", got, want)
+		}
+	case <-time.After(deadline):
+		s.t.Fatalf("the stream doesn't end with %q", want)
+	}
+}
+
+func (s *stream) lives() {
+	s.t.Helper()
+	select {
+	case got := <-s.lines:
+		s.t.Fatalf("the stream ended with %q", got)
+	default:
+	}
+}
+
+// indexed is a node with an index over Redis, reached through a proxy.
+func indexed(t testing.TB, redis *redistest.Server, opts ...web.Option) (*site, *redistest.Proxy) {
+	t.Helper()
+	proxy := redistest.StartProxy(t, redis.Addr())
+	store, err := redisstore.Open("redis://"+proxy.Addr()+"/0", redisstore.Prefix("s:"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close(context.Background()) })
+	chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Indexed(nil))
+	t.Cleanup(func() { _ = chain.Close(context.Background()) })
+	return serveChain(t, chain, until(opts...)), proxy
+}
+
+func TestUntilTheSessionEndsOnAnotherNode(t *testing.T) {
+	redis := redistest.Start(t)
+	client := redis.Client()
+	ctx := context.Background()
+	one, _ := indexed(t, redis)
+	two, _ := indexed(t, redis)
+	users := layer.Principals(one.chain)
+	handle := func() string {
+		t.Helper()
+		list, err := users.List(ctx, "ann")
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%d sessions, %v", len(list), err)
+		}
+		return list[0].Handle
+	}
+	for name, c := range map[string]struct {
+		end    func(id string) error
+		reason layer.Reason
+	}{
+		"log-out":      {func(id string) error { one.bare("/logout", "Cookie", sends(id)); return nil }, layer.ReasonLoggedOut},
+		"Revoke":       {func(string) error { return users.Revoke(ctx, handle(), layer.ReasonEndedByAdmin) }, layer.ReasonEndedByAdmin},
+		"RevokeAll":    {func(string) error { _, err := users.RevokeAll(ctx, "ann", layer.ReasonPasswordChanged); return err }, layer.ReasonPasswordChanged},
+		"everybody":    {func(string) error { return users.RevokeEverybody(ctx, layer.ReasonEndedByAdmin) }, layer.ReasonEndedByAdmin},
+		"by a program": {func(id string) error { return client.Del(ctx, "s:"+id).Err() }, ""},
+	} {
+		id := one.bare("/login").cookie.Value
+		streams := []*stream{two.stream("/until", id), two.stream("/until", id), one.stream("/until", id)}
+		// What doesn't end the session doesn't end the stream: reads, changes, and a new id.
+		two.bare("/get", "Cookie", sends(id))
+		one.bare("/set", "Cookie", sends(id))
+		id = one.bare("/login", "Cookie", sends(id)).cookie.Value
+		if got := two.bare("/who", "Cookie", sends(id)).body; !strings.HasPrefix(got, "ann;") {
+			t.Fatalf("%s: the session is %q", name, got)
+		}
+		for _, s := range streams {
+			s.lives()
+		}
+		if err := c.end(id); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range streams {
+			s.ends("ended " + string(c.reason))
+		}
+	}
+}
+
+// While announcements can't be received the store is asked, and where that can't be reached nothing ends.
+func TestUntilIsPatientWhileTheStoreIsAway(t *testing.T) {
+	redis := redistest.Start(t)
+	one, _ := indexed(t, redis)
+	two, proxy := indexed(t, redis)
+	users := layer.Principals(one.chain)
+	for range 2 {
+		id := one.bare("/login").cookie.Value
+		kept, ended := two.stream("/until", one.bare("/set").cookie.Value), two.stream("/until", id)
+		proxy.Stall()
+		if _, err := users.RevokeAll(context.Background(), "ann", layer.ReasonEndedByAdmin); err != nil {
+			t.Fatal(err)
+		}
+		kept.lives()
+		ended.lives()
+		proxy.Resume()
+		ended.ends("ended " + string(layer.ReasonEndedByAdmin))
+		kept.lives()
+		kept.close()
+
+		id = one.bare("/login").cookie.Value
+		kept, ended = two.stream("/until", one.bare("/set").cookie.Value), two.stream("/until", id)
+		proxy.Cut()
+		one.bare("/logout", "Cookie", sends(id))
+		ended.ends("ended " + string(layer.ReasonLoggedOut))
+		kept.lives()
+		kept.close()
+	}
+}
+
+// Over a store that announces nothing, the store is asked.
+func TestUntilOverAStoreThatAnnouncesNothing(t *testing.T) {
+	s := serve(t, until())
+	id := s.bare("/set").cookie.Value
+	by := s.stream("/until", id)
+	in := s.bare("/login", "Cookie", sends(id)).cookie.Value // goes on under another id
+	by.lives()
+	if err := s.chain.RemoveAll(context.Background(), in); err != nil {
+		t.Fatal(err)
+	}
+	by.ends("ended ")
+
+	begun := s.stream("/until?login=ann", "") // the session begins after the call
+	if begun.id == "" {
+		t.Fatal("no session began")
+	}
+	s.bare("/logout", "Cookie", sends(begun.id))
+	begun.ends("ended ")
+
+	s.bare("/until-nobody") // no route
+	nobody := s.stream("/until", "")
+	nobody.lives()
+	nobody.close()
+}
+
+func TestUntilALimit(t *testing.T) {
+	short := 300 * time.Millisecond
+	for name, c := range map[string]struct {
+		opt    web.Option
+		reason layer.Reason
+	}{"idle": {web.Idle(short), layer.ReasonIdle}, "absolute": {web.Absolute(short), layer.ReasonExpired}} {
+		s := serveChain(t, layer.Chain(&timed{}), until(c.opt))
+		begun := time.Now()
+		s.stream("/until?login=ann", "").ends("ended " + string(c.reason))
+		if time.Since(begun) < short {
+			t.Errorf("%s: the session ended early", name)
+		}
+	}
+}
+
+// A direct store's session is followed as well.
+func TestUntilOverADirectStore(t *testing.T) {
+	redis := redistest.Start(t)
+	s := serveChain(t, layer.Chain(gsession.NewStorageRedisHashTable(redis.GoFrame(t), "h:"), layer.Coalesced()), until())
+	id := s.bare("/set").cookie.Value
+	by := s.stream("/until", id)
+	in := s.bare("/login", "Cookie", sends(id)).cookie.Value
+	by.lives()
+	client, ctx := redis.Client(), context.Background()
+	for _, key := range client.Keys(ctx, "*").Val() {
+		if client.TTL(ctx, key).Val() <= 0 {
+			t.Error("a key lives for ever")
+		}
+	}
+	s.bare("/logout", "Cookie", sends(in))
+	by.ends("ended ")
+}
+
+func TestUntilIsBoundedAndEndsWithTheRequest(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent(), goleak.IgnoreAnyFunction("net/http.(*conn).serve"), goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+	chain := layer.Chain(gsession.NewStorageMemory())
+	s := serveChain(t, chain, until(web.MostUntil(2)))
+	id := s.bare("/login").cookie.Value
+	first, second := s.stream("/until", id), s.stream("/until", id)
+	s.stream("/until", id).ends("too many")
+	first.lives()
+	first.close() // the client hangs up
+	for end := time.Now().Add(deadline); s.bare("/full", "Cookie", sends(id)).body != "false"; {
+		if time.Now().After(end) {
+			t.Fatal("no place is free again")
+		}
+	}
+	second.close()
+	// A route without the middleware waits for nothing.
+	bare := serveChain(t, chain, func(server *ghttp.Server, _ *layer.Stack) {
+		server.BindHandler("/until", func(r *ghttp.Request) { r.Response.Write(context.Cause(web.Until(r)) != nil) })
+	})
+	bare.client().want("/until", "true")
+	_ = bare.server.Shutdown()
+	_ = s.server.Shutdown()
+}
+
+// BenchmarkUntil is how long it takes from a kick on one node until a stream on another one has ended.
+func BenchmarkUntil(b *testing.B) {
+	redis := redistest.Start(b)
+	one, _ := indexed(b, redis)
+	two, _ := indexed(b, redis)
+	b.StopTimer()
+	for range b.N {
+		id := one.bare("/login").cookie.Value
+		s := two.stream("/until", id)
+		time.Sleep(20 * time.Millisecond) // the first look
+		b.StartTimer()
+		if err := one.chain.RemoveAll(context.Background(), id); err != nil {
+			b.Fatal(err)
+		}
+		s.ends("ended " + string(layer.ReasonLoggedOut))
+		b.StopTimer()
+	}
+}
