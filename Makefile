@@ -7,7 +7,7 @@ COUNT       ?= 1
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Modules of their own: what they depend on is nobody else's.
 MODULES := . bench bench/goredis923 examples/observed examples/shop/browser
@@ -58,6 +58,10 @@ compiler: ## find the C compiler that the race detector needs, or install it
 .PHONY: shop
 shop: ## run the example shop on http://127.0.0.1:8000
 	go run ./examples/shop
+
+.PHONY: screenshots
+screenshots: redis chromium ## the pictures of README and docs, from the running programs, in docs/images
+	cd examples/shop/browser && go run ./screenshots -root ../../..
 
 .PHONY: bench
 bench: redis ## Strata beside its peers: a table, bench/results, and a report in HTML (under ten minutes)

@@ -15,8 +15,6 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
 
@@ -73,20 +71,10 @@ func shop(t *testing.T, args ...string) string {
 // test` has tried to install one by then.
 func chromium(t *testing.T) context.Context {
 	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
+	opts, ok := Chromium()
+	if !ok {
 		fmt.Println("== the shop's page was not driven, as chromium is missing")
 		t.Skip("chromium is missing")
-	}
-	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox)
-	for _, flag := range []string{"disable-background-networking", "disable-component-update", "disable-sync", "no-first-run", "disable-gpu", "disable-quic"} {
-		opts = append(opts, chromedp.Flag(flag, true))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	t.Cleanup(cancel)
@@ -105,29 +93,12 @@ func run(t *testing.T, ctx context.Context, actions ...chromedp.Action) {
 	}
 }
 
-// becomes waits until an expression holds on the page. It asks anew each time, as the page may be
-// another one meanwhile.
-func becomes(expression string) chromedp.Action {
-	return chromedp.ActionFunc(func(ctx context.Context) error {
-		for end := time.Now().Add(20 * time.Second); ; {
-			var holds bool
-			if err := chromedp.Evaluate("!!("+expression+")", &holds).Do(ctx); err == nil && holds {
-				return nil
-			}
-			if time.Now().After(end) {
-				return fmt.Errorf("the page never has %s", expression)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	})
-}
-
 func shows(id, text string) chromedp.Action {
-	return becomes(fmt.Sprintf(`document.getElementById(%q)?.textContent.includes(%q)`, id, text))
+	return Becomes(fmt.Sprintf(`document.getElementById(%q)?.textContent.includes(%q)`, id, text))
 }
 
 // nobody is logged in, by the page.
-var nobody = becomes(`document.getElementById("login")?.hidden === false`)
+var nobody = Becomes(`document.getElementById("login")?.hidden === false`)
 
 func login(name string) chromedp.Tasks {
 	return chromedp.Tasks{
@@ -197,17 +168,17 @@ func TestAPersonWithoutAMouse(t *testing.T) {
 	base, ctx := shop(t), chromium(t)
 	run(t, ctx, chromedp.Navigate(base), nobody, chromedp.Focus("#name"), chromedp.KeyEvent("\r"),
 		shows("name-error", "1 to 40"),
-		becomes(`document.activeElement.id === "name" && document.activeElement.getAttribute("aria-invalid") === "true"`),
+		Becomes(`document.activeElement.id === "name" && document.activeElement.getAttribute("aria-invalid") === "true"`),
 		chromedp.KeyEvent("Ann\r"), shows("hello", "Welcome, Ann"),
-		becomes(`document.getElementById("logout").contains(document.activeElement)`),
-		becomes(`document.getElementById("name-error").textContent === ""`),
+		Becomes(`document.getElementById("logout").contains(document.activeElement)`),
+		Becomes(`document.getElementById("name-error").textContent === ""`),
 		chromedp.Focus("#look"), chromedp.KeyEvent("\r"),
-		becomes(`+document.querySelector("[data-count=loads] .without").firstChild.data >= 10`),
-		becomes(`document.activeElement.id === "look"`),
-		shows("heard", "reads of the store"), becomes(`document.getElementById("heard").getAttribute("aria-live") === "polite"`),
+		Becomes(`+document.querySelector("[data-count=loads] .without").firstChild.data >= 10`),
+		Becomes(`document.activeElement.id === "look"`),
+		shows("heard", "reads of the store"), Becomes(`document.getElementById("heard").getAttribute("aria-live") === "polite"`),
 		chromedp.Focus("#logout button"), chromedp.KeyEvent("\r"), nobody,
-		becomes(`document.activeElement.id === "name"`),
-		becomes(`[...document.querySelectorAll("button, input")].every(e => (e.getAttribute("aria-label") || e.textContent).trim())`),
+		Becomes(`document.activeElement.id === "name"`),
+		Becomes(`[...document.querySelectorAll("button, input")].every(e => (e.getAttribute("aria-label") || e.textContent).trim())`),
 	)
 }
 
@@ -217,46 +188,23 @@ func TestTrialsOnThePage(t *testing.T) {
 		base, ctx := shop(t), chromium(t)
 		result := `document.querySelector("[data-try=logout]").parentNode.querySelector("dl").innerText`
 		run(t, ctx, network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": language}), chromedp.Navigate(base),
-			becomes(fmt.Sprintf("document.documentElement.lang === %q", language)),
-			becomes(`document.querySelector("#cart li.none")`), chromedp.Click("[data-try=logout]"),
-			becomes(fmt.Sprintf("%s.includes(%q) && %[1]s.includes(%q)", result, says[0], says[1])),
-			chromedp.Click("[data-try=changes]"), becomes(`document.querySelectorAll(".trial dl b").length === 4`),
-			becomes(`document.querySelectorAll(".trial .bad").length === 2`))
+			Becomes(fmt.Sprintf("document.documentElement.lang === %q", language)),
+			Becomes(`document.querySelector("#cart li.none")`), chromedp.Click("[data-try=logout]"),
+			Becomes(fmt.Sprintf("%s.includes(%q) && %[1]s.includes(%q)", result, says[0], says[1])),
+			chromedp.Click("[data-try=changes]"), Becomes(`document.querySelectorAll(".trial dl b").length === 4`),
+			Becomes(`document.querySelectorAll(".trial .bad").length === 2`))
 	}
 }
 
 // A log-in and a log-out at one node are seen at the other without a click.
 func TestTwoPanes(t *testing.T) {
 	base, ctx := shop(t, "-nodes", "2"), chromium(t)
-	run(t, ctx, chromedp.Navigate(base), becomes(`document.querySelectorAll("iframe").length === 2`),
-		inFrame(0, `document.getElementById("login")?.hidden === false`), inFrame(1, `document.getElementById("login")?.hidden === false`),
-		inFrame(0, `document.getElementById("name").value = "Ann", document.querySelector("#login button").click(), true`),
-		inFrame(1, `document.getElementById("hello").textContent === "Welcome, Ann"`),
-		inFrame(1, `document.querySelector("#logout button").click(), true`),
-		inFrame(0, `document.getElementById("login").hidden === false`))
-}
-
-// inFrame waits until an expression holds in a frame of the page. Frames of another port are in the
-// page's process, or are targets of their own.
-func inFrame(n int, expression string) chromedp.Action {
-	return chromedp.ActionFunc(func(ctx context.Context) error {
-		for end := time.Now().Add(20 * time.Second); ; {
-			tree, err := page.GetFrameTree().Do(ctx)
-			if err == nil && len(tree.ChildFrames) > n {
-				var world runtime.ExecutionContextID
-				if world, err = page.CreateIsolatedWorld(tree.ChildFrames[n].Frame.ID).Do(ctx); err == nil {
-					var found *runtime.RemoteObject
-					if found, _, err = runtime.Evaluate("!!(" + expression + ")").WithContextID(world).Do(ctx); err == nil && string(found.Value) == "true" {
-						return nil
-					}
-				}
-			}
-			if time.Now().After(end) {
-				return fmt.Errorf("frame %d never has %s (%v)", n, expression, err)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	})
+	run(t, ctx, chromedp.Navigate(base), Becomes(`document.querySelectorAll("iframe").length === 2`),
+		InFrame(0, `document.getElementById("login")?.hidden === false`), InFrame(1, `document.getElementById("login")?.hidden === false`),
+		InFrame(0, `document.getElementById("name").value = "Ann", document.querySelector("#login button").click(), true`),
+		InFrame(1, `document.getElementById("hello").textContent === "Welcome, Ann"`),
+		InFrame(1, `document.querySelector("#logout button").click(), true`),
+		InFrame(0, `document.getElementById("login").hidden === false`))
 }
 
 // contrast returns what is hard to read: each text whose contrast with what is behind it is less
@@ -291,7 +239,7 @@ func TestThePageEverywhere(t *testing.T) {
 				)
 				var pale string
 				if scripts {
-					run(t, ctx, shows("cart", "Nothing"), chromedp.Click("[data-try=logout]"), becomes(`document.querySelector(".trial .bad")`),
+					run(t, ctx, shows("cart", "Nothing"), chromedp.Click("[data-try=logout]"), Becomes(`document.querySelector(".trial .bad")`),
 						chromedp.Evaluate(`document.getElementById("name-error").textContent = document.getElementById("message").textContent = "wrong"`, nil),
 						chromedp.Evaluate(contrast, &pale))
 				}
