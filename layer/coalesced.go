@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
@@ -35,7 +36,12 @@ func Coalesced(opts ...CoalescedOption) Decorator {
 
 // WriteTimeout is how long a caller waits for its commit at most, and the store for
 // what it was given, if it heeds its context; 5 s unless set.
-func WriteTimeout(d time.Duration) CoalescedOption { return coalesce.WriteTimeout(d) }
+func WriteTimeout(d time.Duration) CoalescedOption {
+	if d <= 0 {
+		panic(fmt.Sprintf("strata: layer.WriteTimeout(%v) leaves no time to write; pass a positive duration", d))
+	}
+	return func(o *coalesce.Options) { o.WriteTimeout = d }
+}
 
 // WriteBehind has SetSession return at once. What has changed is merged and committed
 // within the interval, up to an eighth of it and 25 ms sooner where redisstore can take it
@@ -54,23 +60,43 @@ func WriteTimeout(d time.Duration) CoalescedOption { return coalesce.WriteTimeou
 // returns when all that was pending is in the store; its Close does so within its
 // context's deadline, and says how many changes it could not deliver: those are given up
 // without a Journal.
-func WriteBehind(interval time.Duration) CoalescedOption { return coalesce.WriteBehind(interval) }
+func WriteBehind(interval time.Duration) CoalescedOption {
+	if interval <= 0 {
+		panic(fmt.Sprintf("strata: layer.WriteBehind(%v) delays nothing; pass a positive interval, or leave it out to write synchronously", interval))
+	}
+	return func(o *coalesce.Options) { o.WriteBehind = interval }
+}
 
 // MaxPending bounds the sessions whose changes aren't in the store yet, whether or not a
 // caller waits for them, and the log-outs beside them; 100,000 unless set. At the bound
 // SetSession waits for its turn, also if its context ends: writing behind for as long as it takes, else for
 // WriteTimeout, and the error says then that nothing was written.
-func MaxPending(n int) CoalescedOption { return coalesce.MaxPending(n) }
+func MaxPending(n int) CoalescedOption {
+	if n <= 0 {
+		panic(fmt.Sprintf("strata: layer.MaxPending(%d) has no room for a change; pass a positive number of sessions", n))
+	}
+	return func(o *coalesce.Options) { o.MaxPending = n }
+}
 
 // MaxPendingBytes bounds the memory that pending changes take, in bytes, about right;
 // 64 MiB unless set. At the bound SetSession waits as with MaxPending. A change that is
 // larger than all of it waits until nothing else is pending.
-func MaxPendingBytes(n int64) CoalescedOption { return coalesce.MaxPendingBytes(n) }
+func MaxPendingBytes(n int64) CoalescedOption {
+	if n <= 0 {
+		panic(fmt.Sprintf("strata: layer.MaxPendingBytes(%d) has no room for a change; pass a positive number of bytes", n))
+	}
+	return func(o *coalesce.Options) { o.MaxPendingBytes = n }
+}
 
 // OnGiveUp is called with changes that were accepted and can't be delivered, one call at a
 // time, from a goroutine of its own; of more than 64 that wait the later ones are put together.
 // They are logged as well. Close called from it is refused.
-func OnGiveUp(report func(GiveUp)) CoalescedOption { return coalesce.OnGiveUp(report) }
+func OnGiveUp(report func(GiveUp)) CoalescedOption {
+	if report == nil {
+		panic("strata: layer.OnGiveUp needs a function; leave the option out to have give-ups in the log only")
+	}
+	return func(o *coalesce.Options) { o.OnGiveUp = report }
+}
 
 // Journal keeps what is pending in a directory, so that it survives the process and a
 // power loss: SetSession returns when its change is on disk, many callers sharing one
@@ -83,10 +109,20 @@ func OnGiveUp(report func(GiveUp)) CoalescedOption { return coalesce.OnGiveUp(re
 // over any other Chain panics. The directory belongs to one process, and holds what sessions
 // hold, readable by its user only. Where it can't be written, SetSession waits for the store,
 // and Flush and Close return the error. A log-out is off the disk when RemoveAll returns.
-func Journal(dir string) CoalescedOption { return coalesce.Journal(dir) }
+func Journal(dir string) CoalescedOption {
+	if dir == "" {
+		panic("strata: layer.Journal needs a directory; pass one that outlives the process and that no other process uses")
+	}
+	return func(o *coalesce.Options) { o.Journal = dir }
+}
 
 // SlideEvery is the part of a session's ttl, 0 to 1, for which its expiry isn't slid
 // again; 0.1 unless set. Slides and commits set so much more than the ttl: a session in use never
 // expires early, and an idle one outlives its ttl by no more than that part. 0 slides
 // with every request.
-func SlideEvery(fraction float64) CoalescedOption { return coalesce.SlideEvery(fraction) }
+func SlideEvery(fraction float64) CoalescedOption {
+	if !(fraction >= 0 && fraction <= 1) {
+		panic(fmt.Sprintf("strata: layer.SlideEvery(%v) is no part of a ttl; pass 0 to 1, or leave it out for 0.1", fraction))
+	}
+	return func(o *coalesce.Options) { o.SlideEvery = fraction }
+}

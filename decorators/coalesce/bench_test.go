@@ -15,7 +15,7 @@ import (
 // takes no time.
 func BenchmarkCommit(b *testing.B) {
 	for name, opts := range map[string][]coalesce.Option{
-		"synchronous": nil, "behind": {coalesce.WriteBehind(100 * time.Millisecond)},
+		"synchronous": nil, "behind": {writeBehind(100 * time.Millisecond)},
 	} {
 		b.Run(name, func(b *testing.B) {
 			s := coalesce.New(teststore.New(), opts...)
@@ -42,7 +42,7 @@ func BenchmarkCommit(b *testing.B) {
 func BenchmarkLoad(b *testing.B) {
 	for name, pending := range map[string]bool{"nothing_waits": false, "over_pending": true} {
 		b.Run(name, func(b *testing.B) {
-			s := coalesce.New(teststore.New(), coalesce.WriteBehind(time.Hour))
+			s := coalesce.New(teststore.New(), writeBehind(time.Hour))
 			defer func() { _ = s.Close(context.Background()) }()
 			bases := fillSessions(b, s)
 			if pending {

@@ -67,27 +67,23 @@ var (
 // New merges the writes that reach a storage. It panics if an option is impossible, and with a
 // tiers.SetupError if the journal can't be opened.
 func New(inner gsession.Storage, opts ...Option) *Storage {
-	o := defaults()
-	for _, opt := range opts {
-		if opt == nil {
-			panic("strata: an option of layer.Coalesced is nil; pass what a constructor returns, or leave it out")
-		}
-		opt(&o)
+	o := optionsOf(opts)
+	if o.Journal != "" && o.WriteBehind == 0 {
+		panic("strata: layer.Journal keeps what layer.WriteBehind delays; add layer.WriteBehind(interval), or leave the journal out")
 	}
-	o.check()
 	s := &Storage{wrapped: inner, form: tiers.PreviewOf(inner)}
 	s.inner, s.circuits = circuit.Over(inner)
 	s.face = sessionmap.New(s)
-	s.slides = slides{store: s.inner, every: o.slideEvery, tally: &s.tally}
-	s.reports = reports{callback: o.giveUp, reporter: &s.reporter, pending: s.Pending}
+	s.slides = slides{store: s.inner, every: o.SlideEvery, tally: &s.tally}
+	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, pending: s.Pending}
 	s.queues.slides, s.queues.reports, s.queues.tally = &s.slides, &s.reports, &s.tally
 	s.queues.init(s.inner, s.circuits, o)
 	s.limit(o)
-	if o.journal != "" {
+	if o.Journal != "" {
 		if !tiers.IsAtomic(sessionmap.Adapt(inner)) {
 			panic(unfit)
 		}
-		if err := s.queues.restore(o.journal); err != nil {
+		if err := s.queues.restore(o.Journal); err != nil {
 			panic(&tiers.SetupError{Cause: err})
 		}
 	}

@@ -206,7 +206,7 @@ func TestAHungStoreTimesOut(t *testing.T) {
 			t.Errorf("Flush returned %v, want the number of changes that wait", err)
 		}
 		close(release)
-	}, coalesce.WriteTimeout(time.Second))
+	}, writeTimeout(time.Second))
 }
 
 // A log-out is next, whatever waits, and what waits is of a session that is gone.

@@ -66,7 +66,7 @@ func TestALostAnswerIsNotRepeatedBlindly(t *testing.T) {
 				if changes, _, _ := c.Pending(); changes != 0 {
 					t.Errorf("%d changes are pending", changes)
 				}
-			}, coalesce.WriteBehind(time.Second), coalesce.OnGiveUp(func(g coalesce.GiveUp) { lost = append(lost, g) }))
+			}, writeBehind(time.Second), onGiveUp(func(g coalesce.GiveUp) { lost = append(lost, g) }))
 		})
 	}
 }
@@ -85,5 +85,5 @@ func TestAWrappedRefusalIsOne(t *testing.T) {
 		if attempts != 1 || len(lost) != 1 {
 			t.Errorf("%d attempts, and reported %+v, want one of each", attempts, lost)
 		}
-	}, coalesce.WriteBehind(time.Second), coalesce.OnGiveUp(func(g coalesce.GiveUp) { lost = append(lost, g) }))
+	}, writeBehind(time.Second), onGiveUp(func(g coalesce.GiveUp) { lost = append(lost, g) }))
 }

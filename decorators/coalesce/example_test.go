@@ -12,7 +12,7 @@ import (
 
 // Programs write layer.Chain(store, layer.Coalesced()).
 func ExampleNew() {
-	c := coalesce.New(gsession.NewStorageMemory(), coalesce.WriteTimeout(time.Second))
+	c := coalesce.New(gsession.NewStorageMemory(), func(o *coalesce.Options) { o.WriteTimeout = time.Second })
 	fmt.Println(c.Flush(context.Background()), c.Close(context.Background()))
 	// Output: <nil> <nil>
 }

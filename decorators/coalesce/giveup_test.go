@@ -116,7 +116,7 @@ func TestEachCountIsExported(t *testing.T) {
 		if got := read(); got["slides sent"] != 1 || got["slides skipped"] != 2 {
 			t.Errorf("slides %v, want 1 sent and 2 skipped", got)
 		}
-	}, coalesce.WriteBehind(10*time.Second))
+	}, writeBehind(10*time.Second))
 }
 
 // What Close can't deliver, and no journal keeps, is given up: all that waits at once, and
@@ -125,7 +125,7 @@ func TestCloseGivesUpWhatItCouldNotDeliver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := teststore.New()
 		var lost []coalesce.GiveUp
-		c := coalesce.New(s, coalesce.WriteBehind(time.Hour), coalesce.OnGiveUp(func(g coalesce.GiveUp) { lost = append(lost, g) }))
+		c := coalesce.New(s, writeBehind(time.Hour), onGiveUp(func(g coalesce.GiveUp) { lost = append(lost, g) }))
 		read, log := exports(t, c)
 		for n := range 3 {
 			id := fmt.Sprint(n)
@@ -173,7 +173,7 @@ func TestCloseSaysWhatWaitsInTheJournal(t *testing.T) {
 	s := teststore.New()
 	s.Put("a", map[string]any{"k": 0}, ttl)
 	gave := 0
-	c := journaled(t, s, t.TempDir(), coalesce.OnGiveUp(func(coalesce.GiveUp) { gave++ }))
+	c := journaled(t, s, t.TempDir(), onGiveUp(func(coalesce.GiveUp) { gave++ }))
 	read, log := exports(t, c)
 	put(t, c, "a", "k", 1)
 	s.Refuse(func(string) error { return errors.New("away") })

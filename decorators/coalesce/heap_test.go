@@ -27,13 +27,13 @@ func heap() int64 {
 func TestPendingIsWhatTheHeapHas(t *testing.T) {
 	const sessions, bound = 20_000, 16 << 20
 	for name, opts := range map[string][]coalesce.Option{
-		"callers that left": nil, "behind": {coalesce.WriteBehind(time.Hour)},
+		"callers that left": nil, "behind": {writeBehind(time.Hour)},
 	} {
 		for size, value := range map[string]string{"small": "x", "large": strings.Repeat("x", 2000)} {
 			t.Run(name+" "+size, func(t *testing.T) {
 				s, release := &batching{Store: teststore.New()}, make(chan struct{})
 				s.Refuse(func(string) error { <-release; return errors.New("away") })
-				c := coalesce.New(s, append(opts, coalesce.MaxPendingBytes(bound), coalesce.WriteTimeout(time.Minute))...)
+				c := coalesce.New(s, append(opts, maxPendingBytes(bound), writeTimeout(time.Minute))...)
 				before := heap()
 				gone, cancel := context.WithCancel(ctx)
 				cancel()

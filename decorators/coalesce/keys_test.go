@@ -138,7 +138,7 @@ func TestARemovalComesAfterTheWriteBeforeIt(t *testing.T) {
 		if held := w.Storage.(*teststore.Keys).Holds("a"); held["k"] != nil || held["l"] != "1" {
 			t.Errorf("the store holds %v, want l only", held)
 		}
-	}, coalesce.WriteBehind(time.Second))
+	}, writeBehind(time.Second))
 }
 
 // A value that the store may not be able to keep is written at once, and its refusal returned.
@@ -151,7 +151,7 @@ func TestAValueThatIsNotPlainIsWrittenAtOnce(t *testing.T) {
 			t.Errorf("returned %v", err)
 		}
 		w.failing(nil)
-	}, coalesce.WriteBehind(time.Hour))
+	}, writeBehind(time.Hour))
 }
 
 // What only the store knows, it is asked: a number may come back as text.
@@ -165,7 +165,7 @@ func TestOtherValuesThanTextAreReadFromTheStore(t *testing.T) {
 		if calls := w.take(); len(calls) != 1 {
 			t.Errorf("%v reached the store, want the number", calls)
 		}
-	}, coalesce.WriteBehind(time.Hour))
+	}, writeBehind(time.Hour))
 }
 
 func TestTheCloseOfARequestReturnsTheOutcomeOfItsKeys(t *testing.T) {
@@ -204,7 +204,7 @@ func TestKeysOfADirectStoreAreWrittenBehind(t *testing.T) {
 		if calls := fmt.Sprint(w.take()); calls != "[SetMap 1]" {
 			t.Errorf("%v reached the store for ten requests", calls)
 		}
-	}, coalesce.WriteBehind(time.Second))
+	}, writeBehind(time.Second))
 }
 
 // GoFrame slides nothing for a request that only reads a direct store's session.
@@ -239,7 +239,7 @@ func (p picky) SetMap(ctx context.Context, id string, data map[string]any, life 
 // A value that the store's client can't send is refused at its own Set; the request's other
 // keys are written, and the session isn't blocked.
 func TestAValueThatCannotBeSentIsRefusedAtItsSet(t *testing.T) {
-	for name, opts := range map[string][]coalesce.Option{"synchronous": nil, "behind": {coalesce.WriteBehind(time.Second)}} {
+	for name, opts := range map[string][]coalesce.Option{"synchronous": nil, "behind": {writeBehind(time.Second)}} {
 		t.Run(name, func(t *testing.T) {
 			w := direct(nil)
 			synctest.Test(t, func(t *testing.T) {
@@ -285,7 +285,7 @@ func (o *overtaken) GetSession(ctx context.Context, id string, life time.Duratio
 func TestABeginningSessionIsFoundBeforeTheStoreHasIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &overtaken{writes: direct(nil)}
-		c := coalesce.New(w, coalesce.WriteBehind(time.Second))
+		c := coalesce.New(w, writeBehind(time.Second))
 		notified := &cache{}
 		defer c.Follow(notified)()
 		for name, then := range map[string]func(){"a": func() { must(t, c.Flush(ctx)) }, "b": func() {}} {

@@ -12,13 +12,37 @@ import (
 	"github.com/gf-strata/strata/internal/teststore"
 )
 
+func writeTimeout(d time.Duration) coalesce.Option {
+	return func(o *coalesce.Options) { o.WriteTimeout = d }
+}
+
+func writeBehind(interval time.Duration) coalesce.Option {
+	return func(o *coalesce.Options) { o.WriteBehind = interval }
+}
+
+func maxPending(n int) coalesce.Option { return func(o *coalesce.Options) { o.MaxPending = n } }
+
+func maxPendingBytes(n int64) coalesce.Option {
+	return func(o *coalesce.Options) { o.MaxPendingBytes = n }
+}
+
+func onGiveUp(report func(coalesce.GiveUp)) coalesce.Option {
+	return func(o *coalesce.Options) { o.OnGiveUp = report }
+}
+
+func inJournal(dir string) coalesce.Option { return func(o *coalesce.Options) { o.Journal = dir } }
+
+func slideEvery(fraction float64) coalesce.Option {
+	return func(o *coalesce.Options) { o.SlideEvery = fraction }
+}
+
 // A caller that waits for room gets it if the bound is raised, and later waits are as long as
 // they are by then.
 func TestBoundsChangeWhileTheLayerRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		store := teststore.New()
-		s := coalesce.New(store, coalesce.MaxPending(1), coalesce.WriteTimeout(time.Minute))
+		s := coalesce.New(store, maxPending(1), writeTimeout(time.Minute))
 		away := make(chan struct{})
 		store.Refuse(func(string) error { <-away; return nil })
 		write := func(id string) chan error {
@@ -33,7 +57,7 @@ func TestBoundsChangeWhileTheLayerRuns(t *testing.T) {
 		if n, _, _ := s.Pending(); n != 1 {
 			t.Fatalf("%d are pending, want 1", n)
 		}
-		s.Change(coalesce.MaxPending(2), coalesce.WriteTimeout(time.Second))
+		s.Change(maxPending(2), writeTimeout(time.Second))
 		synctest.Wait()
 		if n, _, _ := s.Pending(); n != 2 {
 			t.Errorf("%d are pending, want 2", n)

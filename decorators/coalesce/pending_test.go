@@ -49,7 +49,7 @@ func TestWriteBehindMergesForAnInterval(t *testing.T) {
 		if got := read.Snapshot.Get("4"); got != 49 {
 			t.Errorf("the store holds %v, want 49", got)
 		}
-	}, coalesce.WriteBehind(time.Second))
+	}, writeBehind(time.Second))
 }
 
 // A log-in shouldn't be unknown to other nodes for longer than it must be.
@@ -63,7 +63,7 @@ func TestABeginningSessionIsNotDelayed(t *testing.T) {
 		if read, _ := s.Load(ctx, "a", ttl); read.Snapshot == nil {
 			t.Error("the session isn't in the store")
 		}
-	}, coalesce.WriteBehind(time.Hour))
+	}, writeBehind(time.Hour))
 }
 
 // A change that is on its way, or arrives while the store is being read, is seen too.
@@ -114,7 +114,7 @@ func TestReadsSeeChangesOnTheirWay(t *testing.T) {
 			t.Errorf("a read shows %v, which the commit of k overtook", got.Map())
 		}
 		s.Refuse(nil)
-	}, coalesce.WriteBehind(time.Second))
+	}, writeBehind(time.Second))
 }
 
 // cache notes how a cache is notified.
@@ -176,7 +176,7 @@ func TestCachesAreNotifiedOfWhatBecomesOfASession(t *testing.T) {
 			}
 			stop()
 		}
-	}, coalesce.WriteBehind(time.Second))
+	}, writeBehind(time.Second))
 }
 
 // A cache waits for the end of what was begun, so that there must be one.
@@ -218,7 +218,7 @@ func TestEveryBeginOfACacheIsEnded(t *testing.T) {
 				if begun := notified.tokens; notified.open != 0 || begun == 0 {
 					t.Errorf("%d of %d have not ended", notified.open, begun)
 				}
-			}, coalesce.WriteBehind(time.Second))
+			}, writeBehind(time.Second))
 		})
 	}
 }
@@ -237,7 +237,7 @@ func TestACommitReturnsWhatReadersSee(t *testing.T) {
 		if err != nil || second.Get("k") != 1 || second.Get("other") != 2 {
 			t.Fatalf("the second commit returns %v, %v", second, err)
 		}
-	}, coalesce.WriteBehind(time.Second))
+	}, writeBehind(time.Second))
 }
 
 func TestFailedCommitsAreTriedAgain(t *testing.T) {
@@ -268,7 +268,7 @@ func TestFailedCommitsAreTriedAgain(t *testing.T) {
 		if left := time.Until(s.Expires("a")); left > ttl+ttl/10 {
 			t.Errorf("the session lives for %v after a late commit", left)
 		}
-	}, coalesce.WriteBehind(time.Second))
+	}, writeBehind(time.Second))
 }
 
 // However late a commit is, the session's life counts from the request.
@@ -291,7 +291,7 @@ func TestALateCommitDoesNotProlongTheSession(t *testing.T) {
 		if left := time.Until(s.Expires("a")); left < ttl {
 			t.Errorf("a session in use has %v left", left)
 		}
-	}, coalesce.WriteBehind(time.Second))
+	}, writeBehind(time.Second))
 }
 
 func TestWhatCanNotBeDeliveredIsReported(t *testing.T) {
@@ -333,12 +333,12 @@ func TestWhatCanNotBeDeliveredIsReported(t *testing.T) {
 			}
 		}
 		s.Refuse(nil)
-	}, coalesce.WriteBehind(time.Second), coalesce.OnGiveUp(func(g coalesce.GiveUp) { reports = append(reports, g) }))
+	}, writeBehind(time.Second), onGiveUp(func(g coalesce.GiveUp) { reports = append(reports, g) }))
 }
 
 func TestCallersWaitAtABound(t *testing.T) {
 	for name, opt := range map[string]coalesce.Option{
-		"sessions": coalesce.MaxPending(4), "bytes": coalesce.MaxPendingBytes(4 * 2000),
+		"sessions": maxPending(4), "bytes": maxPendingBytes(4 * 2000),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := teststore.New()
@@ -378,7 +378,7 @@ func TestCallersWaitAtABound(t *testing.T) {
 						t.Errorf("change %d is lost", n)
 					}
 				}
-			}, coalesce.WriteBehind(time.Second), opt)
+			}, writeBehind(time.Second), opt)
 		})
 	}
 }
@@ -402,7 +402,7 @@ func TestAPendingChangeKeepsNoRequest(t *testing.T) {
 		if kept != nil {
 			t.Error("the commit has the request's context")
 		}
-	}, coalesce.WriteBehind(time.Second))
+	}, writeBehind(time.Second))
 }
 
 // A session that is changed often takes the room of one.
@@ -422,7 +422,7 @@ func TestMergedChangesCountOnce(t *testing.T) {
 		if changes, bytes, _ := c.Pending(); changes != 0 || bytes != 0 {
 			t.Errorf("%d changes and %d bytes are pending after Flush", changes, bytes)
 		}
-	}, coalesce.WriteBehind(time.Hour))
+	}, writeBehind(time.Hour))
 }
 
 // Three quarters of a bound make everything due.
@@ -438,7 +438,7 @@ func TestNearABoundNothingIsDelayed(t *testing.T) {
 		if _, commits, _ := s.Count(); commits != 7 {
 			t.Errorf("%d of 7 changes are in the store", commits)
 		}
-	}, coalesce.WriteBehind(time.Hour), coalesce.MaxPending(10))
+	}, writeBehind(time.Hour), maxPending(10))
 }
 
 func TestRemoveAllAnnulsWhatIsPending(t *testing.T) {
@@ -471,13 +471,13 @@ func TestRemoveAllAnnulsWhatIsPending(t *testing.T) {
 				t.Errorf("session %q is back", id)
 			}
 		}
-	}, coalesce.WriteBehind(time.Second))
+	}, writeBehind(time.Second))
 }
 
 func TestFlushAndCloseOfPendingChanges(t *testing.T) {
 	s := teststore.New()
 	synctest.Test(t, func(t *testing.T) {
-		c := coalesce.New(s, coalesce.WriteBehind(time.Hour))
+		c := coalesce.New(s, writeBehind(time.Hour))
 		for n := range 20 {
 			id := fmt.Sprint(n)
 			s.Put(id, map[string]any{"k": 0}, 10*ttl)
@@ -541,7 +541,7 @@ func TestOnlyTheStoreKnowsWhatItMakesOfAValue(t *testing.T) {
 			t.Errorf("a value that the store refuses returns %v", err)
 		}
 		s.Refuse(nil)
-	}, coalesce.WriteBehind(time.Hour))
+	}, writeBehind(time.Hour))
 }
 
 func TestAnUnchangedCloseIsASlide(t *testing.T) {
@@ -573,15 +573,8 @@ func TestAnUnchangedCloseIsASlide(t *testing.T) {
 
 func TestImpossibleOptionsPanic(t *testing.T) {
 	for text, make := range map[string]func(){
-		"layer.WriteTimeout":    func() { coalesce.WriteTimeout(0) },
-		"layer.WriteBehind":     func() { coalesce.WriteBehind(-1) },
-		"layer.MaxPending(":     func() { coalesce.MaxPending(0) },
-		"layer.MaxPendingBytes": func() { coalesce.MaxPendingBytes(0) },
-		"layer.OnGiveUp":        func() { coalesce.OnGiveUp(nil) },
-		"layer.SlideEvery":      func() { coalesce.SlideEvery(1.1) },
-		"layer.Journal needs":   func() { coalesce.Journal("") },
-		"layer.Journal keeps":   func() { coalesce.New(teststore.New(), coalesce.Journal(t.TempDir())) },
-		"layer.Coalesced":       func() { coalesce.New(teststore.New(), nil) },
+		"layer.Journal keeps": func() { coalesce.New(teststore.New(), inJournal(t.TempDir())) },
+		"layer.Coalesced":     func() { coalesce.New(teststore.New(), nil) },
 	} {
 		func() {
 			defer func() {

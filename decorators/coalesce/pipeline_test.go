@@ -84,7 +84,7 @@ func TestCommitsGoWithOneThatIsDue(t *testing.T) {
 		if want := slices.Repeat([]int{10}, 10); !slices.Equal(b.sizes, want) {
 			t.Errorf("%v commits went together, want %v", b.sizes, want)
 		}
-	}, coalesce.WriteBehind(80*time.Millisecond))
+	}, writeBehind(80*time.Millisecond))
 }
 
 // Within one session order is kept, and each caller gets its own outcome.

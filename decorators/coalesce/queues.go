@@ -37,9 +37,8 @@ type queues struct {
 	closed   bool
 }
 
-func (l *queues) init(store tiers.Storage, circuits *circuit.Store, o options) {
+func (l *queues) init(store tiers.Storage, circuits *circuit.Store, o Options) {
 	l.shard, l.sessions = circuits.Shard, map[string]*sessionQueue{}
-	l.bounds = bounds{maxSessions: o.maxPending, maxBytes: o.maxBytes}
 	l.carrier = carrier{store: store, batcher: tiers.BatcherOf(store), life: l.life}
 	l.carrier.ended, l.carrier.end = context.WithCancel(context.Background())
 	s := &l.schedule
@@ -48,7 +47,7 @@ func (l *queues) init(store tiers.Storage, circuits *circuit.Store, o options) {
 	switch s.together = 1; {
 	case l.carrier.batcher != nil:
 		s.most, s.together = pipelines, pipelineSize
-	case o.interval > 0:
+	case o.WriteBehind > 0:
 		s.most = writers
 	default:
 		s.most = waitedFor

@@ -100,7 +100,7 @@ func (explosive) MarshalJSON() ([]byte, error) { panic("a secret of one visitor"
 // A value whose encoding panics does so in its own caller, and in no other, though their
 // changes go to the store together, and are even of one session.
 func TestAValueThatPanicsIsItsOwnCallers(t *testing.T) {
-	for name, opts := range map[string][]coalesce.Option{"synchronous": nil, "behind": {coalesce.WriteBehind(time.Second)}} {
+	for name, opts := range map[string][]coalesce.Option{"synchronous": nil, "behind": {writeBehind(time.Second)}} {
 		t.Run(name, func(t *testing.T) {
 			s := marshaled{&batching{Store: teststore.New(), delay: time.Millisecond}}
 			bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
@@ -226,7 +226,7 @@ func TestALogOutWaitsForNoOtherSession(t *testing.T) {
 			t.Errorf("the log-out returns %v after %v", err, time.Since(began))
 		}
 		close(hold)
-	}, coalesce.WriteBehind(time.Second), coalesce.OnGiveUp(func(coalesce.GiveUp) { <-hold }))
+	}, writeBehind(time.Second), onGiveUp(func(coalesce.GiveUp) { <-hold }))
 }
 
 // While the store is away a few attempts a second are made in all, however much waits and
@@ -258,7 +258,7 @@ func TestAStoreThatIsAwayIsAskedNowAndThen(t *testing.T) {
 		if changes, _, _ := c.Pending(); changes > 50 { // but for what has its own next attempt
 			t.Errorf("%d changes are pending a second after the store was back", changes)
 		}
-	}, coalesce.WriteBehind(time.Second), coalesce.MaxPending(sessions))
+	}, writeBehind(time.Second), maxPending(sessions))
 }
 
 // What has failed isn't rushed where a bound is near: it keeps its pauses.
@@ -287,7 +287,7 @@ func TestAFullBoundHastensOnlyWhatHasNotFailed(t *testing.T) {
 			t.Errorf("%d attempts of a session that fails, in ten seconds", n)
 		}
 		s.Refuse(nil)
-	}, coalesce.WriteBehind(time.Second), coalesce.MaxPending(4))
+	}, writeBehind(time.Second), maxPending(4))
 }
 
 // At the bound changes are let in in the order in which they came, one for each that leaves.
@@ -323,7 +323,7 @@ func TestChangesAreLetInInTheirOrder(t *testing.T) {
 			synctest.Wait()
 		}
 		close(next)
-	}, coalesce.WriteBehind(time.Hour), coalesce.MaxPending(2))
+	}, writeBehind(time.Hour), maxPending(2))
 }
 
 // Close returns by its context, though a callback and the store hang.
@@ -331,7 +331,7 @@ func TestCloseReturnsByItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := teststore.New()
 		hold := make(chan struct{})
-		c := coalesce.New(s, coalesce.WriteBehind(time.Second), coalesce.OnGiveUp(func(coalesce.GiveUp) { <-hold }))
+		c := coalesce.New(s, writeBehind(time.Second), onGiveUp(func(coalesce.GiveUp) { <-hold }))
 		for n := range 3 {
 			s.Put(fmt.Sprint(n), map[string]any{"k": 0}, ttl)
 			put(t, c, fmt.Sprint(n), "k", 1)
@@ -362,7 +362,7 @@ func TestCloseInACallbackIsRefused(t *testing.T) {
 		s.Put("a", map[string]any{"k": 0}, ttl)
 		var c *coalesce.Storage
 		result := make(chan error, 1)
-		c = coalesce.New(s, coalesce.WriteBehind(time.Second), coalesce.OnGiveUp(func(coalesce.GiveUp) { result <- c.Close(ctx) }))
+		c = coalesce.New(s, writeBehind(time.Second), onGiveUp(func(coalesce.GiveUp) { result <- c.Close(ctx) }))
 		put(t, c, "a", "k", 1)
 		s.Drop("a")
 		time.Sleep(2 * time.Second)
@@ -398,7 +398,7 @@ func TestWriteBehindWithoutATTL(t *testing.T) {
 		if got := get(t, c, "a"); got == nil || got.Get("k") != "1" {
 			t.Errorf("the session is %v", got)
 		}
-	}, coalesce.WriteBehind(time.Second), coalesce.OnGiveUp(func(g coalesce.GiveUp) { t.Errorf("gave up %+v", g) }))
+	}, writeBehind(time.Second), onGiveUp(func(g coalesce.GiveUp) { t.Errorf("gave up %+v", g) }))
 }
 
 // endless is a store whose sessions live on with a ttl of 0.
@@ -419,7 +419,7 @@ func TestWritesOfCallersThatLeftAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		s.Refuse(func(string) error { <-release; return nil })
-		c := coalesce.New(s, coalesce.MaxPending(10), coalesce.WriteTimeout(time.Second))
+		c := coalesce.New(s, maxPending(10), writeTimeout(time.Second))
 		gone, cancel := context.WithCancel(ctx)
 		cancel()
 		delta, err := tiers.Replace(map[string]any{"k": 1})
@@ -471,5 +471,5 @@ func TestARemovedSessionWaitsForNoMoment(t *testing.T) {
 		if n := coalesce.Appointments(c); n != 0 {
 			t.Errorf("%d sessions that are gone wait for their time", n)
 		}
-	}, coalesce.WriteBehind(time.Hour))
+	}, writeBehind(time.Hour))
 }

@@ -21,7 +21,7 @@ import (
 // journaled opens a storage whose changes wait in its journal.
 func journaled(t *testing.T, s tiers.Storage, dir string, opts ...coalesce.Option) *coalesce.Storage {
 	t.Helper()
-	c := coalesce.New(s, append(opts, coalesce.WriteBehind(time.Hour), coalesce.Journal(dir))...)
+	c := coalesce.New(s, append(opts, writeBehind(time.Hour), inJournal(dir))...)
 	t.Cleanup(func() {
 		if store, ok := s.(*teststore.Store); ok {
 			store.Refuse(nil)
@@ -82,7 +82,7 @@ func TestTheNextProcessDeliversTheJournal(t *testing.T) {
 			test.meanwhile(s)
 
 			lost := make(chan coalesce.GiveUp, 4)
-			second := journaled(t, s, killed(t, dir), coalesce.OnGiveUp(func(g coalesce.GiveUp) { lost <- g }))
+			second := journaled(t, s, killed(t, dir), onGiveUp(func(g coalesce.GiveUp) { lost <- g }))
 			got := get(t, second, "a")
 			switch {
 			case test.want == nil:
@@ -104,7 +104,7 @@ func TestAReportThatWasNotMadeIsMadeByTheNextProcess(t *testing.T) {
 	s, dir := teststore.New(), t.TempDir()
 	s.Put("a", map[string]any{"k": "0"}, ttl)
 	reporting, hangs := make(chan struct{}), make(chan struct{})
-	first := journaled(t, s, dir, coalesce.OnGiveUp(func(coalesce.GiveUp) { close(reporting); <-hangs }))
+	first := journaled(t, s, dir, onGiveUp(func(coalesce.GiveUp) { close(reporting); <-hangs }))
 	put(t, first, "a", "k", "1")
 	put(t, first, "a", "k", "2")
 	s.Drop("a")
@@ -113,7 +113,7 @@ func TestAReportThatWasNotMadeIsMadeByTheNextProcess(t *testing.T) {
 	}
 	<-reporting
 	lost := make(chan coalesce.GiveUp, 4)
-	report := coalesce.OnGiveUp(func(g coalesce.GiveUp) { lost <- g })
+	report := onGiveUp(func(g coalesce.GiveUp) { lost <- g })
 	second := journaled(t, s, killed(t, dir), report)
 	select {
 	case g := <-lost:
@@ -159,7 +159,7 @@ func TestTheNextProcessBeginsASessionThatWasNotSent(t *testing.T) {
 	left := killed(t, dir)
 	s.Refuse(nil)
 	lost := make(chan coalesce.GiveUp, 4)
-	second := journaled(t, s, left, coalesce.OnGiveUp(func(g coalesce.GiveUp) { lost <- g }))
+	second := journaled(t, s, left, onGiveUp(func(g coalesce.GiveUp) { lost <- g }))
 	if got := get(t, second, "added"); got == nil || got.Get("k") != "1" {
 		t.Errorf("the added session is %v", got)
 	}
@@ -225,7 +225,7 @@ func TestExpiredAndDamagedRecordsAreReported(t *testing.T) {
 	}
 	causes := make(chan string, 3)
 	s := teststore.New()
-	c := journaled(t, s, dir, coalesce.OnGiveUp(func(g coalesce.GiveUp) { causes <- g.Cause.Error() }))
+	c := journaled(t, s, dir, onGiveUp(func(g coalesce.GiveUp) { causes <- g.Cause.Error() }))
 	if all := <-causes + <-causes; !strings.Contains(all, "expired") || !strings.Contains(all, "damaged") {
 		t.Errorf("reported %q, want an expired and a damaged record", all)
 	}
@@ -314,7 +314,7 @@ func TestABeginningThatWasSentIsNotBegunAgain(t *testing.T) {
 	}
 	s.Drop("a") // another node's log-out
 	lost := make(chan coalesce.GiveUp, 1)
-	if got := get(t, journaled(t, s, left, coalesce.OnGiveUp(func(g coalesce.GiveUp) { lost <- g })), "a"); got != nil {
+	if got := get(t, journaled(t, s, left, onGiveUp(func(g coalesce.GiveUp) { lost <- g })), "a"); got != nil {
 		t.Errorf("the session is back: %v", got.Map())
 	}
 	eventually(t, "the change is reported", func() bool { return len(lost) > 0 })
@@ -404,7 +404,7 @@ func TestAJournalNeedsAStoreThatCompares(t *testing.T) {
 					t.Errorf("%s: panic %q doesn't say what to do", name, message)
 				}
 			}()
-			coalesce.New(store, coalesce.WriteBehind(time.Hour), coalesce.Journal(t.TempDir()))
+			coalesce.New(store, writeBehind(time.Hour), inJournal(t.TempDir()))
 		}()
 	}
 }

@@ -83,7 +83,7 @@ func TestReadsOfSeveralSessionsShowWhatIsPending(t *testing.T) {
 		if notified.open != 0 {
 			t.Errorf("%d that have begun have not ended", notified.open)
 		}
-	}, coalesce.WriteBehind(time.Minute))
+	}, writeBehind(time.Minute))
 	if tiers.ReloaderOf(coalesce.New(teststore.New())) != nil {
 		t.Error("a store that reads sessions one by one doesn't under Coalesced")
 	}

@@ -59,7 +59,7 @@ func TestSlideEverySaysHowRareSlidesAre(t *testing.T) {
 	for fraction, want := range map[float64]int64{0: 100, 0.05: 10, 0.5: 1} {
 		s := teststore.New()
 		synctest.Test(t, func(t *testing.T) {
-			c := coalesce.New(s, coalesce.SlideEvery(fraction))
+			c := coalesce.New(s, slideEvery(fraction))
 			s.Put("a", map[string]any{"k": 1}, ttl)
 			for range 100 { // in half a ttl
 				if err := c.UpdateTTL(ctx, "a", ttl); err != nil {
@@ -83,7 +83,7 @@ func TestSlideEverySaysHowRareSlidesAre(t *testing.T) {
 // A request that takes the last key removes the session: another that closes unchanged
 // is told so.
 func TestAnUnchangedCloseOfAnEmptiedSessionIsRefused(t *testing.T) {
-	for _, opts := range [][]coalesce.Option{nil, {coalesce.WriteBehind(time.Minute)}} {
+	for _, opts := range [][]coalesce.Option{nil, {writeBehind(time.Minute)}} {
 		unchangedAfterEmptied(t, opts...)
 	}
 }
