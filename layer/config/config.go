@@ -8,6 +8,7 @@
 //	    coalesced: {writeBehind: 50ms, journal: /var/lib/app/sessions}
 //	    local: {maxBytes: 64MiB, maxStale: 1s}
 //	    traced: false         # leaves the layer out
+//	    indexed: {limit: 3, atLimit: endOldest} # or true; left out unless it is named
 //	    web: {idle: 30m, absolute: 12h, cookie: {sameSite: strict}, signed: [SESSION_KEY]}
 //
 //	chain, err := config.Chain(ctx, "default")
@@ -22,7 +23,7 @@
 // program imports github.com/gogf/gf/contrib/nosql/redis/v2 as for g.Redis(). The keys that sign
 // ids stand in the environment: signed has the names of its variables, whose values are base64.
 //
-// Options that are functions (OnGiveUp, Invalidation, TracerProvider, MeterProvider, Logger)
+// Whose a session is, indexed knows from web.Login. Options that are functions (OnGiveUp, Invalidation, TracerProvider, MeterProvider, Logger)
 // have no key: build such a chain with layer.Chain. Web takes such options as arguments (OnError).
 package config
 
@@ -99,6 +100,7 @@ type group struct {
 	coalesced layerConfig[layer.CoalescedOption]
 	local     layerConfig[layer.LocalOption]
 	traced    layerConfig[layer.TracedOption]
+	indexed   indexedConfig
 	web       webConfig
 	snapshots bool
 }
@@ -143,7 +145,8 @@ func (g *group) keys() keys {
 		"traced": section(&g.traced.out, keys{
 			"rootSpans": yes(func() { g.traced.add(layer.RootSpans()) }),
 		}),
-		"web": g.web.section(),
+		"indexed": g.indexed.section(),
+		"web":     g.web.section(),
 	}
 }
 
@@ -218,6 +221,9 @@ func (g *group) decorators() (all []layer.Decorator) {
 	}
 	if !g.local.out {
 		all = append(all, layer.Local(g.local.opts...))
+	}
+	if g.indexed.in {
+		all = append(all, layer.Indexed(nil, g.indexed.options()...))
 	}
 	if !g.traced.out {
 		all = append(all, layer.Traced(g.traced.opts...))

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/decorators/index"
 	"github.com/gf-strata/strata/decorators/trace"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
@@ -93,6 +94,22 @@ func TestFalseLeavesALayerOut(t *testing.T) {
 	}
 }
 
+// The index is there if it is named.
+func TestIndexed(t *testing.T) {
+	for section, want := range map[string]bool{"": false, "indexed: false": false, "indexed: true": true, "indexed: {limit: 2}": true, "indexed: {limit: 1, atLimit: refuseNew, perDeviceClass: true, keepReasons: 1h, longestSession: 48h}": true} {
+		chain, err := config.ChainOf(ctx, parse(t, "strata: {default: {store: memory, "+section+"}}"), "")
+		if err != nil {
+			t.Fatalf("%s: %v", section, err)
+		}
+		if has[*index.Storage](chain) != want {
+			t.Errorf("%s: the index is there: %v", section, !want)
+		}
+		if err := chain.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestFileStore(t *testing.T) {
 	dir := t.TempDir()
 	chain, err := config.ChainOf(ctx, parse(t, fmt.Sprintf(`strata: {default: {store: file, folder: %q, ttl: 1h}}`, dir)), "default")
@@ -111,29 +128,33 @@ func TestFileStore(t *testing.T) {
 func TestMistakesSayWhereAndWhatInstead(t *testing.T) {
 	for yaml, want := range map[string][]string{
 		`a: 1`: {"strata.default", "store: redis"},
-		`strata: {default: {store: redis, locl: {}}}`:                        {"strata.default.locl", "did you mean strata.default.local?"},
-		`strata: {default: {store: memory, local: {maxbyte: 1}}}`:            {"strata.default.local.maxbyte", "strata.default.local.maxBytes?"},
-		`strata: {default: {store: memory, local: {maxBytes: lots}}}`:        {"strata.default.local.maxBytes", "64MiB"},
-		`strata: {default: {store: memory, local: {maxBytes: 0}}}`:           {"strata.default.local.maxBytes", "positive"},
-		`strata: {default: {store: memory, local: {maxStale: 5}}}`:           {"strata.default.local.maxStale", "unit"},
-		`strata: {default: {store: memory, local: {maxStale: -1s}}}`:         {"strata.default.local.maxStale", "negative"},
-		`strata: {default: {store: memory, local: {audited: often}}}`:        {"strata.default.local.audited", "0.1"},
-		`strata: {default: {store: memory, local: {audited: 2}}}`:            {"strata.default.local.audited", "at most 1"},
-		`strata: {default: {store: memory, local: {exclusive: maybe}}}`:      {"strata.default.local.exclusive", "true or false"},
-		`strata: {default: {store: memory, local: 3}}`:                       {"strata.default.local", "section"},
-		`strata: {default: {store: memory, local: {guardSlots: 1.5}}}`:       {"strata.default.local.guardSlots", "whole number"},
-		`strata: {default: {store: memory, coalesced: {journal: 7}}}`:        {"strata.default.coalesced.journal", "a text"},
-		`strata: {default: {store: redis7}}`:                                 {"strata.default.store", "redis, redisHashTable, file or memory"},
-		`strata: {default: {}}`:                                              {"strata.default.store", "redis, redisHashTable, file or memory"},
-		`strata: {default: 5}`:                                               {"strata.default", "section"},
-		`strata: {default: {store: memory, prefix: "app:"}}`:                 {"strata.default", "store: redis"},
-		`strata: {default: {store: memory, ttl: 1h}}`:                        {"strata.default", "store: file"},
-		`strata: {default: {store: redis, folder: x}}`:                       {"strata.default", "store: file"},
-		`strata: {default: {store: file}}`:                                   {"strata.default", "ttl: 24h"},
-		`strata: {default: {store: file, folder: /nowhere/at/all, ttl: 1h}}`: {"strata.default.folder", "folder that this process may write to"},
-		`strata: {default: {store: redis, redis: absent}}`:                   {"strata.default", "redis.absent", "contrib/nosql/redis"},
-		`strata: {default: {store: redis, redis: absent, watchLease: 1ms}}`:  {"strata.default.watchLease"},
-		`strata: {default: {store: redisHashTable, redis: absent}}`:          {"strata.default", "redis.absent"},
+		`strata: {default: {store: redis, locl: {}}}`:                         {"strata.default.locl", "did you mean strata.default.local?"},
+		`strata: {default: {store: memory, local: {maxbyte: 1}}}`:             {"strata.default.local.maxbyte", "strata.default.local.maxBytes?"},
+		`strata: {default: {store: memory, local: {maxBytes: lots}}}`:         {"strata.default.local.maxBytes", "64MiB"},
+		`strata: {default: {store: memory, local: {maxBytes: 0}}}`:            {"strata.default.local.maxBytes", "positive"},
+		`strata: {default: {store: memory, local: {maxStale: 5}}}`:            {"strata.default.local.maxStale", "unit"},
+		`strata: {default: {store: memory, local: {maxStale: -1s}}}`:          {"strata.default.local.maxStale", "negative"},
+		`strata: {default: {store: memory, local: {audited: often}}}`:         {"strata.default.local.audited", "0.1"},
+		`strata: {default: {store: memory, local: {audited: 2}}}`:             {"strata.default.local.audited", "at most 1"},
+		`strata: {default: {store: memory, local: {exclusive: maybe}}}`:       {"strata.default.local.exclusive", "true or false"},
+		`strata: {default: {store: memory, local: 3}}`:                        {"strata.default.local", "section"},
+		`strata: {default: {store: memory, local: {guardSlots: 1.5}}}`:        {"strata.default.local.guardSlots", "whole number"},
+		`strata: {default: {store: memory, coalesced: {journal: 7}}}`:         {"strata.default.coalesced.journal", "a text"},
+		`strata: {default: {store: memory, indexed: {limt: 3}}}`:              {"strata.default.indexed.limit?"},
+		`strata: {default: {store: memory, indexed: {limit: 0}}}`:             {"strata.default.indexed"},
+		`strata: {default: {store: memory, indexed: {atLimit: refuseNew}}}`:   {"strata.default.indexed", "limit: 3"},
+		`strata: {default: {store: memory, indexed: {limit: 1, atLimit: x}}}`: {"strata.default.indexed.atLimit", "endOldest or refuseNew"},
+		`strata: {default: {store: redis7}}`:                                  {"strata.default.store", "redis, redisHashTable, file or memory"},
+		`strata: {default: {}}`:                                               {"strata.default.store", "redis, redisHashTable, file or memory"},
+		`strata: {default: 5}`:                                                {"strata.default", "section"},
+		`strata: {default: {store: memory, prefix: "app:"}}`:                  {"strata.default", "store: redis"},
+		`strata: {default: {store: memory, ttl: 1h}}`:                         {"strata.default", "store: file"},
+		`strata: {default: {store: redis, folder: x}}`:                        {"strata.default", "store: file"},
+		`strata: {default: {store: file}}`:                                    {"strata.default", "ttl: 24h"},
+		`strata: {default: {store: file, folder: /nowhere/at/all, ttl: 1h}}`:  {"strata.default.folder", "folder that this process may write to"},
+		`strata: {default: {store: redis, redis: absent}}`:                    {"strata.default", "redis.absent", "contrib/nosql/redis"},
+		`strata: {default: {store: redis, redis: absent, watchLease: 1ms}}`:   {"strata.default.watchLease"},
+		`strata: {default: {store: redisHashTable, redis: absent}}`:           {"strata.default", "redis.absent"},
 	} {
 		chain, err := config.ChainOf(ctx, parse(t, yaml), "default")
 		if err == nil {
@@ -152,12 +173,12 @@ func TestMistakesSayWhereAndWhatInstead(t *testing.T) {
 // Each option of the layers that a text can express has a key, and the key works.
 func TestEveryOptionHasAKey(t *testing.T) {
 	var options []string
-	for _, file := range []string{"../coalesced.go", "../local.go", "../traced.go"} {
+	for _, file := range []string{"../coalesced.go", "../local.go", "../traced.go", "../indexed.go"} {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, found := range regexp.MustCompile(`(?m)^func (\w+)\(([^)]*)\) (?:Coalesced|Local|Traced)Option`).FindAllStringSubmatch(string(content), -1) {
+		for _, found := range regexp.MustCompile(`(?m)^func (\w+)\(([^)]*)\) (?:Coalesced|Local|Traced|Indexed)Option`).FindAllStringSubmatch(string(content), -1) {
 			if !regexp.MustCompile(`func|Source|Provider|Logger`).MatchString(found[2]) {
 				options = append(options, found[1])
 			}
@@ -166,9 +187,13 @@ func TestEveryOptionHasAKey(t *testing.T) {
 	if len(options) < 12 {
 		t.Fatalf("found only %v", options)
 	}
-	content, err := os.ReadFile("config.go")
-	if err != nil {
-		t.Fatal(err)
+	var content []byte
+	for _, file := range []string{"config.go", "indexed.go"} {
+		part, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content = append(content, part...)
 	}
 	for _, option := range options {
 		key := strings.ToLower(option[:1]) + option[1:]

@@ -101,13 +101,13 @@ func words(set func([]string)) take {
 	}
 }
 
-// oneOf takes one of a few words.
-func oneOf[T any](into *T, known map[string]T) take {
+// oneOf takes one of a few words, whose case doesn't matter.
+func oneOf[T any](into *T, known map[string]T, write string) take {
 	return func(place string, value any) error {
 		s, _ := value.(string)
 		chosen, ok := known[strings.ToLower(s)]
 		if !ok {
-			return wrong(place, value, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			return wrong(place, value, write)
 		}
 		*into = chosen
 		return nil

@@ -87,7 +87,7 @@ func (c *webConfig) cookieSection() take {
 			"name":     text(&o.Name),
 			"domain":   text(&o.Domain),
 			"path":     text(&o.Path),
-			"sameSite": oneOf(&o.SameSite, map[string]http.SameSite{"lax": http.SameSiteLaxMode, "strict": http.SameSiteStrictMode, "none": http.SameSiteNoneMode}),
+			"sameSite": oneOf(&o.SameSite, map[string]http.SameSite{"lax": http.SameSiteLaxMode, "strict": http.SameSiteStrictMode, "none": http.SameSiteNoneMode}, "lax, strict or none"),
 			"maxAge":   duration(func(d time.Duration) { o.MaxAge = d }),
 			"secure":   flag(func(on bool) { o.Secure = on }),
 			"insecure": flag(func(on bool) { o.Insecure = on }),

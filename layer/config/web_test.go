@@ -89,7 +89,7 @@ func TestWebMistakes(t *testing.T) {
 	for section, want := range map[string][]string{
 		`{idel: 1m}`:                               {"strata.default.web.idel", "strata.default.web.idle?"},
 		`{cookie: {samesite: lax}}`:                {"strata.default.web.cookie.samesite", "strata.default.web.cookie.sameSite?"},
-		`{cookie: {sameSite: loose}}`:              {"strata.default.web.cookie.sameSite", "lax, none, strict"},
+		`{cookie: {sameSite: loose}}`:              {"strata.default.web.cookie.sameSite", "lax, strict or none"},
 		`{cookie: yes please}`:                     {"strata.default.web.cookie", "section"},
 		`{idle: -1m}`:                              {"strata.default.web", "web.Idle", "above 0"},
 		`{bearer: true, header: X}`:                {"strata.default.web", "leave one of them out"},
