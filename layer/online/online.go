@@ -1,0 +1,333 @@
+// Package online is a page of the users who are on line, and of their sessions, for administrators: it lists them, finds
+// those of a principal, and ends one of them or all (在线用户, 踢人下线).
+//
+//	users := layer.Principals(chain)
+//	page := online.Handler(users, isAdmin, func(r *http.Request, a online.Action) { ... })
+//	server.BindHandler("/admin/online", ghttp.WrapH(page)) // or http.Handle("/admin/online", page)
+//
+// It is in English and Chinese, by Accept-Language, works without scripts, and loads nothing from elsewhere. What can be seen
+// and done there can be done by JSON as well, see [Handler].
+//
+// Principals are in the bodies of requests and responses alone, and in no address, so that they get into no access log.
+package online
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"html/template"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gogf/gf/v2/net/ghttp"
+
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/web"
+)
+
+//go:embed page.html
+var page string
+
+var parsed = template.Must(template.New("online").Parse(page))
+
+// Action is what an administrator has done. It is given to the audit function once it is done, or has failed.
+type Action struct {
+	Did       string // [Ended] or [EndedAll]
+	Principal string // whose sessions; of Ended as the page says
+	Handle    string // of Ended: which one
+	Sessions  int    // of EndedAll: how many were found
+	Err       error  // nil if it succeeded
+}
+
+// What Action.Did is.
+const (
+	Ended    = "end"
+	EndedAll = "end_all"
+)
+
+// Handler serves the page to requests that allow returns true for, and 403 to all others: without allow, to all. Each
+// action is given to audit, with the request that allow knows the administrator of; without audit nothing can be ended.
+//
+// A request that accepts JSON and no HTML gets JSON: GET the first principals, and a token. POST takes, as a form or as JSON,
+// token and do: "list" principals from a cursor, "show" the sessions of a principal, "end" the one with a handle, "end_all" of
+// the principal. The token is that of the cookie which GET sets. A POST without it is refused, and one of another site's page.
+//
+// Under web.Sessions, the administrator's own session is marked.
+func Handler(users *layer.Users, allow func(*http.Request) bool, audit func(*http.Request, Action)) http.Handler {
+	if users == nil {
+		panic("strata: online.Handler needs the users of a chain; pass layer.Principals(chain)")
+	}
+	return &handler{users: users, allow: allow, audit: audit}
+}
+
+// handler is the page. Its fields are set by Handler.
+type handler struct {
+	users *layer.Users
+	allow func(*http.Request) bool
+	audit func(*http.Request, Action)
+	cross http.CrossOriginProtection
+}
+
+const (
+	cookieName = "strata-online"
+	mostBody   = 64 << 10
+)
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "same-origin")
+	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	header.Add("Vary", "Accept, Accept-Language, Cookie")
+	if h.allow == nil || !h.allow(r) {
+		http.Error(w, "this page is for administrators; see online.Handler", http.StatusForbidden)
+		return
+	}
+	v := &view{Words: words(r.Header), Actions: h.audit != nil, json: wantsJSON(r)}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		v.Token = h.token(w, r)
+		h.do(r, v, request{Do: "list"})
+	case http.MethodPost:
+		asked, err := read(w, r)
+		if err == nil && (h.cross.Check(r) != nil || !h.proven(r, asked.Token)) {
+			v.fail(http.StatusForbidden, v.Words.Forged)
+		} else if err != nil {
+			v.fail(http.StatusBadRequest, v.Words.Malformed)
+		} else {
+			v.Token = asked.Token
+			h.do(r, v, asked)
+		}
+	default:
+		header.Set("Allow", "GET, HEAD, POST")
+		http.Error(w, "only GET and POST", http.StatusMethodNotAllowed)
+		return
+	}
+	v.send(w)
+}
+
+// request is what a POST asks for.
+type request struct {
+	Do        string `json:"do"`
+	Token     string `json:"token"`
+	Principal string `json:"principal"`
+	Handle    string `json:"handle"`
+	Cursor    string `json:"cursor"`
+}
+
+func read(w http.ResponseWriter, r *http.Request) (asked request, err error) {
+	r.Body = http.MaxBytesReader(w, r.Body, mostBody)
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "application/json" {
+		return asked, json.NewDecoder(r.Body).Decode(&asked)
+	}
+	err = r.ParseForm()
+	form := r.PostForm
+	return request{Do: form.Get("do"), Token: form.Get("token"), Principal: form.Get("principal"), Handle: form.Get("handle"), Cursor: form.Get("cursor")}, err
+}
+
+// token is the one of the client's cookie, which is set where it has none. Another site's page can neither read it nor
+// set it, and all nodes know it.
+func (h *handler) token(w http.ResponseWriter, r *http.Request) string {
+	if c, err := r.Cookie(cookieName); err == nil && len(c.Value) == tokenLength {
+		return c.Value
+	}
+	token := rand.Text()
+	http.SetCookie(w, &http.Cookie{
+		Name: cookieName, Value: token, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Secure: r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"),
+	})
+	return token
+}
+
+const tokenLength = 26 // of rand.Text
+
+func (h *handler) proven(r *http.Request, token string) bool {
+	c, err := r.Cookie(cookieName)
+	return err == nil && len(token) == tokenLength && subtle.ConstantTimeCompare([]byte(c.Value), []byte(token)) == 1
+}
+
+// do carries out what was asked for, and shows what there is then.
+func (h *handler) do(r *http.Request, v *view, asked request) {
+	ctx := r.Context()
+	asked.Principal = strings.TrimSpace(asked.Principal)
+	var err error
+	switch asked.Do {
+	case "list":
+	case "show":
+	case Ended, EndedAll:
+		if h.audit == nil {
+			v.fail(http.StatusForbidden, v.Words.ReadOnly)
+			return
+		}
+		a := Action{Did: asked.Do, Principal: asked.Principal}
+		if asked.Do == Ended {
+			a.Handle = asked.Handle
+			a.Err = h.users.Revoke(ctx, asked.Handle, layer.ReasonEndedByAdmin)
+		} else if asked.Principal != "" {
+			a.Sessions, a.Err = h.users.RevokeAll(ctx, asked.Principal, layer.ReasonEndedByAdmin)
+		} else {
+			v.fail(http.StatusBadRequest, v.Words.Malformed)
+			return
+		}
+		if h.audit(r, a); a.Err == nil {
+			v.Done = v.Words.Done
+		}
+		err = a.Err
+	default:
+		v.fail(http.StatusBadRequest, v.Words.Malformed)
+		return
+	}
+	if err == nil {
+		err = h.show(ctx, r, v, asked)
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, layer.ErrHandle), errors.Is(err, layer.ErrCursor):
+		v.fail(http.StatusBadRequest, v.Words.Malformed)
+	default:
+		v.fail(http.StatusServiceUnavailable, v.Words.Unreachable)
+	}
+}
+
+// show fills the view with the sessions of a principal, or with principals.
+func (h *handler) show(ctx context.Context, r *http.Request, v *view, asked request) error {
+	if asked.Principal == "" {
+		page, next, err := h.users.All(ctx, asked.Cursor)
+		if err != nil {
+			return err
+		}
+		count, err := h.users.Count(ctx)
+		v.Count, v.Next, v.Principals = &count, next, []Principal{}
+		for _, p := range page {
+			v.Principals = append(v.Principals, Principal{Principal: p.Principal, Sessions: p.Sessions})
+		}
+		return err
+	}
+	list, err := h.users.List(ctx, asked.Principal)
+	if err != nil {
+		return err
+	}
+	own := ""
+	if g := ghttp.RequestFromCtx(r.Context()); g != nil {
+		own, _ = web.Handle(g) // without web.Sessions there is none
+	}
+	v.Principal, v.Sessions = asked.Principal, []Session{}
+	for _, s := range list {
+		v.Sessions = append(v.Sessions, Session{
+			Handle: s.Handle, Begun: s.Begun.UTC(), Seen: s.Seen.UTC(), Described: s.Described, Own: s.Handle == own,
+		})
+	}
+	return nil
+}
+
+// Principal is a line of the list, as JSON has it.
+type Principal struct {
+	Principal string `json:"principal"`
+	Sessions  int    `json:"sessions"`
+}
+
+// Session is one of a principal's, as JSON has it.
+type Session struct {
+	Handle    string            `json:"handle"`
+	Begun     time.Time         `json:"begun"`
+	Seen      time.Time         `json:"seen"`
+	Described map[string]string `json:"described,omitempty"`
+	Own       bool              `json:"own,omitempty"` // the administrator's
+}
+
+// view is a response.
+type view struct {
+	Words      *wording    `json:"-"`
+	Token      string      `json:"token,omitempty"`
+	Count      *int        `json:"count,omitempty"` // of principals
+	Principals []Principal `json:"principals,omitzero"`
+	Next       string      `json:"next,omitempty"` // cursor
+	Principal  string      `json:"principal,omitempty"`
+	Sessions   []Session   `json:"sessions,omitzero"`
+	Actions    bool        `json:"-"`
+	Done       string      `json:"-"`
+	Error      string      `json:"error,omitempty"`
+
+	json   bool
+	status int
+}
+
+func (v *view) fail(status int, text string) { v.status, v.Error = status, text }
+
+func (v *view) send(w http.ResponseWriter) {
+	kind := "text/html; charset=utf-8"
+	if v.json {
+		kind = "application/json; charset=utf-8"
+	}
+	w.Header().Set("Content-Type", kind)
+	if v.status != 0 {
+		w.WriteHeader(v.status)
+	}
+	// The client may have left.
+	if v.json {
+		_ = json.NewEncoder(w).Encode(v)
+	} else {
+		_ = parsed.Execute(w, v)
+	}
+}
+
+func wantsJSON(r *http.Request) bool {
+	accept := r.Header.Get("Accept")
+	return strings.Contains(accept, "json") && !strings.Contains(accept, "html")
+}
+
+// wording is the page in one language.
+type wording struct {
+	Lang, Title, Lead, Search, Find, All, None, NoSessions, Sessions, Principal string
+	Begun, Seen, Device, Own, End, EndAll, Sure, Next, Show                     string
+	Done, Forged, Malformed, ReadOnly, Unreachable                              string
+}
+
+var english = &wording{
+	Lang: "en", Title: "On-line users", Lead: "users have sessions.", Search: "User", Find: "Find", All: "All users",
+	None: "Nobody is logged in.", NoSessions: "This user has no sessions.", Sessions: "Sessions", Principal: "User",
+	Begun: "Logged in", Seen: "Last seen", Device: "Device", Own: "this is you", End: "End", EndAll: "End all sessions",
+	Sure: "Yes, end all", Next: "More", Show: "Show",
+	Done: "Done. It is effective on every node.", Forged: "This request didn't come from this page, or the page is old. Open the page again.",
+	Malformed: "This request can't be understood. Open the page again.", ReadOnly: "This page may only be looked at.",
+	Unreachable: "The sessions can't be reached at present. Try again.",
+}
+
+var chinese = &wording{
+	Lang: "zh-CN", Title: "在线用户", Lead: "个用户在线。", Search: "用户", Find: "查找", All: "全部用户",
+	None: "没有用户登录。", NoSessions: "该用户没有会话。", Sessions: "会话", Principal: "用户",
+	Begun: "登录时间", Seen: "最近活动", Device: "设备", Own: "当前会话", End: "下线", EndAll: "全部下线",
+	Sure: "确认全部下线", Next: "更多", Show: "查看",
+	Done: "已完成,在所有节点上生效。", Forged: "请求不是由本页面发出的,或者页面已过期。请重新打开页面。",
+	Malformed: "无法识别该请求。请重新打开页面。", ReadOnly: "本页面仅供查看。",
+	Unreachable: "目前无法访问会话,请稍后重试。",
+}
+
+// words is the language that the client would rather have.
+func words(header http.Header) *wording {
+	best, found := 0.0, english
+	for field := range strings.SplitSeq(header.Get("Accept-Language"), ",") {
+		tag, weight, _ := strings.Cut(strings.TrimSpace(field), ";")
+		q := 1.0
+		if value, ok := strings.CutPrefix(strings.TrimSpace(weight), "q="); ok {
+			q, _ = strconv.ParseFloat(value, 64)
+		}
+		language, _, _ := strings.Cut(strings.ToLower(tag), "-")
+		if q > best {
+			switch language {
+			case "zh":
+				best, found = q, chinese
+			case "en":
+				best, found = q, english
+			}
+		}
+	}
+	return found
+}
