@@ -16,13 +16,13 @@ type Batcher interface {
 	CommitAll(ctx context.Context, commits []Commit) []Committed
 }
 
-// BatcherOf answers a storage's capability to take batches, nil where it has none. A
-// decorator that passes batches on, if the storage below takes them, has a method Batcher.
+// BatcherOf returns a storage's capability to take batches, nil if it has none. A decorator
+// that passes batches on has a method Batches, which reports whether the storage below takes them.
 func BatcherOf(s Storage) Batcher {
-	if passing, ok := s.(interface{ Batcher() Batcher }); ok {
-		return passing.Batcher()
+	b, ok := s.(Batcher)
+	if passes, may := s.(interface{ Batches() bool }); !ok || may && !passes.Batches() {
+		return nil
 	}
-	b, _ := s.(Batcher)
 	return b
 }
 
@@ -32,18 +32,12 @@ type Sharder interface {
 	Shard(id string) string
 }
 
-// ShardOf looks for the store below s. A store that can't tell is one node.
+// ShardOf finds the store below s. A store that can't tell is one node.
 func ShardOf(s gsession.Storage) func(id string) string {
-	for {
-		if store, ok := s.(Sharder); ok {
-			return store.Shard
-		}
-		wrapper, ok := s.(interface{ Unwrap() gsession.Storage })
-		if !ok {
-			return func(string) string { return "" }
-		}
-		s = wrapper.Unwrap()
+	if store, ok := Find[Sharder](s); ok {
+		return store.Shard
 	}
+	return func(string) string { return "" }
 }
 
 // IsAtomic reports whether a storage compares what it holds and writes in one step, so that
@@ -86,14 +80,14 @@ type Reloader interface {
 	LoadAll(ctx context.Context, loads []Reload) []Reloaded
 }
 
-// ReloaderOf answers a storage's capability to read several sessions together, nil where
-// it has none. A decorator that passes them on, if the storage below takes them, has a
-// method Reloader.
+// ReloaderOf returns a storage's capability to read several sessions together, nil if it has
+// none. A decorator that passes such reads on has a method Reloads, which reports whether the
+// storage below takes them.
 func ReloaderOf(s Storage) Reloader {
-	if passing, ok := s.(interface{ Reloader() Reloader }); ok {
-		return passing.Reloader()
+	r, ok := s.(Reloader)
+	if passes, may := s.(interface{ Reloads() bool }); !ok || may && !passes.Reloads() {
+		return nil
 	}
-	r, _ := s.(Reloader)
 	return r
 }
 

@@ -36,6 +36,8 @@ type Delta struct {
 	guards      map[string]bool // see IfUnchanged
 	marks       map[uint64]bool // of what base, which was read from a journal, doesn't hold; nil for a whole base
 	sent        bool            // an attempt may have begun the session
+
+	origin func(key string, value any) (any, error) // of a mapped delta: what marks are of
 }
 
 type deltaKind uint8
@@ -321,6 +323,9 @@ func (d *Delta) knows(current *Snapshot) bool {
 			return true
 		}
 		if len(d.marks) > 0 {
+			if d.origin != nil {
+				now, _ = d.origin(key, now)
+			}
 			if mark, ok := markOf(key, now); ok && d.marks[mark] {
 				return true
 			}
@@ -523,6 +528,21 @@ func isNaN(v any) bool {
 		return math.IsNaN(float64(f))
 	}
 	return false
+}
+
+// MapValues returns the same change of a session whose values f maps to others; back is its
+// inverse. f gives the same for the same key and value.
+func (d *Delta) MapValues(f, back func(key string, value any) (any, error)) (*Delta, error) {
+	mapped := *d
+	var err error
+	if mapped.set, err = mapValues(Adopt(d.set).Map(), f); err != nil {
+		return nil, err
+	}
+	if mapped.base, err = d.base.MapValues(f); err != nil {
+		return nil, err
+	}
+	mapped.formed, mapped.origin = false, back
+	return &mapped, nil
 }
 
 // Merge is the delta that does what d and then later do, and whose outcome stands for

@@ -8,6 +8,35 @@
 // A storage without the capability is adapted, so that anybody's storage or decorator may stand
 // anywhere in a chain.
 //
+// # Capabilities
+//
+// A layer has a capability if it has the methods. [Find] looks for one in a chain; what is asked
+// of the layer below alone must be passed on by each layer, as [Base] does.
+//
+//	capability          what it is for                                   looked for
+//	Storage             snapshots and deltas in place of maps            below, adapted if it is missing
+//	Batcher             commits of several sessions together             below, with BatcherOf
+//	Reloader            loads of several sessions together               below, with ReloaderOf
+//	Atomic() bool       compares and writes in one step                  below, with IsAtomic
+//	Previewer           what values are like when they are read again    in the chain, with PreviewOf
+//	Sharder             which node of the store has a session            in the chain, with ShardOf
+//	InvalidationSource  notifies caches of changes of the store          in the chain, by each cache
+//	InvalidationErrer   why an InvalidationSource doesn't at present     of a source
+//	CommitFeed          notifies caches of commits in their order        in the chain, by each cache
+//	SlideLimiter        skips slides of the expiry                       in the chain
+//	Indexer             whose the sessions are                           in the chain, with IndexerOf
+//	IndexRemover        removes many sessions with their entries         of an Indexer
+//	Adviser             what would work better otherwise                 in the chain
+//	Report(to)          receives where to report                         passed down
+//	Unwrap()            shows the storage below                          by all of the above
+//	Flush, Close        accepted writes; goroutines and connections      by the chain, of its own layers
+//
+// # A decorator of one's own
+//
+// It embeds a Base and has methods for what it looks at or changes; layer.Around makes a layer of
+// it. One that encrypts or compresses values is a [Mapped]. Both have an Example with layer.Around.
+// Test it with package layer/layertest.
+//
 // # What is promised for each kind of store
 //
 //	store                     delta commit                     log-out holds (law 6)            expiry known to caches

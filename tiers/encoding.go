@@ -23,11 +23,11 @@ type Previewer interface {
 // Form tells how a store gives values back.
 type Preview func(data map[string]any) (map[string]any, error)
 
-// PreviewOf looks for the store below s. Of a store that nobody knows only texts are known
-// to come back as they went in; it is nil then.
+// PreviewOf finds the store below s. Of a store that isn't known only texts are known to come
+// back as they went in; it returns nil then.
 func PreviewOf(s gsession.Storage) Preview {
-	for {
-		switch store := s.(type) {
+	for l := range Layers(s) {
+		switch store := l.(type) {
 		case Previewer:
 			return store.Preview
 		case *gsession.StorageRedis, *gsession.StorageFile:
@@ -35,12 +35,8 @@ func PreviewOf(s gsession.Storage) Preview {
 		case *gsession.StorageMemory:
 			return previewMemory
 		}
-		wrapper, ok := s.(interface{ Unwrap() gsession.Storage })
-		if !ok {
-			return nil
-		}
-		s = wrapper.Unwrap()
 	}
+	return nil
 }
 
 // PreviewJSON is the form of a store that keeps a session as a JSON object and reads its

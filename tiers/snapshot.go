@@ -14,14 +14,14 @@ import (
 //
 // No field is written after the constructor has returned.
 type Snapshot struct {
-	data    map[string]any
-	nested  []string // keys whose values a shallow copy would share
-	size    int64
-	expires time.Time
-	known   bool
-	version string
-	read    time.Time
-	told    bool
+	data      map[string]any
+	nested    []string // keys whose values a shallow copy would share
+	size      int64
+	expires   time.Time
+	known     bool
+	version   string
+	read      time.Time
+	published bool
 
 	unpacked bool // its texts are parts of one
 }
@@ -88,12 +88,12 @@ func (s *Snapshot) Read() time.Time { return s.read }
 // AsPublished returns the same state with the mark that the caches above an CommitFeed have it.
 func (s *Snapshot) AsPublished() *Snapshot {
 	c := *s
-	c.told = true
+	c.published = true
 	return &c
 }
 
 // Published reports whether the state has the mark of Tell.
-func (s *Snapshot) Published() bool { return s != nil && s.told }
+func (s *Snapshot) Published() bool { return s != nil && s.published }
 
 // Same reports whether both hold the same data.
 func (s *Snapshot) Same(other *Snapshot) bool {
@@ -148,6 +148,33 @@ func (s *Snapshot) Map() map[string]any {
 		m[key] = value.MustCopy(s.data[key])
 	}
 	return m
+}
+
+// MapValues returns the same state with other values, which f makes of copies of these.
+func (s *Snapshot) MapValues(f func(key string, value any) (any, error)) (*Snapshot, error) {
+	if s == nil {
+		return nil, nil
+	}
+	data, err := mapValues(s.Map(), f)
+	if err != nil {
+		return nil, err
+	}
+	mapped := Adopt(data)
+	mapped.version, mapped.expires, mapped.known = s.version, s.expires, s.known
+	mapped.read, mapped.published, mapped.unpacked = s.read, s.published, s.unpacked
+	return mapped, nil
+}
+
+func mapValues(data map[string]any, f func(key string, value any) (any, error)) (map[string]any, error) {
+	mapped := make(map[string]any, len(data))
+	for key, v := range data {
+		v, err := f(key, v)
+		if err != nil {
+			return nil, err
+		}
+		mapped[key] = v
+	}
+	return mapped, nil
 }
 
 // Get returns a copy of one value that is the caller's alone, and nil where there

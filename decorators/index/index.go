@@ -117,7 +117,7 @@ func (s *Storage) use(indexer tiers.Indexer) {
 func (s *Storage) Hear(below gsession.Storage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for below != nil {
+	for below := range tiers.Layers(below) {
 		if _, ok := below.(*Storage); ok {
 			s.passive = true
 		}
@@ -131,11 +131,6 @@ func (s *Storage) Hear(below gsession.Storage) {
 				}
 			}
 		}
-		wrapper, ok := below.(interface{ Unwrap() gsession.Storage })
-		if !ok {
-			return
-		}
-		below = wrapper.Unwrap()
 	}
 }
 

@@ -7,29 +7,19 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// Batcher is nil where the storage below takes no batches.
-func (s *Storage) Batcher() tiers.Batcher {
-	if inner := tiers.BatcherOf(s.inner); inner != nil {
-		return batcher{Storage: s, inner: inner}
-	}
-	return nil
-}
-
-// batcher is a Storage over one that takes batches.
-type batcher struct {
-	*Storage
-	inner tiers.Batcher
-}
+// Batches reports whether the storage below takes batches.
+func (s *Storage) Batches() bool { return tiers.BatcherOf(s.inner) != nil }
 
 // CommitAll is the inner storage's, with a span for all of it, that counts their keys
 // and tells of the first failure. That a session was removed meanwhile is none.
-func (b batcher) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
-	if !b.tracer.Wants(ctx) {
-		return b.inner.CommitAll(ctx, commits)
+func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
+	inner := tiers.BatcherOf(s.inner)
+	if !s.tracer.Wants(ctx) {
+		return inner.CommitAll(ctx, commits)
 	}
-	ctx, op := b.begin(ctx, telemetry.CommitAll)
+	ctx, op := s.begin(ctx, telemetry.CommitAll)
 	defer op.end()
-	results := b.inner.CommitAll(ctx, commits)
+	results := inner.CommitAll(ctx, commits)
 	keys := 0
 	for _, commit := range commits {
 		keys += len(commit.Delta.Set()) + len(commit.Delta.Removed())
@@ -41,29 +31,19 @@ func (b batcher) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.
 // Atomic is that of the storage below.
 func (s *Storage) Atomic() bool { return tiers.IsAtomic(s.inner) }
 
-// Reloader is nil where the storage below reads sessions only one by one.
-func (s *Storage) Reloader() tiers.Reloader {
-	if inner := tiers.ReloaderOf(s.inner); inner != nil {
-		return reloader{Storage: s, inner: inner}
-	}
-	return nil
-}
-
-// reloader is a Storage over one that reads several sessions together.
-type reloader struct {
-	*Storage
-	inner tiers.Reloader
-}
+// Reloads reports whether the storage below reads several sessions together.
+func (s *Storage) Reloads() bool { return tiers.ReloaderOf(s.inner) != nil }
 
 // LoadAll is the inner storage's, with a span for all of it, that counts their keys
 // and tells of the first failure.
-func (r reloader) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
-	if !r.tracer.Wants(ctx) {
-		return r.inner.LoadAll(ctx, loads)
+func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	inner := tiers.ReloaderOf(s.inner)
+	if !s.tracer.Wants(ctx) {
+		return inner.LoadAll(ctx, loads)
 	}
-	ctx, op := r.begin(ctx, telemetry.LoadAll)
+	ctx, op := s.begin(ctx, telemetry.LoadAll)
 	defer op.end()
-	results := r.inner.LoadAll(ctx, loads)
+	results := inner.LoadAll(ctx, loads)
 	keys := 0
 	for _, result := range results {
 		if result.Read.Snapshot != nil {

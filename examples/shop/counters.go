@@ -9,7 +9,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
-	"github.com/gf-strata/strata/internal/sessionmap"
+	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -82,92 +82,67 @@ func (t *tally) take(id string) Counts {
 }
 
 // countVisitor is a decorator for the outer end: it sees what came from memory.
-func (t *tally) countVisitor(inner gsession.Storage) gsession.Storage {
-	return &outer{Storage: sessionmap.Adapt(inner), wrapped: inner, tally: t}
+func (t *tally) countVisitor() layer.Decorator {
+	return layer.Around(func(below tiers.Storage) tiers.Storage {
+		return &outer{Base: tiers.Base{Storage: below}, tally: t}
+	})
 }
 
-// outer shows how little a decorator of one's own needs: it embeds the capability,
-// whether or not the inner storage has it, and overrides what it looks at.
+// outer shows how little a decorator of one's own needs: a method for what it looks at.
 type outer struct {
-	tiers.Storage
-	wrapped gsession.Storage
-	tally   *tally
+	tiers.Base
+	tally *tally
 }
-
-func (o *outer) Unwrap() gsession.Storage { return o.wrapped }
 
 func (o *outer) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
-	read, err := o.Storage.Load(ctx, id, ttl)
+	read, err := o.Base.Load(ctx, id, ttl)
 	if read.Outcome == tiers.OutcomeHit || read.Outcome == tiers.OutcomeStale {
 		o.tally.hit(ctx, id)
 	}
 	return read, err
 }
 
-// countStore is a decorator for the inner end: it sees what reaches the store. Where
-// the store takes batches, so does the decorator, or it would hide that from Coalesced.
-func (t *tally) countStore(inner gsession.Storage) gsession.Storage {
-	i := &innermost{Storage: sessionmap.Adapt(inner), wrapped: inner, tally: t}
-	if batcher, ok := i.Storage.(tiers.Batcher); ok {
-		return &batching{innermost: i, batcher: batcher}
-	}
-	return i
+// countStore is a decorator for the inner end: it sees what reaches the store.
+func (t *tally) countStore() layer.Decorator {
+	return layer.Around(func(below tiers.Storage) tiers.Storage {
+		return &innermost{Base: tiers.Base{Storage: below}, tally: t}
+	})
 }
 
 type innermost struct {
-	tiers.Storage
-	wrapped gsession.Storage
-	tally   *tally
+	tiers.Base
+	tally *tally
 }
-
-func (i *innermost) Unwrap() gsession.Storage { return i.wrapped }
 
 func (i *innermost) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	i.tally.load(ctx, id)
-	return i.Storage.Load(ctx, id, ttl)
+	return i.Base.Load(ctx, id, ttl)
 }
 
-// Reloader passes on what a node reads again in the background, after its own writes, and
-// counts it apart, as no request waits for it.
-func (i *innermost) Reloader() tiers.Reloader {
-	if reloader := tiers.ReloaderOf(i.Storage); reloader != nil {
-		return &rereading{reloader: reloader, tally: i.tally}
+// LoadAll counts apart what a node reads again in the background, after its own writes, as no
+// request waits for it.
+func (i *innermost) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	for _, l := range loads {
+		i.tally.add(l.ID, Counts{Rereads: 1})
 	}
-	return nil
+	return i.Base.LoadAll(ctx, loads)
 }
 
 func (i *innermost) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	i.tally.write(id)
-	return i.Storage.Commit(ctx, id, delta, ttl)
+	return i.Base.Commit(ctx, id, delta, ttl)
+}
+
+func (i *innermost) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
+	for _, c := range commits {
+		i.tally.write(c.ID)
+	}
+	return i.Base.CommitAll(ctx, commits)
 }
 
 func (i *innermost) RemoveAll(ctx context.Context, id string) error {
 	i.tally.write(id)
-	return i.Storage.RemoveAll(ctx, id)
-}
-
-type batching struct {
-	*innermost
-	batcher tiers.Batcher
-}
-
-func (b *batching) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
-	for _, c := range commits {
-		b.tally.write(c.ID)
-	}
-	return b.batcher.CommitAll(ctx, commits)
-}
-
-type rereading struct {
-	reloader tiers.Reloader
-	tally    *tally
-}
-
-func (r *rereading) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
-	for _, l := range loads {
-		r.tally.add(l.ID, Counts{Rereads: 1})
-	}
-	return r.reloader.LoadAll(ctx, loads)
+	return i.Base.RemoveAll(ctx, id)
 }
 
 // plain counts what GoFrame asks of a store without layers, by the same rules: sliding an

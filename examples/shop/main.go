@@ -190,7 +190,7 @@ func addresses(addr string, nodes int) (all []string, err error) {
 // memory are served for a minute while the store is away.
 func newChain(store gsession.Storage, tally *tally) *layer.Stack {
 	return layer.Chain(store,
-		tally.countStore, layer.Coalesced(), layer.Local(layer.ServeStale(time.Minute)), layer.Traced(), tally.countVisitor)
+		tally.countStore(), layer.Coalesced(), layer.Local(layer.ServeStale(time.Minute)), layer.Traced(), tally.countVisitor())
 }
 
 // build returns what a node serves, and what closes it: the chain, then its store.

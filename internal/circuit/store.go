@@ -40,17 +40,10 @@ type node struct {
 
 // Over puts circuits on a storage. A layer that stands on them already has a method Circuits.
 func Over(inner gsession.Storage) (s tiers.Storage, circuits *Store) {
-	for below := inner; below != nil; {
-		if on, ok := below.(interface{ Circuits() *Store }); ok {
-			return sessionmap.Adapt(inner), on.Circuits()
-		}
-		wrapper, ok := below.(interface{ Unwrap() gsession.Storage })
-		if !ok {
-			break
-		}
-		below = wrapper.Unwrap()
-	}
 	below := sessionmap.Adapt(inner)
+	if on, ok := tiers.Find[interface{ Circuits() *Store }](inner); ok {
+		return below, on.Circuits()
+	}
 	circuits = &Store{Storage: below, batcher: tiers.BatcherOf(below), reloader: tiers.ReloaderOf(below),
 		shard: tiers.ShardOf(inner), nodes: map[string]*node{}}
 	circuits.life, circuits.end = context.WithCancel(context.Background())
@@ -205,26 +198,16 @@ func (s *Store) RemoveAll(ctx context.Context, id string) error {
 	return s.write(ctx, id, 0, func() error { return s.Storage.RemoveAll(ctx, id) })
 }
 
-// Batcher is nil if the storage below takes no batches.
-func (s *Store) Batcher() tiers.Batcher {
-	if s.batcher == nil {
-		return nil
-	}
-	return s
-}
+// Batches reports whether the storage below takes batches.
+func (s *Store) Batches() bool { return s.batcher != nil }
 
 func (s *Store) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
 	return together(ctx, s, writes, commits, func(c tiers.Commit) (string, time.Duration) { return c.ID, c.TTL }, s.batcher.CommitAll,
 		func(err error) tiers.Committed { return tiers.Committed{Err: err} }, func(c tiers.Committed) error { return c.Err })
 }
 
-// Reloader is nil if the storage below reads sessions only one by one.
-func (s *Store) Reloader() tiers.Reloader {
-	if s.reloader == nil {
-		return nil
-	}
-	return s
-}
+// Reloads reports whether the storage below reads several sessions together.
+func (s *Store) Reloads() bool { return s.reloader != nil }
 
 func (s *Store) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
 	return together(ctx, s, reads, loads, func(l tiers.Reload) (string, time.Duration) { return l.ID, l.TTL }, s.reloader.LoadAll,

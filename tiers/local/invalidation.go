@@ -68,7 +68,7 @@ func (s *subscriptions) stop() {
 // commits only the nearest knows what readers see: what another publishes may lack changes that
 // wait above it.
 func (s *Storage) Hear(below gsession.Storage) {
-	for below != nil {
+	for below := range tiers.Layers(below) {
 		if feed, ok := below.(tiers.CommitFeed); ok {
 			s.subscriptions.add(subscription{layer: below, commits: true}, func() func() {
 				return feed.Follow(commits{order: &s.order, nearest: !s.order.published.Swap(true)})
@@ -84,11 +84,6 @@ func (s *Storage) Hear(below gsession.Storage) {
 		if ok && !s.options.exclusive {
 			s.subscriptions.add(subscription{layer: below}, func() func() { return s.watch.listen(source) })
 		}
-		wrapper, ok := below.(interface{ Unwrap() gsession.Storage })
-		if !ok {
-			return
-		}
-		below = wrapper.Unwrap()
 	}
 }
 

@@ -64,7 +64,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	}
 	s.memory.limits.Store(&s.options.limits)
 	s.inner, s.circuits = circuit.Over(inner)
-	s.thinner = thinner(inner)
+	s.thinner, _ = tiers.Find[tiers.SlideLimiter](inner)
 	s.face = sessionmap.New(s)
 	clock := clock{time.Now()}
 	s.memory.clock, s.memory.options, s.memory.tally = clock, &s.options, &s.tally
@@ -86,20 +86,6 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.Hear(inner)
 	s.restart = newRestart(s, s.options.restart)
 	return s
-}
-
-// thinner looks for a layer that skips slides.
-func thinner(s gsession.Storage) tiers.SlideLimiter {
-	for {
-		if t, ok := s.(tiers.SlideLimiter); ok {
-			return t
-		}
-		wrapper, ok := s.(interface{ Unwrap() gsession.Storage })
-		if !ok {
-			return nil
-		}
-		s = wrapper.Unwrap()
-	}
 }
 
 // Unwrap returns the storage below.
