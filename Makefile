@@ -63,6 +63,10 @@ shop: ## run the example shop on http://127.0.0.1:8000
 screenshots: redis chromium ## the pictures of README and docs, from the running programs, in docs/images
 	cd examples/shop/browser && go run ./screenshots -root ../../..
 
+.PHONY: first-minutes
+first-minutes: redis curl ## do what the README says in an empty directory, and time each step
+	@./scripts/first-minutes.sh
+
 .PHONY: bench
 bench: redis ## Strata beside its peers: a table, bench/results, and a report in HTML (under ten minutes)
 	cd bench && go run .

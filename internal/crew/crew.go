@@ -23,8 +23,8 @@ type Crew struct {
 	running sync.WaitGroup
 }
 
-// Go runs f, as the go statement does. What f mustn't leave undone if it ends its
-// goroutine it defers. After Close only what the crew runs may call Go.
+// Go runs f, as the go statement does. An f that ends its goroutine has deferred all that it has
+// to do. After Close only what the crew runs may call Go.
 func (c *Crew) Go(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

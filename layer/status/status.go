@@ -75,7 +75,7 @@ type State struct {
 	Facts   []Fact    `json:"facts"`
 	Layers  []Layer   `json:"layers"` // outermost first, the store last
 
-	// Delays are since somebody asked for the first time.
+	// Delays are since the page was asked for the first time.
 	Delays []telemetry.Delay `json:"delays,omitempty"`
 
 	Advice []tiers.Advice `json:"advice,omitempty"` // layer.Advice, as it was at the first request

@@ -1,0 +1,69 @@
+package architecture
+
+import (
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// retired are the words for which the glossary of docs/architecture.md has another one, and
+// sentences whose subject is a question word.
+var retired = regexp.MustCompile(`\b(?:[Aa]nswers|answered|tells?|told|[Hh]ears?|heard|outdate[sd]?|announce[sd]?|parcels?|lanes?|echoes|patience|whoever|[Ss]omebody)\b` +
+	`|(?:^|[.:;] )(?:Who|Whoever|Nobody|What)\b`)
+
+// clean are the packages whose comments use none of them.
+var clean = []string{
+	"internal/circuit", "internal/crew", "layer/config", "layer/status",
+}
+
+// comments are those of a folder's Go files without tests, one line each.
+func comments(t *testing.T, folder string) (lines map[string]string) {
+	t.Helper()
+	lines = map[string]string{}
+	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, path, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, group := range file.Comments {
+			lines[set.Position(group.Pos()).String()] = strings.Join(strings.Fields(group.Text()), " ")
+		}
+	}
+	return lines
+}
+
+func TestCommentsUseTheGlossarysWords(t *testing.T) {
+	for _, folder := range clean {
+		found := comments(t, "../../"+folder)
+		if len(found) == 0 {
+			t.Errorf("%s has no comments", folder)
+		}
+		for at, text := range found {
+			for _, word := range retired.FindAllString(text, -1) {
+				t.Errorf("%s: %q: see the glossary of docs/architecture.md", at, word)
+			}
+		}
+	}
+}
+
+func TestRetiredWordsAreFound(t *testing.T) {
+	for text, want := range map[string]int{
+		"It returns what the store holds.": 0, "Load answers from memory.": 1, "It is told. Who waits is told.": 3, "an answer that was lost": 0,
+		"Nobody waits.": 1, "It says: What is there stays.": 1, "a lane and its patience, announced": 2,
+	} {
+		if found := retired.FindAllString(text, -1); len(found) != want {
+			t.Errorf("%q: %q, want %d", text, found, want)
+		}
+	}
+}
