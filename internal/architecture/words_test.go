@@ -60,7 +60,7 @@ func TestCommentsUseTheGlossarysWords(t *testing.T) {
 func TestRetiredWordsAreFound(t *testing.T) {
 	for text, want := range map[string]int{
 		"It returns what the store holds.": 0, "Load answers from memory.": 1, "It is told. Who waits is told.": 3, "an answer that was lost": 0,
-		"Nobody waits.": 1, "It says: What is there stays.": 1, "a lane and its patience, announced": 2,
+		"Nobody waits.": 1, "It says: What is there stays.": 1, "a lane and its patience, announced": 3,
 	} {
 		if found := retired.FindAllString(text, -1); len(found) != want {
 			t.Errorf("%q: %q, want %d", text, found, want)
