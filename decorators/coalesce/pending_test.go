@@ -474,6 +474,28 @@ func TestRemoveAllAnnulsWhatIsPending(t *testing.T) {
 	}, writeBehind(time.Second))
 }
 
+// A change that comes while the session is being removed isn't laid over what the session was.
+func TestAChangeDuringARemovalIsLaidOverNothing(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		put(t, c, "a", "k", 1)
+		s.Refuse(func(string) error { time.Sleep(time.Second); s.Refuse(nil); return nil })
+		removed := make(chan error, 1)
+		go func() { removed <- c.RemoveAll(ctx, "a") }()
+		synctest.Wait()
+		notified := &cache{}
+		defer c.Follow(notified)()
+		put(t, c, "a", "l", 1)
+		if got := fmt.Sprint(notified.notes); got != "[shown unknown]" {
+			t.Errorf("a cache gets %s of a session that is being removed", got)
+		}
+		if err := <-removed; err != nil {
+			t.Fatal(err)
+		}
+	}, writeBehind(time.Second))
+}
+
 func TestFlushAndCloseOfPendingChanges(t *testing.T) {
 	s := teststore.New()
 	synctest.Test(t, func(t *testing.T) {

@@ -163,8 +163,9 @@ func (l *queues) remove(ctx context.Context, id string) error {
 		l.mu.Unlock()
 		return errFull
 	}
-	k, waiting := l.queue(id, node), []*write(nil)
-	k.waiting, waiting = nil, k.waiting
+	k := l.queue(id, node)
+	waiting := k.waiting
+	k.waiting, k.stored = nil, nil
 	var removal *write
 	for _, w := range waiting {
 		if w.delta == nil {
