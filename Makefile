@@ -68,7 +68,7 @@ first-minutes: redis curl ## do what the README says in an empty directory, and 
 	@./scripts/first-minutes.sh
 
 .PHONY: bench
-bench: redis ## Strata beside its peers: a table, bench/results, and a report in HTML (under ten minutes)
+bench: redis ## Strata beside its peers: a table, and bench/results, whose page and plot are committed (under ten minutes)
 	cd bench && go run .
 
 .PHONY: bench-quick

@@ -1,7 +1,7 @@
 // Command bench measures Strata beside what a user would take instead, on one machine,
 // in one run, and shows ratios:
 //
-//	go run .            # all of it, in 8.5 minutes: terminal, results/*.json, report.html, SVG
+//	go run .            # all of it, in 8.5 minutes: terminal, and results: a dated page, README.md, SVG, JSON
 //	go run . -quick     # every workload in a tiny form, under a minute; only wrong answers fail it
 //
 // Each subject runs in a process of its own beside a redis-server of its own, and rounds

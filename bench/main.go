@@ -19,7 +19,7 @@ func main() {
 	worker.Main(peers.All())
 	o := Options{Subjects: peers.All(), Module: "goredis923"}
 	flag.BoolVar(&o.Quick, "quick", false, "every workload in a tiny form, in under a minute; figures mean little")
-	flag.StringVar(&o.Out, "out", "", "the folder for the JSON, the HTML page and the plot (results for a whole run, or else none)")
+	flag.StringVar(&o.Out, "out", "", "the folder for the page, its summary, the plot and the JSON (results for a whole run, or else none)")
 	flag.StringVar(&o.Only, "only", "", "the one workload, or group of workloads, to run")
 	flag.IntVar(&o.Cached, "cached", 0, "how many sessions fill a cache (1,000,000, or 2,000 with -quick); most of the time of a full run")
 	subject := flag.String("subject", "", "a part of the names of subjects to run; empty for all")

@@ -154,7 +154,7 @@ func TestTheQuickRunEndToEnd(t *testing.T) {
 	if zipf, _ := run.Workload("zipf-95"); zipf.Distinct == 0 {
 		t.Error("nobody counts the distinct sessions")
 	}
-	for _, name := range []string{"report.html", "read.svg"} {
+	for _, name := range []string{run.When.Format("2006-01-02.html"), "README.md", "read.svg"} {
 		if content, err = os.ReadFile(filepath.Join(dir, name)); err != nil || len(content) < 1000 {
 			t.Errorf("%s has %d bytes, %v", name, len(content), err)
 		}

@@ -94,13 +94,7 @@ func (r *Run) HTML(to io.Writer) error {
 		[2]string{"http-read", "perSecond"}, [2]string{"http-change", "perSecond"}) {
 		v.First = append(v.First, template.HTML(svg([]plot{p}, "")))
 	}
-	for _, s := range r.Subjects {
-		if !s.Floor {
-			v.Subjects = append(v.Subjects, keeping{Name: s.Name, Strata: s.Strata, Isolated: yes(s.Keeps.Isolated, "yes", "no, shared"),
-				Coherent: coherence(s), Updates: yes(s.Keeps.Updates, "both survive", "one is lost"),
-				Logout: yes(s.Keeps.Logout, "holds", "is undone"), Outdated: r.outdated(s.Name)})
-		}
-	}
+	v.Subjects = r.keepings()
 	for _, w := range r.Workloads {
 		if n := len(v.Groups); n == 0 || v.Groups[n-1].Title != w.Group {
 			v.Groups = append(v.Groups, chapter{Title: w.Group})
@@ -112,6 +106,18 @@ func (r *Run) HTML(to io.Writer) error {
 		v.Weights = template.HTML(svg([]plot{r.weights()}, ""))
 	}
 	return t.Execute(to, v)
+}
+
+// keepings are what each subject keeps.
+func (r *Run) keepings() (all []keeping) {
+	for _, s := range r.Subjects {
+		if !s.Floor {
+			all = append(all, keeping{Name: s.Name, Strata: s.Strata, Isolated: yes(s.Keeps.Isolated, "yes", "no, shared"),
+				Coherent: coherence(s), Updates: yes(s.Keeps.Updates, "both survive", "one is lost"),
+				Logout: yes(s.Keeps.Logout, "holds", "is undone"), Outdated: r.outdated(s.Name)})
+		}
+	}
+	return all
 }
 
 // beside compares Strata with the store that most of its users have.

@@ -348,16 +348,58 @@ func TestShortRoundsArePooled(t *testing.T) {
 
 func TestFilesOfTwoRunsAreNeverSideBySide(t *testing.T) {
 	dir := t.TempDir()
-	if err := run(1000, 100).Write(dir); err != nil {
+	names := func() (all string) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			all += e.Name() + " "
+		}
+		return all
+	}
+	if err := os.WriteFile(filepath.Join(dir, "notes.html"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	whole := run(1000, 100)
-	whole.Workloads = nil // nothing to draw
-	if err := whole.Write(dir); err != nil {
+	first := run(1000, 100)
+	first.When = time.Date(2026, 1, 31, 23, 0, 0, 0, time.UTC)
+	if err := first.Write(dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "read.svg")); !os.IsNotExist(err) {
-		t.Errorf("the plot of another run is still there: %v", err)
+	if got, want := names(), "2026-01-31.html README.md latest.json notes.html read.svg "; got != want {
+		t.Errorf("the first run has left %s, want %s", got, want)
+	}
+	second := run(1000, 100)
+	second.When, second.Workloads = first.When.AddDate(0, 0, 1), nil // nothing to draw
+	if err := second.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := names(), "2026-02-01.html README.md latest.json notes.html "; got != want {
+		t.Errorf("the second run has left %s, want %s", got, want)
+	}
+}
+
+// The summary leads to the page and to the plot, and compares with StorageRedis first.
+func TestMarkdownIsAReadableSummary(t *testing.T) {
+	r := run(1000, 100)
+	r.Judge()
+	var out bytes.Buffer
+	if err := r.Markdown(&out, "2026-01-31.html", "read.svg"); err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	last := -1
+	for _, part := range []string{"(2026-01-31.html)", "](read.svg)", "## Beside the StorageRedis", "| StorageRedis |", "## What each subject keeps", "## Goals"} {
+		at := strings.Index(text, part)
+		if at <= last {
+			t.Errorf("%q is at %d, after %d:\n%s", part, at, last, text)
+		}
+		last = at
+	}
+	for n, line := range strings.Split(text, "\n") {
+		if strings.HasPrefix(line, "|") && strings.Count(line, "|") < 6 {
+			t.Errorf("line %d isn't a whole row: %s", n, line)
+		}
 	}
 }
 

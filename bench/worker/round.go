@@ -134,7 +134,9 @@ func (r *rounds) distinct(done []int) (distinct int) {
 func (r *rounds) work(ctx context.Context, w int, times *stats.Histogram, end time.Time, most int, counted bool, stop *atomic.Bool) (done int, err error) {
 	phase := rand.NewPCG(r.number, ^uint64(w))
 	for began := time.Now(); ; {
-		if counted && done >= most || !counted && (began.After(end) || stop.Load()) {
+		// One request at least: on a busy machine the round's time may be over before a worker begins, and
+		// figures are divided by requests.
+		if counted && done >= most || !counted && done > 0 && (began.After(end) || stop.Load()) {
 			return done, nil
 		}
 		if err = r.request(ctx, w); err != nil {

@@ -129,6 +129,17 @@ func TestEachRoundDrawsItsOwnVisitsAndCountsThem(t *testing.T) {
 	}
 }
 
+// A round whose time is over before it begins, as on a busy machine, has requests to divide by.
+func TestARoundHasRequests(t *testing.T) {
+	job := Job{Op: load.Read, Shape: load.TenKeys, Sessions: 8, Workers: 2}
+	node := nothing{ids: map[string]int{}}
+	r := newRounds(job, load.New(peers.Subject{}, node, job.Shape, load.IDs(0, job.Sessions)))
+	round, err := r.run(ctx, -time.Hour, 0)
+	if err != nil || round.Requests < job.Workers {
+		t.Errorf("%d requests of %d workers, %v", round.Requests, job.Workers, err)
+	}
+}
+
 func TestNoSessionIsNotDividedBy(t *testing.T) {
 	if got := perSession(100, 0); got != 0 {
 		t.Errorf("without a cached session each takes %v", got)
