@@ -106,7 +106,7 @@ func ExampleOnGiveUp() {
 func ExampleInvalidation() {
 	ctx := context.Background()
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
-	watcher := redisstore.Watch(client, "prefix:")
+	watcher := redisstore.New(client, redisstore.Prefix("prefix:"))
 	defer watcher.Close(ctx)
 	chain := layer.Chain(gsession.NewStorageMemory(), // gsession.NewStorageRedis(g.Redis(), "prefix:")
 		layer.Coalesced(),

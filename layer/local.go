@@ -38,7 +38,7 @@ func Local(opts ...LocalOption) Decorator {
 func MaxBytes(n int64) LocalOption { return local.MaxBytes(n) }
 
 // Invalidation has a source announce what changes in the store, beside those that Local
-// finds below it: redisstore.Watch(client, prefix) for a chain over GoFrame's StorageRedis,
+// finds below it: redisstore.New(client, redisstore.Prefix(prefix)) for a chain over GoFrame's StorageRedis,
 // or one of your own. A source announces at once what MaxStale would let pass; where the
 // store doesn't tell when a session expires, MaxStale bounds what is served all the same.
 // Close the chain before the source.

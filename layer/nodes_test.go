@@ -135,13 +135,13 @@ func TestOwnWritesCostNoRead(t *testing.T) {
 	}
 }
 
-// A watcher makes a chain over GoFrame's own storage follow what changes.
+// A store that watches the keys makes a chain over GoFrame's own storage follow what changes.
 func TestAWatcherServesAnyStoreOnRedis(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	server := redistest.Start(t)
 	client := server.Client()
-	watcher := redisstore.Watch(client, "bare:")
+	watcher := redisstore.New(client, redisstore.Prefix("bare:"))
 	t.Cleanup(func() {
 		if err := watcher.Close(ctx); err != nil {
 			t.Error(err)

@@ -62,7 +62,6 @@ func TestOptionsAtTheirExtremes(t *testing.T) {
 		"Journal":                            extremes(layer.Journal, behind, []string{""}, nil),
 		"Invalidation":                       extremes(layer.Invalidation, layer.Local, []layer.InvalidationSource{nil}, nil),
 		"WatchLease":                         extremes(redisstore.WatchLease, unused[redisstore.Option], []time.Duration{0, -1, least, 50*time.Millisecond - 1, time.Minute + 1, most}, nil),
-		"Lease":                              extremes(redisstore.Lease, unused[redisstore.WatchOption], []time.Duration{0, -1, least, 50*time.Millisecond - 1, time.Minute + 1, most}, nil),
 		"layertest.MaxStale":                 extremes(layertest.MaxStale, unused[layertest.Option], []time.Duration{-1, math.MinInt64, time.Hour + 1, most}, nil),
 		"layertest.Precision":                extremes(layertest.Precision, unused[layertest.Option], []time.Duration{-1, math.MinInt64, time.Hour + 1, most}, nil),
 		"an option of Local that is nil":     {{"nil", true, func() layer.Decorator { return layer.Local(nil) }}},

@@ -47,11 +47,11 @@ func MaxBytes(n int64) Option {
 }
 
 // Invalidation has a source tell what changes in the store, beside those that are found
-// below: redisstore.Watch for a chain over GoFrame's StorageRedis, or one of your own.
+// below: a redisstore with the same prefix for a chain over GoFrame's StorageRedis, or one of your own.
 // The tier stops listening when it is closed; the source stays the caller's to close.
 func Invalidation(source tiers.InvalidationSource) Option {
 	if source == nil {
-		panic("strata: layer.Invalidation needs a source; pass redisstore.Watch(client, prefix), or leave it out")
+		panic("strata: layer.Invalidation needs a source; pass redisstore.New(client, redisstore.Prefix(prefix)), or leave it out")
 	}
 	return func(o *options) { o.sources = append(o.sources, source) }
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
 // patience is how many losses in a row a commit takes before it lets chance decide.
@@ -24,7 +26,7 @@ func wait(ctx context.Context, losses int) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return fault(ctx, "EVAL", ctx.Err())
+		return fault.New(ctx, "EVAL", ctx.Err())
 	}
 }
 

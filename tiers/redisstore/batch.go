@@ -9,6 +9,7 @@ import (
 
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
 var (
@@ -108,7 +109,7 @@ func (s *Storage) sendAll(ctx context.Context, m *measured, attempts []*attempt)
 	}
 	for _, a := range attempts {
 		a.before = before
-		if a.err = fault(ctx, a.write.operation(), ended); ended == nil {
+		if a.err = fault.New(ctx, a.write.operation(), ended); ended == nil {
 			a.did, a.err = a.write.outcome(ctx)
 		}
 	}
@@ -143,7 +144,7 @@ func (s *Storage) loadAll(ctx context.Context, m *measured, loads []tiers.Reload
 		m.send()
 		s.roundTrip(ctx, commands...)
 	} else if err != nil {
-		failure = fault(ctx, "GET", err)
+		failure = fault.New(ctx, "GET", err)
 	}
 	for n := range results {
 		r := &results[n]

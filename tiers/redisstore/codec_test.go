@@ -115,21 +115,3 @@ func TestDeepest(t *testing.T) {
 		t.Fatal("JSON that encoding/json refuses is read")
 	}
 }
-
-func TestCodesAreAllThatIsTakenOfAnAnswer(t *testing.T) {
-	for answer, want := range map[string]string{
-		"WRONGTYPE Operation against a key":                           "WRONGTYPE: " + advice["WRONGTYPE"],
-		"ERR Error running script (call to f_1): WRONGTYPE Operation": "WRONGTYPE: " + advice["WRONGTYPE"],
-		"ERR value is not an integer: secret":                         "ERR",
-		"MOVED 3999 127.0.0.1:6381":                                   "MOVED: " + advice["MOVED"],
-		"BUSY Redis is busy":                                          "BUSY",
-		"secret":                                                      "refused by the server",
-		"":                                                            "refused by the server",
-		"SECRET1 x":                                                   "refused by the server",
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZ is no code that Redis or Valkey has": "refused by the server",
-	} {
-		if got := codeOf(answer); got != want {
-			t.Errorf("%q: %s, want %s", answer, got, want)
-		}
-	}
-}

@@ -8,6 +8,8 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
+
 	"github.com/gf-strata/strata/telemetry"
 )
 
@@ -47,13 +49,13 @@ func (s *Storage) remove(ctx context.Context, m *measured, id string) error {
 		return err
 	}
 	if err = ctx.Err(); err != nil {
-		return fault(ctx, "DEL", err)
+		return fault.New(ctx, "DEL", err)
 	}
 	m.send()
 	del := redis.NewCmd(ctx, "del", key)
 	s.roundTrip(ctx, del)
 	if _, err = yesOrNo(del); err != nil {
-		return fault(ctx, "DEL", err)
+		return fault.New(ctx, "DEL", err)
 	}
 	s.face.Removed(id)
 	return nil

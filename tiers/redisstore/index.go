@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
 // index keeps whose the sessions are, under names that no session id has:
@@ -259,7 +260,7 @@ func hashOf(source string) string { return hexOf(digest([]byte(source))) }
 // run sends scripts together, and with their texts those that the server doesn't know.
 func (x index) run(ctx context.Context, calls []*call) error {
 	if err := ctx.Err(); err != nil {
-		return fault(ctx, "EVAL", err)
+		return fault.New(ctx, "EVAL", err)
 	}
 	commands := make([]command, len(calls))
 	for n, c := range calls {
@@ -278,7 +279,7 @@ func (x index) run(ctx context.Context, calls []*call) error {
 	}
 	for _, c := range calls {
 		if err := c.Err(); err != nil && err != redis.Nil {
-			return fault(ctx, "EVAL", err)
+			return fault.New(ctx, "EVAL", err)
 		}
 	}
 	return nil
@@ -287,7 +288,7 @@ func (x index) run(ctx context.Context, calls []*call) error {
 // send sends commands together, and returns the first error.
 func (x index) send(ctx context.Context, name string, commands []command) error {
 	if err := ctx.Err(); err != nil {
-		return fault(ctx, name, err)
+		return fault.New(ctx, name, err)
 	}
 	if len(commands) == 0 {
 		return nil
@@ -295,7 +296,7 @@ func (x index) send(ctx context.Context, name string, commands []command) error 
 	x.roundTrip(ctx, commands...)
 	for _, c := range commands {
 		if err := c.Err(); err != nil && err != redis.Nil {
-			return fault(ctx, name, err)
+			return fault.New(ctx, name, err)
 		}
 	}
 	return nil
@@ -323,19 +324,19 @@ func (x index) Enter(ctx context.Context, e tiers.Entry, limit tiers.IndexLimit)
 	}
 	parts, _ := answer.([]any)
 	if len(parts) != 3 {
-		return tiers.Entered{}, fault(ctx, "EVAL", errReply)
+		return tiers.Entered{}, fault.New(ctx, "EVAL", fault.ErrReply)
 	}
 	var entered tiers.Entered
 	for n, nonce := range []*string{&entered.Own, &entered.All} {
 		value, ok := parts[n].(string)
 		if !ok {
-			return tiers.Entered{}, fault(ctx, "EVAL", errReply)
+			return tiers.Entered{}, fault.New(ctx, "EVAL", fault.ErrReply)
 		}
 		*nonce = readMark(value).Nonce
 	}
 	excess, ok := parts[2].([]any)
 	if !ok {
-		return tiers.Entered{}, fault(ctx, "EVAL", errReply)
+		return tiers.Entered{}, fault.New(ctx, "EVAL", fault.ErrReply)
 	}
 	for _, m := range excess {
 		m, _ := m.(string)
@@ -440,7 +441,7 @@ type pair struct {
 func readPairs(ctx context.Context, cmd *redis.Cmd) (pairs []pair, err error) {
 	all, err := reply[[]any](cmd)
 	if err != nil {
-		return nil, fault(ctx, "ZRANGE", err)
+		return nil, fault.New(ctx, "ZRANGE", err)
 	}
 	for n := 0; n < len(all); n++ {
 		both, nested := all[n].([]any)
@@ -449,11 +450,11 @@ func readPairs(ctx context.Context, cmd *redis.Cmd) (pairs []pair, err error) {
 			n++
 		}
 		if len(both) != 2 {
-			return nil, fault(ctx, "ZRANGE", errReply)
+			return nil, fault.New(ctx, "ZRANGE", fault.ErrReply)
 		}
 		member, ok := both[0].(string)
 		if !ok {
-			return nil, fault(ctx, "ZRANGE", errReply)
+			return nil, fault.New(ctx, "ZRANGE", fault.ErrReply)
 		}
 		p := pair{member: member}
 		switch score := both[1].(type) {
@@ -461,7 +462,7 @@ func readPairs(ctx context.Context, cmd *redis.Cmd) (pairs []pair, err error) {
 			p.score = score
 		case string:
 			if p.score, err = strconv.ParseFloat(score, 64); err != nil {
-				return nil, fault(ctx, "ZRANGE", errReply)
+				return nil, fault.New(ctx, "ZRANGE", fault.ErrReply)
 			}
 		}
 		pairs = append(pairs, p)
@@ -496,7 +497,7 @@ func (x index) Page(ctx context.Context, cursor string, size int) (page []tiers.
 	for n, c := range cards {
 		count, err := reply[int64](c)
 		if err != nil {
-			return nil, "", fault(ctx, "ZCOUNT", err)
+			return nil, "", fault.New(ctx, "ZCOUNT", err)
 		}
 		if expect >= int64(size) {
 			break
@@ -553,7 +554,7 @@ func (x index) Page(ctx context.Context, cursor string, size int) (page []tiers.
 	for n, f := range all {
 		count, err := reply[int64](counts[n])
 		if err != nil {
-			return nil, "", fault(ctx, "ZCOUNT", err)
+			return nil, "", fault.New(ctx, "ZCOUNT", err)
 		}
 		if count > 0 {
 			page = append(page, tiers.Indexed{Principal: f.member, Sessions: int(count)})
@@ -590,7 +591,7 @@ func (x index) Count(ctx context.Context) (n int, err error) {
 	for _, c := range counts {
 		count, err := reply[int64](c)
 		if err != nil {
-			return 0, fault(ctx, "ZCOUNT", err)
+			return 0, fault.New(ctx, "ZCOUNT", err)
 		}
 		n += int(count)
 	}
@@ -655,7 +656,7 @@ func (x index) Marks(ctx context.Context, shards []int) ([]tiers.Marks, error) {
 	for n, c := range commands {
 		fields, err := readFields(c)
 		if err != nil {
-			return nil, fault(ctx, "HGETALL", err)
+			return nil, fault.New(ctx, "HGETALL", err)
 		}
 		m := &all[n]
 		for field, value := range fields {
@@ -691,24 +692,24 @@ func readFields(c command) (map[string]string, error) {
 			f, isField := field.(string)
 			v, isValue := value.(string)
 			if !isField || !isValue {
-				return nil, errReply
+				return nil, fault.ErrReply
 			}
 			fields[f] = v
 		}
 	case []any:
 		if len(all)%2 != 0 {
-			return nil, errReply
+			return nil, fault.ErrReply
 		}
 		for n := 0; n < len(all); n += 2 {
 			f, isField := all[n].(string)
 			v, isValue := all[n+1].(string)
 			if !isField || !isValue {
-				return nil, errReply
+				return nil, fault.ErrReply
 			}
 			fields[f] = v
 		}
 	default:
-		return nil, errReply
+		return nil, fault.ErrReply
 	}
 	return fields, nil
 }
@@ -730,5 +731,5 @@ func (x index) ReasonOf(ctx context.Context, id string) (tiers.Reason, error) {
 		return "", err
 	}
 	reason, _, err := replyOrNil[string](cmd)
-	return tiers.Reason(reason), fault(ctx, "GET", err)
+	return tiers.Reason(reason), fault.New(ctx, "GET", err)
 }

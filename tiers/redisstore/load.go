@@ -8,6 +8,7 @@ import (
 
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
 // What PTTL answers beside a number of milliseconds.
@@ -65,7 +66,7 @@ func loaded(content []byte, left int64, before time.Time, known *tiers.Snapshot)
 // read asks for a session, and answers also what time it has left, counted from before.
 func (s *Storage) read(ctx context.Context, m *measured, key string) (content []byte, left int64, before time.Time, err error) {
 	if err = ctx.Err(); err != nil {
-		return nil, 0, before, fault(ctx, "GET", err)
+		return nil, 0, before, fault.New(ctx, "GET", err)
 	}
 	q := ask(ctx, key)
 	m.send()
@@ -88,15 +89,15 @@ func ask(ctx context.Context, key string) question {
 func (q question) answer(ctx context.Context) (content []byte, left int64, err error) {
 	text, found, err := replyOrNil[string](q.get)
 	if err != nil {
-		return nil, 0, fault(ctx, "GET", err)
+		return nil, 0, fault.New(ctx, "GET", err)
 	}
 	if found {
 		content = []byte(text)
 	}
 	if left, err = reply[int64](q.pttl); err == nil && (left < pttlAbsent || found && text == "" && left == pttlAbsent) {
-		err = errReply
+		err = fault.ErrReply
 	}
-	return content, left, fault(ctx, "PTTL", err)
+	return content, left, fault.New(ctx, "PTTL", err)
 }
 
 // Slide sets the session's expiry to ttl from now, and answers the moment; the zero
@@ -119,7 +120,7 @@ func (s *Storage) slide(ctx context.Context, m *measured, id string, ttl time.Du
 		return time.Time{}, err
 	}
 	if err = ctx.Err(); err != nil {
-		return time.Time{}, fault(ctx, "PEXPIRE", err)
+		return time.Time{}, fault.New(ctx, "PEXPIRE", err)
 	}
 	cmd := expire(ctx, key, ms)
 	m.send()
@@ -127,7 +128,7 @@ func (s *Storage) slide(ctx context.Context, m *measured, id string, ttl time.Du
 	s.roundTrip(ctx, cmd)
 	held, err := yesOrNo(cmd)
 	if err != nil || !held {
-		return time.Time{}, fault(ctx, "PEXPIRE", err)
+		return time.Time{}, fault.New(ctx, "PEXPIRE", err)
 	}
 	return after(before, ms), nil
 }

@@ -147,15 +147,17 @@ func TestWhatReachedTheServer(t *testing.T) {
 		"-ERR Connection timed out":                              true, // a proxy says so
 		"-upstream failure":                                      true,
 	} {
-		client := fake(t, func(args []string) string {
+		addr := redistest.StartFake(t, func(args []string) string {
 			switch args[0] {
 			case "hello":
-				return hello3
+				return redistest.Hello3
 			case "set":
 				return answer + "\r\n"
 			}
 			return "+OK\r\n"
 		})
+		client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1})
+		t.Cleanup(func() { _ = client.Close() })
 		if _, err := redisstore.New(client).Commit(ctx, "new", add, ttl); err == nil || tiers.MayBeApplied(err) != want {
 			t.Errorf("%s: MayBeApplied(%v) is %v", answer, err, !want)
 		}

@@ -1,5 +1,10 @@
 package redisstore
 
+import (
+	"fmt"
+	"time"
+)
+
 // Option sets up a storage. Options are applied in order.
 type Option func(*Storage)
 
@@ -20,4 +25,22 @@ const DefaultPrefix = "gsession:"
 // a prefix with a {tag} puts all sessions on one node.
 func Prefix(prefix string) Option {
 	return func(s *Storage) { s.prefix = prefix }
+}
+
+const (
+	// DefaultLease is the lease without WatchLease.
+	DefaultLease = 500 * time.Millisecond
+
+	leastLease, mostLease = 50 * time.Millisecond, time.Minute
+)
+
+// WatchLease is how long the storage vouches on from the last moment of which it knows that
+// all changes before it were announced: what a listener serves from memory is never
+// older than that while the connection hangs. The server is asked every quarter of it.
+// Without the option it is DefaultLease. It panics outside 50 ms to 1 minute.
+func WatchLease(d time.Duration) Option {
+	if d < leastLease || d > mostLease {
+		panic(fmt.Sprintf("strata: redisstore.WatchLease needs 50 ms to 1 minute, not %v; less can't be told from a slow network, and more keeps what is stale for too long", d))
+	}
+	return func(s *Storage) { s.lease = d }
 }

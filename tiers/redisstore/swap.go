@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
 // swapSource writes ARGV[2] with ARGV[3] milliseconds to live if the key's value
@@ -78,7 +80,7 @@ func newWrite(ctx context.Context, key string, whole bool, version string, next 
 func (s *Storage) send(ctx context.Context, m *measured, key string, whole bool, version string, next []byte, ms int64) (outcome, *write, error) {
 	w := newWrite(ctx, key, whole, version, next, ms)
 	if err := ctx.Err(); err != nil {
-		return outcome{}, w, fault(ctx, w.operation(), err)
+		return outcome{}, w, fault.New(ctx, w.operation(), err)
 	}
 	m.send()
 	s.roundTrip(ctx, w)
@@ -126,9 +128,9 @@ func (w *write) outcome(ctx context.Context) (did outcome, err error) {
 	case isScript && isText:
 		return outcome{found: []byte(text)}, nil
 	default:
-		err = errReply
+		err = fault.ErrReply
 	}
-	return outcome{}, fault(ctx, w.operation(), err)
+	return outcome{}, fault.New(ctx, w.operation(), err)
 }
 
 // isUncertain reports whether a write that failed may have been applied, or may yet be. The
@@ -144,7 +146,7 @@ func (w *write) isUncertain(err error) bool {
 	}
 	text := answer.Error()
 	code, _, _ := strings.Cut(text, " ")
-	return !isCode(code) || code == "ERR" && !strings.Contains(text, "script")
+	return !fault.IsCode(code) || code == "ERR" && !strings.Contains(text, "script")
 }
 
 // passes reports whether a fault may have gone a moment later.

@@ -3,15 +3,11 @@ package redisstore
 import (
 	"cmp"
 	"context"
-	"errors"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
-
-// mostPaths bounds the search for a connection to the server that is watched.
-const mostPaths = 4
-
-var errReply = errors.New("no reply, or one that the command doesn't have; see what is between this process and Redis")
 
 // command is a *redis.Cmd, or holds one: it alone tells a reply from none.
 type command interface {
@@ -24,22 +20,14 @@ type command interface {
 // wrong password for one, and a client's hook may keep an error to itself. A command that
 // wasn't executed must never look like a session that isn't there.
 func (s *Storage) roundTrip(ctx context.Context, commands ...command) {
-	var err error
-	for range mostPaths {
-		p := s.paths.take()
-		err = p.send(ctx, commands)
-		s.paths.give(p)
-		if !errors.Is(err, errUnproven) { // or else nothing has been sent
-			break
-		}
-		s.paths.leave(p)
-		for _, c := range commands {
-			c.SetErr(nil)
-		}
+	all := make([]redis.Cmder, len(commands))
+	for n, c := range commands {
+		all[n] = c
 	}
+	err := s.tracker.Send(ctx, all...)
 	for _, c := range commands {
 		if value, own := c.Result(); value == nil && own == nil {
-			c.SetErr(cmp.Or(err, errReply))
+			c.SetErr(cmp.Or(err, fault.ErrReply))
 		}
 	}
 }
@@ -48,7 +36,7 @@ func (s *Storage) roundTrip(ctx context.Context, commands ...command) {
 func reply[T any](c command) (value T, err error) {
 	value, ok, err := replyOrNil[T](c)
 	if err == nil && !ok {
-		err = errReply
+		err = fault.ErrReply
 	}
 	return value, err
 }
@@ -60,7 +48,7 @@ func replyOrNil[T any](c command) (value T, ok bool, err error) {
 		return value, false, nil
 	}
 	if value, ok = got.(T); err == nil && !ok {
-		err = errReply
+		err = fault.ErrReply
 	}
 	return value, ok, err
 }
@@ -69,7 +57,7 @@ func replyOrNil[T any](c command) (value T, ok bool, err error) {
 func yesOrNo(c command) (bool, error) {
 	n, err := reply[int64](c)
 	if err == nil && n != 0 && n != 1 {
-		err = errReply
+		err = fault.ErrReply
 	}
 	return n == 1, err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
@@ -38,14 +39,14 @@ func TestNoErrorIsTakenForAnAbsentSession(t *testing.T) {
 			case "hello", "auth", "select":
 				return "-" + line + "\r\n"
 			}
-			return silence
+			return redistest.Silence
 		}
 	}
 	always := func(answer string) func([]string) string {
 		return func(command []string) string {
 			switch command[0] {
 			case "hello":
-				return hello3
+				return redistest.Hello3
 			case "client", "select":
 				return "+OK\r\n"
 			}
@@ -77,7 +78,7 @@ func TestNoErrorIsTakenForAnAbsentSession(t *testing.T) {
 		"an error without text": always("-\r\n"),
 		"an error in bulk":      always("!10\r\nERR failed\r\n"),
 		"hung up":               always(""),
-		"cut short":             always("$100\r\n{\"k\":" + hangUp),
+		"cut short":             always("$100\r\n{\"k\":" + redistest.HangUp),
 		"an empty line":         always("\r\n"),
 		"no RESP":               always("HTTP/1.1 502 Bad Gateway\r\n"),
 		"empty text":            always("$0\r\n\r\n"),
@@ -90,7 +91,7 @@ func TestNoErrorIsTakenForAnAbsentSession(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client := redis.NewClient(&redis.Options{Addr: fakeServer(t, answer), Password: "p", DB: 1, MaxRetries: -1, DialerRetries: 1})
+			client := redis.NewClient(&redis.Options{Addr: redistest.StartFake(t, answer), Password: "p", DB: 1, MaxRetries: -1, DialerRetries: 1})
 			t.Cleanup(func() { _ = client.Close() })
 			for path, err := range everyPath(redisstore.New(client)) {
 				if name == "empty text" && strings.HasSuffix(path, "update") {

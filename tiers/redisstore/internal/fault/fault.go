@@ -1,4 +1,6 @@
-package redisstore
+// Package fault names what went wrong with Redis, in words that quote neither ids, keys,
+// values nor addresses (law 10).
+package fault
 
 import (
 	"context"
@@ -15,11 +17,11 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// fault names the operation and the kind of fault in words of our own: go-redis and
+// New names the operation and the kind of fault in words of our own: go-redis and
 // Redis may quote keys and addresses. errors.Is and errors.As reach the cause, and
 // find context.DeadlineExceeded where the context's deadline cut a command short,
 // which go-redis reports as a time-out of the connection.
-func fault(ctx context.Context, op string, err error) error {
+func New(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -32,6 +34,15 @@ func fault(ctx context.Context, op string, err error) error {
 
 const timedOut = "timed out"
 
+// ErrReply is the error of a command without a reply, or with one that it doesn't have.
+var ErrReply = errors.New("no reply, or one that the command doesn't have; see what is between this process and Redis")
+
+// IsReply reports whether an error is a reply of the server.
+func IsReply(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
+}
+
 func kindOf(err error) string {
 	var (
 		answer redis.Error
@@ -40,8 +51,8 @@ func kindOf(err error) string {
 		wait   interface{ Timeout() bool }
 	)
 	switch {
-	case errors.Is(err, errReply):
-		return errReply.Error()
+	case errors.Is(err, ErrReply):
+		return ErrReply.Error()
 	case errors.Is(err, context.Canceled):
 		return "cancelled by the caller"
 	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
@@ -57,7 +68,7 @@ func kindOf(err error) string {
 	case errors.Is(err, redis.ErrClosed):
 		return "the client is closed"
 	case errors.As(err, &answer):
-		return codeOf(answer.Error())
+		return Code(answer.Error())
 	default:
 		return "failed"
 	}
@@ -79,15 +90,15 @@ var advice = map[string]string{
 	"CLUSTERDOWN": "the cluster isn't complete",
 }
 
-// codeOf is the code that an answer begins with, and what to do about it. A script
+// Code is the code that an answer begins with, and what to do about it. A script
 // of Redis before 7 hides the code of the command that failed behind its own.
-func codeOf(answer string) string {
+func Code(answer string) string {
 	code, _, _ := strings.Cut(answer, " ")
 	if code == "ERR" && strings.Contains(answer, "WRONGTYPE") {
 		code = "WRONGTYPE"
 	}
 	switch {
-	case !isCode(code):
+	case !IsCode(code):
 		return "refused by the server"
 	case code == "ERR" && lacks(answer):
 		return "ERR: " + lacking
@@ -107,7 +118,7 @@ func lacks(answer string) bool {
 		func(words string) bool { return strings.Contains(answer, words) })
 }
 
-// isCode reports whether a word can only be a code: short and of capital letters.
-func isCode(word string) bool {
+// IsCode reports whether a word can only be a code: short and of capital letters.
+func IsCode(word string) bool {
 	return word != "" && len(word) <= 16 && strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }

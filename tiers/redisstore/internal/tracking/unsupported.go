@@ -1,4 +1,4 @@
-package redisstore
+package tracking
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
 // unable is wrapped around what shows that a server can't announce changes.
@@ -41,7 +42,7 @@ func says(err error, starts []string) bool {
 // able is the error of a command without which nothing is announced. Proxies and managed
 // servers refuse one in words of their own, so that each answer which doesn't pass counts.
 func able(err error) error {
-	if !isAnswer(err) || says(err, passing) {
+	if !fault.IsReply(err) || says(err, passing) {
 		return err
 	}
 	return unable{err}
@@ -58,7 +59,7 @@ func unsupported(err error) error {
 	}
 	reason := u.error.Error()
 	if errors.As(u.error, &answer) {
-		reason = codeOf(answer.Error())
+		reason = fault.Code(answer.Error())
 	}
 	return tiers.NewError("strata: redis: the server can't announce changes: "+reason+needs, err)
 }
@@ -77,5 +78,5 @@ func reason(err error) error {
 	if errors.As(err, &ours) {
 		return tiers.NewError(ours.Error(), err)
 	}
-	return fault(context.Background(), "the channel of announcements", err)
+	return fault.New(context.Background(), "the channel of announcements", err)
 }

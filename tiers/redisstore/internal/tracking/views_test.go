@@ -1,4 +1,4 @@
-package redisstore_test
+package tracking_test
 
 import (
 	"fmt"
@@ -11,28 +11,28 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/redistest"
-	"github.com/gf-strata/strata/tiers/redisstore"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
 // fakeSentinel names a master. It returns its address.
 func fakeSentinel(t *testing.T, named func() *redistest.Server) string {
-	return fakeServer(t, func(command []string) string {
+	return redistest.StartFake(t, func(command []string) string {
 		switch {
 		case command[0] == "hello":
-			return hello3
+			return redistest.Hello3
 		case command[0] == "sentinel" && command[1] == "get-master-addr-by-name":
 			host, port, _ := net.SplitHostPort(named().Addr())
-			return list(bulk(host), bulk(port))
+			return redistest.Array(redistest.Bulk(host), redistest.Bulk(port))
 		case command[0] == "sentinel":
-			return list()
+			return redistest.Array()
 		case command[0] == "subscribe":
 			var answer strings.Builder
 			for n, channel := range command[1:] {
-				fmt.Fprintf(&answer, ">3\r\n%s%s:%d\r\n", bulk("subscribe"), bulk(channel), n+1)
+				fmt.Fprintf(&answer, ">3\r\n%s%s:%d\r\n", redistest.Bulk("subscribe"), redistest.Bulk(channel), n+1)
 			}
 			return answer.String()
 		}
-		return redis5Pong(command)
+		return redistest.Redis6(command)
 	})
 }
 
@@ -61,7 +61,7 @@ func TestWatchGoesWhereItsAddressLeads(t *testing.T) {
 	proxy := redistest.StartProxy(t, a.Addr())
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
 	t.Cleanup(func() { _ = client.Close() })
-	_, l := watch(t, client, "p:", redisstore.ProofLife(200*time.Millisecond))
+	_, l := watch(t, client, "p:", tracking.ProofLife(200*time.Millisecond))
 	l.standing(t)
 	announces(t, l, a.Client(), "a")
 	for _, next := range []*redistest.Server{b, a} {
@@ -82,7 +82,7 @@ func TestWatchOfACommonUser(t *testing.T) {
 	proxy := redistest.StartProxy(t, a.server.Addr())
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), Username: "app", Password: "pw"})
 	t.Cleanup(func() { _ = client.Close() })
-	_, l := watch(t, client, "p:", redisstore.ProofLife(200*time.Millisecond))
+	_, l := watch(t, client, "p:", tracking.ProofLife(200*time.Millisecond))
 	l.standing(t)
 	before := l.count()
 	proxy.Lead(b.server.Addr())
@@ -102,15 +102,15 @@ func TestWatchFindsALostTracking(t *testing.T) {
 	client := fake(t, func(command []string) string {
 		switch {
 		case command[0] == "hello":
-			return hello3
+			return redistest.Hello3
 		case command[0] == "client" && command[1] == "tracking":
 			lost.Store(false)
 		case command[0] == "set" && lost.Load():
 			return "+ok\r\n" // and isn't announced
 		}
-		return redis5Pong(command)
+		return redistest.Redis6(command)
 	})
-	_, l := watch(t, client, "p:", redisstore.ProofLife(200*time.Millisecond))
+	_, l := watch(t, client, "p:", tracking.ProofLife(200*time.Millisecond))
 	l.standing(t)
 	before := l.count()
 	lost.Store(true)
@@ -132,25 +132,25 @@ func TestWatchClusterViews(t *testing.T) {
 		tracked atomic.Int64
 	)
 	for n := range nodes {
-		addrs[n] = fakeServer(t, func(command []string) string {
+		addrs[n] = redistest.StartFake(t, func(command []string) string {
 			switch {
 			case command[0] == "hello":
-				return hello3
+				return redistest.Hello3
 			case command[0] == "cluster" && command[1] == "slots":
 				var slots []string
 				for m, addr := range addrs {
 					host, port, _ := net.SplitHostPort(addr)
-					slots = append(slots, list(fmt.Sprintf(":%d\r\n", 8192*m), fmt.Sprintf(":%d\r\n", 8192*m+8191),
-						list(bulk(host), ":"+port+"\r\n", bulk(fmt.Sprint("id", m)), list())))
+					slots = append(slots, redistest.Array(fmt.Sprintf(":%d\r\n", 8192*m), fmt.Sprintf(":%d\r\n", 8192*m+8191),
+						redistest.Array(redistest.Bulk(host), ":"+port+"\r\n", redistest.Bulk(fmt.Sprint("id", m)), redistest.Array())))
 				}
-				return list(slots...)
+				return redistest.Array(slots...)
 			case command[0] == "client" && command[1] == "tracking":
 				tracked.Add(1)
 			case command[0] == "cluster" && command[1] == "nodes":
 				asked.Add(1)
-				return bulk(strings.Replace(*views[n].Load(), fmt.Sprintf("id%d x master", n), fmt.Sprintf("id%d x myself,master", n), 1))
+				return redistest.Bulk(strings.Replace(*views[n].Load(), fmt.Sprintf("id%d x master", n), fmt.Sprintf("id%d x myself,master", n), 1))
 			}
-			return redis5Pong(command)
+			return redistest.Redis6(command)
 		})
 	}
 	view := func(epochs [nodes]int, slots [nodes]string, more string) *string {

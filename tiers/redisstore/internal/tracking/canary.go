@@ -1,4 +1,4 @@
-package redisstore
+package tracking
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
 const (
@@ -125,7 +127,7 @@ func (r *round) audition(ctx context.Context) (sung bool, err error) {
 	var all sync.WaitGroup
 	errs := make([]error, len(r.members))
 	for n, m := range r.members {
-		if !m.due && time.Since(m.proven) < r.proof {
+		if !m.due && time.Since(m.proven) < r.proofLife {
 			continue
 		}
 		key := r.topology.key(m, r.canaryKey())
@@ -167,7 +169,7 @@ func (r *round) vet(ctx context.Context, conn *redis.Conn) error {
 	switch {
 	case err == nil, says(err, full):
 		return nil
-	case errors.Is(err, errDeaf), isAnswer(err):
+	case errors.Is(err, errDeaf), fault.IsReply(err):
 		r.cancel(errMoved)
 		return errUnproven
 	default:

@@ -1,4 +1,4 @@
-package redisstore
+package tracking
 
 import (
 	"context"
@@ -151,7 +151,7 @@ func (d diversion) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessP
 }
 
 // send sends commands together.
-func (p *path) send(ctx context.Context, commands []command) error {
+func (p *path) send(ctx context.Context, commands []redis.Cmder) error {
 	if len(commands) == 1 {
 		return p.client.Process(ctx, commands[0])
 	}

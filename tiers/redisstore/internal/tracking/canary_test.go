@@ -1,4 +1,4 @@
-package redisstore_test
+package tracking_test
 
 import (
 	"context"
@@ -12,18 +12,18 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/redistest"
-	"github.com/gf-strata/strata/tiers/redisstore"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
 // swallowing answers all rightly, and keeps announcements to itself.
 func swallowing(command []string) string {
 	switch command[0] {
 	case "hello":
-		return hello3
+		return redistest.Hello3
 	case "set":
 		return "+ok\r\n"
 	}
-	return redis5Pong(command)
+	return redistest.Redis6(command)
 }
 
 // A proxy that accepts CLIENT TRACKING and passes nothing on is found out before anybody
@@ -127,7 +127,7 @@ func TestWatchOfAFullServer(t *testing.T) {
 // A server that can't save refuses pings too, and still says what changes.
 func TestWatchOfAServerThatCannotSave(t *testing.T) {
 	f := start(t)
-	_, l := watch(t, f.server.Client(), "p:", redisstore.Lease(200*time.Millisecond))
+	_, l := watch(t, f.server.Client(), "p:", tracking.Lease(200*time.Millisecond))
 	l.standing(t)
 	before := l.count()
 	f.check(f.raw.Set(ctx, "p:a", "1", time.Second).Err())
@@ -166,8 +166,8 @@ func TestSlots(t *testing.T) {
 	c := startCluster(t)
 	client := c.Client()
 	for _, key := range []string{"123456789", "", "a", "{a}b", "a{b}c", "{}a", "a{", "a{b", "{a}{b}", "a{}{b}", "}a{b}"} {
-		if want := client.ClusterKeySlot(ctx, key).Val(); int64(redisstore.SlotOf(key)) != want {
-			t.Errorf("%q is in slot %d, not %d", key, want, redisstore.SlotOf(key))
+		if want := client.ClusterKeySlot(ctx, key).Val(); int64(tracking.SlotOf(key)) != want {
+			t.Errorf("%q is in slot %d, not %d", key, want, tracking.SlotOf(key))
 		}
 	}
 }

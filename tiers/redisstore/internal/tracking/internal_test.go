@@ -1,4 +1,4 @@
-package redisstore
+package tracking
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/push"
 
 	"github.com/gf-strata/strata/tiers"
@@ -15,20 +16,30 @@ import (
 // SlotOf is slotOf.
 var SlotOf = slotOf
 
+// Option sets up a Tracker of a test.
+type Option func(*Tracker)
+
+// Lease is that of New.
+func Lease(d time.Duration) Option { return func(t *Tracker) { t.lease = d } }
+
 // RetryAfter is how soon a server that can't announce changes is asked again.
-func RetryAfter(d time.Duration) WatchOption { return func(w *Watcher) { w.rarely = d } }
+func RetryAfter(d time.Duration) Option { return func(t *Tracker) { t.retry = d } }
 
 // ProofLife is how often a canary is written.
-func ProofLife(d time.Duration) WatchOption { return func(w *Watcher) { w.proof = d } }
+func ProofLife(d time.Duration) Option { return func(t *Tracker) { t.proofLife = d } }
 
-// StorageProofLife is ProofLife of a storage that is watched.
-func StorageProofLife(d time.Duration) Option {
-	return func(s *Storage) { s.source.options = append(s.source.options, ProofLife(d)) }
+// Start is New with options.
+func Start(client redis.UniversalClient, prefix string, opts ...Option) *Tracker {
+	t := New(client, prefix, 500*time.Millisecond)
+	for _, opt := range opts {
+		opt(t)
+	}
+	return t
 }
 
 // Where nothing changes a server gets one new connection in ten seconds at most.
 func TestPaces(t *testing.T) {
-	if lastPause-lastPause/6 < 10*time.Second || proofLife < 10*time.Second || rarely < 20*time.Second {
+	if lastPause-lastPause/6 < 10*time.Second || proofLife < 10*time.Second || unsupportedRetry < 20*time.Second {
 		t.Error("more than one new connection in ten seconds")
 	}
 }
@@ -79,9 +90,9 @@ func (deaf) ValidUntil(_ time.Time) {}
 func BenchmarkAnnouncement(b *testing.B) {
 	for _, keys := range []int{1, 16} {
 		b.Run(fmt.Sprint(keys, "-keys"), func(b *testing.B) {
-			w := &Watcher{prefix: "gsession:"}
-			w.Subscribe(deaf{})
-			r := &round{Watcher: w, stands: time.Now()}
+			w := &watcher{settings: settings{prefix: "gsession:"}}
+			w.subscribe(deaf{})
+			r := &round{watcher: w, stands: time.Now()}
 			c := newChannel(r, 0, nil)
 			var list []any
 			for n := range keys {

@@ -1,4 +1,4 @@
-package redisstore_test
+package tracking_test
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/redistest"
-	"github.com/gf-strata/strata/tiers/redisstore"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
 func TestWatchUnsupported(t *testing.T) {
@@ -33,7 +33,7 @@ func TestWatchUnsupported(t *testing.T) {
 		"no HELLO": func(t *testing.T) redis.UniversalClient {
 			return redistest.Start(t, "--rename-command", "HELLO", "").Client()
 		},
-		"Redis 5": func(t *testing.T) redis.UniversalClient { return fake(t, redis5) },
+		"Redis 5": func(t *testing.T) redis.UniversalClient { return fake(t, redistest.Redis5) },
 		"no RESP3": func(t *testing.T) redis.UniversalClient {
 			return fake(t, func(command []string) string {
 				if command[0] == "hello" {
@@ -46,7 +46,7 @@ func TestWatchUnsupported(t *testing.T) {
 			return fake(t, func(command []string) string {
 				switch {
 				case command[0] == "hello":
-					return hello3
+					return redistest.Hello3
 				case len(command) > 1 && command[1] == "tracking":
 					return "-ERR syntax error\r\n"
 				}
@@ -57,7 +57,7 @@ func TestWatchUnsupported(t *testing.T) {
 			return fake(t, func(command []string) string {
 				switch {
 				case command[0] == "hello":
-					return hello3
+					return redistest.Hello3
 				case len(command) > 1 && command[1] == "tracking":
 					return "-ERR command 'client' is not allowed in this plan, " + secretKey + "\r\n"
 				}
@@ -75,9 +75,9 @@ func TestWatchUnsupported(t *testing.T) {
 		"RESP2 in answer to HELLO 3": func(t *testing.T) redis.UniversalClient {
 			return fake(t, func(command []string) string {
 				if command[0] == "hello" {
-					return strings.Replace(hello3, ":3", ":2", 1)
+					return strings.Replace(redistest.Hello3, ":3", ":2", 1)
 				}
-				return redis5Pong(command)
+				return redistest.Redis6(command)
 			})
 		},
 		"CLUSTER NODES forbidden": func(t *testing.T) redis.UniversalClient {
@@ -112,7 +112,7 @@ func TestWatchUnsupported(t *testing.T) {
 func TestWatchTurnsSupported(t *testing.T) {
 	f := start(t)
 	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "-client|tracking").Err())
-	w, l := watch(t, f.server.Client(), "p:", redisstore.RetryAfter(20*time.Millisecond), redisstore.Lease(time.Minute))
+	w, l := watch(t, f.server.Client(), "p:", tracking.RetryAfter(20*time.Millisecond), tracking.Lease(time.Minute))
 	l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
 	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "+client|tracking").Err())
 	l.standing(t)
@@ -138,7 +138,7 @@ func TestWatchFaultsThatPass(t *testing.T) {
 		"nopass":  "-WRONGPASS invalid username-password pair or user is disabled.\r\n",
 		"busy":    "-BUSY Redis is busy running a script.\r\n",
 		"down":    "-CLUSTERDOWN Hash slot not served\r\n",
-		"replica": strings.Replace(hello3, "$6\r\nmaster", "$7\r\nreplica", 1),
+		"replica": strings.Replace(redistest.Hello3, "$6\r\nmaster", "$7\r\nreplica", 1),
 		"garbage": "what?\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,9 +154,9 @@ func TestWatchFaultsThatPass(t *testing.T) {
 					if tries++; tries <= 8 {
 						return fault
 					}
-					return hello3
+					return redistest.Hello3
 				default:
-					return redis5Pong(command)
+					return redistest.Redis6(command)
 				}
 			})
 			_, l := watch(t, client, "p:")
@@ -176,11 +176,11 @@ func TestWatchGivesUpAfterSomeTries(t *testing.T) {
 			return fake(t, func(command []string) string {
 				switch {
 				case command[0] == "hello":
-					return hello3
+					return redistest.Hello3
 				case len(command) > 1 && command[1] == "tracking":
 					return answer
 				}
-				return redis5Pong(command)
+				return redistest.Redis6(command)
 			})
 		}
 	}
@@ -189,13 +189,13 @@ func TestWatchGivesUpAfterSomeTries(t *testing.T) {
 		reason string
 	}{
 		"hangs up at CLIENT TRACKING":   {tracking(""), "the server closed the connection"},
-		"never answers CLIENT TRACKING": {tracking(silence), "timed out"},
+		"never answers CLIENT TRACKING": {tracking(redistest.Silence), "timed out"},
 		"puts CLIENT TRACKING off":      {tracking("-TRYAGAIN later\r\n"), "TRYAGAIN"},
 		"keeps announcements to itself": {func(t *testing.T) *redis.Client { return fake(t, swallowing) }, "announced to nobody"},
 		"never answers a ping on a channel": {func(t *testing.T) *redis.Client {
 			return fake(t, func(command []string) string {
 				if command[0] == "ping" {
-					return silence
+					return redistest.Silence
 				}
 				return swallowing(command)
 			})
@@ -238,12 +238,12 @@ func TestWatchOfAServerThatLoads(t *testing.T) {
 	client := fake(t, func(command []string) string {
 		switch {
 		case command[0] == "hello":
-			return hello3
+			return redistest.Hello3
 		case command[0] == "ping" && loading.Load():
 			pings.Add(1)
 			return "-LOADING Redis is loading the dataset in memory\r\n"
 		}
-		return redis5Pong(command)
+		return redistest.Redis6(command)
 	})
 	w, l := watch(t, client, "p:")
 	l.standing(t)
@@ -291,7 +291,7 @@ func TestWatchTriesMoreAndMoreRarely(t *testing.T) {
 		mu    sync.Mutex
 		tries []time.Time
 	)
-	client := redis.NewClient(&redis.Options{Password: "p", Addr: fakeServer(t, func(command []string) string {
+	client := redis.NewClient(&redis.Options{Password: "p", Addr: redistest.StartFake(t, func(command []string) string {
 		if command[0] == "auth" {
 			mu.Lock()
 			defer mu.Unlock()

@@ -1,43 +1,37 @@
-package redisstore_test
+package tracking_test
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/auth"
 
 	"github.com/gf-strata/strata/internal/redistest"
-	"github.com/gf-strata/strata/tiers/redisstore"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
-
-// listens is a witness of a storage's watch, which ends with the test.
-func listens(t *testing.T, s *redisstore.Storage) *witness {
-	t.Helper()
-	l := newWitness()
-	t.Cleanup(s.Subscribe(l))
-	return l
-}
 
 // twoServers hold different states of one session under one address, which leads to the first.
 func twoServers(t *testing.T) (a, b *fixture, proxy *redistest.Proxy) {
 	t.Helper()
 	a, b = start(t), start(t)
-	a.set("p:u", `{"at":"a"}`)
-	b.set("p:u", `{"at":"b"}`)
+	a.set("p:u", "a")
+	b.set("p:u", "b")
 	return a, b, redistest.StartProxy(t, a.server.Addr())
 }
 
-func (f *fixture) at(s *redisstore.Storage) string {
-	f.Helper()
-	at, _ := f.base(s, "u").Map()["at"].(string)
-	return at
+// read is the session that the tracker's commands lead to.
+func read(t testing.TB, w *tracking.Tracker) string {
+	t.Helper()
+	get := redis.NewStringCmd(ctx, "get", "p:u")
+	if err := w.Send(ctx, get); err != nil {
+		t.Fatal(err)
+	}
+	return get.Val()
 }
 
 // Connections from before a move may lead to a server that was demoted, and lags.
@@ -45,26 +39,26 @@ func TestCommandsLeaveTheServerThatTheAddressHasLeft(t *testing.T) {
 	a, b, proxy := twoServers(t)
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), PoolSize: 1})
 	t.Cleanup(func() { _ = client.Close() })
-	s := redisstore.New(client, redisstore.Prefix("p:"))
-	if at := a.at(s); at != "a" { // on a connection of the client's own
+	w := tracking.Start(client, "p:")
+	if at := read(t, w); at != "a" { // on a connection of the client's own
 		t.Fatalf("read from %q", at)
 	}
-	l := listens(t, s)
+	l := listen(t, w)
 	l.standing(t)
-	if at := a.at(s); at != "a" {
+	if at := read(t, w); at != "a" {
 		t.Fatalf("read from %q", at)
 	}
 	before := l.count()
 	proxy.Lead(b.server.Addr())
 	a.check(a.raw.ReplicaOf(ctx, "127.0.0.1", "1").Err())
 	l.recovers(t, before)
-	if at := a.at(s); at != "b" {
+	if at := read(t, w); at != "b" {
 		t.Errorf("read from %q, which the address has left", at)
 	}
-	m := a.load(s, "u")
-	m.Set("k", 1)
-	a.check(s.SetSession(ctx, "u", m, ttl))
-	b.want("p:u", `{"at":"b","k":1}`)
+	a.check(w.Send(ctx, redis.NewStatusCmd(ctx, "set", "p:u", "c")))
+	if at := b.raw.Get(ctx, "p:u").Val(); at != "c" {
+		t.Errorf("written elsewhere: the new server holds %q", at)
+	}
 }
 
 // The same where nobody vouches after the move.
@@ -73,14 +67,13 @@ func TestCommandsLeaveTheServerAlsoWhereNothingIsAnnounced(t *testing.T) {
 	b.check(b.raw.Do(ctx, "acl", "setuser", "default", "-client|tracking").Err())
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), PoolSize: 1})
 	t.Cleanup(func() { _ = client.Close() })
-	s := redisstore.New(client, redisstore.Prefix("p:"))
-	l := listens(t, s)
+	w, l := watch(t, client, "p:")
 	l.standing(t)
-	a.at(s)
+	read(t, w)
 	proxy.Lead(b.server.Addr())
 	a.check(a.raw.ReplicaOf(ctx, "127.0.0.1", "1").Err())
 	l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
-	if at := a.at(s); at != "b" {
+	if at := read(t, w); at != "b" {
 		t.Errorf("read from %q, which the address has left", at)
 	}
 }
@@ -88,15 +81,14 @@ func TestCommandsLeaveTheServerAlsoWhereNothingIsAnnounced(t *testing.T) {
 // A new connection that leads elsewhere is found before its first command, and what was asked
 // is asked where the address leads.
 func TestANewConnectionProvesItself(t *testing.T) {
-	a, b, proxy := twoServers(t)
+	_, b, proxy := twoServers(t)
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), ConnMaxLifetime: 20 * time.Millisecond, MaxRetries: -1})
 	t.Cleanup(func() { _ = client.Close() })
-	s := redisstore.New(client, redisstore.Prefix("p:"), redisstore.StorageProofLife(time.Hour))
-	l := listens(t, s)
+	w, l := watch(t, client, "p:", tracking.ProofLife(time.Hour))
 	l.standing(t)
 	proxy.Lead(b.server.Addr())
 	before := l.count()
-	for a.at(s) == "a" { // by a connection that there is
+	for read(t, w) == "a" { // by a connection that there is
 		l.mu.Lock()
 		if l.missed > before {
 			t.Error("the end of the round came before that of its connections")
@@ -104,7 +96,7 @@ func TestANewConnectionProvesItself(t *testing.T) {
 		l.mu.Unlock()
 	}
 	l.recovers(t, before)
-	if at := a.at(s); at != "b" {
+	if at := read(t, w); at != "b" {
 		t.Errorf("read from %q", at)
 	}
 	l.mu.Lock()
@@ -117,11 +109,10 @@ func TestANewConnectionProvesItself(t *testing.T) {
 // The end of a channel fails no command, and none is lost on a connection that is closed.
 func TestALostChannelFailsNoCommand(t *testing.T) {
 	f := start(t)
-	f.set("p:u", `{"at":"a"}`)
+	f.set("p:u", "a")
 	client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), MaxRetries: -1})
 	t.Cleanup(func() { _ = client.Close() })
-	s := redisstore.New(client, redisstore.Prefix("p:"))
-	l := listens(t, s)
+	w, l := watch(t, client, "p:")
 	l.standing(t)
 	var (
 		stop  atomic.Bool
@@ -130,8 +121,8 @@ func TestALostChannelFailsNoCommand(t *testing.T) {
 	for range 4 {
 		loads.Go(func() {
 			for !stop.Load() {
-				if _, err := s.Load(ctx, "u", ttl); err != nil {
-					t.Error(err, errors.Unwrap(err))
+				if err := w.Send(ctx, redis.NewStringCmd(ctx, "get", "p:u")); err != nil {
+					t.Error(err)
 					return
 				}
 			}
@@ -153,12 +144,27 @@ func TestALostChannelFailsNoCommand(t *testing.T) {
 	loads.Wait()
 }
 
+// hook counts what a client sends.
+type hook struct{ commands, pipelines atomic.Int64 }
+
+func (h *hook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { h.commands.Add(1); return next(ctx, cmd) }
+}
+
+func (h *hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { h.pipelines.Add(1); return next(ctx, cmds) }
+}
+
 // The hooks of the user's client are called while a watcher vouches as well.
 func TestHooksAreCalledOnThePath(t *testing.T) {
 	f := start(t)
-	f.set("u", `{"at":"a"}`)
-	s, p := f.probed()
-	l := listens(t, s)
+	client := f.server.Client()
+	var h hook
+	client.AddHook(&h)
+	w := tracking.Start(client, "p:")
+	l := listen(t, w)
 	for _, state := range []string{"at first", "while it stands", "after a loss"} {
 		switch state {
 		case "while it stands":
@@ -167,11 +173,13 @@ func TestHooksAreCalledOnThePath(t *testing.T) {
 			f.check(f.raw.Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err())
 			l.revoked(t)
 		}
-		p.reset(nil)
-		f.await(func() bool { _, err := s.Load(ctx, "u", ttl); return err == nil })
-		trips := p.seen()
-		if len(trips) == 0 || trips[len(trips)-1] != "pttl get" {
-			t.Errorf("%s the hook has seen %q", state, trips)
+		commands, pipelines := h.commands.Load(), h.pipelines.Load()
+		l.await(t, "a command", func() bool { return w.Send(ctx, redis.NewStatusCmd(ctx, "get", "p:u")) == redis.Nil })
+		l.await(t, "a pipeline", func() bool {
+			return w.Send(ctx, redis.NewStatusCmd(ctx, "get", "p:u"), redis.NewStatusCmd(ctx, "ttl", "p:u")) != nil
+		})
+		if h.commands.Load() == commands || h.pipelines.Load() == pipelines {
+			t.Errorf("%s the hook has seen %d commands and %d pipelines", state, h.commands.Load()-commands, h.pipelines.Load()-pipelines)
 		}
 	}
 }
@@ -188,13 +196,9 @@ func TestWatchWithStreamingCredentials(t *testing.T) {
 	f.check(f.raw.ConfigSet(ctx, "requirepass", "pw").Err())
 	client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), StreamingCredentialsProvider: rotating{}})
 	t.Cleanup(func() { _ = client.Close() })
-	s := redisstore.New(client)
-	l := listens(t, s)
+	w, l := watch(t, client, "p:")
 	l.standing(t)
-	f.check(s.SetSession(ctx, "u", gmap.NewStrAnyMapFrom(values{"k": "v"}, true), ttl))
-	if _, err := s.Load(ctx, "u", ttl); err != nil {
-		t.Error(err)
-	}
+	f.check(w.Send(ctx, redis.NewStatusCmd(ctx, "set", "p:u", "a")))
 }
 
 // A panic of what a client's options call ends an attempt, and not the process.

@@ -1,4 +1,4 @@
-package redisstore_test
+package tracking_test
 
 import (
 	"sync"
@@ -6,7 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gf-strata/strata/tiers/redisstore"
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
 // A pong that is late vouches from when its ping was sent, not from when it came.
@@ -19,16 +20,16 @@ func TestWatchVouchesFromThePing(t *testing.T) {
 	client := fake(t, func(command []string) string {
 		switch command[0] {
 		case "hello":
-			return hello3
+			return redistest.Hello3
 		case "ping":
 			mu.Lock()
 			arrive = time.Now()
 			mu.Unlock()
 			<-time.After(100 * time.Millisecond)
 		}
-		return redis5Pong(command)
+		return redistest.Redis6(command)
 	})
-	w, l := watch(t, client, "p:", redisstore.Lease(lease))
+	w, l := watch(t, client, "p:", tracking.Lease(lease))
 	strict := &strictListener{check: func(until time.Time) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -57,13 +58,13 @@ func TestWatchDoesntConnectUnseen(t *testing.T) {
 	client := fake(t, func(command []string) string {
 		switch {
 		case command[0] == "hello":
-			return hello3
+			return redistest.Hello3
 		case command[0] == "client" && command[1] == "tracking":
 			tracked.Add(1)
 		case command[0] == "ping" && end.CompareAndSwap(true, false):
 			return "" // the connection ends
 		}
-		return redis5Pong(command)
+		return redistest.Redis6(command)
 	})
 	_, l := watch(t, client, "p:")
 	for range 5 {
@@ -85,13 +86,13 @@ func TestWatchNeedsPongs(t *testing.T) {
 	client := fake(t, func(command []string) string {
 		switch {
 		case command[0] == "hello":
-			return hello3
+			return redistest.Hello3
 		case command[0] == "ping" && mute.Load():
-			return silence
+			return redistest.Silence
 		}
-		return redis5Pong(command)
+		return redistest.Redis6(command)
 	})
-	_, l := watch(t, client, "p:", redisstore.Lease(100*time.Millisecond))
+	_, l := watch(t, client, "p:", tracking.Lease(100*time.Millisecond))
 	l.standing(t)
 	mute.Store(true)
 	l.revoked(t)
@@ -108,11 +109,11 @@ func TestWatchNeedsTheTopology(t *testing.T) {
 			if mute.Load() {
 				return ""
 			}
-			return hello3
+			return redistest.Hello3
 		}
-		return redis5Pong(command)
+		return redistest.Redis6(command)
 	})
-	_, l := watch(t, client, "p:", redisstore.Lease(100*time.Millisecond))
+	_, l := watch(t, client, "p:", tracking.Lease(100*time.Millisecond))
 	l.standing(t)
 	mute.Store(true) // what is connected asks nothing with HELLO but the role
 	l.revoked(t)
@@ -124,28 +125,28 @@ func TestWatchNeedsTheTopology(t *testing.T) {
 // What isn't an announcement, or a pong to what was asked, ends the connection.
 func TestWatchEndsOnWhatItDoesntKnow(t *testing.T) {
 	for name, odd := range map[string]string{
-		"another pong":       bulk("x"), // in place of the right one
+		"another pong":       redistest.Bulk("x"), // in place of the right one
 		"an error":           "-BUSY a script runs\r\n",
-		"a message":          ">3\r\n" + bulk("message") + bulk("a") + bulk("b"),
-		"no list":            ">2\r\n" + bulk("invalidate") + ":1\r\n",
-		"a list of numbers":  ">2\r\n" + bulk("invalidate") + list(":1\r\n"),
-		"more than one list": ">3\r\n" + bulk("invalidate") + list() + list(),
+		"a message":          ">3\r\n" + redistest.Bulk("message") + redistest.Bulk("a") + redistest.Bulk("b"),
+		"no list":            ">2\r\n" + redistest.Bulk("invalidate") + ":1\r\n",
+		"a list of numbers":  ">2\r\n" + redistest.Bulk("invalidate") + redistest.Array(":1\r\n"),
+		"more than one list": ">3\r\n" + redistest.Bulk("invalidate") + redistest.Array() + redistest.Array(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var tell atomic.Bool
 			client := fake(t, func(command []string) string {
 				switch {
 				case command[0] == "hello":
-					return hello3
+					return redistest.Hello3
 				case command[0] == "ping" && tell.CompareAndSwap(true, false):
 					if name == "another pong" {
 						return odd
 					}
-					return odd + redis5Pong(command)
+					return odd + redistest.Redis6(command)
 				}
-				return redis5Pong(command)
+				return redistest.Redis6(command)
 			})
-			_, l := watch(t, client, "p:", redisstore.Lease(100*time.Millisecond))
+			_, l := watch(t, client, "p:", tracking.Lease(100*time.Millisecond))
 			l.standing(t)
 			before := l.count()
 			tell.Store(true)

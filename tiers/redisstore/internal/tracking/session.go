@@ -1,4 +1,4 @@
-package redisstore
+package tracking
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
 var (
@@ -38,7 +39,7 @@ const (
 // members, up, ended and cancel are set at the start, path is once; the watcher's mutex
 // guards the rest.
 type round struct {
-	*Watcher
+	*watcher
 	members []*member
 	up      chan struct{} // closed once every channel has been confirmed
 	ended   chan struct{} // closed when it is over
@@ -70,14 +71,14 @@ func (m *member) renew() {
 }
 
 // round watches until something is lost, and returns the round and why it ended.
-func (w *Watcher) round(ctx context.Context) (r *round, err error) {
+func (w *watcher) round(ctx context.Context) (r *round, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r = &round{Watcher: w, up: make(chan struct{}), ended: make(chan struct{}), cancel: cancel, missed: true}
+	r = &round{watcher: w, up: make(chan struct{}), ended: make(chan struct{}), cancel: cancel, missed: true}
 	var masters []*redis.Options
 	err = guarded(func() (err error) { masters, err = w.topology.masters(ctx); return err })
 	if err != nil {
-		if isAnswer(err) {
+		if fault.IsReply(err) {
 			r.reached = connected
 		}
 		return r, err
@@ -261,7 +262,7 @@ func (r *round) follow(ctx context.Context) error {
 		case errors.Is(err, errUnsettled):
 			r.doubt()
 			last = began
-		case errors.Is(err, errMoved), errors.Is(err, errReplica), errors.Is(err, errDeaf), errors.Is(err, errPanic), isAnswer(err), time.Since(last) > r.lease:
+		case errors.Is(err, errMoved), errors.Is(err, errReplica), errors.Is(err, errDeaf), errors.Is(err, errPanic), fault.IsReply(err), time.Since(last) > r.lease:
 			return err
 		}
 		timer := time.NewTimer(r.lease/4 + rand.N(r.lease/4))
@@ -294,12 +295,6 @@ func (r *round) look(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.lease/2)
 	defer cancel()
 	return r.topology.view(ctx, r.members)
-}
-
-// isAnswer reports whether the server itself said no.
-func isAnswer(err error) bool {
-	var answer redis.Error
-	return errors.As(err, &answer)
 }
 
 var errPanic = tiers.NewError("strata: redis: a panic while changes were watched; look at what the client's options call", nil)

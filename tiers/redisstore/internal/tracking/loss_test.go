@@ -1,4 +1,4 @@
-package redisstore_test
+package tracking_test
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/redistest"
-	"github.com/gf-strata/strata/tiers/redisstore"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
 // losses are what ends a connection, each undone in a second step.
@@ -32,7 +32,7 @@ func TestWatchLosses(t *testing.T) {
 			proxy := redistest.StartProxy(t, f.server.Addr())
 			client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
 			t.Cleanup(func() { _ = client.Close() })
-			_, l := watch(t, client, "p:", redisstore.Lease(200*time.Millisecond))
+			_, l := watch(t, client, "p:", tracking.Lease(200*time.Millisecond))
 			for range 2 {
 				l.standing(t)
 				before := l.count()
@@ -68,7 +68,7 @@ func TestWatchLosses(t *testing.T) {
 func TestWatchOverrun(t *testing.T) {
 	f := start(t)
 	f.check(f.raw.ConfigSet(ctx, "client-output-buffer-limit", "normal 65536 0 0").Err())
-	w := redisstore.Watch(f.server.Client(), "p:", redisstore.Lease(time.Minute))
+	w := tracking.Start(f.server.Client(), "p:", tracking.Lease(time.Minute))
 	l := newWitness()
 	l.stall = make(chan struct{})
 	t.Cleanup(func() { f.check(w.Close(ctx)) })

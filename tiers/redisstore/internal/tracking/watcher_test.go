@@ -1,9 +1,8 @@
-package redisstore_test
+package tracking_test
 
 import (
 	"context"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -11,7 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gf-strata/strata/internal/redistest"
-	"github.com/gf-strata/strata/tiers/redisstore"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
 func TestWatchAnnouncesWhatOthersDo(t *testing.T) {
@@ -71,7 +70,7 @@ func TestWatchKeepsToThePrefix(t *testing.T) {
 // has stopped nothing.
 func TestWatchListeners(t *testing.T) {
 	f := start(t)
-	w, first := watch(t, f.server.Client(), "p:", redisstore.Lease(time.Minute))
+	w, first := watch(t, f.server.Client(), "p:", tracking.Lease(time.Minute))
 	first.standing(t)
 	late := newWitness()
 	stop := w.Subscribe(late)
@@ -106,7 +105,7 @@ func TestWatchCloseLeaksNothing(t *testing.T) {
 	standing := goleak.IgnoreCurrent()
 	for _, state := range []string{"connecting", "vouching", "stalled", "lost"} {
 		client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
-		w := redisstore.Watch(client, "p:")
+		w := tracking.Start(client, "p:")
 		l := newWitness()
 		w.Subscribe(l)
 		if state != "connecting" {
@@ -143,32 +142,3 @@ func TestWatchCloseLeaksNothing(t *testing.T) {
 
 // goleakPause lets the proxy see that a connection was closed.
 func goleakPause() { <-time.After(5 * time.Millisecond) }
-
-func TestWatchRefusesNonsense(t *testing.T) {
-	f := start(t)
-	var none *redis.Client
-	for name, call := range map[string]func(){
-		"nil client":   func() { redisstore.Watch(nil, "") },
-		"nil pointer":  func() { redisstore.Watch(none, "") },
-		"nil option":   func() { redisstore.Watch(f.raw, "", nil) },
-		"short lease":  func() { redisstore.Lease(49 * time.Millisecond) },
-		"long lease":   func() { redisstore.Lease(time.Minute + 1) },
-		"short lease2": func() { redisstore.WatchLease(0) },
-	} {
-		func() {
-			defer func() {
-				if text, ok := recover().(string); !ok || !strings.HasPrefix(text, "strata: ") {
-					t.Errorf("%s: panicked with %q", name, text)
-				}
-			}()
-			call()
-		}()
-	}
-	w := redisstore.Watch(f.raw, "")
-	ended, cancel := context.WithCancel(ctx)
-	cancel()
-	if err := w.Close(ended); err != nil {
-		private(t, err)
-	}
-	f.check(w.Close(ctx))
-}

@@ -1,4 +1,4 @@
-package redisstore_test
+package tracking_test
 
 import (
 	"sync"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gf-strata/strata/tiers/redisstore"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
 // liveness bounds the waits for what must happen.
@@ -131,23 +131,27 @@ func (w *witness) forget() {
 	clear(w.ids)
 }
 
-// watch is a watcher with one listener, closed when the test ends.
-func watch(t testing.TB, client redis.UniversalClient, prefix string, opts ...redisstore.WatchOption) (*redisstore.Watcher, *witness) {
+// watch is a tracker with one listener, closed when the test ends.
+func watch(t testing.TB, client redis.UniversalClient, prefix string, opts ...tracking.Option) (*tracking.Tracker, *witness) {
 	t.Helper()
-	w := redisstore.Watch(client, prefix, opts...)
+	w := tracking.Start(client, prefix, opts...)
+	return w, listen(t, w)
+}
+
+// listen is the listener of a tracker, which is closed when the test ends.
+func listen(t testing.TB, w *tracking.Tracker) *witness {
+	t.Helper()
+	l := newWitness()
+	w.Subscribe(l)
 	t.Cleanup(func() {
 		if err := w.Close(ctx); err != nil {
 			t.Error(err)
 		}
-	})
-	l := newWitness()
-	w.Subscribe(l)
-	t.Cleanup(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if l.overlaps > 0 {
 			t.Errorf("%d calls came while another was under way", l.overlaps)
 		}
 	})
-	return w, l
+	return l
 }

@@ -1,4 +1,4 @@
-package redisstore_test
+package tracking_test
 
 import (
 	"strings"
@@ -6,25 +6,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gf-strata/strata/tiers/redisstore"
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
 // BenchmarkWatch is what an announcement costs from the socket to the listener. At
 // 100,000 a second, 100 ns are a hundredth of a core.
 func BenchmarkWatch(b *testing.B) {
 	const burst = 100_000
-	blast := strings.Repeat(">2\r\n"+bulk("invalidate")+list(bulk("gsession:"+strings.Repeat("x", 32))), burst)
+	blast := strings.Repeat(">2\r\n"+redistest.Bulk("invalidate")+redistest.Array(redistest.Bulk("gsession:"+strings.Repeat("x", 32))), burst)
 	var pings, asked atomic.Int64
 	client := fake(b, func(command []string) string {
 		switch {
 		case command[0] == "hello":
-			return hello3
+			return redistest.Hello3
 		case command[0] == "ping" && pings.Add(1) > 1 && asked.CompareAndSwap(1, 0):
-			return blast + redis5Pong(command)
+			return blast + redistest.Redis6(command)
 		}
-		return redis5Pong(command)
+		return redistest.Redis6(command)
 	})
-	w := redisstore.Watch(client, "gsession:", redisstore.Lease(2*time.Second))
+	w := tracking.Start(client, "gsession:", tracking.Lease(2*time.Second))
 	defer func() { _ = w.Close(ctx) }()
 	l := &stopwatch{burst: burst, done: make(chan time.Duration, 1), up: make(chan struct{}, 1)}
 	w.Subscribe(l)

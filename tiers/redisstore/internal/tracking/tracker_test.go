@@ -1,4 +1,4 @@
-package redisstore_test
+package tracking_test
 
 import (
 	"testing"
@@ -13,7 +13,7 @@ import (
 // A storage tells of what other nodes commit, slide and remove, under its own prefix.
 func TestStorageIsASource(t *testing.T) {
 	f := start(t)
-	mine, theirs := f.open(redisstore.Prefix("s:"), redisstore.WatchLease(time.Minute)), f.open(redisstore.Prefix("s:"))
+	mine, theirs := redisstore.New(f.server.Client(), redisstore.Prefix("s:"), redisstore.WatchLease(time.Minute)), redisstore.New(f.raw, redisstore.Prefix("s:"))
 	var source tiers.InvalidationSource = mine
 	l, second := newWitness(), newWitness()
 	stop, stopSecond := source.Subscribe(l), source.Subscribe(second)
@@ -26,14 +26,14 @@ func TestStorageIsASource(t *testing.T) {
 	}
 	l.mu.Unlock()
 
-	if _, err := theirs.Commit(ctx, "a", delta(tiers.Replace(values{"k": 1})), ttl); err != nil {
-		t.Fatal(err)
-	}
+	begin, err := tiers.Replace(values{"k": 1})
+	f.check(err)
+	_, err = theirs.Commit(ctx, "a", begin, ttl)
+	f.check(err)
 	l.changes(t, "a")
 	l.forget()
-	if _, err := theirs.Slide(ctx, "a", 2*ttl); err != nil {
-		t.Fatal(err)
-	}
+	_, err = theirs.Slide(ctx, "a", 2*ttl)
+	f.check(err)
 	l.changes(t, "a")
 	l.forget()
 	f.check(theirs.RemoveAll(ctx, "a"))

@@ -1,4 +1,4 @@
-package redisstore_test
+package tracking_test
 
 import (
 	"strconv"

@@ -1,0 +1,148 @@
+package redistest
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// StartFake runs a server until the test ends and returns its address. It replies to each
+// command, whose words are in small letters, what reply returns: as RESP, [Silence], or "" to
+// close the connection. A SET that it replies OK to invalidates the key for the connections
+// whose CLIENT TRACKING it replied OK to.
+func StartFake(t testing.TB, reply func(command []string) string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var (
+		all      sync.WaitGroup
+		mu       sync.Mutex
+		conns    []net.Conn
+		tracking []net.Conn
+	)
+	replied := func(conn net.Conn, command []string, text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case text != OK:
+		case command[0] == "client" && command[1] == "tracking":
+			tracking = append(tracking, conn)
+		case command[0] == "set":
+			for _, conn := range tracking {
+				_, _ = io.WriteString(conn, ">2\r\n"+Bulk("invalidate")+Array(Bulk(command[1])))
+			}
+		}
+	}
+	all.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			conns = append(conns, conn)
+			mu.Unlock()
+			all.Go(func() { serve(conn, reply, replied) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		mu.Lock()
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+		mu.Unlock()
+		all.Wait()
+	})
+	return listener.Addr().String()
+}
+
+const (
+	OK = "+OK\r\n"
+
+	// Silence is no reply, with the connection open.
+	Silence = "\x00"
+
+	// HangUp ends a reply after which the connection is closed.
+	HangUp = "\x01"
+
+	// Hello3 is a master's reply to HELLO 3.
+	Hello3 = "%2\r\n$5\r\nproto\r\n:3\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
+)
+
+// serve reads commands and writes replies.
+func serve(conn net.Conn, reply func([]string) string, replied func(net.Conn, []string, string)) {
+	defer func() { _ = conn.Close() }()
+	in := bufio.NewReader(conn)
+	number := func() int {
+		line, _ := in.ReadString('\n')
+		n, err := strconv.Atoi(strings.Trim(line, "*$\r\n"))
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	for {
+		command := make([]string, number())
+		for n := range command {
+			arg := make([]byte, number()+2)
+			if _, err := io.ReadFull(in, arg); err != nil {
+				return
+			}
+			command[n] = strings.ToLower(string(arg[:len(arg)-2]))
+		}
+		if len(command) == 0 {
+			return
+		}
+		text := reply(command)
+		replied(conn, command, text)
+		if text == Silence {
+			continue
+		}
+		text, ends := strings.CutSuffix(text, HangUp)
+		if _, err := io.WriteString(conn, text); err != nil || ends || text == "" {
+			return
+		}
+	}
+}
+
+// Bulk is a text as servers send it.
+func Bulk(text string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text) }
+
+// Array is several replies as one.
+func Array(replies ...string) string {
+	return fmt.Sprintf("*%d\r\n%s", len(replies), strings.Join(replies, ""))
+}
+
+// Redis5 replies as a server that knows neither HELLO nor CLIENT TRACKING.
+func Redis5(command []string) string {
+	switch {
+	case command[0] == "hello":
+		return "-ERR unknown command `hello`, with args beginning with: `3`, \r\n"
+	case command[0] == "client":
+		return "-ERR Unknown subcommand or wrong number of arguments for 'tracking'. Try CLIENT HELP\r\n"
+	case command[0] == "del":
+		return ":1\r\n"
+	case command[0] == "ping" && len(command) > 1:
+		return Bulk(command[1])
+	}
+	return OK
+}
+
+// Redis6 replies as a master that knows HELLO 3 and CLIENT TRACKING.
+func Redis6(command []string) string {
+	switch command[0] {
+	case "hello":
+		return Hello3
+	case "client":
+		return OK
+	}
+	return Redis5(command)
+}

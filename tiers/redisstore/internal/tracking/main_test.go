@@ -1,0 +1,80 @@
+package tracking_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/gf-strata/strata/internal/redistest"
+)
+
+// GoFrame's packages start goroutines for good as they are imported.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+
+const (
+	// What no error text may hold.
+	secretKey   = "key-90ab13"
+	secretValue = "value-77d0ee"
+
+	ttl = time.Minute
+)
+
+var ctx = context.Background()
+
+type values = map[string]any
+
+// fixture is one server, and what tests use to look at it.
+type fixture struct {
+	*testing.T
+	server *redistest.Server
+	raw    *redis.Client
+}
+
+func start(t *testing.T) *fixture {
+	t.Helper()
+	server := redistest.Start(t)
+	return &fixture{T: t, server: server, raw: server.Client()}
+}
+
+func (f *fixture) check(err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+// set writes a session as another program does.
+func (f *fixture) set(key, content string) {
+	f.Helper()
+	f.check(f.raw.Set(ctx, key, content, ttl).Err())
+}
+
+// fake is a client of redistest.StartFake that tries once.
+func fake(t testing.TB, reply func(command []string) string) *redis.Client {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: redistest.StartFake(t, reply), MaxRetries: -1, DialerRetries: 1})
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func startCluster(t *testing.T) *redistest.Cluster { return redistest.StartCluster(t, 3) }
+
+// private fails on an error text that quotes what it mustn't, and on none at all.
+func private(t testing.TB, err error) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("there is no error")
+	}
+	for _, secret := range []string{secretKey, secretValue, "127.0.0.1"} {
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("the error shows what it mustn't: %v", err)
+		}
+	}
+	if !strings.HasPrefix(err.Error(), "strata: ") {
+		t.Errorf("the error doesn't say whose it is: %v", err)
+	}
+}

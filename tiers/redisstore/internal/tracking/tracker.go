@@ -1,0 +1,132 @@
+package tracking
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// maxMoves bounds the search for a connection to the server that is watched.
+const maxMoves = 4
+
+// Tracker follows the changes of the keys under a prefix while there are listeners, and
+// sends a storage's commands over connections that lead to the server which announces them.
+// The connections for announcements are made for the first listener, and closed with the last.
+//
+// client, settings and paths are set at construction and guard themselves; mu guards the rest.
+type Tracker struct {
+	client redis.UniversalClient
+	settings
+	paths *paths
+
+	mu        sync.Mutex
+	watcher   *watcher // while there are listeners
+	listeners int
+	closed    bool
+}
+
+// settings are those of a watcher.
+type settings struct {
+	prefix    string
+	lease     time.Duration
+	retry     time.Duration // how soon a server that can't announce changes is asked again
+	proofLife time.Duration // how long a canary proves
+}
+
+// New returns a Tracker of the keys under prefix, all keys if it is empty.
+func New(client redis.UniversalClient, prefix string, lease time.Duration) *Tracker {
+	return &Tracker{
+		client:   client,
+		settings: settings{prefix: prefix, lease: lease, retry: unsupportedRetry, proofLife: proofLife},
+		paths:    newPaths(client),
+	}
+}
+
+// Subscribe notifies the listener of everything that happens from now on, until stop is called or
+// the Tracker is closed. A listener that comes while changes are announced is told so at once.
+// After stop has returned the listener isn't called again; calls that are under way are
+// waited for.
+func (t *Tracker) Subscribe(l tiers.InvalidationListener) (stop func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return func() {}
+	}
+	if t.watcher == nil {
+		t.watcher = startWatcher(t.client, t.settings, t.paths)
+	}
+	w := t.watcher
+	leave := w.subscribe(l)
+	t.listeners++
+	return sync.OnceFunc(func() {
+		leave()
+		if !t.left(w) {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
+		defer cancel()
+		_ = w.close(ctx)
+	})
+}
+
+// left counts off a listener of the watcher, and reports whether it was the last one.
+func (t *Tracker) left(w *watcher) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.listeners--; t.listeners > 0 || t.watcher != w {
+		return false
+	}
+	t.watcher = nil
+	return true
+}
+
+// InvalidationErr is why no changes are announced at present: what went wrong last; nil while they
+// are, and before anything has.
+func (t *Tracker) InvalidationErr() error {
+	t.mu.Lock()
+	w := t.watcher
+	t.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	return w.err()
+}
+
+// Close ends the watch for good: the listeners are told that nothing is announced any more,
+// and aren't called again once Close has returned nil. It waits until the Tracker's
+// goroutines have ended, or ctx; an error says that they haven't yet.
+func (t *Tracker) Close(ctx context.Context) error {
+	t.mu.Lock()
+	w := t.watcher
+	t.watcher, t.closed = nil, true
+	t.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	return w.close(ctx)
+}
+
+// Send sends the commands together, while changes are announced to the server that announces
+// them. Not each command has a reply or an error afterwards.
+func (t *Tracker) Send(ctx context.Context, commands ...redis.Cmder) error {
+	for tries := 1; ; tries++ {
+		p := t.paths.take()
+		err := p.send(ctx, commands)
+		t.paths.give(p)
+		if !errors.Is(err, errUnproven) { // or else nothing has been sent
+			return err
+		}
+		t.paths.leave(p)
+		if tries == maxMoves {
+			return err
+		}
+		for _, c := range commands {
+			c.SetErr(nil)
+		}
+	}
+}

@@ -1,0 +1,188 @@
+// Package tracking follows what changes in Redis by CLIENT TRACKING, on one server, behind
+// sentinels and in a cluster, and proves that a storage's commands go to the server which
+// announces the changes.
+package tracking
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
+)
+
+const (
+	// After a loss the pauses between attempts double, from firstPause to lastPause, and to
+	// awayPause where nothing takes the connection.
+	firstPause, lastPause, awayPause = 10 * time.Millisecond, 12 * time.Second, time.Second
+
+	// trialTime is how long a server that takes the password is tried before it counts as one
+	// that can't announce changes.
+	trialTime = 3 * time.Second
+
+	// unsupportedRetry is how often a server that can't announce changes is asked again.
+	unsupportedRetry = time.Minute
+
+	// Time-outs of the watcher's own connections.
+	dialTimeout, ioTimeout, poolTimeout = 2 * time.Second, 3 * time.Second, 4 * time.Second
+)
+
+// watcher announces the changes of the keys under a prefix, whoever makes them.
+//
+// settings, topology and paths are set at construction, done is closed
+// when run has ended, heard belongs to run and its rounds; mu guards the rest, the round's
+// state included, and is held while listeners are called, so that they are called one at a
+// time.
+type watcher struct {
+	settings
+	topology topology
+	paths    *paths // nil where commands keep to the client
+	cancel   context.CancelFunc
+	done     chan struct{}
+	heard    bool // a canary, ever
+
+	mu          sync.Mutex
+	listeners   []*tiers.InvalidationListener
+	vouched     time.Time // zero while nobody vouches
+	unsupported error
+	reason      error // why the last round ended
+	closed      bool
+}
+
+// startWatcher begins to watch, and returns at once.
+func startWatcher(client redis.UniversalClient, s settings, paths *paths) *watcher {
+	w := &watcher{settings: s, done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	if w.topology, w.unsupported = topologyOf(client); w.unsupported != nil {
+		close(w.done)
+		return w
+	}
+	if s, ok := w.topology.(*single); ok && !s.behindSentinels() {
+		w.paths = paths
+	}
+	go w.run(ctx)
+	return w
+}
+
+func (w *watcher) subscribe(l tiers.InvalidationListener) (stop func()) {
+	own := &l
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.listeners = append(w.listeners, own)
+		switch {
+		case w.unsupported != nil:
+			l.Unsupported(w.unsupported)
+		case !w.vouched.IsZero():
+			l.InvalidateAll()
+			l.ValidUntil(w.vouched)
+		}
+	}
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		// A new slice, so that nothing keeps what the listener keeps.
+		w.listeners = slices.DeleteFunc(slices.Clone(w.listeners), func(other *tiers.InvalidationListener) bool { return other == own })
+	}
+}
+
+// close ends the watch, as Tracker's Close does.
+func (w *watcher) close(ctx context.Context) error {
+	w.cancel()
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		return fault.New(ctx, "Close", ctx.Err())
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed, w.listeners = true, nil
+	return nil
+}
+
+// run begins a new round whenever one has ended, until the watcher is closed.
+func (w *watcher) run(ctx context.Context) {
+	defer close(w.done)
+	if w.paths != nil {
+		defer w.paths.end()
+	}
+	var (
+		pause = firstPause
+		since time.Time // rounds end after the password was taken, and before they stand
+	)
+	for {
+		began := time.Now()
+		r, err := w.round(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		stood, reached := r.result()
+		switch {
+		case stood > 0 || reached < greeted || says(err, noData):
+			since = time.Time{}
+		case since.IsZero():
+			since = began
+		}
+		most := lastPause
+		switch {
+		case stood > w.lease:
+			pause = firstPause
+		case reached < connected:
+			most = awayPause
+		case reached == confirmed:
+			most = 2 * lastPause // a round of two connections
+		}
+		pause = min(pause, most)
+		wait := pause - rand.N(pause/6)
+		pause *= 2
+		if w.refused(err, !since.IsZero() && time.Since(since) > trialTime) {
+			wait = w.retry - rand.N(w.retry/4)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// refused takes note of why a round has ended, tells the listeners the first time that it
+// shows that the store can't announce changes, or is taken to, and reports whether the
+// server itself said so.
+func (w *watcher) refused(err error, tried bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reason = err
+	said := unsupported(err) != nil
+	if said || tried {
+		first := w.unsupported == nil
+		w.unsupported = reason(err)
+		for _, l := range w.listeners {
+			if first {
+				(*l).Unsupported(w.unsupported)
+			}
+		}
+	}
+	return said
+}
+
+// err is why nobody vouches at present.
+func (w *watcher) err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.unsupported != nil:
+		return w.unsupported
+	case time.Now().Before(w.vouched):
+		return nil
+	}
+	return reason(w.reason)
+}
