@@ -44,9 +44,9 @@ func WriteTimeout(d time.Duration) CoalescedOption {
 }
 
 // WriteBehind has SetSession return at once. What has changed is merged and committed
-// within the interval, up to an eighth of it and 25 ms sooner where redisstore can take it
-// together with another session's, and at once when three quarters of MaxPending or
-// MaxPendingBytes are reached; a session that begins is committed without delay. Reads of
+// within the interval, up to an eighth of it and 25 ms sooner (of an interval above 25 s, a
+// thousandth), together with what else is due by then, and at once when three quarters of
+// MaxPending or MaxPendingBytes are reached; a session that begins is committed without delay. Reads of
 // this node see the changes, other nodes when they are committed.
 //
 // A commit that fails is tried again, after 25 ms at first and 2 s at most, until the

@@ -8,12 +8,12 @@
 //
 // Writing behind, a change stays pending in its queue for an interval and its caller
 // returns; reads lay what is pending over what the store returns. A commit that fails is
-// tried again until the session would have expired. What waits is bounded in number and
-// size, and may be kept in a journal on disk.
+// tried again until the session would have expired. The queues are bounded in number and
+// size, and pending changes may be kept in a journal on disk.
 //
 // Locks are taken in this order: the queues' mutex, then those of a node's circuit, of slides,
-// caches, reports, the crew and the journal, none of which takes another. A cache is notified
-// under the queues' mutex, and may take its own.
+// caches, reports, the crew and the journal, of which only that of reports takes another one, the
+// journal's. A cache is notified under the queues' mutex, and may take its own.
 package coalesce
 
 import (
@@ -39,8 +39,8 @@ import (
 // For each node of the store it runs as many goroutines as there are sessions being written,
 // at most four if the store takes batches, otherwise sixteen writing behind and 1,024 in
 // synchronous mode, and at most sixteen for removals, plus one each for reports and the
-// journal; those that have nothing to do stay for 20 ms. What waits is bounded by MaxPending
-// and MaxPendingBytes (law 9).
+// journal; idle ones stay for 20 ms. MaxPending and MaxPendingBytes bound
+// the changes that wait (law 9).
 //
 // All fields are set by New and guard themselves.
 type Storage struct {
@@ -75,7 +75,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.inner, s.circuits = circuit.Over(inner)
 	s.face = sessionmap.New(s)
 	s.slides = slides{store: s.inner, every: o.SlideEvery, tally: &s.tally}
-	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, pending: s.Pending}
+	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, journal: &s.queues.journal, pending: s.Pending}
 	s.queues.slides, s.queues.reports, s.queues.tally = &s.slides, &s.reports, &s.tally
 	s.queues.init(s.inner, s.circuits, o)
 	s.limit(o)
@@ -111,9 +111,9 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	if delta.Empty() {
 		return s.unchanged(ctx, id, delta, ttl)
 	}
-	// What may panic or fail in being encoded does so before it is merged with what others
-	// have changed. If it isn't known how the store encodes, it goes alone. What a store makes
-	// of a ttl of 0 or less only the store tells.
+	// A value that panics or fails when it is encoded does so before it is merged with the changes
+	// of others. If it isn't known how the store encodes, it goes alone. Only the store knows what a
+	// ttl of 0 or less means.
 	delta, err := delta.Previewed(s.form)
 	if err != nil {
 		return nil, err
@@ -278,7 +278,7 @@ func (s *Storage) MayClose() error {
 }
 
 // Close flushes and waits for its goroutines until ctx ends, and for reports a tenth of a
-// second longer. What isn't in the store by then waits in the journal, and is given up
+// second longer. Changes that aren't in the store by then wait in the journal, and are given up
 // without one. Calls that come later go to the storage below.
 func (s *Storage) Close(ctx context.Context) error {
 	defer s.circuits.Close()

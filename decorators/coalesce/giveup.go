@@ -51,6 +51,7 @@ const (
 type reports struct {
 	callback func(GiveUp) // nil for none
 	reporter *telemetry.Reporter
+	journal  *records
 	pending  func() (changes int, bytes int64, oldest time.Duration)
 
 	mu       sync.Mutex
@@ -65,20 +66,20 @@ type reports struct {
 	running  chan struct{} // closed when the goroutine ends; nil while there is none
 }
 
-// loss is a report that waits, and what is to be done once it was made.
+// loss is a report that waits, and its entry in the journal until it was made.
 type loss struct {
 	GiveUp
-	reported []func()
+	entry uint64
 }
 
-func (r *reports) gaveUp(lost GiveUp, reported func()) {
+func (r *reports) gaveUp(lost GiveUp) {
 	r.add(func() {
 		if len(r.lost) < mostReports {
 			r.lost = append(r.lost, loss{GiveUp: GiveUp{Cause: lost.Cause}})
 		}
 		last := &r.lost[len(r.lost)-1]
 		last.join(lost)
-		last.reported = append(last.reported, reported)
+		last.entry = r.journal.lose(last.entry, last.Changes)
 		r.unlogged.join(lost)
 	})
 }
@@ -117,9 +118,7 @@ func (r *reports) run(running chan struct{}) {
 		r.log(unlogged, unheard, trouble)
 		for _, l := range lost {
 			r.call(l.GiveUp)
-			for _, reported := range l.reported {
-				reported()
-			}
+			r.journal.reported(l.entry)
 		}
 		r.mu.Lock()
 	}

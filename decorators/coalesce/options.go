@@ -40,7 +40,7 @@ func (d *duration) set(to time.Duration) { d.d.Store(int64(to)) }
 
 // Change sets WriteTimeout, WriteBehind, MaxPending and MaxPendingBytes while the layer runs, those
 // that aren't given to their defaults. Other options stay as they are, and so does whether it
-// writes behind. What is pending already keeps its moment.
+// writes behind. Changes that are pending already keep their moment.
 func (s *Storage) Change(opts ...Option) {
 	o := optionsOf(opts)
 	if (o.WriteBehind > 0) != (s.interval.get() > 0) {

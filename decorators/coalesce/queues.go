@@ -14,9 +14,8 @@ import (
 )
 
 // queues hold what waits for each session. One write of a session is at the store at a time, so
-// that its commits and removals happen in the order in which they came. What is accepted, and
-// what a caller doesn't wait for any longer, leaves its queue only into the store or into a
-// report.
+// that its commits and removals happen in the order in which they came. A change that is accepted, or
+// whose caller has left, leaves its queue only into the store or into a report.
 //
 // The first block is set by init, and reports, slides and caches guard themselves. mu guards the
 // rest: a queue is in the map while anything of it waits or is at the store.
@@ -85,8 +84,8 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 	if w = k.last(); w == nil || w.lone || c.lone || behind != (w.pending != nil) || !w.merge(ctx, c.delta, c.ttl) {
 		w = &write{delta: c.delta, ttl: c.ttl, lone: c.lone}
 		if behind {
-			// What goes at once is on its way before its record is on disk: that says so from the
-			// first.
+			// A write that goes at once is on its way before its record is on disk, so that the record
+			// says so from the first.
 			w.pending = &pending{at: time.Now().Add(c.wait), sent: c.wait == 0 && first && l.schedule.stands(k.node)}
 		}
 		l.enqueue(ctx, k, w)
@@ -150,8 +149,8 @@ func (l *queues) enter(c change) error {
 	return nil
 }
 
-// remove annuls what waits in the queue, and removes the session next. What it annuls gets its
-// outcome: it is void if the session is gone.
+// remove annuls what waits in the queue, and removes the session next. Annulled writes get its
+// outcome: they are void if the session is gone.
 func (l *queues) remove(ctx context.Context, id string) error {
 	node := l.shard(id)
 	l.mu.Lock()
@@ -218,7 +217,7 @@ func (l *queues) enqueue(ctx context.Context, k *sessionQueue, w *write) {
 	l.bounds.add(k, w)
 }
 
-// hasten makes all that waits in the queue due. What is awaited doesn't wait until the store is
+// hasten makes all that waits in the queue due. An awaited write doesn't wait until the store is
 // known to be back.
 func (l *queues) hasten(k *sessionQueue, awaited bool) {
 	for _, w := range k.waiting {
@@ -312,8 +311,8 @@ var (
 	errClosed   = tiers.NewError("strata: the chain was closed before the store took the write", nil)
 )
 
-// close flushes, and ends what is still under way when ctx does. What is then neither in the store
-// nor given up stays in the journal, and is given up without one. gone is called when no worker is
+// close flushes, and ends all that is still under way when ctx does. Pending writes then stay in the
+// journal, and are given up without one. gone is called when no worker is
 // left.
 func (l *queues) close(ctx context.Context, gone func()) error {
 	if inCallback() {
@@ -376,7 +375,7 @@ func within(ctx context.Context, do func() error) error {
 }
 
 // abandon ends what waits in the queues, as it won't be carried out, and returns what is lost of what
-// was accepted. What a journal holds stays.
+// was accepted. With a journal pending writes stay.
 func (l *queues) abandon() (lost GiveUp, kept int) {
 	lost.Cause = errClosed
 	for _, k := range l.sessions {
@@ -649,8 +648,8 @@ func (l *queues) land(w *write, began time.Time) {
 	}
 }
 
-// conclude ends a write whose outcome is known. What a removal has annulled is void with the session,
-// and otherwise its callers get the reason why it wasn't written.
+// conclude ends a write whose outcome is known. The writes that a removal has annulled are void with
+// the session, and otherwise their callers get the reason why it wasn't removed.
 func (l *queues) conclude(k *sessionQueue, w *write) {
 	if w.err != nil && w.pending == nil && w.left.Load() {
 		l.reports.failed(w.err, nil)
@@ -680,6 +679,6 @@ func (l *queues) gaveUp(cause error, writes ...*write) {
 func (l *queues) lose(lost GiveUp) {
 	if lost.Changes > 0 {
 		l.tally.AddN(telemetry.GiveUps, lost.Changes)
-		l.reports.gaveUp(lost, l.journal.lose(lost))
+		l.reports.gaveUp(lost)
 	}
 }

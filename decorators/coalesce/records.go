@@ -18,7 +18,7 @@ type records struct {
 // record is what the journal keeps of a session: what is pending of it, in the order in which it is
 // applied. It is written anew when a change joins, and when one has left.
 //
-// What was given up has a record of its own until it was reported.
+// Changes that were given up have a record of their own until they were reported.
 type record struct {
 	ID      []byte `json:"id,omitempty"`
 	Changes []kept `json:"changes,omitempty"`
@@ -104,17 +104,25 @@ func (r *records) unmark(k *sessionQueue, w *write) {
 	}
 }
 
-// lose keeps what is given up until it was reported.
-func (r *records) lose(lost GiveUp) (reported func()) {
-	if r.journal == nil {
-		return func() {}
+// lose keeps how many changes were given up, in an entry that is new for 0, until reported drops it.
+func (r *records) lose(entry uint64, changes int) uint64 {
+	switch {
+	case r.journal == nil:
+		return 0
+	case entry == 0:
+		entry = r.journal.Next()
 	}
-	entry := r.journal.Next()
 	r.journal.Put(entry, func() []byte {
-		content, _ := json.Marshal(record{Lost: lost.Changes})
+		content, _ := json.Marshal(record{Lost: changes})
 		return content
 	})
-	return func() { r.journal.Drop(entry) }
+	return entry
+}
+
+func (r *records) reported(entry uint64) {
+	if entry != 0 {
+		r.journal.Drop(entry)
+	}
 }
 
 // synced waits until the journal holds what is pending and nothing else.

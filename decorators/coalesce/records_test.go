@@ -136,6 +136,33 @@ func TestAReportThatWasNotMadeIsMadeByTheNextProcess(t *testing.T) {
 	}
 }
 
+// A callback that hangs holds up a bounded number of records.
+func TestReportsThatWaitAreFewRecords(t *testing.T) {
+	s, dir, hangs := teststore.New(), t.TempDir(), make(chan struct{})
+	c := journaled(t, s, dir, onGiveUp(func(coalesce.GiveUp) { <-hangs }))
+	defer close(hangs)
+	const sessions = 200
+	for n := range sessions {
+		id := fmt.Sprint(n)
+		s.Put(id, map[string]any{"k": "0"}, ttl)
+		put(t, c, id, "k", "1")
+		s.Drop(id)
+	}
+	if err := c.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	content := recorded(t, dir)
+	records, changes := strings.Count(content, `"lost"`), 0
+	for _, part := range strings.Split(content, `"lost":`)[1:] {
+		n := 0
+		_, _ = fmt.Sscan(strings.TrimRight(part, "{}"), &n)
+		changes += n
+	}
+	if changes != sessions || records > 128 { // 64 that are being reported, and 64 that wait
+		t.Errorf("%d changes in %d records, want %d in 128 at most", changes, records, sessions)
+	}
+}
+
 // A session that was to begin and hadn't reached the store begins now. Of a replacement
 // it isn't known what it replaced, so that it is reported if it isn't there.
 func TestTheNextProcessBeginsASessionThatWasNotSent(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 // Reloads reports whether the storage below reads several sessions together.
 func (s *Storage) Reloads() bool { return tiers.ReloaderOf(s.inner) != nil }
 
-// LoadAll reads those together that needn't wait for a write. What changes while they are
+// LoadAll reads those together that needn't wait for a write. A session that changes while they are
 // read is read once more, alone.
 func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
 	var (

@@ -70,8 +70,8 @@ type line struct {
 
 func (l *line) wants(due, most int) bool { return l.starting < due && l.running < most }
 
-// moment is when a slot is due, from when the schedule began. What has failed has slots of its
-// own, which aren't rushed.
+// moment is when a slot is due, from when the schedule began. Writes that have failed have slots
+// of their own, which aren't rushed.
 type moment struct {
 	after  time.Duration
 	failed bool

@@ -1,6 +1,8 @@
 // Package circuit keeps callers from waiting for a store, or a node of one, that doesn't
 // respond: once several sessions in a row have failed, calls are refused at once, and one is
 // let through now and then to see whether the store is back.
+//
+// A call's mutex is taken before its circuit's; the one of the nodes takes no other.
 package circuit
 
 import (

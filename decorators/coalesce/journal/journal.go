@@ -3,7 +3,7 @@
 //
 // It is one bbolt file: a transaction is in it whole or not at all (its two meta pages
 // are checksummed, and a torn one gives way to the other), and each record carries a
-// CRC-32C of its own. What all callers put and drop meanwhile goes into one transaction
+// CRC-32C of its own. All that callers put and drop meanwhile goes into one transaction
 // and one sync of the disk, and of each record only what it is by then.
 package journal
 
@@ -218,7 +218,7 @@ func (j *Journal) Put(entry uint64, encode func() []byte) (synced <-chan error) 
 	return j.change(entry, encode, waiter{})
 }
 
-// Drop removes a record. What fails is tried again.
+// Drop removes a record, and tries again if that fails.
 func (j *Journal) Drop(entry uint64) {
 	j.change(entry, nil, waiter{drops: true})
 }
