@@ -131,7 +131,7 @@ func TestEachRoundDrawsItsOwnVisitsAndCountsThem(t *testing.T) {
 
 // A round whose time is over before it begins, as on a busy machine, has requests to divide by.
 func TestARoundHasRequests(t *testing.T) {
-	job := Job{Op: load.Read, Shape: load.TenKeys, Sessions: 8, Workers: 2}
+	job := Job{Op: load.Read, Shape: load.TenKeys, Sessions: 8, Workers: 1}
 	node := nothing{ids: map[string]int{}}
 	r := newRounds(job, load.New(peers.Subject{}, node, job.Shape, load.IDs(0, job.Sessions)))
 	round, err := r.run(ctx, -time.Hour, 0)
