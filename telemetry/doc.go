@@ -5,7 +5,7 @@
 // No name and no value in it comes from a session: ids, keys, values and the texts
 // of errors, which may quote them, are never passed on (law 10).
 //
-// What others put into the same trace is theirs: the server span of GoFrame quotes the
+// Other libraries put their own into the same trace: the server span of GoFrame quotes the
 // request's headers, the cookie with the session's id among them. examples/observed drops
 // those attributes before they are exported.
 //
@@ -34,7 +34,7 @@
 //
 // # Outcomes
 //
-//	outcome     answered from    status   meaning
+//	outcome     served from      status   meaning
 //	hit         memory           unset    the session is in memory
 //	negative    memory           unset    memory knows that there is none
 //	miss        the store        unset    the session was not in memory
@@ -44,20 +44,20 @@
 //	ok          the store        unset    done, with no memory on the way
 //	disabled    the store        unset    gsession.ErrorDisabled: "not this way"
 //	revoked     the store        error    a commit to a session that was removed meanwhile
-//	error       whoever failed   error    anything else that failed, a panic included
+//	error       what failed      error    anything else that failed, a panic included
 //
 // The hit ratio is hit and negative over all of the first seven. A batch is ok where some of
 // its sessions were removed meanwhile, and else as its first failure.
 //
 // A span belongs to the trace in its context; where there is none, no span is made unless
-// [RootSpans] was asked for. What is done once for several requests (a commit of merged
+// [RootSpans] was asked for. Work that is done once for several requests (a commit of merged
 // changes, a batch of commits) is a child of the first whose trace is sampled, and linked
 // to all of those, 32 at most.
 //
 // # Metrics
 //
 // Layers count with atomics that are read when a reader collects, so that a hit pays a
-// few nanoseconds whether somebody listens or not; what the layers of a process count is
+// few nanoseconds whether a provider listens or not; the counts of the layers of a process are
 // added up, of those that were closed too. Without [MeterProvider] they go to the global
 // provider, also to one that is set, or set anew, later. A provider that isn't a pointer has
 // each chain's layers apart.
@@ -90,26 +90,26 @@
 //	strata.invalidation.delay           histogram       s
 //	strata.store.operation.duration     histogram       s               strata.operation strata.storage error.type
 //
-// What histograms tell apart; they count seconds:
+// Histograms and their attributes; they count seconds:
 //
 //	strata.audit.age                 1ms 5ms 10ms 50ms 100ms 500ms 1s 5s 10s 1m 10m 1h
 //	strata.invalidation.delay        10µs 25µs 50µs 100µs 250µs 500µs 1ms 2.5ms 5ms 10ms 25ms 50ms 100ms 250ms 500ms 1s
 //	strata.store.operation.duration  10µs 25µs 50µs 100µs 250µs 500µs 1ms 2.5ms 5ms 10ms 25ms 50ms 100ms 250ms 500ms 1s 2.5s 5s 10s
 //
-// Each read of memory has one outcome; one that memory refused (the session was there, but
-// outdated, expired, an own write that was announced and not read again in time, or nobody
-// vouched for it) is a miss. The causes of an invalidation: a
-// write of this node, an announcement of somebody's (that all sessions were removed at once
-// is one), an echo (the announcement of an own write, upon which the session is read again
-// in the background), a loss of announcements, which outdates all once they arrive again,
-// and an audit. That they arrive for the first time is no loss. The delay of an
-// invalidation is measured on own writes, from their end until their announcement, and is 0
-// where that came first. The age of an audited session that differed is how long it had
-// been in memory: it may have been wrong for a part of that. An audit's "changed" is a
-// difference that was allowed, as its announcement was on its way, or MaxStale not over.
+// Each read of memory has one outcome; one that memory refused is a miss. The session was there
+// then, but a write had invalidated it (strata.reason=outdated), it had expired, it was an
+// own write of which Redis had notified the node and that was not read again in time (unread), or no
+// source vouched for it. The causes of an invalidation: a write of this node, an invalidation from the
+// store (that all sessions were removed at once is one), an echo (that of an own write, upon
+// which the session is read again in the background), a loss of invalidations, after which all is
+// invalid once they arrive again, and an audit. That they arrive for the first time is no loss. The
+// delay of an invalidation is measured on own writes, from their end until it arrives, and is 0 if it
+// came first. The age of an audited session that differed is how long it had been in memory: it may
+// have been wrong for a part of that. An audit's "changed" is a difference that was allowed, as its
+// invalidation was on its way, or MaxStale not over.
 //
 // Slides are those of Local and Coalesced, and each is counted by the lowest of them.
-// Revoked writes are those that a caller was told of; changes that were accepted before are
+// Revoked writes are those that a caller got an error for; changes that were accepted before are
 // among the give-ups.
 //
 // The store's operations are those of the innermost storage, from their first command;
@@ -118,9 +118,9 @@
 //
 // # Log
 //
-// What a team should know of and that no caller may see is logged as a warning, one line
+// A team should know of some things that no caller may see. They are logged as warnings, one line
 // each ten seconds for one cause: errors with which sessions are closed, as GoFrame drops
 // them, writes that fail after their client has gone, changes that are given up or wait in the
-// journal at the end, a store that can't announce, or doesn't for ten seconds, a journal that fails, and what an audit
-// has found. What is found while a chain is built is logged when it stands.
+// journal at the end, a store whose invalidations don't arrive, or can't, a journal that fails, and what an audit
+// has found. Lines from before a chain stands are logged when it does.
 package telemetry

@@ -66,7 +66,7 @@ func TestALayerWithoutAChainLogsInTheEnd(t *testing.T) {
 			var r Reporter
 			r.Warn(context.Background(), cause, "strata: early")
 			if name == "left alone" {
-				time.Sleep(earlyPatience)
+				time.Sleep(earlyDelay)
 			}
 			end(&r, &counting{})
 			r.Warn(context.Background(), cause+" later", "strata: later")

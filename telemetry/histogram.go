@@ -1,7 +1,12 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -41,7 +46,7 @@ func (h histogramDef) seconds() (bounds []float64) {
 	return bounds
 }
 
-// record costs some hundred nanoseconds where somebody listens, and next to nothing
+// record costs some hundred nanoseconds if a provider listens, and next to nothing
 // else.
 func (m *Meters) record(ctx context.Context, name string, d time.Duration, opts ...metric.RecordOption) {
 	if m.listened() {
@@ -51,3 +56,59 @@ func (m *Meters) record(ctx context.Context, name string, d time.Duration, opts 
 
 // listened reports whether anything that is recorded has a chance to be exported.
 func (m *Meters) listened() bool { return !m.standIn }
+
+// Delay is how long one kind of thing took in a chain, as a histogram.
+type Delay struct {
+	Metric string    `json:"metric"`           // as in the table of the package
+	Series string    `json:"series,omitempty"` // the operation of the store
+	Bounds []float64 `json:"bounds"`           // in seconds; a bucket includes its bound
+	Counts []int64   `json:"counts"`           // one more than bounds, for what took longer than the last
+}
+
+// delays are those of one chain. They are kept from the moment that they were first asked for,
+// so that a chain that nobody looks at pays nothing. A nil one keeps none.
+//
+// wanted is atomic; mu guards counts.
+type delays struct {
+	wanted atomic.Bool
+	mu     sync.Mutex
+	counts map[[2]string][]int64 // by metric and series
+}
+
+func (d *delays) kept() bool { return d != nil && d.wanted.Load() }
+
+func (d *delays) record(metric, series string, took time.Duration) {
+	if !d.kept() {
+		return
+	}
+	bounds := histograms[metric].bounds
+	at := sort.Search(len(bounds), func(n int) bool { return took <= bounds[n] })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key := [2]string{metric, series}
+	if d.counts == nil {
+		d.counts = map[[2]string][]int64{}
+	}
+	if d.counts[key] == nil {
+		d.counts[key] = make([]int64, len(bounds)+1)
+	}
+	d.counts[key][at]++
+}
+
+// all are sorted, so that a page shows them in one order.
+func (d *delays) all() (all []Delay) {
+	if d == nil {
+		return nil
+	}
+	d.wanted.Store(true)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for key, counts := range d.counts {
+		all = append(all, Delay{Metric: key[0], Series: key[1], Bounds: histograms[key[0]].seconds(), Counts: slices.Clone(counts)})
+	}
+	slices.SortFunc(all, func(a, b Delay) int { return cmp.Or(cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.Series, b.Series)) })
+	return all
+}
+
+// Delays are what was measured in the reporter's chain since the first call, which begins it.
+func (r *Reporter) Delays() []Delay { return r.sink().delays.all() }

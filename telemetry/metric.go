@@ -75,7 +75,7 @@ const (
 )
 
 // ReasonKey says why memory refused a session, or a session was refused by it; CauseKey
-// what outdated one.
+// what invalidated one.
 const (
 	ReasonKey = attribute.Key("strata.reason")
 	CauseKey  = attribute.Key("strata.cause")

@@ -152,7 +152,7 @@ func counted(t *testing.T, m metricdata.Metrics) (n int64) {
 	return n
 }
 
-// What layers count adds up, also when some are closed or told another sink later.
+// What layers count adds up, also when some are closed or given another sink later.
 func TestCountsAddUpAndNeverGoBack(t *testing.T) {
 	reader := metric.NewManualReader()
 	config := Configure(MeterProvider(metric.NewMeterProvider(metric.WithReader(reader))))
@@ -160,7 +160,7 @@ func TestCountsAddUpAndNeverGoBack(t *testing.T) {
 	layers := [2]*counting{{state: 1}, {state: 2}}
 	for n := range layers {
 		r[n].Start(layers[n])
-		layers[n].tally.Add(Loads) // before it is told where to report
+		layers[n].tally.Add(Loads) // before it knows where to report
 		r[n].Move(config.Sink(), layers[n])
 		for stripe := range uint64(20) {
 			layers[n].tally.AddAt(Loads, stripe)

@@ -1,6 +1,12 @@
 package telemetry
 
-import "go.opentelemetry.io/otel/attribute"
+import (
+	"context"
+	"errors"
+	"reflect"
+
+	"go.opentelemetry.io/otel/attribute"
+)
 
 // Scope is the instrumentation scope of all that Strata emits.
 const Scope = "github.com/gf-strata/strata"
@@ -19,7 +25,7 @@ const (
 	ErrorTypeKey = attribute.Key("error.type")
 )
 
-// Outcome says how an operation ended, and by whom it was answered.
+// Outcome says how an operation ended, and what served it.
 type Outcome string
 
 // The outcomes; the table of the package says what they mean.
@@ -91,3 +97,44 @@ func (op Operation) SpanName() string { return spanNames[op] }
 
 // String is the name of the method.
 func (op Operation) String() string { return spanNames[op][len(spanPrefix):] }
+
+// The values of error.type that are no Go types.
+const (
+	TypeCanceled         = "context_canceled"
+	TypeDeadlineExceeded = "deadline_exceeded"
+	TypeRevoked          = "revoked"
+	TypePanic            = "panic"
+)
+
+// ErrorType is the class of an error: a constant, or a Go type, of which a program
+// has few. Its text is not looked at (law 10). It is "" where there is no error.
+func ErrorType(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, context.Canceled):
+		return TypeCanceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return TypeDeadlineExceeded
+	}
+	return reflect.TypeOf(innermost(err)).String()
+}
+
+// innermost unwraps to where the error began; of joined errors it follows the first.
+func innermost(err error) error {
+	for {
+		var next error
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			next = e.Unwrap()
+		case interface{ Unwrap() []error }:
+			if all := e.Unwrap(); len(all) > 0 {
+				next = all[0]
+			}
+		}
+		if next == nil {
+			return err
+		}
+		err = next
+	}
+}

@@ -10,9 +10,9 @@ import (
 )
 
 // known are the Meters of each provider, so that two chains don't make two of one, and
-// those of the global provider of the moment. Layers that nobody tells another provider
-// are registered there, and follow when a program sets another global one; that is noticed
-// when a chain is built, and when a store or an announcement is timed.
+// those of the global provider of the moment. Layers without a provider of their
+// own are registered there, and follow when a program sets another global one; that is noticed
+// when a chain is built, and when a store or an invalidation is timed.
 //
 // mu guards of, and is held while layers register, move and retire; global is written
 // under it.
@@ -22,7 +22,7 @@ var known struct {
 	global atomic.Pointer[Meters]
 }
 
-// globalMeters answers the Meters of the global provider of the moment.
+// globalMeters returns the Meters of the global provider of the moment.
 func globalMeters() *Meters {
 	provider := otel.GetMeterProvider()
 	if m := known.global.Load(); m != nil && m.belongTo(provider) {
@@ -47,7 +47,7 @@ func follow() *Meters {
 	return next
 }
 
-// metersOf answers the Meters of a provider. One that isn't a pointer may not be
+// metersOf returns the Meters of a provider. One that isn't a pointer may not be
 // comparable, and gets Meters of its own each time.
 func metersOf(provider metric.MeterProvider) *Meters {
 	if reflect.TypeOf(provider).Kind() != reflect.Pointer {
@@ -73,12 +73,12 @@ func (m *Meters) belongTo(provider metric.MeterProvider) bool {
 	return m.provider == provider
 }
 
-// hand gives the layers that follow the global provider to the next one's Meters. What
-// they have counted stays in the exports of this one, which may be read on; the next one
-// hears all of it as well, as it has heard nothing yet.
+// hand gives the layers that follow the global provider to the next one's Meters. Their
+// counts stay in the exports of this one, which may be read on; the next one
+// gets all of it as well, as it has nothing yet.
 //
-// What the stand-in was told, the provider exports that it passes on to, which most likely
-// is the next one. So the stand-in ends first, and leaves nothing behind.
+// The stand-in passes what it was given on to a provider that exports it, most likely
+// the next one. So the stand-in ends first, and leaves nothing behind.
 func (m *Meters) hand(next *Meters) {
 	if m.standIn && m.registration != nil {
 		handle(m.registration.Unregister())

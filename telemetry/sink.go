@@ -49,7 +49,7 @@ func (s *Sink) settled() *Meters {
 	return global
 }
 
-// Standard is the sink of layers that nobody tells another: the global meter provider
+// Standard is the sink of layers without one of their own: the global meter provider
 // and GoFrame's default log.
 func Standard() *Sink { return standard }
 
@@ -62,18 +62,18 @@ func (s *Sink) Over(store any) *Sink {
 }
 
 // Reporter is a layer's way to its sink. The zero value is ready, and reports to the
-// global meter provider and to GoFrame's default log, unless it is told another sink.
-// What it is to log before that waits for a second.
+// global meter provider and to GoFrame's default log, unless it is given another sink.
+// Lines from before that wait for a second.
 //
-// told is atomic: a layer is told its sink when its goroutines may run already. early
+// given is atomic: a layer gets its sink when its goroutines may run already. early
 // guards itself.
 type Reporter struct {
-	told  atomic.Pointer[Sink]
+	given atomic.Pointer[Sink]
 	early early
 }
 
 func (r *Reporter) sink() *Sink {
-	if s := r.told.Load(); s != nil {
+	if s := r.given.Load(); s != nil {
 		return s
 	}
 	return standard
@@ -100,7 +100,7 @@ func (r *Reporter) Stop(l Reporting) {
 func (r *Reporter) Move(to *Sink, l Reporting) {
 	known.mu.Lock()
 	from, next := r.sink().settled(), to.settled()
-	r.told.Store(to)
+	r.given.Store(to)
 	if l != nil {
 		from.move(l, next, to.explicit == nil)
 	}
@@ -111,13 +111,13 @@ func (r *Reporter) Move(to *Sink, l Reporting) {
 // Warn logs a line, one each ten seconds for one cause, and each where that is empty. The message and the attributes
 // hold no session id, key or value (law 10).
 func (r *Reporter) Warn(ctx context.Context, cause, message string, attributes ...slog.Attr) {
-	if r.told.Load() != nil || !r.early.keep(warning{ctx, cause, message, attributes}, r.untold) {
+	if r.given.Load() != nil || !r.early.keep(warning{ctx, cause, message, attributes}, r.overdue) {
 		r.sink().log.warn(ctx, cause, message, attributes...)
 	}
 }
 
-// untold logs what nobody has told where to.
-func (r *Reporter) untold() { r.early.say(standard.log) }
+// overdue logs what has waited for a sink for too long.
+func (r *Reporter) overdue() { r.early.say(standard.log) }
 
 // Delayed records how long an announcement took.
 func (r *Reporter) Delayed(d time.Duration) {
@@ -135,10 +135,10 @@ func (r *Reporter) delayed(name string, d time.Duration) {
 	sink.meters().record(context.Background(), name, d)
 }
 
-// Observed is a layer, or what a layer stands on, that can be told its sink.
+// Observed is a layer, or what a layer stands on, that takes a sink.
 type Observed interface{ Report(to *Sink) }
 
-// Tell tells whatever can be told.
+// Tell gives a sink to what takes one.
 func Tell(who any, to *Sink) {
 	if o, ok := who.(Observed); ok {
 		o.Report(to)

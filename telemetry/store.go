@@ -34,7 +34,7 @@ func NewStore(storage any) *Store {
 	return &Store{measured: storage, storage: StorageKey.String(reflect.TypeOf(storage).String())}
 }
 
-// Report tells where to.
+// Report sets where to.
 func (s *Store) Report(to *Sink) {
 	if s != nil {
 		s.decorates.Store(to.store != nil && !same(s.measured, to.store))
@@ -50,7 +50,7 @@ func same(a, b any) bool {
 	return reflect.TypeOf(a) == reflect.TypeOf(b)
 }
 
-// Begin answers when an operation began, the zero time where nobody wants to know.
+// Begin returns when an operation began, the zero time if no provider wants to know.
 func (s *Store) Begin() time.Time {
 	if s == nil || s.decorates.Load() {
 		return time.Time{}

@@ -11,7 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Tracer makes the spans of one layer, where somebody will look at them. It is safe
+// Tracer makes the spans of one layer, if they have a chance to be exported. It is safe
 // for concurrent use.
 //
 // provider, explicit, roots and options are set at construction; global is atomic.
@@ -76,7 +76,7 @@ func (t *Tracer) Wants(ctx context.Context) bool {
 	return t.roots && !parent.IsValid()
 }
 
-// orphans reports whether a child of the span would have a parent that nobody exports.
+// orphans reports whether a child of the span would have a parent that isn't exported.
 func (t *Tracer) orphans(span trace.Span) bool {
 	return unseen(span) && t.provider != otel.GetTracerProvider()
 }
@@ -98,7 +98,7 @@ func unseen(span trace.Span) bool {
 }
 
 // Start starts the span of an operation that [Tracer.Wants] was asked for, to be ended
-// by the caller. Should the provider's sampler decline it, Start answers nil and a
+// by the caller. Should the provider's sampler decline it, Start returns nil and a
 // context that says so to the layers below.
 func (t *Tracer) Start(ctx context.Context, op Operation) (context.Context, trace.Span) {
 	options := t.options[op]
@@ -130,4 +130,40 @@ func (t *Tracer) tracer() trace.Tracer {
 		t.global.Store(&resolved{provider: provider, tracer: tracer})
 	}
 	return tracer
+}
+
+// Answer takes down how memory served a read whose result has no room for that: those of
+// a direct store. It is safe for concurrent use; outcome is atomic.
+type Answer struct{ outcome atomic.Pointer[Outcome] }
+
+// answerKey is the context key of an [Answer].
+type answerKey struct{}
+
+// asking is how many of them are waited for, so that other reads look for none.
+var asking atomic.Int64
+
+// Ask is followed by the read in the context that it returns, and by [Answer.Or].
+func Ask(ctx context.Context) (context.Context, *Answer) {
+	asking.Add(1)
+	a := &Answer{}
+	return context.WithValue(ctx, answerKey{}, a), a
+}
+
+// Or returns what was taken down, or the outcome if nothing was. It is called once.
+func (a *Answer) Or(outcome Outcome) Outcome {
+	asking.Add(-1)
+	if known := a.outcome.Load(); known != nil {
+		return *known
+	}
+	return outcome
+}
+
+// Answered takes down for the span that waits for it, if there is one, how a read was served.
+func Answered(ctx context.Context, outcome Outcome) {
+	if asking.Load() == 0 {
+		return
+	}
+	if a, ok := ctx.Value(answerKey{}).(*Answer); ok {
+		a.outcome.Store(&outcome)
+	}
 }
