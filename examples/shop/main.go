@@ -6,6 +6,7 @@
 //	go run ./examples/shop -redis start                     # starts a Redis for itself
 //	go run ./examples/shop -redis redis://127.0.0.1:6379/0  # uses this one
 //	go run ./examples/shop -nodes 2                         # two nodes on one Redis, side by side
+//	go run ./examples/shop -admin                           # a page of the users who are on line, at /admin
 package main
 
 import (
@@ -50,6 +51,7 @@ var errUsage = errors.New("see -help")
 type options struct {
 	addr, redis, dir string
 	nodes            int
+	admin            bool
 	outage           time.Duration // of the trial that kills Redis
 }
 
@@ -60,6 +62,7 @@ func main() {
 	flag.StringVar(&o.dir, "dir", defaultDir(), "keep sessions in files of this folder, unless in Redis")
 	flag.IntVar(&o.nodes, "nodes", 1, "how many nodes serve the shop, on one Redis")
 	flag.DurationVar(&o.outage, "outage", 10*time.Second, "how long the page's trial has Redis away")
+	flag.BoolVar(&o.admin, "admin", false, "serve a page of the users who are on line at /admin, to the visitor who logs in as admin")
 	flag.Parse()
 	stop, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
@@ -188,9 +191,9 @@ func addresses(addr string, nodes int) (all []string, err error) {
 
 // newChain stacks the layers, the first one innermost, between the tally's two ends. Sessions in
 // memory are served for a minute while the store is away.
-func newChain(store gsession.Storage, tally *tally) *layer.Stack {
-	return layer.Chain(store,
-		tally.countStore(), layer.Coalesced(), layer.Local(layer.ServeStale(time.Minute)), layer.Traced(), tally.countVisitor())
+func newChain(store gsession.Storage, tally *tally, more ...layer.Decorator) *layer.Stack {
+	layers := append([]layer.Decorator{tally.countStore(), layer.Coalesced(), layer.Local(layer.ServeStale(time.Minute))}, more...)
+	return layer.Chain(store, append(layers, layer.Traced(), tally.countVisitor())...)
 }
 
 // build returns what a node serves, and what closes it: the chain, then its store.
@@ -200,7 +203,14 @@ func build(o options, node int) (h house, end func() error, err error) {
 		return h, nil, err
 	}
 	h = house{counts: [2]*tally{newTally(), newTally()}, node: node}
-	chain := newChain(store, h.counts[0])
+	var more []layer.Decorator
+	if o.admin {
+		more = append(more, layer.Indexed(nil)) // by web.Login
+	}
+	chain := newChain(store, h.counts[0], more...)
+	if o.admin {
+		h.users = layer.Principals(chain)
+	}
 	h.chain, h.plain = chain, &plain{Storage: bare, tally: h.counts[1]}
 	return h, func() error {
 		// What stops the shop has ended by now: closing has a deadline of its own.

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"html/template"
 	"io"
 	"net"
@@ -15,6 +16,8 @@ import (
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/online"
 	"github.com/gf-strata/strata/layer/web"
 )
 
@@ -57,6 +60,7 @@ type house struct {
 	chain, plain gsession.Storage
 	counts       [2]*tally // of the chain, and of the bare store
 	node         int
+	users        *layer.Users // nil without the page for administrators
 }
 
 func newServer(h house, trials *trials, listener net.Listener) (*ghttp.Server, error) {
@@ -79,12 +83,24 @@ func newServer(h house, trials *trials, listener net.Listener) (*ghttp.Server, e
 		group.Middleware(quiet, web.Sessions(h.chain, web.Cookie(web.CookieOptions{Name: sessionName})))
 		group.GET("/", layers.page)
 		layers.bind(group)
+		if h.users != nil {
+			group.ALL("/admin", ghttp.WrapH(online.Handler(h.users, isAdmin, audit)))
+		}
 	})
 	server.Group(plainly, func(group *ghttp.RouterGroup) {
 		(&shop{plain: true, tally: h.counts[1], trials: trials}).bind(group)
 	})
 	server.BindHandler("POST:/try/{trial}", layers.change(layers.try)) // its visitors have sessions of their own
 	return server, err
+}
+
+// isAdmin believes a visitor's name, as all of the shop does: a program asks for a password at the log-in.
+func isAdmin(r *http.Request) bool {
+	return web.Principal(ghttp.RequestFromCtx(r.Context())) == "admin"
+}
+
+func audit(_ *http.Request, a online.Action) {
+	fmt.Printf("The administrator did %q, to %d sessions: %v\n", a.Did, max(a.Sessions, 1), a.Err)
 }
 
 // bind has both shops handle the same requests alike.

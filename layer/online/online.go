@@ -291,7 +291,7 @@ type wording struct {
 }
 
 var english = &wording{
-	Lang: "en", Title: "On-line users", Lead: "users have sessions.", Search: "User", Find: "Find", All: "All users",
+	Lang: "en", Title: "On-line users", Lead: "Users with sessions:", Search: "User", Find: "Find", All: "All users",
 	None: "Nobody is logged in.", NoSessions: "This user has no sessions.", Sessions: "Sessions", Principal: "User",
 	Begun: "Logged in", Seen: "Last seen", Device: "Device", Own: "this is you", End: "End", EndAll: "End all sessions",
 	Sure: "Yes, end all", Next: "More", Show: "Show",
@@ -301,7 +301,7 @@ var english = &wording{
 }
 
 var chinese = &wording{
-	Lang: "zh-CN", Title: "在线用户", Lead: "个用户在线。", Search: "用户", Find: "查找", All: "全部用户",
+	Lang: "zh-CN", Title: "在线用户", Lead: "在线用户数:", Search: "用户", Find: "查找", All: "全部用户",
 	None: "没有用户登录。", NoSessions: "该用户没有会话。", Sessions: "会话", Principal: "用户",
 	Begun: "登录时间", Seen: "最近活动", Device: "设备", Own: "当前会话", End: "下线", EndAll: "全部下线",
 	Sure: "确认全部下线", Next: "更多", Show: "查看",
