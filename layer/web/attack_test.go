@@ -47,8 +47,8 @@ func isAnn(s *site, headers ...string) bool {
 	return strings.HasPrefix(s.bare("/who", headers...).body, "ann;")
 }
 
-// works repeats an attack on the bare set-up until it succeeds: GoFrame's server closes sessions after the
-// response has left, so that it may come too early.
+// works repeats an attack on the bare set-up until it succeeds: GoFrame's server closes sessions
+// after the response has left, so that it may come too early.
 func works(t *testing.T, attack func() bool) {
 	t.Helper()
 	for end := time.Now().Add(deadline); !attack(); {
@@ -373,8 +373,8 @@ func TestAttackSharedCache(t *testing.T) {
 	}
 }
 
-// Ids that nobody has given out, by the million: with Signed none reaches the store, and memory stays
-// bounded in any case. GoFrame's set-up asks for each.
+// Ids that nobody has given out, by the million: with Signed none reaches the store, and memory
+// stays bounded in any case. GoFrame's set-up asks for each.
 func TestAttackMadeUpIds(t *testing.T) {
 	ids := 1_000_000
 	switch {

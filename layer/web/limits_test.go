@@ -68,7 +68,8 @@ func TestLoginChangesTheIdAndKeepsTheData(t *testing.T) {
 	c.want("/who", ";{}")
 }
 
-// What a handler of GoFrame's habit does is as safe: RegenerateId, RemoveAll, and both with more after them.
+// What a handler of GoFrame's habit does is as safe: RegenerateId, RemoveAll, and both with more
+// after them.
 func TestHandlersOfGoFramesHabit(t *testing.T) {
 	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
 		standard()(server, chain)
@@ -328,7 +329,8 @@ func TestLimits(t *testing.T) {
 				} else {
 					id = a.cookie.Value
 				}
-				// The cookie ends with the session, so that the browser forgets it: the attacker doesn't.
+				// The cookie ends with the session, so that the browser forgets it: the attacker
+				// doesn't.
 				for range 2 {
 					time.Sleep(short - time.Millisecond)
 					if got := s.call("/who", id).body; got != "ann;{}" {

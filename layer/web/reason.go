@@ -14,14 +14,16 @@ import (
 	"github.com/gf-strata/strata/layer"
 )
 
-// Reason returns why the session has ended under whose id the request comes, so that a page can say
-// which: "" while there is a session, where the request brings no id that a session may have, and where nobody
-// knows (any more). It may cost a read of the store, where the chain has layer.Indexed.
+// Reason returns why the session has ended under whose id the request comes, so that a page can
+// say which: "" while there is a session, where the request brings no id that a session may have,
+// and where nobody knows (any more). It may cost a read of the store, where the chain has
+// layer.Indexed.
 //
-// That a session has reached one of its limits is known on nodes that served it, for some time: the absolute one on all
-// of them where ids are Signed, and the idle one where the chain has layer.Indexed as well. All other reasons need
-// layer.Indexed, and are known for as long as layer.KeepReasons says. A request that was running when its session ended has the reason in the error that
-// OnError gets: layer.ReasonOf.
+// That a session has reached one of its limits is known on nodes that served it, for some time:
+// the absolute one on all of them where ids are Signed, and the idle one where the chain has
+// layer.Indexed as well. All other reasons need layer.Indexed, and are known for as long as
+// layer.KeepReasons says. A request that was running when its session ended has the reason in the
+// error that OnError gets: layer.ReasonOf.
 func Reason(r *ghttp.Request) layer.Reason {
 	q := requestOf(r)
 	if q == nil || q.load() != nil || !q.missing {
@@ -47,8 +49,9 @@ func (s *sessions) reasonOf(ctx context.Context, id string) layer.Reason {
 	return reason
 }
 
-// Handle returns what stands for the request's session in layer.Users.List, so that a page can tell which of them is
-// its visitor's own. It is "" where there is no session, where it is nobody's, and without layer.Indexed.
+// Handle returns what stands for the request's session in layer.Users.List, so that a page can
+// tell which of them is its visitor's own. It is "" where there is no session, where it is
+// nobody's, and without layer.Indexed.
 func Handle(r *ghttp.Request) (string, error) {
 	q := requestOf(r)
 	if q == nil {
@@ -60,9 +63,10 @@ func Handle(r *ghttp.Request) (string, error) {
 	return q.of.users.Handle(q.ctx, q.stored)
 }
 
-// expiries remember when sessions that this node has served end if nobody asks for them. Each slot is an atomic: from the
-// top, 31 bits of the hash of an id, whether the absolute limit ends it, and the moment in seconds of Unix time. An
-// id takes the slot of another one with the same lower bits of its hash, so that memory is bounded.
+// expiries remember when sessions that this node has served end if nobody asks for them. Each
+// slot is an atomic: from the top, 31 bits of the hash of an id, whether the absolute limit ends
+// it, and the moment in seconds of Unix time. An id takes the slot of another one with the same
+// lower bits of its hash, so that memory is bounded.
 type expiries struct {
 	seed  maphash.Seed
 	slots [1 << 14]atomic.Uint64
@@ -109,15 +113,17 @@ func (e *expiries) reason(id string, now time.Time) layer.Reason {
 	}
 }
 
-// Describe says what is kept of a log-in's request, for layer.Users.List: 1,024 bytes of JSON at most. It is asked when a request
-// writes its session, and what it returns is kept with a session that begins. The default is [Described].
+// Describe says what is kept of a log-in's request, for layer.Users.List: 1,024 bytes of JSON at
+// most. It is asked when a request writes its session, and what it returns is kept with a session
+// that begins. The default is [Described].
 func Describe(describe func(r *ghttp.Request) map[string]string) Option {
 	return func(s *sessions) { s.describe = describe }
 }
 
-// Described is the default of Describe: the client's address, of which the first 24 bits are kept, or 48 of an IPv6 one, and
-// the class of its device: desktop, mobile, tablet, bot or other. The raw header isn't kept. The address is ghttp's
-// GetClientIp, which a client can choose unless a proxy overwrites X-Forwarded-For.
+// Described is the default of Describe: the client's address, of which the first 24 bits are
+// kept, or 48 of an IPv6 one, and the class of its device: desktop, mobile, tablet, bot or other.
+// The raw header isn't kept. The address is ghttp's GetClientIp, which a client can choose unless
+// a proxy overwrites X-Forwarded-For.
 func Described(r *ghttp.Request) map[string]string {
 	described := map[string]string{layer.DescribedDevice: deviceClass(r.Header)}
 	if address, err := netip.ParseAddr(r.GetClientIp()); err == nil {

@@ -69,8 +69,8 @@ func (w *writer) Flush() {
 	}
 }
 
-// Hijack commits before it hands out the connection. Where there is none to be had, as over HTTP/2, it
-// changes nothing, so that the handler can still respond otherwise.
+// Hijack commits before it hands out the connection. Where there is none to be had, as over
+// HTTP/2, it changes nothing, so that the handler can still respond otherwise.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !hijackable(w.ResponseWriter) {
 		return nil, nil, fmt.Errorf("strata: web: this connection can't be taken over, as those of HTTP/2: %w", http.ErrNotSupported)

@@ -87,8 +87,8 @@ func TestOverTLS(t *testing.T) {
 			}
 			c.want("/get", "second")
 
-			// A connection that can't be taken over leaves the response its cookie. (GoFrame's own writer drops
-			// the body then, and panics without the middleware.)
+			// A connection that can't be taken over leaves the response its cookie. (GoFrame's
+			// own writer drops the body then, and panics without the middleware.)
 			fresh := s.client()
 			if a := fresh.status("/hijack", http.StatusOK); a.cookie == nil {
 				t.Error("no cookie came")

@@ -19,23 +19,26 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// ErrTooMany is the cause of a context that Until returns where as many requests wait for the end of their sessions as MostUntil
-// allows: it has ended at once.
+// ErrTooMany is the cause of a context that Until returns where as many requests wait for the end
+// of their sessions as MostUntil allows: it has ended at once.
 var ErrTooMany = errors.New("strata: web: as many requests wait for the end of their sessions as web.MostUntil allows; close some, or allow more")
 
-// MostUntil is how many requests may wait for the end of their sessions, by Until, at the same time; 65,536 unless set.
+// MostUntil is how many requests may wait for the end of their sessions, by Until, at the same
+// time; 65,536 unless set.
 func MostUntil(n int) Option { return func(s *sessions) { s.watch.most = n } }
 
 const mostUntil = 1 << 16
 
-// Until returns a context that ends with the request, and before that when its session ends, on whichever node: for
-// WebSockets, server-sent events and long jobs. Its context.Cause is then an error for which errors.Is finds
-// layer.ErrRevoked, and layer.ReasonOf says why, where that is known.
+// Until returns a context that ends with the request, and before that when its session ends, on
+// whichever node: for WebSockets, server-sent events and long jobs. Its context.Cause is then an
+// error for which errors.Is finds layer.ErrRevoked, and layer.ReasonOf says why, where that is
+// known.
 //
-// Changes of the session, slides of its expiry and a new id don't end it; nor does it keep the session alive. Where the
-// store announces changes, as redisstore does, it ends within their delay. Elsewhere, and while announcements can't be
-// received, the store is asked each second; what ends by a limit ends up to a quarter of a second later. A store that
-// doesn't answer ends nothing.
+// Changes of the session, slides of its expiry and a new id don't end it; nor does it keep the
+// session alive. Where the store announces changes, as redisstore does, it ends within their
+// delay. Elsewhere, and while announcements can't be received, the store is asked each second;
+// what ends by a limit ends up to a quarter of a second later. A store that doesn't answer ends
+// nothing.
 //
 // A request without a session waits for the one that it begins, from its commit on.
 func Until(r *ghttp.Request) context.Context {
@@ -58,11 +61,11 @@ func Until(r *ghttp.Request) context.Context {
 	return ctx
 }
 
-// watch follows the sessions of requests that wait for their end. One goroutine does, while there are any; it asks
-// the store for several at a time.
+// watch follows the sessions of requests that wait for their end. One goroutine does, while there
+// are any; it asks the store for several at a time.
 //
-// mu guards sessions, waiting, running and valid, and what belongs to a followed session; count is waiting as an atomic.
-// The rest is set by Sessions. No other lock is taken under mu.
+// mu guards sessions, waiting, running and valid, and what belongs to a followed session; count
+// is waiting as an atomic. The rest is set by Sessions. No other lock is taken under mu.
 type watch struct {
 	most   int
 	of     *sessions
@@ -89,7 +92,8 @@ type followed struct {
 	again     bool // something has happened meanwhile
 }
 
-// follower is a request that waits. watch.mu guards id, which is "" before and after; the rest is set by Until.
+// follower is a request that waits. watch.mu guards id, which is "" before and after; the rest is
+// set by Until.
 type follower struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -112,6 +116,7 @@ func (w *watch) begin(s *sessions) {
 	for n := 0; n < len(layers); n++ {
 		if inner, ok := layers[n].(*layer.Stack); ok {
 			layers = append(layers[:n:n], inner.Layers()...)
+			n--
 		}
 	}
 	reader := layers[len(layers)-1]
@@ -405,7 +410,8 @@ func (w *watch) ask(ctx context.Context, id string, ttl time.Duration) (is seen,
 	return is, nil
 }
 
-// A session that goes on under another id leaves a note for other nodes, under a name that no client can ask for.
+// A session that goes on under another id leaves a note for other nodes, under a name that no
+// client can ask for.
 const noteLife = 2 * time.Minute
 
 func noteID(id string) string {
@@ -413,16 +419,21 @@ func noteID(id string) string {
 	return "moved." + hex.EncodeToString(sum[:16])
 }
 
-// leaveNote says under which id the session goes on.
+// leaveNote says under which id the session goes on. It is in the store when it returns, also
+// where others are written behind.
 func (w *watch) leaveNote(ctx context.Context, direct bool, from, to string) error {
-	id, note := noteID(from), gmap.NewStrAnyMapFrom(map[string]any{Key: to}, true)
+	id, note := noteID(from), map[string]any{Key: to}
 	if direct {
-		if err := w.of.chain.SetMap(ctx, id, note.Map(), noteLife); err != nil {
+		if err := w.of.chain.SetMap(ctx, id, note, noteLife); err != nil {
 			return err
 		}
-		note.Clear() // what follows gives it its time to live
+		return w.of.chain.SetSession(ctx, id, gmap.NewStrAnyMap(true), noteLife) // gives it its time to live
 	}
-	return w.of.chain.SetSession(ctx, id, note, noteLife)
+	delta, err := tiers.Replace(note)
+	if err == nil {
+		_, err = w.of.top.Commit(ctx, id, delta.AsUrgent(), noteLife)
+	}
+	return err
 }
 
 // forward is the id under which a session goes on, "" for none.

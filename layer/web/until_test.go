@@ -123,7 +123,7 @@ func (s *stream) lives() {
 }
 
 // indexed is a node with an index over Redis, reached through a proxy.
-func indexed(t testing.TB, redis *redistest.Server, opts ...web.Option) (*site, *redistest.Proxy) {
+func indexed(t testing.TB, redis *redistest.Server, coalesced ...layer.CoalescedOption) (*site, *redistest.Proxy) {
 	t.Helper()
 	proxy := redistest.StartProxy(t, redis.Addr())
 	store, err := redisstore.Open("redis://"+proxy.Addr()+"/0", redisstore.Prefix("s:"))
@@ -131,9 +131,9 @@ func indexed(t testing.TB, redis *redistest.Server, opts ...web.Option) (*site, 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close(context.Background()) })
-	chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Indexed(nil))
+	chain := layer.Chain(store, layer.Coalesced(coalesced...), layer.Local(), layer.Indexed(nil))
 	t.Cleanup(func() { _ = chain.Close(context.Background()) })
-	return serveChain(t, chain, until(opts...)), proxy
+	return serveChain(t, chain, until()), proxy
 }
 
 func TestUntilTheSessionEndsOnAnotherNode(t *testing.T) {
@@ -182,7 +182,25 @@ func TestUntilTheSessionEndsOnAnotherNode(t *testing.T) {
 	}
 }
 
-// While announcements can't be received the store is asked, and where that can't be reached nothing ends.
+// A session that goes on under another id does so where changes are written behind, too.
+func TestUntilWhereChangesAreWrittenBehind(t *testing.T) {
+	redis := redistest.Start(t)
+	one, _ := indexed(t, redis, layer.WriteBehind(time.Minute))
+	two, _ := indexed(t, redis, layer.WriteBehind(time.Minute))
+	id := one.bare("/login").cookie.Value
+	if err := one.chain.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s := two.stream("/until", id)
+	for range 3 {
+		id = one.bare("/login", "Cookie", sends(id)).cookie.Value
+	}
+	one.bare("/logout", "Cookie", sends(id))
+	s.ends("ended " + string(layer.ReasonLoggedOut))
+}
+
+// While announcements can't be received the store is asked, and where that can't be reached
+// nothing ends.
 func TestUntilIsPatientWhileTheStoreIsAway(t *testing.T) {
 	redis := redistest.Start(t)
 	one, _ := indexed(t, redis)
@@ -295,7 +313,8 @@ func TestUntilIsBoundedAndEndsWithTheRequest(t *testing.T) {
 	_ = s.server.Shutdown()
 }
 
-// BenchmarkUntil is how long it takes from a kick on one node until a stream on another one has ended.
+// BenchmarkUntil is how long it takes from a kick on one node until a stream on another one has
+// ended.
 func BenchmarkUntil(b *testing.B) {
 	redis := redistest.Start(b)
 	one, _ := indexed(b, redis)
