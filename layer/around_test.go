@@ -3,6 +3,7 @@ package layer_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -144,5 +145,71 @@ func TestAroundIsFlushedAndClosedWithTheChain(t *testing.T) {
 	}), layer.Local())
 	if err := chain.Close(context.Background()); err != nil || own.flushes != 1 || own.closes != 1 {
 		t.Errorf("flushed %d times, closed %d, %v", own.flushes, own.closes, err)
+	}
+}
+
+// before calls do once, ahead of the commit or removal with the given number.
+type before struct {
+	tiers.Base
+	calls, at int
+	do        func()
+}
+
+func (b *before) next() {
+	if b.calls++; b.calls == b.at {
+		b.do()
+	}
+}
+
+func (b *before) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	b.next()
+	return b.Base.Commit(ctx, id, delta, ttl)
+}
+
+func (b *before) RemoveAll(ctx context.Context, id string) error {
+	b.next()
+	return b.Base.RemoveAll(ctx, id)
+}
+
+// Whenever another node commits under the id from before a log-in, its change is in the session
+// under the new id, or it is told that it is not.
+func TestLogInLosesNothingOfAnotherNode(t *testing.T) {
+	ctx, server := t.Context(), redistest.Start(t)
+	for at := 1; ; at++ {
+		prefix := gsession.NewSessionId()
+		here, there := redisstore.New(client(t, server), redisstore.Prefix(prefix)), layer.Chain(redisstore.New(client(t, server), redisstore.Prefix(prefix)))
+		if err := there.SetSession(ctx, "old", gmap.NewStrAnyMapFrom(map[string]any{"theme": "light"}, true), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := there.GetSession(ctx, "old", time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs.Set("cart", "full")
+		var (
+			told error
+			hook = &before{at: at, do: func() { told = there.SetSession(ctx, "old", theirs, time.Hour) }}
+		)
+		chain := layer.Chain(here, layer.Around(func(below tiers.Storage) tiers.Storage { hook.Storage = below; return hook }))
+		request := gsession.New(time.Hour, chain).New(ctx, "old")
+		request.MustSet("user", "ann")
+		id, err := request.RegenerateId(true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := there.GetSession(ctx, id, time.Hour)
+		if err != nil || m == nil {
+			t.Fatalf("the session under the new id is %v, %v", m, err)
+		}
+		if told == nil && hook.calls >= at && m.Get("cart") != "full" || told != nil && !errors.Is(told, layer.ErrRevoked) {
+			t.Errorf("before call %d of %d: the other node was told %v, and the session holds %v", at, hook.calls, told, m)
+		}
+		if m.Get("user") != "ann" || m.Get("theme") != "light" {
+			t.Errorf("before call %d of %d: the session holds %v", at, hook.calls, m)
+		}
+		_, _ = chain.Close(ctx), there.Close(ctx)
+		if hook.calls < at {
+			return
+		}
 	}
 }

@@ -342,11 +342,7 @@ func (s *Stack) RemoveAll(ctx context.Context, id string) error {
 	if p.check(id) != nil {
 		return nil
 	}
-	if err := p.top.RemoveAll(ctx, id); err != nil {
-		return err
-	}
-	p.face.Removed(id)
-	return nil
+	return p.face.RemoveAll(ctx, id)
 }
 
 // UpdateTTL slides the session's expiry to ttl from now.

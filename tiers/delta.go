@@ -46,6 +46,7 @@ const (
 	replaceDelta deltaKind = iota // the whole session, whatever the store holds
 	addDelta                      // the request was told that there is no session
 	updateDelta                   // the request was given base
+	endDelta                      // the session ends if it is still base
 )
 
 // Replace is the delta of a map that no layer handed out: the session becomes data.
@@ -118,6 +119,13 @@ func Diff(base *Snapshot, data map[string]any) (*Delta, error) {
 // cache on the way may not know yet that it has changed.
 func Inquiry(base *Snapshot) *Delta {
 	return &Delta{kind: updateDelta, base: base, had: base.Len() > 0, inquires: true}
+}
+
+// End is the delta that empties a session if it is still what base holds: ErrConflict if it has
+// changed since, and ErrRevoked if it is gone. An empty session is none for a request that holds
+// keys of it, until RemoveAll follows.
+func End(base *Snapshot) *Delta {
+	return &Delta{kind: endDelta, base: base, had: base.Len() > 0, urgent: true}
 }
 
 // Removals knows which sessions were removed.
@@ -205,6 +213,9 @@ type plan struct {
 
 // plan is nil where there is nothing to write.
 func (d *Delta) plan(current *Snapshot) (*plan, error) {
+	if d.kind == endDelta {
+		return d.planEnd(current)
+	}
 	if d.conditional {
 		return d.planConditional(current)
 	}
@@ -229,6 +240,19 @@ func (d *Delta) plan(current *Snapshot) (*plan, error) {
 	return &plan{set: d.set, removed: d.removed}, nil
 }
 
+func (d *Delta) planEnd(current *Snapshot) (*plan, error) {
+	switch {
+	case current.Len() == 0 && d.conditional: // an earlier attempt's doing, most likely
+		return nil, nil
+	case current.Len() == 0:
+		return nil, ErrRevoked
+	case !current.Same(d.base):
+		return nil, ErrConflict
+	default:
+		return &plan{whole: true, set: map[string]any{}}, nil
+	}
+}
+
 // Conditional is the same change once an attempt may have reached the store, which held
 // current then as far as is known (nil where it isn't, or held no session). It overwrites
 // nothing newer, and begins no session a second time:
@@ -241,7 +265,7 @@ func (d *Delta) plan(current *Snapshot) (*plan, error) {
 //     the answer is ErrConflict: it may have been removed meanwhile, or be another one's.
 func (d *Delta) Conditional(current *Snapshot) *Delta {
 	c := *d
-	if !d.conditional && current.Len() > 0 && d.kind != replaceDelta && !d.isRevoked() {
+	if !d.conditional && current.Len() > 0 && (d.kind == addDelta || d.kind == updateDelta) && !d.isRevoked() {
 		c.kind, c.base, c.had = updateDelta, current, true
 	}
 	c.conditional, c.sent = true, true
@@ -413,7 +437,9 @@ func (d *Delta) NeedsCurrent() bool {
 }
 
 // Creates reports whether the delta may begin a session.
-func (d *Delta) Creates() bool { return d.kind != updateDelta || !d.had }
+func (d *Delta) Creates() bool {
+	return d.kind == replaceDelta || d.kind == addDelta || d.kind == updateDelta && !d.had
+}
 
 // Begins reports whether the delta may begin a session, and hasn't been sent to the store
 // yet, as far as it knows.
@@ -550,7 +576,7 @@ func (d *Delta) MapValues(f, back func(key string, value any) (any, error)) (*De
 // addition isn't.
 func (d *Delta) Merge(later *Delta) (*Delta, bool) {
 	switch {
-	case d.kind != later.kind, d.conditional, later.conditional:
+	case d.kind != later.kind, d.conditional, later.conditional, d.kind == endDelta:
 		return nil, false
 	case d.kind == replaceDelta:
 		return later, true

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/tiers"
@@ -189,3 +190,112 @@ func TestLookingAtAPlainStoreWritesNothing(t *testing.T) {
 		t.Errorf("the old id was written %d times", n)
 	}
 }
+
+// turns does something before the call of the store with the given number.
+type turns struct {
+	*core
+	calls, at int
+	do        func()
+}
+
+func (s *turns) next() {
+	if s.calls++; s.calls == s.at {
+		s.do()
+	}
+}
+
+func (s *turns) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	s.next()
+	return s.core.Load(ctx, id, ttl)
+}
+
+func (s *turns) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	s.next()
+	return s.core.Commit(ctx, id, delta, ttl)
+}
+
+func (s *turns) RemoveAll(ctx context.Context, id string) error {
+	s.next()
+	return s.core.RemoveAll(ctx, id)
+}
+
+// At whatever moment of a log-in another node commits under the old id: its change goes on
+// under the new one, or is refused. If it logs out, the log-in fails and nothing lives on.
+func TestNothingIsLostWhileTheIDChanges(t *testing.T) {
+	others := map[string]func(m *gmap.StrAnyMap){
+		"sets a key":    func(m *gmap.StrAnyMap) { m.Set("cart", "full") },
+		"changes a key": func(m *gmap.StrAnyMap) { m.Set("theme", "dark") },
+		"removes a key": func(m *gmap.StrAnyMap) { m.Remove("theme") },
+		"logs in too":   func(m *gmap.StrAnyMap) { m.Set("user", "somebody") },
+		"logs out":      nil,
+	}
+	for name, change := range others {
+		t.Run(name, func(t *testing.T) {
+			carried, refused := 0, 0
+			for at := 2; ; at++ { // the first is the load of the request
+				c := newCore()
+				c.put(id, values{"theme": "light", "kept": 1})
+				other := newFront(c)
+				theirs := other.get(t, id)
+				var err error
+				store := &turns{core: c, at: at, do: func() {
+					if change == nil {
+						err = other.RemoveAll(t.Context(), id)
+						return
+					}
+					change(theirs)
+					err = other.SetSession(t.Context(), id, theirs, ttl)
+				}}
+				f := &moving{front: &front{Maps: New(store), core: c}}
+				session := gsession.New(ttl, f).New(t.Context(), id)
+				session.MustSet("user", "ann")
+				next, logInErr := session.RegenerateId(true)
+				if store.calls < at {
+					if carried == 0 || refused == 0 {
+						t.Errorf("%d changes were carried, %d refused: some of each are expected", carried, refused)
+					}
+					return
+				}
+				want := values{"theme": "light", "kept": 1, "user": "ann"}
+				if change == nil {
+					if logInErr != nil {
+						refused++
+						want = nil
+					} else {
+						carried++ // the log-out came when nothing was left to end
+						if at < store.calls {
+							t.Errorf("call %d of %d: somebody logged out, and the log-in didn't fail", at, store.calls)
+						}
+					}
+				} else {
+					if logInErr != nil {
+						t.Fatalf("call %d: %v", at, logInErr)
+					}
+					switch {
+					case errors.Is(err, tiers.ErrRevoked):
+						refused++
+					case err != nil:
+						t.Fatal(err)
+					default:
+						carried++
+						changed := gmap.NewStrAnyMapFrom(want)
+						if change(changed); name == "logs in too" {
+							changed.Set("user", "ann") // of the request that changes the id
+						}
+						want = changed.Map()
+					}
+				}
+				wantData(t, c.holds(next), want)
+				wantData(t, c.holds(id), nil)
+				if t.Failed() {
+					t.Fatalf("at call %d", at)
+				}
+			}
+		})
+	}
+}
+
+// moving is a front whose log-outs are the maps' own, as a chain's are.
+type moving struct{ *front }
+
+func (m *moving) RemoveAll(ctx context.Context, id string) error { return m.Maps.RemoveAll(ctx, id) }

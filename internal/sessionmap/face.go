@@ -23,6 +23,7 @@ type Maps struct {
 	hidden     string // a key, "" for none
 	tombstones tombstones
 	absences   absences
+	moves      moves
 }
 
 // New makes the face of a storage.
@@ -170,7 +171,7 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		_, err = f.core.Commit(ctx, id, delta, ttl)
 	}
 	if err == nil && carried != nil {
-		err = f.recheck(ctx, id, g, carried, ttl)
+		err = f.recheck(ctx, id, g, change, carried, ttl)
 	}
 	switch {
 	case err == nil && follows:
@@ -263,18 +264,90 @@ const undoTimeout = 5 * time.Second
 
 // recheck follows the write of a session under its new id: somebody on any node may have
 // logged out under the old one since that was read, and the log-out didn't find the new one.
-// What isn't known to be there any more, or can't be looked up, doesn't live on.
-func (f *Maps) recheck(ctx context.Context, id string, g *given, carried *tiers.Snapshot, ttl time.Duration) error {
-	_, err := f.look(ctx, g.id, carried, ttl)
+// What isn't known to be there any more, or can't be looked up, doesn't live on. What others
+// have committed under the old id meanwhile goes on under the new one.
+func (f *Maps) recheck(ctx context.Context, id string, g *given, change *tiers.Delta, carried *tiers.Snapshot, ttl time.Duration) error {
+	m := move{from: g.id, to: strings.Clone(id), change: change, carried: carried, ttl: ttl}
+	err := f.follow(ctx, &m)
 	if err == nil && f.tombstones.Since(g.id, g.stamp) {
 		err = tiers.ErrRevoked
 	}
 	if err == nil {
+		f.moves.note(m)
 		return nil
 	}
+	return f.undo(ctx, id, err)
+}
+
+// undo removes a session that must not live.
+func (f *Maps) undo(ctx context.Context, id string, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	return errors.Join(err, f.core.RemoveAll(ctx, id))
+}
+
+// follow looks at the old id of a move and takes to the new one what has changed under it.
+func (f *Maps) follow(ctx context.Context, m *move) error {
+	now, err := f.look(ctx, m.from, m.carried, m.ttl)
+	if err != nil || now == nil || now.Same(m.carried) {
+		return err
+	}
+	data := now.Map()
+	if f.hidden != "" {
+		delete(data, f.hidden)
+	}
+	f.unhide(m.carried, data)
+	m.keep(data)
+	delta, err := tiers.Diff(m.carried, data)
+	if err != nil {
+		return err
+	}
+	m.carried = now
+	if delta.Empty() {
+		return nil
+	}
+	_, err = f.core.Commit(ctx, m.to, delta.AsUrgent(), m.ttl)
+	return err
+}
+
+// mostFollows is how many changes under an id that is about to end are taken along. A value that
+// doesn't equal itself changes each time.
+const mostFollows = 8
+
+// end empties the old id of a move if it is still what was taken along. Commits under it are
+// refused from then on.
+func (f *Maps) end(ctx context.Context, m *move) error {
+	for range mostFollows {
+		_, err := f.core.Commit(ctx, m.from, tiers.End(m.carried), m.ttl)
+		if !errors.Is(err, tiers.ErrConflict) {
+			return err
+		}
+		if err = f.follow(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RemoveAll removes the session. If it has just gone to another id, what any node has committed
+// under this one since goes there too, and what comes later is refused. If it is gone, as somebody
+// has logged out, the session under the new id doesn't live on.
+func (f *Maps) RemoveAll(ctx context.Context, id string) error {
+	if m, ok := f.moves.take(id); ok {
+		switch err := f.end(ctx, &m); {
+		case errors.Is(err, tiers.ErrRevoked):
+			f.Removed(id)
+			return f.undo(ctx, m.to, err)
+		case err != nil:
+			f.moves.note(m) // to be called again
+			return err
+		}
+	}
+	if err := f.core.RemoveAll(ctx, id); err != nil {
+		return err
+	}
+	f.Removed(id)
+	return nil
 }
 
 // Removed is to be called after RemoveAll of the session has succeeded. Maps that
