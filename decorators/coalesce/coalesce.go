@@ -121,7 +121,7 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	c := s.awaited(id, delta, ttl)
 	c.behind = s.interval.get() > 0 && ttl > 0 && !delta.Urgent() && !c.lone
 	if c.behind && !delta.Creates() {
-		// Only the store tells whether a session is still there that another request may have emptied.
+		// Only the store knows whether a session is still there that another request may have emptied.
 		c.wait, c.behind = s.interval.get(), !s.queues.mayBeEmpty(id)
 	}
 	// A session that begins goes without delay, so that other nodes see a log-in as soon as they can.
@@ -170,7 +170,7 @@ func (s *Storage) unchanged(ctx context.Context, id string, delta *tiers.Delta, 
 	}
 	if (ttl >= shortLife || tells) && !s.queues.mayBeEmpty(id) {
 		until, asked, err := s.slides.slide(ctx, id, ttl)
-		// Otherwise the session is gone, or a layer below can't tell, or the store can only write.
+		// Otherwise the session is gone, or a layer below doesn't know, or the store can only write.
 		if !(err == nil && asked && tells && until.IsZero()) && !errors.Is(err, gsession.ErrorDisabled) {
 			return nil, err
 		}

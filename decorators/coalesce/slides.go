@@ -93,8 +93,8 @@ func (s *slides) clock() uint64 {
 	return s.forgets
 }
 
-// learn notes the expiry of a session that was loaded, later or earlier than the known one: somebody
-// else may have set it, and one that is too early costs a slide, as the zero time of a session
+// learn notes the expiry of a session that was loaded, later or earlier than the known one: another
+// program may have set it, and one that is too early costs a slide, as the zero time of a session
 // without one does. It doesn't if a session has been removed since the clock was read: it may
 // have been this one.
 func (s *slides) learn(id string, loaded *tiers.Snapshot, clock uint64) {
