@@ -428,6 +428,19 @@ func (l *queues) newest(id string) *write {
 	return nil
 }
 
+// complete waits for what is pending of a session.
+func (l *queues) complete(ctx context.Context, id string) error {
+	for {
+		w := l.newest(id)
+		if w == nil {
+			return nil
+		}
+		if _, err := l.claim(ctx, w); err != nil {
+			return err
+		}
+	}
+}
+
 // extend has what waits for the session keep it alive for as long as a slide would.
 func (l *queues) extend(id string, ttl time.Duration) (waits bool) {
 	l.mu.Lock()
@@ -587,7 +600,7 @@ func (l *queues) settle(writes []*write, began time.Time) {
 	for _, w := range writes {
 		l.count(w)
 		if w.err == nil && w.delta != nil {
-			l.slides.landed(w, began.Add(l.life(w)), l.carrier.store.Style(w.ctx) == tiers.StyleDirect)
+			l.slides.landed(w, began.Add(l.life(w)), isDirect(w.ctx, l.carrier.store))
 		}
 	}
 	l.mu.Lock()

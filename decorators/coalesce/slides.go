@@ -131,11 +131,6 @@ func (s *slides) longer(ttl time.Duration) time.Duration {
 	return ttl + time.Duration(float64(ttl)*s.every)
 }
 
-// TTLFor is the ttl of a commit after which the session lives so long, and no longer.
-func (s *Storage) TTLFor(life time.Duration) time.Duration {
-	return time.Duration(float64(life) / (1 + s.slides.every))
-}
-
 // skips reports whether the session still lives for all of its ttl, so that it needn't be slid.
 func (s *slides) skips(id string, ttl time.Duration) (until time.Time, skips bool) {
 	s.mu.Lock()
