@@ -439,6 +439,7 @@ type blank struct{ header http.Header }
 func (b *blank) Header() http.Header         { return b.header }
 func (b *blank) Write(p []byte) (int, error) { return len(p), nil }
 func (b *blank) WriteHeader(int)             {}
+func (b *blank) Flush()                      {}
 
 // A cookie of 8 MB is refused by the server as it comes, and one that a generous server takes is
 // no id, and isn't kept.
