@@ -119,6 +119,11 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	if f.hidden != "" {
 		delete(data, f.hidden)
 	}
+	if l := unfollowed.Load(); l != nil && g == nil && call == adaptedNot && bySession() && !f.absences.noted(id) {
+		if h = l.lastOf(f, id); h != nil {
+			g, follows = h.now(), true
+		}
+	}
 	switch {
 	case g != nil && call != adaptedNot:
 		// What happened to the map is the adapter's and the strangers' doing.

@@ -73,6 +73,9 @@ func (f *Maps) handOut(g given) *gmap.StrAnyMap {
 		delete(g.held, f.hidden)
 	}
 	h := &handout{face: f, first: g}
+	if l := unfollowed.Load(); l != nil {
+		return l.handOut(h, g.id)
+	}
 	h.m.KVMap = &h.kv // as gmap.NewKVMapWithCheckerFrom(g.held, h.isNil, true) makes it
 	*at[*sync.RWMutex](h.m.KVMap, lockField) = &h.lock
 	*at[map[string]any](h.m.KVMap, dataField) = g.held
@@ -83,10 +86,20 @@ func (f *Maps) handOut(g given) *gmap.StrAnyMap {
 // remember ties a map to what it now stands for, whoever made it. A map of another
 // face is left alone, and so is one without a lock or with its owner's nil checker.
 func (f *Maps) remember(m *gmap.StrAnyMap, g given) {
+	l := unfollowed.Load()
 	if h := handoutOf(m); h != nil {
 		if h.face == f {
 			h.given.Store(&g)
+			if l != nil {
+				l.note(h, g.held, g.id)
+			}
 		}
+		return
+	}
+	if l != nil {
+		h := &handout{face: f}
+		h.given.Store(&g)
+		l.note(h, g.held, g.id)
 		return
 	}
 	if _, free := inspect(m); free {
@@ -99,12 +112,17 @@ func (f *Maps) remember(m *gmap.StrAnyMap, g given) {
 // knows answers what the map was handed out from, nil if not by this face.
 func (f *Maps) knows(m *gmap.StrAnyMap) (*handout, *given) {
 	if h := handoutOf(m); h != nil && h.face == f {
-		if g := h.given.Load(); g != nil {
-			return h, g
-		}
-		return h, &h.first
+		return h, h.now()
 	}
 	return nil, nil
+}
+
+// now is what the map stands for.
+func (h *handout) now() *given {
+	if g := h.given.Load(); g != nil {
+		return g
+	}
+	return &h.first
 }
 
 // contents copies what a map holds, and tells what holds it: Clear and Replace put
@@ -176,6 +194,9 @@ var inquiryKey = "\x00strata\x00" + rand.Text()
 
 // handoutOf asks the map's nil checker, if it is ours, by offering it a nil to store.
 func handoutOf(m *gmap.StrAnyMap) (h *handout) {
+	if l := unfollowed.Load(); l != nil {
+		return l.of(m)
+	}
 	if ours, _ := inspect(m); ours {
 		m.GetOrSet(inquiryKey, reflect.ValueOf(&h).Elem())
 	}
@@ -203,19 +224,29 @@ func (h *handout) isNil(value any) bool {
 	return false
 }
 
-// checkGoFrame fails at the first chain of a process, loudly, under a GoFrame whose
-// maps don't consult their checker: no write could be merged.
+// checkGoFrame looks, at the first chain of a process, whether GoFrame's maps consult their
+// checker. Those that don't are found in a ledger.
 var checkGoFrame = sync.OnceFunc(func() {
-	if checkerField.index != nil && lockField.index != nil && dataField.index != nil {
-		f, free := &Maps{}, gmap.NewStrAnyMap(true)
-		m := f.handOut(given{base: tiers.Adopt(nil)})
-		h, _ := f.knows(m)
-		if h != nil && &h.m == m && m.Size() == 0 && handoutOf(free) == nil {
-			f.remember(free, given{})
-			if h = handoutOf(free); h != nil && h.adopted() {
-				return
-			}
+	follows := false
+	defer func() {
+		if recover() != nil || !follows {
+			unfollowed.Store(&ledger{})
 		}
-	}
-	panic("strata: the maps of this GoFrame version can't be followed; require github.com/gogf/gf/v2 v2.10.2")
+	}()
+	follows = canFollow()
 })
+
+func canFollow() bool {
+	if checkerField.index == nil || lockField.index == nil || dataField.index == nil {
+		return false
+	}
+	f, free := &Maps{}, gmap.NewStrAnyMap(true)
+	m := f.handOut(given{base: tiers.Adopt(nil)})
+	h, _ := f.knows(m)
+	if h == nil || &h.m != m || m.Size() != 0 || handoutOf(free) != nil {
+		return false
+	}
+	f.remember(free, given{})
+	h = handoutOf(free)
+	return h != nil && h.adopted()
+}

@@ -1,0 +1,96 @@
+package sessionmap
+
+import (
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gogf/gf/v2/container/gmap"
+)
+
+// ledger remembers the maps of a GoFrame version whose gmap can't carry an origin: by the Go map
+// that a gmap holds, and the last one of each session. A map that it doesn't find, as it was
+// cleared or too many came since, is compared with the session's last one: of two requests that
+// overlap one may then undo what the other did.
+//
+// Each of its two generations has 4,096 maps at most. mu guards all fields.
+type ledger struct {
+	mu         sync.Mutex
+	young, old map[uintptr]*handout
+	last       map[lastKey]*handout
+	former     map[lastKey]*handout
+}
+
+type lastKey struct {
+	maps *Maps
+	id   string
+}
+
+const ledgerSize = 4096
+
+// unfollowed is nil, as long as GoFrame's maps can be followed.
+var unfollowed atomic.Pointer[ledger]
+
+// FollowsMaps reports whether the maps of this GoFrame version can be followed.
+func FollowsMaps() bool {
+	checkGoFrame()
+	return unfollowed.Load() == nil
+}
+
+// PretendUnfollowed is the injected fault of tests, until restore is called.
+func PretendUnfollowed() (restore func()) {
+	checkGoFrame()
+	before := unfollowed.Swap(&ledger{})
+	return func() { unfollowed.Store(before) }
+}
+
+// handOut makes a map that can't carry its origin.
+func (l *ledger) handOut(h *handout, id string) *gmap.StrAnyMap {
+	h.m.KVMap = gmap.NewStrAnyMapFrom(h.first.held, true).KVMap
+	_, h.first.held = contents(&h.m)
+	l.note(h, h.first.held, id)
+	return &h.m
+}
+
+// note finds h from now on by what a map holds, and as the session's last one.
+func (l *ledger) note(h *handout, held map[string]any, id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.young == nil || len(l.young) >= ledgerSize {
+		l.old, l.young = l.young, map[uintptr]*handout{}
+		l.former, l.last = l.last, map[lastKey]*handout{}
+	}
+	l.young[reflect.ValueOf(held).Pointer()] = h
+	l.last[lastKey{h.face, strings.Clone(id)}] = h
+}
+
+// of finds the origin of a map, nil for none. The address isn't another map's: the origin keeps
+// what it was noted for.
+func (l *ledger) of(m *gmap.StrAnyMap) *handout {
+	_, held := contents(m)
+	at := reflect.ValueOf(held).Pointer()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.young[at]
+	if h == nil {
+		h = l.old[at]
+	}
+	if h == nil {
+		return nil
+	}
+	if g := h.now(); !sameMap(g.held, held) {
+		return nil
+	}
+	return h
+}
+
+// lastOf is what a session's last map was made of, nil if that isn't remembered.
+func (l *ledger) lastOf(f *Maps, id string) *handout {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h := l.last[lastKey{f, id}]; h != nil {
+		return h
+	}
+	return l.former[lastKey{f, id}]
+}
