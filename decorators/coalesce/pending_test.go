@@ -485,8 +485,9 @@ func TestAChangeDuringARemovalIsLaidOverNothing(t *testing.T) {
 		go func() { removed <- c.RemoveAll(ctx, "a") }()
 		synctest.Wait()
 		notified := &cache{}
-		defer c.Follow(notified)()
+		stop := c.Follow(notified)
 		put(t, c, "a", "l", 1)
+		stop()
 		if got := fmt.Sprint(notified.notes); got != "[shown unknown]" {
 			t.Errorf("a cache gets %s of a session that is being removed", got)
 		}
