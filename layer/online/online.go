@@ -1,14 +1,16 @@
-// Package online is a page of the users who are on line, and of their sessions, for administrators: it lists them, finds
-// those of a principal, and ends one of them or all (在线用户, 踢人下线).
+// Package online is a page of the users who are on line, and of their sessions, for
+// administrators: it lists them, finds those of a principal, and ends one of them or all (在线用户,
+// 踢人下线).
 //
 //	users := layer.Principals(chain)
 //	page := online.Handler(users, isAdmin, func(r *http.Request, a online.Action) { ... })
 //	server.BindHandler("/admin/online", ghttp.WrapH(page)) // or http.Handle("/admin/online", page)
 //
-// It is in English and Chinese, by Accept-Language, works without scripts, and loads nothing from elsewhere. What can be seen
-// and done there can be done by JSON as well, see [Handler].
+// It is in English and Chinese, by Accept-Language, works without scripts, and loads nothing from
+// elsewhere. What can be seen and done there can be done by JSON as well, see [Handler].
 //
-// Principals are in the bodies of requests and responses alone, and in no address, so that they get into no access log.
+// Principals are in the bodies of requests and responses alone, and in no address, so that they
+// get into no access log.
 package online
 
 import (
@@ -36,7 +38,8 @@ var page string
 
 var parsed = template.Must(template.New("online").Parse(page))
 
-// Action is what an administrator has done. It is given to the audit function once it is done, or has failed.
+// Action is what an administrator has done. It is given to the audit function once it is done, or
+// has failed.
 type Action struct {
 	Did       string // [Ended] or [EndedAll]
 	Principal string // whose sessions; of Ended as the page says
@@ -51,12 +54,14 @@ const (
 	EndedAll = "end_all"
 )
 
-// Handler serves the page to requests that allow returns true for, and 403 to all others: without allow, to all. Each
-// action is given to audit, with the request that allow knows the administrator of; without audit nothing can be ended.
+// Handler serves the page to requests that allow returns true for, and 403 to all others: without
+// allow, to all. Each action is given to audit, with the request that allow knows the
+// administrator of; without audit nothing can be ended.
 //
-// A request that accepts JSON and no HTML gets JSON: GET the first principals, and a token. POST takes, as a form or as JSON,
-// token and do: "list" principals from a cursor, "show" the sessions of a principal, "end" the one with a handle, "end_all" of
-// the principal. The token is that of the cookie which GET sets. A POST without it is refused, and one of another site's page.
+// A request that accepts JSON and no HTML gets JSON: GET the first principals, and a token. POST
+// takes, as a form or as JSON, token and do: "list" principals from a cursor, "show" the sessions
+// of a principal, "end" the one with a handle, "end_all" of the principal. The token is that of
+// the cookie which GET sets. A POST without it is refused, and one of another site's page.
 //
 // Under web.Sessions, the administrator's own session is marked.
 func Handler(users *layer.Users, allow func(*http.Request) bool, audit func(*http.Request, Action)) http.Handler {
@@ -132,8 +137,8 @@ func read(w http.ResponseWriter, r *http.Request) (asked request, err error) {
 	return request{Do: form.Get("do"), Token: form.Get("token"), Principal: form.Get("principal"), Handle: form.Get("handle"), Cursor: form.Get("cursor")}, err
 }
 
-// token is the one of the client's cookie, which is set where it has none. Another site's page can neither read it nor
-// set it, and all nodes know it.
+// token is the one of the client's cookie, which is set where it has none. Another site's page
+// can neither read it nor set it, and all nodes know it.
 func (h *handler) token(w http.ResponseWriter, r *http.Request) string {
 	if c, err := r.Cookie(cookieName); err == nil && len(c.Value) == tokenLength {
 		return c.Value

@@ -354,10 +354,17 @@ func (q *request) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	q.touch(now)
 	data.Set(Key, q.record.String())
 	ttl = q.ttl(now)
-	err := q.chain.SetSession(q.described(ctx), q.id, data, ttl)
+	var err error
+	if moving {
+		err = q.of.watch.leaveNote(ctx, false, q.stored, q.id)
+	}
+	if err == nil {
+		err = q.chain.SetSession(q.described(ctx), q.id, data, ttl)
+	}
 	data.Remove(Key)
 	if err == nil && moving {
-		if err = q.leaveFor(ctx, q.stored, q.id); err != nil {
+		q.of.watch.moved(q.stored, q.id)
+		if err = q.remove(ctx, q.stored, ""); err != nil {
 			q.of.watch.moved(q.id, q.stored)
 			err = errors.Join(err, q.remove(ctx, q.id, ""))
 		}
@@ -382,15 +389,6 @@ func (q *request) remove(ctx context.Context, id string, reason layer.Reason) er
 	q.of.expiries.forget(id)
 	q.of.watch.changed(id)
 	return nil
-}
-
-// leaveFor ends a session that goes on under another id.
-func (q *request) leaveFor(ctx context.Context, from, to string) error {
-	if err := q.of.watch.leaveNote(ctx, q.direct, from, to); err != nil {
-		return err
-	}
-	q.of.watch.moved(from, to)
-	return q.remove(ctx, from, "")
 }
 
 // expires notes when the session ends that the store was told to keep so long.
@@ -430,7 +428,11 @@ func (q *request) UpdateTTL(context.Context, string, time.Duration) error { retu
 func (q *request) RemoveAll(ctx context.Context, id string) error {
 	if id != q.id {
 		if q.direct {
-			return q.leaveFor(ctx, id, q.id)
+			if err := q.of.watch.leaveNote(ctx, true, id, q.id); err != nil {
+				return err
+			}
+			q.of.watch.moved(id, q.id)
+			return q.remove(ctx, id, "")
 		}
 		q.endStored = q.endStored || id == q.stored
 		return nil
