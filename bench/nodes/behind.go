@@ -163,7 +163,7 @@ func RunBehind(tb testing.TB, o Options, kills int) *Behind {
 		held[r.ID] = r
 	}
 	for n := range running {
-		all, lines, reported, err := ledger(filepath.Join(w.behindDir(n), "ledger"))
+		all, lines, reported, err := ledger(filepath.Join(w.nodeDir(n), "ledger"))
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -198,5 +198,5 @@ func (b *Behind) Print(out io.Writer) {
 	}
 }
 
-// behindDir is where a node that writes behind keeps its journal and its ledger.
-func (w *world) behindDir(n int) string { return filepath.Join(w.dir, fmt.Sprint("behind", n)) }
+// nodeDir is where a node keeps its ledger, and its journal.
+func (w *world) nodeDir(n int) string { return filepath.Join(w.dir, fmt.Sprint("node", n)) }

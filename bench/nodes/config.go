@@ -12,10 +12,11 @@ import (
 
 // The chains that a node may have.
 const (
-	modeChain  = "chain"
-	modeBare   = "bare"   // GoFrame's StorageRedis and nothing else
-	modeBehind = "behind" // write-behind with a journal; see behind
-	modeBroken = "broken" // a cache that is told, wrongly, that nothing ever changes
+	modeChain      = "chain"
+	modeBare       = "bare"       // GoFrame's StorageRedis and nothing else
+	modeBehind     = "behind"     // write-behind with a journal; see behind
+	modePrincipals = "principals" // sessions are indexed, limited and ended by whose they are; see principals
+	modeBroken     = "broken"     // a cache that is told, wrongly, that nothing ever changes
 )
 
 const prefix = "nodes:"
@@ -30,7 +31,7 @@ type Config struct {
 	Crowd         int // more workers, that meet at few sessions
 	Mode          string
 	Lease         time.Duration
-	Dir           string // of a node that writes behind
+	Dir           string // for its ledger and its journal
 	Rate          int    // requests a second and worker
 	Audit         float64
 	Seed          uint64

@@ -109,6 +109,16 @@
 // what each session's node had accepted last, or no fewer changes were reported to OnGiveUp
 // than there are sessions that lack it; and no session is there that was logged out.
 //
+// # Sessions by whose they are
+//
+// Then nodes with layer.Indexed, one of which writes behind with a journal, begin sessions, end
+// them one by one and all of a principal's, and change all of a principal's, under the faults by
+// which servers lose nothing. Later than the bound after what was acknowledged
+//
+//   - no session is served that was ended, by its handle or with its principal's;
+//   - no principal has more sessions than the limit;
+//   - no session lacks an update, and none that is there is missing in the list.
+//
 // # An address that leads elsewhere
 //
 // A test moves the nodes' address to a replica that is promoted, while their connections to

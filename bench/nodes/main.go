@@ -29,6 +29,7 @@ func main() {
 	flag.IntVar(&o.Requests, "requests", o.Requests, "of each node that are measured first, without faults; 0 measures nothing")
 	flag.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()), "of the load and the faults")
 	kills := flag.Int("kills", 20, "of nodes that write behind with a journal, after the topologies")
+	principals := flag.Duration("principals", time.Minute, "of ending, limiting and changing sessions by whose they are, after that, without the faults by which servers lose what they had acknowledged; 0 for none")
 	flag.BoolVar(&o.Strict, "strict", false, "exit with status 1 also for a figure that isn't reached; it takes an idle machine")
 	flag.Parse()
 	o.Faults = strings.Split(*faults, ",")
@@ -57,6 +58,16 @@ func main() {
 			found.Print(os.Stdout)
 			return !found.Silent() && len(found.Back) == 0
 		}))
+	}
+	if *principals > 0 {
+		behind.Duration = *principals / 2
+		for _, topology := range []string{standalone, cluster} {
+			status = max(status, program(func(tb testing.TB) bool {
+				found := RunPrincipals(tb, topology, behind)
+				found.Print(os.Stdout)
+				return found.Sound()
+			}))
+		}
 	}
 	os.Exit(status)
 }

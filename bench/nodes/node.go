@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	_ "github.com/gogf/gf/contrib/nosql/redis/v2" // lets gredis.New make a client
@@ -50,8 +51,8 @@ func serve(text string) error {
 	if n.slots, err = openSlots(n.SlotsFile, n.Slots); err != nil {
 		return err
 	}
-	if n.Mode == modeBehind {
-		end, err := n.behind()
+	if run := map[string]func() (func(), error){modeBehind: n.behind, modePrincipals: n.principals}[n.Mode]; run != nil {
+		end, err := run()
 		if err != nil {
 			return err
 		}
@@ -95,7 +96,15 @@ func (n *node) open() error {
 		store = struct{ tiers.Storage }{store} // nobody finds the announcements behind it
 		opts = append(opts, layer.Invalidation(liar{}))
 	}
-	n.stack = layer.Chain(store, layer.Coalesced(layer.WriteTimeout(2*time.Second)), layer.Local(opts...), layer.Traced())
+	writes := []layer.CoalescedOption{layer.WriteTimeout(2 * time.Second)}
+	if n.Mode == modePrincipals && writesBehind(n.Node) {
+		writes = append(writes, layer.WriteBehind(behindInterval), layer.Journal(filepath.Join(n.Dir, "journal")))
+	}
+	decorators := []layer.Decorator{layer.Coalesced(writes...), layer.Local(opts...)}
+	if n.Mode == modePrincipals {
+		decorators = append(decorators, layer.Indexed(whose, layer.Limit(personLimit, layer.EndOldest)))
+	}
+	n.stack = layer.Chain(store, append(decorators, layer.Traced())...)
 	n.chain = n.stack
 	n.manager = gsession.New(ttl, n.chain)
 	return nil

@@ -120,6 +120,62 @@ func TestWhatANodeHadAcceptedIsCompared(t *testing.T) {
 	}
 }
 
+func TestPrincipalsWithFaults(t *testing.T) {
+	t.Parallel()
+	o := short("cut", "pause", "jitter")
+	o.Duration, o.Rate = 4*time.Second, 120
+	found := RunPrincipals(t, standalone, o)
+	if !found.Sound() {
+		found.Print(t.Output())
+		t.Error("a rule is broken")
+	}
+	for _, what := range []string{"login", "read", "change", "revoke", "revokeAll", "update"} {
+		if found.Deeds[what] == 0 {
+			t.Errorf("there was no %s", what)
+		}
+	}
+}
+
+// Each rule finds what breaks it, and nothing else.
+func TestPrincipalsAreJudged(t *testing.T) {
+	const bound = 10
+	at := func(what, id string, start int64) deed {
+		return deed{Person: 1, What: what, ID: id, Start: start, End: start + 1, Shown: what == "read"}
+	}
+	updated := deed{Person: 1, What: "update", Start: 30, End: 31, Writer: 7, Version: 2}
+	shown := func(version int64) deed {
+		d := at("read", "a", 50)
+		d.Versions = map[string]int64{"7": version}
+		return d
+	}
+	began := []deed{at("login", "a", 0), at("login", "b", 2), at("login", "c", 4), at("login", "d", 6)}
+	uncertain := at("login", "a", 0)
+	uncertain.Outcome = Maybe
+	for name, c := range map[string]struct {
+		deeds []deed
+		rule  string
+	}{
+		"shown in time":                {[]deed{at("login", "a", 0), at("revokeAll", "", 10), at("read", "a", 20)}, ""},
+		"shown too late":               {[]deed{at("login", "a", 0), at("revokeAll", "", 10), at("read", "a", 22)}, ruleRevoked},
+		"one shown too late":           {[]deed{at("login", "a", 0), at("revoke", "a", 10), at("read", "a", 22)}, ruleRevoked},
+		"another one":                  {[]deed{at("login", "a", 0), at("revoke", "b", 10), at("read", "a", 22)}, ""},
+		"began while all were revoked": {[]deed{at("login", "a", 10), at("revokeAll", "", 10), at("read", "a", 30)}, ""},
+		"began later":                  {[]deed{at("login", "a", 12), at("revokeAll", "", 10), at("read", "a", 30)}, ""},
+		"perhaps never begun":          {[]deed{uncertain, at("revokeAll", "", 10), at("read", "a", 30)}, ""},
+		"four at once":                 {append(slices.Clone(began), at("read", "a", 30), at("read", "b", 31), at("read", "c", 32), at("read", "d", 33)), ruleLimit},
+		"three, and one before":        {append(slices.Clone(began), at("read", "a", 12), at("read", "b", 31), at("read", "c", 32), at("read", "d", 33)), ""},
+		"updated":                      {[]deed{at("login", "a", 0), updated, shown(2)}, ""},
+		"not updated":                  {[]deed{at("login", "a", 0), updated, shown(1)}, ruleUpdate},
+		"began just before the update": {[]deed{at("login", "a", 25), updated, shown(0)}, ""},
+	} {
+		p := &Principals{Deeds: map[string]int{}, Broken: map[string][]string{}}
+		p.judge(c.deeds, bound)
+		if _, is := p.Broken[c.rule]; is != (c.rule != "") || len(p.Broken) > 1 {
+			t.Errorf("%s: broken %q, want %q", name, p.Broken, c.rule)
+		}
+	}
+}
+
 func TestClusterWithFaults(t *testing.T) {
 	t.Parallel()
 	o := short("failover", "move", "linger", "deaf")

@@ -83,10 +83,8 @@ func newWorld(tb testing.TB, topology string, o Options) *world {
 func (w *world) spawn(n int, mode string) *process {
 	w.tb.Helper()
 	o, server := w.options, w.direct
-	if mode == modeBehind {
-		if err := os.MkdirAll(w.behindDir(n), 0o700); err != nil {
-			w.tb.Fatal(err)
-		}
+	if err := os.MkdirAll(w.nodeDir(n), 0o700); err != nil {
+		w.tb.Fatal(err)
 	}
 	if mode != modeBare && mode != modeBehind {
 		server.Via = map[string]string{}
@@ -98,7 +96,7 @@ func (w *world) spawn(n int, mode string) *process {
 		}
 		w.proxies = append(w.proxies, proxies)
 	}
-	p, err := spawn(w.dir, Config{Node: n, Workers: o.Workers, Visitors: o.Visitors, Crowd: o.Crowd, Mode: mode, Dir: w.behindDir(n), Lease: o.Lease, Rate: o.Rate, Audit: o.Audit, Seed: o.Seed,
+	p, err := spawn(w.dir, Config{Node: n, Workers: o.Workers, Visitors: o.Visitors, Crowd: o.Crowd, Mode: mode, Dir: w.nodeDir(n), Lease: o.Lease, Rate: o.Rate, Audit: o.Audit, Seed: o.Seed,
 		SlotsFile: filepath.Join(w.dir, "slots"), Slots: o.Users + foreigners, Own: o.Own, Server: server})
 	if err != nil {
 		w.tb.Fatal(err)
