@@ -36,7 +36,7 @@ const (
 	// auditTimeout bounds the read of one.
 	auditTimeout = 5 * time.Second
 
-	// auditPatience bounds how late an announcement may be, where the source vouches
+	// auditPatience bounds how late an announcement may be, if the source vouches
 	// for longer, and how long an own write may be on its way.
 	auditPatience = 5 * time.Second
 
@@ -44,7 +44,7 @@ const (
 	auditPause = 5 * time.Millisecond
 )
 
-// newAuditor is nil where no hit is to be compared.
+// newAuditor is nil if no hit is to be compared.
 func newAuditor(s *Storage, fraction float64) *auditor {
 	if fraction == 0 {
 		return nil
@@ -84,7 +84,7 @@ func (a *auditor) run(ctx context.Context) {
 
 // compare reads the session from below. A difference is allowed for as long as its
 // announcement may be on its way: until the moment up to which the sources had vouched
-// when it was read, or MaxStale where there are none.
+// when it was read, or MaxStale if there are none.
 func (a *auditor) compare(ctx context.Context, hit audited) {
 	if !a.serves(hit) {
 		a.s.tally.Add(telemetry.AuditChanged)
@@ -130,7 +130,7 @@ func (a *auditor) read(ctx context.Context, hit audited) (stored *tiers.Snapshot
 	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
 	defer cancel()
 	defer func() {
-		if recover() != nil { // the store's panic belongs to those who ask for the session
+		if recover() != nil { // a caller of Load that asks for the session gets the store's panic
 			err = errAborted
 		}
 	}()

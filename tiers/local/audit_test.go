@@ -40,7 +40,7 @@ func wantFound(t *testing.T, l *local.Storage, outcome string, n int64) {
 	}
 }
 
-func TestAnAuditFindsWhatNobodyAnnounced(t *testing.T) {
+func TestAnAuditFindsAChangeThatWasNotAnnounced(t *testing.T) {
 	var lines bytes.Buffer
 	reader := metric.NewManualReader()
 	config := telemetry.Configure(
@@ -94,7 +94,7 @@ func TestAnAuditAllowsForAnnouncementsOnTheirWay(t *testing.T) {
 }
 
 // The lease, where it ends sooner than the auditor's patience: nothing is served then.
-func TestAnAuditTrustsNobodyBeyondTheLease(t *testing.T) {
+func TestAnAuditWaitsNoLongerThanTheLease(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		from.tell().ValidUntil(time.Now().Add(time.Second))
 		s.Put("a", map[string]any{"k": 2}, ttl)

@@ -339,9 +339,9 @@ const gateStripes = 64
 // gate keeps calls of the cache apart from its Close, which ristretto doesn't: a Get
 // or a Set that overlaps it panics. What happens inside is short and never blocks.
 //
-// shut and the counts of who is inside are atomics. Whoever enters counts first and
+// shut and the counts of the calls inside are atomics. A call counts itself first and
 // looks at shut afterwards, and close does it the other way round, so that each
-// entrant is either counted or turned away.
+// call is either counted or turned away.
 type gate struct {
 	shut   atomic.Bool
 	inside [gateStripes]struct {
@@ -371,7 +371,7 @@ func (g *gate) do(hash uint64, f func()) {
 
 func (g *gate) closed() bool { return g.shut.Load() }
 
-// close turns everybody away and returns when nobody is inside; false the second time.
+// close turns all calls away and returns when none is inside; false the second time.
 func (g *gate) close() bool {
 	if !g.shut.CompareAndSwap(false, true) {
 		return false

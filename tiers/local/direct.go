@@ -48,8 +48,8 @@ func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	return s.inner.SetSession(ctx, id, data, ttl)
 }
 
-// session returns the whole of a direct store's session, from memory where it is
-// current. It is nil where there is none, or where the store can't be cached.
+// session returns the whole of a direct store's session, from memory if it is
+// current. It is nil if there is none, or if the store can't be cached.
 func (s *Storage) session(ctx context.Context, id string) (*tiers.Snapshot, error) {
 	if s.Style(ctx) != tiers.StyleDirect {
 		return nil, nil

@@ -18,7 +18,7 @@ type flightKey struct {
 	stamp uint64
 }
 
-// flights are the loads under way, one for each key. A flight goes on when those who
+// flights are the loads under way, one for each key. A flight goes on when those that
 // wait for it go away, and ends at its time-out or when the tier is closed.
 //
 // mu guards flying and closing; crew guards itself, and is given work only under mu while
@@ -28,7 +28,7 @@ type flights struct {
 	flying  map[flightKey]*flight
 	closing bool
 	crew    crew.Crew
-	timeout atomic.Int64 // a time.Duration, of a load, for all who wait for it, also of stores that ignore their context
+	timeout atomic.Int64 // a time.Duration, of a load, for all that wait for it, also of stores that ignore their context
 	ended   context.Context
 	end     context.CancelFunc
 	tally   *telemetry.Tally
@@ -53,8 +53,8 @@ func (f *flights) init(tally *telemetry.Tally, timeout time.Duration) {
 	f.ended, f.end = context.WithCancel(context.Background())
 }
 
-// join waits for the key's flight, and starts one where there is none that began at the
-// oldest moment or later and isn't given up. A panic of the load is everybody's.
+// join waits for the key's flight, and starts one if there is none that began at the
+// oldest moment or later and isn't given up. A panic of the load is raised in each of them.
 func (f *flights) join(ctx context.Context, key flightKey, now, oldest int64, load func(context.Context) (tiers.Read, error)) (tiers.Read, error) {
 	if err := ctx.Err(); err != nil {
 		return tiers.Read{}, err
@@ -116,7 +116,7 @@ func (f *flights) land(key flightKey, shared *flight) {
 	}
 }
 
-// forget has nobody join the key's flight any more.
+// forget ends joining the key's flight.
 func (f *flights) forget(key flightKey) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -124,7 +124,7 @@ func (f *flights) forget(key flightKey) {
 }
 
 // close waits for the flights until ctx ends, then cancels them. A store that ignores
-// its context keeps its goroutine until it answers.
+// its context keeps its goroutine until it returns.
 func (f *flights) close(ctx context.Context) error {
 	f.mu.Lock()
 	f.closing = true

@@ -302,7 +302,7 @@ func TestALateLoadReplacesNothingThatOverlapped(t *testing.T) {
 
 // A load is joined by nobody who comes after another one has returned, as it may have asked the
 // store before that.
-func TestNobodyJoinsALoadThatAnotherHasOvertaken(t *testing.T) {
+func TestALoadThatAnotherHasOvertakenIsNotJoined(t *testing.T) {
 	s, from := teststore.New(), &source{}
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		s.Put("a", map[string]any{"k": 1}, ttl)

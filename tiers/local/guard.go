@@ -6,22 +6,22 @@ import (
 )
 
 // defaultGuardSlots takes 2 MiB. Of 10,000 ids for which stamps are held 4 % share a slot with
-// another one, and are outdated by any write of a third; writes of ids that nobody holds
-// outdate none of the others, however many come.
+// another one, and are invalidated by any write of a third; writes of ids that aren't held
+// invalidate none of the others, however many come.
 const defaultGuardSlots = 1 << 18
 
 // guard tells whether a cached state may have been written since its load began.
 //
 // Hold a stamp before the load, keep it with the entry, and serve the entry only while
-// Stamp still answers the same; read it after the entry was fetched. Whoever writes or
-// hears of a write bumps after the write, on errors too. Ids that share a slot cost each
-// other a reload, never a stale answer.
+// Stamp still returns the same; read it after the entry was fetched. A write, and an
+// announcement of one, bumps after the write, on errors too. Ids that share a slot cost each
+// other a reload, never a stale read.
 //
-// A slot is one word: a generation and, below it, a tag of who holds stamps of it. A bump
-// of an id for which nobody holds one begins no new generation: a load that takes its
+// A slot is one word: a generation and, below it, a tag of the id of which stamps are held. A bump
+// of an id of which none is held begins no new generation: a load that takes its
 // stamp after the bump has looked begins after the write and finds it, and one that took
 // its stamp before has left its tag. Both are operations on the one word, so that no third
-// order exists. Any other bump begins the next generation, which nobody holds yet.
+// order exists. Any other bump begins the next generation, of which no stamp is held yet.
 //
 // All fields are set at construction; slots and epoch are atomics.
 type guard struct {
@@ -31,17 +31,17 @@ type guard struct {
 	epoch atomic.Uint64
 }
 
-// The tag of a slot: nobody's, one id's, or that there are several. A generation has the
+// The tag of a slot: none, one id's, or that there are several. A generation has the
 // bits above, enough for a million bumps a second in one slot for twelve days.
 const (
 	tagBits  = 24
-	nobody   = 0
+	none     = 0
 	several  = 1<<tagBits - 1
 	maxSlots = 1 << (64 - tagBits) // so that a tag shares no bits with the slot's index
 )
 
 // tag is the id's in its slot, from bits that don't choose the slot.
-func tag(hash uint64) uint64 { return min(max(hash>>(64-tagBits), nobody+1), several-1) }
+func tag(hash uint64) uint64 { return min(max(hash>>(64-tagBits), none+1), several-1) }
 
 // newGuard makes a guard of at least the given number of slots.
 func newGuard(slots int) *guard {
@@ -70,7 +70,7 @@ func (g *guard) Hold(hash uint64) uint64 {
 		switch word & several {
 		case mine, several:
 			return word>>tagBits + g.epoch.Load()
-		case nobody:
+		case none:
 		default:
 			held = several
 		}
@@ -88,7 +88,7 @@ func (g *guard) Bump(hash uint64) {
 		if holder := word & several; holder != mine && holder != several {
 			return
 		}
-		if slot.CompareAndSwap(word, next(word, nobody)) {
+		if slot.CompareAndSwap(word, next(word, none)) {
 			return
 		}
 	}

@@ -134,7 +134,7 @@ func (s *set) free() (place int) {
 	return s.next()
 }
 
-// next is a place whose entry wasn't found since it was last passed over. Where the search
+// next is a place whose entry wasn't found since it was last passed over. The place at which the search
 // begins is left to chance, or else a set that is a little too small for those in use would
 // keep none of them.
 func (s *set) next() (place int) {

@@ -13,7 +13,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// displace keeps other entries of the hash's set until its own isn't warm.
+// displace keeps other entries of the hash's set until its own isn't hot.
 func displace(s *Storage, hash uint64) {
 	for other := hash; s.memory.hot.find(hash) != nil; {
 		other += uint64(len(s.memory.hot.sets))
@@ -28,8 +28,8 @@ func entryOf(hash uint64, value string) *entry {
 	return &entry{hash: hash, id: "a", snapshot: tiers.Adopt(map[string]any{"k": value})}
 }
 
-// The warm ones are bounded in bytes, whatever their size.
-func TestWarmIsBounded(t *testing.T) {
+// Hot entries are bounded in bytes, whatever their size.
+func TestHotEntriesAreBoundedInBytes(t *testing.T) {
 	var w hot
 	w.init(1 << 20)
 	rests := map[uint64]bool{}
@@ -38,7 +38,7 @@ func TestWarmIsBounded(t *testing.T) {
 		if hash%64 == 0 {
 			for earlier := range hash + 1 {
 				if (w.find(earlier) != nil) == rests[earlier] {
-					t.Fatalf("%d: at rest %v, and warm %v", earlier, rests[earlier], w.find(earlier) != nil)
+					t.Fatalf("%d: packed %v, and hot %v", earlier, rests[earlier], w.find(earlier) != nil)
 				}
 			}
 		}
@@ -62,9 +62,9 @@ func TestWarmIsBounded(t *testing.T) {
 	}
 }
 
-// Until its new state is at rest, a session that has grown too large is found as it was: what
+// Until its new state is packed, a session that has grown too large is found as it was: what
 // ristretto has may be older.
-func TestWhatGrowsLeavesNoGap(t *testing.T) {
+func TestASessionThatGrowsIsFoundUntilItIsPacked(t *testing.T) {
 	var w hot
 	w.init(1 << 10)
 	before, grown := entryOf(1, "v"), entryOf(1, strings.Repeat("x", 1<<10))
@@ -77,12 +77,12 @@ func TestWhatGrowsLeavesNoGap(t *testing.T) {
 		}
 	})
 	if !rested || w.find(1) != nil {
-		t.Error("it isn't at rest alone")
+		t.Error("it isn't packed alone")
 	}
 }
 
-// What is warm costs ristretto nothing before it loses its place, and is counted all the same.
-func TestWhatIsWarmIsAlone(t *testing.T) {
+// A hot entry costs ristretto nothing before it loses its place, and is counted all the same.
+func TestHotEntriesAreNotInRistretto(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
 	defer s.Close(context.Background())
 	hash := s.memory.guard.Hash("a")
@@ -119,12 +119,12 @@ func TestWhatIsWarmIsAlone(t *testing.T) {
 	s.memory.lookup(hash)
 	s.memory.cache.Wait()
 	if s.memory.hot.find(hash) == nil || s.memory.sessions.Load() > before+1 {
-		t.Error("what was found at rest isn't warm, or more than the one is at rest whose place it took")
+		t.Error("what was found packed isn't hot, or more than the one is packed whose place it took")
 	}
 }
 
-// A reader that found an entry at rest doesn't put it over what was kept meanwhile.
-func TestWakingReplacesNothingNewer(t *testing.T) {
+// A reader that found a packed entry doesn't put it over what was kept meanwhile.
+func TestPromotingReplacesNothingNewer(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
 	defer s.Close(context.Background())
 	hash := s.memory.guard.Hash("a")
@@ -138,29 +138,29 @@ func TestWakingReplacesNothingNewer(t *testing.T) {
 	displace(s, hash)
 	p := s.memory.taken(hash)
 	if p.entry != nil {
-		t.Fatal("an entry that has lost its place isn't at rest")
+		t.Fatal("an entry that has lost its place isn't packed")
 	}
 
 	keep("new", 1)
 	s.memory.promote(hash, p)
 	if e := s.memory.hot.find(hash); e == nil || e.snapshot.Get("k") != "new" {
-		t.Error("the older entry took the place of the newer one among the warm")
+		t.Error("the older entry took the place of the newer one among the hot ones")
 	}
 	displace(s, hash)
 	s.memory.promote(hash, p)
 	if e := s.memory.hot.find(hash); e != nil {
-		t.Error("an entry is warm that ristretto has no more")
+		t.Error("an entry is hot that ristretto has no more")
 	}
 	if e := s.memory.lookup(hash); e.snapshot.Get("k") != "new" {
 		t.Error("the older entry is found")
 	}
 	if s.memory.hot.find(hash) == nil {
-		t.Error("what was found at rest isn't warm afterwards")
+		t.Error("what was found packed isn't hot afterwards")
 	}
 }
 
-// What has changed of an entry since it was at rest goes to rest with it.
-func TestWhatIsWokenRestsAnew(t *testing.T) {
+// What has changed of an entry since it was packed is packed with it.
+func TestAPromotedEntryThatChangedIsDemotedWithItsChanges(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
 	defer s.Close(context.Background())
 	hash := s.memory.guard.Hash("a")
@@ -172,16 +172,16 @@ func TestWhatIsWokenRestsAnew(t *testing.T) {
 	s.memory.keep(hash, &longer)
 	displace(s, hash)
 	if p := s.memory.taken(hash); p == nil || p.entry != nil {
-		t.Error("it isn't at rest")
+		t.Error("it isn't packed")
 	}
 	if at, _ := s.memory.lookup(hash).snapshot.Expires(); !at.Equal(later) {
 		t.Errorf("it expires at %v, want %v", at, later)
 	}
 }
 
-// What ristretto has evicted while a copy of it was warm rests there again when that loses its
+// What ristretto has evicted while a copy of it was hot is packed again when that loses its
 // place.
-func TestAnEntryThatRistrettoHasLostRestsThereAgain(t *testing.T) {
+func TestAnEntryThatRistrettoEvictedIsPackedAgain(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
 	defer s.Close(context.Background())
 	hash := s.memory.guard.Hash("a")
@@ -197,7 +197,7 @@ func TestAnEntryThatRistrettoHasLostRestsThereAgain(t *testing.T) {
 }
 
 // The first reader of an entry since the last search for a place is told that it is.
-func TestTheFirstReaderOfAWarmEntryIsKnown(t *testing.T) {
+func TestTheFirstReaderOfAHotEntryIsKnown(t *testing.T) {
 	var w hot
 	w.init(1 << 20)
 	want := func(first bool) {
@@ -215,8 +215,8 @@ func TestTheFirstReaderOfAWarmEntryIsKnown(t *testing.T) {
 	want(true)
 }
 
-// An entry at rest may be served for as long as it might have been awake.
-func TestRestChangesNoEnd(t *testing.T) {
+// A packed entry may be served for as long as it might have been before.
+func TestPackingDoesNotChangeHowLongAnEntryIsServed(t *testing.T) {
 	for name, opts := range map[string][]Option{"shared": nil, "exclusive": {Exclusive()}} {
 		s := New(teststore.New(), append(opts, MaxStale(time.Minute))...)
 		defer s.Close(context.Background())
@@ -237,13 +237,13 @@ func TestRestChangesNoEnd(t *testing.T) {
 				displace(s, hash)
 				p := s.memory.taken(hash)
 				if p == nil || p.entry != nil {
-					t.Fatalf("%s, %s: it isn't at rest", name, what)
+					t.Fatalf("%s, %s: it isn't packed", name, what)
 				}
 				if got := s.memory.entry(hash, p); got.until != e.until || got.loaded != e.loaded {
-					t.Errorf("%s, watched %t, %s: at rest until %d, awake until %d", name, watched, what, got.until, e.until)
+					t.Errorf("%s, watched %t, %s: packed until %d, before until %d", name, watched, what, got.until, e.until)
 				}
 				if got := s.memory.promote(hash, p); got.until != e.until || s.memory.horizon(e) != e.until {
-					t.Errorf("%s, watched %t, %s: woken until %d, awake until %d", name, watched, what, got.until, e.until)
+					t.Errorf("%s, watched %t, %s: unpacked until %d, before until %d", name, watched, what, got.until, e.until)
 				}
 				s.memory.guard.Bump(hash)
 			}

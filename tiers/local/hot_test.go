@@ -12,9 +12,9 @@ import (
 	"github.com/gf-strata/strata/tiers/local"
 )
 
-// A session that others have pushed out of the warm ones is answered from memory as it
+// A session that others have pushed out of the hot ones is served from memory as it
 // was: data, types, expiry and version.
-func TestASessionAtRestIsTheSame(t *testing.T) {
+func TestAPackedSessionIsTheSame(t *testing.T) {
 	const sessions = 700 // and 256 places
 	synctest.Test(t, func(t *testing.T) {
 		s := teststore.New()
@@ -30,7 +30,7 @@ func TestASessionAtRestIsTheSame(t *testing.T) {
 			before[n] = load(t, l, fmt.Sprint(n)).Snapshot
 			synctest.Wait()
 		}
-		for range 2 { // from rest, and perhaps from among the warm
+		for range 2 { // packed, and perhaps hot
 			for n := range before {
 				read := load(t, l, fmt.Sprint(n))
 				synctest.Wait() // ristretto has got the one that it has pushed out
@@ -50,7 +50,7 @@ func TestASessionAtRestIsTheSame(t *testing.T) {
 }
 
 // What a store keeps for ever, and what has Go types that can't be packed, too.
-func TestOtherSessionsAtRest(t *testing.T) {
+func TestASessionOfGoTypesIsKeptUnpacked(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, _ *source, l *local.Storage) {
 		type cart struct{ Items []int }
 		s.Put("typed", map[string]any{"cart": cart{[]int{1}}}, ttl)

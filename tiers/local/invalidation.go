@@ -34,7 +34,7 @@ type subscription struct {
 }
 
 // add subscribes, once for each layer or source. One that can't be compared is subscribed to
-// each time: that costs reloads, and one that isn't heard costs stale reads.
+// each time: that costs reloads, and a source without a subscription costs stale reads.
 func (s *subscriptions) add(to subscription, subscribe func() (stop func())) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +64,7 @@ func (s *subscriptions) stop() {
 }
 
 // Hear subscribes to the given layer, and to those below that it shows with Unwrap. The
-// constructor does so; a chain tells of layers behind one without Unwrap. If several publish
+// constructor does so; a chain calls it for layers behind one without Unwrap. If several publish
 // commits only the nearest knows what readers see: what another publishes may lack changes that
 // wait above it.
 func (s *Storage) Hear(below gsession.Storage) {
@@ -135,7 +135,7 @@ func (c commits) Accept(id string, _ time.Duration, state *tiers.Snapshot) {
 }
 
 // watch is what the sources say of the store. If there is one, an entry is served
-// only while all vouch for what is cached, and MaxStale bounds what the store tells no
+// only while all vouch for what is cached, and MaxStale bounds what the store returns no
 // expiry of; if one can't, or there is none, MaxStale bounds all.
 //
 // The tier's clock stands still while a machine is suspended, as every monotonic one of Go
@@ -285,7 +285,7 @@ func (l *listener) Unsupported(reason error) {
 // silence is for how long no source has vouched before that is logged.
 const silence = 10 * time.Second
 
-// silent is called now and then, as nobody may be reading.
+// silent is called now and then, as there may be no reads.
 func (w *watch) silent() {
 	w.mu.Lock()
 	if w.check != nil {

@@ -40,7 +40,7 @@ func (o odd) Follow(c tiers.CommitListener) (stop func()) {
 }
 
 // A source is listened to whatever its type is.
-func TestASourceOfAnyKindIsHeard(t *testing.T) {
+func TestASourceOfAnyTypeIsSubscribedTo(t *testing.T) {
 	for name, made := range map[string]func(*source) tiers.InvalidationSource{
 		"a function":            func(from *source) tiers.InvalidationSource { return sourceFunc(from.Subscribe) },
 		"a struct with a slice": func(from *source) tiers.InvalidationSource { return topics{[]string{"sessions"}, from} },

@@ -1,11 +1,11 @@
-// Package local is the tier in the memory of the process: it answers reads of
+// Package local is the tier in the memory of the process: it serves reads of
 // sessions that it knows to be current, without the store.
 //
 // Whether a cached session is current doesn't rest on the cache (ristretto may drop,
 // delay and reorder what it is given) but on the generation guard of package tiers:
 // an entry is served only while nothing has bumped its id since its load began.
 // What the store's expiry allows bounds an entry as well, and so does MaxStale, as
-// long as nobody vouches that the store hasn't changed behind it.
+// long as no source vouches that the store hasn't changed behind it.
 package local
 
 import (
@@ -230,7 +230,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	return err
 }
 
-// Advise says whether the store's changes are announced. It asks nobody.
+// Advise says whether the store's changes are announced. It makes no call.
 func (s *Storage) Advise(context.Context) []tiers.Advice {
 	if sources, supported := s.watch.state(); sources == 0 || supported {
 		return nil
@@ -239,7 +239,7 @@ func (s *Storage) Advise(context.Context) []tiers.Advice {
 		"the log says what the server refused, such as CLIENT TRACKING"}}
 }
 
-// Tally is where the tier counts.
+// Tally has the tier's counts.
 func (s *Storage) Tally() *telemetry.Tally { return &s.tally }
 
 // Gauges reports what the tier holds, and whether its sources vouch.
@@ -265,7 +265,7 @@ func is(so bool) float64 {
 	return 0
 }
 
-// Report sets where the tier, and what it stands on and listens to, report.
+// Report sets where the tier, and what is below it, report.
 func (s *Storage) Report(to *telemetry.Sink) {
 	s.reporter.Move(to, s)
 	telemetry.Tell(s.inner, to)
@@ -274,7 +274,7 @@ func (s *Storage) Report(to *telemetry.Sink) {
 // Close stops what the tier started, and saves what WarmRestart asks for: it waits for loads that are under way until ctx
 // ends, then cancels them. It returns when ctx ends at the latest: a source or store that
 // ignores that keeps its goroutine until it returns, which the error says. Calls that come
-// later are answered by the storage below.
+// later go to the storage below.
 func (s *Storage) Close(ctx context.Context) error {
 	if !s.memory.gate.close() {
 		return nil

@@ -61,7 +61,7 @@ func TestHitSparesTheStore(t *testing.T) {
 	})
 }
 
-func TestMaxStaleBoundsWhatNobodyVouchesFor(t *testing.T) {
+func TestMaxStaleBoundsWhatNoSourceVouchesFor(t *testing.T) {
 	for name, bound := range map[string]time.Duration{"default": time.Second, "set": 3 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			var opts []local.Option
@@ -110,7 +110,7 @@ func TestExclusiveServesUntilTheSessionExpires(t *testing.T) {
 
 // A store that doesn't tell when a session expires is known to keep it for a ttl
 // after a write, and must be asked again and again after that.
-func TestExclusiveOnASilentStore(t *testing.T) {
+func TestExclusiveOverAStoreThatReturnsNoExpiry(t *testing.T) {
 	s := teststore.New()
 	s.Silent = true
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
@@ -230,7 +230,7 @@ func TestMaxBytesBoundsMemory(t *testing.T) {
 }
 
 // Two managers with different times to live share what is in memory, and a load.
-func TestATtlIsNoPartOfTheQuestion(t *testing.T) {
+func TestReadsWithDifferentTtlsShareAnEntry(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		s.Put("a", map[string]any{"k": 1}, ttl)

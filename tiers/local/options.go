@@ -46,7 +46,7 @@ func MaxBytes(n int64) Option {
 	return func(o *options) { o.maxBytes = n }
 }
 
-// Invalidation has a source tell what changes in the store, beside those that are found
+// Invalidation subscribes to a source of changes of the store, beside those that are found
 // below: a redisstore with the same prefix for a chain over GoFrame's StorageRedis, or one of your own.
 // The tier stops listening when it is closed; the source stays the caller's to close.
 func Invalidation(source tiers.InvalidationSource) Option {
@@ -56,7 +56,7 @@ func Invalidation(source tiers.InvalidationSource) Option {
 	return func(o *options) { o.sources = append(o.sources, source) }
 }
 
-// MaxStale bounds how long a session is served that nobody vouches for: the longest
+// MaxStale bounds how long a session is served that no source vouches for: the longest
 // time for which a write of another process may go unnoticed. 1 s unless set; 0 serves
 // nothing of that kind from memory, and still shares a load among requests that come
 // within 50 ms.
@@ -67,11 +67,10 @@ func MaxStale(d time.Duration) Option {
 	return func(o *options) { o.maxStale = d }
 }
 
-// ServeStale answers reads from memory when the store answers with an error, or not within a
-// tenth of LoadTimeout, for so long
-// after the moment up to which the session was known to be current, and never past its
+// ServeStale serves reads from memory when the store returns an error, or nothing within a
+// tenth of LoadTimeout, for so long after the moment up to which the session was known to be current, and never past its
 // expiry. Off unless set. Writes aren't helped: what such a request changed is merged
-// into what the store holds when it answers again, or refused.
+// into what the store holds when it is back, or refused.
 //
 // A log-out on another node isn't noticed meanwhile: choose a bound that allows for it.
 func ServeStale(d time.Duration) Option {
@@ -134,10 +133,10 @@ func Negative(d time.Duration) Option {
 
 // Exclusive says that this process is the store's only user, through this chain
 // alone: sessions are then served until they expire or are written, without MaxStale.
-// Where the store doesn't tell when a session expires (GoFrame's own don't), that
+// If the store doesn't return when a session expires (GoFrame's own don't), that
 // holds for a ttl after a write, and MaxStale bounds what comes later.
 //
-// Put Coalesced below it: a write whose caller was told that it may yet be applied, as
+// Put Coalesced below it: a write whose error says that it may yet be applied, as
 // after a time-out, is otherwise not known to this tier when it is.
 //
 // With a second process on the store, one of them serves sessions that the other has
@@ -146,7 +145,7 @@ func Exclusive() Option {
 	return func(o *options) { o.exclusive = true }
 }
 
-// GuardSlots is how many counters tell which entries a write has outdated, rounded up
+// GuardSlots is how many counters tell which entries a write has invalidated, rounded up
 // to a power of two; 262,144 unless set, at 8 bytes each. Sessions that this node holds and
 // that share one cost each other a reload: 4 % of 10,000. Those that it doesn't hold cost
 // them none, however many are written elsewhere.

@@ -255,7 +255,7 @@ func (o *order) slid(c call, id string, ttl time.Duration, at time.Time) {
 	}
 }
 
-// cap ends a slide of which nobody says what it has set: the session is served until a moment
+// cap ends a slide of which it isn't known what it has set: the session is served until a moment
 // at most.
 func (o *order) cap(c call, id string, until int64) {
 	stripe := o.memory.stripe(c.hash)

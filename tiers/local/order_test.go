@@ -14,7 +14,7 @@ import (
 )
 
 // A load that was outdated while it was under way may have asked the store last.
-func TestAnOutdatedLoadIsFollowedByNothingOlder(t *testing.T) {
+func TestAnInvalidatedLoadIsFollowedByNothingOlder(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		from.tell().Invalidate("a")
 		ask := make(chan struct{})
@@ -46,7 +46,7 @@ func onceWith(wait func()) func(context.Context, string) {
 }
 
 // What is read again in the background doesn't replace what a reader was answered meanwhile.
-func TestALateRereadingShowsNothingOlder(t *testing.T) {
+func TestALateReadInTheBackgroundShowsNothingOlder(t *testing.T) {
 	for name, c := range map[string]struct {
 		write func(s *teststore.Store)
 		k     any
@@ -94,7 +94,7 @@ func TestAnAbsenceIsFollowedByNothingOlder(t *testing.T) {
 }
 
 // Another node's write may have shortened the time to live alone.
-func TestARereadingTellsOfTheExpiry(t *testing.T) {
+func TestAReadInTheBackgroundUpdatesTheExpiry(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		setK(t, l, 2)
 		if _, err := s.Slide(ctx, "a", ttl/10); err != nil {
@@ -132,8 +132,8 @@ var whatCameAfter = map[string]struct {
 }
 
 // The answer of an own write that comes late puts no state back that is older than what
-// was read meanwhile; where that was the write's own, it stays warm.
-func TestALateAnswerShowsNothingOlder(t *testing.T) {
+// was read meanwhile; where that was the write's own, it stays in memory.
+func TestALateCommitShowsNothingOlder(t *testing.T) {
 	for name, c := range whatCameAfter {
 		for when, announced := range map[string]bool{"announced": true, "announced later": false} {
 			t.Run(name+" "+when, func(t *testing.T) {
@@ -270,7 +270,7 @@ func TestALateSlideShowsNothingOlder(t *testing.T) {
 }
 
 // What is read again behind a write isn't shown while another one is under way.
-func TestALateAnswerShowsNothingOlderThanWhatWasReadAgain(t *testing.T) {
+func TestALateCommitShowsNothingOlderThanWhatWasReadAgain(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		slow := slowly(s)
 		setK(t, l, 2)
@@ -306,7 +306,7 @@ func (a *announcer) Follow(c tiers.CommitListener) (stop func()) {
 
 // The layer that commits later shows readers what it lays its changes over, and tells later
 // what a commit has made of the session: that may be older.
-func TestWhatIsToldLateShowsNothingOlder(t *testing.T) {
+func TestALatePublishedCommitShowsNothingOlder(t *testing.T) {
 	for name, c := range map[string]struct {
 		shown, became map[string]any
 		accepted      map[string]any // a change meanwhile
@@ -390,7 +390,7 @@ func TestAChangeOutlivesAReadingOfTheSame(t *testing.T) {
 }
 
 // A removal by this node counts as well, though an announcement came before it.
-func TestALateAnswerShowsNothingThatWasRemoved(t *testing.T) {
+func TestALateCommitShowsNothingThatWasRemoved(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		for name, remove := range map[string]bool{"removed": true, "announced twice": false} {
 			s.Put("a", map[string]any{"k": 1}, ttl)

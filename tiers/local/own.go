@@ -232,7 +232,7 @@ func (w *ownWrites) reread(batch []rereading) (failed int) {
 		results[n].Err = errAborted
 	}
 	defer func() {
-		_ = recover() // the store's panic belongs to those who ask for the session
+		_ = recover() // a caller of Load that asks for the session gets the store's panic
 		for n, r := range batch {
 			if results[n].Err != nil {
 				failed++

@@ -40,7 +40,7 @@ func readAgain() {
 
 // A node's own write stays in memory, whether its announcement comes after the commit's
 // answer or before, and is read again in the background.
-func TestAnnouncedOwnWritesStayWarm(t *testing.T) {
+func TestAnnouncedOwnWritesStayInMemory(t *testing.T) {
 	for name, early := range map[string]bool{"announced after the answer": false, "announced before the answer": true} {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
@@ -107,7 +107,7 @@ func TestAnOwnAnnouncementMayHideAnothers(t *testing.T) {
 
 // While it is read again, the state is served for a while only, though the store doesn't
 // answer, and though it is another session's turn.
-func TestAnUnreadOwnWriteIsOutdatedInTime(t *testing.T) {
+func TestAnOwnWriteThatIsNotReadAgainIsInvalidatedInTime(t *testing.T) {
 	for name, order := range map[string][]string{"at once": {"a"}, "behind another": {"other", "a"}} {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
@@ -134,7 +134,7 @@ func TestAnUnreadOwnWriteIsOutdatedInTime(t *testing.T) {
 
 // Nor longer than the sources had vouched when they announced it, whatever they say since:
 // the lease bounds what another write under the same announcement may take to be seen.
-func TestAnUnreadOwnWriteIsNotServedBeyondTheLease(t *testing.T) {
+func TestAnOwnWriteThatIsNotReadAgainIsNotServedBeyondTheLease(t *testing.T) {
 	for name, early := range map[string]bool{"announced after the answer": false, "announced before the answer": true} {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
@@ -202,7 +202,7 @@ func (a away) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloade
 }
 
 // It may have changed, so that ServeStale doesn't hold for it.
-func TestAnUnreadOwnWriteIsNotServedStale(t *testing.T) {
+func TestAnOwnWriteThatIsNotReadAgainIsNotServedStale(t *testing.T) {
 	s, from := away{teststore.New()}, &source{}
 	synctest.Test(t, func(t *testing.T) {
 		l := local.New(s, local.Invalidation(from), local.ServeStale(time.Minute))
@@ -223,7 +223,7 @@ func TestAnUnreadOwnWriteIsNotServedStale(t *testing.T) {
 }
 
 // EXPIRE is announced like any change.
-func TestAnnouncedSlidesStayWarm(t *testing.T) {
+func TestAnnouncedSlidesStayInMemory(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		time.Sleep(ttl / 2)
 		if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
@@ -316,7 +316,7 @@ func TestAnnouncedWritesAreReadTogether(t *testing.T) {
 
 // A session is read from memory right after its first commit, though ristretto takes a new
 // key some time later, and though the commit was announced in between.
-func TestANewSessionIsWarmAtOnce(t *testing.T) {
+func TestANewSessionIsInMemoryAtOnce(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		loads, _, _ := s.Count()
 		answer := make(chan struct{})

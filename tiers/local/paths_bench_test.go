@@ -13,12 +13,12 @@ import (
 // BenchmarkLoad is each way in which a read is answered, on a store that takes no time;
 // BenchmarkLoadHit is the one that matters.
 func BenchmarkLoad(b *testing.B) {
-	const sessions = 50_000 // more than are warm
+	const sessions = 50_000 // more than are hot
 	for name, c := range map[string]struct {
 		opts []local.Option
 		ids  int
 	}{
-		"at_rest":  {nil, sessions},
+		"packed":   {nil, sessions},
 		"negative": {nil, 1},
 		"audited":  {[]local.Option{local.Audited(0.001)}, 1},
 		"miss":     {[]local.Option{local.MaxStale(0)}, 1},

@@ -154,7 +154,7 @@ func TestSharedLoadsAreCounted(t *testing.T) {
 func TestOwnWritesAreCounted(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		commit(t, l, "a", map[string]any{"k": 2})
-		from.tell().Invalidate("a") // the echo
+		from.tell().Invalidate("a") // of its own write
 		synctest.Wait()
 		if err := l.RemoveAll(ctx, "a"); err != nil {
 			t.Fatal(err)
@@ -168,13 +168,13 @@ func TestOwnWritesAreCounted(t *testing.T) {
 
 // An own write that is announced is served while it is read again, for a while; where it
 // can't be read, it is outdated.
-func TestEchoesAreCounted(t *testing.T) {
+func TestReadsAfterOwnWritesAreCounted(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		commit(t, l, "a", map[string]any{"k": 2})
 		var held atomic.Bool
 		s.OnLoad = func(ctx context.Context, _ string) {
 			if held.CompareAndSwap(false, true) {
-				<-ctx.Done() // the echo's, which takes a second
+				<-ctx.Done() // of the read in the background, which takes a second
 			}
 		}
 		from.tell().Invalidate("a")

@@ -99,7 +99,7 @@ func (r *restart) run(ctx context.Context) {
 	}
 }
 
-// next begins to read a batch of what waits and nobody has asked for yet.
+// next begins to read a batch of what waits and wasn't asked for meanwhile.
 func (r *restart) next() (batch []rereading) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -208,8 +208,8 @@ func inspectKnown(path string) (found fs.FileInfo, err error) {
 	return found, nil
 }
 
-// readKnown returns nothing where there is no file, and of a list that memory has no room for
-// what it has room for.
+// readKnown returns nothing if there is no file, and of a list that is too long for memory
+// its beginning.
 func readKnown(path string, maxBytes int64) (sessions []known, ttl time.Duration, err error) {
 	found, err := inspectKnown(path)
 	switch {

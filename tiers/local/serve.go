@@ -133,7 +133,7 @@ func (m *memory) stale(hash uint64, id string) (*tiers.Snapshot, bool) {
 }
 
 // expiry is when the session that memory holds ends, the zero time if it never does, and how
-// many keys it has. It isn't known if memory holds none, or the store doesn't tell.
+// many keys it has. It isn't known if memory holds none, or the store returns no expiry.
 func (m *memory) expiry(hash uint64, id string) (at time.Time, known bool, keys int) {
 	e, v := m.look(hash)
 	if e == nil || !e.stands(id, v) {
@@ -197,7 +197,7 @@ func (m *memory) horizonOfAbsence(e *entry) int64 {
 	return later(e.loaded, life)
 }
 
-// horizon is the moment until which the entry may be served. If the store tells
+// horizon is the moment until which the entry may be served. If the store returns
 // no expiry, an exclusive process still knows that a session it wrote lives for its
 // ttl, and must look again after that.
 func (m *memory) horizon(e *entry) int64 {

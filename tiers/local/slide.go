@@ -12,7 +12,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// Slide is passed on where the store doesn't tell what it achieves. Where it does,
+// Slide is passed on if the store doesn't return what it achieves. If it does,
 // the expiry is set to a tenth more than ttl, and a slide is skipped as long as the
 // session then still lives for all of ttl: a session in use never expires early,
 // and none outlives its ttl by more than that tenth (law 8). A layer below that thins
@@ -45,7 +45,7 @@ func (s *Storage) slide(ctx context.Context, hash uint64, id string, ttl time.Du
 		switch {
 		case err != nil, until.IsZero() && !known:
 			s.order.cap(c, id, later(began, longer))
-		case until.IsZero(): // the store tells, and has no such session
+		case until.IsZero(): // the store returns expiries, and has no such session
 			s.order.wrote(c, nil)
 		case until.Equal(at): // skipped below
 			s.order.leave(c)
@@ -76,15 +76,15 @@ func (s *Storage) sends(hash uint64) {
 	}
 }
 
-// unchanged is the close of a request that changed nothing. Where the store tells of
+// unchanged is the close of a request that changed nothing. If the store returns
 // expiries it is a Slide, of a session that memory holds: then one that is gone is noticed
-// by that. Elsewhere the storage below looks, and the entry lives longer only where that
-// tells what it has set.
+// by that. Elsewhere the storage below looks, and the entry lives longer only if that
+// returns what it has set.
 func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	at, known, keys := s.memory.expiry(hash, id)
 	if s.thinner == nil && known && keys > 0 {
 		until, err := s.slide(ctx, hash, id, ttl, at, known)
-		gone := err == nil && until.IsZero() // or the layer below can't tell
+		gone := err == nil && until.IsZero() // or the layer below doesn't know
 		if !gone && !errors.Is(err, gsession.ErrorDisabled) {
 			return nil, err
 		}
@@ -109,7 +109,7 @@ func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *
 	return snapshot, err
 }
 
-// sameExpiry is how much earlier an expiry is told that isn't another one.
+// sameExpiry is how much earlier an expiry may be that isn't another one.
 const sameExpiry = 10 * time.Millisecond
 
 // reported is the expiry that the layers below returned with an unchanged close, zero for none.

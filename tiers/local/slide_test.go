@@ -81,7 +81,7 @@ func (s *thinning) Commit(context.Context, string, *tiers.Delta, time.Duration) 
 
 // What an unchanged close has set is known only where the layer below tells it: where it has
 // skipped the slide, the entry must not outlive its key, nor be taken for what was written.
-func TestAnUnchangedCloseExtendsToWhatWasTold(t *testing.T) {
+func TestAnUnchangedCloseExtendsToWhatTheStoreReturned(t *testing.T) {
 	for name, slides := range map[string]bool{"it slid": true, "it skipped that": false} {
 		t.Run(name, func(t *testing.T) {
 			s, from := &thinning{Store: teststore.New()}, &source{}
@@ -261,7 +261,7 @@ func TestALostExpiryIsSetAgain(t *testing.T) {
 }
 
 // Nor where a layer below that thins slides has set the expiry.
-func TestAShorterTTLIsToldByTheLayerBelow(t *testing.T) {
+func TestAShorterTTLOfTheLayerBelowIsKept(t *testing.T) {
 	s := &thinning{Store: teststore.New()}
 	synctest.Test(t, func(t *testing.T) {
 		l := local.New(s, local.Exclusive())
@@ -290,7 +290,7 @@ func (s silentSlides) Slide(ctx context.Context, id string, life time.Duration) 
 }
 
 // That a slide says nothing doesn't mean that the session is gone: the close looks.
-func TestASilentSlideRevokesNothing(t *testing.T) {
+func TestASlideWithoutAResultRevokesNothing(t *testing.T) {
 	s := silentSlides{teststore.New()}
 	synctest.Test(t, func(t *testing.T) {
 		l := local.New(s)

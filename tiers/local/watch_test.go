@@ -63,7 +63,7 @@ func watched(t *testing.T, test func(t *testing.T, s *teststore.Store, from *sou
 	}, append(opts, local.Invalidation(from))...)
 }
 
-func TestNothingIsServedBeforeSomebodyVouches(t *testing.T) {
+func TestNothingIsServedBeforeASourceVouches(t *testing.T) {
 	s, from := teststore.New(), &source{}
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		s.Put("a", map[string]any{"k": 1}, ttl)
@@ -150,7 +150,7 @@ func TestWithoutAnnouncementsMaxStaleBounds(t *testing.T) {
 	})
 }
 
-func TestAnExclusiveTierListensToNobody(t *testing.T) {
+func TestAnExclusiveTierSubscribesToNoSource(t *testing.T) {
 	s, from := teststore.New(), &source{}
 	below := &announcing{Store: s, source: from}
 	synctest.Test(t, func(t *testing.T) {
@@ -254,7 +254,7 @@ func TestServeStaleOfTwoSources(t *testing.T) {
 }
 
 // What this node holds stays in memory, however many others are announced to have changed.
-func TestAnnouncementsOfOtherSessionsOutdateNothing(t *testing.T) {
+func TestAnnouncementsOfOtherSessionsInvalidateNothing(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		const held = 500
 		hits := func() (n int) {

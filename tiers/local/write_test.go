@@ -14,7 +14,7 @@ import (
 	"github.com/gf-strata/strata/tiers/local"
 )
 
-func TestOwnWritesStayWarm(t *testing.T) {
+func TestOwnWritesStayInMemory(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		s.Put("a", map[string]any{"k": 1}, ttl)
@@ -27,7 +27,7 @@ func TestOwnWritesStayWarm(t *testing.T) {
 }
 
 // The commit may have been applied although its answer got lost.
-func TestAFailedCommitOutdates(t *testing.T) {
+func TestAFailedCommitInvalidates(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		s.Put("a", map[string]any{"k": 1}, ttl)
@@ -43,7 +43,7 @@ func TestAFailedCommitOutdates(t *testing.T) {
 	})
 }
 
-func TestAPanickingCommitOutdates(t *testing.T) {
+func TestAPanickingCommitInvalidates(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		s.Put("a", map[string]any{"k": 1}, ttl)
@@ -62,7 +62,7 @@ func TestAPanickingCommitOutdates(t *testing.T) {
 	})
 }
 
-func TestRemoveAllOutdates(t *testing.T) {
+func TestRemoveAllInvalidates(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		s.Put("a", map[string]any{"k": 1}, ttl)
@@ -151,7 +151,7 @@ func TestSlidesAreRareAndNeverEarly(t *testing.T) {
 	})
 }
 
-func TestASlideOfThisNodeKeepsItsCopyWarm(t *testing.T) {
+func TestASlideOfThisNodeKeepsItsCopyInMemory(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		s.Put("a", map[string]any{"k": 1}, time.Second)
@@ -181,7 +181,7 @@ func TestAShorterTtlIsSetAtOnce(t *testing.T) {
 	})
 }
 
-func TestASlideThatFindsNoSessionOutdates(t *testing.T) {
+func TestASlideThatFindsNoSessionInvalidates(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		s.Put("a", map[string]any{"k": 1}, time.Minute)
