@@ -522,3 +522,210 @@ func TestUpdateChangesWhatIsThere(t *testing.T) {
 		t.Errorf("%d changed, %v", changed, err)
 	}
 }
+
+// Each device class has places of its own, and whoever is ended learns that a newer log-in took his.
+func TestALimitPerDeviceClass(t *testing.T) {
+	ctx := context.Background()
+	f := newFleet(t, 2, layer.Limit(1, layer.EndOldest, layer.PerDeviceClass()))
+	logIn := func(node int, id, class string) {
+		t.Helper()
+		described := layer.WithDescription(ctx, map[string]string{layer.DescribedDevice: class, layer.DescribedIP: "192.0.2.0"})
+		s := gsession.New(time.Hour, f.chains[node]).New(described, id)
+		if err := errors.Join(s.Set("user", "alice"), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	logIn(0, "phone-0123456789", "mobile; or \x00 not")
+	logIn(1, "desk-0123456789", "desktop")
+	logIn(1, "newer-0123456789", "desktop")
+	for id, want := range map[string]string{"phone-0123456789": "alice", "desk-0123456789": "", "newer-0123456789": "alice"} {
+		eventually(t, id, func() bool { return f.device(0, id).user(t) == want && f.device(1, id).user(t) == want })
+	}
+	if reason, err := f.users[0].Reason(ctx, "desk-0123456789"); reason != layer.ReasonDisplaced || err != nil {
+		t.Errorf("the reason is %q, %v", reason, err)
+	}
+	list, err := f.users[0].List(ctx, "alice")
+	if err != nil || len(list) != 2 || list[0].Described[layer.DescribedIP] != "192.0.2.0" {
+		t.Errorf("listed are %v, %v", list, err)
+	}
+}
+
+// A place is free once its session has ended, whichever way: by a log-out, by a key that is removed,
+// by an administrator, by its time to live, or by a crash that left its entry behind.
+func TestAPlaceIsFreeOnceItsSessionHasEnded(t *testing.T) {
+	ctx := context.Background()
+	f := newFleet(t, 2, layer.Limit(1, layer.RefuseNew))
+	for name, end := range map[string]func(d device) error{
+		"a log-out": func(d device) error { return d.chain.RemoveAll(ctx, d.id) },
+		"a key": func(d device) error {
+			s := d.open()
+			return errors.Join(s.Remove("user"), s.Set("other", 1), s.Close())
+		},
+		"an administrator": func(d device) error {
+			_, err := f.users[0].RevokeAll(ctx, d.id[:5], layer.ReasonEndedByAdmin)
+			return err
+		},
+		"another user": func(d device) error { return d.set("user", "someone") },
+	} {
+		user := fmt.Sprintf("u%04d", len(name))
+		first, second := f.device(0, user+"-first-0123456789"), f.device(1, user+"-second-0123456789")
+		first.logIn(t, user)
+		if err := second.set("user", user); !errors.Is(err, layer.ErrLimit) {
+			t.Errorf("%s: a second log-in is answered %v", name, err)
+		}
+		if second.user(t) != "" {
+			t.Errorf("%s: a log-in that was refused is there", name)
+		}
+		if err := end(first); err != nil {
+			t.Fatal(err)
+		}
+		if err := second.set("user", user); err != nil {
+			t.Errorf("%s: the place isn't free: %v", name, err)
+		}
+	}
+	brief := gsession.New(200*time.Millisecond, f.chains[0]).New(ctx, "brief-0123456789")
+	if err := errors.Join(brief.Set("user", "brief"), brief.Close()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "what has expired", func() bool { return f.device(1, "brief-second-0123456789").set("user", "brief") == nil })
+}
+
+// What a node logs in while it is cut off from announcements, and what it holds, is over by a mark
+// as soon as it can be reached, and within the lease.
+func TestAMarkReachesANodeThatWasCutOff(t *testing.T) {
+	ctx := context.Background()
+	f := newFleet(t, 1)
+	proxy := redistest.StartProxy(t, f.server.Addr())
+	c := redis.NewClient(&redis.Options{Addr: proxy.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1, DialTimeout: time.Second, ReadTimeout: time.Second})
+	store := redisstore.New(c, redisstore.Prefix(f.prefix))
+	chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Indexed(userOf))
+	t.Cleanup(func() { _ = errors.Join(chain.Close(ctx), store.Close(ctx), c.Close()) })
+	id := "cut-off-0123456789"
+	far := device{chain, id}
+	far.logIn(t, "alice")
+	eventually(t, "memory", func() bool { return far.user(t) == "alice" })
+	proxy.Stall()
+	keys := f.client.Keys(ctx, f.prefix+"strata:{*}:i:*").Val()
+	if err := f.client.Del(ctx, keys...).Err(); err != nil { // so that nothing but the mark ends it
+		t.Fatal(err)
+	}
+	if _, err := f.users[0].RevokeAll(ctx, "alice", layer.ReasonEndedByAdmin); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(redisstore.DefaultLease)
+	if user, err := far.open().Get("user"); err == nil && user.String() != "" {
+		t.Error("it is served after the lease")
+	}
+	proxy.Resume()
+	eventually(t, "it can be reached", func() bool { _, err := far.open().Get("user"); return err == nil })
+	if far.user(t) != "" {
+		t.Error("it is served after the cut")
+	}
+}
+
+// Sessions from before there was an index are ended by marks, and listed once they were written.
+func TestSessionsFromBeforeIndexed(t *testing.T) {
+	ctx := context.Background()
+	f := newFleet(t, 1)
+	old := layer.Chain(redisstore.New(f.client, redisstore.Prefix(f.prefix)))
+	t.Cleanup(func() { _ = old.Close(ctx) })
+	device{old, "one-0123456789"}.logIn(t, "alice")
+	device{old, "two-0123456789"}.logIn(t, "alice")
+	if f.device(0, "one-0123456789").user(t) != "alice" {
+		t.Fatal("not logged in")
+	}
+	if err := f.device(0, "two-0123456789").set("k", 1); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := f.users[0].List(ctx, "alice"); len(list) != 1 || err != nil {
+		t.Errorf("listed are %v, %v", list, err)
+	}
+	if _, err := f.users[0].RevokeAll(ctx, "alice", layer.ReasonEndedByAdmin); err != nil {
+		t.Fatal(err)
+	}
+	if f.device(0, "one-0123456789").user(t) != "" || f.device(0, "two-0123456789").user(t) != "" {
+		t.Error("one lives on")
+	}
+}
+
+// No principal, address, device, handle, id or tag is in what a chain tells, nor a principal in a
+// key's name, nor an id in a handle.
+func TestNothingOfAPrincipalIsTold(t *testing.T) {
+	const (
+		user   = "user-secret-5d1f"
+		ip     = "198.51.100.77"
+		class  = "class-secret-77aa"
+		id     = "id-secret-0b0b0b0b"
+		prefix = "told:"
+	)
+	ctx := context.Background()
+	server := redistest.Start(t)
+	o, traced := observe()
+	c := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1, DialTimeout: time.Second})
+	t.Cleanup(func() { _ = c.Close() })
+	chain := layer.Chain(redisstore.New(c, redisstore.Prefix(prefix)), layer.Coalesced(), layer.Local(), layer.Indexed(userOf, layer.Limit(2, layer.RefuseNew)), traced)
+	users := layer.Principals(chain)
+	said := func(err error) {
+		if err != nil {
+			o.errors = append(o.errors, err)
+		}
+	}
+	logIn := func(id string) {
+		described := layer.WithDescription(ctx, map[string]string{layer.DescribedDevice: class, layer.DescribedIP: ip})
+		s := gsession.New(time.Hour, chain).New(described, id)
+		said(s.Set("user", user))
+		said(s.Close())
+		if dump := fmt.Sprintf("%+v %#v", described, described); strings.Contains(dump, ip) || strings.Contains(dump, class) {
+			t.Errorf("a dumped context shows the description")
+		}
+	}
+	for n := range 3 {
+		logIn(fmt.Sprint(id, n))
+	}
+	list, err := users.List(ctx, user)
+	if err != nil || len(list) != 2 {
+		t.Fatal(list, err)
+	}
+	for _, s := range list {
+		if strings.Contains(s.Handle, "secret") {
+			t.Error("a handle shows what it stands for")
+		}
+	}
+	keys, err := c.Keys(ctx, "*").Result()
+	if err != nil || len(keys) < 4 {
+		t.Fatal(keys, err)
+	}
+	for _, key := range keys {
+		if strings.Contains(key, user) || strings.HasPrefix(key, prefix+"strata:") && strings.Contains(key, "secret") {
+			t.Errorf("a key is called %q", key)
+		}
+	}
+	late := gsession.New(time.Hour, chain).New(ctx, id+"0")
+	said(late.Set("late", 1))
+	_, err = users.Update(ctx, user, func(*layer.Changes) error { return errors.New(user) })
+	said(err)
+	_, err = users.RevokeAll(ctx, user, layer.ReasonEndedByAdmin)
+	said(err)
+	said(late.Close())
+	said(users.Revoke(ctx, user, layer.ReasonEndedByAdmin))
+	_, _, err = users.All(ctx, user)
+	said(err)
+	server.Stop()
+	logIn(id + "9")
+	_, err = users.List(ctx, user)
+	said(err)
+	_, err = users.RevokeAll(ctx, user, layer.ReasonEndedByAdmin)
+	said(err)
+	said(chain.RemoveAll(ctx, id+"1"))
+	server.Restart(t)
+	said(chain.Close(ctx))
+	if len(o.errors) < 7 {
+		t.Errorf("only %d errors: %v", len(o.errors), o.errors)
+	}
+	told := o.everything(t)
+	for _, secret := range []string{user, ip, class, id, list[0].Handle, prefix, ip[:7]} {
+		if at := strings.Index(told, secret); at >= 0 {
+			t.Errorf("%q is told: …%s…", secret, told[max(0, at-200):min(len(told), at+100)])
+		}
+	}
+}
