@@ -42,6 +42,10 @@ func startRedis(ctx context.Context) (r *ownRedis, err error) {
 		if err == nil {
 			return r, nil
 		}
+		_ = r.kill(context.Background()) // what has begun, and wasn't waited for
+		if ctx.Err() != nil {
+			break
+		}
 	}
 	return nil, errors.Join(err, os.RemoveAll(dir))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -198,6 +199,19 @@ func TestTrialOfAnOutage(t *testing.T) {
 	if !got.Layers.Good || got.Plain.Good || len(got.Plain.Acts) != 2 || !strings.HasPrefix(got.Plain.Acts[0], "0 of ") ||
 		got.Layers.Acts[1] != in["act_back"] || got.Plain.Acts[1] != in["act_back"] {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A start that is given up leaves no server and no folder.
+func TestRedisThatIsNotWaitedFor(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if own, err := startRedis(ctx); err == nil {
+		t.Errorf("started at port %d", own.port)
+	}
+	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
 	}
 }
 
