@@ -182,7 +182,8 @@ func TestCloseSaysWhatWaitsInTheJournal(t *testing.T) {
 	if err := c.Close(over); err == nil {
 		t.Error("Close returned nil")
 	}
-	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "they wait in the journal\" changes=1") {
+	// The change may have been tried once before the chain was closed, which is another line.
+	if text := log.String(); strings.Count(text, "they wait in the journal\" changes=1") != 1 || strings.Contains(text, "gave up") {
 		t.Errorf("logged %s", text)
 	}
 	if got := read(); got["give_ups"] != 0 || gave != 0 {
