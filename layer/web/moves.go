@@ -3,8 +3,8 @@ package web
 import "sync"
 
 // moves has a change of id wait for the commits of this node that are under way under the old one,
-// and later ones for the change: so each of them is carried along or refused, and none is lost in
-// between. Other nodes' commits are in the round trip between reading the old session and ending it.
+// and later ones for the change: so each of them is carried along or refused, however many there are.
+// The chain takes along what other nodes commit meanwhile.
 //
 // mu guards ids and the number of users of each; an entry is there while somebody uses it.
 type moves struct {
