@@ -1,0 +1,118 @@
+package redistest
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// StartRelay passes commands on to a server until the test ends, but for those to which
+// instead returns a reply of its own, as a proxy with restrictions does. Commands are in small
+// letters; the reply is one of [StartFake], and "" passes the command on. A command that is
+// replied to must not be sent in a pipeline with others. It returns the relay's address.
+func StartRelay(tb testing.TB, target string, instead func(command []string) string) string {
+	tb.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var (
+		all   sync.WaitGroup
+		mu    sync.Mutex
+		conns []net.Conn
+		over  bool
+	)
+	keep := func(conn net.Conn) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		conns = append(conns, conn)
+		return !over
+	}
+	all.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", target)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			if !keep(client) || !keep(server) {
+				_, _ = client.Close(), server.Close()
+				return
+			}
+			all.Go(func() {
+				_, _ = io.Copy(client, server)
+				_ = client.Close()
+			})
+			all.Go(func() {
+				relay(client, server, instead)
+				_, _ = client.Close(), server.Close()
+			})
+		}
+	})
+	tb.Cleanup(func() {
+		_ = listener.Close()
+		mu.Lock()
+		over = true
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+		mu.Unlock()
+		all.Wait()
+	})
+	return listener.Addr().String()
+}
+
+func relay(client io.ReadWriter, server io.Writer, instead func([]string) string) {
+	var raw bytes.Buffer
+	in := bufio.NewReader(client)
+	line := func() (int, error) {
+		text, err := in.ReadString('\n')
+		if err != nil {
+			return 0, err
+		}
+		raw.WriteString(text)
+		return strconv.Atoi(strings.Trim(text, "*$\r\n"))
+	}
+	for {
+		raw.Reset()
+		words, err := line()
+		if err != nil {
+			return
+		}
+		command := make([]string, words)
+		for n := range command {
+			length, err := line()
+			if err != nil {
+				return
+			}
+			word := make([]byte, length+2)
+			if _, err := io.ReadFull(in, word); err != nil {
+				return
+			}
+			raw.Write(word)
+			command[n] = strings.ToLower(string(word[:length]))
+		}
+		reply := instead(command)
+		if reply == Silence {
+			continue
+		}
+		text, hangsUp := strings.CutSuffix(reply, HangUp)
+		if reply == "" {
+			_, err = server.Write(raw.Bytes())
+		} else {
+			_, err = io.WriteString(client, text)
+		}
+		if err != nil || hangsUp {
+			return
+		}
+	}
+}
