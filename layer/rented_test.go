@@ -14,9 +14,9 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// Rented servers and proxies refuse commands. Announcements are done without, which one line of
-// the log says with the reason; commands that sessions need fail with an advice, and an error is
-// never taken for a session that isn't there.
+// Rented servers and proxies refuse commands. Without announcements MaxStale bounds what memory
+// serves, and one line of the log has the reason; what sessions need fails with an advice, and
+// changes nothing.
 func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 	t.Parallel()
 	const announced, unsupported = "announced", "MaxStale"
@@ -133,7 +133,7 @@ func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 			}
 			sees := func(m *gsession.Manager, id string, want int) {
 				t.Helper()
-				if !polled(20*time.Second, func() bool { n, err := read(m, id); return err == nil && n == want }) {
+				if !polled(time.Minute, func() bool { n, err := read(m, id); return err == nil && n == want }) {
 					n, err := read(m, id)
 					t.Errorf("a node reads %d, %v, want %d", n, err, want)
 				}
@@ -155,9 +155,9 @@ func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 				sees(there, "a1", 0)
 			}
 
-			const line = "changes of the store aren't announced"
+			const line = "changes of the store aren't announced, so that MaxStale bounds what is served from memory"
 			if test.mode == unsupported {
-				polled(20*time.Second, func() bool { return strings.Contains(log.String(), line) })
+				polled(time.Minute, func() bool { return strings.Contains(log.String(), line) })
 				if n := strings.Count(log.String(), line); n != 1 || !strings.Contains(log.String(), test.reason) {
 					t.Errorf("%d lines, want one with %q: %s", n, test.reason, log)
 				}
@@ -166,7 +166,7 @@ func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 			if strings.Contains(log.String(), line) {
 				t.Errorf("logged %s", log)
 			}
-			if test.mode == announced && !polled(20*time.Second, func() bool {
+			if test.mode == announced && !polled(time.Minute, func() bool {
 				r, err := chain.Unwrap().(loader).Load(ctx, "a0", time.Hour)
 				return err == nil && r.Outcome.String() == "hit"
 			}) {
