@@ -45,7 +45,8 @@ type PrincipalInfo struct {
 type Users struct {
 	given *Stack // as Principals got it
 	chain *Stack // which has the index: given, or a chain that is its store
-	index *index.Storage
+	index index.Principals
+	layer *index.Storage // that index belongs to
 }
 
 // Principals are the sessions of a chain by whose they are. It panics where the chain has no
@@ -57,7 +58,7 @@ func Principals(chain *Stack) *Users {
 	for at, ok := chain, true; ok; {
 		layers := at.parts().layers
 		if in := indexOf(layers); in != nil {
-			return &Users{given: chain, chain: at, index: in}
+			return &Users{given: chain, chain: at, index: in.Principals(), layer: in}
 		}
 		at, ok = layers[len(layers)-1].(*Stack)
 	}
@@ -82,7 +83,7 @@ func (u *Users) cachesAbove() bool {
 	for _, l := range u.chain.parts().layers {
 		switch l := l.(type) {
 		case *index.Storage:
-			if l == u.index {
+			if l == u.layer {
 				return false
 			}
 		case *trace.Storage:

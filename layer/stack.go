@@ -332,7 +332,7 @@ func (s *Stack) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap,
 		}
 	}
 	if p.index != nil && err != nil && !sessionmap.RefusedBefore(err) {
-		err = p.index.Explain(ctx, id, err)
+		err = p.index.Principals().Explain(ctx, id, err)
 	}
 	return p.told(ctx, "strata: a session could not be written", err)
 }

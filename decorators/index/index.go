@@ -10,7 +10,6 @@ package index
 
 import (
 	"context"
-	"errors"
 	"hash/maphash"
 	"maps"
 	"slices"
@@ -166,10 +165,6 @@ func (s *Storage) Close(ctx context.Context) error {
 
 // Flush waits until what is queued is written.
 func (s *Storage) Flush(ctx context.Context) error { return s.queue.flush(ctx) }
-
-// Notice calls f after sessions may have been ended by a mark, which announces none of them. f must
-// return quickly, and call nothing of the index.
-func (s *Storage) Notice(f func()) (stop func()) { return s.marks.Subscribe(noticed(f)) }
 
 // Source tells a cache above of sessions that were ended by a mark, nil where the index is in the
 // process.
@@ -398,7 +393,7 @@ func (s *Storage) enter(ctx context.Context, entry tiers.Entry, limit tiers.Inde
 	if err == nil && (entered.Refused || len(entered.Excess) > 0) {
 		// Sessions that are gone, as by a crash, may take the places of others.
 		var gone bool
-		if gone, err = s.heal(ctx, entry.Key); err == nil && gone {
+		if gone, err = s.Principals().heal(ctx, entry.Key); err == nil && gone {
 			entered, err = s.indexer.Enter(ctx, entry, limit)
 		}
 	}
@@ -409,7 +404,7 @@ func (s *Storage) enter(ctx context.Context, entry tiers.Entry, limit tiers.Inde
 		return entered, ErrLimit
 	}
 	for _, e := range entered.Excess {
-		if err := s.endOne(ctx, e, ReasonDisplaced); err != nil {
+		if err := s.Principals().endOne(ctx, e, ReasonDisplaced); err != nil {
 			s.queue.leave(entry)
 			return entered, err
 		}
@@ -435,29 +430,6 @@ func (s *Storage) finish(ctx context.Context, id string, c change, err error) er
 		}
 	}
 	return err
-}
-
-// Explain adds why the session has ended to a tiers.ErrRevoked.
-func (s *Storage) Explain(ctx context.Context, id string, err error) error {
-	var ended *Ended
-	if !errors.Is(err, tiers.ErrRevoked) || errors.As(err, &ended) {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), findTimeout)
-	defer cancel()
-	reason, failed := s.ReasonOf(ctx, id)
-	if failed != nil || reason == "" {
-		return err
-	}
-	return &Ended{Reason: reason, Cause: err}
-}
-
-// ReasonOf returns why a session has ended, "" if that isn't known, or no longer.
-func (s *Storage) ReasonOf(ctx context.Context, id string) (tiers.Reason, error) {
-	if tiers.CheckID(id) != nil {
-		return "", nil
-	}
-	return s.indexer.ReasonOf(ctx, id)
 }
 
 // Batcher is nil where the storage below takes no batches.

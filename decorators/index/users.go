@@ -9,6 +9,12 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
+// Principals are the sessions of an index by whose they are. Its field is set at construction.
+type Principals struct{ of *Storage }
+
+// Principals are the index's sessions by whose they are.
+func (s *Storage) Principals() Principals { return Principals{s} }
+
 // Session is a session of a principal, as it is listed.
 type Session struct {
 	Entry     tiers.Entry // with its principal
@@ -44,13 +50,13 @@ func readHandle(handle string) (key tiers.PrincipalKey, tag string, ok bool) {
 
 // List returns a principal's sessions, the oldest first. It looks at each session, and removes
 // entries of those that are gone or another's.
-func (s *Storage) List(ctx context.Context, principal string) ([]Session, error) {
+func (s Principals) List(ctx context.Context, principal string) ([]Session, error) {
 	key := tiers.KeyOfPrincipal(principal)
-	state, err := s.marks.of(ctx, key)
+	state, err := s.of.marks.of(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	entries, err := s.indexer.Entries(ctx, key)
+	entries, err := s.of.indexer.Entries(ctx, key)
 	if err != nil || len(entries) == 0 {
 		return nil, err
 	}
@@ -67,7 +73,7 @@ func (s *Storage) List(ctx context.Context, principal string) ([]Session, error)
 		r, has := record{}, false
 		if read.Read.Snapshot.Len() > 0 {
 			if r, has = recordOf(read.Read.Snapshot.Data()); has {
-				has = r.isOf(principal) && r.tag == e.Tag && s.whose(read.Read.Snapshot.Data()) == principal
+				has = r.isOf(principal) && r.tag == e.Tag && s.of.whose(read.Read.Snapshot.Data()) == principal
 			}
 		}
 		if !has {
@@ -75,7 +81,7 @@ func (s *Storage) List(ctx context.Context, principal string) ([]Session, error)
 			continue
 		}
 		if reason, over := state.verdict(key, r); over {
-			s.end(ctx, e, reason)
+			s.of.end(ctx, e, reason)
 			continue
 		}
 		e.Principal = principal
@@ -86,15 +92,15 @@ func (s *Storage) List(ctx context.Context, principal string) ([]Session, error)
 		list = append(list, Session{Entry: e, Handle: HandleOf(e), Begun: e.Begun, Seen: seen, Described: r.description()})
 	}
 	if len(stale) > 0 {
-		err = s.indexer.Leave(ctx, stale)
+		err = s.of.indexer.Leave(ctx, stale)
 	}
 	return list, err
 }
 
 // loadAll reads sessions, together where the storage below can.
-func (s *Storage) loadAll(ctx context.Context, entries []tiers.Entry) []tiers.Reloaded {
+func (s Principals) loadAll(ctx context.Context, entries []tiers.Entry) []tiers.Reloaded {
 	results := make([]tiers.Reloaded, len(entries))
-	if reloader := tiers.ReloaderOf(s.inner); reloader != nil {
+	if reloader := tiers.ReloaderOf(s.of.inner); reloader != nil {
 		loads := make([]tiers.Reload, len(entries))
 		for n, e := range entries {
 			loads[n] = tiers.Reload{ID: e.ID, TTL: e.TTL}
@@ -102,14 +108,14 @@ func (s *Storage) loadAll(ctx context.Context, entries []tiers.Entry) []tiers.Re
 		return reloader.LoadAll(ctx, loads)
 	}
 	for n, e := range entries {
-		results[n].Read, results[n].Err = s.inner.Load(ctx, e.ID, e.TTL)
+		results[n].Read, results[n].Err = s.of.inner.Load(ctx, e.ID, e.TTL)
 	}
 	return results
 }
 
 // heal removes the entries of sessions that are gone, and reports whether there were any.
-func (s *Storage) heal(ctx context.Context, key tiers.PrincipalKey) (gone bool, err error) {
-	entries, err := s.indexer.Entries(ctx, key)
+func (s Principals) heal(ctx context.Context, key tiers.PrincipalKey) (gone bool, err error) {
+	entries, err := s.of.indexer.Entries(ctx, key)
 	if err != nil || len(entries) == 0 {
 		return false, err
 	}
@@ -131,41 +137,41 @@ func (s *Storage) heal(ctx context.Context, key tiers.PrincipalKey) (gone bool, 
 	if len(stale) == 0 {
 		return false, nil
 	}
-	return true, s.indexer.Leave(ctx, stale)
+	return true, s.of.indexer.Leave(ctx, stale)
 }
 
 // beginning is how long a session may be in the index and not in the store.
 const beginning = 10 * time.Second
 
 // endOne ends a session that is in the index, which may not have been committed yet.
-func (s *Storage) endOne(ctx context.Context, e tiers.Entry, reason tiers.Reason) error {
-	snapshot, _, _, err := s.look(ctx, e.ID, e.TTL)
+func (s Principals) endOne(ctx context.Context, e tiers.Entry, reason tiers.Reason) error {
+	snapshot, _, _, err := s.of.look(ctx, e.ID, e.TTL)
 	if err != nil {
 		return err
 	}
-	if err := s.indexer.Because(ctx, []string{e.ID}, reason, s.options.reasons); err != nil {
+	if err := s.of.indexer.Because(ctx, []string{e.ID}, reason, s.of.options.reasons); err != nil {
 		return err
 	}
 	if snapshot.Len() == 0 {
-		if err := s.indexer.MarkEnded(ctx, e, reason, s.options.marks); err != nil {
+		if err := s.of.indexer.MarkEnded(ctx, e, reason, s.of.options.marks); err != nil {
 			return err
 		}
-		s.marks.outdate(s.indexer.ShardOf(e.Key))
+		s.of.marks.outdate(s.of.indexer.ShardOf(e.Key))
 	}
-	if err := s.inner.RemoveAll(ctx, e.ID); err != nil {
+	if err := s.of.inner.RemoveAll(ctx, e.ID); err != nil {
 		return err
 	}
-	s.face.Removed(e.ID)
-	s.begun.forget(e.ID)
-	return s.indexer.Leave(ctx, []tiers.Entry{e})
+	s.of.face.Removed(e.ID)
+	s.of.begun.forget(e.ID)
+	return s.of.indexer.Leave(ctx, []tiers.Entry{e})
 }
 
 // Handle returns the handle of a session, "" if it is nobody's, or isn't there.
-func (s *Storage) Handle(ctx context.Context, id string) (string, error) {
+func (s Principals) Handle(ctx context.Context, id string) (string, error) {
 	if tiers.CheckID(id) != nil {
 		return "", nil
 	}
-	_, r, principal, err := s.look(ctx, id, 0)
+	_, r, principal, err := s.of.look(ctx, id, 0)
 	if err != nil || r.tag == "" {
 		return "", err
 	}
@@ -174,12 +180,12 @@ func (s *Storage) Handle(ctx context.Context, id string) (string, error) {
 
 // Revoke ends the session that a handle stands for, and returns its id, or none. It has two while
 // its id changes, and after a change that was to keep the old one.
-func (s *Storage) Revoke(ctx context.Context, handle string, reason tiers.Reason) (ids []string, err error) {
+func (s Principals) Revoke(ctx context.Context, handle string, reason tiers.Reason) (ids []string, err error) {
 	key, tag, ok := readHandle(handle)
 	if !ok {
 		return nil, ErrHandle
 	}
-	entries, err := s.indexer.Entries(ctx, key)
+	entries, err := s.of.indexer.Entries(ctx, key)
 	for _, e := range entries {
 		if e.Tag == tag {
 			ids = append(ids, e.ID)
@@ -191,7 +197,7 @@ func (s *Storage) Revoke(ctx context.Context, handle string, reason tiers.Reason
 
 // RevokeAll ends a principal's sessions, but those of the handles kept, and returns the ids of
 // those that the index had. Sessions that it hadn't are over as well.
-func (s *Storage) RevokeAll(ctx context.Context, principal string, reason tiers.Reason, kept []string) (ids []string, err error) {
+func (s Principals) RevokeAll(ctx context.Context, principal string, reason tiers.Reason, kept []string) (ids []string, err error) {
 	key := tiers.KeyOfPrincipal(principal)
 	mark := tiers.Mark{Nonce: newNonce(), Reason: reason}
 	for _, handle := range kept {
@@ -203,8 +209,8 @@ func (s *Storage) RevokeAll(ctx context.Context, principal string, reason tiers.
 			mark.Kept = append(mark.Kept, tag)
 		}
 	}
-	entries, err := s.indexer.Mark(ctx, key, mark, s.options.marks)
-	s.marks.outdate(s.indexer.ShardOf(key))
+	entries, err := s.of.indexer.Mark(ctx, key, mark, s.of.options.marks)
+	s.of.marks.outdate(s.of.indexer.ShardOf(key))
 	if err != nil {
 		return nil, err
 	}
@@ -218,48 +224,48 @@ func (s *Storage) RevokeAll(ctx context.Context, principal string, reason tiers.
 	if len(ended) == 0 {
 		return nil, nil
 	}
-	if err := s.indexer.Because(ctx, ids, reason, s.options.reasons); err != nil {
+	if err := s.of.indexer.Because(ctx, ids, reason, s.of.options.reasons); err != nil {
 		return nil, err
 	}
 	if err := s.removeEntries(ctx, ended); err != nil {
 		return nil, err
 	}
 	for _, id := range ids {
-		s.face.Removed(id)
-		s.begun.forget(id)
+		s.of.face.Removed(id)
+		s.of.begun.forget(id)
 	}
 	return ids, nil
 }
 
 // removeEntries removes sessions that are over by a mark already.
-func (s *Storage) removeEntries(ctx context.Context, entries []tiers.Entry) error {
-	if remover, ok := s.indexer.(tiers.IndexRemover); ok {
+func (s Principals) removeEntries(ctx context.Context, entries []tiers.Entry) error {
+	if remover, ok := s.of.indexer.(tiers.IndexRemover); ok {
 		return remover.RemoveEntries(ctx, entries)
 	}
 	var errs []error
 	for _, e := range entries {
-		errs = append(errs, s.inner.RemoveAll(ctx, e.ID))
+		errs = append(errs, s.of.inner.RemoveAll(ctx, e.ID))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return s.indexer.Leave(ctx, entries)
+	return s.of.indexer.Leave(ctx, entries)
 }
 
 // RevokeEverybody ends the sessions of all principals by a mark; each is removed when it is met.
-func (s *Storage) RevokeEverybody(ctx context.Context, reason tiers.Reason) error {
-	err := s.indexer.MarkAll(ctx, tiers.Mark{Nonce: newNonce(), Reason: reason}, s.options.marks)
-	s.marks.outdateAll()
+func (s Principals) RevokeEverybody(ctx context.Context, reason tiers.Reason) error {
+	err := s.of.indexer.MarkAll(ctx, tiers.Mark{Nonce: newNonce(), Reason: reason}, s.of.options.marks)
+	s.of.marks.outdateAll()
 	return err
 }
 
 // Page and Count are the index's.
-func (s *Storage) Page(ctx context.Context, cursor string, size int) ([]tiers.Indexed, string, error) {
-	return s.indexer.Page(ctx, cursor, size)
+func (s Principals) Page(ctx context.Context, cursor string, size int) ([]tiers.Indexed, string, error) {
+	return s.of.indexer.Page(ctx, cursor, size)
 }
 
 // Count is the number of principals with sessions.
-func (s *Storage) Count(ctx context.Context) (int, error) { return s.indexer.Count(ctx) }
+func (s Principals) Count(ctx context.Context) (int, error) { return s.of.indexer.Count(ctx) }
 
 // Is reports whether a state is still that of the listed session.
 func (l Session) Is(state *tiers.Snapshot) bool {
@@ -268,4 +274,31 @@ func (l Session) Is(state *tiers.Snapshot) bool {
 	}
 	r, has := recordOf(state.Data())
 	return has && r.tag == l.Entry.Tag && r.key == l.Entry.Key
+}
+
+// Notice calls f after sessions may have been ended by a mark, which announces none of them. f must
+// return quickly, and call nothing of the index.
+func (s Principals) Notice(f func()) (stop func()) { return s.of.marks.Subscribe(noticed(f)) }
+
+// ReasonOf returns why a session has ended, "" if that isn't known, or no longer.
+func (s Principals) ReasonOf(ctx context.Context, id string) (tiers.Reason, error) {
+	if tiers.CheckID(id) != nil {
+		return "", nil
+	}
+	return s.of.indexer.ReasonOf(ctx, id)
+}
+
+// Explain adds why the session has ended to a tiers.ErrRevoked.
+func (s Principals) Explain(ctx context.Context, id string, err error) error {
+	var ended *Ended
+	if !errors.Is(err, tiers.ErrRevoked) || errors.As(err, &ended) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), findTimeout)
+	defer cancel()
+	reason, failed := s.ReasonOf(ctx, id)
+	if failed != nil || reason == "" {
+		return err
+	}
+	return &Ended{Reason: reason, Cause: err}
 }
