@@ -23,7 +23,7 @@ type values = map[string]any
 
 // core is a store of the capability in memory, as exact as redisstore: it merges
 // each delta into what it holds. before runs ahead of every commit, without the
-// lock; fail answers the next commits.
+// lock; fail returns the next commits.
 type core struct {
 	gsession.StorageBase
 
@@ -79,7 +79,7 @@ func (c *core) RemoveAll(_ context.Context, id string) error {
 	return nil
 }
 
-// put writes behind the face, as another node does.
+// put writes behind the Maps, as another node does.
 func (c *core) put(id string, data values) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,7 +102,7 @@ func (c *core) commitCount() int {
 	return len(c.commits)
 }
 
-// front is a Maps as a chain has it: gsession's face of a core.
+// front is a Maps as a chain has it: the maps of a core.
 type front struct {
 	gsession.StorageBase
 	*Maps

@@ -17,9 +17,9 @@ import (
 // Each of its two generations has 4,096 maps at most. mu guards all fields.
 type ledger struct {
 	mu         sync.Mutex
-	young, old map[uintptr]*handout
-	last       map[lastKey]*handout
-	former     map[lastKey]*handout
+	young, old map[uintptr]*origin
+	last       map[lastKey]*origin
+	former     map[lastKey]*origin
 }
 
 type lastKey struct {
@@ -45,8 +45,8 @@ func PretendUnfollowed() (restore func()) {
 	return func() { unfollowed.Store(before) }
 }
 
-// handOut makes a map that can't carry its origin.
-func (l *ledger) handOut(h *handout, id string) *gmap.StrAnyMap {
+// newMap makes a map that can't carry its origin.
+func (l *ledger) newMap(h *origin, id string) *gmap.StrAnyMap {
 	h.m.KVMap = gmap.NewStrAnyMapFrom(h.first.held, true).KVMap
 	_, h.first.held = contents(&h.m)
 	l.note(h, h.first.held, id)
@@ -54,20 +54,20 @@ func (l *ledger) handOut(h *handout, id string) *gmap.StrAnyMap {
 }
 
 // note finds h from now on by what a map holds, and as the session's last one.
-func (l *ledger) note(h *handout, held map[string]any, id string) {
+func (l *ledger) note(h *origin, held map[string]any, id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.young == nil || len(l.young) >= ledgerSize {
-		l.old, l.young = l.young, map[uintptr]*handout{}
-		l.former, l.last = l.last, map[lastKey]*handout{}
+		l.old, l.young = l.young, map[uintptr]*origin{}
+		l.former, l.last = l.last, map[lastKey]*origin{}
 	}
 	l.young[reflect.ValueOf(held).Pointer()] = h
-	l.last[lastKey{h.face, strings.Clone(id)}] = h
+	l.last[lastKey{h.maps, strings.Clone(id)}] = h
 }
 
 // of finds the origin of a map, nil for none. The address isn't another map's: the origin keeps
 // what it was noted for.
-func (l *ledger) of(m *gmap.StrAnyMap) *handout {
+func (l *ledger) of(m *gmap.StrAnyMap) *origin {
 	_, held := contents(m)
 	at := reflect.ValueOf(held).Pointer()
 	l.mu.Lock()
@@ -86,7 +86,7 @@ func (l *ledger) of(m *gmap.StrAnyMap) *handout {
 }
 
 // lastOf is what a session's last map was made of, nil if that isn't remembered.
-func (l *ledger) lastOf(f *Maps, id string) *handout {
+func (l *ledger) lastOf(f *Maps, id string) *origin {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if h := l.last[lastKey{f, id}]; h != nil {

@@ -53,7 +53,7 @@ func TestForgottenMapIsComparedWithTheLastOne(t *testing.T) {
 	session := gsession.New(ttl, f).New(t.Context(), id)
 	session.MustSet("theme", "dark")
 	l := unfollowed.Load()
-	l.young, l.old = map[uintptr]*handout{}, nil
+	l.young, l.old = map[uintptr]*origin{}, nil
 	c.put(id, values{"user": "ann", "cart": 1}) // another node
 	closed(t, session)
 	wantData(t, c.holds(id), values{"user": "ann", "cart": 1, "theme": "dark"})

@@ -27,7 +27,7 @@ type listed []string
 
 func (l listed) Error() string { return strings.Join(l, " ") }
 
-// failing answers every call with an error, and what it was given as well.
+// failing returns every call with an error, and what it was given as well.
 type failing struct{ err error }
 
 func (f failing) New(context.Context, time.Duration) (string, error)            { return "", f.err }
@@ -100,7 +100,7 @@ func TestErrorsOfAStoreKeepItsSecrets(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := failing{cause}
-			p := &plain{inner: store}
+			p := &adapter{inner: store}
 			p.style.Store(uint32(tiers.StyleSnapshot))
 			for call, err := range calls(t.Context(), p) {
 				if err == nil {

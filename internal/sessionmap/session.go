@@ -12,7 +12,7 @@ import (
 // dot.
 var (
 	sessionMethods = methodsOf((*gsession.Session).Close)
-	adapterMethods = methodsOf((*plain).write)
+	adapterMethods = methodsOf((*adapter).write)
 )
 
 func methodsOf(method any) string {
@@ -20,7 +20,7 @@ func methodsOf(method any) string {
 	return name[:strings.LastIndexByte(name, '.')+1]
 }
 
-// bySession reports whether a gsession.Session brings the map that a face doesn't know, and
+// bySession reports whether a gsession.Session brings the map that a Maps doesn't know, and
 // no adapter of ours: then the Session has made it, for a session that it had begun. A
 // program's own map looks the same, as do the calls that lead to it; only the caller tells
 // them apart. It is asked for once a session, beside a write.

@@ -87,7 +87,7 @@ func TestRequestsThroughAStrangerThatRenames(t *testing.T) {
 	wantData(t, c.holds("tenant-"+id), values{"cart": "A"})
 }
 
-// upper is the face of a chain whose outermost layer is a stranger's.
+// upper is the Maps of a chain whose outermost layer is a stranger's.
 type upper struct {
 	*Maps
 	top tiers.Storage
@@ -284,7 +284,7 @@ func (m meddling) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	return m.mutating.SetSession(ctx, id, data, ttl)
 }
 
-// The face below a stranger commits differences as well: what another node does
+// The Maps below a stranger commits differences as well: what another node does
 // between the adapter's read and its write isn't undone.
 func TestStrangerThatIsOvertaken(t *testing.T) {
 	overtaken := func(t *testing.T, begin values, meanwhile func(f *front)) (*core, error) {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gogf/gf/v2/container/garray"
+	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/container/gvar"
 )
 
@@ -40,27 +42,27 @@ func IsScalar(value any) bool {
 
 // CopyMap copies a session that a store holds or hands out.
 func CopyMap(data map[string]any) (map[string]any, error) {
-	var i isolation
+	var i copier
 	return i.whole(data)
 }
 
 // OwnMap also copies the texts, for what is kept beyond the call: a form's value is a part
 // of the whole body.
 func OwnMap(data map[string]any) (map[string]any, error) {
-	i := isolation{texts: true}
+	i := copier{texts: true}
 	return i.whole(data)
 }
 
 // Copy copies a value with all that it refers to. Channels, functions and what
 // unexported fields refer to can't be copied and stay shared.
 func Copy(value any) (any, error) {
-	var i isolation
+	var i copier
 	return i.copy(value, 0)
 }
 
 // Own is Copy that also copies the texts.
 func Own(value any) (any, error) {
-	i := isolation{texts: true}
+	i := copier{texts: true}
 	return i.copy(value, 0)
 }
 
@@ -73,14 +75,14 @@ func MustCopy(value any) any {
 	return c
 }
 
-// isolation is the state of one copy: the containers on the path to here, and whether
+// copier is the state of one copy: the containers on the path to here, and whether
 // texts are copied as well.
-type isolation struct {
+type copier struct {
 	path  map[container]struct{}
 	texts bool
 }
 
-func (i *isolation) whole(data map[string]any) (c map[string]any, err error) {
+func (i *copier) whole(data map[string]any) (c map[string]any, err error) {
 	c = make(map[string]any, len(data))
 	for key, value := range data {
 		if value, err = i.copy(value, 0); err != nil {
@@ -91,7 +93,7 @@ func (i *isolation) whole(data map[string]any) (c map[string]any, err error) {
 	return c, nil
 }
 
-func (i *isolation) text(text string) string {
+func (i *copier) text(text string) string {
 	if i.texts {
 		return strings.Clone(text)
 	}
@@ -99,7 +101,7 @@ func (i *isolation) text(text string) string {
 }
 
 // scalar isn't ok for what a copy of the interface doesn't copy.
-func (i *isolation) scalar(value any) (c any, ok bool) {
+func (i *copier) scalar(value any) (c any, ok bool) {
 	if !IsScalar(value) {
 		return nil, false
 	}
@@ -121,7 +123,7 @@ type container struct {
 }
 
 // enter guards one level of nesting; the function that it returns leaves it.
-func (i *isolation) enter(v reflect.Value, depth int) (leave func(), err error) {
+func (i *copier) enter(v reflect.Value, depth int) (leave func(), err error) {
 	if depth > maxNesting {
 		return nil, errDeep
 	}
@@ -142,7 +144,7 @@ func (i *isolation) enter(v reflect.Value, depth int) (leave func(), err error) 
 	return func() { delete(i.path, c) }, nil
 }
 
-func (i *isolation) copy(value any, depth int) (any, error) {
+func (i *copier) copy(value any, depth int) (any, error) {
 	if c, ok := i.scalar(value); ok {
 		return c, nil
 	}
@@ -211,7 +213,7 @@ func (i *isolation) copy(value any, depth int) (any, error) {
 }
 
 // reflect sets dst, which is settable and of the same type, to a copy of src.
-func (i *isolation) reflect(dst, src reflect.Value, depth int) error {
+func (i *copier) reflect(dst, src reflect.Value, depth int) error {
 	if depth > maxNesting {
 		return errDeep
 	}
@@ -294,7 +296,7 @@ func (i *isolation) reflect(dst, src reflect.Value, depth int) error {
 }
 
 // key copies the text of a map's key; others stay the keys that they are.
-func (i *isolation) key(key reflect.Value) reflect.Value {
+func (i *copier) key(key reflect.Value) reflect.Value {
 	if key.Kind() == reflect.Interface {
 		key = key.Elem()
 	}
@@ -305,7 +307,7 @@ func (i *isolation) key(key reflect.Value) reflect.Value {
 }
 
 // fields copies what exported fields refer to, those of embedded structs included.
-func (i *isolation) fields(dst, src reflect.Value, depth int) error {
+func (i *copier) fields(dst, src reflect.Value, depth int) error {
 	for n := range src.NumField() {
 		field, copyField := dst.Field(n), i.reflect
 		switch {
@@ -327,7 +329,7 @@ var (
 	varType  = reflect.TypeFor[gvar.Var]()
 )
 
-func (i *isolation) elements(dst, src reflect.Value, depth int) error {
+func (i *copier) elements(dst, src reflect.Value, depth int) error {
 	if kind := src.Type().Elem().Kind(); !isPlain(kind) && (kind != reflect.String || i.texts) {
 		for n := range src.Len() {
 			if err := i.reflect(dst.Index(n), src.Index(n), depth+1); err != nil {
@@ -343,4 +345,121 @@ func (i *isolation) elements(dst, src reflect.Value, depth int) error {
 // isPlain reports whether values of the kind refer to nothing.
 func isPlain(kind reflect.Kind) bool {
 	return kind >= reflect.Bool && kind <= reflect.Complex128 && kind != reflect.Uintptr
+}
+
+// deepCopy copies a value that knows how to. The containers of GoFrame that hold
+// values of any type are copied here: their own DeepCopy makes structs in them
+// without unexported fields, such as big numbers, zero.
+//
+// A DeepCopy that answers another type was promoted from an embedded field, or has
+// nothing to copy, and doesn't count.
+func (i *copier) deepCopy(value any, depth int) (c any, ok bool, err error) {
+	switch v := value.(type) {
+	case *gvar.Var:
+		c, err = i.variable(v, depth)
+	case *gmap.StrAnyMap:
+		v.Size() // its zero value makes a map when it is first used
+		var kv *gmap.KVMap[string, any]
+		kv, err = copyMap(i, v.KVMap, depth)
+		c = &gmap.StrAnyMap{KVMap: kv}
+	case *gmap.IntAnyMap:
+		v.Size()
+		var kv *gmap.KVMap[int, any]
+		kv, err = copyMap(i, v.KVMap, depth)
+		c = &gmap.IntAnyMap{KVMap: kv}
+	case *gmap.AnyAnyMap:
+		v.Size()
+		var kv *gmap.KVMap[any, any]
+		kv, err = copyMap(i, v.KVMap, depth)
+		c = &gmap.AnyAnyMap{KVMap: kv}
+	case *gmap.KVMap[string, any]:
+		c, err = copyMap(i, v, depth)
+	case *garray.Array:
+		v.Len()
+		c, err = i.array(v, depth)
+	case deepCopier:
+		if embedsNil(reflect.ValueOf(value)) {
+			return nil, false, nil
+		}
+		c = v.DeepCopy()
+		return c, c != nil && reflect.TypeOf(c) == reflect.TypeOf(value), nil
+	default:
+		return nil, false, nil
+	}
+	return c, err == nil, err
+}
+
+var deepCopierType = reflect.TypeFor[deepCopier]()
+
+// embedsNil reports whether the DeepCopy of a struct may be one that is promoted from
+// a nil pointer.
+func embedsNil(v reflect.Value) bool {
+	if v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct {
+		return false
+	}
+	for n := range v.NumField() {
+		if !v.Type().Field(n).Anonymous {
+			continue
+		}
+		switch field := v.Field(n); field.Kind() {
+		case reflect.Pointer, reflect.Interface:
+			if field.IsNil() && field.Type().Implements(deepCopierType) {
+				return true
+			}
+		case reflect.Struct:
+			if embedsNil(field) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (i *copier) variable(v *gvar.Var, depth int) (*gvar.Var, error) {
+	leave, err := i.enter(reflect.ValueOf(v), depth)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	c := v.Clone()
+	inner, err := i.copy(c.Val(), depth+1)
+	c.Set(inner)
+	return c, err
+}
+
+func copyMap[K comparable](i *copier, m *gmap.KVMap[K, any], depth int) (*gmap.KVMap[K, any], error) {
+	leave, err := i.enter(reflect.ValueOf(m), depth)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	c := m.Clone()
+	c.LockFunc(func(data map[K]any) {
+		for key, value := range data {
+			if data[key], err = i.copy(value, depth+1); err != nil {
+				return
+			}
+		}
+	})
+	return c, err
+}
+
+func (i *copier) array(a *garray.Array, depth int) (*garray.Array, error) {
+	leave, err := i.enter(reflect.ValueOf(a), depth)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	c := &garray.Array{TArray: a.TArray.Clone()}
+	c.LockFunc(func(elements []any) {
+		for n, element := range elements {
+			if elements[n], err = i.copy(element, depth+1); err != nil {
+				return
+			}
+		}
+	})
+	return c, err
 }

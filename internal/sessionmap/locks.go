@@ -18,7 +18,7 @@ type idLock struct {
 	waiters int
 }
 
-// Lock waits for the id, or answers why ctx ended.
+// Lock waits for the id, or returns why ctx ended.
 func (l *Locks) Lock(ctx context.Context, id string) (unlock func(), err error) {
 	l.mu.Lock()
 	if l.locks == nil {

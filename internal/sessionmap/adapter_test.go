@@ -22,7 +22,7 @@ import (
 )
 
 // blobs is a snapshot store in memory that keeps JSON, as GoFrame's Redis and File
-// do. during runs in every GetSession, fail answers the calls.
+// do. during runs in every GetSession, fail returns the calls.
 type blobs struct {
 	gsession.StorageBase
 
@@ -227,7 +227,7 @@ func TestCommitWaitsForARemoval(t *testing.T) {
 
 func TestPanicOfTheStoreReleasesTheLock(t *testing.T) {
 	b := newBlobs()
-	p := Adapt(b).(*plain)
+	p := Adapt(b).(*adapter)
 	d, _ := tiers.Add(values{"a": 1})
 	b.during = func() { panic("store") }
 	func() {
@@ -502,7 +502,7 @@ func TestWhatMayBeApplied(t *testing.T) {
 			t.Errorf("%s: MayBeApplied(%v) = %v, want %v", name, err, !test.want, test.want)
 		}
 	}
-	p := &plain{inner: &gsession.StorageRedis{}}
+	p := &adapter{inner: &gsession.StorageRedis{}}
 	if !p.isRefusal(dial) || p.isRefusal(errors.New("cut")) || p.isRefusal(nil) {
 		t.Error("StorageRedis: only what didn't reach the server, or was refused by it, wasn't applied")
 	}

@@ -16,7 +16,7 @@ import (
 // never what it had merely loaded (law 6).
 //
 // Every decorator of the capability has one for the layers above it that don't;
-// the outermost one is the chain's. A Maps is safe for concurrent use; its fields
+// the outermost one is the chain's. Maps are safe for concurrent use; its fields
 // are set at construction and guard themselves.
 type Maps struct {
 	core       tiers.Storage
@@ -26,7 +26,7 @@ type Maps struct {
 	moves      moves
 }
 
-// New makes the face of a storage.
+// New makes the Maps of a storage.
 func New(core tiers.Storage) *Maps {
 	checkGoFrame()
 	return &Maps{core: core}
@@ -81,7 +81,7 @@ func (f *Maps) GetSession(ctx context.Context, id string, ttl time.Duration) (*g
 		if removals++; removals < mostRemovals && f.tombstones.Since(id, stamp) {
 			continue
 		}
-		return f.handOut(given{id: id, base: read.Snapshot, stamp: stamp}), nil
+		return f.newMap(given{id: id, base: read.Snapshot, stamp: stamp}), nil
 	}
 }
 
@@ -99,7 +99,7 @@ const closeGrace = time.Second
 // asking the store; [RefusedBefore] tells it from the first time.
 //
 // A map that a gsession.Session made, for a session that it was told isn't there, joins what
-// others have created meanwhile, and is followed from then on. Any other map that this face
+// others have created meanwhile, and is followed from then on. Any other map that this Maps
 // did not hand out replaces the session, each time.
 func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
 	if m == nil {
@@ -132,7 +132,7 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		change, err = f.diff(g, data, held)
 	case call == adaptedCreate:
 		change, err = tiers.Add(data)
-	case call == adaptedReplace || handoutOf(m) != nil || !bySession():
+	case call == adaptedReplace || originOf(m) != nil || !bySession():
 		change, err = tiers.Replace(data)
 	case len(data) == 0 && f.absences.noted(id):
 		return nil // its RemoveAll, say: an empty session would be left behind
@@ -224,12 +224,12 @@ func (f *Maps) diff(g *given, data, held map[string]any) (*tiers.Delta, error) {
 // state in the store, not only the one that was handed out, with the holder's
 // changes. A session that was removed meanwhile isn't carried anywhere.
 //
-// A map that the face didn't make may be a template for many sessions: only what it
+// A map that the Maps didn't make may be a template for many sessions: only what it
 // holds itself goes to another id.
 //
 // carried is the state that the store held under the old id, nil where nothing was loaded
 // from there.
-func (f *Maps) carry(ctx context.Context, h *handout, g *given, change *tiers.Delta, data map[string]any, ttl time.Duration) (_ *tiers.Delta, carried *tiers.Snapshot, err error) {
+func (f *Maps) carry(ctx context.Context, h *origin, g *given, change *tiers.Delta, data map[string]any, ttl time.Duration) (_ *tiers.Delta, carried *tiers.Snapshot, err error) {
 	if change == nil || change.Base() == nil || change.Begins() && g.state().Len() > 0 || h.adopted() {
 		delta, err := tiers.Replace(data)
 		return delta, nil, err
@@ -363,7 +363,7 @@ func (f *Maps) Removed(id string) { f.tombstones.bury(id) }
 // session it stands for.
 func (f *Maps) Empty(id string) *gmap.StrAnyMap {
 	f.tombstones.expect(id)
-	return f.handOut(given{id: id, base: nothing, stamp: f.tombstones.now()})
+	return f.newMap(given{id: id, base: nothing, stamp: f.tombstones.now()})
 }
 
 // Mark has a map that Empty made stand for another session; others are left alone, as
@@ -375,7 +375,7 @@ func (f *Maps) Mark(m *gmap.StrAnyMap, id string) {
 	}
 }
 
-// Marked answers the id that a map stands for, or "".
+// Marked returns the id that a map stands for, or "".
 func (f *Maps) Marked(m *gmap.StrAnyMap) string {
 	if m == nil {
 		return ""

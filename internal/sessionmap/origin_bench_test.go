@@ -14,7 +14,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// still is a core that answers one snapshot and takes every commit.
+// still is a core that returns one snapshot and takes every commit.
 type still struct {
 	*core
 	snapshot *tiers.Snapshot

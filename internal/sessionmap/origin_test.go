@@ -16,7 +16,7 @@ import (
 )
 
 func handedOut(f *Maps, data values) *gmap.StrAnyMap {
-	return f.handOut(given{id: id, base: tiers.Adopt(data)})
+	return f.newMap(given{id: id, base: tiers.Adopt(data)})
 }
 
 // adopted is a map that a gsession.Session has made and closed.
@@ -67,13 +67,13 @@ func TestCheckerKeepsToTheRuleOfGMap(t *testing.T) {
 		"nil slice": nilSlice, "slice": []int{}, "nil func": nilFunc, "func": func() {}, "nil chan": nilChan,
 		"chan": make(chan int), "nil error": nilError, "struct": struct{}{}, "array": [1]*int{},
 		"nil unsafe pointer": unsafe.Pointer(nil), "unsafe pointer": unsafe.Pointer(&number),
-		"nil handout": (*handout)(nil), "handout": &handout{}, "nil gmap": (*gmap.StrAnyMap)(nil),
+		"nil origin": (*origin)(nil), "origin": &origin{}, "nil gmap": (*gmap.StrAnyMap)(nil),
 		"reflect.Value of nothing":           reflect.Value{},
 		"reflect.Value of a nil pointer":     reflect.ValueOf(nilPointer),
 		"reflect.Value of a pointer":         reflect.ValueOf(&number),
 		"reflect.Value of a number":          reflect.ValueOf(1),
 		"reflect.Value of an interface":      reflect.ValueOf(&nilError).Elem(),
-		"reflect.Value of a handout":         reflect.ValueOf(&handout{}),
+		"reflect.Value of a origin":          reflect.ValueOf(&origin{}),
 		"reflect.Value of a settable number": reflect.ValueOf(&number).Elem(),
 	}
 	stores := map[string]func(m *gmap.StrAnyMap, value any){
@@ -132,14 +132,14 @@ func TestMapsOfOthersAreNotKnownAndStayAsTheyAre(t *testing.T) {
 		"of a nil map":       gmap.NewStrAnyMapFrom(nil, true),
 		"clone":              mine.Clone(true),
 		"deep copy":          mine.DeepCopy().(*gmap.StrAnyMap),
-		"of another face":    handedOut(New(newCore()), values{"a": 1}),
+		"of another Maps":    handedOut(New(newCore()), values{"a": 1}),
 		"of the same Go map": gmap.NewStrAnyMapFrom(mine.Map(), true),
 	}
 	for name, m := range maps {
 		t.Run(name, func(t *testing.T) {
 			before := m.MapCopy()
 			if known(f, m) {
-				t.Error("the map is taken for one that the face handed out")
+				t.Error("the map is taken for one that the Maps handed out")
 			}
 			wantData(t, m.MapCopy(), before)
 		})

@@ -14,7 +14,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// handout is what the face remembers of a map that it handed out, or has written
+// origin is what the Maps remembers of a map that it handed out, or has written
 // for a request that made the map itself.
 //
 // The map carries it: it is reached through the map's nil checker, the one place
@@ -25,8 +25,8 @@ import (
 // given is replaced as a whole, by the close of the request that holds the map; until then
 // it is nil, and first is what the map was made of. The other fields are set before the map is handed out; those below given are here to be one
 // allocation with it: each hit makes one, and a small heap is collected often.
-type handout struct {
-	face  *Maps // another face knows nothing of the map
+type origin struct {
+	maps  *Maps // others know nothing of the map
 	given atomic.Pointer[given]
 	first given
 	m     gmap.StrAnyMap // unused where somebody else made the map, as what follows
@@ -35,7 +35,7 @@ type handout struct {
 }
 
 // adopted reports whether somebody else made the map.
-func (h *handout) adopted() bool { return h.m.KVMap == nil }
+func (h *origin) adopted() bool { return h.m.KVMap == nil }
 
 // given says which state of which session a map was made from. It is immutable.
 type given struct {
@@ -59,7 +59,7 @@ func (g *given) state() *tiers.Snapshot {
 	return g.change.After()
 }
 
-// started is the zero of the process's monotonic clock for handouts.
+// started is the zero of the process's monotonic clock for origins.
 var started = time.Now()
 
 // committedWithin reports whether the holder committed so recently.
@@ -67,14 +67,14 @@ func (g *given) committedWithin(d time.Duration) bool {
 	return g.committed != 0 && int64(time.Since(started))-g.committed < int64(d)
 }
 
-// handOut makes a request's map of a snapshot.
-func (f *Maps) handOut(g given) *gmap.StrAnyMap {
+// newMap makes a request's map of a snapshot.
+func (f *Maps) newMap(g given) *gmap.StrAnyMap {
 	if g.held = g.base.Map(); f.hidden != "" {
 		delete(g.held, f.hidden)
 	}
-	h := &handout{face: f, first: g}
+	h := &origin{maps: f, first: g}
 	if l := unfollowed.Load(); l != nil {
-		return l.handOut(h, g.id)
+		return l.newMap(h, g.id)
 	}
 	h.m.KVMap = &h.kv // as gmap.NewKVMapWithCheckerFrom(g.held, h.isNil, true) makes it
 	*at[*sync.RWMutex](h.m.KVMap, lockField) = &h.lock
@@ -84,11 +84,11 @@ func (f *Maps) handOut(g given) *gmap.StrAnyMap {
 }
 
 // remember ties a map to what it now stands for, whoever made it. A map of another
-// face is left alone, and so is one without a lock or with its owner's nil checker.
+// Maps is left alone, and so is one without a lock or with its owner's nil checker.
 func (f *Maps) remember(m *gmap.StrAnyMap, g given) {
 	l := unfollowed.Load()
-	if h := handoutOf(m); h != nil {
-		if h.face == f {
+	if h := originOf(m); h != nil {
+		if h.maps == f {
 			h.given.Store(&g)
 			if l != nil {
 				l.note(h, g.held, g.id)
@@ -97,28 +97,28 @@ func (f *Maps) remember(m *gmap.StrAnyMap, g given) {
 		return
 	}
 	if l != nil {
-		h := &handout{face: f}
+		h := &origin{maps: f}
 		h.given.Store(&g)
 		l.note(h, g.held, g.id)
 		return
 	}
 	if _, free := inspect(m); free {
-		h := &handout{face: f}
+		h := &origin{maps: f}
 		h.given.Store(&g)
 		m.SetNilChecker(h.isNil)
 	}
 }
 
-// knows answers what the map was handed out from, nil if not by this face.
-func (f *Maps) knows(m *gmap.StrAnyMap) (*handout, *given) {
-	if h := handoutOf(m); h != nil && h.face == f {
+// knows returns what the map was handed out from, nil if not by this Maps.
+func (f *Maps) knows(m *gmap.StrAnyMap) (*origin, *given) {
+	if h := originOf(m); h != nil && h.maps == f {
 		return h, h.now()
 	}
 	return nil, nil
 }
 
 // now is what the map stands for.
-func (h *handout) now() *given {
+func (h *origin) now() *given {
 	if g := h.given.Load(); g != nil {
 		return g
 	}
@@ -144,7 +144,7 @@ var (
 	checkerField = fieldOf[gmap.NilChecker[any]]("nilChecker")
 	lockField    = fieldOf[*sync.RWMutex]("mu", "mutex")
 	dataField    = fieldOf[map[string]any]("data")
-	ourChecker   = reflect.ValueOf((&handout{}).isNil).Pointer()
+	ourChecker   = reflect.ValueOf((&origin{}).isNil).Pointer()
 )
 
 // field is one of a gmap.KVMap; without an index, there is none of the name and the type.
@@ -173,7 +173,7 @@ func at[T any](m *gmap.KVMap[string, any], f field) *T {
 	return (*T)(unsafe.Add(unsafe.Pointer(m), f.offset))
 }
 
-// inspect reports whether a map's checker is a handout's, and else whether it may
+// inspect reports whether a map's checker is a origin's, and else whether it may
 // become one: the map has a lock, and no checker of its owner's. It calls nothing
 // and changes nothing.
 func inspect(m *gmap.StrAnyMap) (ours, free bool) {
@@ -192,8 +192,8 @@ func inspect(m *gmap.StrAnyMap) (ours, free bool) {
 // store; nothing is ever stored under it.
 var inquiryKey = "\x00strata\x00" + rand.Text()
 
-// handoutOf asks the map's nil checker, if it is ours, by offering it a nil to store.
-func handoutOf(m *gmap.StrAnyMap) (h *handout) {
+// originOf asks the map's nil checker, if it is ours, by offering it a nil to store.
+func originOf(m *gmap.StrAnyMap) (h *origin) {
 	if l := unfollowed.Load(); l != nil {
 		return l.of(m)
 	}
@@ -203,10 +203,10 @@ func handoutOf(m *gmap.StrAnyMap) (h *handout) {
 	return h
 }
 
-var answerType = reflect.TypeFor[*handout]()
+var answerType = reflect.TypeFor[*origin]()
 
 // isNil is the checker: gmap's own rule, but for an inquiry.
-func (h *handout) isNil(value any) bool {
+func (h *origin) isNil(value any) bool {
 	if value == nil {
 		return true
 	}
@@ -241,12 +241,12 @@ func canFollow() bool {
 		return false
 	}
 	f, free := &Maps{}, gmap.NewStrAnyMap(true)
-	m := f.handOut(given{base: tiers.Adopt(nil)})
+	m := f.newMap(given{base: tiers.Adopt(nil)})
 	h, _ := f.knows(m)
-	if h == nil || &h.m != m || m.Size() != 0 || handoutOf(free) != nil {
+	if h == nil || &h.m != m || m.Size() != 0 || originOf(free) != nil {
 		return false
 	}
 	f.remember(free, given{})
-	h = handoutOf(free)
+	h = originOf(free)
 	return h != nil && h.adopted()
 }

@@ -22,7 +22,7 @@ func Adapt(s gsession.Storage) tiers.Storage {
 	if t, ok := s.(tiers.Storage); ok {
 		return t
 	}
-	p := &plain{inner: s, store: true, form: tiers.PreviewOf(s)}
+	p := &adapter{inner: s, store: true, form: tiers.PreviewOf(s)}
 	if _, wraps := s.(interface{ Unwrap() gsession.Storage }); !wraps {
 		p.meter = telemetry.NewStore(s)
 	}
@@ -40,12 +40,12 @@ func Adapt(s gsession.Storage) tiers.Storage {
 	return p
 }
 
-// plain adapts a storage without the capability. inner, meter, store, files and
+// adapter adapts a storage without the capability. inner, meter, store, files and
 // form are set at construction, style and failures are atomic, locks guard themselves.
-type plain struct {
+type adapter struct {
 	inner gsession.Storage
 	meter *telemetry.Store // nil for a decorator
-	store bool             // one of GoFrame's, so that no face is below
+	store bool             // one of GoFrame's, so that no session maps are below
 	files bool             // ids become file names, and reads may see half a write
 	form  tiers.Preview    // nil where it isn't known
 	style atomic.Uint32
@@ -54,16 +54,16 @@ type plain struct {
 	failures atomic.Int32 // of probes
 }
 
-var _ tiers.Storage = (*plain)(nil)
+var _ tiers.Storage = (*adapter)(nil)
 
 // Report says where to report how long the storage takes, also to what it wraps.
-func (p *plain) Report(to *telemetry.Sink) {
+func (p *adapter) Report(to *telemetry.Sink) {
 	p.meter.Report(to)
 	telemetry.Tell(p.inner, to)
 }
 
-// ended reports an operation, and answers its error with the text kept private.
-func (p *plain) ended(ctx context.Context, operation telemetry.Operation, began time.Time, err error) error {
+// ended reports an operation, and returns its error with the text kept private.
+func (p *adapter) ended(ctx context.Context, operation telemetry.Operation, began time.Time, err error) error {
 	switch {
 	case err == nil:
 		p.meter.End(ctx, began, operation, "")
@@ -75,11 +75,11 @@ func (p *plain) ended(ctx context.Context, operation telemetry.Operation, began 
 }
 
 // Unwrap returns the storage that is adapted.
-func (p *plain) Unwrap() gsession.Storage { return p.inner }
+func (p *adapter) Unwrap() gsession.Storage { return p.inner }
 
 // check returns why the store can have no session under the id: reads return none then, and
 // removals and slides do nothing.
-func (p *plain) check(id string) error {
+func (p *adapter) check(id string) error {
 	if err := tiers.CheckID(id); err != nil || !p.files {
 		return err
 	}
@@ -90,21 +90,21 @@ func (p *plain) check(id string) error {
 // it, and the others are asked to read.
 const probeID = "strata-probe"
 
-// adapt tells the face below, if there may be one, what a call is.
-func (p *plain) adapt(ctx context.Context, call adapted) context.Context {
+// adapt tells the Maps below, if there may be one, what a call is.
+func (p *adapter) adapt(ctx context.Context, call adapted) context.Context {
 	if p.store {
 		return ctx
 	}
 	return adapt(ctx, call)
 }
 
-// maxProbes is how many failing answers settle that the store isn't a snapshot store.
+// maxProbes is how many failing returns settle that the store isn't a snapshot store.
 const maxProbes = 100
 
 // Style asks an unknown store: one that disables a per-key call does so without
 // looking, whatever the state of its server. One that fails may have a decorator that
 // failed in its place; it is taken for direct, and asked again.
-func (p *plain) Style(ctx context.Context) tiers.Style {
+func (p *adapter) Style(ctx context.Context) tiers.Style {
 	if s := p.style.Load(); s != 0 {
 		return tiers.Style(s)
 	}
@@ -129,7 +129,7 @@ func (p *plain) Style(ctx context.Context) tiers.Style {
 func isDisabled(err error) bool { return errors.Is(err, gsession.ErrorDisabled) }
 
 // Load copies what the storage hands out, which it may share with others.
-func (p *plain) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+func (p *adapter) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	if p.Style(ctx) == tiers.StyleDirect {
 		return p.loadKeys(ctx, id)
 	}
@@ -153,7 +153,7 @@ func (p *plain) Load(ctx context.Context, id string, ttl time.Duration) (tiers.R
 }
 
 // loadKeys reads the whole of a direct session. Such a store has no empty ones.
-func (p *plain) loadKeys(ctx context.Context, id string) (tiers.Read, error) {
+func (p *adapter) loadKeys(ctx context.Context, id string) (tiers.Read, error) {
 	data, err := p.Data(ctx, id)
 	if err != nil || len(data) == 0 {
 		return tiers.Read{}, err
@@ -165,7 +165,7 @@ func (p *plain) loadKeys(ctx context.Context, id string) (tiers.Read, error) {
 // Commit reads, merges and writes under the id's lock; nothing but other processes
 // can come between. What the store makes of the values isn't known until it is
 // read, so no snapshot is returned.
-func (p *plain) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+func (p *adapter) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	if err := p.check(id); err != nil {
 		return nil, err
 	}
@@ -194,8 +194,8 @@ func (p *plain) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl t
 		}
 	}
 	next, conflict := delta.Apply(current)
-	if next != nil && delta.IsInquiry() && (m == nil || handoutOf(m) == nil) {
-		// Writing it again could undo another process' log-out. A lower face writes nothing
+	if next != nil && delta.IsInquiry() && (m == nil || originOf(m) == nil) {
+		// Writing it again could undo another process' log-out. A lower Maps writes nothing
 		// for a map that is as it was, and finds out what a cache below doesn't know.
 		return current, nil
 	}
@@ -208,8 +208,8 @@ func (p *plain) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl t
 	case m == nil:
 		call = adaptedCreate
 		m = gmap.NewStrAnyMapFrom(next, true)
-	case handoutOf(m) != nil:
-		m.Replace(next) // a lower face handed it out and will commit the difference
+	case originOf(m) != nil:
+		m.Replace(next) // a lower Maps handed it out and will commit the difference
 	default:
 		m = gmap.NewStrAnyMapFrom(next, true)
 	}
@@ -220,53 +220,53 @@ func (p *plain) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl t
 }
 
 // Slide passes UpdateTTL on; the storage doesn't say what came of it.
-func (p *plain) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
+func (p *adapter) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
 	return time.Time{}, p.UpdateTTL(ctx, id, ttl)
 }
 
 // New passes on, as all that follows does, with the error's text kept private.
-func (p *plain) New(ctx context.Context, ttl time.Duration) (string, error) {
+func (p *adapter) New(ctx context.Context, ttl time.Duration) (string, error) {
 	began := p.meter.Begin()
 	id, err := p.inner.New(ctx, ttl)
 	return id, p.ended(ctx, telemetry.New, began, err)
 }
 
-func (p *plain) Get(ctx context.Context, id, key string) (any, error) {
+func (p *adapter) Get(ctx context.Context, id, key string) (any, error) {
 	began := p.meter.Begin()
 	value, err := p.inner.Get(ctx, id, key)
 	return value, p.ended(ctx, telemetry.Get, began, err)
 }
 
-func (p *plain) GetSize(ctx context.Context, id string) (int, error) {
+func (p *adapter) GetSize(ctx context.Context, id string) (int, error) {
 	began := p.meter.Begin()
 	size, err := p.inner.GetSize(ctx, id)
 	return size, p.ended(ctx, telemetry.GetSize, began, err)
 }
 
-func (p *plain) Data(ctx context.Context, id string) (map[string]any, error) {
+func (p *adapter) Data(ctx context.Context, id string) (map[string]any, error) {
 	began := p.meter.Begin()
 	data, err := p.inner.Data(ctx, id)
 	return data, p.ended(ctx, telemetry.Data, began, err)
 }
 
-func (p *plain) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
+func (p *adapter) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
 	began := p.meter.Begin()
 	return p.wrote(ctx, telemetry.Set, began, p.inner.Set(ctx, id, key, value, ttl))
 }
 
-func (p *plain) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
+func (p *adapter) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
 	began := p.meter.Begin()
 	return p.wrote(ctx, telemetry.SetMap, began, p.inner.SetMap(ctx, id, data, ttl))
 }
 
-func (p *plain) Remove(ctx context.Context, id, key string) error {
+func (p *adapter) Remove(ctx context.Context, id, key string) error {
 	began := p.meter.Begin()
 	return p.wrote(ctx, telemetry.Remove, began, p.inner.Remove(ctx, id, key))
 }
 
 // RemoveAll waits for a commit of the id that is under way, so that none brings the
 // session back after it has returned.
-func (p *plain) RemoveAll(ctx context.Context, id string) error {
+func (p *adapter) RemoveAll(ctx context.Context, id string) error {
 	if p.check(id) != nil {
 		return nil
 	}
@@ -281,7 +281,7 @@ func (p *plain) RemoveAll(ctx context.Context, id string) error {
 
 // GetSession is called in place of Load where the store is direct or opaque. A
 // direct store that hands out data isn't one, and is left to itself from then on.
-func (p *plain) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+func (p *adapter) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	if p.check(id) != nil {
 		return nil, nil
 	}
@@ -294,20 +294,20 @@ func (p *plain) GetSession(ctx context.Context, id string, ttl time.Duration) (*
 }
 
 // SetSession is called in place of Commit where the store is direct or opaque.
-func (p *plain) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+func (p *adapter) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
 	if err := p.check(id); err != nil {
 		return err
 	}
 	return p.write(ctx, id, m, ttl)
 }
 
-func (p *plain) write(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+func (p *adapter) write(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
 	began := p.meter.Begin()
 	return p.wrote(ctx, telemetry.SetSession, began, p.inner.SetSession(ctx, id, m, ttl))
 }
 
 // wrote is ended of a write, whose error says where it surely wasn't applied.
-func (p *plain) wrote(ctx context.Context, operation telemetry.Operation, began time.Time, err error) error {
+func (p *adapter) wrote(ctx context.Context, operation telemetry.Operation, began time.Time, err error) error {
 	refused := p.isRefusal(err)
 	if err = p.ended(ctx, operation, began, err); refused {
 		return tiers.NotApplied(err)
@@ -317,7 +317,7 @@ func (p *plain) wrote(ctx context.Context, operation telemetry.Operation, began 
 
 // isRefusal reports whether the server didn't get a write, or said no to it. GoFrame's two
 // storages on Redis send one command for each.
-func (p *plain) isRefusal(err error) bool {
+func (p *adapter) isRefusal(err error) bool {
 	switch p.inner.(type) {
 	case *gsession.StorageRedis, *gsession.StorageRedisHashTable:
 	default:
@@ -331,7 +331,7 @@ func (p *plain) isRefusal(err error) bool {
 	return errors.As(err, &dial) && dial.Op == "dial" || errors.As(err, &answer)
 }
 
-func (p *plain) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
+func (p *adapter) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
 	if p.check(id) != nil {
 		return nil
 	}
