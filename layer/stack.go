@@ -130,8 +130,7 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 	p.reporter.Start(&p.refused)
 	s.Report(sinkOf(layers))
 	if !sessionmap.FollowsMaps() {
-		p.reporter.Warn(context.Background(), "", "strata: the maps of this GoFrame version can't be followed, so that overlapping requests of "+
-			"a session may lose updates; use github.com/gogf/gf/v2 v2.10.2, or see whether there is a newer version of Strata")
+		p.reporter.Warn(context.Background(), "", "strata: the maps of this GoFrame version can't be followed, so that overlapping requests may lose updates")
 	}
 	for _, a := range misplaced(layers) {
 		p.reporter.Warn(context.Background(), "", "strata: "+a.Text)
