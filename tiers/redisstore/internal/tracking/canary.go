@@ -34,15 +34,15 @@ const (
 // both lead to one server then, and nothing between keeps announcements to itself or has
 // forgotten the tracking.
 //
-// The channel's mu guards its fields; done is sent to once.
+// The connection's mu guards its fields; done is sent to once.
 type canary struct {
 	done    chan error
 	written time.Time // when the server had replied, zero before
 	pongs   int
 }
 
-// expect has the channel look for a key.
-func (c *channel) expect(key string) *canary {
+// expect has the connection look for a key.
+func (c *connection) expect(key string) *canary {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := &canary{done: make(chan error, 1)}
@@ -51,15 +51,15 @@ func (c *channel) expect(key string) *canary {
 }
 
 // settle ends the wait for a key.
-func (c *channel) settle(key string, err error) {
+func (c *connection) settle(key string, err error) {
 	if k := c.canaries[key]; k != nil {
 		delete(c.canaries, key)
 		k.done <- err
 	}
 }
 
-// hear looks for canaries in what is announced.
-func (c *channel) hear(keys []any) {
+// receive looks for canaries in what is announced.
+func (c *connection) receive(keys []any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for n := 0; n < len(keys) && len(c.canaries) > 0; n++ {
@@ -71,7 +71,7 @@ func (c *channel) hear(keys []any) {
 
 // pass takes note of a pong, given when its ping was about to be sent: what was written
 // before should have been announced before it. One pong more is waited for than should be needed.
-func (c *channel) pass(sent time.Time) {
+func (c *connection) pass(sent time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for key, k := range c.canaries {
@@ -84,9 +84,9 @@ func (c *channel) pass(sent time.Time) {
 	}
 }
 
-// sing writes a key on a connection, removes it at once, and waits until its announcement is
+// sendCanary writes a key on a connection, removes it at once, and waits until its announcement is
 // received.
-func (c *channel) sing(ctx context.Context, on interface {
+func (c *connection) sendCanary(ctx context.Context, on interface {
 	Pipelined(context.Context, func(redis.Pipeliner) error) ([]redis.Cmder, error)
 }, key string) error {
 	k := c.expect(key)
@@ -109,7 +109,7 @@ func (c *channel) sing(ctx context.Context, on interface {
 	select {
 	case err = <-k.done:
 		return err
-	case <-c.round.ended:
+	case <-c.watchSession.ended:
 		return errUnproven
 	case <-ctx.Done():
 		return ctx.Err()
@@ -117,13 +117,15 @@ func (c *channel) sing(ctx context.Context, on interface {
 }
 
 // canaryKey is the beginning of one.
-func (r *round) canaryKey() string { return r.prefix + canaryMark + strings.ToLower(rand.Text()) }
+func (r *watchSession) canaryKey() string {
+	return r.prefix + canaryMark + strings.ToLower(rand.Text())
+}
 
-// audition has each member announce a canary that is written on a new connection, and waits
-// until it is received, once in a proofLife. It reports whether there was one. A member that
+// proveMembers has each member announce a canary that is written on a new connection, and waits
+// until that is received, once in a proofLife. It reports whether there was one. A member that
 // no key of the prefix can be at needs none. A server that is full, or can't save, takes no
 // canary; it is believed if one was received earlier in the watcher's life.
-func (r *round) audition(ctx context.Context) (sung bool, err error) {
+func (r *watchSession) proveMembers(ctx context.Context) (sent bool, err error) {
 	var all sync.WaitGroup
 	errs := make([]error, len(r.members))
 	for n, m := range r.members {
@@ -134,20 +136,20 @@ func (r *round) audition(ctx context.Context) (sung bool, err error) {
 		if key == "" {
 			continue
 		}
-		sung = true
+		sent = true
 		if !m.proven.IsZero() {
 			m.renew()
 		}
 		all.Go(func() {
 			errs[n] = guarded(func() error {
 				began := time.Now()
-				err := m.channel.sing(ctx, m.probe.client, key)
+				err := m.connection.sendCanary(ctx, m.probe.client, key)
 				switch {
-				case says(err, full) && r.heard && m.probe.remote() == m.channel.remote():
+				case says(err, full) && r.received && m.probe.remote() == m.connection.remote():
 				case errors.Is(err, errDeaf) && !m.proven.IsZero():
 					return errMoved
 				case err != nil:
-					return able(err)
+					return asUnsupported(err)
 				}
 				m.proven, m.due = began, false
 				return nil
@@ -156,16 +158,16 @@ func (r *round) audition(ctx context.Context) (sung bool, err error) {
 	}
 	all.Wait()
 	err = errors.Join(errs...)
-	r.heard = r.heard || sung && err == nil
-	return sung, err
+	r.received = r.received || sent && err == nil
+	return sent, err
 }
 
 // vet proves a new connection for commands. One that doesn't lead to the server that
-// announces ends the round.
-func (r *round) vet(ctx context.Context, conn *redis.Conn) error {
+// announces ends the watch session.
+func (r *watchSession) vet(ctx context.Context, conn *redis.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	err := r.members[0].channel.sing(ctx, conn, r.canaryKey())
+	err := r.members[0].connection.sendCanary(ctx, conn, r.canaryKey())
 	switch {
 	case err == nil, says(err, full):
 		return nil

@@ -18,7 +18,7 @@ const reachTime = 500 * time.Millisecond
 // slot is on its way to it, and it alone announces them.
 //
 // client is set at construction. absent are the ids of the masters without slots that
-// didn't answer when the round began; masters sets it, and view reads it later.
+// didn't answer when the watch session began; masters sets it, and view reads it later.
 type cluster struct {
 	client *redis.ClusterClient
 	absent []string
@@ -27,13 +27,13 @@ type cluster struct {
 func (c *cluster) masters(ctx context.Context) ([]*redis.Options, error) {
 	owners, err := c.owners(ctx)
 	if err != nil {
-		return nil, able(err)
+		return nil, asUnsupported(err)
 	}
 	asked := newProbe(owners[0])
 	defer asked.close()
 	text, err := asked.client.ClusterNodes(ctx).Result()
 	if err != nil {
-		return nil, able(err)
+		return nil, asUnsupported(err)
 	}
 	c.absent = nil
 	return append(owners, c.reach(ctx, readNodes(text).empty, owners[0])...), nil
@@ -58,7 +58,7 @@ func (c *cluster) owners(ctx context.Context) ([]*redis.Options, error) {
 	return found, err
 }
 
-// reach answers how to connect to those of the masters that answer. The others are
+// reach returns how to connect to those of the masters that answer. The others are
 // absent: they hold nothing, and mustn't keep the rest from being vouched for.
 func (c *cluster) reach(ctx context.Context, nodes []node, like *redis.Options) (found []*redis.Options) {
 	ctx, cancel := context.WithTimeout(ctx, reachTime)
@@ -81,7 +81,7 @@ func (c *cluster) reach(ctx context.Context, nodes []node, like *redis.Options) 
 	return found
 }
 
-// reach tries the addresses that a node announces, and answers nil if it is at none.
+// reach tries the addresses that a node announces, and returns nil if it is at none.
 func (n node) reach(ctx context.Context, like *redis.Options) *redis.Options {
 	for _, host := range n.hosts {
 		o := *like
@@ -112,7 +112,7 @@ func (c *cluster) view(ctx context.Context, members []*member) (string, error) {
 			errs[n] = guarded(func() error {
 				text, err := m.probe.client.ClusterNodes(ctx).Result()
 				m.nodes = readNodes(text)
-				return able(err)
+				return asUnsupported(err)
 			})
 		})
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9/push"
 )
 
-// channel is one connection to one master, in the broadcasting mode of CLIENT TRACKING
+// connection is one connection to one master, in the broadcasting mode of CLIENT TRACKING
 // (https://redis.io/docs/latest/develop/reference/client-side-caching/). It lives from
 // its connection to the first fault, and never connects again.
 //
@@ -24,11 +24,11 @@ import (
 // moment before the ping was sent have been read. (A server whose threads read while
 // the turn goes on, as Redis 8's io-threads may, can be behind by that turn.)
 //
-// round, n and master are set at construction; mu guards the rest.
-type channel struct {
-	round  *round
-	n      int
-	master *redis.Options
+// watchSession, n and master are set at construction; mu guards the rest.
+type connection struct {
+	watchSession *watchSession
+	n            int
+	master       *redis.Options
 
 	mu       sync.Mutex
 	dialed   bool
@@ -41,12 +41,12 @@ type channel struct {
 	canaries map[string]*canary // by key, which aren't received yet
 }
 
-func newChannel(r *round, n int, master *redis.Options) *channel {
-	return &channel{round: r, n: n, master: master, canaries: map[string]*canary{}}
+func newConnection(r *watchSession, n int, master *redis.Options) *connection {
+	return &connection{watchSession: r, n: n, master: master, canaries: map[string]*canary{}}
 }
 
 // run connects, reads and pings until the connection or ctx ends, and says why.
-func (c *channel) run(ctx context.Context) error {
+func (c *connection) run(ctx context.Context) error {
 	o := derive(c.master)
 	dial, greet := o.Dialer, o.OnConnect
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -101,13 +101,13 @@ func (c *channel) run(ctx context.Context) error {
 			return errLost
 		}
 		c.pass(at)
-		c.round.prove(c.n, at)
+		c.watchSession.prove(c.n, at)
 	}
 }
 
 // dial connects once. A PubSub dials again by itself when its connection fails, and
 // would read on without what was announced in between.
-func (c *channel) dial(dial func() (net.Conn, error)) (net.Conn, error) {
+func (c *connection) dial(dial func() (net.Conn, error)) (net.Conn, error) {
 	c.mu.Lock()
 	spent := c.dialed || c.down
 	c.dialed = true
@@ -126,12 +126,12 @@ func (c *channel) dial(dial func() (net.Conn, error)) (net.Conn, error) {
 		return nil, errLost
 	}
 	c.conn = conn
-	c.round.reaches(connected)
+	c.watchSession.reaches(connected)
 	return conn, nil
 }
 
 // cut closes the connection, which wakes whoever reads or writes it.
-func (c *channel) cut() {
+func (c *connection) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.down = true
@@ -141,7 +141,7 @@ func (c *channel) cut() {
 }
 
 // because is why the connection can't be read.
-func (c *channel) because(err error) error {
+func (c *connection) because(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.silent {
@@ -151,7 +151,7 @@ func (c *channel) because(err error) error {
 }
 
 // remote is the address that it is connected to.
-func (c *channel) remote() string {
+func (c *connection) remote() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conn == nil {
@@ -162,12 +162,12 @@ func (c *channel) remote() string {
 
 // track asks for announcements. A server that answers in RESP2 accepts the command,
 // and then says nothing.
-func (c *channel) track(ctx context.Context, conn *redis.Conn) error {
+func (c *connection) track(ctx context.Context, conn *redis.Conn) error {
 	hello := conn.Hello(ctx, 3, "", "", "")
-	if err := able(hello.Err()); err != nil {
+	if err := asUnsupported(hello.Err()); err != nil {
 		return err
 	}
-	c.round.reaches(greeted)
+	c.watchSession.reaches(greeted)
 	if hello.Val()["proto"] != int64(3) {
 		return errNoRESP3
 	}
@@ -175,10 +175,10 @@ func (c *channel) track(ctx context.Context, conn *redis.Conn) error {
 		return err
 	}
 	args := []any{"client", "tracking", "on", "bcast"}
-	if c.round.prefix != "" {
-		args = append(args, "prefix", c.round.prefix)
+	if c.watchSession.prefix != "" {
+		args = append(args, "prefix", c.watchSession.prefix)
 	}
-	if err := able(conn.Process(ctx, redis.NewStatusCmd(ctx, args...))); err != nil {
+	if err := asUnsupported(conn.Process(ctx, redis.NewStatusCmd(ctx, args...))); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -190,8 +190,8 @@ func (c *channel) track(ctx context.Context, conn *redis.Conn) error {
 // ping sends a ping every quarter of the lease, and cuts the connection where one isn't
 // answered within the lease: that also bounds what the server keeps for a reader that
 // hangs.
-func (c *channel) ping(ctx context.Context, sub *redis.PubSub) {
-	tick := time.NewTicker(c.round.lease / 4)
+func (c *connection) ping(ctx context.Context, sub *redis.PubSub) {
+	tick := time.NewTicker(c.watchSession.lease / 4)
 	defer tick.Stop()
 	for {
 		select {
@@ -200,7 +200,7 @@ func (c *channel) ping(ctx context.Context, sub *redis.PubSub) {
 			return
 		}
 		c.mu.Lock()
-		waiting, late := c.waiting, time.Since(c.sent) > c.round.lease
+		waiting, late := c.waiting, time.Since(c.sent) > c.watchSession.lease
 		c.silent = waiting && late
 		c.mu.Unlock()
 		switch {
@@ -213,7 +213,7 @@ func (c *channel) ping(ctx context.Context, sub *redis.PubSub) {
 }
 
 // next is the payload of a ping that is about to be sent.
-func (c *channel) next() string {
+func (c *connection) next() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pings++
@@ -222,14 +222,14 @@ func (c *channel) next() string {
 }
 
 // pinged is the payload of the last ping.
-func (c *channel) pinged() string {
+func (c *connection) pinged() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return strconv.FormatUint(c.pings, 10)
 }
 
 // pong is when the ping was about to be sent that the payload answers.
-func (c *channel) pong(payload string) (time.Time, bool) {
+func (c *connection) pong(payload string) (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.down || !c.waiting || payload != strconv.FormatUint(c.pings, 10) {
@@ -241,17 +241,17 @@ func (c *channel) pong(payload string) (time.Time, bool) {
 
 // HandlePushNotification takes an announcement: a list of keys, or nil where all were
 // removed. An error would go to go-redis' log, and the stream on.
-func (c *channel) HandlePushNotification(_ context.Context, _ push.NotificationHandlerContext, message []any) error {
+func (c *connection) HandlePushNotification(_ context.Context, _ push.NotificationHandlerContext, message []any) error {
 	if len(message) != 2 {
 		c.cut()
 		return nil
 	}
 	switch keys := message[1].(type) {
 	case nil:
-		c.round.flushed()
+		c.watchSession.flushed()
 	case []any:
-		c.hear(keys)
-		if !c.round.changed(keys) {
+		c.receive(keys)
+		if !c.watchSession.changed(keys) {
 			c.cut()
 		}
 	default:

@@ -79,10 +79,10 @@ func TestReadNodes(t *testing.T) {
 // deaf does what a cache's listener does at least: it takes the id.
 type deaf struct{ tiers.InvalidationListener }
 
-var heard int
+var received int
 
-func (deaf) Invalidate(id string)   { heard += len(id) }
-func (deaf) InvalidateAll()         { heard++ }
+func (deaf) Invalidate(id string)   { received += len(id) }
+func (deaf) InvalidateAll()         { received++ }
 func (deaf) Unsupported(error)      {}
 func (deaf) ValidUntil(_ time.Time) {}
 
@@ -92,8 +92,8 @@ func BenchmarkAnnouncement(b *testing.B) {
 		b.Run(fmt.Sprint(keys, "-keys"), func(b *testing.B) {
 			w := &watcher{settings: settings{prefix: "gsession:"}}
 			w.subscribe(deaf{})
-			r := &round{watcher: w, stands: time.Now()}
-			c := newChannel(r, 0, nil)
+			r := &watchSession{watcher: w, stands: time.Now()}
+			c := newConnection(r, 0, nil)
 			var list []any
 			for n := range keys {
 				list = append(list, fmt.Sprintf("gsession:%032d", n))

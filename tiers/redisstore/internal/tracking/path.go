@@ -30,10 +30,10 @@ type commander interface {
 }
 
 // paths is the way to a server that is alone. While a watcher vouches, commands go through
-// connections of the round's own, each of which was proven to lead to the server that
-// announces. When the round ends, they go through connections that are made from then on:
+// connections of the watch session's own, each of which was proven to lead to the server that
+// announces. When the watch session ends, they go through connections that are made from then on:
 // those from before may lead to a server that the address has left. The user's client is
-// taken while nobody watches, and until a round has stood.
+// taken while there are no listeners, and until a watch session has stood.
 //
 // user is set at construction; mu guards the rest.
 type paths struct {

@@ -24,40 +24,40 @@ var (
 	errUnsettled = tiers.NewError("strata: redis: the masters don't agree who has which slots", nil)
 )
 
-// How far a round has come.
+// How far a watch session has come.
 const (
 	connected = 1 + iota // a server took the connection
 	greeted              // and the password
-	confirmed            // and a channel's first ping was answered
+	confirmed            // and a connection's first ping was answered
 )
 
-// round is the time from one loss to the next: the masters stay the same ones, and so
-// does the connection to each. Who else becomes one, and a connection that ends, end it.
-// Slots may go from one member to another meanwhile: whoever has them announces, but what
+// watchSession is the time from one loss to the next: the masters stay the same ones, and so
+// does the connection to each. Another server that becomes one, and a connection that ends, end it.
+// Slots may go from one member to another meanwhile: the member that has them announces, but what
 // happened while the members didn't agree isn't known.
 //
 // members, up, ended and cancel are set at the start, path is once; the watcher's mutex
 // guards the rest.
-type round struct {
+type watchSession struct {
 	*watcher
 	members []*member
-	up      chan struct{} // closed once every channel has been confirmed
+	up      chan struct{} // closed once every connection has been confirmed
 	ended   chan struct{} // closed when it is over
 	cancel  context.CancelCauseFunc
 
-	reached   int
-	heardFrom int         // members
-	proofs    []time.Time // of each member, and of the topology at last
-	stands    time.Time
-	path      *path // of the storage's commands, while it stands
-	missed    bool  // Missed is to be told before anybody vouches
-	over      bool
+	reached          int
+	confirmedMembers int         // members
+	proofs           []time.Time // of each member, and of the topology at last
+	stands           time.Time
+	path             *path // of the storage's commands, while it stands
+	missed           bool  // InvalidateAll is due before the next ValidUntil
+	over             bool
 }
 
-// member is a master of a round, and how to ask it. channel is set at the start; the rest
+// member is a master of a watch session, and how to ask it. connection is set at the start; the rest
 // belongs to follow.
 type member struct {
-	*channel
+	*connection
 	*probe
 	nodes  nodes     // what it said last, in a cluster
 	proven time.Time // when its last canary that was received was written
@@ -67,14 +67,14 @@ type member struct {
 // renew makes the member be asked on a new connection.
 func (m *member) renew() {
 	m.probe.close()
-	m.probe = newProbe(m.channel.master)
+	m.probe = newProbe(m.connection.master)
 }
 
-// round watches until something is lost, and returns the round and why it ended.
-func (w *watcher) round(ctx context.Context) (r *round, err error) {
+// runSession watches until something is lost, and returns the watch session and why it ended.
+func (w *watcher) runSession(ctx context.Context) (r *watchSession, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r = &round{watcher: w, up: make(chan struct{}), ended: make(chan struct{}), cancel: cancel, missed: true}
+	r = &watchSession{watcher: w, up: make(chan struct{}), ended: make(chan struct{}), cancel: cancel, missed: true}
 	var masters []*redis.Options
 	err = guarded(func() (err error) { masters, err = w.topology.masters(ctx); return err })
 	if err != nil {
@@ -85,7 +85,7 @@ func (w *watcher) round(ctx context.Context) (r *round, err error) {
 	}
 	r.proofs = make([]time.Time, len(masters)+1)
 	for n, master := range masters {
-		r.members = append(r.members, &member{channel: newChannel(r, n, master), probe: newProbe(master)})
+		r.members = append(r.members, &member{connection: newConnection(r, n, master), probe: newProbe(master)})
 	}
 	var all sync.WaitGroup
 	do := func(f func(context.Context) error) {
@@ -95,7 +95,7 @@ func (w *watcher) round(ctx context.Context) (r *round, err error) {
 		})
 	}
 	for _, m := range r.members {
-		do(m.channel.run)
+		do(m.connection.run)
 		defer func() { m.probe.close() }()
 	}
 	do(r.follow)
@@ -103,8 +103,8 @@ func (w *watcher) round(ctx context.Context) (r *round, err error) {
 	return r, context.Cause(ctx)
 }
 
-// result is for how long the round stood, until now, and how far it has come.
-func (r *round) result() (stood time.Duration, reached int) {
+// result is for how long the watch session stood, until now, and how far it has come.
+func (r *watchSession) result() (stood time.Duration, reached int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.stands.IsZero() {
@@ -113,15 +113,15 @@ func (r *round) result() (stood time.Duration, reached int) {
 	return stood, r.reached
 }
 
-// reaches notes how far the round has come.
-func (r *round) reaches(stage int) {
+// reaches notes how far the watch session has come.
+func (r *watchSession) reaches(stage int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reached = max(r.reached, stage)
 }
 
 // end revokes what was vouched, and has later commands take new connections.
-func (r *round) end(ctx context.Context) {
+func (r *watchSession) end(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.over {
@@ -137,7 +137,7 @@ func (r *round) end(ctx context.Context) {
 }
 
 // doubt revokes what was vouched until the members agree, from which on it counts.
-func (r *round) doubt() {
+func (r *watchSession) doubt() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.over {
@@ -149,7 +149,7 @@ func (r *round) doubt() {
 }
 
 // revoke is called under mu.
-func (r *round) revoke() {
+func (r *watchSession) revoke() {
 	if r.vouched.IsZero() {
 		return
 	}
@@ -161,7 +161,7 @@ func (r *round) revoke() {
 
 // prove notes that a member, or the topology, was right at the given moment, and
 // extends what is vouched to the lease after the earliest of these moments.
-func (r *round) prove(n int, at time.Time) {
+func (r *watchSession) prove(n int, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.over {
@@ -171,7 +171,7 @@ func (r *round) prove(n int, at time.Time) {
 	r.proofs[n] = at
 	if first && n < len(r.members) {
 		r.reached = confirmed
-		if r.heardFrom++; r.heardFrom == len(r.members) {
+		if r.confirmedMembers++; r.confirmedMembers == len(r.members) {
 			close(r.up)
 		}
 	}
@@ -204,8 +204,8 @@ func (r *round) prove(n int, at time.Time) {
 }
 
 // changed tells of a list of keys as go-redis reads it, and reports whether it is one.
-// What comes before the round stands is covered by the Missed that is told then.
-func (r *round) changed(keys []any) bool {
+// What comes before the watch session stands is covered by the InvalidateAll that is due then.
+func (r *watchSession) changed(keys []any) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.over || r.stands.IsZero() {
@@ -228,7 +228,7 @@ func (r *round) changed(keys []any) bool {
 }
 
 // flushed tells that all keys were removed.
-func (r *round) flushed() {
+func (r *watchSession) flushed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.over || r.stands.IsZero() {
@@ -239,11 +239,11 @@ func (r *round) flushed() {
 	}
 }
 
-// follow asks for the topology, as soon as all channels are confirmed, until others than
+// follow asks for the topology, as soon as all connections are confirmed, until others than
 // the members are masters, or it couldn't be learned for a lease. A read that begins after
 // another view is known, and its Missed told, asks whoever has the slot by that view, and
-// who has, or gets it later, is a member, or the next view ends the round.
-func (r *round) follow(ctx context.Context) error {
+// who has, or gets it later, is a member, or the next view ends the watch session.
+func (r *watchSession) follow(ctx context.Context) error {
 	select {
 	case <-r.up:
 	case <-ctx.Done():
@@ -277,13 +277,13 @@ func (r *round) follow(ctx context.Context) error {
 
 // learn asks for the topology, and for that of a moment after the canaries that were due,
 // which take their time. It returns when it began to ask.
-func (r *round) learn(ctx context.Context) (view string, began time.Time, err error) {
+func (r *watchSession) learn(ctx context.Context) (view string, began time.Time, err error) {
 	began = time.Now()
 	if view, err = r.look(ctx); err != nil {
 		return view, began, err
 	}
-	sung, err := r.audition(ctx)
-	if sung && err == nil {
+	sent, err := r.proveMembers(ctx)
+	if sent && err == nil {
 		began = time.Now()
 		view, err = r.look(ctx)
 	}
@@ -291,7 +291,7 @@ func (r *round) learn(ctx context.Context) (view string, began time.Time, err er
 }
 
 // look doesn't wait for a server that hangs until the lease has ended.
-func (r *round) look(ctx context.Context) (string, error) {
+func (r *watchSession) look(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.lease/2)
 	defer cancel()
 	return r.topology.view(ctx, r.members)
@@ -299,7 +299,7 @@ func (r *round) look(ctx context.Context) (string, error) {
 
 var errPanic = tiers.NewError("strata: redis: a panic while changes were watched; look at what the client's options call", nil)
 
-// guarded has a panic, such as that of a function in the client's options, end the round and
+// guarded has a panic, such as that of a function in the client's options, end the watch session and
 // not the process.
 func guarded(f func() error) (err error) {
 	defer func() {

@@ -21,7 +21,7 @@ type topology interface {
 	masters(ctx context.Context) ([]*redis.Options, error)
 
 	// view describes what the masters are in charge of; another text means that it has
-	// changed. It answers errMoved where others than the members are masters, or some of
+	// changed. It returns errMoved where others than the members are masters, or some of
 	// them aren't, and errUnsettled where they don't agree.
 	view(ctx context.Context, members []*member) (string, error)
 
@@ -66,7 +66,7 @@ func (s *single) view(ctx context.Context, members []*member) (string, error) {
 		}
 		remote := conn.RemoteAddr().String()
 		_ = conn.Close()
-		m.due = m.due || remote != m.channel.remote()
+		m.due = m.due || remote != m.connection.remote()
 	}
 	hello := redis.NewMapStringInterfaceCmd(ctx, "hello", 3)
 	_ = m.probe.client.Process(ctx, hello)
@@ -75,7 +75,7 @@ func (s *single) view(ctx context.Context, members []*member) (string, error) {
 
 func (s *single) key(_ *member, start string) string { return start }
 
-// master answers an error unless HELLO's answer is that of a master.
+// master returns an error unless HELLO's reply is that of a master.
 func master(hello *redis.MapStringInterfaceCmd) error {
 	answer, err := hello.Result()
 	if err != nil {

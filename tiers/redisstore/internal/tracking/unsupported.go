@@ -12,13 +12,13 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
-// unable is wrapped around what shows that a server can't announce changes.
-type unable struct{ error }
+// unsupportedError is wrapped around what shows that a server can't announce changes.
+type unsupportedError struct{ error }
 
-func (u unable) Unwrap() error { return u.error }
+func (u unsupportedError) Unwrap() error { return u.error }
 
 var (
-	errNoRESP3 = unable{errors.New("it goes on in RESP2")}
+	errNoRESP3 = unsupportedError{errors.New("it goes on in RESP2")}
 	errDeaf    = tiers.NewError("strata: redis: a change was announced to nobody, as by a proxy that keeps announcements to itself", nil)
 )
 
@@ -39,19 +39,19 @@ func says(err error, starts []string) bool {
 		slices.ContainsFunc(starts, func(start string) bool { return strings.HasPrefix(answer.Error(), start) })
 }
 
-// able is the error of a command without which nothing is announced. Proxies and managed
+// asUnsupported is the error of a command without which nothing is announced. Proxies and managed
 // servers refuse one in words of their own, so that each answer which doesn't pass counts.
-func able(err error) error {
+func asUnsupported(err error) error {
 	if !fault.IsReply(err) || says(err, passing) {
 		return err
 	}
-	return unable{err}
+	return unsupportedError{err}
 }
 
 // unsupported is why a server can't announce changes, nil where it may.
 func unsupported(err error) error {
 	var (
-		u      unable
+		u      unsupportedError
 		answer redis.Error
 	)
 	if !errors.As(err, &u) {
@@ -66,7 +66,7 @@ func unsupported(err error) error {
 
 const needs = "; it takes Redis 6 with RESP3, and a user that may run CLIENT TRACKING, SET and DEL under the prefix and, in a cluster, CLUSTER NODES"
 
-// reason tells why a round has ended.
+// reason tells why a watch session has ended.
 func reason(err error) error {
 	if err == nil {
 		return nil

@@ -32,10 +32,10 @@ const (
 	dialTimeout, ioTimeout, poolTimeout = 2 * time.Second, 3 * time.Second, 4 * time.Second
 )
 
-// watcher announces the changes of the keys under a prefix, whoever makes them.
+// watcher notifies listeners of the changes of the keys under a prefix.
 //
 // settings, topology and paths are set at construction, done is closed
-// when run has ended, heard belongs to run and its rounds; mu guards the rest, the round's
+// when run has ended, received belongs to run and its watch sessions; mu guards the rest, the watch session's
 // state included, and is held while listeners are called, so that they are called one at a
 // time.
 type watcher struct {
@@ -44,13 +44,13 @@ type watcher struct {
 	paths    *paths // nil where commands keep to the client
 	cancel   context.CancelFunc
 	done     chan struct{}
-	heard    bool // a canary, ever
+	received bool // a canary, ever
 
 	mu          sync.Mutex
 	listeners   []*tiers.InvalidationListener
-	vouched     time.Time // zero while nobody vouches
+	vouched     time.Time // zero while nothing is valid
 	unsupported error
-	reason      error // why the last round ended
+	reason      error // why the last watch session ended
 	closed      bool
 }
 
@@ -106,7 +106,7 @@ func (w *watcher) close(ctx context.Context) error {
 	return nil
 }
 
-// run begins a new round whenever one has ended, until the watcher is closed.
+// run begins a new watch session whenever one has ended, until the watcher is closed.
 func (w *watcher) run(ctx context.Context) {
 	defer close(w.done)
 	if w.paths != nil {
@@ -114,11 +114,11 @@ func (w *watcher) run(ctx context.Context) {
 	}
 	var (
 		pause = firstPause
-		since time.Time // rounds end after the password was taken, and before they stand
+		since time.Time // watch sessions end after the password was taken, and before they stand
 	)
 	for {
 		began := time.Now()
-		r, err := w.round(ctx)
+		r, err := w.runSession(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -136,7 +136,7 @@ func (w *watcher) run(ctx context.Context) {
 		case reached < connected:
 			most = awayPause
 		case reached == confirmed:
-			most = 2 * lastPause // a round of two connections
+			most = 2 * lastPause // a watch session of two connections
 		}
 		pause = min(pause, most)
 		wait := pause - rand.N(pause/6)
@@ -154,7 +154,7 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// refused takes note of why a round has ended, tells the listeners the first time that it
+// refused takes note of why a watch session has ended, tells the listeners the first time that it
 // shows that the store can't announce changes, or is taken to, and reports whether the
 // server itself said so.
 func (w *watcher) refused(err error, tried bool) bool {
@@ -174,7 +174,7 @@ func (w *watcher) refused(err error, tried bool) bool {
 	return said
 }
 
-// err is why nobody vouches at present.
+// err is why nothing is announced at present.
 func (w *watcher) err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
