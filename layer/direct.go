@@ -8,6 +8,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/decorators/snapshots"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -72,4 +73,12 @@ func (d direct) look(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time
 		return nil, err
 	}
 	return d.top.Data(ctx, id)
+}
+
+// Snapshots presents a direct store, such as GoFrame's StorageRedisHashTable, as one
+// that loads and writes whole sessions. That cures its RegenerateId, which loses all
+// data, its read-only requests, which never slide the expiry, and its round trip a
+// key. It belongs first in a chain, right on the store.
+func Snapshots() Decorator {
+	return func(inner gsession.Storage) gsession.Storage { return snapshots.New(inner) }
 }
