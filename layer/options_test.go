@@ -64,6 +64,10 @@ func TestOptionsAtTheirExtremes(t *testing.T) {
 		"WatchLease":                         extremes(redisstore.WatchLease, unused[redisstore.Option], []time.Duration{0, -1, least, 50*time.Millisecond - 1, time.Minute + 1, most}, nil),
 		"layertest.MaxStale":                 extremes(layertest.MaxStale, unused[layertest.Option], []time.Duration{-1, math.MinInt64, time.Hour + 1, most}, nil),
 		"layertest.Precision":                extremes(layertest.Precision, unused[layertest.Option], []time.Duration{-1, math.MinInt64, time.Hour + 1, most}, nil),
+		"KeepReasons":                        extremes(layer.KeepReasons, indexedByNobody, []time.Duration{0, -1, least, math.MinInt64}, []time.Duration{time.Second, most}),
+		"LongestSession":                     extremes(layer.LongestSession, indexedByNobody, []time.Duration{0, -1, least, math.MinInt64}, []time.Duration{time.Second, most}),
+		"Limit":                              extremes(func(n int) layer.IndexedOption { return layer.Limit(n, layer.EndOldest) }, indexedByNobody, []int{0, -1, math.MinInt}, []int{1, math.MaxInt}),
+		"an option of Indexed that is nil":   {{"nil", true, func() layer.Decorator { return layer.Indexed(nil, nil) }}},
 		"an option of Local that is nil":     {{"nil", true, func() layer.Decorator { return layer.Local(nil) }}},
 		"an option of Coalesced that is nil": {{"nil", true, func() layer.Decorator { return layer.Coalesced(nil) }}},
 		"an option of Traced that is nil":    {{"nil", true, func() layer.Decorator { return layer.Traced(nil) }}},
@@ -164,3 +168,5 @@ func TestTheLargestBoundsServeFromMemory(t *testing.T) {
 		}
 	}
 }
+
+func indexedByNobody(opts ...layer.IndexedOption) layer.Decorator { return layer.Indexed(nil, opts...) }
