@@ -67,7 +67,7 @@ func (c *carrier) alone(w *write, timeout time.Duration, probe bool) {
 	} else {
 		w.snapshot, w.err = commit(ctx, c.store, w.id, w.delta, c.life(w))
 	}
-	if w.touches && w.err == nil && c.store.Style(ctx) == tiers.StyleDirect {
+	if w.touches && w.err == nil && isDirect(ctx, c.store) {
 		w.err = touch(ctx, c.store, w.id, c.life(w))
 	}
 	finished = true
@@ -97,7 +97,7 @@ var errAborted = tiers.NewError("strata: the store panicked or ended the gorouti
 
 // commit brings a delta to a store of either style.
 func commit(ctx context.Context, store tiers.Storage, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	if store.Style(ctx) == tiers.StyleDirect {
+	if isDirect(ctx, store) {
 		return nil, writeKeys(ctx, store, id, delta, ttl)
 	}
 	return store.Commit(ctx, id, delta, ttl)

@@ -118,20 +118,18 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	if err != nil {
 		return nil, err
 	}
-	c := s.awaited(id, delta, ttl)
+	c := change{id: id, delta: delta, ttl: ttl, lone: isLone(s.form, delta)}
 	c.behind = s.interval.get() > 0 && ttl > 0 && !delta.Urgent() && !c.lone
 	if c.behind && !delta.Creates() {
-		// Only the store tells whether a session is still there that another request may have emptied.
+		// Only the store knows whether a session is still there that another request may have emptied.
 		c.wait, c.behind = s.interval.get(), !s.queues.mayBeEmpty(id)
 	}
 	// A session that begins goes without delay, so that other nodes see a log-in as soon as they can.
 	return s.put(ctx, c)
 }
 
-// awaited is a change whose caller waits for the store.
-func (s *Storage) awaited(id string, delta *tiers.Delta, ttl time.Duration) change {
-	return change{id: id, delta: delta, ttl: ttl, lone: s.form == nil && !delta.Plain()}
-}
+// isLone reports whether a delta's encoding may still fail or panic, so that it merges with no other.
+func isLone(form tiers.Preview, delta *tiers.Delta) bool { return form == nil && !delta.Plain() }
 
 func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	w, shown, synced, err := s.queues.add(ctx, c)
@@ -170,12 +168,12 @@ func (s *Storage) unchanged(ctx context.Context, id string, delta *tiers.Delta, 
 	}
 	if (ttl >= shortLife || tells) && !s.queues.mayBeEmpty(id) {
 		until, asked, err := s.slides.slide(ctx, id, ttl)
-		// Otherwise the session is gone, or a layer below can't tell, or the store can only write.
+		// Otherwise the session is gone, or a layer below doesn't know, or the store can only write.
 		if !(err == nil && asked && tells && until.IsZero()) && !errors.Is(err, gsession.ErrorDisabled) {
 			return nil, err
 		}
 	}
-	return s.put(ctx, s.awaited(id, delta, ttl))
+	return s.put(ctx, change{id: id, delta: delta, ttl: ttl})
 }
 
 // rereads is how often a read is repeated because a change was committed meanwhile.
@@ -219,6 +217,49 @@ func (s *Storage) under(v *view, read tiers.Read, ttl time.Duration, began time.
 	return tiers.Read{Snapshot: state, Outcome: tiers.OutcomePending}, ok
 }
 
+// Reloads reports whether the storage below reads several sessions together.
+func (s *Storage) Reloads() bool { return tiers.ReloaderOf(s.inner) != nil }
+
+// LoadAll reads those together that needn't wait for a write. A session that changes while they are
+// read is read once more, alone.
+func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	var (
+		results  = make([]tiers.Reloaded, len(loads))
+		places   = make([]int, 0, len(loads))
+		views    = make([]*view, 0, len(loads))
+		together = make([]tiers.Reload, 0, len(loads))
+		alone    []int
+	)
+	for n, l := range loads {
+		if v, wait := s.queues.look(l.ID); len(wait) > 0 {
+			alone = append(alone, n)
+		} else {
+			places, views, together = append(places, n), append(views, v), append(together, l)
+		}
+	}
+	defer func() {
+		for _, v := range views {
+			s.queues.leave(v)
+		}
+	}()
+	if len(together) > 0 {
+		began, clock := time.Now(), s.slides.clock()
+		for i, loaded := range tiers.ReloaderOf(s.inner).LoadAll(ctx, together) {
+			n, ok := places[i], true
+			if loaded.Err == nil {
+				loaded.Read, ok = s.under(views[i], loaded.Read, loads[n].TTL, began, clock)
+			}
+			if results[n] = loaded; !ok {
+				alone = append(alone, n)
+			}
+		}
+	}
+	for _, n := range alone {
+		results[n].Read, results[n].Err = s.Load(ctx, loads[n].ID, loads[n].TTL)
+	}
+	return results
+}
+
 // RemoveAll removes the session and annuls every change of it that waits: those return
 // ErrRevoked. It waits for a commit that is at the store already, so that nothing brings
 // the session back once it has returned (law 6).
@@ -258,10 +299,37 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 	return until, err
 }
 
+// TTLFor is the ttl of a commit after which the session lives so long, and no longer.
+func (s *Storage) TTLFor(life time.Duration) time.Duration {
+	return time.Duration(float64(life) / (1 + s.slides.every))
+}
+
 // UpdateTTL is Slide.
 func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
 	_, err := s.Slide(ctx, id, ttl)
 	return err
+}
+
+// Change sets WriteTimeout, WriteBehind, MaxPending and MaxPendingBytes while the layer runs, those
+// that aren't given to their defaults. Other options stay as they are, and so does whether it
+// writes behind. Changes that are pending already keep their moment.
+func (s *Storage) Change(opts ...Option) {
+	o := optionsOf(opts)
+	if (o.WriteBehind > 0) != (s.interval.get() > 0) {
+		o.WriteBehind = s.interval.get()
+	}
+	s.limit(o)
+}
+
+func (s *Storage) limit(o Options) {
+	s.interval.set(o.WriteBehind)
+	s.slides.timeout.set(o.WriteTimeout)
+	s.queues.carrier.timeout.set(o.WriteTimeout)
+	s.queues.mu.Lock()
+	defer s.queues.mu.Unlock()
+	s.queues.schedule.grain = grainOf(o.WriteBehind)
+	s.queues.bounds.maxSessions, s.queues.bounds.maxBytes = o.MaxPending, o.MaxPendingBytes
+	s.queues.bounds.next()
 }
 
 // Flush returns when every change that was accepted before the call is in the store

@@ -15,6 +15,10 @@ import (
 // ends the request, in synchronous mode.
 const requestHold = 10 * time.Millisecond
 
+func isDirect(ctx context.Context, store tiers.Storage) bool {
+	return store.Style(ctx) == tiers.StyleDirect
+}
+
 // gather adds per-key writes of a direct store's session to what is pending. They go to the
 // store together: when the request closes its session, or after the hold.
 func (s *Storage) gather(ctx context.Context, id string, set map[string]any, removed []string, ttl time.Duration) error {
@@ -25,26 +29,13 @@ func (s *Storage) gather(ctx context.Context, id string, set map[string]any, rem
 	if err != nil {
 		return err
 	}
-	c := s.awaited(id, delta, ttl)
+	c := change{id: id, delta: delta, ttl: ttl, lone: isLone(s.form, delta)}
 	c.behind = delta.Plain() && ttl > 0 // what the store may refuse, its caller learns
 	if c.wait = s.interval.get(); c.wait == 0 {
 		c.wait = requestHold
 	}
 	_, err = s.put(ctx, c)
 	return err
-}
-
-// complete ends the gathering for a session and waits for the store.
-func (s *Storage) complete(ctx context.Context, id string) error {
-	for {
-		w := s.queues.newest(id)
-		if w == nil {
-			return nil
-		}
-		if _, err := s.queues.claim(ctx, w); err != nil {
-			return err
-		}
-	}
 }
 
 // writeKeys brings a delta to a direct store: what was set in one call, what was
@@ -84,7 +75,7 @@ func touch(ctx context.Context, store tiers.Storage, id string, ttl time.Duratio
 // GoFrame calls it at the end of a request that has written, waits for the store unless
 // writing behind. SetMap and Remove do the same.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	if !s.keyed(ctx) {
+	if !isDirect(ctx, s.inner) {
 		return s.inner.Set(ctx, id, key, value, ttl)
 	}
 	return s.gather(ctx, id, map[string]any{key: value}, nil, ttl)
@@ -92,7 +83,7 @@ func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.D
 
 // SetMap writes several keys.
 func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	if !s.keyed(ctx) || len(data) == 0 {
+	if !isDirect(ctx, s.inner) || len(data) == 0 {
 		return s.inner.SetMap(ctx, id, data, ttl)
 	}
 	return s.gather(ctx, id, data, nil, ttl)
@@ -101,7 +92,7 @@ func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, tt
 // Remove removes one key, among other writes of the request. It doesn't get the ttl, so
 // that without others it goes to the store at once.
 func (s *Storage) Remove(ctx context.Context, id, key string) error {
-	if !s.keyed(ctx) {
+	if !isDirect(ctx, s.inner) {
 		return s.inner.Remove(ctx, id, key)
 	}
 	if ttl, waits := s.queues.ttl(id); waits {
@@ -110,11 +101,9 @@ func (s *Storage) Remove(ctx context.Context, id, key string) error {
 	return s.inner.Remove(ctx, id, key)
 }
 
-func (s *Storage) keyed(ctx context.Context) bool { return s.Style(ctx) == tiers.StyleDirect }
-
 // Get returns what is pending of the key, and otherwise what the store does.
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
-	if s.keyed(ctx) {
+	if isDirect(ctx, s.inner) {
 		v, err := s.queues.before(ctx, id)
 		defer s.queues.leave(v)
 		if err != nil {
@@ -149,7 +138,7 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 
 // shown is a direct store's session with what is pending of it, nil if nothing is.
 func (s *Storage) shown(ctx context.Context, id string) (*tiers.Snapshot, error) {
-	if !s.keyed(ctx) || !s.queues.waits(id) {
+	if !isDirect(ctx, s.inner) || !s.queues.waits(id) {
 		return nil, nil
 	}
 	read, err := s.Load(ctx, id, 0)
@@ -187,7 +176,7 @@ func (s *Storage) setKeyed(ctx context.Context, id string, data *gmap.StrAnyMap,
 	if s.interval.get() > 0 && s.queues.extend(id, ttl) {
 		return nil
 	}
-	if err := s.complete(ctx, id); err != nil {
+	if err := s.queues.complete(ctx, id); err != nil {
 		return err
 	}
 	began := time.Now()

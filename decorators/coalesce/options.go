@@ -37,25 +37,3 @@ type duration struct{ d atomic.Int64 }
 func (d *duration) get() time.Duration { return time.Duration(d.d.Load()) }
 
 func (d *duration) set(to time.Duration) { d.d.Store(int64(to)) }
-
-// Change sets WriteTimeout, WriteBehind, MaxPending and MaxPendingBytes while the layer runs, those
-// that aren't given to their defaults. Other options stay as they are, and so does whether it
-// writes behind. Changes that are pending already keep their moment.
-func (s *Storage) Change(opts ...Option) {
-	o := optionsOf(opts)
-	if (o.WriteBehind > 0) != (s.interval.get() > 0) {
-		o.WriteBehind = s.interval.get()
-	}
-	s.limit(o)
-}
-
-func (s *Storage) limit(o Options) {
-	s.interval.set(o.WriteBehind)
-	s.slides.timeout.set(o.WriteTimeout)
-	s.queues.carrier.timeout.set(o.WriteTimeout)
-	s.queues.mu.Lock()
-	defer s.queues.mu.Unlock()
-	s.queues.schedule.grain = grainOf(o.WriteBehind)
-	s.queues.bounds.maxSessions, s.queues.bounds.maxBytes = o.MaxPending, o.MaxPendingBytes
-	s.queues.bounds.next()
-}

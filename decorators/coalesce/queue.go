@@ -63,7 +63,7 @@ func (k *sessionQueue) each(do func(*write)) {
 
 // preview is what readers see of a session, given what the store holds: with all that is pending,
 // and without what callers still wait for, as its own end notifies. It isn't known if only the store
-// can tell what it makes of a value.
+// knows what it makes of a value.
 func (k *sessionQueue) preview(stored *tiers.Snapshot) (_ *tiers.Snapshot, known bool) {
 	state, known := stored, true
 	k.each(func(w *write) {

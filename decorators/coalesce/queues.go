@@ -64,9 +64,9 @@ type change struct {
 }
 
 // add puts a change into its session's queue. shown is what the session's readers see from then on,
-// if that is known, and synced tells when the journal has the change, if there is one. A change
-// that came behind is awaited once the queues are being closed, and without a write it is
-// the caller's to carry out.
+// if that is known, and synced brings nil when the journal has the change, if there is one. A
+// change that came behind is awaited once the queues are being closed. If there is no write, the caller
+// carries the change out.
 func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snapshot, synced <-chan error, err error) {
 	node := l.shard(c.id)
 	l.mu.Lock()
@@ -404,7 +404,7 @@ func (l *queues) abandon() (lost GiveUp, kept int) {
 }
 
 // claim waits for a write that was accepted, or for its next attempt that fails. The write goes
-// on then, as it holds changes of others, whose callers were told that they were accepted.
+// on then, as it holds changes of others, which were accepted.
 func (l *queues) claim(ctx context.Context, w *write) (*tiers.Snapshot, error) {
 	failed := make(chan error, 1)
 	l.mu.Lock()
@@ -426,6 +426,19 @@ func (l *queues) newest(id string) *write {
 		}
 	}
 	return nil
+}
+
+// complete waits for what is pending of a session.
+func (l *queues) complete(ctx context.Context, id string) error {
+	for {
+		w := l.newest(id)
+		if w == nil {
+			return nil
+		}
+		if _, err := l.claim(ctx, w); err != nil {
+			return err
+		}
+	}
 }
 
 // extend has what waits for the session keep it alive for as long as a slide would.
@@ -475,9 +488,9 @@ func (l *queues) waits(id string) bool {
 	return l.sessions[id] != nil
 }
 
-// look is what a read must show, and what it must wait for first: writes that a caller has left, as
-// it was told that they may yet be applied; what the journal brought; and values of which only
-// the store knows what it makes of them.
+// look returns what a read must show, and the writes that it must wait for first: those that a caller has
+// left, as its error says that they may yet be applied; those that the journal brought; and those
+// with values of which only the store knows what it makes of them.
 func (l *queues) look(id string) (v *view, wait []*write) {
 	v = &view{id: id}
 	l.mu.Lock()
@@ -587,7 +600,7 @@ func (l *queues) settle(writes []*write, began time.Time) {
 	for _, w := range writes {
 		l.count(w)
 		if w.err == nil && w.delta != nil {
-			l.slides.landed(w, began.Add(l.life(w)), l.carrier.store.Style(w.ctx) == tiers.StyleDirect)
+			l.slides.landed(w, began.Add(l.life(w)), isDirect(w.ctx, l.carrier.store))
 		}
 	}
 	l.mu.Lock()

@@ -47,7 +47,7 @@ const unfit = "strata: layer.Journal needs a store right below that compares wha
 func (r *records) isOpen() bool { return r.journal != nil }
 
 // keep has the journal keep what is pending of the queue's session. The channel, nil without a
-// journal, tells when it is on disk.
+// journal, brings nil when it is on disk.
 func (r *records) keep(k *sessionQueue) (synced <-chan error) {
 	if r.journal == nil {
 		return nil

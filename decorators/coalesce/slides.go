@@ -93,8 +93,8 @@ func (s *slides) clock() uint64 {
 	return s.forgets
 }
 
-// learn notes the expiry of a session that was loaded, later or earlier than the known one: somebody
-// else may have set it, and one that is too early costs a slide, as the zero time of a session
+// learn notes the expiry of a session that was loaded, later or earlier than the known one: another
+// program may have set it, and one that is too early costs a slide, as the zero time of a session
 // without one does. It doesn't if a session has been removed since the clock was read: it may
 // have been this one.
 func (s *slides) learn(id string, loaded *tiers.Snapshot, clock uint64) {
@@ -129,11 +129,6 @@ func (s *slides) longer(ttl time.Duration) time.Duration {
 		return ttl
 	}
 	return ttl + time.Duration(float64(ttl)*s.every)
-}
-
-// TTLFor is the ttl of a commit after which the session lives so long, and no longer.
-func (s *Storage) TTLFor(life time.Duration) time.Duration {
-	return time.Duration(float64(life) / (1 + s.slides.every))
 }
 
 // skips reports whether the session still lives for all of its ttl, so that it needn't be slid.

@@ -120,7 +120,7 @@ func (w *write) wait(ctx context.Context, timeout time.Duration, failed <-chan e
 		why = errLate
 	}
 	if why != nil {
-		w.left.Store(true) // before it looks: whoever ends the write after that sees it
+		w.left.Store(true) // before it looks: an end after that sees it
 		if !w.ended() {
 			return nil, why
 		}

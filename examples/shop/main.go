@@ -66,7 +66,7 @@ func main() {
 	flag.Parse()
 	stop, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if o.redis == "" && o.nodes == 1 && offered(os.Stdin) {
+	if o.redis == "" && o.nodes == 1 && flag.NArg() == 0 && offered(os.Stdin, os.Stdout) {
 		fmt.Print("redis-server is installed. Start one for the shop? It keeps nothing. [Y/n] ")
 		if agreed(os.Stdin) {
 			o.redis = startOne
@@ -88,11 +88,16 @@ func main() {
 	os.Exit(1)
 }
 
-// offered reports whether there is somebody to ask, and something to offer.
-func offered(in *os.File) bool {
-	info, err := in.Stat()
-	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+// offered reports whether there is somebody to ask, at a terminal, and something to offer.
+func offered(terminals ...*os.File) bool {
+	null, err := os.Stat(os.DevNull)
+	if err != nil {
 		return false
+	}
+	for _, t := range terminals {
+		if info, err := t.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 || os.SameFile(info, null) {
+			return false
+		}
 	}
 	_, err = exec.LookPath("redis-server")
 	return err == nil
@@ -117,6 +122,7 @@ func defaultDir() string {
 // serve runs the shop until stop ends, and returns when every write is in the store.
 // What is deferred runs from the servers inwards: no request, then no chain, then no store.
 func serve(stop context.Context, o options) (err error) {
+	later := func(end func() error) { err = errors.Join(err, end()) }
 	if o.nodes < 1 || o.nodes > maxNodes {
 		return fmt.Errorf("-nodes is 1 to %d; %w", maxNodes, errUsage)
 	}
@@ -135,7 +141,7 @@ func serve(stop context.Context, o options) (err error) {
 		if trials.redis, err = startRedis(stop); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, trials.redis.stop()) }()
+		defer later(trials.redis.stop)
 		o.redis = trials.redis.url()
 	}
 	var listeners []net.Listener
@@ -153,7 +159,7 @@ func serve(stop context.Context, o options) (err error) {
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, closeHouse()) }()
+		defer later(closeHouse)
 		server, err := newServer(h, trials, listener)
 		if err == nil {
 			err = server.Start()
@@ -161,7 +167,7 @@ func serve(stop context.Context, o options) (err error) {
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, server.Shutdown()) }()
+		defer later(server.Shutdown)
 	}
 	fmt.Printf("The shop is open on %s\n", trials.nodes[0])
 	<-stop.Done()

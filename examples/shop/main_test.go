@@ -62,7 +62,10 @@ func start(t *testing.T, args ...string) *program {
 	if err != nil {
 		t.Fatalf("the shop said %q: %v", line, err)
 	}
-	_, p.base, _ = strings.Cut(strings.TrimSpace(line), " on ")
+	var ok bool
+	if p.base, ok = strings.CutPrefix(strings.TrimSpace(line), "The shop is open on "); !ok {
+		t.Fatalf("the shop said %q", line)
+	}
 	go func() {
 		if more, _ := io.ReadAll(lines); len(more) > 0 {
 			t.Errorf("the shop isn't quiet: %s", more)
@@ -197,13 +200,15 @@ func TestAnOfferIsForSomebodyWhoIsThere(t *testing.T) {
 			t.Errorf("%q is %v", line, got)
 		}
 	}
-	file, err := os.Open("main.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	if offered(file) {
-		t.Error("a file is asked")
+	for _, name := range []string{"main.go", os.DevNull} {
+		file, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if offered(file) {
+			t.Errorf("%s is asked", name)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -82,6 +83,34 @@ func TestEveryNameOfLayerIsShown(t *testing.T) {
 		// A name in a code span or block.
 		if !regexp.MustCompile("[`.]" + name + "[^\\w]").MatchString(shown.String()) {
 			t.Errorf("layer.%s has no Example, and no line in the README or docs", name)
+		}
+	}
+}
+
+// docs/architecture.md follows a request through functions that are there, and few of them.
+func TestTheRequestsPathIsThere(t *testing.T) {
+	page := read(t, "../../docs/architecture.md")
+	_, section, ok := strings.Cut(page, "\n## One request, file by file\n")
+	if !ok {
+		t.Fatal("there is no such section")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	most := map[string]int{"A hit": 10, "A synchronous write": 20}
+	paths := strings.Split(section, "\n### ")[1:]
+	if len(paths) < 5 {
+		t.Errorf("only %d paths", len(paths))
+	}
+	for _, path := range paths {
+		name, _, _ := strings.Cut(path, "\n")
+		steps := regexp.MustCompile("(?m)^\\d+\\. `([\\w/.]+):(\\w+)`").FindAllStringSubmatch(path, -1)
+		if bound, ok := most[name]; len(steps) == 0 || ok && len(steps) > bound {
+			t.Errorf("%s has %d functions", name, len(steps))
+		}
+		for _, step := range steps {
+			content, err := os.ReadFile("../../" + step[1])
+			if err != nil || !regexp.MustCompile(`(?m)^func (?:\([^)]*\) )?`+step[2]+`[\[(]`).Match(content) {
+				t.Errorf("%s: %s has no %s", name, step[1], step[2])
+			}
 		}
 	}
 }

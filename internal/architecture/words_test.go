@@ -19,7 +19,7 @@ var attribute = regexp.MustCompile(`\w+\.\w+=\S+`)
 
 // clean are the packages whose comments use none of them.
 var clean = []string{
-	"internal/circuit", "internal/crew", "layer/config", "layer/status", "telemetry",
+	"decorators/coalesce", "decorators/coalesce/journal", "internal/circuit", "internal/crew", "layer/config", "layer/status", "telemetry",
 }
 
 // comments are those of a folder's Go files without tests, one line each.

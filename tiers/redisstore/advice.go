@@ -11,16 +11,14 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-var _ tiers.Adviser = (*Storage)(nil)
-
-// Advise looks at the client's options and, by one INFO, at the server.
-func (s *Storage) Advise(ctx context.Context) (all []tiers.Advice) {
+// advise returns what to change in a client's options and in the server's, which one INFO tells.
+func advise(ctx context.Context, client redis.UniversalClient, prefix string) (all []tiers.Advice) {
 	add := func(topic, text string) { all = append(all, tiers.Advice{Topic: topic, Text: text}) }
-	if s.prefix == "" {
+	if prefix == "" {
 		add("prefix", "session ids are keys of the database as they are, so that an id which a client makes up can name any key; "+
 			"give redisstore a Prefix, unless StorageRedis has used these keys without one")
 	}
-	switch client := s.client.(type) {
+	switch client := client.(type) {
 	case *redis.Client:
 		o := client.Options()
 		timeouts(o.ReadTimeout > 0, add)
@@ -65,7 +63,7 @@ func inform(info string, err error, add func(topic, text string)) {
 // timeouts is about a client that waits for ever.
 func timeouts(read bool, add func(topic, text string)) {
 	if !read {
-		add("timeout", "the client waits for an answer without end, so that a server which hangs takes each request along; "+
+		add("timeout", "the client waits for a reply without end, so that a server which hangs takes each request along; "+
 			"set ReadTimeout, as redisstore.Open does (3 s)")
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
+	"time"
 
 	"github.com/gf-strata/strata/tiers"
 )
@@ -28,7 +30,7 @@ func encode(data map[string]any) ([]byte, error) {
 
 // encodeFor adds white space, at random, where the session has begun anew under an id that was
 // logged out: a commit of the old log-in that is on its way takes the new one for its own if
-// the two are equal, as it is told from others by its digest.
+// the two are equal, as its digest is what distinguishes it from others.
 func encodeFor(delta *tiers.Delta, data map[string]any) ([]byte, error) {
 	content, err := encode(data)
 	if err != nil || !delta.Recreates() {
@@ -78,7 +80,7 @@ func decodeFault(err error) error {
 	return tiers.NewError(decoding+"its value isn't JSON"+foreign, err)
 }
 
-// digest tells two states of one session apart; nothing is kept secret by it. In
+// digest distinguishes two states of one session; it keeps nothing secret. In
 // hexadecimal it is what redis.sha1hex makes of the value.
 func digest(content []byte) string {
 	sum := sha1.Sum(content)
@@ -87,9 +89,22 @@ func digest(content []byte) string {
 
 func hexOf(digest string) string { return hex.EncodeToString([]byte(digest)) }
 
-var _ tiers.Previewer = (*Storage)(nil)
+var errTTL = tiers.NewError("strata: redis: a session needs a time to live; pass a positive ttl", nil)
 
-// Preview returns the values as a Load will, or why they can't be encoded.
-func (s *Storage) Preview(data map[string]any) (map[string]any, error) {
-	return tiers.PreviewJSON(data)
+// millis is the ttl in Redis' unit. A part of a millisecond counts as one, so that
+// no session ends early.
+func millis(ttl time.Duration) (int64, error) {
+	if ttl <= 0 {
+		return 0, errTTL
+	}
+	ms := int64(ttl / time.Millisecond)
+	if ttl%time.Millisecond > 0 {
+		ms++
+	}
+	return ms, nil
+}
+
+// after is the moment so many milliseconds later, 292 years at most.
+func after(at time.Time, ms int64) time.Time {
+	return at.Add(time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond)
 }

@@ -7,7 +7,7 @@
 // a JSON object under prefix+id. Two things differ in their bytes, not in what is read: new
 // structs, raw JSON and bytes that aren't UTF-8 are written from the start as StorageRedis
 // writes them from the session's next change on, with sorted fields; and a session that begins
-// under an id which was logged out on this node ends in white space. Old and new nodes work side by side on the same sessions, and nobody is
+// under an id which was logged out on this node ends in white space. Old and new nodes work side by side on the same sessions, and no user is
 // logged out on the way here or back. What an old node does keeps its faults: its commit
 // overwrites what came in between, a new node's doesn't.
 //
@@ -18,7 +18,7 @@
 //   - No lost update (5): a commit is one compare-and-set on the server, of one key,
 //     so that a cluster takes it. Overlapping commits all survive.
 //   - No resurrection (6), on any node: a session that was loaded and has been
-//     removed or has expired since isn't created again; the commit is answered with
+//     removed or has expired since isn't created again; the commit returns
 //     tiers.ErrRevoked.
 //   - Time to live (8): kept to the millisecond; a part of one counts as one. A read
 //     learns the remaining time in the same round trip, and doesn't take it for longer
@@ -34,7 +34,7 @@
 // tiers.MayBeApplied knows the errors of which that isn't so. Law 6 still holds for
 // what a request had loaded, since the comparison is made when the write is run.
 //
-// # Which server answers
+// # Which server is asked
 //
 // Reads go to masters: a replica may be behind a write that has returned (laws 3 and
 // 4). New panics where a client shows that it reads from replicas
@@ -42,7 +42,7 @@
 // with redis.FailoverOptions.ReplicaOnly, or gredis.Config.SlaveOnly, doesn't show
 // it: don't pass one; its first write fails with READONLY.
 //
-// A master answers a write before its replicas have it. A replica that takes over, in a
+// A master confirms a write before its replicas have it. A replica that takes over, in a
 // cluster or by a sentinel's choice, may lack writes that were acknowledged, a log-out or
 // a log-in among them, and so may a server that is started again without appendonly and
 // appendfsync always. What Redis loses itself no node can keep, nor law 7: the nodes

@@ -1,11 +1,15 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"reflect"
 	"sync"
 	"time"
 
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/sessionmap"
@@ -16,27 +20,36 @@ import (
 )
 
 // Storage is a snapshot storage on Redis: maps go in and out as a whole, per-key
-// methods answer gsession.ErrorDisabled. It promises what the package's
+// methods return gsession.ErrorDisabled. It promises what the package's
 // documentation says, starts goroutines only while it is watched, and is safe for
 // concurrent use.
 //
 // client, owned, retries, prefix, lease, tracker and face are set at construction and guard
 // themselves, as meter does; closed is guarded by once.
 type Storage struct {
-	client  redis.UniversalClient
-	owned   bool // Open made the client
-	retries int  // of a write
-	prefix  string
-	lease   time.Duration
-	face    *sessionmap.Maps
-	tracker *tracking.Tracker
-	meter   *telemetry.Store
+	gsession.StorageBase // per-key methods return gsession.ErrorDisabled
+	client               redis.UniversalClient
+	owned                bool // Open made the client
+	retries              int  // of a write
+	prefix               string
+	lease                time.Duration
+	face                 *sessionmap.Maps
+	tracker              *tracking.Tracker
+	meter                *telemetry.Store
 
 	once   sync.Once
 	closed error
 }
 
-var _ tiers.Storage = (*Storage)(nil)
+var (
+	_ tiers.Storage            = (*Storage)(nil)
+	_ tiers.Batcher            = (*Storage)(nil)
+	_ tiers.Reloader           = (*Storage)(nil)
+	_ tiers.Previewer          = (*Storage)(nil)
+	_ tiers.Sharder            = (*Storage)(nil)
+	_ tiers.InvalidationSource = (*Storage)(nil)
+	_ tiers.Adviser            = (*Storage)(nil)
+)
 
 // New makes a storage on a client, which stays the caller's to close. It panics on
 // a nil client, and on one that reads from replicas.
@@ -66,17 +79,57 @@ func New(client redis.UniversalClient, opts ...Option) *Storage {
 	return s
 }
 
-// Report says where to report how long operations take.
-func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
-
 // isNil sees through an interface that holds a nil pointer.
 func isNil(client any) bool {
 	v := reflect.ValueOf(client)
 	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
+// Option sets up a storage. Options are applied in order.
+type Option func(*Storage)
+
+// DefaultPrefix is the prefix to choose where nothing else is in use yet:
+//
+//	redisstore.New(client, redisstore.Prefix(redisstore.DefaultPrefix))
+//
+// It isn't in force unless it is asked for, since StorageRedis has none unless it
+// is asked for, and both must find the same keys. A program that starts afresh, or
+// shares the database with anything else, should have one: GoFrame adopts the
+// session id that a client sends, and without a prefix that id can name any key of
+// the database. A client could then move its expiry, delete it, or be served a JSON
+// object that never was a session.
+const DefaultPrefix = "gsession:"
+
+// Prefix is put before the session id to make the key; there is none unless set. To
+// share sessions with gsession.StorageRedis, pass what it was given. In a cluster
+// a prefix with a {tag} puts all sessions on one node.
+func Prefix(prefix string) Option {
+	return func(s *Storage) { s.prefix = prefix }
+}
+
+const (
+	// DefaultLease is the lease without WatchLease.
+	DefaultLease = 500 * time.Millisecond
+
+	leastLease, mostLease = 50 * time.Millisecond, time.Minute
+)
+
+// WatchLease is how long sessions stay valid after the last moment of which the storage knows
+// that all changes before it were announced: what a listener serves from memory is never
+// older than that while the connection hangs. The server is asked every quarter of it.
+// Without the option it is DefaultLease. It panics outside 50 ms to 1 minute.
+func WatchLease(d time.Duration) Option {
+	if d < leastLease || d > mostLease {
+		panic(fmt.Sprintf("strata: redisstore.WatchLease needs 50 ms to 1 minute, not %v; less can't be told from a slow network, and more keeps what is stale for too long", d))
+	}
+	return func(s *Storage) { s.lease = d }
+}
+
 // Style is that of a snapshot storage.
 func (s *Storage) Style(context.Context) tiers.Style { return tiers.StyleSnapshot }
+
+// Atomic says that a commit compares and writes in one step on the server.
+func (s *Storage) Atomic() bool { return true }
 
 // over is a context that has ended, for what is asked without the network.
 var over = func() context.Context {
@@ -103,10 +156,162 @@ func (s *Storage) Shard(id string) string {
 	return master.Options().Addr
 }
 
-var _ tiers.Sharder = (*Storage)(nil)
+// GetSession returns the session as a map that is the caller's alone (law 2), nil
+// where there is none.
+func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	return s.face.GetSession(ctx, id, ttl)
+}
 
-// Atomic says that a commit compares and writes in one step on the server.
-func (s *Storage) Atomic() bool { return true }
+// SetSession commits what was changed in the map since GetSession handed it out
+// (law 5), or the whole of a map that it didn't. It returns tiers.ErrRevoked where
+// the session is gone (law 6).
+func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	return s.face.SetSession(ctx, id, data, ttl)
+}
+
+// UpdateTTL sets the session's expiry to ttl from now. Unlike StorageRedis, it does
+// so at once, and for a ttl below 10 s as well.
+func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
+	_, err := s.Slide(ctx, id, ttl)
+	return err
+}
+
+// RemoveAll removes the session. Once it has returned, no request that loaded the
+// session before brings its data back (law 6).
+func (s *Storage) RemoveAll(ctx context.Context, id string) error {
+	o := s.begin()
+	defer o.end(ctx, telemetry.RemoveAll)
+	err := o.remove(ctx, id)
+	o.done(err)
+	return err
+}
+
+// Load reads the session and its remaining time in one round trip. An absent key,
+// an empty value and "null" are no session. The snapshot knows when it expires, and
+// its version is the digest of the value. ttl isn't looked at.
+func (s *Storage) Load(ctx context.Context, id string, _ time.Duration) (tiers.Read, error) {
+	o := s.begin()
+	defer o.end(ctx, telemetry.Load)
+	read, err := o.load(ctx, id)
+	o.done(err)
+	return read, err
+}
+
+// Slide sets the session's expiry to ttl from now, and returns the moment; the zero
+// time where there is no session. It neither reads nor judges what the key holds.
+func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
+	o := s.begin()
+	defer o.end(ctx, telemetry.Slide)
+	until, err := o.slide(ctx, id, ttl)
+	o.done(err)
+	return until, err
+}
+
+// Commit merges the delta into what the server holds, atomically there. It takes
+// one round trip if nothing was written since the delta's base was read, and one
+// more for each write that came in between, until ctx ends. A delta that replaces
+// the session takes one, and an empty one only slides the expiry.
+//
+// What fails in the network is sent again, as often as the client's MaxRetries says. Where
+// the reply to an attempt was lost, what follows is conditional: see [tiers.ErrConflict].
+//
+// The snapshot doesn't differ from what a Load reads: what was set is encoded and decoded
+// once, before anything is sent, and what that gives is written. It is nil for an empty
+// delta, and where there was nothing to write. Where a value can't be encoded, or couldn't
+// be decoded again, the caller gets the error and the session keeps what it had.
+func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	o := s.begin()
+	defer o.end(ctx, telemetry.Commit)
+	snapshot, err := o.commit(ctx, id, delta, ttl)
+	o.done(err)
+	return snapshot, err
+}
+
+// CommitAll sends the first attempt of every commit in one pipeline, one for each
+// node of a cluster. A commit that loses against another node's write goes on alone,
+// as one does that only slides an expiry.
+func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
+	o := s.begin()
+	defer o.end(ctx, telemetry.CommitAll)
+	results := o.commitAll(ctx, commits)
+	o.done(tiers.BatchFailure(results, func(r tiers.Committed) error { return r.Err }))
+	return results
+}
+
+// LoadAll reads the sessions in one pipeline, one for each node of a cluster. What is
+// still known isn't decoded again.
+func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	o := s.begin()
+	defer o.end(ctx, telemetry.LoadAll)
+	results := o.loadAll(ctx, loads)
+	o.done(tiers.BatchFailure(results, func(r tiers.Reloaded) error { return r.Err }))
+	return results
+}
+
+// Preview returns the values as a Load will, or why they can't be encoded.
+func (s *Storage) Preview(data map[string]any) (map[string]any, error) {
+	return tiers.PreviewJSON(data)
+}
+
+// Report says where to report how long operations take.
+func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
+
+// Subscribe notifies the listener of the changes of sessions, by this program and by others, until stop is
+// called or the storage is closed. A listener that comes while they are announced gets
+// InvalidateAll and ValidUntil at once. After stop has returned the listener isn't called again; calls that are under
+// way are waited for.
+//
+// The connections are the storage's own, one for announcements and one to ask for each
+// master, made for the first listener and closed with the last, with the client's options,
+// RESP3 and time-outs of 2 to 3 s. The client's hooks aren't called, its OnConnect is.
+//
+// About every ten seconds, and before the first ValidUntil, the storage writes a key of its own under
+// the prefix, a long random one with an empty value, on a new connection to each master, and
+// deletes it at once to receive its announcement. That finds an address that leads to another server by
+// now, and what stands between and keeps announcements to itself, or has connected anew
+// without a word: each is noticed within ten seconds and a lease, and at once where the
+// storage makes a connection. Sentinels are asked for the master about three times in a lease,
+// each time with a connection to it that is closed at once.
+//
+// The storage's commands then take connections that were proven to lead to the server that
+// announces. Reads of another store, which follows this one's announcements by
+// layer.Invalidation, may go to a server that the address has left.
+//
+// A *redis.Client of redis.NewFailoverClient and a *redis.ClusterClient are asked where
+// the masters are, so close the storage before the client. Of a cluster every master is
+// watched, one without slots too, as a slot may be on its way to it; where that one can't
+// be reached, nothing is valid meanwhile. Other clients, redis.Ring for one, and
+// ClusterOptions.ClusterSlots, can't be watched: listeners get Unsupported.
+//
+// Listeners get Unsupported as well from a server without RESP3 or CLIENT TRACKING
+// (Redis 6), or if it refuses CLIENT TRACKING or CLUSTER NODES, to this user or to all, or if
+// it takes the password and yet announces nothing for some seconds: it hangs, or
+// hangs up, at CLIENT TRACKING, is full, is a replica, or no announcement arrives. A server
+// that refused a command is asked again about every minute, another one about every ten seconds.
+//
+// The server announces keys whatever database they are in, so that another database's
+// key of the same name is announced too. What the server does later, such as removing
+// what has expired, is announced when it does it. Redis (7.0) doesn't announce SWAPDB:
+// don't swap a database that holds sessions.
+func (s *Storage) Subscribe(l tiers.InvalidationListener) (stop func()) {
+	if isNil(l) {
+		panic("strata: redisstore: Subscribe needs a listener")
+	}
+	return s.tracker.Subscribe(l)
+}
+
+// InvalidationErr is why nothing is announced at present: what went wrong last; nil while changes
+// are announced or there are no listeners, and before anything has.
+func (s *Storage) InvalidationErr() error { return s.tracker.InvalidationErr() }
+
+// Advise looks at the client's options and, by one INFO, at the server.
+func (s *Storage) Advise(ctx context.Context) []tiers.Advice { return advise(ctx, s.client, s.prefix) }
+
+// command is a *redis.Cmd, or holds one: only its Result distinguishes a reply from none.
+type command interface {
+	redis.Cmder
+	Result() (any, error)
+}
 
 // Close ends all watches, and closes the connections if Open
 // made them, and nothing else. Calls that are under way, and later ones, fail then.
@@ -124,52 +329,27 @@ func (s *Storage) Close(ctx context.Context) error {
 	return s.closed
 }
 
-var _ tiers.InvalidationSource = (*Storage)(nil)
-
-// Subscribe notifies the listener of the changes of sessions, whoever makes them, until stop is
-// called or the storage is closed. A listener that comes while they are announced is told
-// so at once. After stop has returned the listener isn't called again; calls that are under
-// way are waited for.
-//
-// The connections are the storage's own, one for announcements and one to ask for each
-// master, made for the first listener and closed with the last, with the client's options,
-// RESP3 and time-outs of 2 to 3 s. The client's hooks aren't called, its OnConnect is.
-//
-// About every ten seconds, and before it vouches, the storage writes a key of its own under
-// the prefix, a long random one with an empty value, on a new connection to each master, and
-// deletes it at once to hear of it. That finds an address that leads to another server by
-// now, and what stands between and keeps announcements to itself, or has connected anew
-// without a word: each is noticed within ten seconds and a lease, and at once where the
-// storage makes a connection. Sentinels are asked for the master about three times in a lease,
-// each time with a connection to it that is closed at once.
-//
-// The storage's commands then take connections that were proven to lead to the server that
-// announces. Reads of another store, which follows this one's announcements by
-// layer.Invalidation, may go to a server that the address has left.
-//
-// A *redis.Client of redis.NewFailoverClient and a *redis.ClusterClient are asked where
-// the masters are, so close the storage before the client. Of a cluster every master is
-// watched, one without slots too, as a slot may be on its way to it; where that one can't
-// be reached, nobody vouches meanwhile. Other clients, redis.Ring for one, and
-// ClusterOptions.ClusterSlots, can't be watched: listeners are told Unsupported.
-//
-// Listeners are told Unsupported as well by a server without RESP3 or CLIENT TRACKING
-// (Redis 6), or if it refuses CLIENT TRACKING or CLUSTER NODES, to this user or to all, or if
-// it takes the password and yet nothing is vouched for within some seconds: it hangs, or
-// hangs up, at CLIENT TRACKING, is full, is a replica, or no announcement arrives. A server
-// that refused a command is asked again about every minute, another one about every ten seconds.
-//
-// The server announces keys whatever database they are in, so that another database's
-// key of the same name is announced too. What the server does later, such as removing
-// what has expired, is announced when it does it. Redis (7.0) doesn't announce SWAPDB:
-// don't swap a database that holds sessions.
-func (s *Storage) Subscribe(l tiers.InvalidationListener) (stop func()) {
-	if isNil(l) {
-		panic("strata: redisstore: Subscribe needs a listener")
+// key is the session's key on the server. Any bytes make a key of their own.
+func (s *Storage) key(id string) (string, error) {
+	if err := tiers.CheckID(id); err != nil {
+		return "", err
 	}
-	return s.tracker.Subscribe(l)
+	return s.prefix + id, nil
 }
 
-// InvalidationErr is why nothing is announced at present: what went wrong last; nil while changes
-// are announced or nobody listens, and before anything has.
-func (s *Storage) InvalidationErr() error { return s.tracker.InvalidationErr() }
+// roundTrip sends the commands together. Each has a reply or an error afterwards: go-redis
+// leaves the commands of a pipeline without either if its connection can't be set up, by a
+// wrong password for one, and a client's hook may keep an error to itself. A command that
+// wasn't executed must never look like a session that isn't there.
+func (s *Storage) roundTrip(ctx context.Context, commands ...command) {
+	all := make([]redis.Cmder, len(commands))
+	for n, c := range commands {
+		all[n] = c
+	}
+	err := s.tracker.Send(ctx, all...)
+	for _, c := range commands {
+		if value, own := c.Result(); value == nil && own == nil {
+			c.SetErr(cmp.Or(err, fault.ErrReply))
+		}
+	}
+}

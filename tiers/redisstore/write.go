@@ -12,7 +12,7 @@ import (
 )
 
 // swapSource writes ARGV[2] with ARGV[3] milliseconds to live if the key's value
-// has the digest ARGV[1], or if there is no key and ARGV[1] is empty. It answers 1,
+// has the digest ARGV[1], or if there is no key and ARGV[1] is empty. It returns 1,
 // or what it found instead: the value, or nil for no key.
 const swapSource = `
 local value = redis.call('GET', KEYS[1])
@@ -33,8 +33,8 @@ var swapScript = redis.NewScript(swapSource)
 const absent = ""
 
 // write is one command that writes a session. It is sent once: the client's own retries
-// don't ask what has become of an attempt whose answer was lost. Redirections of a cluster
-// are followed, as whoever redirects hasn't executed the command.
+// don't ask what has become of an attempt whose reply was lost. Redirections of a cluster
+// are followed, as a server that redirects hasn't executed the command.
 //
 // sent guards itself; the rest belongs to the goroutine that sends.
 type write struct {
@@ -76,22 +76,6 @@ func newWrite(ctx context.Context, key string, whole bool, version string, next 
 	return w
 }
 
-// send has the server execute a write. ctx is looked at first, as go-redis may not.
-func (s *Storage) send(ctx context.Context, m *measured, key string, whole bool, version string, next []byte, ms int64) (outcome, *write, error) {
-	w := newWrite(ctx, key, whole, version, next, ms)
-	if err := ctx.Err(); err != nil {
-		return outcome{}, w, fault.New(ctx, w.operation(), err)
-	}
-	m.send()
-	s.roundTrip(ctx, w)
-	if redis.HasErrorPrefix(w.Err(), "NOSCRIPT") {
-		w = script(ctx, key, version, next, ms)
-		s.roundTrip(ctx, w)
-	}
-	did, err := w.outcome(ctx)
-	return did, w, err
-}
-
 // operation is what an error calls the command.
 func (w *write) operation() string {
 	if w.Name() == "set" {
@@ -107,7 +91,7 @@ func script(ctx context.Context, key, version string, next []byte, ms int64) *wr
 	return w
 }
 
-// outcome is what the server has answered: that the session was written, or what it found
+// outcome is what the server has replied: that the session was written, or what it found
 // instead, nil for no key. A SET that found a key doesn't say what.
 type outcome struct {
 	done    bool
@@ -117,13 +101,13 @@ type outcome struct {
 
 func (w *write) outcome(ctx context.Context) (did outcome, err error) {
 	isScript := w.operation() == "EVAL"
-	answer, err := w.Result()
-	text, isText := answer.(string)
+	reply, err := w.Result()
+	text, isText := reply.(string)
 	switch {
 	case err == redis.Nil:
 		return outcome{unknown: !isScript}, nil
 	case err != nil:
-	case isScript && answer == int64(1), !isScript && text == "OK":
+	case isScript && reply == int64(1), !isScript && text == "OK":
 		return outcome{done: true}, nil
 	case isScript && isText:
 		return outcome{found: []byte(text)}, nil
@@ -137,28 +121,28 @@ func (w *write) outcome(ctx context.Context) (did outcome, err error) {
 // server's own refusals are known by their codes; a proxy between may say ERR of a write
 // that it has lost sight of.
 func (w *write) isUncertain(err error) bool {
-	var answer redis.Error
+	var reply redis.Error
 	if !w.sent.Load() {
 		return false
 	}
-	if !errors.As(err, &answer) {
+	if !errors.As(err, &reply) {
 		return true
 	}
-	text := answer.Error()
+	text := reply.Error()
 	code, _, _ := strings.Cut(text, " ")
 	return !fault.IsCode(code) || code == "ERR" && !strings.Contains(text, "script")
 }
 
 // passes reports whether a fault may have gone a moment later.
 func passes(err error) bool {
-	var answer redis.Error
+	var reply redis.Error
 	switch {
 	case errors.Is(err, redis.ErrClosed), errors.Is(err, context.Canceled):
 		return false
-	case !errors.As(err, &answer):
+	case !errors.As(err, &reply):
 		return true
 	}
-	code, _, _ := strings.Cut(answer.Error(), " ")
+	code, _, _ := strings.Cut(reply.Error(), " ")
 	switch code {
 	case "LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN":
 		return true
