@@ -135,7 +135,7 @@ func (e *evidence) history(id string, records []Record) []string {
 		lines = append(lines, line{r.Start, text})
 	}
 	asked := map[way]bool{} // the next answer there is about the session, or about others too
-	key := []byte(prefix + id)
+	key := []byte(id)       // in an index without the prefix
 	for _, p := range e.pieces {
 		at := way{p.node, p.server, p.conn}
 		about := names(p.content, key)

@@ -446,14 +446,14 @@ func (p *Principals) judgeShown(id string, l *life, r deed, person []*life, boun
 	if l.over != never && r.Start > l.over+int64(bound) {
 		p.broken(ruleRevoked, id, "%s, and shown at node %d %v later", l.why, r.Node, time.Duration(r.Start-l.over))
 	}
-	newer := 0
+	var newer []string
 	for _, other := range person {
 		if other.login != nil && other.login.Start > l.login.End && other.login.End+int64(bound) < r.Start && other.lastShow >= r.Start {
-			newer++
+			newer = append(newer, fmt.Sprintf("%s (at node %d %v before)", other.login.ID, other.login.Node, time.Duration(r.Start-other.login.End)))
 		}
 	}
-	if newer >= personLimit {
-		p.broken(ruleLimit, id, "shown at node %d beside %d that began later", r.Node, newer)
+	if len(newer) >= personLimit {
+		p.broken(ruleLimit, id, "(begun at node %d) shown at node %d beside later ones: %q", l.login.Node, r.Node, newer)
 	}
 }
 
