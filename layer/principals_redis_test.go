@@ -167,6 +167,58 @@ func TestASessionThatTheIndexHasLostIsEnded(t *testing.T) {
 	}
 }
 
+// A session that is pending at a node that writes behind keeps its entry when others list, count
+// against a limit or end what they find, and is over once it was ended by its handle.
+func TestASessionThatIsPendingElsewhereIsEnded(t *testing.T) {
+	ctx := context.Background()
+	for _, lost := range []bool{false, true} {
+		f := newFleet(t, 1)
+		f.join(t, layer.Coalesced(layer.WriteBehind(time.Second)), layer.Local(), layer.Indexed(userOf, layer.Limit(3, layer.EndOldest)), layer.Traced())
+		full := func(memory string) {
+			t.Helper()
+			if err := f.client.ConfigSet(ctx, "maxmemory", memory).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pending := f.device(1, "pending-0123456789")
+		full("1") // a session that begins waits, too
+		pending.logIn(t, "alice")
+		entries := func() []string {
+			t.Helper()
+			keys, err := f.client.Keys(ctx, f.prefix+"strata:{*}:i:*").Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return keys
+		}
+		if list, err := f.users[0].List(ctx, "alice"); len(list) != 0 || err != nil {
+			t.Errorf("another node lists %v, %v", list, err)
+		}
+		if keys := entries(); len(keys) != 1 {
+			t.Fatalf("%d principals have entries after the list", len(keys))
+		}
+		handle, err := f.users[1].Handle(ctx, pending.id)
+		if err != nil || handle == "" {
+			t.Fatal(handle, err)
+		}
+		if lost {
+			if err := f.client.Del(ctx, entries()...).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		full("0")
+		if err := f.users[0].Revoke(ctx, handle, layer.ReasonEndedByAdmin); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.chains[1].Flush(ctx); err != nil && !errors.Is(err, layer.ErrRevoked) {
+			t.Fatal(err)
+		}
+		for node := range 2 {
+			eventually(t, "the end on all nodes", func() bool { return f.device(node, pending.id).user(t) == "" })
+		}
+	}
+}
+
 // However many log in at once, on however many nodes, there are never more than the limit.
 func TestTheLimitHoldsWhereManyLogInAtOnce(t *testing.T) {
 	for name, at := range map[string]struct {

@@ -77,7 +77,9 @@ func (s Principals) List(ctx context.Context, principal string) ([]Session, erro
 			}
 		}
 		if !has {
-			stale = append(stale, e)
+			if !young(e) {
+				stale = append(stale, e)
+			}
 			continue
 		}
 		if reason, over := state.verdict(key, r); over {
@@ -124,8 +126,8 @@ func (s Principals) heal(ctx context.Context, key tiers.PrincipalKey) (gone bool
 		if read.Err != nil {
 			return false, read.Err
 		}
-		if time.Since(entries[n].Begun) < beginning {
-			continue // it may not be committed yet
+		if young(entries[n]) {
+			continue
 		}
 		if read.Read.Snapshot.Len() > 0 {
 			if r, has := recordOf(read.Read.Snapshot.Data()); has && r.tag == entries[n].Tag {
@@ -140,8 +142,9 @@ func (s Principals) heal(ctx context.Context, key tiers.PrincipalKey) (gone bool
 	return true, s.of.indexer.Leave(ctx, stale)
 }
 
-// beginning is how long a session may be in the index and not in the store.
-const beginning = 10 * time.Second
+// young reports whether a session may be pending at another node, which writes behind, and so be in
+// the index and not yet in the store.
+func young(e tiers.Entry) bool { return time.Since(e.Begun) < time.Minute }
 
 // endOne ends a session that is in the index, which may not have been committed yet.
 func (s Principals) endOne(ctx context.Context, e tiers.Entry, reason tiers.Reason) error {
@@ -191,6 +194,11 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason tiers.Reas
 			ids = append(ids, e.ID)
 			err = errors.Join(err, s.endOne(ctx, e, reason))
 		}
+	}
+	if err == nil && len(ids) == 0 {
+		// It has ended, or it is pending somewhere and its entry was lost: then the mark ends it.
+		err = s.of.indexer.MarkEnded(ctx, tiers.Entry{Key: key, Tag: tag}, reason, s.of.options.marks)
+		s.of.marks.outdate(s.of.indexer.ShardOf(key))
 	}
 	return ids, err
 }
