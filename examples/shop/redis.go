@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -50,13 +51,17 @@ func startRedis(ctx context.Context) (r *ownRedis, err error) {
 	return nil, errors.Join(err, os.RemoveAll(dir))
 }
 
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// freePort is a port that nobody listens on. It is below those that systems give to outgoing
+// connections, one of which could take it while Redis is stopped.
+func freePort() (port int, err error) {
+	for range 100 {
+		var listener net.Listener
+		port = 10_000 + rand.IntN(20_000)
+		if listener, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			return port, listener.Close()
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
+	return 0, err
 }
 
 func (r *ownRedis) url() string { return "redis://127.0.0.1:" + strconv.Itoa(r.port) + "/0" }

@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -221,11 +224,31 @@ func (s *Server) listening() error {
 	return conn.Close()
 }
 
-// freePort is a port that nobody listened on a moment ago.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// claims keep the ports that this process has chosen, for as long as it lives. claiming guards them.
+var (
+	claiming sync.Mutex
+	claims   []net.Listener
+)
+
+// freePort is a port that nobody listens on, and that stays free while its server is stopped: it
+// is below those that systems give to outgoing connections and to listeners without a wish, and
+// other test processes find it claimed, at another address of this host.
+func freePort() (port int, err error) {
+	for range 100 {
+		port = 10_000 + rand.IntN(20_000)
+		claim, taken := net.Listen("tcp", net.JoinHostPort("127.0.0.2", strconv.Itoa(port)))
+		if errors.Is(taken, syscall.EADDRINUSE) {
+			continue
+		}
+		if taken == nil { // not every system has the address
+			claiming.Lock()
+			claims = append(claims, claim)
+			claiming.Unlock()
+		}
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			return port, l.Close()
+		}
 	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
+	return 0, fmt.Errorf("no port is free: %w", err)
 }

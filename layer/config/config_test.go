@@ -46,13 +46,14 @@ func parse(t *testing.T, yaml string) *gcfg.Config {
 
 func TestChainOverRedis(t *testing.T) {
 	server := redistest.Start(t)
-	gredis.SetConfig(&gredis.Config{Address: server.Addr()}, "session")
-	t.Cleanup(func() { gredis.RemoveConfig("session") })
+	group := "session " + server.Addr() // GoFrame keeps a group's client for good
+	gredis.SetConfig(&gredis.Config{Address: server.Addr()}, group)
+	t.Cleanup(func() { gredis.RemoveConfig(group) })
 	c := parse(t, `
 strata:
   default:
     store: redis
-    redis: session
+    redis: "`+group+`"
     prefix: "app:"
     watchLease: 400ms
     coalesced: {writeTimeout: 2s, maxPendingBytes: 8MiB, slideEvery: 0.2}

@@ -41,7 +41,7 @@ func answer(t *testing.T, section string, others ...web.Option) *http.Response {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := g.Server(t.Name() + section)
+	s := g.Server(gsession.NewSessionId()) // GoFrame keeps a server for good under its name
 	s.SetDumpRouterMap(false)
 	s.Use(sessions)
 	s.BindHandler("/", func(r *ghttp.Request) {

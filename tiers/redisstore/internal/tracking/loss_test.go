@@ -49,9 +49,7 @@ func TestWatchLosses(t *testing.T) {
 					loss.undo(f, proxy)
 				}
 				l.recovers(t, before)
-				l.forget()
-				f.check(f.raw.Set(ctx, "p:after", "1", 0).Err())
-				l.changes(t, "after")
+				settles(t, l, f.raw, "after")
 			}
 			l.mu.Lock()
 			defer l.mu.Unlock()
