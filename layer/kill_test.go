@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +39,8 @@ const (
 	victimWriters = 4
 	victimIDs     = 5 // of each writer
 )
+
+var victimKeys = strings.Fields("n r a0 a1 a2 a3 a4 a5 a6")
 
 // victim writes behind with a journal until it is killed, or its standard input ends. It
 // reads the ids of sessions that are there, delivers what the journal holds, and says ready;
@@ -154,36 +157,68 @@ func change(ctx context.Context, chain *layer.Stack, manager *gsession.Manager, 
 type heard struct {
 	states []map[string]string // that it may have by now, in order; nil for no session. The last one is what was accepted last.
 	next   map[string]string   // with what it was about to do
+	change []string            // what that is
 	trying bool
-	anew   bool // it was emptied, which ends a session, and begun again
-	out    bool // its log-out has returned
+	doubt  []map[string]string // what it had if a change that was refused was applied all the same
+	anew   bool                // it was emptied, which ends a session, and begun again
+	out    bool                // its log-out has returned
 }
 
 func (h *heard) last() map[string]string { return h.states[len(h.states)-1] }
 
-// try notes what a process is about to do.
-func (h *heard) try(words []string) {
-	h.trying = true
-	h.anew = h.anew || h.last() != nil && len(h.last()) == 0
-	h.next = maps.Clone(h.last())
-	if h.next == nil {
-		h.next = map[string]string{}
+// changed is a state after a change; nil is no session.
+func changed(state map[string]string, change []string) map[string]string {
+	next := maps.Clone(state)
+	if next == nil {
+		next = map[string]string{}
 	}
-	switch words[0] {
+	switch change[0] {
 	case "set":
-		h.next[words[1]] = words[2]
+		next[change[1]] = change[2]
 	case "remove":
-		delete(h.next, words[1])
+		delete(next, change[1])
 	case "whole":
-		h.next = map[string]string{"n": words[1], "r": words[2]}
+		next = map[string]string{"n": change[1], "r": change[2]}
 	case "logout":
-		h.next = nil
+		next = nil
 	}
+	return next
+}
+
+// try notes what a process is about to do.
+func (h *heard) try(change []string) {
+	h.change, h.trying = change, true
+	h.anew = h.anew || h.last() != nil && len(h.last()) == 0
+	h.next = changed(h.last(), change)
 }
 
 func (h *heard) accepted() {
 	h.states, h.trying = append(h.states, h.next), false
 	h.out = h.next == nil
+	for n, state := range h.doubt {
+		h.doubt[n] = changed(state, h.change)
+	}
+}
+
+// refused notes that what was tried may have been applied, or be later.
+func (h *heard) refused() {
+	h.states = append(h.states, h.next, h.last())
+	h.doubt = append(h.doubt, h.next)
+}
+
+// doubted is whether each key but the one that is left out has what it has if some of the refused
+// changes were applied.
+func (h *heard) doubted(held map[string]string, without string) bool {
+	states := append([]map[string]string{h.last()}, h.doubt...)
+	if h.trying {
+		states = append(states, h.next)
+	}
+	for _, key := range victimKeys {
+		if key != without && !slices.ContainsFunc(states, func(state map[string]string) bool { return state[key] == held[key] }) {
+			return false
+		}
+	}
+	return len(h.doubt) > 0
 }
 
 // killing is one Redis, one journal, processes that are killed, and another node that
@@ -279,6 +314,10 @@ func (k *killing) check(round int) (lacking []string) {
 		if overwritten && held != nil && held["n"] != newer {
 			k.Errorf("round %d: what another node has written is overwritten by %s, after %q", round, held["n"], k.told[id])
 		}
+		theirs := ""
+		if overwritten {
+			theirs = "n"
+		}
 		matches := func(state map[string]string) bool {
 			if state != nil && overwritten {
 				state = maps.Clone(state)
@@ -286,7 +325,7 @@ func (k *killing) check(round int) (lacking []string) {
 			}
 			return maps.Equal(state, held) // an empty session is none
 		}
-		if !matches(h.last()) && !(h.trying && matches(h.next)) {
+		if !matches(h.last()) && !(h.trying && matches(h.next)) && !h.doubted(held, theirs) {
 			lacking = append(lacking, fmt.Sprintf("%v in place of %v, after %q", held, h.last(), k.told[id]))
 			for key, value := range held { // it may be older, and nothing else
 				if overwritten && key == "n" {
@@ -377,10 +416,7 @@ func (k *killing) run(round int, last bool) {
 			}
 			moment--
 		case len(words) == 2 && words[0] == "refused":
-			// It may have been applied, or be later.
-			h := k.model[words[1]]
-			h.states = append(h.states, h.next, h.last())
-			h.trying = true
+			k.model[words[1]].refused()
 		}
 	}
 	if err := cmd.Wait(); last && err != nil {
