@@ -1,18 +1,18 @@
 // Package layer puts layers on a GoFrame session store. A team keeps the store it
 // has and writes
 //
-//	chain := layer.Chain(store, layer.Local(), layer.Traced())
+//	chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Traced())
 //	server.SetSessionStorage(chain) // or gsession.New(ttl, chain)
 //
-// and its handlers go on as they are: the chain is a full gsession.Storage, answers
-// as its store would, and keeps its store's style. The first decorator is the
+// and its handlers go on as they are: the chain is a full gsession.Storage, returns what
+// its store would, and keeps its store's style. The first decorator is the
 // innermost:
 //
 //	Chain(s, A, B) is B(A(s))
 //
 // # What a chain promises
 //
-//  1. Transparent: without faults it answers as its store would.
+//  1. Transparent: without faults it returns what its store would.
 //  2. Isolated: nothing that it hands out is shared, nested values included.
 //  3. Read your writes: a write that has returned is seen by every later read of the node.
 //  4. Fresh: another node's write is seen within a round trip where the store announces

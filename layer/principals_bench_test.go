@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/redistest"
@@ -55,6 +57,73 @@ func BenchmarkIndexMemory(b *testing.B) {
 		b.ReportMetric(bare, "B/session-bare")
 		b.ReportMetric(indexed-bare, "B/session-added")
 	}
+}
+
+// BenchmarkEndAll ends 100 sessions of a principal beside 10,000 of others, and counts what Redis is
+// sent: by the index, and as one does without: SCAN over all sessions, and a look at each.
+func BenchmarkEndAll(b *testing.B) {
+	const of, others, pages = 100, 10_000, 1_000
+	ctx := context.Background()
+	server := redistest.Start(b)
+	chain, count := countedChain(b, server, "p:", layer.Coalesced(), layer.Local(), layer.Indexed(userOf))
+	users := layer.Principals(chain)
+	client := server.Client()
+	logIn := func() {
+		for range of {
+			device{chain, gsession.NewSessionId()}.logIn(b, "alice")
+		}
+	}
+	for n := range others {
+		if err := client.Set(ctx, fmt.Sprintf("p:other-%d-0123456789", n), `{"user":"bob"}`, time.Hour).Err(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("index", func(b *testing.B) {
+		for range b.N {
+			b.StopTimer()
+			logIn()
+			b.StartTimer()
+			commands, trips := count.during(func() {
+				if n, err := users.RevokeAll(ctx, "alice", layer.ReasonEndedByAdmin); n != of || err != nil {
+					b.Fatal(n, err)
+				}
+			})
+			b.ReportMetric(float64(len(commands)), "commands")
+			b.ReportMetric(float64(trips), "trips")
+		}
+	})
+	b.Run("scan", func(b *testing.B) {
+		for range b.N {
+			b.StopTimer()
+			logIn()
+			b.StartTimer()
+			sent, read, ended := 0, 0, 0
+			for cursor := uint64(0); ; {
+				keys, next, err := client.Scan(ctx, cursor, "p:*", pages).Result()
+				if err != nil {
+					b.Fatal(err)
+				}
+				var found []string
+				for n, value := range client.MGet(ctx, keys...).Val() {
+					if text, ok := value.(string); ok && strings.Contains(text, `"alice"`) {
+						found = append(found, keys[n])
+					}
+				}
+				sent, read = sent+2, read+len(keys)
+				if len(found) > 0 {
+					sent, ended = sent+1, ended+int(client.Del(ctx, found...).Val())
+				}
+				if cursor = next; cursor == 0 {
+					break
+				}
+			}
+			if ended < of {
+				b.Fatal(ended)
+			}
+			b.ReportMetric(float64(sent), "trips")
+			b.ReportMetric(float64(read), "sessions-read")
+		}
+	})
 }
 
 func memoryOf(b *testing.B, client redis.UniversalClient) int {

@@ -343,7 +343,7 @@ func (c *counted) during(f func()) (commands []string, trips int) {
 }
 
 // countedChain is a chain whose commands are counted.
-func countedChain(t *testing.T, server *redistest.Server, prefix string, decorators ...layer.Decorator) (*layer.Stack, *counted) {
+func countedChain(t testing.TB, server *redistest.Server, prefix string, decorators ...layer.Decorator) (*layer.Stack, *counted) {
 	t.Helper()
 	count := &counted{}
 	c := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})

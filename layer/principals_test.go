@@ -26,7 +26,7 @@ func (d device) open() *gsession.Session {
 	return gsession.New(time.Hour, d.chain).New(context.Background(), d.id)
 }
 
-func (d device) logIn(t *testing.T, user string) {
+func (d device) logIn(t testing.TB, user string) {
 	t.Helper()
 	if err := d.set("user", user); err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func (d device) set(key string, value any) error {
 	return errors.Join(s.Set(key, value), s.Close())
 }
 
-func (d device) user(t *testing.T) string {
+func (d device) user(t testing.TB) string {
 	t.Helper()
 	user, err := d.open().Get("user")
 	if err != nil {

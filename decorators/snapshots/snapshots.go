@@ -15,7 +15,7 @@ import (
 // Storage loads a direct store's session whole and commits what a request changed,
 // which cures three things of GoFrame's RedisHashTable: RegenerateId keeps the data,
 // read-only requests slide the expiry, and a request costs one read, not one a key.
-// Values keep the types that the store answers, strings there.
+// Values keep the types that the store returns, strings there.
 //
 // A commit merges under a lock per id of this process, key by key: another process
 // may see half of it, and a log-out of another process that falls between its read

@@ -16,7 +16,7 @@ import (
 const maxNesting = 10_000
 
 // watchNesting is the depth from which containers on the path are remembered, to
-// tell a value that contains itself from one that is deep.
+// distinguish a value that contains itself from one that is deep.
 const watchNesting = 32
 
 var (
@@ -148,7 +148,7 @@ func (i *copier) copy(value any, depth int) (any, error) {
 	if c, ok := i.scalar(value); ok {
 		return c, nil
 	}
-	// What JSON decodes to comes first and without reflection.
+	// The types that JSON decodes to come first and without reflection.
 	switch v := value.(type) {
 	case map[string]any:
 		if v == nil {
@@ -351,7 +351,7 @@ func isPlain(kind reflect.Kind) bool {
 // values of any type are copied here: their own DeepCopy makes structs in them
 // without unexported fields, such as big numbers, zero.
 //
-// A DeepCopy that answers another type was promoted from an embedded field, or has
+// A DeepCopy that returns another type was promoted from an embedded field, or has
 // nothing to copy, and doesn't count.
 func (i *copier) deepCopy(value any, depth int) (c any, ok bool, err error) {
 	switch v := value.(type) {

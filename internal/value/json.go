@@ -9,8 +9,8 @@ import (
 )
 
 // JSON returns the values as a store gives them back that keeps a session as a JSON object and
-// reads its numbers as json.Number, as GoFrame's do. What can't be encoded fails, and so does
-// what could be written and never be read again. The result may share values with data.
+// reads its numbers as json.Number, as GoFrame's do. A value fails that can't be encoded, or
+// could be written and never be read again. The result may share values with data.
 func JSON(data map[string]any) (map[string]any, error) {
 	formed := make(map[string]any, len(data))
 	var rest map[string]any // what needs JSON

@@ -23,7 +23,7 @@ const maxPackedNesting = 64
 
 // Pack appends the values, in about a third of the memory that a map takes, behind a mark and a
 // size that are the caller's. It is false for values that JSON doesn't decode to, as only the
-// types that it does are told apart.
+// types that it does are distinguished.
 func Pack(b []byte, mark string, size int64, data map[string]any) (_ []byte, ok bool) {
 	return appendObject(binary.AppendUvarint(appendText(b, mark), uint64(size)), data, 0)
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What Go 1.25 on 64 bits takes; TestSizeIsAboutRight holds them against the heap.
+// These are the sizes of Go 1.25 on 64 bits; TestSizeIsAboutRight holds them against the heap.
 const (
 	wordBytes    = 8
 	boxBytes     = 16 // a string's header behind an interface
@@ -59,8 +59,8 @@ func Size(value any) int64 {
 }
 
 // reflectSize follows other types eight levels down, which is enough to be about
-// right. What unexported fields refer to belongs to somebody else, who may be writing
-// it; whole is for GoFrame's containers, which are copied with it.
+// right. Unexported fields may refer to what another goroutine is writing; whole is for
+// GoFrame's containers, which are copied with them.
 func reflectSize(v reflect.Value, depth int, whole bool) int64 {
 	if !v.IsValid() || depth > 8 {
 		return wordBytes

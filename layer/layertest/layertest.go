@@ -7,9 +7,9 @@
 //	})
 //
 // A law that a store makes impossible is named with Except, and stays visible in the
-// test's output. What takes more than one storage to see is checked where an option
+// test's output. Effects that take more than one storage to see are checked if an option
 // provides it: Nodes for what happens between two processes, Bare for what the store
-// answers without layers, Wrapped for a store that fails.
+// returns without layers, Wrapped for a store that fails.
 //
 // The suite works through gsession's own Session as well as through the storage.
 package layertest
@@ -43,7 +43,7 @@ type Check struct {
 // Need is what a check can't do without.
 type Need uint8
 
-// What options provide.
+// These are what options provide.
 const (
 	Nothing      Need = iota
 	NeedsNodes        // Nodes

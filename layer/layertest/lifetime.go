@@ -120,7 +120,7 @@ type closer interface {
 }
 
 // stops compares many chains, so that what the store itself leaves running once
-// doesn't count. What a chain starts is known by its profiler label, which goroutines
+// doesn't count. A chain's goroutines are known by their profiler label, which they
 // hand on to those that they start.
 func stops(e *env) error {
 	const chains, label = 20, "layertest"

@@ -8,7 +8,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 )
 
-// Option tells the suite what it can't find out, or provides what a check needs.
+// Option gives the suite what it can't find out, or provides what a check needs.
 type Option func(*config)
 
 type config struct {
@@ -52,7 +52,7 @@ func Nodes(open func(t *testing.T) (a, b gsession.Storage)) Option {
 	return func(c *config) { c.nodes = open }
 }
 
-// Bare provides the store without layers, on a store of its own: answers are compared.
+// Bare provides the store without layers, on a store of its own: results are compared.
 func Bare(open func(t *testing.T) gsession.Storage) Option {
 	return func(c *config) { c.bare = open }
 }
@@ -63,7 +63,7 @@ func Wrapped(open func(t *testing.T, wrap func(store gsession.Storage) gsession.
 	return func(c *config) { c.wrapped = open }
 }
 
-// Revoked is the error that answers a write of a session that was removed. Any error
+// Revoked is the error of a write of a session that was removed. Any error
 // will do unless it is set.
 func Revoked(err error) Option {
 	return func(c *config) { c.revoked = err }
@@ -88,7 +88,7 @@ func mustWait(option string, d time.Duration) {
 	}
 }
 
-// Deferred says that the storage answers writes before its store has them. Checks with
+// Deferred says that the storage returns from writes before its store has them. Checks with
 // two nodes then call Flush(context.Context) error of both before each request, and a
 // write that the store refuses is looked for once it takes writes again.
 func Deferred() Option {

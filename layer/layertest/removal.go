@@ -28,7 +28,7 @@ func regenerating(request *gsession.Session) error {
 	return err
 }
 
-// refused reports whether the error is the one that answers a removed session's write.
+// refused reports whether the error is that of a removed session's write.
 func (e *env) refused(err error) error {
 	switch {
 	case err == nil:

@@ -7,7 +7,7 @@
 //	server.BindHandler("/admin/online", ghttp.WrapH(page)) // or http.Handle("/admin/online", page)
 //
 // It is in English and Chinese, by Accept-Language, works without scripts, and loads nothing from
-// elsewhere. What can be seen and done there can be done by JSON as well, see [Handler].
+// elsewhere. All that can be seen and done there can be done by JSON as well, see [Handler].
 //
 // Principals are in the bodies of requests and responses alone, and in no address, so that they
 // get into no access log.
@@ -48,7 +48,7 @@ type Action struct {
 	Err       error  // nil if it succeeded
 }
 
-// What Action.Did is.
+// The values of Action.Did.
 const (
 	Ended    = "end"
 	EndedAll = "end_all"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gogf/gf/v2/net/ghttp"
@@ -57,7 +58,8 @@ func Idle(d time.Duration) Option { return func(s *sessions) { s.idle = d } }
 // default is 0, for no such limit; OWASP's ASVS asks for one (7.3.2).
 func Absolute(d time.Duration) Option { return func(s *sessions) { s.absolute = d } }
 
-// Bearer takes the id from the header Authorization, scheme Bearer. No cookie is read or
+// Bearer takes the id from the header Authorization, scheme Bearer. The server's log has one warning
+// if ids come over a network without TLS. No cookie is read or
 // set then, unless Cookie is given as well. A handler hands the id to the client itself, see Token.
 func Bearer() Option { return func(s *sessions) { s.header = "Authorization"; s.bearer = true } }
 
@@ -78,7 +80,7 @@ func TrustedOrigins(origins ...string) Option {
 	}
 }
 
-// sessions is a middleware. Its fields are set by Sessions; servers, expiries, moves and watch guard themselves.
+// sessions is a middleware. Its fields are set by Sessions; servers, expiries, moves, watch and warned guard themselves.
 type sessions struct {
 	chain         *layer.Stack
 	top           tiers.Storage
@@ -98,6 +100,7 @@ type sessions struct {
 	servers       sync.Map // *ghttp.Server to *settings
 	moves         moves
 	watch         watch
+	warned        atomic.Bool // of ids without TLS
 }
 
 // Sessions is the middleware that gives handlers their r.Session from the chain: for all routes

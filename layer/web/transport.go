@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -60,11 +61,25 @@ type cookie struct {
 }
 
 func (c *cookie) over(r *ghttp.Request) (secure bool, name string) {
-	secure = !c.insecure && (c.secure || r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"))
+	secure = !c.insecure && (c.secure || isSecure(r))
 	if secure && !c.exact && c.domain == "" && c.path == "/" {
 		return secure, hostPrefix + c.name
 	}
 	return secure, c.name
+}
+
+// isSecure reports whether the client has sent a request over TLS, which a proxy may have ended.
+func isSecure(r *ghttp.Request) bool {
+	return r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+}
+
+// isExposed reports whether a request has come over a network without TLS.
+func isExposed(r *ghttp.Request) bool {
+	if isSecure(r) {
+		return false
+	}
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && !from.Addr().Unmap().IsLoopback()
 }
 
 // lasts is how long the cookie of a session lives that has so long left; 0 for until the browser ends.
@@ -156,6 +171,9 @@ func (s *sessions) present(q *request) {
 			}
 		}
 		if q.byHeader = id != ""; q.byHeader {
+			if !s.warned.Load() && isExposed(r) && s.warned.CompareAndSwap(false, true) {
+				r.Server.Logger().Warning(r.Context(), "strata: web: session ids come in a header without TLS, so that the network reads them; serve TLS, or have the proxy that ends it set X-Forwarded-Proto")
+			}
 			s.accept(q, id)
 			return
 		}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -850,4 +851,33 @@ func (s *said) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.text.String()
+}
+
+// Ids in a header without TLS are warned of once, unless they come from this machine or by a proxy
+// that has ended TLS.
+func TestIDsInAHeaderWithoutTLS(t *testing.T) {
+	var said said
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		server.Logger().SetWriter(&said)
+		standard(web.Bearer())(server, chain)
+	})
+	ask := func(from, proto string) (lines int) {
+		t.Helper()
+		r := httptest.NewRequest(http.MethodGet, "/get", nil)
+		r.RemoteAddr = from
+		r.Header.Set("Authorization", "Bearer "+web.NewID())
+		r.Header.Set("X-Forwarded-Proto", proto)
+		s.server.ServeHTTP(httptest.NewRecorder(), r)
+		return strings.Count(said.String(), "without TLS")
+	}
+	for _, harmless := range [][2]string{{"127.0.0.1:1", ""}, {"[::1]:1", ""}, {"192.0.2.7:1", "https"}} {
+		if lines := ask(harmless[0], harmless[1]); lines != 0 {
+			t.Errorf("%q is warned of: %s", harmless, said.String())
+		}
+	}
+	for range 2 {
+		if lines := ask("192.0.2.7:1", ""); lines != 1 {
+			t.Errorf("%d warnings: %s", lines, said.String())
+		}
+	}
 }

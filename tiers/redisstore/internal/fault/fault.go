@@ -74,7 +74,7 @@ func kindOf(err error) string {
 	}
 }
 
-// advice is what to do about the answers of Redis that aren't plain from the code.
+// advice is what to do about the errors of Redis that aren't plain from the code.
 var advice = map[string]string{
 	"WRONGTYPE":   "the key holds no session; give sessions keys of their own with redisstore.Prefix",
 	"READONLY":    "the server is a replica; connect to the master",
