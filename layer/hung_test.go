@@ -116,13 +116,35 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 	chain := layer.Chain(redisstore.New(client), layer.Coalesced(layer.WriteBehind(20*time.Millisecond)),
 		layer.Local(layer.ServeStale(time.Minute)), traced)
 	ctx, ids := context.Background(), numbered("hung ", 50)
-	bases := begun(t, layer.Chain(redisstore.New(server.Client())), ids) // another node's, which needs no second look
-	for _, id := range ids {
-		m, err := chain.GetSession(ctx, id, time.Hour)
-		if err != nil || m == nil {
-			t.Fatal(m, err)
+	other := layer.Chain(redisstore.New(server.Client()))
+	bases := begun(t, other, append(ids, "marker")) // another node's, which needs no second look
+	// Nothing of what was written is announced any more once the last write was.
+	if m, err := chain.GetSession(ctx, "marker", time.Hour); err != nil || m == nil {
+		t.Fatal(m, err)
+	}
+	if err := other.RemoveAll(ctx, "marker"); err != nil {
+		t.Fatal(err)
+	}
+	if !polled(20*time.Second, func() bool {
+		m, err := chain.GetSession(ctx, "marker", time.Hour)
+		return err == nil && m == nil
+	}) {
+		t.Fatal("the other node's log-out isn't seen")
+	}
+	raw := server.Client()
+	gets := func() string { return raw.InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_get") }
+	if !polled(20*time.Second, func() bool {
+		before := gets()
+		for _, id := range ids {
+			m, err := chain.GetSession(ctx, id, time.Hour)
+			if err != nil || m == nil {
+				t.Fatal(m, err)
+			}
+			bases[id] = m
 		}
-		bases[id] = m
+		return gets() == before // memory holds them all
+	}) {
+		t.Fatal("memory doesn't hold the sessions")
 	}
 	server.Pause()
 	answers := func() (slowest time.Duration, failed int) {

