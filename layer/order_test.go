@@ -328,7 +328,7 @@ func TestOwnWritesStayWarm(t *testing.T) {
 			if misses := asked() - before; misses > workers*turns/4 {
 				t.Errorf("%d of %d reads asked Redis", misses, 2*workers*turns)
 			}
-			if n := count(telemetry.InvalidatedByEcho); n > 0 {
+			if n := count(telemetry.InvalidatedByOwnWrite); n > 0 {
 				t.Errorf("%d states were taken for overlapping ones", n)
 			}
 		})

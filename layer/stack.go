@@ -143,9 +143,9 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 // without Unwrap stands between; the innermost first, as what it is told may concern those above.
 func introduce(layers []gsession.Storage) {
 	for n, l := range slices.Backward(layers) {
-		if cache, ok := l.(interface{ Hear(gsession.Storage) }); ok {
+		if cache, ok := l.(interface{ Discover(gsession.Storage) }); ok {
 			for _, below := range layers[n+1:] {
-				cache.Hear(below)
+				cache.Discover(below)
 			}
 		}
 	}

@@ -28,9 +28,9 @@ func (s *Stack) Report(to *telemetry.Sink) {
 	p := s.parts()
 	to = to.Over(p.layers[len(p.layers)-1])
 	p.reporter.Move(to, &p.refused)
-	telemetry.Tell(p.top, to)
+	telemetry.ReportTo(p.top, to)
 	for _, l := range p.layers {
-		telemetry.Tell(l, to)
+		telemetry.ReportTo(l, to)
 	}
 }
 

@@ -23,13 +23,13 @@ const (
 )
 
 // The bounds begin below what is measured on one machine: some 2 µs for GoFrame's memory
-// store, 40 for a Redis, 100 for an announcement of it. They end where time-outs do.
+// store, 40 for a Redis, 100 for an invalidation from it. They end where time-outs do.
 var histograms = map[string]histogramDef{
 	storeDuration: {"Time that the store took for an operation.", []time.Duration{
 		10 * us, 25 * us, 50 * us, 100 * us, 250 * us, 500 * us, ms, 2500 * us, 5 * ms, 10 * ms, 25 * ms, 50 * ms,
 		100 * ms, 250 * ms, 500 * ms, time.Second, 2500 * ms, 5 * time.Second, 10 * time.Second,
 	}},
-	invalidationDelay: {"Time from the end of a write until the store's announcement of it was heard.", []time.Duration{
+	invalidationDelay: {"Time from the end of a write until the store's invalidation for it arrived.", []time.Duration{
 		10 * us, 25 * us, 50 * us, 100 * us, 250 * us, 500 * us, ms, 2500 * us, 5 * ms, 10 * ms, 25 * ms, 50 * ms,
 		100 * ms, 250 * ms, 500 * ms, time.Second,
 	}},

@@ -101,7 +101,7 @@ type early struct {
 	said  bool
 }
 
-// keep takes a warning; the alarm is called when nobody has said it in time. It is false
+// keep takes a warning; the alarm is called if no sink was set in time. It is false
 // where warnings don't wait any more.
 func (e *early) keep(w warning, alarm func()) bool {
 	e.mu.Lock()

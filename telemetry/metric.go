@@ -42,7 +42,7 @@ const (
 	ReadMiss
 	ReadNegative
 	ReadStale
-	RefusedOutdated
+	RefusedInvalidated
 	RefusedExpired
 	RefusedUnvouched
 	RefusedUnread
@@ -52,8 +52,8 @@ const (
 	RejectedByPolicy
 	RejectedByQueue
 	InvalidatedByWrite
-	InvalidatedByAnnouncement
-	InvalidatedByEcho
+	InvalidatedByStore
+	InvalidatedByOwnWrite
 	InvalidatedByLoss
 	InvalidatedByAudit
 	AuditSame
@@ -88,39 +88,39 @@ type series struct {
 }
 
 var allSeries = [numCounts]series{
-	ReadHit:                   with(localReads, OutcomeKey, string(Hit)),
-	ReadMiss:                  with(localReads, OutcomeKey, string(Miss)),
-	ReadNegative:              with(localReads, OutcomeKey, string(Negative)),
-	ReadStale:                 with(localReads, OutcomeKey, string(Stale)),
-	RefusedOutdated:           with(localRefusals, ReasonKey, "outdated"),
-	RefusedExpired:            with(localRefusals, ReasonKey, "expired"),
-	RefusedUnvouched:          with(localRefusals, ReasonKey, "unvouched"),
-	RefusedUnread:             with(localRefusals, ReasonKey, "unread"),
-	Loads:                     {metric: localLoads},
-	SharedReads:               {metric: localShared},
-	Evictions:                 {metric: localEvictions},
-	RejectedByPolicy:          with(localRejections, ReasonKey, "policy"),
-	RejectedByQueue:           with(localRejections, ReasonKey, "queue"),
-	InvalidatedByWrite:        with(localInvalidations, CauseKey, "write"),
-	InvalidatedByAnnouncement: with(localInvalidations, CauseKey, "announcement"),
-	InvalidatedByEcho:         with(localInvalidations, CauseKey, "echo"),
-	InvalidatedByLoss:         with(localInvalidations, CauseKey, "loss"),
-	InvalidatedByAudit:        with(localInvalidations, CauseKey, "audit"),
-	AuditSame:                 with(audits, OutcomeKey, "same"),
-	AuditChanged:              with(audits, OutcomeKey, "changed"),
-	AuditDiffers:              with(audits, OutcomeKey, "different"),
-	AuditFailed:               with(audits, OutcomeKey, string(Failed)),
-	AuditSkipped:              with(audits, OutcomeKey, "skipped"),
-	CommitOK:                  with(commits, OutcomeKey, string(OK)),
-	CommitRevoked:             with(commits, OutcomeKey, string(Revoked)),
-	CommitFailed:              with(commits, OutcomeKey, string(Failed)),
-	Changes:                   {metric: changes},
-	Retries:                   {metric: retries},
-	GiveUps:                   {metric: giveUps},
-	SlideSent:                 with(slides, OutcomeKey, "sent"),
-	SlideSkipped:              with(slides, OutcomeKey, "skipped"),
-	WatchLosses:               {metric: watchLosses},
-	Revocations:               {metric: revokedWrites},
+	ReadHit:               with(localReads, OutcomeKey, Hit.String()),
+	ReadMiss:              with(localReads, OutcomeKey, Miss.String()),
+	ReadNegative:          with(localReads, OutcomeKey, Negative.String()),
+	ReadStale:             with(localReads, OutcomeKey, Stale.String()),
+	RefusedInvalidated:    with(localRefusals, ReasonKey, "outdated"),
+	RefusedExpired:        with(localRefusals, ReasonKey, "expired"),
+	RefusedUnvouched:      with(localRefusals, ReasonKey, "unvouched"),
+	RefusedUnread:         with(localRefusals, ReasonKey, "unread"),
+	Loads:                 {metric: localLoads},
+	SharedReads:           {metric: localShared},
+	Evictions:             {metric: localEvictions},
+	RejectedByPolicy:      with(localRejections, ReasonKey, "policy"),
+	RejectedByQueue:       with(localRejections, ReasonKey, "queue"),
+	InvalidatedByWrite:    with(localInvalidations, CauseKey, "write"),
+	InvalidatedByStore:    with(localInvalidations, CauseKey, "announcement"),
+	InvalidatedByOwnWrite: with(localInvalidations, CauseKey, "echo"),
+	InvalidatedByLoss:     with(localInvalidations, CauseKey, "loss"),
+	InvalidatedByAudit:    with(localInvalidations, CauseKey, "audit"),
+	AuditSame:             with(audits, OutcomeKey, "same"),
+	AuditChanged:          with(audits, OutcomeKey, "changed"),
+	AuditDiffers:          with(audits, OutcomeKey, "different"),
+	AuditFailed:           with(audits, OutcomeKey, Failed.String()),
+	AuditSkipped:          with(audits, OutcomeKey, "skipped"),
+	CommitOK:              with(commits, OutcomeKey, OK.String()),
+	CommitRevoked:         with(commits, OutcomeKey, Revoked.String()),
+	CommitFailed:          with(commits, OutcomeKey, Failed.String()),
+	Changes:               {metric: changes},
+	Retries:               {metric: retries},
+	GiveUps:               {metric: giveUps},
+	SlideSent:             with(slides, OutcomeKey, "sent"),
+	SlideSkipped:          with(slides, OutcomeKey, "skipped"),
+	WatchLosses:           {metric: watchLosses},
+	Revocations:           {metric: revokedWrites},
 }
 
 func with(metric string, key attribute.Key, value string) series {
@@ -135,7 +135,7 @@ var counters = map[string][2]string{
 	localShared:        {"{read}", "Reads that waited for the load of another."},
 	localEvictions:     {"{session}", "Sessions that left memory to make room."},
 	localRejections:    {"{session}", "Sessions that were not taken into memory, by reason."},
-	localInvalidations: {"{invalidation}", "Events that outdated what is in memory, by cause."},
+	localInvalidations: {"{invalidation}", "Events that invalidated what is in memory, by cause."},
 	audits:             {"{read}", "Hits that were compared with the store, by outcome."},
 	commits:            {"{commit}", "Commits that were brought to the store, by outcome."},
 	changes:            {"{change}", "Changes that were merged into commits."},
@@ -143,7 +143,7 @@ var counters = map[string][2]string{
 	giveUps:            {"{change}", "Changes that were accepted and could not be delivered."},
 	slides:             {"{slide}", "Slides of an expiry, by whether the store was asked."},
 	revokedWrites:      {"{write}", "Writes that were refused as their session had been removed."},
-	watchLosses:        {"{loss}", "Times that the store's announcements have stopped arriving."},
+	watchLosses:        {"{loss}", "Times that the store's invalidations have stopped arriving."},
 }
 
 // Gauge is a state of a layer.
@@ -191,6 +191,6 @@ var gauges = [numGauges]gaugeDef{
 	PendingChanges:   {pendingChanges, "{change}", "Changes that are accepted and not in the store yet.", additive, sum},
 	PendingMemory:    {pendingBytes, "By", "Memory that they take, about.", additive, sum},
 	PendingAge:       {pendingAge, "s", "How long the oldest of them has been waiting.", seconds, most},
-	WatchConnected:   {watchConnected, "{source}", "1 while the store's announcements arrive, else 0.", whole, less},
-	WatchUnsupported: {watchUnsupported, "{source}", "1 where the store can't announce its changes, else 0.", whole, most},
+	WatchConnected:   {watchConnected, "{source}", "1 while the store's invalidations arrive, else 0.", whole, less},
+	WatchUnsupported: {watchUnsupported, "{source}", "1 where the store can't notify of its changes, else 0.", whole, most},
 }

@@ -179,7 +179,7 @@ func TestCountsAddUpAndNeverGoBack(t *testing.T) {
 	}
 }
 
-// Sizes add up, ages are the longest, and one chain that hears nothing is enough to worry.
+// Sizes add up, ages are the longest, and one chain that receives nothing is enough to worry.
 func TestStatesOfLayersBecomeOne(t *testing.T) {
 	reader := metric.NewManualReader()
 	config := Configure(MeterProvider(metric.NewMeterProvider(metric.WithReader(reader))))

@@ -1,12 +1,6 @@
 package telemetry
 
-import (
-	"context"
-	"errors"
-	"reflect"
-
-	"go.opentelemetry.io/otel/attribute"
-)
+import "go.opentelemetry.io/otel/attribute"
 
 // Scope is the instrumentation scope of all that Strata emits.
 const Scope = "github.com/gf-strata/strata"
@@ -25,22 +19,27 @@ const (
 	ErrorTypeKey = attribute.Key("error.type")
 )
 
-// Outcome says how an operation ended, and what served it.
-type Outcome string
+// Outcome says how an operation ended, and what served it. The zero value is OK.
+type Outcome uint8
 
 // The outcomes; the table of the package says what they mean.
 const (
-	Hit      Outcome = "hit"
-	Negative Outcome = "negative"
-	Miss     Outcome = "miss"
-	Absent   Outcome = "absent"
-	Pending  Outcome = "pending"
-	Stale    Outcome = "stale"
-	OK       Outcome = "ok"
-	Disabled Outcome = "disabled"
-	Revoked  Outcome = "revoked"
-	Failed   Outcome = "error"
+	OK Outcome = iota
+	Hit
+	Miss
+	Negative
+	Pending
+	Stale
+	Absent
+	Disabled
+	Revoked
+	Failed
 )
+
+var outcomeNames = [...]string{"ok", "hit", "miss", "negative", "pending", "stale", "absent", "disabled", "revoked", "error"}
+
+// String is the value of the attribute.
+func (o Outcome) String() string { return outcomeNames[o] }
 
 // Failure reports whether the outcome makes the status of its span an error.
 func (o Outcome) Failure() bool { return o == Revoked || o == Failed }
@@ -105,36 +104,3 @@ const (
 	TypeRevoked          = "revoked"
 	TypePanic            = "panic"
 )
-
-// ErrorType is the class of an error: a constant, or a Go type, of which a program
-// has few. Its text is not looked at (law 10). It is "" where there is no error.
-func ErrorType(err error) string {
-	switch {
-	case err == nil:
-		return ""
-	case errors.Is(err, context.Canceled):
-		return TypeCanceled
-	case errors.Is(err, context.DeadlineExceeded):
-		return TypeDeadlineExceeded
-	}
-	return reflect.TypeOf(innermost(err)).String()
-}
-
-// innermost unwraps to where the error began; of joined errors it follows the first.
-func innermost(err error) error {
-	for {
-		var next error
-		switch e := err.(type) {
-		case interface{ Unwrap() error }:
-			next = e.Unwrap()
-		case interface{ Unwrap() []error }:
-			if all := e.Unwrap(); len(all) > 0 {
-				next = all[0]
-			}
-		}
-		if next == nil {
-			return err
-		}
-		err = next
-	}
-}

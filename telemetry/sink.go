@@ -119,7 +119,7 @@ func (r *Reporter) Warn(ctx context.Context, cause, message string, attributes .
 // overdue logs what has waited for a sink for too long.
 func (r *Reporter) overdue() { r.early.say(standard.log) }
 
-// Delayed records how long an announcement took.
+// Delayed records how long an invalidation took.
 func (r *Reporter) Delayed(d time.Duration) {
 	r.delayed(invalidationDelay, d)
 }
@@ -138,9 +138,9 @@ func (r *Reporter) delayed(name string, d time.Duration) {
 // Observed is a layer, or what a layer stands on, that takes a sink.
 type Observed interface{ Report(to *Sink) }
 
-// Tell gives a sink to what takes one.
-func Tell(who any, to *Sink) {
-	if o, ok := who.(Observed); ok {
+// ReportTo gives a sink to a layer that takes one.
+func ReportTo(layer any, to *Sink) {
+	if o, ok := layer.(Observed); ok {
 		o.Report(to)
 	}
 }

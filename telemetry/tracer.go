@@ -132,38 +132,38 @@ func (t *Tracer) tracer() trace.Tracer {
 	return tracer
 }
 
-// Answer takes down how memory served a read whose result has no room for that: those of
-// a direct store. It is safe for concurrent use; outcome is atomic.
-type Answer struct{ outcome atomic.Pointer[Outcome] }
+// Served notes how memory served a read whose result has no room for that: those of a direct
+// store. It is safe for concurrent use; outcome is atomic.
+type Served struct{ outcome atomic.Pointer[Outcome] }
 
-// answerKey is the context key of an [Answer].
-type answerKey struct{}
+// servedKey is the context key of a [Served].
+type servedKey struct{}
 
-// asking is how many of them are waited for, so that other reads look for none.
-var asking atomic.Int64
+// expected is how many of them wait, so that other reads look for none.
+var expected atomic.Int64
 
-// Ask is followed by the read in the context that it returns, and by [Answer.Or].
-func Ask(ctx context.Context) (context.Context, *Answer) {
-	asking.Add(1)
-	a := &Answer{}
-	return context.WithValue(ctx, answerKey{}, a), a
+// WithServed is followed by the read in the context that it returns, and by [Served.Or].
+func WithServed(ctx context.Context) (context.Context, *Served) {
+	expected.Add(1)
+	s := &Served{}
+	return context.WithValue(ctx, servedKey{}, s), s
 }
 
-// Or returns what was taken down, or the outcome if nothing was. It is called once.
-func (a *Answer) Or(outcome Outcome) Outcome {
-	asking.Add(-1)
-	if known := a.outcome.Load(); known != nil {
+// Or returns what was noted, or the outcome if nothing was. It is called once.
+func (s *Served) Or(outcome Outcome) Outcome {
+	expected.Add(-1)
+	if known := s.outcome.Load(); known != nil {
 		return *known
 	}
 	return outcome
 }
 
-// Answered takes down for the span that waits for it, if there is one, how a read was served.
-func Answered(ctx context.Context, outcome Outcome) {
-	if asking.Load() == 0 {
+// NoteServed notes how a read was served, for the span that waits for it, if there is one.
+func NoteServed(ctx context.Context, outcome Outcome) {
+	if expected.Load() == 0 {
 		return
 	}
-	if a, ok := ctx.Value(answerKey{}).(*Answer); ok {
-		a.outcome.Store(&outcome)
+	if s, ok := ctx.Value(servedKey{}).(*Served); ok {
+		s.outcome.Store(&outcome)
 	}
 }

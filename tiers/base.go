@@ -93,7 +93,7 @@ func (b Base) LoadAll(ctx context.Context, loads []Reload) []Reloaded {
 func (b Base) Atomic() bool { return IsAtomic(b.Storage) }
 
 // Report says to what is below where to report.
-func (b Base) Report(to *telemetry.Sink) { telemetry.Tell(b.Storage, to) }
+func (b Base) Report(to *telemetry.Sink) { telemetry.ReportTo(b.Storage, to) }
 
 // Mapped is a Base under which each value is a text: it encrypts, say, or compresses. The keys
 // stay as they are.

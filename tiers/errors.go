@@ -1,7 +1,9 @@
 package tiers
 
 import (
+	"context"
 	"errors"
+	"reflect"
 
 	"github.com/gogf/gf/v2/errors/gcode"
 	"github.com/gogf/gf/v2/errors/gerror"
@@ -87,12 +89,40 @@ func UnderWay(reason error) error {
 	return NewError(ErrUnderWay.text, errors.Join(ErrUnderWay, reason))
 }
 
-// ErrorType is the class of an error, as telemetry names it.
+// ErrorType is the class of an error, as the attribute error.type has it: a constant, or a Go
+// type, of which a program has few. The error's text is not looked at (law 10). It is "" where
+// there is no error.
 func ErrorType(err error) string {
-	if errors.Is(err, ErrRevoked) {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, ErrRevoked):
 		return telemetry.TypeRevoked
+	case errors.Is(err, context.Canceled):
+		return telemetry.TypeCanceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return telemetry.TypeDeadlineExceeded
 	}
-	return telemetry.ErrorType(err)
+	return reflect.TypeOf(innermost(err)).String()
+}
+
+// innermost unwraps to where the error began; of joined errors it follows the first.
+func innermost(err error) error {
+	for {
+		var next error
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			next = e.Unwrap()
+		case interface{ Unwrap() []error }:
+			if all := e.Unwrap(); len(all) > 0 {
+				next = all[0]
+			}
+		}
+		if next == nil {
+			return err
+		}
+		err = next
+	}
 }
 
 // Explain tells an error in words that hold no session id, key or value: its own, where

@@ -112,8 +112,9 @@ type Indexer interface {
 	Shards() int
 	ShardOf(key PrincipalKey) int
 
-	// Announced returns the shard whose marks have changed if an InvalidationSource below announces id.
-	Announced(id string) (shard int, ok bool)
+	// ShardOfInvalidated returns the shard whose marks have changed if an InvalidationSource below
+	// invalidates id.
+	ShardOfInvalidated(id string) (shard int, ok bool)
 
 	// Because notes why sessions are about to end, for so long; ReasonOf returns it, "" for
 	// none.

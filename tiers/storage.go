@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/telemetry"
 )
 
 // Storage is the capability of a layer whose sessions flow as snapshots and
@@ -42,35 +44,18 @@ type Read struct {
 	Outcome  Outcome   // how the layers answered, for telemetry
 }
 
-// Outcome says which way a Load was answered.
-type Outcome uint8
+// Outcome says which way a Load was served.
+type Outcome = telemetry.Outcome
 
+// The outcomes of a Load.
 const (
-	OutcomeStore    Outcome = iota // read from the store
-	OutcomeHit                     // served from memory
-	OutcomeMiss                    // not in memory, read from the store
-	OutcomeNegative                // memory knows that there is none
-	OutcomePending                 // with changes that aren't in the store yet
-	OutcomeStale                   // served from memory because the store doesn't answer
+	OutcomeStore    = telemetry.OK       // read from the store
+	OutcomeHit      = telemetry.Hit      // served from memory
+	OutcomeMiss     = telemetry.Miss     // not in memory, read from the store
+	OutcomeNegative = telemetry.Negative // memory knows that there is none
+	OutcomePending  = telemetry.Pending  // with changes that aren't in the store yet
+	OutcomeStale    = telemetry.Stale    // served from memory because the store fails
 )
-
-// String is the outcome as telemetry names it.
-func (o Outcome) String() string {
-	switch o {
-	case OutcomeHit:
-		return "hit"
-	case OutcomeMiss:
-		return "miss"
-	case OutcomeNegative:
-		return "negative"
-	case OutcomePending:
-		return "pending"
-	case OutcomeStale:
-		return "stale"
-	default:
-		return "ok"
-	}
-}
 
 // Style is the way in which a store keeps sessions, which a chain over it shares.
 type Style uint8

@@ -376,7 +376,7 @@ func (s *Storage) Gauges(set func(telemetry.Gauge, float64)) {
 // Report sets where the layer and what it stands on report to.
 func (s *Storage) Report(to *telemetry.Sink) {
 	s.reporter.Move(to, s)
-	telemetry.Tell(s.inner, to)
+	telemetry.ReportTo(s.inner, to)
 }
 
 // GetSession hands out a copy of the session.

@@ -89,7 +89,7 @@ func New(inner gsession.Storage, principal func(data map[string]any) string, opt
 	s.face = sessionmap.New(s)
 	s.over, s.cancel = context.WithCancel(context.Background())
 	s.use(newMemory())
-	s.Hear(inner)
+	s.Discover(inner)
 	s.queue.start(s)
 	return s
 }
@@ -111,9 +111,9 @@ func (s *Storage) use(indexer tiers.Indexer) {
 	}()
 }
 
-// Hear looks for a store with an index, and for sources, in a storage below and what that shows
+// Discover looks for a store with an index, and for sources, in a storage below and what that shows
 // with Unwrap. The constructor does so; a chain tells of layers behind one without Unwrap.
-func (s *Storage) Hear(below gsession.Storage) {
+func (s *Storage) Discover(below gsession.Storage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for below := range tiers.Layers(below) {
@@ -140,7 +140,7 @@ func (s *Storage) Passive() bool { return s.passive }
 func (s *Storage) Unwrap() gsession.Storage { return s.given }
 
 // Report tells what the layer stands on where to report.
-func (s *Storage) Report(to *telemetry.Sink) { telemetry.Tell(s.inner, to) }
+func (s *Storage) Report(to *telemetry.Sink) { telemetry.ReportTo(s.inner, to) }
 
 // Style is the inner storage's.
 func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(ctx) }

@@ -220,7 +220,7 @@ var _ tiers.InvalidationListener = (*marks)(nil)
 
 // Invalidate is a source's.
 func (m *marks) Invalidate(id string) {
-	if number, ours := m.indexer.Announced(id); ours {
+	if number, ours := m.indexer.ShardOfInvalidated(id); ours {
 		m.outdate(number)
 	}
 }

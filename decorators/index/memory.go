@@ -259,9 +259,9 @@ func (m *memory) Marks(_ context.Context, shards []int) ([]tiers.Marks, error) {
 	return slices.Repeat([]tiers.Marks{marks}, len(shards)), nil
 }
 
-func (m *memory) Shards() int                           { return 1 }
-func (m *memory) ShardOf(tiers.PrincipalKey) int        { return 0 }
-func (m *memory) Announced(string) (shard int, ok bool) { return 0, false }
+func (m *memory) Shards() int                                    { return 1 }
+func (m *memory) ShardOf(tiers.PrincipalKey) int                 { return 0 }
+func (m *memory) ShardOfInvalidated(string) (shard int, ok bool) { return 0, false }
 
 func (m *memory) Because(_ context.Context, ids []string, reason tiers.Reason, lasts time.Duration) error {
 	m.mu.Lock()

@@ -31,7 +31,7 @@ type operation struct {
 	keys     int
 	bytes    int64 // of the snapshot in memory, 0 where that isn't known
 	err      error
-	answer   *telemetry.Answer // nil: the result tells the outcome
+	answer   *telemetry.Served // nil: the result tells the outcome
 }
 
 // uncounted is the number of keys where counting would cost something.
@@ -46,7 +46,7 @@ func (s *Storage) begin(ctx context.Context, method telemetry.Operation) (contex
 func (s *Storage) beginRead(ctx context.Context, method telemetry.Operation) (context.Context, operation) {
 	ctx, op := s.begin(ctx, method)
 	if op.span != nil {
-		ctx, op.answer = telemetry.Ask(ctx)
+		ctx, op.answer = telemetry.WithServed(ctx)
 	}
 	return ctx, op
 }
@@ -67,7 +67,7 @@ func (o *operation) end() {
 	}
 	outcome, errorType := o.result()
 	attributes := make([]attribute.KeyValue, 1, 5)
-	attributes[0] = telemetry.OutcomeKey.String(string(outcome))
+	attributes[0] = telemetry.OutcomeKey.String(outcome.String())
 	if style := styleName(tiers.Style(o.storage.style.Load())); style != "" {
 		attributes = append(attributes, telemetry.StyleKey.String(style))
 	}

@@ -32,7 +32,7 @@ func loaded(read tiers.Read) telemetry.Outcome {
 	if read.Snapshot == nil && read.Outcome != tiers.OutcomeNegative {
 		return telemetry.Absent
 	}
-	return telemetry.Outcome(read.Outcome.String())
+	return read.Outcome
 }
 
 // found is the outcome of a read past the snapshots.

@@ -49,7 +49,7 @@ func (s *Storage) Sink() *telemetry.Sink { return s.sink }
 // Report tells what the layer stands on where to report.
 func (s *Storage) Report(to *telemetry.Sink) {
 	if to != nil {
-		telemetry.Tell(s.inner, to)
+		telemetry.ReportTo(s.inner, to)
 	}
 }
 

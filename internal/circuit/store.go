@@ -73,7 +73,7 @@ func (s *Store) node(shard string) *node {
 }
 
 // Report sets where what it wraps reports to.
-func (s *Store) Report(to *telemetry.Sink) { telemetry.Tell(s.Storage, to) }
+func (s *Store) Report(to *telemetry.Sink) { telemetry.ReportTo(s.Storage, to) }
 
 // Unwrap returns the storage below.
 func (s *Store) Unwrap() gsession.Storage { return s.Storage }

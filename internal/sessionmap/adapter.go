@@ -59,7 +59,7 @@ var _ tiers.Storage = (*adapter)(nil)
 // Report says where to report how long the storage takes, also to what it wraps.
 func (p *adapter) Report(to *telemetry.Sink) {
 	p.meter.Report(to)
-	telemetry.Tell(p.inner, to)
+	telemetry.ReportTo(p.inner, to)
 }
 
 // ended reports an operation, and returns its error with the text kept private.

@@ -56,7 +56,7 @@ func (s *Storage) session(ctx context.Context, id string) (*tiers.Snapshot, erro
 	}
 	read, err := s.Load(ctx, id, 0)
 	if read.Snapshot != nil {
-		telemetry.Answered(ctx, telemetry.Outcome(read.Outcome.String()))
+		telemetry.NoteServed(ctx, read.Outcome)
 	}
 	return read.Snapshot, err
 }

@@ -63,11 +63,11 @@ func (s *subscriptions) stop() {
 	s.stops = nil
 }
 
-// Hear subscribes to the given layer, and to those below that it shows with Unwrap. The
+// Discover subscribes to the given layer, and to those below that it shows with Unwrap. The
 // constructor does so; a chain calls it for layers behind one without Unwrap. If several publish
 // commits only the nearest knows what readers see: what another publishes may lack changes that
 // wait above it.
-func (s *Storage) Hear(below gsession.Storage) {
+func (s *Storage) Discover(below gsession.Storage) {
 	for below := range tiers.Layers(below) {
 		if feed, ok := below.(tiers.CommitFeed); ok {
 			s.subscriptions.add(subscription{layer: below, commits: true}, func() func() {
@@ -244,7 +244,7 @@ func (l *listener) InvalidateAll() {
 	case l.lost:
 		l.watch.order.tally.Add(telemetry.InvalidatedByLoss)
 	case l.until != 0:
-		l.watch.order.tally.Add(telemetry.InvalidatedByAnnouncement)
+		l.watch.order.tally.Add(telemetry.InvalidatedByStore)
 	}
 	l.watch.mu.Unlock()
 	l.watch.order.memory.guard.BumpAll()

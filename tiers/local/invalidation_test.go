@@ -76,7 +76,7 @@ func TestALayerThatCannotBeComparedCostsReloads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := local.New(below)
 		defer l.Close(ctx)
-		l.Hear(below)
+		l.Discover(below)
 		if len(listeners) != 2 || len(caches) != 2 {
 			t.Fatalf("%d subscriptions to changes and %d to commits, want 2 of each", len(listeners), len(caches))
 		}

@@ -83,7 +83,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	for _, source := range s.options.sources {
 		s.subscriptions.add(subscription{layer: source}, func() func() { return s.watch.listen(source) })
 	}
-	s.Hear(inner)
+	s.Discover(inner)
 	s.restart = newRestart(s, s.options.restart)
 	return s
 }
@@ -268,7 +268,7 @@ func is(so bool) float64 {
 // Report sets where the tier, and what is below it, report.
 func (s *Storage) Report(to *telemetry.Sink) {
 	s.reporter.Move(to, s)
-	telemetry.Tell(s.inner, to)
+	telemetry.ReportTo(s.inner, to)
 }
 
 // Close stops what the tier started, and saves what WarmRestart asks for: it waits for loads that are under way until ctx

@@ -154,7 +154,7 @@ func (o *order) loaded(c call, e *entry, shown bool) (current bool) {
 		o.memory.keep(c.hash, e)
 	case before != nil && (shown || current):
 		o.memory.guard.Bump(c.hash)
-		o.tally.AddAt(telemetry.InvalidatedByEcho, c.hash)
+		o.tally.AddAt(telemetry.InvalidatedByOwnWrite, c.hash)
 	}
 	return current
 }
@@ -194,7 +194,7 @@ func (o *order) put(u *calls, hash uint64, e *entry) {
 	taken, delay := o.own.announced(e, u.deadline)
 	if !taken {
 		o.memory.guard.Bump(hash)
-		o.tally.AddAt(telemetry.InvalidatedByEcho, hash)
+		o.tally.AddAt(telemetry.InvalidatedByOwnWrite, hash)
 	}
 	if delay >= 0 {
 		o.reporter.Delayed(delay)
@@ -232,7 +232,7 @@ func (o *order) spoil(c call) {
 	o.over(stripe, c)
 	if o.memory.guard.Stamp(c.hash) == c.stamp {
 		o.memory.guard.Bump(c.hash)
-		o.tally.AddAt(telemetry.InvalidatedByEcho, c.hash)
+		o.tally.AddAt(telemetry.InvalidatedByOwnWrite, c.hash)
 	}
 }
 
@@ -287,7 +287,7 @@ func (o *order) notified(hash uint64, id string) {
 	taken, delay := o.own.announced(own, deadline)
 	if !taken {
 		o.memory.guard.Bump(hash)
-		o.tally.AddAt(telemetry.InvalidatedByAnnouncement, hash)
+		o.tally.AddAt(telemetry.InvalidatedByStore, hash)
 	}
 	stripe.Unlock()
 	if delay >= 0 {

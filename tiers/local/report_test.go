@@ -51,8 +51,8 @@ func TestReadsAreCountedByOutcome(t *testing.T) {
 		load(t, l, "a") // gone
 		wantCounts(t, l, map[telemetry.Count]int64{
 			telemetry.ReadHit: 1, telemetry.ReadNegative: 1, telemetry.ReadMiss: 6, telemetry.Loads: 6,
-			telemetry.RefusedOutdated: 2, telemetry.RefusedUnvouched: 1, telemetry.RefusedExpired: 1,
-			telemetry.InvalidatedByAnnouncement: 1, telemetry.InvalidatedByLoss: 1, telemetry.WatchLosses: 1,
+			telemetry.RefusedInvalidated: 2, telemetry.RefusedUnvouched: 1, telemetry.RefusedExpired: 1,
+			telemetry.InvalidatedByStore: 1, telemetry.InvalidatedByLoss: 1, telemetry.WatchLosses: 1,
 			telemetry.InvalidatedByWrite: 0, telemetry.ReadStale: 0,
 		})
 	})
@@ -65,7 +65,7 @@ func TestOnlyLossesAreCountedAsSuch(t *testing.T) {
 		want := func(what string, losses, byLoss, announced int64) {
 			t.Helper()
 			for count, n := range map[telemetry.Count]int64{
-				telemetry.WatchLosses: losses, telemetry.InvalidatedByLoss: byLoss, telemetry.InvalidatedByAnnouncement: announced,
+				telemetry.WatchLosses: losses, telemetry.InvalidatedByLoss: byLoss, telemetry.InvalidatedByStore: announced,
 			} {
 				if got := l.Tally().Total(count); got != n {
 					t.Errorf("%s: count %d is %d, want %d", what, count, got, n)
@@ -160,7 +160,7 @@ func TestOwnWritesAreCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantCounts(t, l, map[telemetry.Count]int64{
-			telemetry.InvalidatedByWrite: 2, telemetry.InvalidatedByEcho: 0, telemetry.InvalidatedByAnnouncement: 0,
+			telemetry.InvalidatedByWrite: 2, telemetry.InvalidatedByOwnWrite: 0, telemetry.InvalidatedByStore: 0,
 			telemetry.Loads: 2,
 		})
 	})
@@ -183,14 +183,14 @@ func TestReadsAfterOwnWritesAreCounted(t *testing.T) {
 			t.Errorf("outcome %v while it is read again, want hit", read.Outcome)
 		}
 		time.Sleep(200 * time.Millisecond)
-		wantCounts(t, l, map[telemetry.Count]int64{telemetry.RefusedUnread: 0, telemetry.InvalidatedByEcho: 0})
+		wantCounts(t, l, map[telemetry.Count]int64{telemetry.RefusedUnread: 0, telemetry.InvalidatedByOwnWrite: 0})
 		load(t, l, "a")
-		wantCounts(t, l, map[telemetry.Count]int64{telemetry.RefusedUnread: 1, telemetry.InvalidatedByEcho: 0})
+		wantCounts(t, l, map[telemetry.Count]int64{telemetry.RefusedUnread: 1, telemetry.InvalidatedByOwnWrite: 0})
 		time.Sleep(time.Second)
 		synctest.Wait()
 		wantCounts(t, l, map[telemetry.Count]int64{
-			telemetry.InvalidatedByEcho: 1, telemetry.InvalidatedByWrite: 1, telemetry.InvalidatedByAnnouncement: 0,
-			telemetry.RefusedOutdated: 0, telemetry.RefusedExpired: 0, telemetry.RefusedUnvouched: 0,
+			telemetry.InvalidatedByOwnWrite: 1, telemetry.InvalidatedByWrite: 1, telemetry.InvalidatedByStore: 0,
+			telemetry.RefusedInvalidated: 0, telemetry.RefusedExpired: 0, telemetry.RefusedUnvouched: 0,
 		})
 	})
 }

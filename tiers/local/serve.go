@@ -147,7 +147,7 @@ func (m *memory) expiry(hash uint64, id string) (at time.Time, known bool, keys 
 func (m *memory) refused(hash uint64, e *entry, v view) {
 	switch {
 	case e.stamp != v.stamp:
-		m.tally.AddAt(telemetry.RefusedOutdated, hash)
+		m.tally.AddAt(telemetry.RefusedInvalidated, hash)
 	case v.now >= e.until:
 		m.tally.AddAt(telemetry.RefusedExpired, hash)
 	case !v.vouches(e):

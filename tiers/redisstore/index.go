@@ -59,8 +59,8 @@ func (x index) reasonKey(id string) string {
 	return x.prefix + tiers.Namespace + "r:" + text.EncodeToString(sum[:16])
 }
 
-// Announced knows a shard's marks by what follows the prefix.
-func (index) Announced(id string) (shard int, ok bool) {
+// ShardOfInvalidated knows a shard's marks by what follows the prefix.
+func (index) ShardOfInvalidated(id string) (shard int, ok bool) {
 	rest, ours := strings.CutPrefix(id, tiers.Namespace+"{")
 	number, marks := strings.CutSuffix(rest, "}:m")
 	if !ours || !marks || len(number) != 2 {

@@ -1,0 +1,39 @@
+package tiers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"testing"
+
+	"github.com/gogf/gf/v2/errors/gerror"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+func TestErrorTypeIsAConstantOrAGoTypeAndNoText(t *testing.T) {
+	path := &fs.PathError{Op: "open", Path: "secret", Err: errors.New("secret")}
+	cases := []struct {
+		err  error
+		want string
+	}{
+		{nil, ""},
+		{fmt.Errorf("secret: %w", tiers.ErrRevoked), "revoked"},
+		{context.Canceled, "context_canceled"},
+		{fmt.Errorf("secret: %w", context.DeadlineExceeded), "deadline_exceeded"},
+		{gerror.Wrap(context.Canceled, "secret"), "context_canceled"},
+		{errors.New("secret"), "*errors.errorString"},
+		{gerror.New("secret"), "*gerror.Error"},
+		{gerror.Wrap(path, "secret"), "*errors.errorString"},
+		{&fs.PathError{Path: "secret"}, "*fs.PathError"},
+		{errors.Join(&fs.PathError{}, context.Canceled), "context_canceled"},
+		{errors.Join(&fs.PathError{}, errors.New("secret")), "*fs.PathError"},
+		{fmt.Errorf("%w, %w", &fs.PathError{}, path), "*fs.PathError"},
+	}
+	for _, c := range cases {
+		if got := tiers.ErrorType(c.err); got != c.want {
+			t.Errorf("%T: %q, want %q", c.err, got, c.want)
+		}
+	}
+}
