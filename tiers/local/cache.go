@@ -3,6 +3,7 @@ package local
 import (
 	"encoding/binary"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,7 +97,12 @@ func (m *memory) keep(hash uint64, e *entry) {
 			return
 		}
 		before := m.find(hash)
-		e.alone = before == nil || before.alone
+		if before != nil {
+			e.alone = before.alone
+		} else {
+			// What ristretto was given is counted from then on.
+			e.alone = !slices.Contains(m.stripe(hash).given[:], hash)
+		}
 		m.hot.put(e.compact(), m.demote)
 	})
 }

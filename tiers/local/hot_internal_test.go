@@ -123,6 +123,28 @@ func TestHotEntriesAreNotInRistretto(t *testing.T) {
 	}
 }
 
+// A session counts once also if it is hot before ristretto has taken what it was given of it.
+func TestASessionThatRistrettoHasYetToTakeCountsOnce(t *testing.T) {
+	s := New(teststore.New(), Exclusive())
+	defer s.Close(context.Background())
+	const sessions = 64
+	// The more there are, the surer it is that ristretto is behind; it may be with none.
+	for n := range uint64(sessions) {
+		large := entryOf(n, strings.Repeat("x", mostSmall))
+		large.stamp = s.memory.guard.Stamp(n)
+		s.memory.keep(n, large)
+		small := entryOf(n, "v")
+		small.stamp = s.memory.guard.Stamp(n)
+		s.memory.keep(n, small)
+	}
+	s.memory.cache.Wait()
+	s.Gauges(func(g telemetry.Gauge, value float64) {
+		if g == telemetry.Sessions && value != sessions {
+			t.Errorf("%v sessions are counted, want %d", value, sessions)
+		}
+	})
+}
+
 // A reader that found a packed entry doesn't put it over what was kept meanwhile.
 func TestPromotingReplacesNothingNewer(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
