@@ -109,14 +109,14 @@ func (m *memory) keep(hash uint64, e *entry) {
 
 // set is called under the stripe's lock and inside the gate.
 func (m *memory) set(hash uint64, p *packed, cost int64) {
+	if !m.cache.Set(hash, p, cost) {
+		m.tally.Add(telemetry.RejectedByQueue)
+		return
+	}
+	m.sessions.Add(1)
 	s := m.stripe(hash)
 	s.given[s.gifts%len(s.given)] = hash
 	s.gifts++
-	if m.cache.Set(hash, p, cost) {
-		m.sessions.Add(1)
-	} else {
-		m.tally.Add(telemetry.RejectedByQueue)
-	}
 }
 
 // find returns what was kept last under the hash, nil for nothing. It may be another
