@@ -2,6 +2,7 @@ package crew_test
 
 import (
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,23 +16,26 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// goroutines is how many there are beside the test's.
-func goroutines(before int) int { return runtime.NumGoroutine() - before }
+// goroutines is how many of a crew's there are. runtime.NumGoroutine counts one that has ended for a
+// moment longer.
+func goroutines() int {
+	stacks := make([]byte, 1<<20)
+	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "crew.(*Crew).serve(")
+}
 
 // One goroutine does what comes one after another, as many as there are what comes at once,
 // and those that have nothing to do go.
 func TestGoroutinesStayForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var (
-			c      crew.Crew
-			before = runtime.NumGoroutine()
-			at     int
+			c  crew.Crew
+			at int
 		)
 		for n := range 10 {
 			c.Go(func() { at = n })
 			synctest.Wait()
-			if at != n || goroutines(before) != 1 {
-				t.Fatalf("after %d: %d was done, by %d goroutines", n, at, goroutines(before))
+			if at != n || goroutines() != 1 {
+				t.Fatalf("after %d: %d was done, by %d goroutines", n, at, goroutines())
 			}
 			time.Sleep(crew.Idle - 1)
 		}
@@ -41,17 +45,17 @@ func TestGoroutinesStayForAWhile(t *testing.T) {
 		}
 		synctest.Wait()
 		time.Sleep(time.Hour)
-		if n := goroutines(before); n != 3 {
+		if n := goroutines(); n != 3 {
 			t.Errorf("three things are done by %d goroutines", n)
 		}
 		close(release)
 		synctest.Wait()
-		if n := goroutines(before); n != 3 {
+		if n := goroutines(); n != 3 {
 			t.Errorf("%d goroutines have stayed, want 3", n)
 		}
 		time.Sleep(crew.Idle)
 		synctest.Wait()
-		if n := goroutines(before); n != 0 {
+		if n := goroutines(); n != 0 {
 			t.Errorf("%d goroutines have stayed for too long", n)
 		}
 		c.Close()
@@ -88,7 +92,6 @@ func TestAClosedCrewKeepsNoIdleGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var (
 			c       crew.Crew
-			before  = runtime.NumGoroutine()
 			release = make(chan struct{})
 			more    bool
 		)
@@ -100,12 +103,12 @@ func TestAClosedCrewKeepsNoIdleGoroutine(t *testing.T) {
 		synctest.Wait()
 		c.Close()
 		synctest.Wait()
-		if n := goroutines(before); n != 1 {
+		if n := goroutines(); n != 1 {
 			t.Errorf("%d goroutines are left, one has something to do", n)
 		}
 		close(release)
 		c.Wait()
-		if n := goroutines(before); n != 0 || !more {
+		if n := goroutines(); n != 0 || !more {
 			t.Errorf("%d goroutines are left; what the last one began was done: %t", n, more)
 		}
 	})
