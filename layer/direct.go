@@ -17,14 +17,14 @@ import (
 // only which session they stand for, so that RegenerateId finds the data.
 type direct struct {
 	top  tiers.Storage
-	face *sessionmap.Maps
+	maps *sessionmap.Maps
 }
 
 // GetSession hands out a map of the request's own: the store's may be one for all.
 func (d direct) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	m, err := d.top.GetSession(ctx, id, ttl)
 	if err == nil && m != nil && m.Size() == 0 {
-		m = d.face.Empty(id)
+		m = d.maps.Empty(id)
 	}
 	return m, err
 }
@@ -33,7 +33,7 @@ func (d direct) GetSession(ctx context.Context, id string, ttl time.Duration) (*
 // RegenerateId brings: the bare store would lose its keys, the chain copies them. A
 // session that this request has begun itself isn't known by its map, and loses them.
 func (d direct) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
-	if from := d.face.Marked(m); from != "" && from != id {
+	if from := d.maps.Marked(m); from != "" && from != id {
 		if err := d.carry(ctx, from, id, m, ttl); err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func (d direct) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, tt
 }
 
 func (d direct) carry(ctx context.Context, from, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
-	if d.face.Revoked(m) {
+	if d.maps.Revoked(m) {
 		return ErrRevoked
 	}
 	data, err := d.look(ctx, from, m, ttl)
@@ -56,13 +56,13 @@ func (d direct) carry(ctx context.Context, from, id string, m *gmap.StrAnyMap, t
 	}
 	// Somebody on any node may have logged out while it was carried.
 	left, err := d.look(ctx, from, m, ttl)
-	if err == nil && (d.face.Revoked(m) || len(data) > 0 && len(left) == 0) {
+	if err == nil && (d.maps.Revoked(m) || len(data) > 0 && len(left) == 0) {
 		err = ErrRevoked
 	}
 	if err != nil {
 		return errors.Join(err, d.top.RemoveAll(context.WithoutCancel(ctx), id))
 	}
-	d.face.Mark(m, id)
+	d.maps.Mark(m, id)
 	return nil
 }
 

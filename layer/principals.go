@@ -165,8 +165,8 @@ func (u *Users) removed(ctx context.Context, ids ...string) error {
 		if above {
 			errs = append(errs, u.given.RemoveAll(WithReason(ctx, ""), id))
 		}
-		u.given.parts().face.Removed(id)
-		u.chain.parts().face.Removed(id)
+		u.given.parts().maps.Removed(id)
+		u.chain.parts().maps.Removed(id)
 	}
 	return errors.Join(errs...)
 }

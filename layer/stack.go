@@ -51,7 +51,7 @@ type Stack struct{ parts func() *parts }
 type parts struct {
 	layers []gsession.Storage // outermost first, the store last
 	top    tiers.Storage
-	face   *sessionmap.Maps
+	maps   *sessionmap.Maps
 	files  bool           // ids become file names
 	index  *index.Storage // nil for none; index.Key is the chain's own then
 
@@ -121,11 +121,11 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 	}
 	top := sessionmap.Adapt(layers[0])
 	_, files := store.(*gsession.StorageFile)
-	p := &parts{layers: layers, top: top, face: sessionmap.New(top), files: files, ended: make(chan struct{})}
+	p := &parts{layers: layers, top: top, maps: sessionmap.New(top), files: files, ended: make(chan struct{})}
 	s := &Stack{parts: func() *parts { return p }}
 	introduce(layers)
 	if p.index = indexOf(layers); p.index != nil {
-		p.face.Hide(index.Key)
+		p.maps.Hide(index.Key)
 	}
 	p.reporter.Start(&p.refused)
 	s.Report(sinkOf(layers))
@@ -305,7 +305,7 @@ func (s *Stack) GetSession(ctx context.Context, id string, ttl time.Duration) (*
 	}
 	switch p.top.Style(ctx) {
 	case tiers.StyleSnapshot:
-		return p.face.GetSession(ctx, id, ttl)
+		return p.maps.GetSession(ctx, id, ttl)
 	case tiers.StyleDirect:
 		return p.direct().GetSession(ctx, id, ttl)
 	default:
@@ -323,7 +323,7 @@ func (s *Stack) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap,
 	if err == nil {
 		switch p.top.Style(ctx) {
 		case tiers.StyleSnapshot:
-			err = p.face.SetSession(ctx, id, data, ttl)
+			err = p.maps.SetSession(ctx, id, data, ttl)
 		case tiers.StyleDirect:
 			err = p.direct().SetSession(ctx, id, data, ttl)
 		default:
@@ -336,7 +336,7 @@ func (s *Stack) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap,
 	return p.told(ctx, "strata: a session could not be written", err)
 }
 
-func (p *parts) direct() direct { return direct{top: p.top, face: p.face} }
+func (p *parts) direct() direct { return direct{top: p.top, maps: p.maps} }
 
 // RemoveAll removes the session. Once it has returned, no request that loaded the
 // session before brings its data back.
@@ -345,7 +345,7 @@ func (s *Stack) RemoveAll(ctx context.Context, id string) error {
 	if p.check(id) != nil {
 		return nil
 	}
-	return p.face.RemoveAll(ctx, id)
+	return p.maps.RemoveAll(ctx, id)
 }
 
 // UpdateTTL slides the session's expiry to ttl from now.

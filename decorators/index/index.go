@@ -48,12 +48,16 @@ func (e *Ended) NotApplied() bool { return true }
 
 // Storage keeps the index of the sessions that pass through it. It is safe for concurrent use.
 //
-// recent, begun, queue, marks and face guard themselves; mu guards indexer, passive and stops until
+// recent, begun, queue, marks and maps guard themselves; mu guards indexer, passive and stops until
 // the chain stands, after which they don't change; the rest is set at construction.
+//
+// Lock order: Storage.mu, the mutexes of a source below, marks.mu, those of the caches above, which
+// are notified under it. memory.mu, begun.mu and queue.mu are held while no other lock is taken. A
+// shard's right to load is held over a read of the store, and no mutex is.
 type Storage struct {
 	given     gsession.Storage
 	inner     tiers.Storage
-	face      *sessionmap.Maps
+	maps      *sessionmap.Maps
 	principal func(data map[string]any) string
 	options   options
 	indexer   tiers.Indexer
@@ -65,7 +69,6 @@ type Storage struct {
 
 	mu     sync.Mutex
 	stops  []func()
-	heard  []gsession.Storage
 	cancel context.CancelFunc
 	over   context.Context
 	done   sync.WaitGroup
@@ -86,7 +89,7 @@ func New(inner gsession.Storage, principal func(data map[string]any) string, opt
 		}
 		opt(&s.options)
 	}
-	s.face = sessionmap.New(s)
+	s.maps = sessionmap.New(s)
 	s.over, s.cancel = context.WithCancel(context.Background())
 	s.use(newMemory())
 	s.Discover(inner)
@@ -100,7 +103,7 @@ func (s *Storage) use(indexer tiers.Indexer) {
 	if m, ok := indexer.(*memory); ok {
 		marks := s.marks
 		marks.vouched.Store(1<<63 - 1)
-		m.changed = marks.outdateAll
+		m.changed = marks.invalidateAll
 		return
 	}
 	marks := s.marks
@@ -112,7 +115,7 @@ func (s *Storage) use(indexer tiers.Indexer) {
 }
 
 // Discover looks for a store with an index, and for sources, in a storage below and what that shows
-// with Unwrap. The constructor does so; a chain tells of layers behind one without Unwrap.
+// with Unwrap. The constructor calls it; a chain calls it for layers behind one without Unwrap.
 func (s *Storage) Discover(below gsession.Storage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +142,7 @@ func (s *Storage) Passive() bool { return s.passive }
 // Unwrap returns the storage below.
 func (s *Storage) Unwrap() gsession.Storage { return s.given }
 
-// Report tells what the layer stands on where to report.
+// Report gives the sink to the storage below.
 func (s *Storage) Report(to *telemetry.Sink) { telemetry.ReportTo(s.inner, to) }
 
 // Style is the inner storage's.
@@ -166,8 +169,8 @@ func (s *Storage) Close(ctx context.Context) error {
 // Flush waits until what is queued is written.
 func (s *Storage) Flush(ctx context.Context) error { return s.queue.flush(ctx) }
 
-// Source tells a cache above of sessions that were ended by a mark, nil where the index is in the
-// process.
+// Source notifies a cache above of sessions that were ended by a mark. It is nil if the index is in
+// the process.
 func (s *Storage) Source() tiers.InvalidationSource {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,7 +180,7 @@ func (s *Storage) Source() tiers.InvalidationSource {
 	return s.marks
 }
 
-// whose is the principal of a session's data, "" for nobody.
+// whose is the principal of a session's data, "" for none.
 func (s *Storage) whose(data map[string]any) string {
 	if len(data) == 0 {
 		return ""
@@ -228,14 +231,14 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 	return read, nil
 }
 
-// end removes a session that is over by a mark. That it isn't removed where the store doesn't
-// answer is no fault: whoever meets it next tries again.
+// end removes a session that is over by a mark. If the store fails, the next call that loads the
+// session tries again.
 func (s *Storage) end(ctx context.Context, entry tiers.Entry, reason tiers.Reason) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	_ = s.indexer.Because(ctx, []string{entry.ID}, reason, s.options.reasons)
 	if s.inner.RemoveAll(ctx, entry.ID) == nil {
-		s.face.Removed(entry.ID)
+		s.maps.Removed(entry.ID)
 		s.begun.forget(entry.ID)
 		s.queue.leave(entry)
 	}
@@ -305,7 +308,7 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 			return c, nil
 		}
 		if !begins && (delta.IsInquiry() || s.whose(before) == principal) {
-			// What the request was given lacks the record; the store may have it.
+			// The request's copy lacks the record; the store may have it.
 			read, err := s.inner.Load(ctx, id, ttl)
 			if err != nil {
 				return c, err
@@ -373,7 +376,7 @@ func (s *Storage) carry(ctx context.Context, id, principal string, r record, c c
 	reason, over := state.verdict(r.key, r)
 	if !over && (entered.Own != r.own || entered.All != r.all) {
 		// A mark that isn't in memory yet may spare the session, or not.
-		s.marks.outdate(s.indexer.ShardOf(r.key))
+		s.marks.invalidate(s.indexer.ShardOf(r.key))
 		if state, err = s.marks.of(ctx, r.key); err != nil {
 			return c, err
 		}
@@ -532,7 +535,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	if err := s.inner.RemoveAll(ctx, id); err != nil {
 		return err
 	}
-	s.face.Removed(id)
+	s.maps.Removed(id)
 	s.begun.forget(id)
 	if known {
 		s.leave(ctx, []tiers.Entry{entry})
@@ -595,7 +598,7 @@ func (s *Storage) look(ctx context.Context, id string, ttl time.Duration) (*tier
 // GetSession hands out a copy of the session to a layer above without the capability.
 func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	if s.Style(ctx) == tiers.StyleSnapshot {
-		return s.face.GetSession(ctx, id, ttl)
+		return s.maps.GetSession(ctx, id, ttl)
 	}
 	if s.isDirect(ctx) {
 		if read, err := s.inner.Load(ctx, id, ttl); err != nil {
@@ -612,7 +615,7 @@ func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 // SetSession commits what was changed in the map since it was handed out.
 func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
 	if s.Style(ctx) == tiers.StyleSnapshot {
-		return s.face.SetSession(ctx, id, data, ttl)
+		return s.maps.SetSession(ctx, id, data, ttl)
 	}
 	return s.inner.SetSession(ctx, id, data, ttl)
 }
@@ -752,7 +755,7 @@ func (b *begun) forget(id string) {
 	delete(b.old, id)
 }
 
-// recent tells which sessions were touched not long ago. Two that share a slot take turns. The
+// recent knows which sessions were touched not long ago. Two that share a slot take turns. The
 // slots are atomic; each holds 32 bits of a hash and a moment in tenths of a second.
 type recent struct {
 	once  sync.Once
@@ -779,9 +782,9 @@ func (r *recent) due(id string, ttl time.Duration) bool {
 	return slot.CompareAndSwap(word, hash&^(1<<32-1)|now&(1<<32-1))
 }
 
-// queue writes what is noted of sessions to the index, in the background and many together. What
-// doesn't fit is left out: entries are healed by the next touch, or by who reads them. mu guards
-// all fields but wake and idle.
+// queue writes entries to the index, in the background and many together. An entry that doesn't
+// fit is left out: the next touch, or the next List, corrects the index. mu guards all fields but
+// wake.
 type queue struct {
 	wake chan struct{}
 

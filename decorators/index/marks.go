@@ -10,20 +10,21 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// marks are an index's marks in memory. A shard is valid while its source vouches for what was
-// read and hasn't announced a change of it since; where no source can, for maxAge after it was
-// read. Anything else is read again by whoever asks, so that a check which begins after a mark
-// was set, and within the bounds of layer.Local, finds it.
+// marks are an index's marks in memory. A shard is valid while its source vouches for it and
+// hasn't invalidated it since it was read; without a source that can, for maxAge. The next call
+// that needs another shard reads it, so that a check which begins after a mark was set, and within
+// the bounds of layer.Local, finds the mark.
 //
-// It is a source itself, for caches above the index: a mark ends sessions that nobody announces one
-// by one, so that all of them are missed. mu guards listeners and unsupported, and is held while they
-// are told; indexer and shards are set at construction; the other fields are atomics.
+// It is a source itself, for caches above the index: a mark ends sessions without an invalidation
+// of each, so that all sessions are invalidated. mu guards listeners and unsupported, and is held
+// while listeners are notified; indexer and shards are set at construction; the other fields are
+// atomics.
 type marks struct {
 	indexer tiers.Indexer
 	shards  []shard
 	epoch   atomic.Uint64 // counts what was missed
 	vouched atomic.Int64  // until when, in nanoseconds since started
-	bounded atomic.Bool   // nobody announces
+	bounded atomic.Bool   // no source vouches, so that maxAge bounds
 	stale   chan struct{} // has the keeper read
 
 	mu          sync.Mutex
@@ -48,7 +49,7 @@ var started = time.Now()
 
 func clock() int64 { return int64(time.Since(started)) }
 
-// maxAge bounds the age of marks where no source announces their changes.
+// maxAge bounds the age of marks if no source vouches for them.
 const maxAge = time.Second
 
 func newMarks(indexer tiers.Indexer) *marks {
@@ -88,7 +89,7 @@ func (m *marks) of(ctx context.Context, key tiers.PrincipalKey) (*shardState, er
 	}
 	defer func() { <-s.loading }()
 	if state := s.state.Load(); state != nil && state.began >= began && state.stamp == s.stamp.Load() {
-		return state, nil // read by whoever came before
+		return state, nil // another call has read it meanwhile
 	}
 	if err := m.load(ctx, []int{number}); err != nil {
 		return nil, err
@@ -124,27 +125,27 @@ func (m *marks) load(ctx context.Context, numbers []int) error {
 	return nil
 }
 
-// outdate has the shard of a principal read again.
-func (m *marks) outdate(number int) {
+// invalidate has a shard read again.
+func (m *marks) invalidate(number int) {
 	m.shards[number].stamp.Add(1)
-	m.tell()
+	m.notify()
 }
 
-func (m *marks) outdateAll() {
+func (m *marks) invalidateAll() {
 	m.epoch.Add(1)
-	m.tell()
+	m.notify()
 }
 
-func (m *marks) tell() {
+func (m *marks) notify() {
 	m.wake()
 	m.each(func(l tiers.InvalidationListener) { l.InvalidateAll() })
 }
 
-func (m *marks) each(tell func(tiers.InvalidationListener)) {
+func (m *marks) each(call func(tiers.InvalidationListener)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, l := range m.listeners {
-		tell(*l)
+		call(*l)
 	}
 }
 
@@ -180,7 +181,7 @@ func (m *marks) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	}
 }
 
-// InvalidationErr is that of the source below, which says it itself.
+// InvalidationErr is nil: the source below has its own.
 func (m *marks) InvalidationErr() error { return nil }
 
 // noticed is a listener that is called when sessions may have ended.
@@ -206,10 +207,10 @@ func (m *marks) keep(ctx context.Context) {
 			}
 		}
 		if len(numbers) == 0 || clock() >= m.vouched.Load() {
-			continue // nobody vouches: whoever asks reads
+			continue // no source vouches: each call that needs one reads it
 		}
 		loading, cancel := context.WithTimeout(ctx, keepTimeout)
-		_ = m.load(loading, numbers) // whoever asks reads, and gets the error
+		_ = m.load(loading, numbers) // the next call that needs one reads it, and gets the error
 		cancel()
 	}
 }
@@ -221,14 +222,14 @@ var _ tiers.InvalidationListener = (*marks)(nil)
 // Invalidate is a source's.
 func (m *marks) Invalidate(id string) {
 	if number, ours := m.indexer.ShardOfInvalidated(id); ours {
-		m.outdate(number)
+		m.invalidate(number)
 	}
 }
 
 // InvalidateAll is a source's.
-func (m *marks) InvalidateAll() { m.outdateAll() }
+func (m *marks) InvalidateAll() { m.invalidateAll() }
 
-// ValidUntil is a source's. What was read while nobody vouched isn't vouched for.
+// ValidUntil is a source's. Marks that were read before the source vouched stay invalid.
 func (m *marks) ValidUntil(until time.Time) {
 	lapsed := m.vouched.Load() < clock()
 	if lapsed {

@@ -15,7 +15,7 @@ import (
 // store have their own, and a restart loses it.
 //
 // Entries are bounded by the store's sessions, marks by how many were set within their life;
-// both are removed by whoever comes after they have expired. mu guards all fields.
+// both are removed by the first call after they have expired. mu guards all fields.
 type memory struct {
 	mu      sync.Mutex
 	entries map[tiers.PrincipalKey]*principal
@@ -216,7 +216,7 @@ func (m *memory) Count(context.Context) (int, error) {
 }
 
 func (m *memory) Mark(_ context.Context, key tiers.PrincipalKey, mark tiers.Mark, lasts time.Duration) ([]tiers.Entry, error) {
-	defer m.tell()
+	defer m.notify()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.own[key] = memoryMark{mark, time.Now().Add(lasts)}
@@ -224,7 +224,7 @@ func (m *memory) Mark(_ context.Context, key tiers.PrincipalKey, mark tiers.Mark
 }
 
 func (m *memory) MarkAll(_ context.Context, mark tiers.Mark, lasts time.Duration) error {
-	defer m.tell()
+	defer m.notify()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.all = memoryMark{mark, time.Now().Add(lasts)}
@@ -232,15 +232,15 @@ func (m *memory) MarkAll(_ context.Context, mark tiers.Mark, lasts time.Duration
 }
 
 func (m *memory) MarkEnded(_ context.Context, entry tiers.Entry, reason tiers.Reason, lasts time.Duration) error {
-	defer m.tell()
+	defer m.notify()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.ended[entry.Tag] = memoryReason{reason, time.Now().Add(lasts)}
 	return nil
 }
 
-// tell is called without the lock, after a mark was set.
-func (m *memory) tell() {
+// notify is called without the lock, after a mark was set.
+func (m *memory) notify() {
 	if m.changed != nil {
 		m.changed()
 	}

@@ -25,7 +25,7 @@ const (
 // AtLimit says what happens to a log-in beyond the limit.
 type AtLimit uint8
 
-// What happens beyond the limit.
+// The ways.
 const (
 	EndOldest AtLimit = iota + 1
 	RefuseNew

@@ -25,7 +25,7 @@ type Session struct {
 }
 
 // A handle is the hash of the principal and the session's tag, in base64: it finds the index that
-// has the session, and tells nobody its id.
+// has the session, and doesn't show the session's id.
 const handleLength = 16 + 8
 
 // HandleOf returns the handle of an entry.
@@ -159,17 +159,17 @@ func (s Principals) endOne(ctx context.Context, e tiers.Entry, reason tiers.Reas
 		if err := s.of.indexer.MarkEnded(ctx, e, reason, s.of.options.marks); err != nil {
 			return err
 		}
-		s.of.marks.outdate(s.of.indexer.ShardOf(e.Key))
+		s.of.marks.invalidate(s.of.indexer.ShardOf(e.Key))
 	}
 	if err := s.of.inner.RemoveAll(ctx, e.ID); err != nil {
 		return err
 	}
-	s.of.face.Removed(e.ID)
+	s.of.maps.Removed(e.ID)
 	s.of.begun.forget(e.ID)
 	return s.of.indexer.Leave(ctx, []tiers.Entry{e})
 }
 
-// Handle returns the handle of a session, "" if it is nobody's, or isn't there.
+// Handle returns the handle of a session, "" if it has no principal, or isn't there.
 func (s Principals) Handle(ctx context.Context, id string) (string, error) {
 	if tiers.CheckID(id) != nil {
 		return "", nil
@@ -198,7 +198,7 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason tiers.Reas
 	if err == nil && len(ids) == 0 {
 		// It has ended, or it is pending somewhere and its entry was lost: then the mark ends it.
 		err = s.of.indexer.MarkEnded(ctx, tiers.Entry{Key: key, Tag: tag}, reason, s.of.options.marks)
-		s.of.marks.outdate(s.of.indexer.ShardOf(key))
+		s.of.marks.invalidate(s.of.indexer.ShardOf(key))
 	}
 	return ids, err
 }
@@ -218,7 +218,7 @@ func (s Principals) RevokeAll(ctx context.Context, principal string, reason tier
 		}
 	}
 	entries, err := s.of.indexer.Mark(ctx, key, mark, s.of.options.marks)
-	s.of.marks.outdate(s.of.indexer.ShardOf(key))
+	s.of.marks.invalidate(s.of.indexer.ShardOf(key))
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +239,7 @@ func (s Principals) RevokeAll(ctx context.Context, principal string, reason tier
 		return nil, err
 	}
 	for _, id := range ids {
-		s.of.face.Removed(id)
+		s.of.maps.Removed(id)
 		s.of.begun.forget(id)
 	}
 	return ids, nil
@@ -263,7 +263,7 @@ func (s Principals) removeEntries(ctx context.Context, entries []tiers.Entry) er
 // RevokeEverybody ends the sessions of all principals by a mark; each is removed when it is met.
 func (s Principals) RevokeEverybody(ctx context.Context, reason tiers.Reason) error {
 	err := s.of.indexer.MarkAll(ctx, tiers.Mark{Nonce: newNonce(), Reason: reason}, s.of.options.marks)
-	s.of.marks.outdateAll()
+	s.of.marks.invalidateAll()
 	return err
 }
 
@@ -284,8 +284,8 @@ func (l Session) Is(state *tiers.Snapshot) bool {
 	return has && r.tag == l.Entry.Tag && r.key == l.Entry.Key
 }
 
-// Notice calls f after sessions may have been ended by a mark, which announces none of them. f must
-// return quickly, and call nothing of the index.
+// Notice calls f after sessions may have been ended by a mark, which invalidates none of them one by
+// one. f must return quickly, and call nothing of the index.
 func (s Principals) Notice(f func()) (stop func()) { return s.of.marks.Subscribe(noticed(f)) }
 
 // ReasonOf returns why a session has ended, "" if that isn't known, or no longer.

@@ -25,7 +25,7 @@ import (
 type Storage struct {
 	wrapped gsession.Storage
 	inner   tiers.Storage
-	face    *sessionmap.Maps
+	maps    *sessionmap.Maps
 	locks   sessionmap.Locks
 }
 
@@ -34,7 +34,7 @@ var _ tiers.Storage = (*Storage)(nil)
 // New presents a direct store as a snapshot store. It belongs right on the store.
 func New(inner gsession.Storage) *Storage {
 	s := &Storage{wrapped: inner, inner: sessionmap.Adapt(inner)}
-	s.face = sessionmap.New(s)
+	s.maps = sessionmap.New(s)
 	return s
 }
 
@@ -113,7 +113,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	if err := s.inner.RemoveAll(ctx, id); err != nil {
 		return err
 	}
-	s.face.Removed(id)
+	s.maps.Removed(id)
 	return nil
 }
 
@@ -122,7 +122,7 @@ func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	if s.Style(ctx) == tiers.StyleOpaque {
 		return s.inner.GetSession(ctx, id, ttl)
 	}
-	return s.face.GetSession(ctx, id, ttl)
+	return s.maps.GetSession(ctx, id, ttl)
 }
 
 // SetSession commits what was changed in the map since it was handed out.
@@ -130,7 +130,7 @@ func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	if s.Style(ctx) == tiers.StyleOpaque {
 		return s.inner.SetSession(ctx, id, data, ttl)
 	}
-	return s.face.SetSession(ctx, id, data, ttl)
+	return s.maps.SetSession(ctx, id, data, ttl)
 }
 
 // New asks the store for an id.

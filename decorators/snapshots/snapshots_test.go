@@ -31,7 +31,7 @@ func TestADirectStoreAsSnapshots(t *testing.T) {
 	k := teststore.NewKeys(map[string]map[string]any{"a": {"kept": "0", "changed": "1", "removed": "2"}})
 	s := snapshots.New(k)
 	if _, err := s.Get(ctx, "a", "kept"); !errors.Is(err, gsession.ErrorDisabled) {
-		t.Errorf("Get answers %v, want ErrorDisabled", err)
+		t.Errorf("Get returns %v, want ErrorDisabled", err)
 	}
 
 	before := k.Questions()
@@ -86,7 +86,7 @@ func TestARemovedSessionIsNotBroughtBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := request.Close(); !errors.Is(err, tiers.ErrRevoked) {
-		t.Errorf("the close answers %v, want ErrRevoked", err)
+		t.Errorf("the close returns %v, want ErrRevoked", err)
 	}
 	want(t, k, "a", "map[]")
 }
@@ -145,13 +145,13 @@ func TestARepeatedChangeLeavesNewerKeys(t *testing.T) {
 	}
 	again := delta.Conditional(read.Snapshot)
 	if _, err := s.Commit(ctx, "a", again, ttl); !errors.Is(err, tiers.ErrConflict) {
-		t.Errorf("a key is left out, and Commit answers %v", err)
+		t.Errorf("a key is left out, and Commit returns %v", err)
 	}
 	want(t, k, "a", "map[mine:2 n:9 seed:0]")
 	if err := k.SetMap(ctx, "a", map[string]any{"n": "1"}, ttl); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Commit(ctx, "a", again, ttl); err != nil {
-		t.Errorf("what is done already is answered with %v", err)
+		t.Errorf("what is done already returns %v", err)
 	}
 }

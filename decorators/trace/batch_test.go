@@ -41,7 +41,7 @@ func TestBatchesPassWithASpan(t *testing.T) {
 	defer handler.End()
 	for _, ctx := range []context.Context{t.Context(), ctx} {
 		if results := batcher.CommitAll(ctx, commits); len(results) != 2 || results[0].Err != nil || results[1].Err != errBatch {
-			t.Fatalf("answered %v", results)
+			t.Fatalf("returned %v", results)
 		}
 	}
 	spans := exporter.GetSpans()
@@ -73,7 +73,7 @@ func TestARevokedSessionDoesNotFailItsBatch(t *testing.T) {
 	_ = tiers.BatcherOf(s).CommitAll(t.Context(), commits)
 	span := exporter.GetSpans()[0]
 	if got := attributes(span); got["strata.outcome"] != "ok" || got["error.type"] != "" || span.Status.Code != codes.Unset {
-		t.Errorf("the batch is told as %v, %v", got, span.Status)
+		t.Errorf("the span of the batch says %v, %v", got, span.Status)
 	}
 }
 
@@ -103,7 +103,7 @@ func TestReadsOfSeveralSessionsPassWithASpan(t *testing.T) {
 	defer handler.End()
 	for _, ctx := range []context.Context{t.Context(), ctx} {
 		if results := together.LoadAll(ctx, loads); len(results) != 2 || results[0].Read.Snapshot != known || results[1].Err != errBatch {
-			t.Fatalf("answered %v", results)
+			t.Fatalf("returned %v", results)
 		}
 	}
 	spans := exporter.GetSpans()

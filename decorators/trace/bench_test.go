@@ -11,7 +11,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// BenchmarkLoad: where nobody looks, Traced costs some tens of nanoseconds and
+// BenchmarkLoad: where nothing is exported, Traced costs some tens of nanoseconds and
 // allocates nothing; a sampled span costs what the SDK makes it cost.
 func BenchmarkLoad(b *testing.B) {
 	store := &scripted{style: tiers.StyleSnapshot, outcome: tiers.OutcomeHit, snapshot: snapshotOf()}

@@ -11,7 +11,7 @@
 //
 // The calls that a store of whole sessions disables (New, Get, Set and the like) make none.
 //
-// The decorator changes nothing that passes: answers, errors and panics are those of
+// The decorator changes nothing that passes: results, errors and panics are those of
 // the storage below (law 1), and what is recorded of them is never a session's id,
 // key or value, nor an error's text (law 10).
 package trace

@@ -15,7 +15,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// What must never be found in a span.
+// The texts that must never be in a span.
 const (
 	secretID    = "id-7f3a9c"
 	secretKey   = "key-5d20e1"
@@ -49,7 +49,7 @@ func attributes(span tracetest.SpanStub) map[string]string {
 	return all
 }
 
-// scripted is a storage of the capability that answers every operation alike: with
+// scripted is a storage of the capability that ends every operation alike: with
 // err, and with nothing or a little where that is nil; fault is raised instead.
 type scripted struct {
 	style    tiers.Style
@@ -128,7 +128,7 @@ func (s *scripted) UpdateTTL(ctx context.Context, _ string, _ time.Duration) err
 	return s.answer(ctx)
 }
 
-// stranger hides the capability of what it wraps, as somebody else's decorator does.
+// stranger hides the capability of what it wraps, as a decorator of another module does.
 type stranger struct{ gsession.Storage }
 
 // snapshotOf makes a snapshot of a session with one recognisable key and value.

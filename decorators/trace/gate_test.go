@@ -63,7 +63,7 @@ func TestGoFramesDefaultProviderMakesNoSpans(t *testing.T) {
 	}
 }
 
-// What GoFrame's default provider makes is seen by nobody: to a span it is no parent, and
+// What GoFrame's default provider makes is exported nowhere: it is no parent of a span, and
 // no sampler goes by it.
 func TestASpanOfGoFramesDefaultProviderIsNoParent(t *testing.T) {
 	ctx, request := otel.Tracer("").Start(t.Context(), "request")
@@ -74,7 +74,7 @@ func TestASpanOfGoFramesDefaultProviderIsNoParent(t *testing.T) {
 	provider, exporter := recorder(t)
 	load(ctx, t, telemetry.TracerProvider(provider))
 	if spans := exporter.GetSpans(); len(spans) != 0 {
-		t.Errorf("spans %v, children of a span that nobody sees", spans)
+		t.Errorf("spans %v, children of a span that is never exported", spans)
 	}
 	lower := trace.New(&scripted{style: tiers.StyleSnapshot}, to(provider))
 	_, _ = trace.New(lower, to(provider)).Load(ctx, secretID, ttl)
@@ -86,7 +86,7 @@ func TestASpanOfGoFramesDefaultProviderIsNoParent(t *testing.T) {
 	few, exporter := recorder(t, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(0))))
 	load(ctx, t, to(few))
 	if spans := exporter.GetSpans(); len(spans) != 0 {
-		t.Error("the sampler went by a span that nobody sees")
+		t.Error("the sampler went by a span that is never exported")
 	}
 	var causes telemetry.Causes
 	causes.Add(ctx)
@@ -179,7 +179,7 @@ func TestDeclinedRootIsDeclinedBelowToo(t *testing.T) {
 	}
 }
 
-func TestWhereNobodyLooksNothingIsAllocated(t *testing.T) {
+func TestNothingIsAllocatedWhereNothingIsExported(t *testing.T) {
 	provider, _ := recorder(t)
 	unsampled := remote(t.Context(), 0)
 	bare := &scripted{style: tiers.StyleDirect, snapshot: snapshotOf(), data: map[string]any{"a": 1}}

@@ -2,7 +2,9 @@ package trace
 
 import (
 	"context"
+	"errors"
 
+	"github.com/gogf/gf/v2/os/gsession"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -31,7 +33,7 @@ type operation struct {
 	keys     int
 	bytes    int64 // of the snapshot in memory, 0 where that isn't known
 	err      error
-	answer   *telemetry.Served // nil: the result tells the outcome
+	served   *telemetry.Served // nil: the result has the outcome
 }
 
 // uncounted is the number of keys where counting would cost something.
@@ -42,16 +44,16 @@ func (s *Storage) begin(ctx context.Context, method telemetry.Operation) (contex
 	return ctx, operation{span: span, storage: s}
 }
 
-// beginRead begins a read whose result doesn't tell whether memory has answered it.
+// beginRead begins a read whose result doesn't show whether memory has served it.
 func (s *Storage) beginRead(ctx context.Context, method telemetry.Operation) (context.Context, operation) {
 	ctx, op := s.begin(ctx, method)
 	if op.span != nil {
-		ctx, op.answer = telemetry.WithServed(ctx)
+		ctx, op.served = telemetry.WithServed(ctx)
 	}
 	return ctx, op
 }
 
-// done takes down how the operation ended.
+// done notes how the operation ended.
 func (o *operation) done(outcome telemetry.Outcome, keys int, err error) {
 	o.returned, o.outcome, o.keys, o.err = true, outcome, keys, err
 }
@@ -62,8 +64,8 @@ func (o *operation) end() {
 	if o.span == nil {
 		return
 	}
-	if o.answer != nil {
-		o.outcome = o.answer.Or(o.outcome)
+	if o.served != nil {
+		o.outcome = o.served.Or(o.outcome)
 	}
 	outcome, errorType := o.result()
 	attributes := make([]attribute.KeyValue, 1, 5)
@@ -85,4 +87,60 @@ func (o *operation) end() {
 		o.span.SetStatus(codes.Error, "")
 	}
 	o.span.End()
+}
+
+// result is the outcome with the class of what went wrong. A disabled method
+// is no failure: the store says how it wants to be used.
+func (o *operation) result() (outcome telemetry.Outcome, errorType string) {
+	switch {
+	case !o.returned:
+		return telemetry.Failed, telemetry.TypePanic
+	case o.err == nil:
+		return o.outcome, ""
+	case errors.Is(o.err, gsession.ErrorDisabled):
+		return telemetry.Disabled, ""
+	case errors.Is(o.err, tiers.ErrRevoked):
+		return telemetry.Revoked, tiers.ErrorType(o.err)
+	default:
+		return telemetry.Failed, tiers.ErrorType(o.err)
+	}
+}
+
+// loaded is the outcome of a Load. That memory knows of no session says more than
+// that there is none.
+func loaded(read tiers.Read) telemetry.Outcome {
+	if read.Snapshot == nil && read.Outcome != tiers.OutcomeNegative {
+		return telemetry.Absent
+	}
+	return read.Outcome
+}
+
+// found is the outcome of a read past the snapshots.
+func found(there bool) telemetry.Outcome {
+	if there {
+		return telemetry.OK
+	}
+	return telemetry.Absent
+}
+
+// keysOf counts a snapshot's keys.
+func keysOf(s *tiers.Snapshot) int {
+	if s == nil {
+		return uncounted
+	}
+	return s.Len()
+}
+
+// styleName is the style as telemetry names it, "" while it isn't known.
+func styleName(style tiers.Style) string {
+	switch style {
+	case tiers.StyleSnapshot:
+		return "snapshot"
+	case tiers.StyleDirect:
+		return "direct"
+	case tiers.StyleOpaque:
+		return "opaque"
+	default:
+		return ""
+	}
 }

@@ -68,7 +68,7 @@ func TestNothingPrivateIsExported(t *testing.T) {
 		fault.snapshot, fault.data = snapshotOf(), map[string]any{secretKey: secretValue}
 		for _, method := range methods(t) {
 			fault.style = method.style
-			// Once with the capability, and once as somebody else's storage.
+			// Once with the capability, and once as a storage of another module.
 			for _, s := range []gsession.Storage{fault, stranger{fault}} {
 				_, _ = safely(func() error {
 					return method.call(t.Context(), trace.New(s, to(provider)))
@@ -84,7 +84,7 @@ func TestNothingPrivateIsExported(t *testing.T) {
 }
 
 // The search itself must find what it looks for.
-func TestTheSearchFinds(t *testing.T) {
+func TestTheSearchForSecretsFindsThem(t *testing.T) {
 	provider, exporter := recorder(t)
 	_, span := provider.Tracer("").Start(t.Context(), "x")
 	span.RecordError(errors.New(secretValue))

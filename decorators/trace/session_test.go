@@ -25,14 +25,14 @@ func named(spans tracetest.SpanStubs) []string {
 }
 
 // A stranger's decorator above knows gsession's methods only.
-func TestStrangerAboveIsServedByTheFace(t *testing.T) {
+func TestALayerAboveWithoutTheCapabilityGetsAMap(t *testing.T) {
 	provider, exporter := recorder(t)
 	store := gsession.NewStorageMemory()
 	s := stranger{trace.New(store, to(provider))}
 	ctx := t.Context()
 
 	if m, err := s.GetSession(ctx, secretID, ttl); m.Size() != 0 || err != nil {
-		t.Fatalf("no session yet: %v, %v", m, err) // StorageMemory answers an empty one
+		t.Fatalf("no session yet: %v, %v", m, err) // StorageMemory returns an empty one
 	}
 	fresh := gmap.NewStrAnyMapFrom(map[string]any{secretKey: secretValue, "n": 1}, true)
 	if err := s.SetSession(ctx, secretID, fresh, ttl); err != nil {
@@ -57,7 +57,7 @@ func TestStrangerAboveIsServedByTheFace(t *testing.T) {
 	}
 	late.Set("late", 1)
 	if err := s.SetSession(ctx, secretID, late, ttl); !errors.Is(err, tiers.ErrRevoked) {
-		t.Errorf("a write after RemoveAll answered %v, want ErrRevoked (law 6)", err)
+		t.Errorf("a write after RemoveAll returned %v, want ErrRevoked (law 6)", err)
 	}
 
 	want := []string{
@@ -71,9 +71,9 @@ func TestStrangerAboveIsServedByTheFace(t *testing.T) {
 	assertPrivate(t, spans)
 }
 
-// A log-in anew under the same id doesn't make an old map valid again: only the face
-// that handed it out can tell, and only where RemoveAll has told the face.
-func TestRemoveAllTellsTheFace(t *testing.T) {
+// A new log-in under the same id doesn't make an old map valid again, which only the layer
+// that handed the map out can know.
+func TestRemoveAllInvalidatesTheMapsHandedOutBefore(t *testing.T) {
 	s := trace.New(gsession.NewStorageMemory())
 	ctx := t.Context()
 	login := func(user string) error {
@@ -91,12 +91,12 @@ func TestRemoveAllTellsTheFace(t *testing.T) {
 	}
 	old.Set("cart", 1)
 	if err := s.SetSession(ctx, secretID, old, ttl); !errors.Is(err, tiers.ErrRevoked) {
-		t.Errorf("the old map answered %v, want ErrRevoked", err)
+		t.Errorf("the old map returned %v, want ErrRevoked", err)
 	}
 }
 
 // A failed RemoveAll has removed nothing, and maps stay what they are.
-func TestFailedRemoveAllTellsNobody(t *testing.T) {
+func TestAFailedRemoveAllLeavesTheMapsValid(t *testing.T) {
 	store := &scripted{style: tiers.StyleSnapshot, snapshot: snapshotOf()}
 	s := trace.New(store)
 	m, _ := s.GetSession(t.Context(), secretID, ttl)
@@ -107,33 +107,33 @@ func TestFailedRemoveAllTellsNobody(t *testing.T) {
 	store.err = nil
 	m.Set("n", 2)
 	if err := s.SetSession(t.Context(), secretID, m, ttl); err != nil {
-		t.Errorf("answered %v", err)
+		t.Errorf("returned %v", err)
 	}
 }
 
-func TestAnswersPassUnchanged(t *testing.T) {
+func TestResultsPassUnchanged(t *testing.T) {
 	store := &scripted{style: tiers.StyleDirect, snapshot: snapshotOf(), data: map[string]any{secretKey: secretValue}}
 	s := trace.New(store)
 	ctx := context.Background()
 	if id, _ := s.New(ctx, ttl); id != secretID {
-		t.Errorf("New answered %q", id)
+		t.Errorf("New returned %q", id)
 	}
 	if value, _ := s.Get(ctx, secretID, secretKey); value != secretValue {
-		t.Errorf("Get answered %v", value)
+		t.Errorf("Get returned %v", value)
 	}
 	if size, _ := s.GetSize(ctx, secretID); size != 1 {
-		t.Errorf("GetSize answered %d", size)
+		t.Errorf("GetSize returned %d", size)
 	}
 	if data, _ := s.Data(ctx, secretID); data[secretKey] != secretValue {
-		t.Errorf("Data answered %v", data)
+		t.Errorf("Data returned %v", data)
 	}
 	if m, _ := s.GetSession(ctx, secretID, ttl); m == nil {
-		t.Error("GetSession answered nil")
+		t.Error("GetSession returned nil")
 	}
 	if until, _ := s.Slide(ctx, secretID, ttl); !until.Equal(time.Unix(1, 0)) {
-		t.Errorf("Slide answered %v", until)
+		t.Errorf("Slide returned %v", until)
 	}
 	if snapshot, _ := s.Commit(ctx, secretID, change(t), ttl); snapshot != store.snapshot {
-		t.Errorf("Commit answered %v", snapshot)
+		t.Errorf("Commit returned %v", snapshot)
 	}
 }

@@ -21,10 +21,10 @@ import (
 type Storage struct {
 	given  gsession.Storage // as New got it, for Unwrap
 	inner  tiers.Storage
-	face   *sessionmap.Maps // for a stranger's decorator above
+	maps   *sessionmap.Maps // for a stranger's decorator above
 	tracer *telemetry.Tracer
 	sink   *telemetry.Sink // nil: no option has named one
-	style  atomic.Uint32   // what Style last answered: spans never ask the store
+	style  atomic.Uint32   // the last result of Style: spans never ask the store
 }
 
 var _ tiers.Storage = (*Storage)(nil)
@@ -38,7 +38,7 @@ func New(inner gsession.Storage, opts ...telemetry.Option) *Storage {
 	config := telemetry.Configure(opts...)
 	kind := telemetry.StorageKey.String(reflect.TypeOf(inner).String())
 	s := &Storage{given: inner, inner: sessionmap.Adapt(inner), tracer: telemetry.NewTracer(config, kind), sink: config.Sink()}
-	s.face = sessionmap.New(s)
+	s.maps = sessionmap.New(s)
 	s.Report(s.sink)
 	return s
 }
@@ -46,7 +46,7 @@ func New(inner gsession.Storage, opts ...telemetry.Option) *Storage {
 // Sink is where the options have all layers of the chain report, nil where they haven't.
 func (s *Storage) Sink() *telemetry.Sink { return s.sink }
 
-// Report tells what the layer stands on where to report.
+// Report gives the sink to the storage below.
 func (s *Storage) Report(to *telemetry.Sink) {
 	if to != nil {
 		telemetry.ReportTo(s.inner, to)
@@ -65,7 +65,7 @@ func (s *Storage) Style(ctx context.Context) tiers.Style {
 	return style
 }
 
-// Load is the inner storage's, with a span that says which way it was answered.
+// Load is the inner storage's, with a span that says which way it was served.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	if s.tracer.Wants(ctx) {
 		return s.load(ctx, id, ttl)
@@ -110,11 +110,11 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 	return until, err
 }
 
-// GetSession answers a layer above that has no capability. Over a snapshot store it
+// GetSession is for a layer above without the capability. Over a snapshot store it
 // is a Load, and makes that span.
 func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	if s.Style(ctx) == tiers.StyleSnapshot {
-		return s.face.GetSession(ctx, id, ttl)
+		return s.maps.GetSession(ctx, id, ttl)
 	}
 	if !s.tracer.Wants(ctx) {
 		return s.inner.GetSession(ctx, id, ttl)
@@ -126,11 +126,11 @@ func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	return m, err
 }
 
-// SetSession answers a layer above that has no capability. Over a snapshot store it
+// SetSession is for a layer above without the capability. Over a snapshot store it
 // is a Commit, and makes that span.
 func (s *Storage) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
 	if s.Style(ctx) == tiers.StyleSnapshot {
-		return s.face.SetSession(ctx, id, m, ttl)
+		return s.maps.SetSession(ctx, id, m, ttl)
 	}
 	if !s.tracer.Wants(ctx) {
 		return s.inner.SetSession(ctx, id, m, ttl)
@@ -158,7 +158,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 func (s *Storage) remove(ctx context.Context, id string) error {
 	err := s.inner.RemoveAll(ctx, id)
 	if err == nil {
-		s.face.Removed(id)
+		s.maps.Removed(id)
 	}
 	return err
 }
@@ -172,5 +172,143 @@ func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) e
 	defer op.end()
 	err := s.inner.UpdateTTL(ctx, id, ttl)
 	op.done(telemetry.OK, uncounted, err)
+	return err
+}
+
+// Batches reports whether the storage below takes batches.
+func (s *Storage) Batches() bool { return tiers.BatcherOf(s.inner) != nil }
+
+// CommitAll is the inner storage's, with a span for all of it, which counts the keys
+// and has the type of the first failure. That a session was removed meanwhile is none.
+func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
+	inner := tiers.BatcherOf(s.inner)
+	if !s.tracer.Wants(ctx) {
+		return inner.CommitAll(ctx, commits)
+	}
+	ctx, op := s.begin(ctx, telemetry.CommitAll)
+	defer op.end()
+	results := inner.CommitAll(ctx, commits)
+	keys := 0
+	for _, commit := range commits {
+		keys += len(commit.Delta.Set()) + len(commit.Delta.Removed())
+	}
+	op.done(telemetry.OK, keys, tiers.BatchFailure(results, func(r tiers.Committed) error { return r.Err }))
+	return results
+}
+
+// Atomic is that of the storage below.
+func (s *Storage) Atomic() bool { return tiers.IsAtomic(s.inner) }
+
+// Reloads reports whether the storage below reads several sessions together.
+func (s *Storage) Reloads() bool { return tiers.ReloaderOf(s.inner) != nil }
+
+// LoadAll is the inner storage's, with a span for all of it, which counts the keys
+// and has the type of the first failure.
+func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	inner := tiers.ReloaderOf(s.inner)
+	if !s.tracer.Wants(ctx) {
+		return inner.LoadAll(ctx, loads)
+	}
+	ctx, op := s.begin(ctx, telemetry.LoadAll)
+	defer op.end()
+	results := inner.LoadAll(ctx, loads)
+	keys := 0
+	for _, result := range results {
+		if result.Read.Snapshot != nil {
+			keys += result.Read.Snapshot.Len()
+		}
+	}
+	op.done(telemetry.OK, keys, tiers.BatchFailure(results, func(r tiers.Reloaded) error { return r.Err }))
+	return results
+}
+
+// The methods of a direct store follow. A snapshot store disables them, and has no span of them.
+
+// wants is called for them in place of the tracer's Wants.
+func (s *Storage) wants(ctx context.Context) bool {
+	return s.tracer.Wants(ctx) && s.Style(ctx) != tiers.StyleSnapshot
+}
+
+// New is the inner storage's, with a span.
+func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
+	if !s.wants(ctx) {
+		return s.inner.New(ctx, ttl)
+	}
+	ctx, op := s.begin(ctx, telemetry.New)
+	defer op.end()
+	id, err := s.inner.New(ctx, ttl)
+	op.done(telemetry.OK, uncounted, err)
+	return id, err
+}
+
+// Get is the inner storage's, with a span.
+func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
+	if !s.wants(ctx) {
+		return s.inner.Get(ctx, id, key)
+	}
+	ctx, op := s.beginRead(ctx, telemetry.Get)
+	defer op.end()
+	value, err := s.inner.Get(ctx, id, key)
+	op.done(found(value != nil), uncounted, err)
+	return value, err
+}
+
+// GetSize is the inner storage's, with a span that counts the keys.
+func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
+	if !s.wants(ctx) {
+		return s.inner.GetSize(ctx, id)
+	}
+	ctx, op := s.beginRead(ctx, telemetry.GetSize)
+	defer op.end()
+	size, err := s.inner.GetSize(ctx, id)
+	op.done(found(size > 0), size, err)
+	return size, err
+}
+
+// Data is the inner storage's, with a span that counts the keys.
+func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
+	if !s.wants(ctx) {
+		return s.inner.Data(ctx, id)
+	}
+	ctx, op := s.beginRead(ctx, telemetry.Data)
+	defer op.end()
+	data, err := s.inner.Data(ctx, id)
+	op.done(found(len(data) > 0), len(data), err)
+	return data, err
+}
+
+// Set is the inner storage's, with a span.
+func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
+	if !s.wants(ctx) {
+		return s.inner.Set(ctx, id, key, value, ttl)
+	}
+	ctx, op := s.begin(ctx, telemetry.Set)
+	defer op.end()
+	err := s.inner.Set(ctx, id, key, value, ttl)
+	op.done(telemetry.OK, 1, err)
+	return err
+}
+
+// SetMap is the inner storage's, with a span that counts the keys.
+func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
+	if !s.wants(ctx) {
+		return s.inner.SetMap(ctx, id, data, ttl)
+	}
+	ctx, op := s.begin(ctx, telemetry.SetMap)
+	defer op.end()
+	err := s.inner.SetMap(ctx, id, data, ttl)
+	op.done(telemetry.OK, len(data), err)
+	return err
+}
+
+// Remove is the inner storage's, with a span.
+func (s *Storage) Remove(ctx context.Context, id, key string) error {
+	if !s.wants(ctx) {
+		return s.inner.Remove(ctx, id, key)
+	}
+	ctx, op := s.begin(ctx, telemetry.Remove)
+	defer op.end()
+	err := s.inner.Remove(ctx, id, key)
+	op.done(telemetry.OK, 1, err)
 	return err
 }

@@ -49,7 +49,7 @@ func TestEveryOperationHasASpan(t *testing.T) {
 					return method.call(t.Context(), trace.New(store, to(provider)))
 				})
 				if err != c.err || fault != c.fault {
-					t.Errorf("answered (%v, panic %v), want (%v, panic %v)", err, fault, c.err, c.fault)
+					t.Errorf("returned (%v, panic %v), want (%v, panic %v)", err, fault, c.err, c.fault)
 				}
 
 				spans := exporter.GetSpans()
@@ -105,7 +105,7 @@ func safely(f func() error) (err error, fault any) {
 	return f(), nil
 }
 
-func TestLoadTellsHowItWasAnswered(t *testing.T) {
+func TestASpanOfLoadSaysHowItWasServed(t *testing.T) {
 	there, none := snapshotOf(), (*tiers.Snapshot)(nil)
 	cases := []struct {
 		outcome  tiers.Outcome
@@ -125,7 +125,7 @@ func TestLoadTellsHowItWasAnswered(t *testing.T) {
 		store := &scripted{style: tiers.StyleSnapshot, outcome: c.outcome, snapshot: c.snapshot}
 		read, err := trace.New(store, to(provider)).Load(t.Context(), secretID, ttl)
 		if read.Snapshot != c.snapshot || read.Outcome != c.outcome || err != nil {
-			t.Errorf("%v: answered %v, %v", c.outcome, read, err)
+			t.Errorf("%v: returned %v, %v", c.outcome, read, err)
 		}
 		got := attributes(exporter.GetSpans()[0])
 		if _, counted := got["strata.keys"]; got["strata.outcome"] != c.want || counted != (c.snapshot != nil) {
@@ -134,7 +134,7 @@ func TestLoadTellsHowItWasAnswered(t *testing.T) {
 	}
 }
 
-func TestDirectReadsTellWhatIsAbsent(t *testing.T) {
+func TestReadsOfADirectStoreSayWhetherAValueIsAbsent(t *testing.T) {
 	provider, exporter := recorder(t)
 	s := trace.New(&scripted{style: tiers.StyleDirect}, to(provider))
 	for _, method := range methods(t) {
@@ -153,7 +153,7 @@ func TestDirectReadsTellWhatIsAbsent(t *testing.T) {
 	}
 }
 
-func TestStyleIsToldAndPassedOn(t *testing.T) {
+func TestTheStyleIsPassedOnAndIsInTheSpan(t *testing.T) {
 	provider, exporter := recorder(t)
 	for style, want := range map[tiers.Style]string{
 		tiers.StyleSnapshot: "snapshot", tiers.StyleDirect: "direct", tiers.StyleOpaque: "opaque",
@@ -171,7 +171,7 @@ func TestStyleIsToldAndPassedOn(t *testing.T) {
 	}
 }
 
-// What a snapshot store disables makes no span, and is answered as ever.
+// A call that a snapshot store disables makes no span, and returns the same as without Traced.
 func TestDisabledCallsHaveNoSpan(t *testing.T) {
 	provider, exporter := recorder(t)
 	s := trace.New(&scripted{style: tiers.StyleSnapshot, err: gsession.ErrorDisabled}, to(provider))
@@ -190,7 +190,7 @@ func TestDisabledCallsHaveNoSpan(t *testing.T) {
 	}
 }
 
-// probed counts the calls of a store that nobody has asked for its style.
+// probed counts the calls of a store whose style is not known yet.
 type probed struct {
 	gsession.Storage
 	gets int
@@ -213,11 +213,11 @@ func TestSpansAskTheStoreNothing(t *testing.T) {
 func TestUnwrapReturnsWhatWasGiven(t *testing.T) {
 	store := gsession.NewStorageMemory()
 	if trace.New(store).Unwrap() != gsession.Storage(store) {
-		t.Error("Unwrap answered something else")
+		t.Error("Unwrap returned something else")
 	}
 }
 
-func TestMistakesAreToldAtOnce(t *testing.T) {
+func TestNewPanicsForMistakesOfTheProgram(t *testing.T) {
 	for name, mistake := range map[string]func(){
 		"nil provider": func() { telemetry.TracerProvider(nil) },
 		"nil storage":  func() { trace.New(nil) },

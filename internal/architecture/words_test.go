@@ -19,7 +19,8 @@ var attribute = regexp.MustCompile(`\w+\.\w+=\S+`)
 
 // clean are the packages whose comments use none of them.
 var clean = []string{
-	"decorators/coalesce", "decorators/coalesce/journal", "decorators/snapshots", "internal/circuit", "internal/crew", "internal/value",
+	"decorators/coalesce", "decorators/coalesce/journal", "decorators/index", "decorators/snapshots", "decorators/trace",
+	"internal/circuit", "internal/crew", "internal/value",
 	"layer/config", "layer/layertest", "layer/online", "layer/status", "telemetry", "tiers/redisstore/internal/fault",
 }
 
