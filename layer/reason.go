@@ -5,11 +5,11 @@ import (
 	"errors"
 
 	"github.com/gf-strata/strata/decorators/index"
-	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/internal/principals"
 )
 
 // Reason says why a session has ended. A program may have reasons of its own, of 64 bytes at most.
-type Reason = tiers.Reason
+type Reason = principals.Reason
 
 // Reasons.
 const (

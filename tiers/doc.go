@@ -24,8 +24,6 @@
 //	InvalidationErrer   why an InvalidationSource doesn't at present     of a source
 //	CommitFeed          notifies caches of commits in their order        in the chain, by each cache
 //	SlideLimiter        skips slides of the expiry                       in the chain
-//	Indexer             whose the sessions are                           in the chain, with IndexerOf
-//	IndexRemover        removes many sessions with their entries         of an Indexer
 //	Adviser             what would work better otherwise                 in the chain
 //	Report(to)          receives where to report                         passed down
 //	Unwrap()            shows the storage below                          by all of the above

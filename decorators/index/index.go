@@ -20,6 +20,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
@@ -28,13 +29,13 @@ import (
 // Errors of an index.
 var (
 	ErrLimit  = tiers.NewError("strata: this principal has as many sessions as layer.Limit allows; end one of them first", nil)
-	ErrCursor = tiers.ErrCursor
+	ErrCursor = principals.ErrCursor
 	ErrHandle = tiers.NewError("strata: this is no handle of a session; take one from Users.List", nil)
 )
 
 // Ended is a tiers.ErrRevoked that knows why the session has ended.
 type Ended struct {
-	Reason tiers.Reason
+	Reason principals.Reason
 	Cause  error
 }
 
@@ -60,7 +61,7 @@ type Storage struct {
 	maps      *sessionmap.Maps
 	principal func(data map[string]any) string
 	options   options
-	indexer   tiers.Indexer
+	indexer   principals.Index
 	marks     *marks
 	passive   bool // another one below does it
 	begun     begun
@@ -98,7 +99,7 @@ func New(inner gsession.Storage, principal func(data map[string]any) string, opt
 }
 
 // use has the index kept by indexer.
-func (s *Storage) use(indexer tiers.Indexer) {
+func (s *Storage) use(indexer principals.Index) {
 	s.indexer, s.marks = indexer, newMarks(indexer)
 	if m, ok := indexer.(*memory); ok {
 		marks := s.marks
@@ -123,7 +124,7 @@ func (s *Storage) Discover(below gsession.Storage) {
 		if _, ok := below.(*Storage); ok {
 			s.passive = true
 		}
-		if indexer := tiers.IndexerOf(below); indexer != nil {
+		if indexer := principals.IndexOf(below); indexer != nil {
 			if _, none := s.indexer.(*memory); none {
 				s.use(indexer)
 				if source, ok := below.(tiers.InvalidationSource); ok {
@@ -209,7 +210,7 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 	}
 	r, has := recordOf(read.Snapshot.Data())
 	if has = has && r.isOf(principal); !has {
-		r = record{key: tiers.KeyOfPrincipal(principal)} // it began before there was an index
+		r = record{key: principals.KeyOf(principal)} // it began before there was an index
 	}
 	key := r.key
 	state, err := s.marks.of(ctx, key)
@@ -233,7 +234,7 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 
 // end removes a session that is over by a mark. If the store fails, the next call that loads the
 // session tries again.
-func (s *Storage) end(ctx context.Context, entry tiers.Entry, reason tiers.Reason) {
+func (s *Storage) end(ctx context.Context, entry principals.Entry, reason principals.Reason) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	_ = s.indexer.Because(ctx, []string{entry.ID}, reason, s.options.reasons)
@@ -249,8 +250,8 @@ const endTimeout = 3 * time.Second
 // change is what a commit does to the index.
 type change struct {
 	delta   *tiers.Delta
-	entered []tiers.Entry // undone if the commit fails
-	left    []tiers.Entry // removed once it has succeeded
+	entered []principals.Entry // undone if the commit fails
+	left    []principals.Entry // removed once it has succeeded
 }
 
 // Commit enters a session that begins, and refuses what comes after a mark.
@@ -364,7 +365,7 @@ func (s *Storage) logIn(ctx context.Context, id, principal string, c change, ttl
 // carry enters a session that goes on under another id.
 func (s *Storage) carry(ctx context.Context, id, principal string, r record, c change, ttl time.Duration) (change, error) {
 	entry := r.entry(id, principal, ttl)
-	entered, err := s.enter(ctx, entry, tiers.IndexLimit{})
+	entered, err := s.enter(ctx, entry, principals.Limit{})
 	if err != nil {
 		return c, err
 	}
@@ -391,7 +392,7 @@ func (s *Storage) carry(ctx context.Context, id, principal string, r record, c c
 }
 
 // enter enters a session and ends those beyond the limit, before it is there.
-func (s *Storage) enter(ctx context.Context, entry tiers.Entry, limit tiers.IndexLimit) (tiers.Entered, error) {
+func (s *Storage) enter(ctx context.Context, entry principals.Entry, limit principals.Limit) (principals.Entered, error) {
 	entered, err := s.indexer.Enter(ctx, entry, limit)
 	if err == nil && (entered.Refused || len(entered.Excess) > 0) {
 		// Sessions that are gone, as by a crash, may take the places of others.
@@ -416,7 +417,7 @@ func (s *Storage) enter(ctx context.Context, entry tiers.Entry, limit tiers.Inde
 }
 
 // ReasonDisplaced is that of a session which was ended for a new one.
-const ReasonDisplaced tiers.Reason = "displaced"
+const ReasonDisplaced principals.Reason = "displaced"
 
 // finish follows a commit.
 func (s *Storage) finish(ctx context.Context, id string, c change, err error) error {
@@ -538,14 +539,14 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	s.maps.Removed(id)
 	s.begun.forget(id)
 	if known {
-		s.leave(ctx, []tiers.Entry{entry})
+		s.leave(ctx, []principals.Entry{entry})
 	}
 	return nil
 }
 
 // leave removes entries of sessions that have ended, before a limit counts them again; later where
 // the index can't now.
-func (s *Storage) leave(ctx context.Context, entries []tiers.Entry) {
+func (s *Storage) leave(ctx context.Context, entries []principals.Entry) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	if s.indexer.Leave(ctx, entries) != nil {
@@ -556,18 +557,18 @@ func (s *Storage) leave(ctx context.Context, entries []tiers.Entry) {
 }
 
 // ReasonLoggedOut is that of a session whose user has ended it.
-const ReasonLoggedOut tiers.Reason = "logged_out"
+const ReasonLoggedOut principals.Reason = "logged_out"
 
 // findTimeout is how long a log-out waits to learn whose the session is.
 const findTimeout = 250 * time.Millisecond
 
 // find returns the entry of a session that is about to end.
-func (s *Storage) find(ctx context.Context, id string) (tiers.Entry, bool) {
+func (s *Storage) find(ctx context.Context, id string) (principals.Entry, bool) {
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	_, r, principal, err := s.look(ctx, id, 0)
 	if err != nil || r.tag == "" {
-		return tiers.Entry{}, false
+		return principals.Entry{}, false
 	}
 	return r.entry(id, principal, 0), true
 }
@@ -789,8 +790,8 @@ type queue struct {
 	wake chan struct{}
 
 	mu      sync.Mutex
-	touched map[string]tiers.Entry // by id
-	left    []tiers.Entry
+	touched map[string]principals.Entry // by id
+	left    []principals.Entry
 	writing bool
 	waiting []chan struct{}
 	closed  bool
@@ -811,16 +812,16 @@ func (q *queue) start(s *Storage) {
 	}()
 }
 
-func (q *queue) touch(e tiers.Entry) {
+func (q *queue) touch(e principals.Entry) {
 	q.add(func() {
 		if q.touched == nil {
-			q.touched = map[string]tiers.Entry{}
+			q.touched = map[string]principals.Entry{}
 		}
 		q.touched[e.ID] = e
 	})
 }
 
-func (q *queue) leave(e tiers.Entry) {
+func (q *queue) leave(e principals.Entry) {
 	q.add(func() {
 		delete(q.touched, e.ID)
 		q.left = append(q.left, e)
@@ -844,7 +845,7 @@ func (q *queue) rouse() {
 }
 
 // take returns the next to be written.
-func (q *queue) take() (touched, left []tiers.Entry) {
+func (q *queue) take() (touched, left []principals.Entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for id, e := range q.touched {

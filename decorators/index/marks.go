@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -20,7 +21,7 @@ import (
 // while listeners are notified; indexer and shards are set at construction; the other fields are
 // atomics.
 type marks struct {
-	indexer tiers.Indexer
+	indexer principals.Index
 	shards  []shard
 	epoch   atomic.Uint64 // counts what was missed
 	vouched atomic.Int64  // until when, in nanoseconds since started
@@ -42,7 +43,7 @@ type shard struct {
 type shardState struct {
 	stamp, epoch uint64
 	began        int64 // when it was asked for
-	tiers.Marks
+	principals.Marks
 }
 
 var started = time.Now()
@@ -52,7 +53,7 @@ func clock() int64 { return int64(time.Since(started)) }
 // maxAge bounds the age of marks if no source vouches for them.
 const maxAge = time.Second
 
-func newMarks(indexer tiers.Indexer) *marks {
+func newMarks(indexer principals.Index) *marks {
 	m := &marks{indexer: indexer, shards: make([]shard, indexer.Shards()), stale: make(chan struct{}, 1)}
 	for n := range m.shards {
 		m.shards[n].loading = make(chan struct{}, 1)
@@ -75,7 +76,7 @@ func (m *marks) fresh(s *shard) *shardState {
 
 // of returns the marks that apply to a principal, as they were at some moment after the call
 // began, or as they are known.
-func (m *marks) of(ctx context.Context, key tiers.PrincipalKey) (*shardState, error) {
+func (m *marks) of(ctx context.Context, key principals.Key) (*shardState, error) {
 	number := m.indexer.ShardOf(key)
 	s := &m.shards[number]
 	if state := m.fresh(s); state != nil {
@@ -98,7 +99,7 @@ func (m *marks) of(ctx context.Context, key tiers.PrincipalKey) (*shardState, er
 }
 
 // known returns the marks as they were read last, nil if they never were.
-func (m *marks) known(key tiers.PrincipalKey) *shardState {
+func (m *marks) known(key principals.Key) *shardState {
 	return m.shards[m.indexer.ShardOf(key)].state.Load()
 }
 
@@ -257,7 +258,7 @@ func (m *marks) Unsupported(reason error) {
 }
 
 // verdict says whether a session is over by a mark, and why.
-func (s *shardState) verdict(key tiers.PrincipalKey, r record) (reason tiers.Reason, over bool) {
+func (s *shardState) verdict(key principals.Key, r record) (reason principals.Reason, over bool) {
 	if reason, over = s.Ended[r.tag]; over {
 		return reason, true
 	}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/internal/principals"
 )
 
 // memory is the index of this process, for a store that keeps none: other processes on the
@@ -18,9 +18,9 @@ import (
 // both are removed by the first call after they have expired. mu guards all fields.
 type memory struct {
 	mu      sync.Mutex
-	entries map[tiers.PrincipalKey]*principal
+	entries map[principals.Key]*principal
 	all     memoryMark
-	own     map[tiers.PrincipalKey]memoryMark
+	own     map[principals.Key]memoryMark
 	ended   map[string]memoryReason // by tag
 	reasons map[string]memoryReason // by id
 	swept   time.Time
@@ -29,24 +29,24 @@ type memory struct {
 
 type principal struct {
 	name     string
-	sessions map[string]tiers.Entry // by id
+	sessions map[string]principals.Entry // by id
 }
 
 type memoryMark struct {
-	tiers.Mark
+	principals.Mark
 	until time.Time
 }
 
 type memoryReason struct {
-	reason tiers.Reason
+	reason principals.Reason
 	until  time.Time
 }
 
-var _ tiers.Indexer = (*memory)(nil)
+var _ principals.Index = (*memory)(nil)
 
 func newMemory() *memory {
 	return &memory{
-		entries: map[tiers.PrincipalKey]*principal{}, own: map[tiers.PrincipalKey]memoryMark{},
+		entries: map[principals.Key]*principal{}, own: map[principals.Key]memoryMark{},
 		ended: map[string]memoryReason{}, reasons: map[string]memoryReason{},
 	}
 }
@@ -79,7 +79,7 @@ func (m *memory) sweep(now time.Time) {
 	}
 }
 
-func (m *memory) expire(key tiers.PrincipalKey, p *principal, now time.Time) {
+func (m *memory) expire(key principals.Key, p *principal, now time.Time) {
 	for id, e := range p.sessions {
 		if !e.Expires.After(now) {
 			delete(p.sessions, id)
@@ -90,10 +90,10 @@ func (m *memory) expire(key tiers.PrincipalKey, p *principal, now time.Time) {
 	}
 }
 
-func (m *memory) put(e tiers.Entry, now time.Time) {
+func (m *memory) put(e principals.Entry, now time.Time) {
 	p := m.entries[e.Key]
 	if p == nil {
-		p = &principal{name: e.Principal, sessions: map[string]tiers.Entry{}}
+		p = &principal{name: e.Principal, sessions: map[string]principals.Entry{}}
 		m.entries[e.Key] = p
 	}
 	if e.Expires = now.Add(e.TTL); e.TTL <= 0 {
@@ -102,15 +102,15 @@ func (m *memory) put(e tiers.Entry, now time.Time) {
 	p.sessions[e.ID] = e
 }
 
-func (m *memory) Enter(_ context.Context, entry tiers.Entry, limit tiers.IndexLimit) (tiers.Entered, error) {
+func (m *memory) Enter(_ context.Context, entry principals.Entry, limit principals.Limit) (principals.Entered, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
 	m.sweep(now)
-	var entered tiers.Entered
+	var entered principals.Entered
 	if p := m.entries[entry.Key]; p != nil && limit.Most > 0 {
 		m.expire(entry.Key, p, now)
-		var others []tiers.Entry
+		var others []principals.Entry
 		for _, e := range p.sessions {
 			if e.ID != entry.ID && e.Tag != entry.Tag && (!limit.PerClass || e.Class == entry.Class) {
 				others = append(others, e)
@@ -118,9 +118,9 @@ func (m *memory) Enter(_ context.Context, entry tiers.Entry, limit tiers.IndexLi
 		}
 		if excess := len(others) + 1 - limit.Most; excess > 0 {
 			if limit.Refuse {
-				return tiers.Entered{Refused: true}, nil
+				return principals.Entered{Refused: true}, nil
 			}
-			slices.SortFunc(others, func(a, b tiers.Entry) int {
+			slices.SortFunc(others, func(a, b principals.Entry) int {
 				return cmp.Or(a.Begun.Compare(b.Begun), cmp.Compare(a.Tag, b.Tag))
 			})
 			entered.Excess = others[:excess]
@@ -131,7 +131,7 @@ func (m *memory) Enter(_ context.Context, entry tiers.Entry, limit tiers.IndexLi
 	return entered, nil
 }
 
-func (m *memory) Touch(_ context.Context, entries []tiers.Entry) error {
+func (m *memory) Touch(_ context.Context, entries []principals.Entry) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -142,7 +142,7 @@ func (m *memory) Touch(_ context.Context, entries []tiers.Entry) error {
 	return nil
 }
 
-func (m *memory) Leave(_ context.Context, entries []tiers.Entry) error {
+func (m *memory) Leave(_ context.Context, entries []principals.Entry) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range entries {
@@ -158,14 +158,14 @@ func (m *memory) Leave(_ context.Context, entries []tiers.Entry) error {
 	return nil
 }
 
-func (m *memory) Entries(_ context.Context, key tiers.PrincipalKey) ([]tiers.Entry, error) {
+func (m *memory) Entries(_ context.Context, key principals.Key) ([]principals.Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.list(key), nil
 }
 
 // list returns the sessions in the order in which they began.
-func (m *memory) list(key tiers.PrincipalKey) (all []tiers.Entry) {
+func (m *memory) list(key principals.Key) (all []principals.Entry) {
 	p := m.entries[key]
 	if p == nil {
 		return nil
@@ -174,13 +174,13 @@ func (m *memory) list(key tiers.PrincipalKey) (all []tiers.Entry) {
 	for _, e := range p.sessions {
 		all = append(all, e)
 	}
-	slices.SortFunc(all, func(a, b tiers.Entry) int {
+	slices.SortFunc(all, func(a, b principals.Entry) int {
 		return cmp.Or(a.Begun.Compare(b.Begun), cmp.Compare(a.Tag, b.Tag))
 	})
 	return all
 }
 
-func (m *memory) Page(_ context.Context, cursor string, size int) (page []tiers.Indexed, next string, err error) {
+func (m *memory) Page(_ context.Context, cursor string, size int) (page []principals.Indexed, next string, err error) {
 	after, err := hex.DecodeString(cursor)
 	if err != nil {
 		return nil, "", ErrCursor
@@ -188,19 +188,19 @@ func (m *memory) Page(_ context.Context, cursor string, size int) (page []tiers.
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	var keys []tiers.PrincipalKey
+	var keys []principals.Key
 	for key, p := range m.entries {
 		if m.expire(key, p, now); len(p.sessions) > 0 && string(key[:]) > string(after) {
 			keys = append(keys, key)
 		}
 	}
-	slices.SortFunc(keys, func(a, b tiers.PrincipalKey) int { return cmp.Compare(string(a[:]), string(b[:])) })
+	slices.SortFunc(keys, func(a, b principals.Key) int { return cmp.Compare(string(a[:]), string(b[:])) })
 	if len(keys) > size {
 		keys = keys[:size]
 		next = hex.EncodeToString(keys[size-1][:])
 	}
 	for _, key := range keys {
-		page = append(page, tiers.Indexed{Principal: m.entries[key].name, Sessions: len(m.entries[key].sessions)})
+		page = append(page, principals.Indexed{Principal: m.entries[key].name, Sessions: len(m.entries[key].sessions)})
 	}
 	return page, next, nil
 }
@@ -215,7 +215,7 @@ func (m *memory) Count(context.Context) (int, error) {
 	return len(m.entries), nil
 }
 
-func (m *memory) Mark(_ context.Context, key tiers.PrincipalKey, mark tiers.Mark, lasts time.Duration) ([]tiers.Entry, error) {
+func (m *memory) Mark(_ context.Context, key principals.Key, mark principals.Mark, lasts time.Duration) ([]principals.Entry, error) {
 	defer m.notify()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -223,7 +223,7 @@ func (m *memory) Mark(_ context.Context, key tiers.PrincipalKey, mark tiers.Mark
 	return m.list(key), nil
 }
 
-func (m *memory) MarkAll(_ context.Context, mark tiers.Mark, lasts time.Duration) error {
+func (m *memory) MarkAll(_ context.Context, mark principals.Mark, lasts time.Duration) error {
 	defer m.notify()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -231,7 +231,7 @@ func (m *memory) MarkAll(_ context.Context, mark tiers.Mark, lasts time.Duration
 	return nil
 }
 
-func (m *memory) MarkEnded(_ context.Context, entry tiers.Entry, reason tiers.Reason, lasts time.Duration) error {
+func (m *memory) MarkEnded(_ context.Context, entry principals.Entry, reason principals.Reason, lasts time.Duration) error {
 	defer m.notify()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -246,24 +246,24 @@ func (m *memory) notify() {
 	}
 }
 
-func (m *memory) Marks(_ context.Context, shards []int) ([]tiers.Marks, error) {
+func (m *memory) Marks(_ context.Context, shards []int) ([]principals.Marks, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	marks := tiers.Marks{All: m.all.Mark, Own: map[tiers.PrincipalKey]tiers.Mark{}, Ended: map[string]tiers.Reason{}}
+	marks := principals.Marks{All: m.all.Mark, Own: map[principals.Key]principals.Mark{}, Ended: map[string]principals.Reason{}}
 	for key, mark := range m.own {
 		marks.Own[key] = mark.Mark
 	}
 	for tag, r := range m.ended {
 		marks.Ended[tag] = r.reason
 	}
-	return slices.Repeat([]tiers.Marks{marks}, len(shards)), nil
+	return slices.Repeat([]principals.Marks{marks}, len(shards)), nil
 }
 
 func (m *memory) Shards() int                                    { return 1 }
-func (m *memory) ShardOf(tiers.PrincipalKey) int                 { return 0 }
+func (m *memory) ShardOf(principals.Key) int                     { return 0 }
 func (m *memory) ShardOfInvalidated(string) (shard int, ok bool) { return 0, false }
 
-func (m *memory) Because(_ context.Context, ids []string, reason tiers.Reason, lasts time.Duration) error {
+func (m *memory) Because(_ context.Context, ids []string, reason principals.Reason, lasts time.Duration) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -274,7 +274,7 @@ func (m *memory) Because(_ context.Context, ids []string, reason tiers.Reason, l
 	return nil
 }
 
-func (m *memory) ReasonOf(_ context.Context, id string) (tiers.Reason, error) {
+func (m *memory) ReasonOf(_ context.Context, id string) (principals.Reason, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if r := m.reasons[id]; time.Now().Before(r.until) {

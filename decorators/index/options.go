@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/internal/principals"
 )
 
 // Option sets up an index.
 type Option func(*options)
 
 type options struct {
-	limit   tiers.IndexLimit
+	limit   principals.Limit
 	reasons time.Duration
 	marks   time.Duration
 }
@@ -32,7 +32,7 @@ const (
 )
 
 // LimitOption changes a limit.
-type LimitOption func(*tiers.IndexLimit)
+type LimitOption func(*principals.Limit)
 
 // Limit bounds the sessions of a principal.
 func Limit(n int, at AtLimit, opts ...LimitOption) Option {
@@ -42,7 +42,7 @@ func Limit(n int, at AtLimit, opts ...LimitOption) Option {
 	if at != EndOldest && at != RefuseNew {
 		panic("strata: layer.Limit needs to know what to do beyond it; pass layer.EndOldest or layer.RefuseNew")
 	}
-	limit := tiers.IndexLimit{Most: n, Refuse: at == RefuseNew}
+	limit := principals.Limit{Most: n, Refuse: at == RefuseNew}
 	for _, opt := range opts {
 		if opt == nil {
 			panic("strata: an option of layer.Limit is nil; pass layer.PerDeviceClass(), or none")
@@ -53,7 +53,7 @@ func Limit(n int, at AtLimit, opts ...LimitOption) Option {
 }
 
 // PerDeviceClass bounds the sessions of each device class by itself.
-func PerDeviceClass() LimitOption { return func(l *tiers.IndexLimit) { l.PerClass = true } }
+func PerDeviceClass() LimitOption { return func(l *principals.Limit) { l.PerClass = true } }
 
 // KeepReasons is how long it is known why a session has ended.
 func KeepReasons(d time.Duration) Option {
@@ -93,11 +93,11 @@ func descriptionOf(ctx context.Context) map[string]string {
 }
 
 // WithReason says why a session that is removed in the context ends.
-func WithReason(ctx context.Context, reason tiers.Reason) context.Context {
+func WithReason(ctx context.Context, reason principals.Reason) context.Context {
 	return context.WithValue(ctx, reasonKey{}, reason)
 }
 
-func reasonOf(ctx context.Context) (reason tiers.Reason, given bool) {
-	reason, given = ctx.Value(reasonKey{}).(tiers.Reason)
+func reasonOf(ctx context.Context) (reason principals.Reason, given bool) {
+	reason, given = ctx.Value(reasonKey{}).(principals.Reason)
 	return reason, given
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/internal/principals"
 )
 
 // Key is the key of a session that this package reserves. Its value is a text of fields between
@@ -27,7 +27,7 @@ const (
 
 // record is what a session holds of itself. It is immutable.
 type record struct {
-	key       tiers.PrincipalKey
+	key       principals.Key
 	tag       string
 	own, all  string // nonces
 	begun     int64  // in milliseconds, so that it is the same before and after a store
@@ -77,7 +77,7 @@ func recordOf(data map[string]any) (r record, ok bool) {
 
 // newRecord is that of a session which begins.
 func newRecord(principal string, described map[string]string) record {
-	r := record{key: tiers.KeyOfPrincipal(principal), principal: escape(principal), tag: newTag(), begun: time.Now().UnixMilli(), class: classOf(described)}
+	r := record{key: principals.KeyOf(principal), principal: escape(principal), tag: newTag(), begun: time.Now().UnixMilli(), class: classOf(described)}
 	if len(described) > 0 {
 		content, err := json.Marshal(described)
 		if err == nil && len(content) <= mostDescribed {
@@ -127,8 +127,8 @@ func (r record) description() map[string]string {
 	return described
 }
 
-func (r record) entry(id, principal string, ttl time.Duration) tiers.Entry {
-	return tiers.Entry{
+func (r record) entry(id, principal string, ttl time.Duration) principals.Entry {
+	return principals.Entry{
 		Principal: principal, Key: r.key, ID: id, Tag: r.tag, Class: r.class,
 		Begun: time.UnixMilli(r.begun), TTL: ttl,
 	}

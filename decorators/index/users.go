@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -17,7 +18,7 @@ func (s *Storage) Principals() Principals { return Principals{s} }
 
 // Session is a session of a principal, as it is listed.
 type Session struct {
-	Entry     tiers.Entry // with its principal
+	Entry     principals.Entry // with its principal
 	Handle    string
 	Begun     time.Time
 	Seen      time.Time
@@ -29,14 +30,14 @@ type Session struct {
 const handleLength = 16 + 8
 
 // HandleOf returns the handle of an entry.
-func HandleOf(e tiers.Entry) string {
+func HandleOf(e principals.Entry) string {
 	b := make([]byte, 0, handleLength)
 	b = append(b, e.Key[:]...)
 	b, _ = encoding.AppendDecode(b, []byte(e.Tag))
 	return encoding.EncodeToString(b)
 }
 
-func readHandle(handle string) (key tiers.PrincipalKey, tag string, ok bool) {
+func readHandle(handle string) (key principals.Key, tag string, ok bool) {
 	var b [handleLength]byte
 	if len(handle) != encoding.EncodedLen(handleLength) {
 		return key, "", false
@@ -51,7 +52,7 @@ func readHandle(handle string) (key tiers.PrincipalKey, tag string, ok bool) {
 // List returns a principal's sessions, the oldest first. It looks at each session, and removes
 // entries of those that are gone or another's.
 func (s Principals) List(ctx context.Context, principal string) ([]Session, error) {
-	key := tiers.KeyOfPrincipal(principal)
+	key := principals.KeyOf(principal)
 	state, err := s.of.marks.of(ctx, key)
 	if err != nil {
 		return nil, err
@@ -62,7 +63,7 @@ func (s Principals) List(ctx context.Context, principal string) ([]Session, erro
 	}
 	var (
 		list    []Session
-		stale   []tiers.Entry
+		stale   []principals.Entry
 		results = s.loadAll(ctx, entries)
 	)
 	for n, e := range entries {
@@ -100,7 +101,7 @@ func (s Principals) List(ctx context.Context, principal string) ([]Session, erro
 }
 
 // loadAll reads sessions, together where the storage below can.
-func (s Principals) loadAll(ctx context.Context, entries []tiers.Entry) []tiers.Reloaded {
+func (s Principals) loadAll(ctx context.Context, entries []principals.Entry) []tiers.Reloaded {
 	results := make([]tiers.Reloaded, len(entries))
 	if reloader := tiers.ReloaderOf(s.of.inner); reloader != nil {
 		loads := make([]tiers.Reload, len(entries))
@@ -116,12 +117,12 @@ func (s Principals) loadAll(ctx context.Context, entries []tiers.Entry) []tiers.
 }
 
 // heal removes the entries of sessions that are gone, and reports whether there were any.
-func (s Principals) heal(ctx context.Context, key tiers.PrincipalKey) (gone bool, err error) {
+func (s Principals) heal(ctx context.Context, key principals.Key) (gone bool, err error) {
 	entries, err := s.of.indexer.Entries(ctx, key)
 	if err != nil || len(entries) == 0 {
 		return false, err
 	}
-	var stale []tiers.Entry
+	var stale []principals.Entry
 	for n, read := range s.loadAll(ctx, entries) {
 		if read.Err != nil {
 			return false, read.Err
@@ -144,10 +145,10 @@ func (s Principals) heal(ctx context.Context, key tiers.PrincipalKey) (gone bool
 
 // young reports whether a session may be pending at another node, which writes behind, and so be in
 // the index and not yet in the store.
-func young(e tiers.Entry) bool { return time.Since(e.Begun) < time.Minute }
+func young(e principals.Entry) bool { return time.Since(e.Begun) < time.Minute }
 
 // endOne ends a session that is in the index, which may not have been committed yet.
-func (s Principals) endOne(ctx context.Context, e tiers.Entry, reason tiers.Reason) error {
+func (s Principals) endOne(ctx context.Context, e principals.Entry, reason principals.Reason) error {
 	snapshot, _, _, err := s.of.look(ctx, e.ID, e.TTL)
 	if err != nil {
 		return err
@@ -166,7 +167,7 @@ func (s Principals) endOne(ctx context.Context, e tiers.Entry, reason tiers.Reas
 	}
 	s.of.maps.Removed(e.ID)
 	s.of.begun.forget(e.ID)
-	return s.of.indexer.Leave(ctx, []tiers.Entry{e})
+	return s.of.indexer.Leave(ctx, []principals.Entry{e})
 }
 
 // Handle returns the handle of a session, "" if it has no principal, or isn't there.
@@ -183,7 +184,7 @@ func (s Principals) Handle(ctx context.Context, id string) (string, error) {
 
 // Revoke ends the session that a handle stands for, and returns its id, or none. It has two while
 // its id changes, and after a change that was to keep the old one.
-func (s Principals) Revoke(ctx context.Context, handle string, reason tiers.Reason) (ids []string, err error) {
+func (s Principals) Revoke(ctx context.Context, handle string, reason principals.Reason) (ids []string, err error) {
 	key, tag, ok := readHandle(handle)
 	if !ok {
 		return nil, ErrHandle
@@ -197,7 +198,7 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason tiers.Reas
 	}
 	if err == nil && len(ids) == 0 {
 		// It has ended, or it is pending somewhere and its entry was lost: then the mark ends it.
-		err = s.of.indexer.MarkEnded(ctx, tiers.Entry{Key: key, Tag: tag}, reason, s.of.options.marks)
+		err = s.of.indexer.MarkEnded(ctx, principals.Entry{Key: key, Tag: tag}, reason, s.of.options.marks)
 		s.of.marks.invalidate(s.of.indexer.ShardOf(key))
 	}
 	return ids, err
@@ -205,9 +206,9 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason tiers.Reas
 
 // RevokeAll ends a principal's sessions, but those of the handles kept, and returns the ids of
 // those that the index had. Sessions that it hadn't are over as well.
-func (s Principals) RevokeAll(ctx context.Context, principal string, reason tiers.Reason, kept []string) (ids []string, err error) {
-	key := tiers.KeyOfPrincipal(principal)
-	mark := tiers.Mark{Nonce: newNonce(), Reason: reason}
+func (s Principals) RevokeAll(ctx context.Context, principal string, reason principals.Reason, kept []string) (ids []string, err error) {
+	key := principals.KeyOf(principal)
+	mark := principals.Mark{Nonce: newNonce(), Reason: reason}
 	for _, handle := range kept {
 		of, tag, ok := readHandle(handle)
 		if !ok {
@@ -246,8 +247,8 @@ func (s Principals) RevokeAll(ctx context.Context, principal string, reason tier
 }
 
 // removeEntries removes sessions that are over by a mark already.
-func (s Principals) removeEntries(ctx context.Context, entries []tiers.Entry) error {
-	if remover, ok := s.of.indexer.(tiers.IndexRemover); ok {
+func (s Principals) removeEntries(ctx context.Context, entries []principals.Entry) error {
+	if remover, ok := s.of.indexer.(principals.Remover); ok {
 		return remover.RemoveEntries(ctx, entries)
 	}
 	var errs []error
@@ -261,14 +262,14 @@ func (s Principals) removeEntries(ctx context.Context, entries []tiers.Entry) er
 }
 
 // RevokeEverybody ends the sessions of all principals by a mark; each is removed when it is met.
-func (s Principals) RevokeEverybody(ctx context.Context, reason tiers.Reason) error {
-	err := s.of.indexer.MarkAll(ctx, tiers.Mark{Nonce: newNonce(), Reason: reason}, s.of.options.marks)
+func (s Principals) RevokeEverybody(ctx context.Context, reason principals.Reason) error {
+	err := s.of.indexer.MarkAll(ctx, principals.Mark{Nonce: newNonce(), Reason: reason}, s.of.options.marks)
 	s.of.marks.invalidateAll()
 	return err
 }
 
 // Page and Count are the index's.
-func (s Principals) Page(ctx context.Context, cursor string, size int) ([]tiers.Indexed, string, error) {
+func (s Principals) Page(ctx context.Context, cursor string, size int) ([]principals.Indexed, string, error) {
 	return s.of.indexer.Page(ctx, cursor, size)
 }
 
@@ -289,7 +290,7 @@ func (l Session) Is(state *tiers.Snapshot) bool {
 func (s Principals) Notice(f func()) (stop func()) { return s.of.marks.Subscribe(noticed(f)) }
 
 // ReasonOf returns why a session has ended, "" if that isn't known, or no longer.
-func (s Principals) ReasonOf(ctx context.Context, id string) (tiers.Reason, error) {
+func (s Principals) ReasonOf(ctx context.Context, id string) (principals.Reason, error) {
 	if tiers.CheckID(id) != nil {
 		return "", nil
 	}

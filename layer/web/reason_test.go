@@ -11,10 +11,10 @@ import (
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
-	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
@@ -91,7 +91,7 @@ func TestReasonsAndDescriptionsAcrossNodes(t *testing.T) {
 	}
 	one := open()
 	two := one
-	if _, ok := one.chain.Layers()[len(one.chain.Layers())-1].(tiers.Indexer); ok {
+	if _, ok := one.chain.Layers()[len(one.chain.Layers())-1].(principals.Index); ok {
 		two = open()
 	}
 	why := func(s *site, id string, want layer.Reason) {

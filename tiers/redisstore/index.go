@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
@@ -29,30 +30,30 @@ import (
 type index struct{ *Storage }
 
 var (
-	_ tiers.Indexer      = index{}
-	_ tiers.IndexRemover = index{}
+	_ principals.Index   = index{}
+	_ principals.Remover = index{}
 )
 
 // Indexer is the index beside the sessions.
-func (s *Storage) Indexer() tiers.Indexer { return index{s} }
+func (s *Storage) Indexer() principals.Index { return index{s} }
 
 const indexShards = 64
 
 var text = base64.RawURLEncoding
 
-func (index) Shards() int                        { return indexShards }
-func (index) ShardOf(key tiers.PrincipalKey) int { return int(key[0]) % indexShards }
+func (index) Shards() int                    { return indexShards }
+func (index) ShardOf(key principals.Key) int { return int(key[0]) % indexShards }
 
 func (x index) shardKey(shard int, kind string) string {
 	return fmt.Sprintf("%s%s{%02x}:%s", x.prefix, tiers.Namespace, shard, kind)
 }
 
-func (x index) entriesKey(key tiers.PrincipalKey) string {
+func (x index) entriesKey(key principals.Key) string {
 	return x.shardKey(x.ShardOf(key), "i:") + text.EncodeToString(key[:])
 }
 
-func (x index) principalsKey(key tiers.PrincipalKey) string { return x.shardKey(x.ShardOf(key), "p") }
-func (x index) marksKey(shard int) string                   { return x.shardKey(shard, "m") }
+func (x index) principalsKey(key principals.Key) string { return x.shardKey(x.ShardOf(key), "p") }
+func (x index) marksKey(shard int) string               { return x.shardKey(shard, "m") }
 
 func (x index) reasonKey(id string) string {
 	sum := sha256.Sum256([]byte(id))
@@ -78,7 +79,7 @@ const (
 	tagLength   = 11
 )
 
-func memberOf(e tiers.Entry) string {
+func memberOf(e principals.Entry) string {
 	begun := strconv.FormatInt(max(0, e.Begun.UnixMilli()), 36)
 	return strings.Repeat("0", max(0, begunLength-len(begun))) + begun + e.Tag + e.Class + " " + e.ID
 }
@@ -102,7 +103,7 @@ func life(ttl time.Duration) (ms, code int64) {
 	return int64((ttl + time.Millisecond - 1) / time.Millisecond), code
 }
 
-func readMember(key tiers.PrincipalKey, member string, score float64) (e tiers.Entry, ok bool) {
+func readMember(key principals.Key, member string, score float64) (e principals.Entry, ok bool) {
 	head, id, ok := strings.Cut(member, " ")
 	if !ok || len(head) < begunLength+tagLength {
 		return e, false
@@ -111,7 +112,7 @@ func readMember(key tiers.PrincipalKey, member string, score float64) (e tiers.E
 	if err != nil {
 		return e, false
 	}
-	e = tiers.Entry{Key: key, ID: id, Tag: head[begunLength : begunLength+tagLength], Class: head[begunLength+tagLength:], Begun: time.UnixMilli(begun)}
+	e = principals.Entry{Key: key, ID: id, Tag: head[begunLength : begunLength+tagLength], Class: head[begunLength+tagLength:], Begun: time.UnixMilli(begun)}
 	tenths, code := int64(score)>>codeBits, int64(score)&(1<<codeBits-1)
 	e.Expires = time.UnixMilli(tenths * 100)
 	if e.TTL = time.Duration(code) * time.Second; code >= codeUnit {
@@ -310,33 +311,33 @@ func flag(set bool) int {
 }
 
 // Enter is one script in one slot.
-func (x index) Enter(ctx context.Context, e tiers.Entry, limit tiers.IndexLimit) (tiers.Entered, error) {
+func (x index) Enter(ctx context.Context, e principals.Entry, limit principals.Limit) (principals.Entered, error) {
 	ms, code := life(e.TTL)
 	c := newCall(ctx, enterScript,
 		[]string{x.entriesKey(e.Key), x.principalsKey(e.Key), x.marksKey(x.ShardOf(e.Key))},
 		memberOf(e), e.Principal, string(e.Key[:]), ms, code, limit.Most, flag(limit.Refuse), flag(limit.PerClass)).byHash(ctx)
 	if err := x.run(ctx, []*call{c}); err != nil {
-		return tiers.Entered{}, err
+		return principals.Entered{}, err
 	}
 	answer, _ := c.Result()
 	if answer == int64(0) {
-		return tiers.Entered{Refused: true}, nil
+		return principals.Entered{Refused: true}, nil
 	}
 	parts, _ := answer.([]any)
 	if len(parts) != 3 {
-		return tiers.Entered{}, fault.New(ctx, "EVAL", fault.ErrReply)
+		return principals.Entered{}, fault.New(ctx, "EVAL", fault.ErrReply)
 	}
-	var entered tiers.Entered
+	var entered principals.Entered
 	for n, nonce := range []*string{&entered.Own, &entered.All} {
 		value, ok := parts[n].(string)
 		if !ok {
-			return tiers.Entered{}, fault.New(ctx, "EVAL", fault.ErrReply)
+			return principals.Entered{}, fault.New(ctx, "EVAL", fault.ErrReply)
 		}
 		*nonce = readMark(value).Nonce
 	}
 	excess, ok := parts[2].([]any)
 	if !ok {
-		return tiers.Entered{}, fault.New(ctx, "EVAL", fault.ErrReply)
+		return principals.Entered{}, fault.New(ctx, "EVAL", fault.ErrReply)
 	}
 	for _, m := range excess {
 		m, _ := m.(string)
@@ -348,7 +349,7 @@ func (x index) Enter(ctx context.Context, e tiers.Entry, limit tiers.IndexLimit)
 }
 
 // Touch is one script an entry, all in one pipeline.
-func (x index) Touch(ctx context.Context, entries []tiers.Entry) error {
+func (x index) Touch(ctx context.Context, entries []principals.Entry) error {
 	calls := make([]*call, len(entries))
 	for n, e := range entries {
 		ms, code := life(e.TTL)
@@ -359,7 +360,7 @@ func (x index) Touch(ctx context.Context, entries []tiers.Entry) error {
 }
 
 // Leave is one script a principal, all in one pipeline.
-func (x index) Leave(ctx context.Context, entries []tiers.Entry) error {
+func (x index) Leave(ctx context.Context, entries []principals.Entry) error {
 	var calls []*call
 	for _, c := range x.leave(ctx, entries) {
 		calls = append(calls, c.byHash(ctx))
@@ -367,8 +368,8 @@ func (x index) Leave(ctx context.Context, entries []tiers.Entry) error {
 	return x.run(ctx, calls)
 }
 
-func (x index) leave(ctx context.Context, entries []tiers.Entry) (calls []*call) {
-	members := map[tiers.PrincipalKey][]any{}
+func (x index) leave(ctx context.Context, entries []principals.Entry) (calls []*call) {
+	members := map[principals.Key][]any{}
 	for _, e := range entries {
 		if members[e.Key] == nil {
 			members[e.Key] = []any{e.Principal}
@@ -386,7 +387,7 @@ func (x index) leave(ctx context.Context, entries []tiers.Entry) (calls []*call)
 
 // RemoveEntries removes sessions and their entries in one pipeline: whoever calls it has marked
 // them, so that one whose removal fails is over all the same.
-func (x index) RemoveEntries(ctx context.Context, entries []tiers.Entry) error {
+func (x index) RemoveEntries(ctx context.Context, entries []principals.Entry) error {
 	var commands []command
 	for _, e := range entries {
 		key, err := x.key(e.ID)
@@ -409,7 +410,7 @@ func (x index) RemoveEntries(ctx context.Context, entries []tiers.Entry) error {
 
 // Entries reads a principal's sorted set. What has expired is left out, and removed by whoever
 // enters next.
-func (x index) Entries(ctx context.Context, key tiers.PrincipalKey) ([]tiers.Entry, error) {
+func (x index) Entries(ctx context.Context, key principals.Key) ([]principals.Entry, error) {
 	cmd := redis.NewCmd(ctx, "zrange", x.entriesKey(key), 0, -1, "withscores")
 	if err := x.send(ctx, "ZRANGE", []command{cmd}); err != nil {
 		return nil, err
@@ -418,7 +419,7 @@ func (x index) Entries(ctx context.Context, key tiers.PrincipalKey) ([]tiers.Ent
 }
 
 // readMembers reads members with their scores, as either protocol has them.
-func readMembers(ctx context.Context, key tiers.PrincipalKey, cmd *redis.Cmd) (entries []tiers.Entry, err error) {
+func readMembers(ctx context.Context, key principals.Key, cmd *redis.Cmd) (entries []principals.Entry, err error) {
 	pairs, err := readPairs(ctx, cmd)
 	if err != nil {
 		return nil, err
@@ -428,7 +429,7 @@ func readMembers(ctx context.Context, key tiers.PrincipalKey, cmd *redis.Cmd) (e
 			entries = append(entries, e)
 		}
 	}
-	slices.SortFunc(entries, func(a, b tiers.Entry) int { return strings.Compare(memberOf(a), memberOf(b)) })
+	slices.SortFunc(entries, func(a, b principals.Entry) int { return strings.Compare(memberOf(a), memberOf(b)) })
 	return entries, nil
 }
 
@@ -472,10 +473,10 @@ func readPairs(ctx context.Context, cmd *redis.Cmd) (pairs []pair, err error) {
 
 // Page goes from shard to shard, in each by expiry: one that is used meanwhile moves on, and isn't
 // left out. A cursor is a shard, an expiry, and how many principals of that expiry were returned.
-func (x index) Page(ctx context.Context, cursor string, size int) (page []tiers.Indexed, next string, err error) {
+func (x index) Page(ctx context.Context, cursor string, size int) (page []principals.Indexed, next string, err error) {
 	from, expiry, same, ok := readCursor(cursor)
 	if !ok {
-		return nil, "", tiers.ErrCursor
+		return nil, "", principals.ErrCursor
 	}
 	now := time.Now().UnixMilli() / 100
 	cards := make([]command, indexShards-from)
@@ -546,7 +547,7 @@ func (x index) Page(ctx context.Context, cursor string, size int) (page []tiers.
 	}
 	counts := make([]command, len(all))
 	for n, f := range all {
-		counts[n] = redis.NewCmd(ctx, "zcount", x.entriesKey(tiers.KeyOfPrincipal(f.member)), now<<codeBits, "+inf")
+		counts[n] = redis.NewCmd(ctx, "zcount", x.entriesKey(principals.KeyOf(f.member)), now<<codeBits, "+inf")
 	}
 	if err := x.send(ctx, "ZCOUNT", counts); err != nil {
 		return nil, "", err
@@ -557,7 +558,7 @@ func (x index) Page(ctx context.Context, cursor string, size int) (page []tiers.
 			return nil, "", fault.New(ctx, "ZCOUNT", err)
 		}
 		if count > 0 {
-			page = append(page, tiers.Indexed{Principal: f.member, Sessions: int(count)})
+			page = append(page, principals.Indexed{Principal: f.member, Sessions: int(count)})
 		}
 	}
 	return page, next, nil
@@ -599,7 +600,7 @@ func (x index) Count(ctx context.Context) (n int, err error) {
 }
 
 // Mark is one script in one slot.
-func (x index) Mark(ctx context.Context, key tiers.PrincipalKey, mark tiers.Mark, lasts time.Duration) ([]tiers.Entry, error) {
+func (x index) Mark(ctx context.Context, key principals.Key, mark principals.Mark, lasts time.Duration) ([]principals.Entry, error) {
 	ms, _ := life(lasts)
 	c := newCall(ctx, markScript, []string{x.marksKey(x.ShardOf(key)), x.entriesKey(key)}, string(key[:]), writeMark(mark), ms)
 	if err := x.run(ctx, []*call{c}); err != nil {
@@ -609,7 +610,7 @@ func (x index) Mark(ctx context.Context, key tiers.PrincipalKey, mark tiers.Mark
 }
 
 // MarkAll is one script a shard, all in one pipeline.
-func (x index) MarkAll(ctx context.Context, mark tiers.Mark, lasts time.Duration) error {
+func (x index) MarkAll(ctx context.Context, mark principals.Mark, lasts time.Duration) error {
 	ms, _ := life(lasts)
 	calls := make([]*call, indexShards)
 	for shard := range calls {
@@ -619,24 +620,24 @@ func (x index) MarkAll(ctx context.Context, mark tiers.Mark, lasts time.Duration
 }
 
 // MarkEnded is one script in one slot.
-func (x index) MarkEnded(ctx context.Context, e tiers.Entry, reason tiers.Reason, lasts time.Duration) error {
+func (x index) MarkEnded(ctx context.Context, e principals.Entry, reason principals.Reason, lasts time.Duration) error {
 	ms, _ := life(lasts)
-	c := newCall(ctx, markScript, []string{x.marksKey(x.ShardOf(e.Key))}, endedMark+e.Tag, writeMark(tiers.Mark{Reason: reason}), ms)
+	c := newCall(ctx, markScript, []string{x.marksKey(x.ShardOf(e.Key))}, endedMark+e.Tag, writeMark(principals.Mark{Reason: reason}), ms)
 	return x.run(ctx, []*call{c})
 }
 
 // A mark is kept as the moment up to which it lasts, its nonce, the tags that it spares between
 // commas, and the reason, between semicolons.
-func writeMark(m tiers.Mark) string {
+func writeMark(m principals.Mark) string {
 	return m.Nonce + ";" + strings.Join(m.Kept, ",") + ";" + string(m.Reason)
 }
 
-func readMark(value string) (m tiers.Mark) {
+func readMark(value string) (m principals.Mark) {
 	parts := strings.SplitN(value, ";", 4)
 	if len(parts) != 4 {
 		return m
 	}
-	m.Nonce, m.Reason = parts[1], tiers.Reason(parts[3])
+	m.Nonce, m.Reason = parts[1], principals.Reason(parts[3])
 	if parts[2] != "" {
 		m.Kept = strings.Split(parts[2], ",")
 	}
@@ -644,7 +645,7 @@ func readMark(value string) (m tiers.Mark) {
 }
 
 // Marks reads the hashes of shards in one pipeline.
-func (x index) Marks(ctx context.Context, shards []int) ([]tiers.Marks, error) {
+func (x index) Marks(ctx context.Context, shards []int) ([]principals.Marks, error) {
 	commands := make([]command, len(shards))
 	for n, shard := range shards {
 		commands[n] = redis.NewCmd(ctx, "hgetall", x.marksKey(shard))
@@ -652,7 +653,7 @@ func (x index) Marks(ctx context.Context, shards []int) ([]tiers.Marks, error) {
 	if err := x.send(ctx, "HGETALL", commands); err != nil {
 		return nil, err
 	}
-	all := make([]tiers.Marks, len(shards))
+	all := make([]principals.Marks, len(shards))
 	for n, c := range commands {
 		fields, err := readFields(c)
 		if err != nil {
@@ -663,14 +664,14 @@ func (x index) Marks(ctx context.Context, shards []int) ([]tiers.Marks, error) {
 			switch mark := readMark(value); {
 			case field == everybody:
 				m.All = mark
-			case len(field) == len(tiers.PrincipalKey{}):
+			case len(field) == len(principals.Key{}):
 				if m.Own == nil {
-					m.Own = map[tiers.PrincipalKey]tiers.Mark{}
+					m.Own = map[principals.Key]principals.Mark{}
 				}
-				m.Own[tiers.PrincipalKey([]byte(field))] = mark
+				m.Own[principals.Key([]byte(field))] = mark
 			case strings.HasPrefix(field, endedMark):
 				if m.Ended == nil {
-					m.Ended = map[string]tiers.Reason{}
+					m.Ended = map[string]principals.Reason{}
 				}
 				m.Ended[field[len(endedMark):]] = mark.Reason
 			}
@@ -715,7 +716,7 @@ func readFields(c command) (map[string]string, error) {
 }
 
 // Because writes one key a session, all in one pipeline.
-func (x index) Because(ctx context.Context, ids []string, reason tiers.Reason, lasts time.Duration) error {
+func (x index) Because(ctx context.Context, ids []string, reason principals.Reason, lasts time.Duration) error {
 	ms, _ := life(lasts)
 	commands := make([]command, len(ids))
 	for n, id := range ids {
@@ -725,11 +726,11 @@ func (x index) Because(ctx context.Context, ids []string, reason tiers.Reason, l
 }
 
 // ReasonOf reads one key.
-func (x index) ReasonOf(ctx context.Context, id string) (tiers.Reason, error) {
+func (x index) ReasonOf(ctx context.Context, id string) (principals.Reason, error) {
 	cmd := redis.NewCmd(ctx, "get", x.reasonKey(id))
 	if err := x.send(ctx, "GET", []command{cmd}); err != nil {
 		return "", err
 	}
 	reason, _, err := replyOrNil[string](cmd)
-	return tiers.Reason(reason), fault.New(ctx, "GET", err)
+	return principals.Reason(reason), fault.New(ctx, "GET", err)
 }

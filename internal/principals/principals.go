@@ -1,4 +1,6 @@
-package tiers
+// Package principals is what the index of principals (layer.Principals) asks of a store that keeps
+// it beside the sessions: [Index].
+package principals
 
 import (
 	"context"
@@ -6,17 +8,19 @@ import (
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/tiers"
 )
 
 // Reason says why a session has ended.
 type Reason string
 
-// PrincipalKey stands for a principal wherever its name mustn't be read, in the names of
+// Key stands for a principal wherever its name mustn't be read, in the names of
 // keys for one (law 10).
-type PrincipalKey [16]byte
+type Key [16]byte
 
-// KeyOfPrincipal is a hash, the same on every node.
-func KeyOfPrincipal(principal string) (key PrincipalKey) {
+// KeyOf is a hash, the same on every node.
+func KeyOf(principal string) (key Key) {
 	sum := sha256.Sum256([]byte(principal))
 	copy(key[:], sum[:])
 	return key
@@ -24,18 +28,18 @@ func KeyOfPrincipal(principal string) (key PrincipalKey) {
 
 // Entry is a session of a principal in an index.
 type Entry struct {
-	Principal string // "" in what an Indexer returns
-	Key       PrincipalKey
+	Principal string // "" in what an Index returns
+	Key       Key
 	ID        string
 	Tag       string // 11 characters that stay with the session if its id changes
 	Class     string // its device class; no white space
 	Begun     time.Time
 	TTL       time.Duration // for Enter and Touch: from now
-	Expires   time.Time     // in what an Indexer returns
+	Expires   time.Time     // in what an Index returns
 }
 
-// IndexLimit bounds a principal's sessions. Most is 0 for no bound.
-type IndexLimit struct {
+// Limit bounds a principal's sessions. Most is 0 for no bound.
+type Limit struct {
 	Most     int
 	Refuse   bool // a new session, and not end the oldest ones
 	PerClass bool
@@ -61,7 +65,7 @@ type Mark struct {
 // Marks are those of one shard.
 type Marks struct {
 	All   Mark
-	Own   map[PrincipalKey]Mark
+	Own   map[Key]Mark
 	Ended map[string]Reason // tags of sessions that were ended while they began
 }
 
@@ -71,15 +75,15 @@ type Indexed struct {
 	Sessions  int
 }
 
-// Indexer is the capability of a store to keep, beside the sessions, an index of whose they
+// Index is the capability of a store to keep, beside the sessions, an index of whose they
 // are. An index may lack entries and hold some of sessions that are gone: a reader looks at the
 // sessions. Marks may not be lost.
 //
 // Implementations are safe for concurrent use.
-type Indexer interface {
+type Index interface {
 	// Enter adds a session that begins, before it is committed, and returns the nonces that it
 	// is to hold. It decides the limit, reads the marks and adds the entry in one step.
-	Enter(ctx context.Context, entry Entry, limit IndexLimit) (Entered, error)
+	Enter(ctx context.Context, entry Entry, limit Limit) (Entered, error)
 
 	// Touch notes that the sessions are in use. It adds entries that were lost.
 	Touch(ctx context.Context, entries []Entry) error
@@ -88,7 +92,7 @@ type Indexer interface {
 	Leave(ctx context.Context, entries []Entry) error
 
 	// Entries returns a principal's sessions.
-	Entries(ctx context.Context, key PrincipalKey) ([]Entry, error)
+	Entries(ctx context.Context, key Key) ([]Entry, error)
 
 	// Page returns principals, and where to go on; the first cursor and the last are "". One
 	// that is used while pages are turned may be on two of them.
@@ -99,7 +103,7 @@ type Indexer interface {
 
 	// Mark sets a principal's mark and returns its sessions, in one step. The mark lasts so
 	// long at least.
-	Mark(ctx context.Context, key PrincipalKey, mark Mark, lasts time.Duration) ([]Entry, error)
+	Mark(ctx context.Context, key Key, mark Mark, lasts time.Duration) ([]Entry, error)
 
 	// MarkAll sets everybody's mark.
 	MarkAll(ctx context.Context, mark Mark, lasts time.Duration) error
@@ -110,7 +114,7 @@ type Indexer interface {
 	// Marks reads shards, 0 to Shards-1.
 	Marks(ctx context.Context, shards []int) ([]Marks, error)
 	Shards() int
-	ShardOf(key PrincipalKey) int
+	ShardOf(key Key) int
 
 	// ShardOfInvalidated returns the shard whose marks have changed if an InvalidationSource below
 	// invalidates id.
@@ -122,19 +126,19 @@ type Indexer interface {
 	ReasonOf(ctx context.Context, id string) (Reason, error)
 }
 
-// IndexRemover is an Indexer that removes many sessions, with their entries, in few round
+// Remover is an Index that removes many sessions, with their entries, in few round
 // trips.
-type IndexRemover interface {
+type Remover interface {
 	RemoveEntries(ctx context.Context, entries []Entry) error
 }
 
 // ErrCursor is Page's for a cursor that it hasn't returned.
-var ErrCursor = NewError("strata: this is no cursor of a page of principals; begin with an empty one", nil)
+var ErrCursor = tiers.NewError("strata: this is no cursor of a page of principals; begin with an empty one", nil)
 
-// IndexerOf returns the index of a storage, nil if it keeps none. One that does has a method
+// IndexOf returns the index of a storage, nil if it keeps none. One that does has a method
 // Indexer.
-func IndexerOf(s gsession.Storage) Indexer {
-	if keeps, ok := s.(interface{ Indexer() Indexer }); ok {
+func IndexOf(s gsession.Storage) Index {
+	if keeps, ok := s.(interface{ Indexer() Index }); ok {
 		return keeps.Indexer()
 	}
 	return nil
