@@ -17,7 +17,7 @@ var (
 	commentLine = regexp.MustCompile(`(?m)^\s*(//|#).*\n|\s+(//|#) .*$`)
 )
 
-// Both languages show the same code and the same options, and have the same sections.
+// Both languages show the same code and the same options, have the same sections, and link to each other.
 func TestChinesePagesMatchTheEnglishOnes(t *testing.T) {
 	root := "../.."
 	pages, err := filepath.Glob(filepath.Join(root, "docs/zh/*.md"))
@@ -42,6 +42,12 @@ func TestChinesePagesMatchTheEnglishOnes(t *testing.T) {
 		}
 		if a, b := sections(zh), sections(en); !slices.Equal(a, b) {
 			t.Errorf("%s has %d sections, %s %d", page, len(a), other, len(b))
+		}
+		for from, to := range map[string]string{page: other, other: page} {
+			link, err := filepath.Rel(filepath.Dir(from), to)
+			if err != nil || !strings.Contains(read(t, from), "]("+filepath.ToSlash(link)+")") {
+				t.Errorf("%s has no link to %s", from, to)
+			}
 		}
 	}
 }
