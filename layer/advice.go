@@ -21,7 +21,7 @@ const (
 
 // Advice looks at a chain and returns what its owner should do otherwise: a store without a
 // prefix or time-outs, a replica as the target, an eviction policy that drops sessions in use,
-// a server that announces no changes or may not be asked, decorators in an order that costs.
+// a server that sends no invalidations or may not be asked, decorators in an order that costs.
 // It asks the server once, for 2 s at most. Nil means that nothing was found.
 //
 // A chain logs the same by itself, a second after its start.
@@ -39,8 +39,8 @@ func Advice(chain *Stack) (all []tiers.Advice) {
 }
 
 // logAdvice logs what Advice finds, each once. The order was logged by New, and local.Storage logs
-// by itself whether changes are announced.
-func (s *Stack) logAdvice() {
+// by itself whether invalidations can arrive.
+func logAdvice(s *Stack) {
 	p := s.parts()
 	var advisers []tiers.Adviser
 	for _, l := range p.layers {
@@ -94,7 +94,7 @@ func misplaced(layers []gsession.Storage) (all []tiers.Advice) {
 		switch layers[n].(type) {
 		case *coalesce.Storage:
 			if cached && !coalesced {
-				text = "layer.Local stands below layer.Coalesced, which can't tell it what becomes of a session then, so that reads cost more than they have to; write layer.Chain(store, layer.Coalesced(), layer.Local())"
+				text = "layer.Local stands below layer.Coalesced, which then can't publish its commits to it, so that reads cost more than they have to; write layer.Chain(store, layer.Coalesced(), layer.Local())"
 			}
 		case *snapshots.Storage:
 			if (cached || coalesced) && !snapshot {

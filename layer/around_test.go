@@ -74,7 +74,7 @@ func (b *batches) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 	return tiers.Base{Storage: b.Store}.LoadAll(ctx, loads)
 }
 
-// What the documented recipe makes loses no capability, and claims none that isn't below.
+// A decorator made by the documented recipe loses no capability, and claims none that isn't below.
 func TestAroundPassesBatchesOn(t *testing.T) {
 	ctx := context.Background()
 	for name, decorator := range map[string]layer.Decorator{
@@ -172,7 +172,7 @@ func (b *before) RemoveAll(ctx context.Context, id string) error {
 }
 
 // Whenever another node commits under the id from before a log-in, its change is in the session
-// under the new id, or it is told that it is not.
+// under the new id, or it gets an error.
 func TestLogInLosesNothingOfAnotherNode(t *testing.T) {
 	ctx, server := t.Context(), redistest.Start(t)
 	for at := 1; ; at++ {
@@ -187,8 +187,8 @@ func TestLogInLosesNothingOfAnotherNode(t *testing.T) {
 		}
 		theirs.Set("cart", "full")
 		var (
-			told error
-			hook = &before{at: at, do: func() { told = there.SetSession(ctx, "old", theirs, time.Hour) }}
+			got  error
+			hook = &before{at: at, do: func() { got = there.SetSession(ctx, "old", theirs, time.Hour) }}
 		)
 		chain := layer.Chain(here, layer.Around(func(below tiers.Storage) tiers.Storage { hook.Storage = below; return hook }))
 		request := gsession.New(time.Hour, chain).New(ctx, "old")
@@ -201,8 +201,8 @@ func TestLogInLosesNothingOfAnotherNode(t *testing.T) {
 		if err != nil || m == nil {
 			t.Fatalf("the session under the new id is %v, %v", m, err)
 		}
-		if told == nil && hook.calls >= at && m.Get("cart") != "full" || told != nil && !errors.Is(told, layer.ErrRevoked) {
-			t.Errorf("before call %d of %d: the other node was told %v, and the session holds %v", at, hook.calls, told, m)
+		if got == nil && hook.calls >= at && m.Get("cart") != "full" || got != nil && !errors.Is(got, layer.ErrRevoked) {
+			t.Errorf("before call %d of %d: the other node got %v, and the session holds %v", at, hook.calls, got, m)
 		}
 		if m.Get("user") != "ann" || m.Get("theme") != "light" {
 			t.Errorf("before call %d of %d: the session holds %v", at, hook.calls, m)

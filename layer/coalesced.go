@@ -43,7 +43,7 @@ func WriteTimeout(d time.Duration) CoalescedOption {
 	return func(o *coalesce.Options) { o.WriteTimeout = d }
 }
 
-// WriteBehind has SetSession return at once. What has changed is merged and committed
+// WriteBehind has SetSession return at once. Changes are merged and committed
 // within the interval, up to an eighth of it and 25 ms sooner (of an interval above 25 s, a
 // thousandth), together with what else is due by then, and at once when three quarters of
 // MaxPending or MaxPendingBytes are reached; a session that begins is committed without delay. Reads of
@@ -53,7 +53,7 @@ func WriteTimeout(d time.Duration) CoalescedOption {
 // session would have expired (a ttl of 0 never does); where several sessions fail in a row, one of
 // the store's node is tried each 250 ms until one succeeds. At the end, or when another node has removed the session, the
 // changes are given up, reported to OnGiveUp and logged. Values that the store can't
-// keep are still answered with an error, where it is known what the store makes of
+// keep are still refused with an error, where it is known what the store makes of
 // values: redisstore and GoFrame's own snapshot stores.
 //
 // If the process dies, what is pending is lost without a Journal. The chain's Flush
@@ -100,8 +100,8 @@ func OnGiveUp(report func(GiveUp)) CoalescedOption {
 
 // Journal keeps what is pending in a directory, so that it survives the process and a
 // power loss: SetSession returns when its change is on disk, many callers sharing one
-// sync. New and Chain open it, and New returns an error where it can't be. What it holds is
-// pending again: it goes to the store, and reads show it. After any crash a change that was accepted is in
+// sync. New and Chain open it, and New returns an error where it can't be. The changes in it are
+// pending again: they go to the store, and reads show them. After any crash a change that was accepted is in
 // the store or reported to OnGiveUp; a session that has been removed stays so, and keys
 // that the store has got since are left, as they are newer.
 //

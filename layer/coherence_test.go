@@ -18,7 +18,7 @@ import (
 )
 
 // versions is a store that counts up a version of each session with every change,
-// whoever makes it, takes its time, and announces each change some time later, in order,
+// of any client, takes its time, and invalidates each change some time later, in order,
 // as Redis does: own writes too, and some of them twice.
 //
 // mu guards all fields but random and out.
@@ -75,7 +75,7 @@ func (s *versions) change(id string, there bool) int {
 	return s.last[id]
 }
 
-// newest answers the session as it is.
+// newest returns the session as it is.
 func (s *versions) newest(id string) (version int, there bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,8 +140,8 @@ func (s *versions) shows(read tiers.Read, id string, version int) bool {
 
 // knowledge is what readers may count on. All fields are atomics.
 type knowledge struct {
-	own   atomic.Int64 // a version whose write has returned on this node
-	heard atomic.Int64 // a version that was announced, of a session that this node doesn't write
+	own      atomic.Int64 // a version whose write has returned on this node
+	received atomic.Int64 // an invalidated version, of a session that this node doesn't write
 }
 
 func raise(known *atomic.Int64, version int) {
@@ -191,7 +191,7 @@ func coherent(t *testing.T, seed uint64, decorators ...layer.Decorator) {
 			} else {
 				store.listener.Invalidate(next.id)
 			}
-			raise(&known[next.id].heard, next.version)
+			raise(&known[next.id].received, next.version)
 		}
 	})
 	for range 2 { // other nodes
@@ -235,7 +235,7 @@ func coherent(t *testing.T, seed uint64, decorators ...layer.Decorator) {
 				id, lapse := ids[n], lapses.Load()
 				least := known[id].own.Load()
 				if n >= 2 {
-					least = max(least, known[id].heard.Load())
+					least = max(least, known[id].received.Load())
 				}
 				read, err := node.Load(ctx, id, time.Hour)
 				if err != nil {
@@ -246,7 +246,7 @@ func coherent(t *testing.T, seed uint64, decorators ...layer.Decorator) {
 				}
 				memory := read.Outcome == tiers.OutcomeHit || read.Outcome == tiers.OutcomeNegative
 				if lapse%2 == 1 && lapses.Load() == lapse && memory {
-					t.Errorf("seed %d: %s was answered from memory while nobody vouched", seed, id)
+					t.Errorf("seed %d: %s was served from memory while no source vouched", seed, id)
 				}
 			}
 		})
@@ -256,7 +256,7 @@ func coherent(t *testing.T, seed uint64, decorators ...layer.Decorator) {
 	announcer.Wait()
 	over.Store(true)
 	readers.Wait()
-	time.Sleep(10 * time.Millisecond) // what was announced is read again by then
+	time.Sleep(10 * time.Millisecond) // invalidated sessions are read again by then
 
 	for _, id := range ids {
 		for _, outcome := range []string{"first", "from memory"} {
@@ -276,7 +276,7 @@ func coherent(t *testing.T, seed uint64, decorators ...layer.Decorator) {
 	}
 }
 
-// A node sees its own writes at once, those of others as soon as they are announced, and
+// A node sees its own writes at once, those of others as soon as they are invalidated, and
 // nothing old in the end, however all of it overlaps.
 func TestMemoryStaysCoherent(t *testing.T) {
 	for name, decorators := range map[string]func() []layer.Decorator{

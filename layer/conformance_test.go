@@ -16,7 +16,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// stranger is somebody else's decorator: it embeds what it wraps, and has no Unwrap.
+// stranger is a decorator of another module: it embeds what it wraps, and has no Unwrap.
 type stranger struct{ gsession.Storage }
 
 func strange(inner gsession.Storage) gsession.Storage { return stranger{inner} }

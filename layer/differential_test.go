@@ -42,7 +42,7 @@ func TestDifferential(t *testing.T) {
 		"Coalesced": func() layer.Decorator { return layer.Coalesced() },
 		"Behind":    func() layer.Decorator { return layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)) },
 		"Traced":    func() layer.Decorator { return layer.Traced() },
-		"Indexed":   func() layer.Decorator { return layer.Indexed(somebody) },
+		"Indexed":   func() layer.Decorator { return layer.Indexed(oneUser) },
 		"stranger":  func() layer.Decorator { return strange },
 	}
 	for name, open := range stores {
@@ -68,10 +68,10 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-// somebody has all sessions in which there is an a.
-func somebody(data map[string]any) string {
+// oneUser has all sessions in which there is an a.
+func oneUser(data map[string]any) string {
 	if _, has := data["a"]; has {
-		return "somebody"
+		return "oneUser"
 	}
 	return ""
 }
@@ -88,7 +88,7 @@ var differentialIDs = []string{"one", "two"}
 func (p *pair) both(t *rapid.T, call func(s gsession.Storage) any) {
 	got, want := call(p.chain), call(p.bare)
 	if !reflect.DeepEqual(got, want) {
-		t.Fatalf("the chain answers %#v, the bare store %#v", got, want)
+		t.Fatalf("the chain returns %#v, the bare store %#v", got, want)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// direct is the face of a chain over a direct store: its maps are empty, and tell
-// only which session they stand for, so that RegenerateId finds the data.
+// direct hands out the maps of a chain over a direct store: they are empty, and note only
+// which session they stand for, so that RegenerateId finds the data.
 type direct struct {
 	top  tiers.Storage
 	maps *sessionmap.Maps
@@ -54,7 +54,7 @@ func (d direct) carry(ctx context.Context, from, id string, m *gmap.StrAnyMap, t
 			return err
 		}
 	}
-	// Somebody on any node may have logged out while it was carried.
+	// A log-out on any node may have ended it while it was carried.
 	left, err := d.look(ctx, from, m, ttl)
 	if err == nil && (d.maps.Revoked(m) || len(data) > 0 && len(left) == 0) {
 		err = ErrRevoked

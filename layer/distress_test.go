@@ -62,7 +62,7 @@ func (d *distressed) holds(t *testing.T, id string) map[string]any {
 
 // What was read from memory because the store was away is never written over what the store
 // holds when it is back: the request's changes join that, or are refused where it is gone.
-func TestAReadInDistressNeverBecomesAWriteOfOldData(t *testing.T) {
+func TestAStaleReadNeverBecomesAWriteOfOldData(t *testing.T) {
 	for name, decorators := range map[string][]layer.Decorator{
 		"Local":     nil,
 		"Coalesced": {layer.Coalesced()},
@@ -135,7 +135,7 @@ func distress(t *testing.T, gone, renewed bool, decorators ...layer.Decorator) {
 }
 
 // A layer that stands behind a stranger without Unwrap is heard: the chain knows it.
-func TestLocalHearsPastAStranger(t *testing.T) {
+func TestLocalReceivesInvalidationsPastAStranger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &distressed{Store: teststore.New()}
 		stranger := func(inner gsession.Storage) gsession.Storage { return struct{ gsession.Storage }{inner} }
@@ -160,7 +160,7 @@ func TestLocalHearsPastAStranger(t *testing.T) {
 
 // A channel of announcements that can't be had is told with the reason, though nobody reads,
 // and no short loss.
-func TestThatNothingIsAnnouncedForLongIsLogged(t *testing.T) {
+func TestInvalidationsThatDoNotArriveAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &distressed{Store: teststore.New()}
 		traced, log := logged()
@@ -192,7 +192,7 @@ func TestThatNothingIsAnnouncedForLongIsLogged(t *testing.T) {
 
 // A server without announcements is told once, where the whole chain logs, whatever is done
 // with it.
-func TestAServerThatCannotAnnounceIsLoggedOnce(t *testing.T) {
+func TestAServerThatCannotNotifyIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	const warning = "aren't announced"
 	server := redistest.Start(t, "--rename-command", "CLIENT", "")

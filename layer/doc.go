@@ -15,7 +15,7 @@
 //  1. Transparent: without faults it returns what its store would.
 //  2. Isolated: nothing that it hands out is shared, nested values included.
 //  3. Read your writes: a write that has returned is seen by every later read of the node.
-//  4. Fresh: another node's write is seen within a round trip where the store announces
+//  4. Fresh: another node's write is seen within a round trip where the store notifies of
 //     changes, as redisstore does, and within MaxStale elsewhere.
 //  5. No lost update: overlapping requests that change different keys both survive.
 //  6. No resurrection: after RemoveAll, no request that loaded the session before brings it back.
@@ -27,21 +27,21 @@
 //
 // # Between nodes
 //
-// Over a store that announces its changes, for a read that starts at a moment t:
+// Over a store that notifies of its changes, for a read that starts at a moment t:
 //
 //   - On the node that wrote it, a write that had returned before t is seen.
-//   - On another node, one that had returned before t is seen as soon as its announcement
+//   - On another node, one that had returned before t is seen as soon as its invalidation
 //     has arrived, or a read of the store later (100 ms at most) where the node had written
 //     the session itself, or slid its expiry, within the second before; and whatever goes
 //     wrong if it had returned a lease before t ([redisstore.WatchLease] and the time in
 //     which a process is woken), but for one: the address leads to another server, or
 //     through another connection, by now, while the older connections stay open (a virtual
-//     IP, a relay). That is noticed within ten seconds and a lease. Redis announces no
-//     SWAPDB, so that no database with sessions may be swapped. The moments are of one clock, and no two machines need
+//     IP, a relay). That is noticed within ten seconds and a lease. Redis sends no
+//     invalidations for SWAPDB, so that no database with sessions may be swapped. The moments are of one clock, and no two machines need
 //     agree on the time. It is the process's monotonic one, which stands still while a
 //     virtual machine is suspended: afterwards what is left of the lease may be served once.
-//   - What a node has written itself, and is answered late, is not shown from memory where
-//     another state was read there meanwhile, as that may be newer.
+//   - A node's own write whose commit returns late is not shown from memory where another
+//     state was read there meanwhile, as that may be newer.
 //   - Reads at two nodes may see two writes at different moments. On one node the history
 //     of a session that no other writes is linearizable.
 //   - A log-out holds on every node by the same two limits, and for good: what a request
@@ -50,11 +50,11 @@
 //     apart: on another one that request adds the keys which it changed. Call RegenerateId
 //     at log-in.
 //
-// bench/nodes checks this as it is written, with real processes, servers and faults. What a
-// server acknowledges and then loses, as an asynchronous replica that takes over may, no
-// layer can keep.
+// bench/nodes checks this as it is written, with real processes, servers and faults. No layer
+// can keep a write that a server acknowledges and then loses, as an asynchronous replica that
+// takes over may.
 //
-// What a store makes impossible stands in the table of package tiers.
+// The table of package tiers says which laws a store makes impossible.
 //
 // # Session ids
 //

@@ -58,7 +58,7 @@ func ExampleServeStale() {
 	// john
 }
 
-// What is pending survives the process, in a directory of its own. New returns an error if the
+// Pending changes survive the process, in a directory of its own. New returns an error if the
 // journal can't be opened.
 func ExampleJournal() {
 	ctx := context.Background()
@@ -102,7 +102,7 @@ func ExampleOnGiveUp() {
 	// 1 change: true
 }
 
-// GoFrame's StorageRedis tells nobody of its changes; Redis does.
+// GoFrame's StorageRedis sends no invalidations; Redis does.
 func ExampleInvalidation() {
 	ctx := context.Background()
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})

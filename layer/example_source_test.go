@@ -17,7 +17,7 @@ import (
 const lease = 400 * time.Millisecond
 
 // bus is a source of one's own: a queue whose messages are the ids of sessions that were
-// written, in the order of the writes, and heartbeats. What reads the queue calls its
+// written, in the order of the writes, and heartbeats. The queue's reader calls its
 // methods. mu guards listeners.
 type bus struct {
 	mu        sync.Mutex
@@ -26,7 +26,7 @@ type bus struct {
 
 var _ layer.InvalidationSource = (*bus)(nil)
 
-// Subscribe begins to tell a chain, here of a queue that stands already.
+// Subscribe begins to notify a chain, here by a queue that is connected already.
 func (b *bus) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -39,11 +39,11 @@ func (b *bus) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	}
 }
 
-func (b *bus) each(tell func(l tiers.InvalidationListener)) {
+func (b *bus) each(notify func(l tiers.InvalidationListener)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for l := range b.listeners {
-		tell(l)
+		notify(l)
 	}
 }
 
@@ -51,7 +51,7 @@ func (b *bus) each(tell func(l tiers.InvalidationListener)) {
 func (b *bus) changed(id string) { b.each(func(l tiers.InvalidationListener) { l.Invalidate(id) }) }
 
 // alive is called for each heartbeat, with the moment at which this process had asked for
-// it: all that was written before has been told by then.
+// it: a message for each earlier write has arrived by then.
 func (b *bus) alive(asked time.Time) {
 	b.each(func(l tiers.InvalidationListener) { l.ValidUntil(asked.Add(lease)) })
 }
@@ -67,7 +67,7 @@ func (b *bus) back(asked time.Time) {
 	})
 }
 
-// A store that announces nothing, and a queue that does: whoever writes a session sends its
+// A store that sends no invalidations, and a queue that does: each writer of a session sends its
 // id afterwards.
 func ExampleSource() {
 	ctx := context.Background()

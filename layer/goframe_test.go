@@ -35,7 +35,7 @@ func defaultLog(t *testing.T) *teststore.Log {
 
 // GoFrame's own stores quote ids and contents in their errors. None of it comes further, and
 // the default log shows that something failed.
-func TestNothingOfGoFramesStoresIsTold(t *testing.T) {
+func TestThereIsNoAdviceForGoFramesStores(t *testing.T) {
 	const (
 		prefix = "prefix-81c2f0:"
 		id     = "id-7f3a9c"
@@ -128,8 +128,8 @@ type unslid struct{ *gsession.StorageMemory }
 
 func (unslid) UpdateTTL(context.Context, string, time.Duration) error { return errors.New("secret") }
 
-// ghttp closes a session when the response has been sent, and drops what that answers.
-func TestWhatGhttpDropsIsLogged(t *testing.T) {
+// ghttp closes a session when the response has been sent, and drops the error of it.
+func TestErrorsThatGhttpDropsAreLogged(t *testing.T) {
 	traced, log := logged()
 	chain := layer.Chain(unslid{gsession.NewStorageMemory()}, layer.Local(), traced)
 	defer func() { _ = chain.Close(context.Background()) }()
@@ -157,7 +157,7 @@ func TestWhatGhttpDropsIsLogged(t *testing.T) {
 	for _, path := range []string{"/write", "/read"} {
 		answer, err := client.Get("http://" + listener.Addr().String() + path)
 		if err != nil || answer.StatusCode != http.StatusOK {
-			t.Fatalf("%s answered %v, %v", path, answer, err)
+			t.Fatalf("%s returned %v, %v", path, answer, err)
 		}
 		_ = answer.Body.Close()
 	}

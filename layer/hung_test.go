@@ -158,7 +158,7 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 			}
 			bases[id].Set("n", 1)
 			if err := chain.SetSession(ctx, id, bases[id], time.Hour); err != nil {
-				t.Errorf("a change is answered with %v", err)
+				t.Errorf("a change got %v", err)
 			}
 			slowest = max(slowest, time.Since(began))
 		}
@@ -184,7 +184,7 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 	short, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if err := chain.RemoveAll(short, ids[0]); err == nil {
-		t.Error("a log-out that the store hasn't taken is answered nil")
+		t.Error("a log-out that the store hasn't taken returned nil")
 	}
 	if m, err := chain.GetSession(ctx, ids[0], time.Hour); err == nil && m != nil {
 		t.Error("a session that was logged out here is served")

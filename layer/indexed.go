@@ -12,8 +12,8 @@ import (
 // IndexedOption sets up Indexed.
 type IndexedOption = index.Option
 
-// Indexed knows whose the sessions are, for [Principals]: who lists, limits, ends and changes them.
-// principal returns whose a session with the given data is, "" for nobody's; it is called often,
+// Indexed knows whose the sessions are, for [Principals], which lists, limits, ends and changes
+// them. principal returns whose a session with the given data is, "" for none; it is called often,
 // and must not change the data. Where it is nil, or returns "", it is the principal that web.Login
 // was given.
 //
@@ -31,14 +31,14 @@ func Indexed(principal func(data map[string]any) string, opts ...IndexedOption) 
 // it shows where the store is read without the chain.
 const IndexedKey = index.Key
 
-// What happens to a log-in beyond the limit.
+// The ways to treat a log-in beyond the limit.
 const (
 	EndOldest = index.EndOldest // the sessions that began first are ended, with ReasonDisplaced
 	RefuseNew = index.RefuseNew // it is refused with ErrLimit
 )
 
-// ErrLimit answers a commit that would log a principal in beyond Limit with RefuseNew. Nothing was
-// written.
+// ErrLimit is what a commit returns that would log a principal in beyond Limit with RefuseNew.
+// Nothing was written.
 var ErrLimit error = index.ErrLimit
 
 // Limit bounds the sessions of a principal; there is no bound unless set. It holds across all nodes,
@@ -57,7 +57,7 @@ func KeepReasons(d time.Duration) IndexedOption { return index.KeepReasons(d) }
 // For so long it is remembered that a principal's sessions were ended.
 func LongestSession(d time.Duration) IndexedOption { return index.LongestSession(d) }
 
-// What a session is described with by layer/web, unless web.Describe says otherwise.
+// The keys of the description that layer/web gives a session, unless web.Describe says otherwise.
 const (
 	DescribedDevice = index.Device // the device class, such as "desktop", "mobile" or "tablet"; [PerDeviceClass] counts by it
 	DescribedIP     = "ip"         // the client's address, shortened

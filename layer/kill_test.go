@@ -44,7 +44,7 @@ var victimKeys = strings.Fields("n r a0 a1 a2 a3 a4 a5 a6")
 
 // victim writes behind with a journal until it is killed, or its standard input ends. It
 // reads the ids of sessions that are there, delivers what the journal holds, and says ready;
-// a line has it begin. It tells what it is about to do, and when that was accepted.
+// a line has it begin. It reports what it is about to do, and when that was accepted.
 func victim() error {
 	ctx := context.Background()
 	client := redis.NewClient(&redis.Options{Addr: os.Getenv(victimRedis), ContextTimeoutEnabled: true, ReadTimeout: time.Second})
@@ -153,8 +153,8 @@ func change(ctx context.Context, chain *layer.Stack, manager *gsession.Manager, 
 	return err
 }
 
-// heard is what a process has told of a session.
-type heard struct {
+// account is what a process has account of a session.
+type account struct {
 	states []map[string]string // that it may have by now, in order; nil for no session. The last one is what was accepted last.
 	next   map[string]string   // with what it was about to do
 	change []string            // what that is
@@ -164,7 +164,7 @@ type heard struct {
 	out    bool                // its log-out has returned
 }
 
-func (h *heard) last() map[string]string { return h.states[len(h.states)-1] }
+func (h *account) last() map[string]string { return h.states[len(h.states)-1] }
 
 // changed is a state after a change; nil is no session.
 func changed(state map[string]string, change []string) map[string]string {
@@ -186,13 +186,13 @@ func changed(state map[string]string, change []string) map[string]string {
 }
 
 // try notes what a process is about to do.
-func (h *heard) try(change []string) {
+func (h *account) try(change []string) {
 	h.change, h.trying = change, true
 	h.anew = h.anew || h.last() != nil && len(h.last()) == 0
 	h.next = changed(h.last(), change)
 }
 
-func (h *heard) accepted() {
+func (h *account) accepted() {
 	h.states, h.trying = append(h.states, h.next), false
 	h.out = h.next == nil
 	for n, state := range h.doubt {
@@ -201,14 +201,14 @@ func (h *heard) accepted() {
 }
 
 // refused notes that what was tried may have been applied, or be later.
-func (h *heard) refused() {
+func (h *account) refused() {
 	h.states = append(h.states, h.next, h.last())
 	h.doubt = append(h.doubt, h.next)
 }
 
 // doubted is whether each key but the one that is left out has what it has if some of the refused
 // changes were applied.
-func (h *heard) doubted(held map[string]string, without string) bool {
+func (h *account) doubted(held map[string]string, without string) bool {
 	states := append([]map[string]string{h.last()}, h.doubt...)
 	if h.trying {
 		states = append(states, h.next)
@@ -230,18 +230,18 @@ type killing struct {
 	journal string
 	fill    string // a file that fills the journal's disk, "" for none
 	other   *redisstore.Storage
-	model   map[string]*heard
+	model   map[string]*account
 	out     map[string]bool // sessions that were logged out
 	theirs  map[string]string
 	done    int
 	lost    int
-	told    map[string][]string // of each session, for the explanation of what is wrong
+	history map[string][]string // of each session, for the explanation of what is wrong
 }
 
 func newKilling(t *testing.T, journal, fill string) *killing {
 	server := redistest.Start(t)
 	return &killing{T: t, server: server, proxy: redistest.StartProxy(t, server.Addr()), journal: journal, fill: fill,
-		other: redisstore.New(server.Client()), model: map[string]*heard{}, out: map[string]bool{}, told: map[string][]string{}}
+		other: redisstore.New(server.Client()), model: map[string]*account{}, out: map[string]bool{}, history: map[string][]string{}}
 }
 
 // holds is what Redis has of a session.
@@ -262,7 +262,7 @@ func (k *killing) holds(id string) map[string]string {
 }
 
 // meanwhile is what the other node does while no process runs: it changes sessions, and logs
-// some out. What it does is newer than all that the journal holds.
+// some out. Its writes are newer than all that the journal holds.
 func (k *killing) meanwhile(round int) {
 	k.theirs = map[string]string{}
 	ctx := context.Background()
@@ -277,7 +277,7 @@ func (k *killing) meanwhile(round int) {
 				k.Fatal(err)
 			}
 			k.out[id] = true
-			k.told[id] = append(k.told[id], fmt.Sprint("another node: logout of ", held))
+			k.history[id] = append(k.history[id], fmt.Sprint("another node: logout of ", held))
 		case 1, 2:
 			m, err := k.other.GetSession(ctx, id, time.Hour)
 			if err != nil {
@@ -288,7 +288,7 @@ func (k *killing) meanwhile(round int) {
 			}
 			k.theirs[id] = fmt.Sprint(1_000_000 * (round + 1))
 			m.Set("n", 1_000_000*(round+1))
-			k.told[id] = append(k.told[id], "another node: n "+k.theirs[id])
+			k.history[id] = append(k.history[id], "another node: n "+k.theirs[id])
 			if err := k.other.SetSession(ctx, id, m, time.Hour); err != nil {
 				k.Fatal(err)
 			}
@@ -301,7 +301,7 @@ func (k *killing) meanwhile(round int) {
 func (k *killing) check(round int) (lacking []string) {
 	for id := range k.out {
 		if held := k.holds(id); held != nil {
-			k.Errorf("round %d: a session that was logged out is back: %v, after %q", round, held, k.told[id])
+			k.Errorf("round %d: a session that was logged out is back: %v, after %q", round, held, k.history[id])
 		}
 	}
 	for id, h := range k.model {
@@ -312,7 +312,7 @@ func (k *killing) check(round int) (lacking []string) {
 		}
 		newer, overwritten := k.theirs[id]
 		if overwritten && held != nil && held["n"] != newer {
-			k.Errorf("round %d: what another node has written is overwritten by %s, after %q", round, held["n"], k.told[id])
+			k.Errorf("round %d: what another node has written is overwritten by %s, after %q", round, held["n"], k.history[id])
 		}
 		theirs := ""
 		if overwritten {
@@ -326,7 +326,7 @@ func (k *killing) check(round int) (lacking []string) {
 			return maps.Equal(state, held) // an empty session is none
 		}
 		if !matches(h.last()) && !(h.trying && matches(h.next)) && !h.doubted(held, theirs) {
-			lacking = append(lacking, fmt.Sprintf("%v in place of %v, after %q", held, h.last(), k.told[id]))
+			lacking = append(lacking, fmt.Sprintf("%v in place of %v, after %q", held, h.last(), k.history[id]))
 			for key, value := range held { // it may be older, and nothing else
 				if overwritten && key == "n" {
 					continue
@@ -336,14 +336,14 @@ func (k *killing) check(round int) (lacking []string) {
 					known = known || state[key] == value
 				}
 				if !known {
-					k.Errorf("round %d: a session has %s %s, which nobody has written, after %q", round, key, value, k.told[id])
+					k.Errorf("round %d: a session has %s %s, which nobody has written, after %q", round, key, value, k.history[id])
 				}
 			}
 		}
 		if held == nil {
 			delete(k.model, id)
 		} else {
-			k.model[id] = &heard{states: []map[string]string{held}}
+			k.model[id] = &account{states: []map[string]string{held}}
 		}
 	}
 	return lacking
@@ -385,7 +385,7 @@ func (k *killing) run(round int, last bool) {
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		words := strings.Fields(lines.Text())
 		if len(words) > 1 {
-			k.told[words[1]] = append(k.told[words[1]], lines.Text())
+			k.history[words[1]] = append(k.history[words[1]], lines.Text())
 		}
 		switch {
 		case len(words) == 1 && words[0] == "ready":
@@ -396,14 +396,14 @@ func (k *killing) run(round int, last bool) {
 			}
 			k.hinder(round)
 			write("go")
-			// One that hears nothing from the server accepts nothing more.
+			// One that gets no reply from the server accepts nothing more.
 			time.AfterFunc(500*time.Millisecond, kill)
 		case len(words) == 2 && words[0] == "lost":
 			n, _ := strconv.Atoi(words[1])
 			reported += n
 		case len(words) >= 3 && words[0] == "try":
 			if k.model[words[1]] == nil {
-				k.model[words[1]] = &heard{states: []map[string]string{nil}}
+				k.model[words[1]] = &account{states: []map[string]string{nil}}
 			}
 			k.model[words[1]].try(words[2:])
 		case len(words) == 2 && words[0] == "accepted":
@@ -433,7 +433,7 @@ func (k *killing) run(round int, last bool) {
 	}
 }
 
-// hinder has the server refuse writes for a round, the answers get lost, or the disk be full.
+// hinder has the server refuse writes for a round, replies get lost, or the disk be full.
 func (k *killing) hinder(round int) {
 	switch {
 	case round%4 == 1:
@@ -482,7 +482,7 @@ func (k *killing) all(kills int) {
 }
 
 // A process is killed at random moments, with changes of five kinds and log-outs under way,
-// while the server refuses writes or answers get lost, and another node writes in between:
+// while the server refuses writes or replies get lost, and another node writes in between:
 // what was accepted is there or reported, no session is back, and nothing newer overwritten.
 func TestEveryAcceptedChangeSurvivesAKill(t *testing.T) {
 	t.Parallel()

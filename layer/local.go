@@ -17,17 +17,17 @@ type InvalidationSource = tiers.InvalidationSource
 
 // Local keeps sessions in the memory of the process, so that a request that reads a
 // session which this node knows costs no round trip. Nothing is served that a write
-// of this node has outdated (law 3), or that has expired in the store (law 8). On a
-// direct store it answers Get, Data and GetSize.
+// of this node has invalidated (law 3), or that has expired in the store (law 8). On a
+// direct store it serves Get, Data and GetSize.
 //
-// Where a layer below announces changes, as redisstore does, a session is served until
-// it is announced to have changed, whoever changed it, and only while the announcements
-// are known to arrive: not at all before they do, and not for longer than
-// [redisstore.WatchLease] after they have stopped (law 4). The state that this node has
-// written itself is served on while its own announcement is looked into, one round trip.
-// Elsewhere, and on servers that can't announce, MaxStale bounds what is served; and so it
-// does, announced or not, over stores that don't tell when a session expires, as GoFrame's
-// own don't: an own write is read anew there by the next request.
+// Where a layer below notifies of changes, as redisstore does, a session is served until it is
+// invalidated, by a write of any client, and only while invalidations are known to arrive: not
+// at all before they do, and not for longer than [redisstore.WatchLease] after they have
+// stopped (law 4). The state that this node has written itself is served on while the
+// invalidation for it is looked into, one round trip. Elsewhere, and on servers that can't
+// notify, MaxStale bounds what is served; and so it does, notified or not, over stores that
+// don't say when a session expires, as GoFrame's own don't: an own write is read anew there by
+// the next request.
 //
 // Memory is bounded by MaxBytes. The chain's Close stops its goroutines.
 func Local(opts ...LocalOption) Decorator {
@@ -37,14 +37,14 @@ func Local(opts ...LocalOption) Decorator {
 // MaxBytes bounds the memory that cached sessions take, in bytes; 64 MiB unless set.
 func MaxBytes(n int64) LocalOption { return local.MaxBytes(n) }
 
-// Invalidation has a source announce what changes in the store, beside those that Local
+// Invalidation has a source notify of changes in the store, beside the sources that Local
 // finds below it: redisstore.New(client, redisstore.Prefix(prefix)) for a chain over GoFrame's StorageRedis,
-// or one of your own. A source announces at once what MaxStale would let pass; where the
-// store doesn't tell when a session expires, MaxStale bounds what is served all the same.
+// or one of your own. A source notifies at once of a change that MaxStale would let pass; where
+// the store doesn't say when a session expires, MaxStale bounds what is served all the same.
 // Close the chain before the source.
 func Invalidation(source InvalidationSource) LocalOption { return local.Invalidation(source) }
 
-// MaxStale bounds how long a session is served that nobody vouches for: the longest
+// MaxStale bounds how long a session is served that no source vouches for: the longest
 // time for which a write of another process may go unnoticed; 1 s unless set. 0 serves
 // nothing of that kind from memory, and still shares a load among requests that come
 // within 50 ms.
@@ -55,16 +55,15 @@ func MaxStale(d time.Duration) LocalOption { return local.MaxStale(d) }
 // are refused at once, and the store is asked again every 250 ms.
 func LoadTimeout(d time.Duration) LocalOption { return local.LoadTimeout(d) }
 
-// ServeStale answers reads from memory when the store answers with an error, or not within a
-// tenth of LoadTimeout, for so long
-// after the moment up to which the session was known to be current, and never past its
-// expiry. Off unless set. What such a request changes is merged into what the store
-// holds once it answers again, or refused. A log-out on another node isn't noticed
+// ServeStale serves reads from memory when the store returns an error, or nothing within a tenth
+// of LoadTimeout, for so long after the moment up to which the session was known to be current,
+// and never past its expiry. Off unless set. A change that such a request makes is merged into
+// the store's session once the store works again, or refused. A log-out on another node isn't noticed
 // meanwhile: choose a bound that allows for it.
 func ServeStale(d time.Duration) LocalOption { return local.ServeStale(d) }
 
 // Audited has a part of the hits compared with the store, in the background: 0.001 is
-// one in a thousand. Off unless set. What is found is counted in strata.audit.reads; a
+// one in a thousand. Off unless set. Results are counted in strata.audit.reads; a
 // difference that [Local] doesn't allow is logged, its age is recorded in
 // strata.audit.age, and the session is read anew.
 func Audited(fraction float64) LocalOption { return local.Audited(fraction) }
@@ -75,11 +74,11 @@ func Audited(fraction float64) LocalOption { return local.Audited(fraction) }
 //
 // The file holds session ids and nothing else of a session. Each is a key to one, so that the
 // file is as secret as the cookies: its mode is 0600, and it belongs in a folder that no other user
-// can read. What is served was read from the store by the process that serves it (laws 3, 4 and
+// can read. Each session that is served was read from the store by the process that serves it (laws 3, 4 and
 // 6). A damaged file is ignored, which the log says; one that isn't of WarmRestart is left
 // alone. If it can't be written Close returns an error, and nothing else is lost.
 //
-// It needs redisstore, and announcements or Exclusive.
+// It needs redisstore, and invalidations that arrive or Exclusive.
 func WarmRestart(path string) LocalOption { return local.WarmRestart(path) }
 
 // Negative is how long an id is known to have no session, for at most 4,096 ids; 1 s
@@ -90,12 +89,12 @@ func Negative(d time.Duration) LocalOption { return local.Negative(d) }
 // alone, so that MaxStale needn't bound what is served. With a second process on the
 // store, one of them serves sessions that the other has logged out.
 //
-// Where the store doesn't tell when a session expires, as GoFrame's own stores don't,
+// Where the store doesn't say when a session expires, as GoFrame's own stores don't,
 // MaxStale still bounds what is served later than a ttl after the last write.
 func Exclusive() LocalOption { return local.Exclusive() }
 
-// GuardSlots is how many counters tell which cached sessions a write has outdated;
+// GuardSlots is how many counters there are for the writes that invalidate cached sessions;
 // 262,144 unless set, at 8 bytes each. Sessions that this node holds and that share one cost
-// each other a reload, never a wrong answer: 4 % of 10,000, 32 % of 100,000. Writes of
-// sessions that it doesn't hold outdate none of the others.
+// each other a reload, never a wrong result: 4 % of 10,000, 32 % of 100,000. Writes of
+// sessions that it doesn't hold invalidate none of the others.
 func GuardSlots(n int) LocalOption { return local.GuardSlots(n) }

@@ -155,11 +155,11 @@ func (m *model) Close(t *rapid.T) {
 	err := r.session.Close()
 	refused := r.dirty && m.apply(r)
 	if refused != errors.Is(err, layer.ErrRevoked) || err != nil && !refused {
-		t.Fatalf("Close answers %v, want a refusal: %v", err, refused)
+		t.Fatalf("Close returns %v, want a refusal: %v", err, refused)
 	}
 	if err == nil && rapid.Bool().Draw(t, "closed twice") {
 		if err := r.session.Close(); err != nil {
-			t.Fatalf("the second Close answers %v", err)
+			t.Fatalf("the second Close returns %v", err)
 		}
 	}
 	m.compare(t, r.id, m.manager.New(context.Background(), r.id))
@@ -178,7 +178,7 @@ func (m *model) apply(r *request) (refused bool) {
 	gone := m.removals[r.id] > r.stamp || len(current) == 0
 	switch {
 	case r.removed && m.removals[r.id] > r.stamp && len(r.base) > 0:
-		// Logged out by somebody else after its own log-out: what it set is new.
+		// Logged out by another request after its own log-out: what it set is new.
 	case !r.removed && len(r.base) > 0 && gone && maps.Equal(r.base, r.data):
 		return false // nothing is lost
 	case !r.removed && len(r.base) > 0 && gone && !cleared:

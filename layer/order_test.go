@@ -36,7 +36,7 @@ func orderTime(t *testing.T) time.Duration {
 	return d
 }
 
-// jitter delays some commands on their way to the server, and some answers on theirs.
+// jitter delays some commands on their way to the server, and some replies on theirs.
 type jitter struct{}
 
 func (jitter) pause() {

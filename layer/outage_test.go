@@ -134,18 +134,18 @@ func inRedis(t *testing.T, server *redistest.Server, accepted map[string]int) {
 }
 
 // Callers of a synchronous chain are told, and what they weren't told of is there.
-func TestAnOutageIsToldToSynchronousCallers(t *testing.T) {
+func TestSynchronousCallersGetAnErrorInAnOutage(t *testing.T) {
 	t.Parallel()
 	server, client := durable(t)
 	defer func() { _ = client.Close() }()
 	chain := layer.Chain(redisstore.New(client), layer.Coalesced(layer.WriteTimeout(time.Second)), layer.Local())
 	accepted, failed := outage(t, server, chain, func(n int) string { return fmt.Sprint("sync-", n) }, func() {})
 	if len(failed) == 0 {
-		t.Error("nobody was told that the store was away")
+		t.Error("no caller got an error while the store was away")
 	}
 	for _, err := range failed {
 		if errors.Is(err, layer.ErrRevoked) {
-			t.Fatalf("a caller was told %v", err)
+			t.Fatalf("a caller got %v", err)
 		}
 	}
 	if err := chain.Close(context.Background()); err != nil {
@@ -155,7 +155,7 @@ func TestAnOutageIsToldToSynchronousCallers(t *testing.T) {
 }
 
 // Callers of a write-behind chain notice nothing, and memory stays bounded.
-func TestAnOutageIsNotNoticedBehind(t *testing.T) {
+func TestCallersOfWriteBehindGetNoErrorInAnOutage(t *testing.T) {
 	t.Parallel()
 	server, client := durable(t)
 	defer func() { _ = client.Close() }()
@@ -182,7 +182,7 @@ func TestAnOutageIsNotNoticedBehind(t *testing.T) {
 		t.Error("nothing was pending while Redis was away")
 	}
 	for _, err := range failed {
-		t.Errorf("a caller was told %v", err)
+		t.Errorf("a caller got %v", err)
 	}
 	if err := chain.Close(context.Background()); err != nil {
 		t.Fatal(err)
@@ -270,7 +270,7 @@ func TestCloseOfAChainInOnGiveUpIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Set("k", 2)
-	if err := store.StorageMemory.RemoveAll(ctx, "a"); err != nil { // by somebody else
+	if err := store.StorageMemory.RemoveAll(ctx, "a"); err != nil { // by another client
 		t.Fatal(err)
 	}
 	if err := chain.SetSession(ctx, "a", m, time.Hour); err != nil {
@@ -279,7 +279,7 @@ func TestCloseOfAChainInOnGiveUpIsRefused(t *testing.T) {
 	select {
 	case err := <-answer:
 		if err == nil || !strings.Contains(err.Error(), "another goroutine") {
-			t.Errorf("Close in a callback answers %v", err)
+			t.Errorf("Close in a callback returns %v", err)
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("Close in a callback doesn't return")

@@ -36,10 +36,9 @@ type PrincipalInfo struct {
 
 // Users are the sessions of a chain by whose they are. Methods are safe for concurrent use.
 //
-// What ends sessions is effective on this node when it returns, and on every other one when the
-// store's announcement has arrived there, as a write is (law 4), whoever holds the session: a
-// request that is running is refused at its commit with ErrRevoked (law 6), and [ReasonOf] tells
-// why.
+// A method that ends sessions is effective on this node when it returns, and on every other one
+// when the store's invalidation has arrived there, as a write is (law 4). A request that is
+// running is refused at its commit with ErrRevoked (law 6), and [ReasonOf] says why.
 //
 // All fields are set at construction.
 type Users struct {
@@ -114,8 +113,8 @@ func (u *Users) List(ctx context.Context, principal string) ([]SessionInfo, erro
 	return list, nil
 }
 
-// Handle returns the handle of the session with the id, to tell the caller's own in a List; "" if
-// it is nobody's.
+// Handle returns the handle of the session with the id, to find the caller's own in a List; "" if
+// it has no principal.
 func (u *Users) Handle(ctx context.Context, id string) (string, error) {
 	return u.index.Handle(given(ctx), id)
 }
@@ -201,7 +200,7 @@ func (u *Users) Reason(ctx context.Context, id string) (Reason, error) {
 	return u.index.ReasonOf(given(ctx), id)
 }
 
-// Watch calls f after sessions may have ended which the store doesn't announce one by one: by
+// Watch calls f after sessions may have ended without an invalidation of each: by
 // RevokeAll and RevokeEverybody, on any node. f must return quickly, and call nothing of Users.
 func (u *Users) Watch(f func()) (stop func()) { return u.index.Notice(f) }
 

@@ -115,7 +115,7 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 	}
 	eventually(t, "the other node", func() bool { return two.user(t) == "" })
 	if err := running.Close(); !errors.Is(err, layer.ErrRevoked) || layer.ReasonOf(err) != layer.ReasonEndedByUser {
-		t.Errorf("a running request is answered %v, reason %q", err, layer.ReasonOf(err))
+		t.Errorf("a running request returned %v, reason %q", err, layer.ReasonOf(err))
 	}
 	// A new log-in under the same id, as a client has that keeps it.
 	two.logIn(t, "alice")
@@ -133,7 +133,7 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 	}
 	eventually(t, "the other node", func() bool { return one.user(t) == "" && twoThere.user(t) == "" })
 	if err := late.Close(); !errors.Is(err, layer.ErrRevoked) || layer.ReasonOf(err) != layer.ReasonPasswordChanged {
-		t.Errorf("a running request is answered %v, reason %q", err, layer.ReasonOf(err))
+		t.Errorf("a running request returned %v, reason %q", err, layer.ReasonOf(err))
 	}
 	if (device{a, "bob-0123456789"}).user(t) != "bob" {
 		t.Error("bob is out")
@@ -187,7 +187,7 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 }
 
 // No session can have an id under which the index keeps something.
-func TestNoIdNamesTheIndex(t *testing.T) {
+func TestNoIdReachesTheIndexsKeys(t *testing.T) {
 	ctx := context.Background()
 	f := newFleet(t, 1)
 	f.device(0, "real-0123456789").logIn(t, "alice")

@@ -160,7 +160,7 @@ func TestASessionThatTheIndexHasLostIsEnded(t *testing.T) {
 	}
 	eventually(t, "the other node", func() bool { return f.device(1, lost).user(t) == "" })
 	if err := running.Close(); !errors.Is(err, layer.ErrRevoked) || layer.ReasonOf(err) != layer.ReasonEndedByAdmin {
-		t.Errorf("a running request is answered %v, reason %q", err, layer.ReasonOf(err))
+		t.Errorf("a running request returned %v, reason %q", err, layer.ReasonOf(err))
 	}
 	if n := f.client.Exists(ctx, f.prefix+lost).Val(); n != 0 {
 		t.Error("it is in the store")
@@ -359,7 +359,7 @@ func countedChain(t testing.TB, server *redistest.Server, prefix string, decorat
 }
 
 // A request that reads sends what it would without Indexed, and one that logs in one command more.
-func TestWhatIndexedCosts(t *testing.T) {
+func TestIndexedCostsNoMoreCommandsThanStated(t *testing.T) {
 	server := redistest.Start(t)
 	for name, decorators := range map[string][]layer.Decorator{
 		"alone":          {},
@@ -608,7 +608,7 @@ func TestALimitPerDeviceClass(t *testing.T) {
 
 // A place is free once its session has ended, whichever way: by a log-out, by a key that is removed,
 // by an administrator, by its time to live, or by a crash that left its entry behind.
-func TestAPlaceIsFreeOnceItsSessionHasEnded(t *testing.T) {
+func TestAPlaceBelowTheLimitIsFreeOnceItsSessionHasEnded(t *testing.T) {
 	ctx := context.Background()
 	f := newFleet(t, 2, layer.Limit(1, layer.RefuseNew))
 	for name, end := range map[string]func(d device) error{
@@ -627,7 +627,7 @@ func TestAPlaceIsFreeOnceItsSessionHasEnded(t *testing.T) {
 		first, second := f.device(0, user+"-first-0123456789"), f.device(1, user+"-second-0123456789")
 		first.logIn(t, user)
 		if err := second.set("user", user); !errors.Is(err, layer.ErrLimit) {
-			t.Errorf("%s: a second log-in is answered %v", name, err)
+			t.Errorf("%s: a second log-in returned %v", name, err)
 		}
 		if second.user(t) != "" {
 			t.Errorf("%s: a log-in that was refused is there", name)
@@ -704,15 +704,15 @@ func TestSessionsFromBeforeIndexed(t *testing.T) {
 	}
 }
 
-// No principal, address, device, handle, id or tag is in what a chain tells, nor a principal in a
+// No principal, address, device, handle, id or tag is in a chain's output, nor a principal in a
 // key's name, nor an id in a handle.
-func TestNothingOfAPrincipalIsTold(t *testing.T) {
+func TestNothingOfAPrincipalIsInTelemetry(t *testing.T) {
 	const (
 		user   = "user-secret-5d1f"
 		ip     = "198.51.100.77"
 		class  = "class-secret-77aa"
 		id     = "id-secret-0b0b0b0b"
-		prefix = "told:"
+		prefix = "private:"
 	)
 	ctx := context.Background()
 	server := redistest.Start(t)
@@ -778,10 +778,10 @@ func TestNothingOfAPrincipalIsTold(t *testing.T) {
 	if len(o.errors) < 7 {
 		t.Errorf("only %d errors: %v", len(o.errors), o.errors)
 	}
-	told := o.everything(t)
+	output := o.everything(t)
 	for _, secret := range []string{user, ip, class, id, list[0].Handle, prefix, ip[:7]} {
-		if at := strings.Index(told, secret); at >= 0 {
-			t.Errorf("%q is told: …%s…", secret, told[max(0, at-200):min(len(told), at+100)])
+		if at := strings.Index(output, secret); at >= 0 {
+			t.Errorf("%q is in the output: …%s…", secret, output[max(0, at-200):min(len(output), at+100)])
 		}
 	}
 }

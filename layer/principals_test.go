@@ -77,7 +77,7 @@ func TestPrincipalsInTheProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := running.Close(); !errors.Is(err, layer.ErrRevoked) || layer.ReasonOf(err) != layer.ReasonEndedByAdmin {
-		t.Errorf("a running request is answered %v, reason %q", err, layer.ReasonOf(err))
+		t.Errorf("a running request returned %v, reason %q", err, layer.ReasonOf(err))
 	}
 	if two.user(t) != "" || one.user(t) != "alice" {
 		t.Error("the wrong session ended")
@@ -99,6 +99,6 @@ func TestPrincipalsInTheProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	if one.user(t) != "" || other.user(t) != "" {
-		t.Error("somebody is left")
+		t.Error("a session is left")
 	}
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// observed is everything that a chain has told of itself.
+// observed is everything that a chain puts out about itself.
 type observed struct {
 	spans  *tracetest.InMemoryExporter
 	reader *sdkmetric.ManualReader
@@ -87,8 +87,8 @@ func total(m metricdata.Metrics, outcome string) (n int64) {
 	return n
 }
 
-// A full run, with whatever can go wrong, and not one byte of a session in what it tells.
-func TestNothingOfASessionIsTold(t *testing.T) {
+// A full run, with whatever can go wrong, and not one byte of a session in its output.
+func TestNothingOfASessionIsInTelemetry(t *testing.T) {
 	for name, opts := range map[string][]layer.CoalescedOption{
 		"synchronous": {layer.WriteTimeout(time.Second)},
 		"behind":      {layer.WriteTimeout(time.Second), layer.WriteBehind(10 * time.Millisecond), layer.Journal(t.TempDir())},
@@ -166,15 +166,15 @@ func toldOfARun(t *testing.T, opts []layer.CoalescedOption) {
 	if len(o.errors) < 5 || len(o.spans.GetSpans()) < 100 {
 		t.Fatalf("only %d errors and %d spans", len(o.errors), len(o.spans.GetSpans()))
 	}
-	told := o.everything(t)
+	output := o.everything(t)
 	for _, needed := range []string{"session Load", "strata.local.reads", "could not be written", "strata.store.operation.duration"} {
-		if !strings.Contains(told, needed) {
-			t.Errorf("nothing is told of %q", needed)
+		if !strings.Contains(output, needed) {
+			t.Errorf("%q is not in the output", needed)
 		}
 	}
 	for _, secret := range []string{prefix, "id-7f", key, "value-c4"} {
-		if at := strings.Index(told, secret); at >= 0 {
-			t.Errorf("%q is told: …%s…", secret, told[max(0, at-200):min(len(told), at+100)])
+		if at := strings.Index(output, secret); at >= 0 {
+			t.Errorf("%q is in the output: …%s…", secret, output[max(0, at-200):min(len(output), at+100)])
 		}
 	}
 }
@@ -199,7 +199,7 @@ func TestAnErrorAtTheCloseIsLogged(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := late.Close(); !errors.Is(err, layer.ErrRevoked) {
-		t.Fatalf("answered %v", err)
+		t.Fatalf("returned %v", err)
 	}
 	if text := o.everything(t); !strings.Contains(text, `"level":"WARN","msg":"strata: a session could not be written","error":"strata: the session was removed`) {
 		t.Errorf("logged %s", o.log.String())

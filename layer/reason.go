@@ -18,12 +18,12 @@ const (
 	ReasonEndedByAdmin    Reason = "ended_by_admin"      // an administrator has ended it
 	ReasonDisplaced              = index.ReasonDisplaced // a newer log-in took its place, see [Limit]
 	ReasonPasswordChanged Reason = "password_changed"    // the password was changed elsewhere
-	ReasonIdle            Reason = "idle"                // nobody has used it for too long
+	ReasonIdle            Reason = "idle"                // it was not used for too long
 	ReasonExpired         Reason = "expired"             // it has reached its absolute limit
 )
 
 // ReasonOf returns why the session has ended that an error of a write is about, "" if it isn't
-// about an ended session, or nobody knows. It is for errors for which errors.Is(err, ErrRevoked).
+// about an ended session, or the reason isn't known. It is for errors for which errors.Is(err, ErrRevoked).
 func ReasonOf(err error) Reason {
 	var ended *index.Ended
 	if errors.As(err, &ended) {

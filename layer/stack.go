@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"reflect"
 	"slices"
@@ -19,17 +20,17 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// Decorator wraps a storage with a behaviour. It is an alias, so that somebody
-// else's decorator needs no import of this package.
+// Decorator wraps a storage with a behaviour. It is an alias, so that a
+// decorator of another module needs no import of this package.
 type Decorator = func(inner gsession.Storage) gsession.Storage
 
-// ErrRevoked answers SetSession when the session was removed, or expired, after the
+// ErrRevoked is what SetSession returns when the session was removed, or expired, after the
 // request had loaded it (law 6). Nothing was written.
 var ErrRevoked = tiers.ErrRevoked
 
-// ErrConflict answers SetSession when the store's answer to a first attempt was lost, and
-// the session has changed since: what would overwrite something newer, or bring a session
-// back, was left out (laws 5 and 6).
+// ErrConflict is what SetSession returns when the store's reply to a first attempt was lost, and
+// the session has changed since: changes that would overwrite something newer, or bring a session
+// back, were left out (laws 5 and 6).
 var ErrConflict = tiers.ErrConflict
 
 // Stack is a chain: a store and the decorators on it. It is a gsession.Storage, safe for
@@ -135,17 +136,17 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 	for _, a := range misplaced(layers) {
 		p.reporter.Warn(context.Background(), "", "strata: "+a.Text)
 	}
-	s.logAdvice()
+	logAdvice(s)
 	return s, nil
 }
 
-// introduce tells layers of those below them that they can't find themselves, as a stranger
-// without Unwrap stands between; the innermost first, as what it is told may concern those above.
+// introduce has layers discover those below them that they can't find themselves, as a stranger
+// without Unwrap stands between; the innermost first, as its discovery may concern those above.
 func introduce(layers []gsession.Storage) {
 	for n, l := range slices.Backward(layers) {
-		if cache, ok := l.(interface{ Discover(gsession.Storage) }); ok {
+		if discoverer, ok := l.(interface{ Discover(gsession.Storage) }); ok {
 			for _, below := range layers[n+1:] {
-				cache.Discover(below)
+				discoverer.Discover(below)
 			}
 		}
 	}
@@ -182,8 +183,8 @@ func (p *parts) flush(ctx context.Context) error {
 }
 
 // Close flushes, then stops what the chain started, outermost first. Calls that are
-// still running finish; calls that come later are answered by the store. The store
-// itself stays open: whoever made it closes it. Close again returns what the first
+// still running finish; calls that come later go to the store. The store
+// itself stays open, for its maker to close. Close again returns what the first
 // call did.
 //
 // It returns when ctx ends, whatever a layer or a store does: one that ignores that is left to
@@ -296,7 +297,7 @@ func given(ctx context.Context) context.Context {
 	return ctx
 }
 
-// GetSession answers a copy of the session, nil where there is none. The map is the
+// GetSession returns a copy of the session, nil where there is none. The map is the
 // caller's alone (law 2) and remembers what it was made from.
 func (s *Stack) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	p, ctx := s.parts(), given(ctx)
@@ -333,7 +334,7 @@ func (s *Stack) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap,
 	if p.index != nil && err != nil && !sessionmap.RefusedBefore(err) {
 		err = p.index.Principals().Explain(ctx, id, err)
 	}
-	return p.told(ctx, "strata: a session could not be written", err)
+	return p.logDropped(ctx, "strata: a session could not be written", err)
 }
 
 func (p *parts) direct() direct { return direct{top: p.top, maps: p.maps} }
@@ -354,14 +355,14 @@ func (s *Stack) UpdateTTL(ctx context.Context, id string, ttl time.Duration) err
 	if p.check(id) != nil {
 		return nil
 	}
-	return p.told(ctx, "strata: a session's expiry could not be slid", p.top.UpdateTTL(ctx, id, ttl))
+	return p.logDropped(ctx, "strata: a session's expiry could not be slid", p.top.UpdateTTL(ctx, id, ttl))
 }
 
 // New returns an id of 128 random bits, whatever the store would make: those of GoFrame have
 // 16 bits or 31.
 func (s *Stack) New(context.Context, time.Duration) (string, error) { return sessionmap.NewID(), nil }
 
-// Get answers one value of a direct store's session, nil where there is none.
+// Get returns one value of a direct store's session, nil where there is none.
 func (s *Stack) Get(ctx context.Context, id, key string) (any, error) {
 	p, ctx := s.parts(), given(ctx)
 	if err := p.checkKeys(ctx, id); err != nil {
@@ -373,7 +374,7 @@ func (s *Stack) Get(ctx context.Context, id, key string) (any, error) {
 	return p.top.Get(ctx, id, key)
 }
 
-// Data answers all values of a direct store's session.
+// Data returns all values of a direct store's session.
 func (s *Stack) Data(ctx context.Context, id string) (map[string]any, error) {
 	p, ctx := s.parts(), given(ctx)
 	if err := p.checkKeys(ctx, id); err != nil {
@@ -479,4 +480,50 @@ func absent(err error) error {
 		return err
 	}
 	return nil
+}
+
+// sinkOf is the sink of the outermost Traced that has one.
+func sinkOf(layers []gsession.Storage) *telemetry.Sink {
+	for _, l := range layers {
+		if traced, ok := l.(interface{ Sink() *telemetry.Sink }); ok && traced.Sink() != nil {
+			return traced.Sink()
+		}
+	}
+	return telemetry.Standard()
+}
+
+// Report gives the sink to all layers, as Chain does. It is for a chain that is the store of
+// another one, which calls it.
+func (s *Stack) Report(to *telemetry.Sink) {
+	p := s.parts()
+	to = to.Over(p.layers[len(p.layers)-1])
+	p.reporter.Move(to, &p.refused)
+	telemetry.ReportTo(p.top, to)
+	for _, l := range p.layers {
+		telemetry.ReportTo(l, to)
+	}
+}
+
+// Delays are how long the store, invalidations and what the chain else has measured took, since the
+// first call, which begins it: a chain that nobody looks at pays nothing. Package status draws them.
+func (s *Stack) Delays() []telemetry.Delay { return s.parts().reporter.Delays() }
+
+// refusals count the writes of a chain that came after a removal. The tally guards itself.
+type refusals struct{ tally telemetry.Tally }
+
+func (r *refusals) Tally() *telemetry.Tally { return &r.tally }
+
+func (r *refusals) Gauges(func(telemetry.Gauge, float64)) {}
+
+// logDropped logs an error that GoFrame drops when it closes a session, and returns it. A client
+// that goes away is no error where a layer has the write in hand, and reports for itself.
+func (p *parts) logDropped(ctx context.Context, message string, err error) error {
+	if err == nil || errors.Is(err, gsession.ErrorDisabled) || errors.Is(err, tiers.ErrUnderWay) || sessionmap.RefusedBefore(err) {
+		return err
+	}
+	if errors.Is(err, ErrRevoked) {
+		p.refused.tally.Add(telemetry.Revocations)
+	}
+	p.reporter.Warn(ctx, message+tiers.ErrorType(err), message, slog.String("error", tiers.Explain(err)))
+	return err
 }

@@ -63,8 +63,8 @@ func TestMistakesInAChainPanic(t *testing.T) {
 		"no store":                   {func() { layer.Chain(nil) }, "layer.Chain needs a store"},
 		"typed nil store":            {func() { layer.Chain((*gsession.StorageMemory)(nil)) }, "layer.Chain needs a store"},
 		"nil decorator":              {func() { layer.Chain(newFew(), whatever, nil) }, "decorator 2 of layer.Chain is nil"},
-		"decorator that answers nil": {func() { layer.Chain(newFew(), func(gsession.Storage) gsession.Storage { return nil }) }, "decorator 1 of layer.Chain returned nil"},
-		"decorator that answers none": {func() {
+		"decorator that returns nil": {func() { layer.Chain(newFew(), func(gsession.Storage) gsession.Storage { return nil }) }, "decorator 1 of layer.Chain returned nil"},
+		"decorator that returns none": {func() {
 			layer.Chain(newFew(), whatever, func(gsession.Storage) gsession.Storage { return (*wrapper)(nil) })
 		}, "decorator 2 of layer.Chain returned nil"},
 	} {
@@ -89,7 +89,7 @@ type holding struct {
 	holder
 }
 
-func TestAs(t *testing.T) {
+func TestAsFindsLayersAndWhatTheyWrap(t *testing.T) {
 	store := newFew()
 	chain := layer.Chain(store, wrapped("A", nil, nil), wrapped("B", nil, nil))
 	if got, ok := layer.As[*few](chain); !ok || got != store {
@@ -171,7 +171,7 @@ type flat struct {
 type boxed struct{ gsession.Storage }
 
 // The store stays open, and a layer that isn't one is neither closed nor flushed.
-func TestWhatTheChainDidNotMakeStaysOpen(t *testing.T) {
+func TestCloseLeavesTheStoreAndGivenStoragesOpen(t *testing.T) {
 	nothing := func(inner gsession.Storage) gsession.Storage { return inner }
 	for name, tt := range map[string]struct {
 		store func(log *[]string) gsession.Storage

@@ -14,7 +14,7 @@ import (
 
 // Two layers that write behind, one on the other: what the lower one brings to the store
 // lacks what still waits in the upper one, and mustn't take its place in memory.
-func TestWhatALowerLayerCommitsHidesNothing(t *testing.T) {
+func TestACommitOfALowerLayerHidesNoPendingChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		store := teststore.New()
@@ -35,7 +35,7 @@ func TestWhatALowerLayerCommitsHidesNothing(t *testing.T) {
 			synctest.Wait()
 			got := manager.New(ctx, "a").MustData()
 			if got["one"] != 1 || got["two"] != 1 {
-				t.Errorf("a read answers %v, want what was written", got)
+				t.Errorf("a read returns %v, want what was written", got)
 			}
 		}
 		set("one") // in the lower layer after a second, in the store after two

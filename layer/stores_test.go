@@ -11,7 +11,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 )
 
-// few is a storage as somebody writes one: of gsession's methods it has the four that
+// few is a storage as a program may have one: of gsession's methods it has the four that
 // a snapshot store needs, and keeps JSON.
 type few struct {
 	gsession.StorageBase

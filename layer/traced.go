@@ -40,7 +40,7 @@ func Traced(opts ...TracedOption) Decorator {
 // TracerProvider has [Traced] use this provider in place of the global one, and
 // always: GoFrame's default provider is then used as well. A trace that isn't
 // sampled stays so, and the spans that GoFrame's default provider makes are no
-// parents to those of another: nobody exports them. It panics on nil; leave the
+// parents to those of another, as they are never exported. It panics on nil; leave the
 // option out to use the global one.
 func TracerProvider(provider oteltrace.TracerProvider) TracedOption {
 	return telemetry.TracerProvider(provider)

@@ -26,8 +26,8 @@ func tracedWith(t *testing.T) (*sdktrace.TracerProvider, layer.TracedOption, *tr
 	return provider, layer.TracerProvider(provider), exporter
 }
 
-// told is what a span says: its name, the storage that was asked, and the outcome.
-func told(span tracetest.SpanStub) string {
+// summary is what a span says: its name, the storage that was asked, and the outcome.
+func summary(span tracetest.SpanStub) string {
 	text := span.Name
 	for _, key := range []string{"strata.storage", "strata.outcome"} {
 		for _, attribute := range span.Attributes {
@@ -40,7 +40,7 @@ func told(span tracetest.SpanStub) string {
 }
 
 // underHandler makes a call within a handler's span, and returns what the spans
-// below it tell, each after its parent and indented by its depth.
+// below it say, each after its parent and indented by its depth.
 func underHandler(provider *sdktrace.TracerProvider, exporter *tracetest.InMemoryExporter, call func(context.Context)) []string {
 	exporter.Reset()
 	ctx, handler := provider.Tracer("").Start(context.Background(), "handler")
@@ -53,7 +53,7 @@ func underHandler(provider *sdktrace.TracerProvider, exporter *tracetest.InMemor
 	below = func(parent tracetest.SpanStub, indent string) {
 		for _, span := range spans {
 			if span.Parent.SpanID() == parent.SpanContext.SpanID() {
-				tree = append(tree, indent+told(span))
+				tree = append(tree, indent+summary(span))
 				below(span, indent+"> ")
 			}
 		}
@@ -143,8 +143,8 @@ func TestTracedOverADirectStore(t *testing.T) {
 	}
 }
 
-// The results of a direct store's reads don't tell who has answered; their spans do.
-func TestDirectReadsTellWhetherMemoryHasAnswered(t *testing.T) {
+// The results of a direct store's reads don't show what has served them; their spans do.
+func TestSpansOfADirectStoreSayWhetherMemoryHasServed(t *testing.T) {
 	provider, option, exporter := tracedWith(t)
 	store := teststore.NewKeys(map[string]map[string]any{"direct": {"user": "john"}})
 	chain := layer.Chain(store, layer.Local(layer.MaxStale(time.Minute)), layer.Traced(option))
@@ -192,7 +192,7 @@ func TestDirectReadsTellWhetherMemoryHasAnswered(t *testing.T) {
 	}
 }
 
-func TestTracedTellsOfARevokedSession(t *testing.T) {
+func TestASpanSaysThatTheSessionWasRevoked(t *testing.T) {
 	provider, option, exporter := tracedWith(t)
 	chain := layer.Chain(gsession.NewStorageMemory(), layer.Traced(option))
 	const id = "revoked"
@@ -213,7 +213,7 @@ func TestTracedTellsOfARevokedSession(t *testing.T) {
 	got := underHandler(provider, exporter, func(ctx context.Context) {
 		held.Set("cart", 1)
 		if err := chain.SetSession(ctx, id, held, time.Hour); !errors.Is(err, layer.ErrRevoked) {
-			t.Errorf("answered %v, want ErrRevoked", err)
+			t.Errorf("returned %v, want ErrRevoked", err)
 		}
 	})
 	if want := []string{"session Commit *gsession.StorageMemory revoked"}; !slices.Equal(got, want) {

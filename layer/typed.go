@@ -52,8 +52,8 @@ type versioned struct {
 	Value   json.RawMessage `json:"value"`
 }
 
-// Get returns the value, ErrNoValue if there is none. What memory holds as a T (a text, a
-// bool, a json.Number) isn't decoded again.
+// Get returns the value, ErrNoValue if there is none. A value that memory holds as a T (a text,
+// a bool, a json.Number) isn't decoded again.
 func (k TypedKey[T]) Get(session *gsession.Session) (value T, err error) {
 	found, err := session.Get(k.key)
 	if err != nil {

@@ -30,7 +30,7 @@ func byDefault(t *testing.T) *bytes.Buffer {
 	return &lines
 }
 
-func TestWhatIsLoggedEarlyWaitsForTheSink(t *testing.T) {
+func TestEarlyWarningsWaitForTheSink(t *testing.T) {
 	fallback := byDefault(t)
 	synctest.Test(t, func(t *testing.T) {
 		var r Reporter

@@ -70,7 +70,7 @@ func TestLoginChangesTheIdAndKeepsTheData(t *testing.T) {
 
 // What a handler of GoFrame's habit does is as safe: RegenerateId, RemoveAll, and both with more
 // after them.
-func TestHandlersOfGoFramesHabit(t *testing.T) {
+func TestHandlersWrittenForGoFrameAloneWork(t *testing.T) {
 	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
 		standard()(server, chain)
 		server.BindHandler("/regenerate", func(r *ghttp.Request) {
@@ -131,7 +131,7 @@ func TestHandlersOfGoFramesHabit(t *testing.T) {
 }
 
 // Handlers neither see the reserved key nor can they change it.
-func TestTheReservedKeyIsNoHandlers(t *testing.T) {
+func TestHandlersNeitherSeeNorChangeTheReservedKey(t *testing.T) {
 	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
 		standard()(server, chain)
 		server.BindHandler("/forge", func(r *ghttp.Request) {
@@ -436,7 +436,7 @@ func TestHeadersCarryNoCookie(t *testing.T) {
 }
 
 // Each setting of the server that is about sessions is honoured, or refused with a sentence.
-func TestSettingsOfTheServer(t *testing.T) {
+func TestSettingsOfTheServerAreTakenOrRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		set     func(*ghttp.Server)
 		opts    []web.Option

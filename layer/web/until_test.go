@@ -201,7 +201,7 @@ func TestUntilWhereChangesAreWrittenBehind(t *testing.T) {
 
 // While announcements can't be received the store is asked, and where that can't be reached
 // nothing ends.
-func TestUntilIsPatientWhileTheStoreIsAway(t *testing.T) {
+func TestUntilWaitsWhileTheStoreIsAway(t *testing.T) {
 	redis := redistest.Start(t)
 	one, _ := indexed(t, redis)
 	two, proxy := indexed(t, redis)
@@ -231,7 +231,7 @@ func TestUntilIsPatientWhileTheStoreIsAway(t *testing.T) {
 }
 
 // Over a store that announces nothing, the store is asked.
-func TestUntilOverAStoreThatAnnouncesNothing(t *testing.T) {
+func TestUntilOverAStoreThatSendsNoInvalidations(t *testing.T) {
 	s := serve(t, until())
 	id := s.bare("/set").cookie.Value
 	by := s.stream("/until", id)

@@ -575,7 +575,7 @@ func TestLeavingByExitCommits(t *testing.T) {
 }
 
 // A client that hangs up takes nothing along: before the commit, during it and after it.
-func TestAClientThatHangsUp(t *testing.T) {
+func TestChangesAreCommittedWhenTheClientHangsUp(t *testing.T) {
 	arrived, goOn, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
 		server.Use(func(r *ghttp.Request) { r.Middleware.Next(); done <- struct{}{} })
@@ -662,7 +662,7 @@ func TestOtherMiddlewaresBeforeAndAfter(t *testing.T) {
 }
 
 // What a middleware or a hook changes once the session is committed is committed before the first byte.
-func TestWhatComesAfterTheMiddlewareIsCommittedToo(t *testing.T) {
+func TestChangesAfterTheMiddlewareAreCommittedToo(t *testing.T) {
 	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
 		server.Use(func(r *ghttp.Request) {
 			r.Middleware.Next()
@@ -763,7 +763,7 @@ func TestStaticFilesBeginNoSession(t *testing.T) {
 }
 
 // A commit that fails is in the log once, and without the id.
-func TestAFailureIsSaidOnce(t *testing.T) {
+func TestAFailureIsLoggedOnce(t *testing.T) {
 	var said said
 	store := &counted{Storage: gsession.NewStorageMemory()}
 	chain := layer.Chain(store, layer.Local(), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
@@ -786,7 +786,7 @@ func TestAFailureIsSaidOnce(t *testing.T) {
 
 // A session from before the middleware, under an id of GoFrame's, goes on, and its cookie gets the
 // flags. A read that meets its end is no conflict: what it was to note isn't the handler's.
-func TestSessionsFromBefore(t *testing.T) {
+func TestSessionsFromBeforeThisPackageAreRead(t *testing.T) {
 	running, goOn := make(chan struct{}), make(chan struct{})
 	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
 		standard()(server, chain)

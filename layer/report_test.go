@@ -46,7 +46,7 @@ func (a *away) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 }
 
 // What is found while a chain is built goes where all of it logs.
-func TestWhatIsFoundWhileAChainIsBuiltIsLoggedWithTheRest(t *testing.T) {
+func TestWarningsOfAChainThatIsBeingBuiltAreLoggedByItsLogger(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	dir := t.TempDir()
@@ -105,7 +105,7 @@ func TestAClientThatGoesAwayIsNoWarning(t *testing.T) {
 		s.MustSet("k", 1)
 		cancel()
 		if err := s.Close(); !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: the close answered %v", name, err)
+			t.Errorf("%s: the close returned %v", name, err)
 		}
 		close(store.wait) // only now can the commit end
 		if err := chain.Close(ctx); err != nil {
@@ -131,7 +131,7 @@ func (c cancelled) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap,
 }
 
 // Traced in the order that is advised tells what a read is made of.
-func TestTracedTellsOfPendingAndStaleReads(t *testing.T) {
+func TestSpansSayThatAReadWasPendingOrStale(t *testing.T) {
 	t.Parallel()
 	provider, option, exporter := tracedWith(t)
 	ctx := context.Background()
