@@ -60,6 +60,7 @@ func TestASessionOfGoTypesIsKeptUnpacked(t *testing.T) {
 			s.Put(id, map[string]any{"k": "v"}, ttl)
 			load(t, l, id)
 		}
+		synctest.Wait() // ristretto has got what was pushed out
 		read := load(t, l, "typed")
 		if got, ok := read.Snapshot.Get("cart").(cart); !ok || read.Outcome != tiers.OutcomeHit || got.Items[0] != 1 {
 			t.Errorf("outcome %v and %T", read.Outcome, read.Snapshot.Get("cart"))

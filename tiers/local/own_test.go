@@ -88,7 +88,9 @@ func TestAnOwnAnnouncementMayHideAnothers(t *testing.T) {
 		s.Drop("a") // another node's log-out, and its announcement
 		from.tell().Invalidate("a")
 		readAgain()
-		want(t, load(t, l, "a"), tiers.OutcomeNegative, "k", nil)
+		if read := load(t, l, "a"); read.Snapshot != nil { // the first of the two may have shown that already
+			t.Errorf("%v after a log-out", read.Outcome)
+		}
 
 		s.Put("a", map[string]any{"k": 5}, ttl)
 		from.tell().Invalidate("a")
@@ -247,7 +249,7 @@ func TestAnEarlyAnnouncementMayHideAnothers(t *testing.T) {
 			return nil
 		}
 		setK(t, l, 3)
-		synctest.Wait()
+		readAgain()
 		read := load(t, l, "a")
 		want(t, read, read.Outcome, "k", 9)
 	})
