@@ -10,6 +10,8 @@ import (
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/layer"
 )
 
 // Each of these breaks one law, and little else, of the storage that it embeds.
@@ -45,7 +47,7 @@ func (i invents) GetSession(ctx context.Context, id string, ttl time.Duration) (
 	return m, err
 }
 
-// enables answers calls that the store doesn't take.
+// enables accepts calls that the store doesn't take.
 type enables struct{ gsession.Storage }
 
 func (enables) Set(context.Context, string, string, any, time.Duration) error { return nil }
@@ -223,4 +225,170 @@ func (f *forgets) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, 
 		m = gmap.NewStrAnyMap(true)
 	}
 	return f.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// joins adds a program's map to a session that a read before found missing.
+type joins struct {
+	gsession.Storage
+	mu     sync.Mutex
+	absent map[string]int
+}
+
+func (j *joins) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	m, err := j.Storage.GetSession(ctx, id, ttl)
+	if m == nil && err == nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.absent[id]++
+	}
+	return m, err
+}
+
+func (j *joins) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	j.mu.Lock()
+	joined := j.absent[id] > 0
+	j.absent[id]--
+	j.mu.Unlock()
+	if there, err := j.Storage.GetSession(ctx, id, ttl); err == nil && there != nil && joined {
+		there.Sets(m.Map())
+		m = there
+	}
+	return j.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// repeats takes a map that comes again as it was for GoFrame's second close.
+type repeats struct {
+	gsession.Storage
+	mu      sync.Mutex
+	written map[*gmap.StrAnyMap]string
+}
+
+func (r *repeats) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	r.mu.Lock()
+	text := fmt.Sprint(m.Map())
+	again := r.written[m] == text
+	r.written[m] = text
+	r.mu.Unlock()
+	if again {
+		return nil
+	}
+	return r.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// touches writes to the store although a value can't be saved.
+type touches struct{ gsession.Storage }
+
+func (t touches) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	err := t.Storage.SetSession(ctx, id, m, ttl)
+	if err != nil {
+		_ = t.Storage.UpdateTTL(ctx, id, ttl)
+	}
+	return err
+}
+
+// spoils makes a session that a value was refused of unreadable.
+type spoils struct {
+	gsession.Storage
+	mu      sync.Mutex
+	spoiled map[string]bool
+}
+
+func (s *spoils) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	err := s.Storage.SetSession(ctx, id, m, ttl)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spoiled[id] = err != nil
+	return err
+}
+
+func (s *spoils) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spoiled[id] {
+		return nil, errors.New("exceeded max depth")
+	}
+	return s.Storage.GetSession(ctx, id, ttl)
+}
+
+// closed is what was known of maps at their last close. mu guards outcomes.
+type closed struct {
+	gsession.Storage
+	mu       sync.Mutex
+	outcomes map[*gmap.StrAnyMap]error
+}
+
+func (c *closed) before(m *gmap.StrAnyMap) (outcome error, again bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	outcome, again = c.outcomes[m]
+	return outcome, again
+}
+
+func (c *closed) close(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	err := c.Storage.SetSession(ctx, id, m, ttl)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.outcomes[m] = err
+	return err
+}
+
+// alarms reports a revoked write at the second close of what has been saved.
+type alarms struct{ *closed }
+
+func (a alarms) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if outcome, again := a.before(m); again && outcome == nil {
+		return layer.ErrRevoked
+	}
+	return a.close(ctx, id, m, ttl)
+}
+
+// relents accepts at the second close what it has refused at the first.
+type relents struct{ *closed }
+
+func (r relents) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if outcome, _ := r.before(m); outcome != nil {
+		return nil
+	}
+	return r.close(ctx, id, m, ttl)
+}
+
+// revives writes at the second close what the map holds, whatever has happened since.
+type revives struct{ *closed }
+
+func (r revives) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if outcome, again := r.before(m); again {
+		_ = r.Storage.SetSession(ctx, id, gmap.NewStrAnyMapFrom(m.Map(), true), ttl)
+		return outcome
+	}
+	return r.close(ctx, id, m, ttl)
+}
+
+// asks goes to the store again for what was refused.
+type asks struct{ *closed }
+
+func (a asks) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if outcome, _ := a.before(m); outcome != nil {
+		_ = a.RemoveAll(ctx, id)
+	}
+	return a.close(ctx, id, m, ttl)
+}
+
+// shows holds what was written where a dump finds it.
+type shows struct {
+	gsession.Storage
+	mu   sync.Mutex
+	held map[string]map[string]any
+}
+
+func (s *shows) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	s.mu.Lock()
+	s.held = map[string]map[string]any{id: m.Map()}
+	s.mu.Unlock()
+	return s.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// sprawls has much that a dump walks through.
+type sprawls struct {
+	gsession.Storage
+	buckets [2000]struct{ hits, misses int }
 }

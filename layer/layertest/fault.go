@@ -18,6 +18,7 @@ type Fault struct {
 	err    error
 	panics bool
 	writes int
+	done   int // of writes, without an error
 }
 
 // Wrap is what the layers are put on.
@@ -49,6 +50,13 @@ func (f *Fault) Writes() int {
 	return f.writes
 }
 
+// accepted counts the writes that the store has accepted.
+func (f *Fault) accepted() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.done
+}
+
 // Store is what was wrapped.
 func (f *Fault) Store() gsession.Storage {
 	f.mu.Lock()
@@ -56,8 +64,21 @@ func (f *Fault) Store() gsession.Storage {
 	return f.store
 }
 
-// write is asked ahead of each write. UpdateTTL counts as one.
-func (f *Fault) write() error {
+// write passes a write on and counts it, or fails it. UpdateTTL counts as one.
+func (f *Fault) write(apply func() error) error {
+	if err := f.begin(); err != nil {
+		return err
+	}
+	err := apply()
+	if err == nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.done++
+	}
+	return err
+}
+
+func (f *Fault) begin() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.writes++
@@ -83,56 +104,34 @@ type faulty struct {
 	fault *Fault
 }
 
-// disabled reports whether the store takes no per-key calls, which then aren't writes.
-func (f *faulty) disabled(ctx context.Context) bool {
-	_, err := f.Storage.Get(ctx, "layertest", "layertest")
-	return errors.Is(err, gsession.ErrorDisabled)
+// writeKey is write, if the store takes per-key calls: disabled ones aren't writes.
+func (f *faulty) writeKey(ctx context.Context, apply func() error) error {
+	if _, err := f.Storage.Get(ctx, "layertest", "layertest"); errors.Is(err, gsession.ErrorDisabled) {
+		return apply()
+	}
+	return f.fault.write(apply)
 }
 
 func (f *faulty) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	if !f.disabled(ctx) {
-		if err := f.fault.write(); err != nil {
-			return err
-		}
-	}
-	return f.Storage.Set(ctx, id, key, value, ttl)
+	return f.writeKey(ctx, func() error { return f.Storage.Set(ctx, id, key, value, ttl) })
 }
 
 func (f *faulty) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	if !f.disabled(ctx) {
-		if err := f.fault.write(); err != nil {
-			return err
-		}
-	}
-	return f.Storage.SetMap(ctx, id, data, ttl)
+	return f.writeKey(ctx, func() error { return f.Storage.SetMap(ctx, id, data, ttl) })
 }
 
 func (f *faulty) Remove(ctx context.Context, id, key string) error {
-	if !f.disabled(ctx) {
-		if err := f.fault.write(); err != nil {
-			return err
-		}
-	}
-	return f.Storage.Remove(ctx, id, key)
+	return f.writeKey(ctx, func() error { return f.Storage.Remove(ctx, id, key) })
 }
 
 func (f *faulty) RemoveAll(ctx context.Context, id string) error {
-	if err := f.fault.write(); err != nil {
-		return err
-	}
-	return f.Storage.RemoveAll(ctx, id)
+	return f.fault.write(func() error { return f.Storage.RemoveAll(ctx, id) })
 }
 
 func (f *faulty) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
-	if err := f.fault.write(); err != nil {
-		return err
-	}
-	return f.Storage.SetSession(ctx, id, data, ttl)
+	return f.fault.write(func() error { return f.Storage.SetSession(ctx, id, data, ttl) })
 }
 
 func (f *faulty) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
-	if err := f.fault.write(); err != nil {
-		return err
-	}
-	return f.Storage.UpdateTTL(ctx, id, ttl)
+	return f.fault.write(func() error { return f.Storage.UpdateTTL(ctx, id, ttl) })
 }

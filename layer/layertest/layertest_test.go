@@ -61,6 +61,9 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 			return &caches{Storage: s, notices: notices, cached: map[string]map[string]any{}}
 		}
 	}
+	newClosed := func(s gsession.Storage) *closed {
+		return &closed{Storage: s, outcomes: map[*gmap.StrAnyMap]error{}}
+	}
 	for _, broken := range []struct {
 		law   int
 		check string
@@ -72,6 +75,10 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		{1, "no session", "invents", func(s gsession.Storage) gsession.Storage { return invents{s} }},
 		{1, "style", "enables", func(s gsession.Storage) gsession.Storage { return enables{s} }},
 		{1, "replace", "caches", newCaches(false)},
+		{1, "replace what is new", "joins", func(s gsession.Storage) gsession.Storage { return &joins{Storage: s, absent: map[string]int{}} }},
+		{1, "replace with the same map", "repeats", func(s gsession.Storage) gsession.Storage {
+			return &repeats{Storage: s, written: map[*gmap.StrAnyMap]string{}}
+		}},
 		{1, "regenerate", "forgets", func(s gsession.Storage) gsession.Storage { return &forgets{Storage: s, known: map[string]bool{}} }},
 		{2, "requests", "shares", func(s gsession.Storage) gsession.Storage {
 			return &shares{Storage: s, maps: map[string]*gmap.StrAnyMap{}}
@@ -90,12 +97,22 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		{6, "running request on another node", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{6, "new id", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{6, "new id on another node", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{6, "second close", "alarms", func(s gsession.Storage) gsession.Storage { return alarms{newClosed(s)} }},
+		{6, "second close", "relents", func(s gsession.Storage) gsession.Storage { return relents{newClosed(s)} }},
+		{6, "second close", "revives", func(s gsession.Storage) gsession.Storage { return revives{newClosed(s)} }},
+		{6, "second close on another node", "alarms", func(s gsession.Storage) gsession.Storage { return alarms{newClosed(s)} }},
+		{6, "second close on another node", "relents", func(s gsession.Storage) gsession.Storage { return relents{newClosed(s)} }},
+		{6, "second close on another node", "revives", func(s gsession.Storage) gsession.Storage { return revives{newClosed(s)} }},
+		{6, "second close of what was refused", "asks", func(s gsession.Storage) gsession.Storage { return asks{newClosed(s)} }},
 		{6, "new log-in", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{6, "under load", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{6, "under load on two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{7, "cancelled callers", "drops", func(s gsession.Storage) gsession.Storage { return drops{s} }},
 		{7, "failing store", "swallows", func(s gsession.Storage) gsession.Storage { return swallows{s} }},
 		{7, "what can't be saved", "swallows", func(s gsession.Storage) gsession.Storage { return swallows{s} }},
+		{7, "refused ahead of the store", "touches", func(s gsession.Storage) gsession.Storage { return touches{s} }},
+		{7, "refused or readable", "spoils", func(s gsession.Storage) gsession.Storage { return &spoils{Storage: s, spoiled: map[string]bool{}} }},
+		{7, "refused or readable", "swallows", func(s gsession.Storage) gsession.Storage { return swallows{s} }},
 		{7, "second close", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{8, "ends", "lingers", func(s gsession.Storage) gsession.Storage { return lingers{s} }},
 		{8, "ends", "hurries", func(s gsession.Storage) gsession.Storage { return hurries{s} }},
@@ -104,6 +121,8 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		{9, "close under load", "closes", func(s gsession.Storage) gsession.Storage { return &closes{Storage: s} }},
 		{10, "error texts", "tells", func(s gsession.Storage) gsession.Storage { return tells{s} }},
 		{10, "the store's texts", "tells", func(s gsession.Storage) gsession.Storage { return tells{s} }},
+		{10, "dumps", "shows", func(s gsession.Storage) gsession.Storage { return &shows{Storage: s} }},
+		{10, "dumps", "sprawls", func(s gsession.Storage) gsession.Storage { return &sprawls{Storage: s} }},
 	} {
 		t.Run(broken.check+" "+broken.by, func(t *testing.T) {
 			t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gogf/gf/v2/os/gsession"
 )
@@ -16,6 +17,8 @@ var noSilentLoss = []Check{
 	{"failing store", "The store refused a write, and nobody was told.", NeedsWrapped, failing},
 	{"panicking store", "After a panic in the store, the session can't be used any more.", NeedsWrapped, panicking},
 	{"what can't be saved", "A value that can't be saved takes the rest of the session with it.", Nothing, unsavable},
+	{"refused ahead of the store", "A value that can't be saved is refused, and something is written all the same.", NeedsWrapped, refusedUntouched},
+	{"refused or readable", "A value that can't be saved is written, and then no request can read the session.", NeedsNodes, refusedOrReadable},
 	{"bad ids", "An id that a client made up breaks the storage, or finds another session.", Nothing, badIDs},
 	{"second close", "GoFrame's second close of a request costs a second write.", NeedsWrapped, secondClose},
 	{"close of the storage", "What was saved right before the program ended is lost.", NeedsWrapped, survivesClose},
@@ -151,6 +154,78 @@ func unsavable(e *env) error {
 		}
 		if err := e.expect(s, id, values{"k": "old"}); err != nil {
 			return fmt.Errorf("after %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// fickle is encoded once, and never again.
+type fickle struct{ encoded atomic.Bool }
+
+func (f *fickle) MarshalJSON() ([]byte, error) {
+	if f.encoded.Swap(true) {
+		return nil, errors.New("encoded before")
+	}
+	return []byte(`"once"`), nil
+}
+
+// unsavables are values that some encoding refuses, before or while it writes.
+func unsavables() map[string]any {
+	var deep any = "x"
+	for range 20_000 {
+		deep = []any{deep}
+	}
+	return map[string]any{
+		"a value nested too deep": deep, "a channel": make(chan int), "a function": func() {}, "NaN": math.NaN(), "a fickle value": &fickle{},
+	}
+}
+
+// refusedUntouched: what a store refuses afterwards, of a write that was accepted before, it
+// reports then.
+func refusedUntouched(e *env) error {
+	for name, value := range unsavables() {
+		fault := &Fault{}
+		s := e.wrapped(e.T, fault.Wrap)
+		if e.direct(s) || e.deferred {
+			return nil // a direct store is given each key by itself
+		}
+		known := e.id()
+		if err := e.save(s, known, values{"k": "old"}); err != nil {
+			return err
+		}
+		for _, id := range []string{known, e.id()} {
+			before := fault.accepted()
+			refusal := e.save(s, id, values{"bad": value, "k": "new"})
+			if after := fault.accepted(); refusal != nil && after != before {
+				return fmt.Errorf("%s was refused after %d writes to the store", name, after-before)
+			}
+		}
+	}
+	return nil
+}
+
+// refusedOrReadable reads on another node, whose memory is empty.
+func refusedOrReadable(e *env) error {
+	a, b := e.two()
+	if e.direct(a) {
+		return nil // such a store is given each key by itself
+	}
+	for name, value := range unsavables() {
+		known := e.id()
+		if err := e.save(a, known, values{"k": "old"}); err != nil {
+			return err
+		}
+		for _, id := range []string{known, e.id()} {
+			refusal := e.save(a, id, values{"bad": value, "k": "new"})
+			for _, s := range []gsession.Storage{b, a} {
+				got, err := e.data(s, id)
+				if err != nil {
+					return fmt.Errorf("after %s: the session can't be read: %w", name, err)
+				}
+				if _, written := got["bad"]; written != (refusal == nil) {
+					return fmt.Errorf("%s is written: %t, and was refused: %t", name, written, refusal != nil)
+				}
+			}
 		}
 	}
 	return nil

@@ -2,15 +2,20 @@ package layertest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/gogf/gf/v2/os/gsession"
+	"github.com/gogf/gf/v2/util/gutil"
 )
 
 var private = []Check{
 	{"error texts", "A log that shows errors shows ids or contents of sessions: whoever reads it can log in as somebody else.", Nothing, keepsSecrets},
 	{"the store's texts", "What the store writes into its errors, ids and contents included, ends up in logs.", NeedsWrapped, keepsStoresSecrets},
+	{"dumps", "A program that dumps its session, as templates do in develop mode, prints everybody's, and hangs.", Nothing, dumpsEnd},
 }
 
 const (
@@ -73,4 +78,60 @@ func keepsStoresSecrets(e *env) error {
 		return errors.New("the store's errors got lost")
 	}
 	return leaks(err)
+}
+
+// mostDumped is how many bytes a dump of one session, its manager or its storage has.
+const mostDumped = 8 << 10
+
+// printers are what programs turn values into text with.
+var printers = map[string]func(value any) string{
+	"g.Dump": func(value any) string {
+		var b strings.Builder
+		gutil.DumpTo(&b, value, gutil.DumpOption{})
+		return b.String()
+	},
+	"g.Dump with types": func(value any) string {
+		var b strings.Builder
+		gutil.DumpTo(&b, value, gutil.DumpOption{WithType: true})
+		return b.String()
+	},
+	"%v":   func(value any) string { return fmt.Sprintf("%v", value) },
+	"%+v":  func(value any) string { return fmt.Sprintf("%+v", value) },
+	"%#v":  func(value any) string { return fmt.Sprintf("%#v", value) },
+	"JSON": func(value any) string { text, _ := json.Marshal(value); return string(text) },
+}
+
+func dumpsEnd(e *env) error {
+	s, mine := e.storage(), "mine"+e.id()[len("secret-id"):]
+	secrets := []string{"secret-id", secretKey, secretValue}
+	for range 100 {
+		id := e.id()
+		if err := e.save(s, id, values{secretKey: secretValue}); err != nil {
+			return err
+		}
+		if _, err := e.data(s, id); err != nil { // what was read may be kept as well
+			return err
+		}
+	}
+	manager := gsession.New(ttl, s)
+	request := manager.New(e.ctx, mine)
+	if err := request.Set("own", "own"); err != nil {
+		return err
+	}
+	for what, value := range map[string]any{
+		"session": request, "struct with a session": struct{ Session *gsession.Session }{request}, "manager": manager, "storage": s,
+	} {
+		for how, print := range printers {
+			text := print(value)
+			if len(text) > mostDumped {
+				return fmt.Errorf("%s of a %s has %d bytes, want %d at most", how, what, len(text), mostDumped)
+			}
+			for _, secret := range secrets {
+				if strings.Contains(text, secret) {
+					return fmt.Errorf("%s of a %s shows what other sessions hold", how, what)
+				}
+			}
+		}
+	}
+	return request.Close()
 }

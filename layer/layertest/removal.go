@@ -13,6 +13,9 @@ var noResurrection = []Check{
 	{"running request on another node", "A request that was running on another node when its user logged out logs the user in again.", NeedsNodes, onTwoNodes(holdsAgainst(closing))},
 	{"new id", "A request that was running when its user logged out carries the session to a new id.", Nothing, onOneNode(holdsAgainst(regenerating))},
 	{"new id on another node", "A request on another node carries a session that was logged out to a new id.", NeedsNodes, onTwoNodes(holdsAgainst(regenerating))},
+	{"second close", "GoFrame's second close of a request, after its user has logged out, alarms though nothing is lost, or logs the user in again.", Nothing, onOneNode(holdsAgainstSecondClose)},
+	{"second close on another node", "GoFrame's second close of a request, after its user has logged out on another node, alarms though nothing is lost, or logs the user in again.", NeedsNodes, onTwoNodes(holdsAgainstSecondClose)},
+	{"second close of what was refused", "A change that was refused is tried again at the store by GoFrame's second close, and counted twice.", NeedsWrapped, refusesOnce},
 	{"new log-in", "What a request of the old log-in changed shows in the new one.", Nothing, holdsAfterNewLogin},
 	{"log-in by the same request", "A request that drops the session and fills it anew is refused.", Nothing, fillsAnew},
 	{"under load", "Now and then a log-out is undone.", Nothing, onOneNode(holdsUnderLoad)},
@@ -72,6 +75,78 @@ func holdsAgainst(end func(*gsession.Session) error) func(e *env, a, b gsession.
 		}
 		return e.expect(b, id, values{})
 	}
+}
+
+// holdsAgainstSecondClose: one request has saved what it changed before the log-out, and another
+// one closes after it for the first time.
+func holdsAgainstSecondClose(e *env, a, b gsession.Storage) error {
+	id := e.id()
+	if e.direct(b) {
+		return nil // closing such a session slides its expiry, no more
+	}
+	if err := e.save(a, id, values{"user": "one"}); err != nil {
+		return err
+	}
+	saved, err := e.begin(b, id)
+	if err != nil {
+		return err
+	}
+	late, err := e.begin(b, id)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(saved.Set("k", "v"), saved.Close(), e.settle(), late.Set("late", "x")); err != nil {
+		return err
+	}
+	if err := e.logOut(a, id); err != nil {
+		return err
+	}
+	if err := e.settle(); err != nil {
+		return err
+	}
+	for range 2 {
+		if err := saved.Close(); err != nil {
+			return fmt.Errorf("nothing was lost, and the second close returned: %w", err)
+		}
+	}
+	for range 2 {
+		written := late.Close()
+		if err := e.refused(written); err != nil && !(e.deferred && a != b && written == nil) {
+			return err
+		}
+	}
+	return errors.Join(e.expect(b, id, values{}), e.expect(a, id, values{}))
+}
+
+func refusesOnce(e *env) error {
+	fault := &Fault{}
+	s, id := e.wrapped(e.T, fault.Wrap), e.id()
+	if e.direct(s) {
+		return nil
+	}
+	if err := e.save(s, id, values{"user": "one"}); err != nil {
+		return err
+	}
+	request, err := e.begin(s, id)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(request.Set("late", "x"), e.logOut(s, id)); err != nil {
+		return err
+	}
+	if err := e.refused(request.Close()); err != nil {
+		return err
+	}
+	before := fault.Writes()
+	for range 2 {
+		if err := e.refused(request.Close()); err != nil {
+			return err
+		}
+	}
+	if after := fault.Writes(); after != before {
+		return fmt.Errorf("closing again cost %d writes", after-before)
+	}
+	return e.expect(fault.Store(), id, values{})
 }
 
 func holdsAfterNewLogin(e *env) error {

@@ -14,6 +14,8 @@ var transparent = []Check{
 	{"no session", "What is there and what isn't is mixed up.", NeedsBare, sameAbsence},
 	{"style", "GoFrame takes the storage for one of the other style, and writes get lost.", NeedsBare, sameStyle},
 	{"replace", "A map that a program makes itself is mixed with what was there before.", Nothing, replaces},
+	{"replace what is new", "The second map that a program makes for a new session is mixed with its first.", Nothing, replacesNew},
+	{"replace with the same map", "A map that a program writes again is taken for the same request's second close, and what came between stays.", Nothing, replacesAgain},
 	{"regenerate", "A log-in that changes the id, as it should, loses the session.", Nothing, regenerates},
 }
 
@@ -142,6 +144,47 @@ func replaces(e *env) error {
 			return err
 		}
 		if err := e.expect(s, id, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func replacesNew(e *env) error {
+	s, id := e.storage(), e.id()
+	if e.direct(s) {
+		return nil
+	}
+	for range 2 { // two requests that find no session
+		if _, err := s.GetSession(e.ctx, id, ttl); err != nil {
+			return err
+		}
+	}
+	for _, data := range []values{{"user": "anna", "admin": "yes"}, {"user": "bert"}, {"user": "carl", "cart": "a"}} {
+		if err := s.SetSession(e.ctx, id, locked(data), ttl); err != nil {
+			return err
+		}
+		if err := e.expect(s, id, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func replacesAgain(e *env) error {
+	s, id := e.storage(), e.id()
+	if e.direct(s) {
+		return nil
+	}
+	m := locked(values{"a": "1"})
+	for range 3 {
+		if err := s.SetSession(e.ctx, id, m, ttl); err != nil {
+			return err
+		}
+		if err := e.expect(s, id, values{"a": "1"}); err != nil {
+			return err
+		}
+		if err := e.save(s, id, values{"between": "x"}); err != nil {
 			return err
 		}
 	}
