@@ -21,7 +21,8 @@ var attribute = regexp.MustCompile(`\w+\.\w+=\S+`)
 var clean = []string{
 	"decorators/coalesce", "decorators/coalesce/journal", "decorators/index", "decorators/snapshots", "decorators/trace",
 	"internal/circuit", "internal/crew", "internal/value",
-	"layer", "layer/config", "layer/layertest", "layer/online", "layer/status", "telemetry", "tiers/redisstore/internal/fault",
+	"layer", "layer/config", "layer/layertest", "layer/online", "layer/status", "telemetry",
+	"tiers/redisstore", "tiers/redisstore/internal/fault", "tiers/redisstore/internal/tracking",
 }
 
 // comments are those of a folder's Go files without tests, one line each.

@@ -11,7 +11,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// advise returns what to change in a client's options and in the server's, which one INFO tells.
+// advise returns what to change in a client's options and in the server's, of which one INFO informs.
 func advise(ctx context.Context, client redis.UniversalClient, prefix string) (all []tiers.Advice) {
 	add := func(topic, text string) { all = append(all, tiers.Advice{Topic: topic, Text: text}) }
 	if prefix == "" {

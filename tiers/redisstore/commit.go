@@ -29,8 +29,8 @@ func failed(delta *tiers.Delta, err error) error {
 }
 
 // guess is what the server holds if nothing was written since the request was given base,
-// and the version under which it does. What doesn't come from a Load is most likely what a
-// request has just written; a wrong guess costs a round trip. It isn't ok for what can't
+// and the version under which it does. A base that doesn't come from a Load is most likely what
+// a request has just written; a wrong guess costs a round trip. It isn't ok for what can't
 // have been written.
 func guess(base *tiers.Snapshot) (current *tiers.Snapshot, version string, ok bool) {
 	if base == nil {

@@ -7,9 +7,9 @@
 // a JSON object under prefix+id. Two things differ in their bytes, not in what is read: new
 // structs, raw JSON and bytes that aren't UTF-8 are written from the start as StorageRedis
 // writes them from the session's next change on, with sorted fields; and a session that begins
-// under an id which was logged out on this node ends in white space. Old and new nodes work side by side on the same sessions, and no user is
-// logged out on the way here or back. What an old node does keeps its faults: its commit
-// overwrites what came in between, a new node's doesn't.
+// under an id which was logged out on this node ends in white space. Old and new nodes work side
+// by side on the same sessions, and no user is logged out on the way here or back. An old node keeps its faults: its commit overwrites what
+// came in between, a new node's doesn't.
 //
 // # What it promises
 //
@@ -29,8 +29,8 @@
 //     that they wrap may hold more.
 //
 // A write that ends in an error, or in the end of its context, may have been applied
-// or may yet be: a server that hangs runs it when it wakes. What is sent again after
-// it depends on what the server holds by then (tiers.ErrConflict), and
+// or may yet be: a server that hangs runs it when it wakes. An attempt after it depends
+// on what the server holds by then (tiers.ErrConflict), and
 // tiers.MayBeApplied knows the errors of which that isn't so. Law 6 still holds for
 // what a request had loaded, since the comparison is made when the write is run.
 //
@@ -45,10 +45,11 @@
 // A master confirms a write before its replicas have it. A replica that takes over, in a
 // cluster or by a sentinel's choice, may lack writes that were acknowledged, a log-out or
 // a log-in among them, and so may a server that is started again without appendonly and
-// appendfsync always. What Redis loses itself no node can keep, nor law 7: the nodes
+// appendfsync always. No node can keep what Redis itself loses, nor law 7: the nodes
 // follow what the new master holds. WAIT and min-replicas-to-write make the loss rarer.
 //
 // The server must allow EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE, and for
-// announcements HELLO 3, CLIENT TRACKING, PING and, in a cluster, CLUSTER NODES. The tests run on Redis 7.0. With a maxmemory policy that evicts,
-// Redis logs users out as it likes: choose noeviction.
+// invalidations HELLO 3, CLIENT TRACKING, PING and, in a cluster, CLUSTER NODES. The tests run on
+// Redis 7.0. With a maxmemory policy that evicts, Redis logs users out as it likes: choose
+// noeviction.
 package redisstore

@@ -34,9 +34,6 @@ var (
 	_ principals.Remover = index{}
 )
 
-// Indexer is the index beside the sessions.
-func (s *Storage) Indexer() principals.Index { return index{s} }
-
 const indexShards = 64
 
 var text = base64.RawURLEncoding
@@ -73,7 +70,7 @@ func (index) ShardOfInvalidated(id string) (shard int, ok bool) {
 
 // A member of a principal's sorted set is the moment at which the session began, in milliseconds
 // in base 36, its tag, its class, a space and its id. So members are in the order in which
-// sessions began, and a script can tell the parts.
+// sessions began, and a script can separate the parts.
 const (
 	begunLength = 9
 	tagLength   = 11
@@ -319,11 +316,11 @@ func (x index) Enter(ctx context.Context, e principals.Entry, limit principals.L
 	if err := x.run(ctx, []*call{c}); err != nil {
 		return principals.Entered{}, err
 	}
-	answer, _ := c.Result()
-	if answer == int64(0) {
+	got, _ := c.Result()
+	if got == int64(0) {
 		return principals.Entered{Refused: true}, nil
 	}
-	parts, _ := answer.([]any)
+	parts, _ := got.([]any)
 	if len(parts) != 3 {
 		return principals.Entered{}, fault.New(ctx, "EVAL", fault.ErrReply)
 	}
@@ -385,7 +382,7 @@ func (x index) leave(ctx context.Context, entries []principals.Entry) (calls []*
 	return calls
 }
 
-// RemoveEntries removes sessions and their entries in one pipeline: whoever calls it has marked
+// RemoveEntries removes sessions and their entries in one pipeline: the caller has marked
 // them, so that one whose removal fails is over all the same.
 func (x index) RemoveEntries(ctx context.Context, entries []principals.Entry) error {
 	var commands []command
@@ -408,8 +405,8 @@ func (x index) RemoveEntries(ctx context.Context, entries []principals.Entry) er
 	return nil
 }
 
-// Entries reads a principal's sorted set. What has expired is left out, and removed by whoever
-// enters next.
+// Entries reads a principal's sorted set. Expired entries are left out; the next Enter with a
+// limit, or mark, removes them.
 func (x index) Entries(ctx context.Context, key principals.Key) ([]principals.Entry, error) {
 	cmd := redis.NewCmd(ctx, "zrange", x.entriesKey(key), 0, -1, "withscores")
 	if err := x.send(ctx, "ZRANGE", []command{cmd}); err != nil {
@@ -682,12 +679,12 @@ func (x index) Marks(ctx context.Context, shards []int) ([]principals.Marks, err
 
 // readFields reads a hash, as either protocol has it.
 func readFields(c command) (map[string]string, error) {
-	answer, err := c.Result()
+	got, err := c.Result()
 	if err != nil {
 		return nil, err
 	}
 	fields := map[string]string{}
-	switch all := answer.(type) {
+	switch all := got.(type) {
 	case map[any]any:
 		for field, value := range all {
 			f, isField := field.(string)

@@ -25,9 +25,6 @@ type operation struct {
 	err      error
 }
 
-// begin returns an operation, whose end is to be deferred.
-func (s *Storage) begin() *operation { return &operation{Storage: s} }
-
 // starts is called before each command.
 func (o *operation) starts() {
 	if !o.started {

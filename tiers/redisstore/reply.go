@@ -10,7 +10,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
-// What PTTL returns beside a number of milliseconds.
+// The replies of PTTL beside a number of milliseconds.
 const (
 	pttlNever  = -1
 	pttlAbsent = -2
@@ -62,7 +62,7 @@ func expire(ctx context.Context, key string, ms int64) *redis.Cmd {
 	return redis.NewCmd(ctx, "pexpire", key, ms)
 }
 
-// headBytes is how much of a value is looked at to tell whether it is an empty
+// headBytes is how much of a value is looked at to see if it is an empty
 // session, which GoFrame writes as "{}".
 const headBytes = 16
 

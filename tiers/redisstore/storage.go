@@ -12,6 +12,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
@@ -115,12 +116,12 @@ const (
 )
 
 // WatchLease is how long sessions stay valid after the last moment of which the storage knows
-// that all changes before it were announced: what a listener serves from memory is never
+// that it was notified of all changes before it: nothing that a listener serves from memory is
 // older than that while the connection hangs. The server is asked every quarter of it.
 // Without the option it is DefaultLease. It panics outside 50 ms to 1 minute.
 func WatchLease(d time.Duration) Option {
 	if d < leastLease || d > mostLease {
-		panic(fmt.Sprintf("strata: redisstore.WatchLease needs 50 ms to 1 minute, not %v; less can't be told from a slow network, and more keeps what is stale for too long", d))
+		panic(fmt.Sprintf("strata: redisstore.WatchLease needs 50 ms to 1 minute, not %v; less can't be distinguished from a slow network, and more keeps what is stale for too long", d))
 	}
 	return func(s *Storage) { s.lease = d }
 }
@@ -212,7 +213,7 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 // more for each write that came in between, until ctx ends. A delta that replaces
 // the session takes one, and an empty one only slides the expiry.
 //
-// What fails in the network is sent again, as often as the client's MaxRetries says. Where
+// After a fault of the network the commit is sent again, as often as the client's MaxRetries says. Where
 // the reply to an attempt was lost, what follows is conditional: see [tiers.ErrConflict].
 //
 // The snapshot doesn't differ from what a Load reads: what was set is encoded and decoded
@@ -238,8 +239,8 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 	return results
 }
 
-// LoadAll reads the sessions in one pipeline, one for each node of a cluster. What is
-// still known isn't decoded again.
+// LoadAll reads the sessions in one pipeline, one for each node of a cluster. A session
+// that is still the known one isn't decoded again.
 func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
 	o := s.begin()
 	defer o.end(ctx, telemetry.LoadAll)
@@ -256,25 +257,25 @@ func (s *Storage) Preview(data map[string]any) (map[string]any, error) {
 // Report says where to report how long operations take.
 func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
 
-// Subscribe notifies the listener of the changes of sessions, by this program and by others, until stop is
-// called or the storage is closed. A listener that comes while they are announced gets
-// InvalidateAll and ValidUntil at once. After stop has returned the listener isn't called again; calls that are under
-// way are waited for.
+// Subscribe notifies the listener of the changes of sessions, by this program and by others,
+// until stop is called or the storage is closed. A listener that comes while invalidations
+// arrive gets InvalidateAll and ValidUntil at once. After stop has returned the listener isn't
+// called again; calls that are under way are waited for.
 //
-// The connections are the storage's own, one for announcements and one to ask for each
+// The connections are the storage's own, one for invalidations and one to ask for each
 // master, made for the first listener and closed with the last, with the client's options,
 // RESP3 and time-outs of 2 to 3 s. The client's hooks aren't called, its OnConnect is.
 //
-// About every ten seconds, and before the first ValidUntil, the storage writes a key of its own under
-// the prefix, a long random one with an empty value, on a new connection to each master, and
-// deletes it at once to receive its announcement. That finds an address that leads to another server by
-// now, and what stands between and keeps announcements to itself, or has connected anew
-// without a word: each is noticed within ten seconds and a lease, and at once where the
-// storage makes a connection. Sentinels are asked for the master about three times in a lease,
+// About every ten seconds, and before the first ValidUntil, the storage writes a key of its own
+// under the prefix, a long random one with an empty value, on a new connection to each master,
+// and deletes it at once to receive its invalidation. That finds an address that leads to
+// another server by now, and a proxy that drops invalidations or has connected anew without a
+// word: each is noticed within ten seconds and a lease, and at once where the storage makes a
+// connection. Sentinels are asked for the master about three times in a lease,
 // each time with a connection to it that is closed at once.
 //
 // The storage's commands then take connections that were proven to lead to the server that
-// announces. Reads of another store, which follows this one's announcements by
+// sends the invalidations. Reads of another store, which follows those of this one by
 // layer.Invalidation, may go to a server that the address has left.
 //
 // A *redis.Client of redis.NewFailoverClient and a *redis.ClusterClient are asked where
@@ -285,13 +286,13 @@ func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
 //
 // Listeners get Unsupported as well from a server without RESP3 or CLIENT TRACKING
 // (Redis 6), or if it refuses CLIENT TRACKING or CLUSTER NODES, to this user or to all, or if
-// it takes the password and yet announces nothing for some seconds: it hangs, or
-// hangs up, at CLIENT TRACKING, is full, is a replica, or no announcement arrives. A server
+// it takes the password and yet sends no invalidation for some seconds: it hangs, or
+// hangs up, at CLIENT TRACKING, is full, is a replica, or no invalidation arrives. A server
 // that refused a command is asked again about every minute, another one about every ten seconds.
 //
-// The server announces keys whatever database they are in, so that another database's
-// key of the same name is announced too. What the server does later, such as removing
-// what has expired, is announced when it does it. Redis (7.0) doesn't announce SWAPDB:
+// The server invalidates keys whatever database they are in, so that another database's
+// key of the same name counts too. A change that the server makes later, such as the removal of
+// an expired key, invalidates when it is made. SWAPDB invalidates nothing (Redis 7.0):
 // don't swap a database that holds sessions.
 func (s *Storage) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	if isNil(l) {
@@ -300,9 +301,12 @@ func (s *Storage) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	return s.tracker.Subscribe(l)
 }
 
-// InvalidationErr is why nothing is announced at present: what went wrong last; nil while changes
-// are announced or there are no listeners, and before anything has.
+// InvalidationErr is why no invalidations arrive at present: what went wrong last; nil while they
+// do or there are no listeners, and before anything has.
 func (s *Storage) InvalidationErr() error { return s.tracker.InvalidationErr() }
+
+// Indexer is the index beside the sessions.
+func (s *Storage) Indexer() principals.Index { return index{s} }
 
 // Advise looks at the client's options and, by one INFO, at the server.
 func (s *Storage) Advise(ctx context.Context) []tiers.Advice { return advise(ctx, s.client, s.prefix) }
@@ -313,8 +317,7 @@ type command interface {
 	Result() (any, error)
 }
 
-// Close ends all watches, and closes the connections if Open
-// made them, and nothing else. Calls that are under way, and later ones, fail then.
+// Close ends all watches, and closes the connections if Open made them, and nothing else. Calls that are under way, and later ones, fail then.
 // Close again returns what the first call did.
 func (s *Storage) Close(ctx context.Context) error {
 	s.once.Do(func() {
@@ -328,6 +331,9 @@ func (s *Storage) Close(ctx context.Context) error {
 	})
 	return s.closed
 }
+
+// begin returns an operation, whose end is to be deferred.
+func (s *Storage) begin() *operation { return &operation{Storage: s} }
 
 // key is the session's key on the server. Any bytes make a key of their own.
 func (s *Storage) key(id string) (string, error) {

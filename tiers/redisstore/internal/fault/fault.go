@@ -45,7 +45,7 @@ func IsReply(err error) bool {
 
 func kindOf(err error) string {
 	var (
-		answer redis.Error
+		reply  redis.Error
 		number syscall.Errno
 		name   *net.DNSError
 		wait   interface{ Timeout() bool }
@@ -67,8 +67,8 @@ func kindOf(err error) string {
 		return "the server closed the connection"
 	case errors.Is(err, redis.ErrClosed):
 		return "the client is closed"
-	case errors.As(err, &answer):
-		return Code(answer.Error())
+	case errors.As(err, &reply):
+		return Code(reply.Error())
 	default:
 		return "failed"
 	}
@@ -90,17 +90,17 @@ var advice = map[string]string{
 	"CLUSTERDOWN": "the cluster isn't complete",
 }
 
-// Code is the code that an answer begins with, and what to do about it. A script
+// Code is the code that a reply begins with, and what to do about it. A script
 // of Redis before 7 hides the code of the command that failed behind its own.
-func Code(answer string) string {
-	code, _, _ := strings.Cut(answer, " ")
-	if code == "ERR" && strings.Contains(answer, "WRONGTYPE") {
+func Code(reply string) string {
+	code, _, _ := strings.Cut(reply, " ")
+	if code == "ERR" && strings.Contains(reply, "WRONGTYPE") {
 		code = "WRONGTYPE"
 	}
 	switch {
 	case !IsCode(code):
 		return "refused by the server"
-	case code == "ERR" && lacks(answer):
+	case code == "ERR" && lacks(reply):
 		return "ERR: " + lacking
 	}
 	if more := advice[code]; more != "" {
@@ -112,10 +112,10 @@ func Code(answer string) string {
 // lacking is said of a server, or a proxy before it, that doesn't have a command.
 const lacking = "the server doesn't have, or allow, the command; it needs EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE"
 
-func lacks(answer string) bool {
-	answer = strings.ToLower(answer)
+func lacks(reply string) bool {
+	reply = strings.ToLower(reply)
 	return slices.ContainsFunc([]string{"unknown command", "not supported", "unsupported", "not allowed", "not available", "disabled"},
-		func(words string) bool { return strings.Contains(answer, words) })
+		func(words string) bool { return strings.Contains(reply, words) })
 }
 
 // IsCode reports whether a word can only be a code: short and of capital letters.

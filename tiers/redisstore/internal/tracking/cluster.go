@@ -11,14 +11,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// reachTime is how long a master without slots may take to answer.
+// reachTime is how long a master without slots may take to reply.
 const reachTime = 500 * time.Millisecond
 
 // cluster is all masters of a cluster: one without slots takes writes as well, once a
-// slot is on its way to it, and it alone announces them.
+// slot is on its way to it, and it alone sends their invalidations.
 //
 // client is set at construction. absent are the ids of the masters without slots that
-// didn't answer when the watch session began; masters sets it, and view reads it later.
+// didn't reply when the watch session began; masters sets it, and view reads it later.
 type cluster struct {
 	client *redis.ClusterClient
 	absent []string
@@ -58,7 +58,7 @@ func (c *cluster) owners(ctx context.Context) ([]*redis.Options, error) {
 	return found, err
 }
 
-// reach returns how to connect to those of the masters that answer. The others are
+// reach returns how to connect to those of the masters that reply. The others are
 // absent: they hold nothing, and mustn't keep the rest from being vouched for.
 func (c *cluster) reach(ctx context.Context, nodes []node, like *redis.Options) (found []*redis.Options) {
 	ctx, cancel := context.WithTimeout(ctx, reachTime)
@@ -67,7 +67,7 @@ func (c *cluster) reach(ctx context.Context, nodes []node, like *redis.Options) 
 	reached := make([]*redis.Options, len(nodes))
 	for n := range nodes {
 		all.Go(func() {
-			_ = guarded(func() error { reached[n] = nodes[n].reach(ctx, like); return nil })
+			_ = guarded(func() error { reached[n] = find(ctx, nodes[n], like); return nil })
 		})
 	}
 	all.Wait()
@@ -81,8 +81,8 @@ func (c *cluster) reach(ctx context.Context, nodes []node, like *redis.Options) 
 	return found
 }
 
-// reach tries the addresses that a node announces, and returns nil if it is at none.
-func (n node) reach(ctx context.Context, like *redis.Options) *redis.Options {
+// find tries the addresses that a node publishes, and returns nil if it is at none.
+func find(ctx context.Context, n node, like *redis.Options) *redis.Options {
 	for _, host := range n.hosts {
 		o := *like
 		o.Addr = net.JoinHostPort(host, n.port)
@@ -99,8 +99,8 @@ func (n node) reach(ctx context.Context, like *redis.Options) *redis.Options {
 
 // view asks every member for its own view of the cluster. They agree where the text is
 // the same: who has which slots, and since which change of the configuration (epoch),
-// so that a change and its undoing isn't taken for none. Whoever may take writes must be
-// a member: who has slots, and who is about to get one. A master without slots that no
+// so that a change and its undoing isn't taken for none. Each node that may take writes must be
+// a member: one with slots, and one that is about to get a slot. A master without slots that no
 // slot is on its way to may stay absent.
 func (c *cluster) view(ctx context.Context, members []*member) (string, error) {
 	var (

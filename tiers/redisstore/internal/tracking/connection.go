@@ -11,13 +11,16 @@ import (
 	"github.com/redis/go-redis/v9/push"
 )
 
+// canaryLife ends what is left of a canary where the connection breaks after the first command.
+const canaryLife = time.Second
+
 // connection is one connection to one master, in the broadcasting mode of CLIENT TRACKING
 // (https://redis.io/docs/latest/develop/reference/client-side-caching/). It lives from
 // its connection to the first fault, and never connects again.
 //
-// The server sends what it announces and its pongs on the same connection, but a change
+// The server sends invalidations and its pongs on the same connection, but an invalidation
 // after the pong of a ping that it handles in the same turn of its loop: it collects
-// announcements until the turn's end (beforeSleep in its server.c). A turn handles what
+// invalidations until the turn's end (beforeSleep in its server.c). A turn handles what
 // had arrived before it began, so that a change which the pong overtakes was made after
 // the ping was sent, provided that no other ping woke the server for this connection.
 // So one ping is under way at a time, and a pong proves that all changes up to the
@@ -106,7 +109,7 @@ func (c *connection) run(ctx context.Context) error {
 }
 
 // dial connects once. A PubSub dials again by itself when its connection fails, and
-// would read on without what was announced in between.
+// would read on without the invalidations in between.
 func (c *connection) dial(dial func() (net.Conn, error)) (net.Conn, error) {
 	c.mu.Lock()
 	spent := c.dialed || c.down
@@ -120,17 +123,20 @@ func (c *connection) dial(dial func() (net.Conn, error)) (net.Conn, error) {
 		return nil, err
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.down {
+	down := c.down
+	if !down {
+		c.conn = conn
+	}
+	c.mu.Unlock()
+	if down {
 		_ = conn.Close()
 		return nil, errLost
 	}
-	c.conn = conn
 	c.watchSession.reaches(connected)
 	return conn, nil
 }
 
-// cut closes the connection, which wakes whoever reads or writes it.
+// cut closes the connection, which wakes its reader and writer.
 func (c *connection) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -160,8 +166,8 @@ func (c *connection) remote() string {
 	return c.conn.RemoteAddr().String()
 }
 
-// track asks for announcements. A server that answers in RESP2 accepts the command,
-// and then says nothing.
+// track asks for invalidations. A server that goes on in RESP2 accepts the command,
+// and then sends none.
 func (c *connection) track(ctx context.Context, conn *redis.Conn) error {
 	hello := conn.Hello(ctx, 3, "", "", "")
 	if err := asUnsupported(hello.Err()); err != nil {
@@ -187,8 +193,8 @@ func (c *connection) track(ctx context.Context, conn *redis.Conn) error {
 	return nil
 }
 
-// ping sends a ping every quarter of the lease, and cuts the connection where one isn't
-// answered within the lease: that also bounds what the server keeps for a reader that
+// ping sends a ping every quarter of the lease, and cuts the connection where no
+// pong comes within the lease: that also bounds what the server keeps for a reader that
 // hangs.
 func (c *connection) ping(ctx context.Context, sub *redis.PubSub) {
 	tick := time.NewTicker(c.watchSession.lease / 4)
@@ -228,7 +234,7 @@ func (c *connection) pinged() string {
 	return strconv.FormatUint(c.pings, 10)
 }
 
-// pong is when the ping was about to be sent that the payload answers.
+// pong is when the ping with this payload was about to be sent.
 func (c *connection) pong(payload string) (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -239,7 +245,7 @@ func (c *connection) pong(payload string) (time.Time, bool) {
 	return c.sent, true
 }
 
-// HandlePushNotification takes an announcement: a list of keys, or nil where all were
+// HandlePushNotification receives an invalidation: a list of keys, or nil where all were
 // removed. An error would go to go-redis' log, and the stream on.
 func (c *connection) HandlePushNotification(_ context.Context, _ push.NotificationHandlerContext, message []any) error {
 	if len(message) != 2 {
@@ -258,4 +264,90 @@ func (c *connection) HandlePushNotification(_ context.Context, _ push.Notificati
 		c.cut()
 	}
 	return nil
+}
+
+// canary is a key that is written on one connection to receive its invalidation on another:
+// both lead to one server then, and nothing between drops invalidations or has forgotten the
+// tracking.
+//
+// The connection's mu guards its fields; done is sent to once.
+type canary struct {
+	done    chan error
+	written time.Time // when the server had replied, zero before
+	pongs   int
+}
+
+// expect has the connection look for a key.
+func (c *connection) expect(key string) *canary {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := &canary{done: make(chan error, 1)}
+	c.canaries[key] = k
+	return k
+}
+
+// settle ends the wait for a key.
+func (c *connection) settle(key string, err error) {
+	if k := c.canaries[key]; k != nil {
+		delete(c.canaries, key)
+		k.done <- err
+	}
+}
+
+// receive looks for canaries among invalidated keys.
+func (c *connection) receive(keys []any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for n := 0; n < len(keys) && len(c.canaries) > 0; n++ {
+		if key, ok := keys[n].(string); ok {
+			c.settle(key, nil)
+		}
+	}
+}
+
+// pass takes note of a pong, given when its ping was about to be sent: the invalidations of what
+// was written before should have come before it. One pong more is waited for than should be needed.
+func (c *connection) pass(sent time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, k := range c.canaries {
+		if k.written.IsZero() || !sent.After(k.written) {
+			continue
+		}
+		if k.pongs++; k.pongs > 1 {
+			c.settle(key, errDeaf)
+		}
+	}
+}
+
+// sendCanary writes a key on a connection, removes it at once, and waits until its invalidation is
+// received.
+func (c *connection) sendCanary(ctx context.Context, on interface {
+	Pipelined(context.Context, func(redis.Pipeliner) error) ([]redis.Cmder, error)
+}, key string) error {
+	k := c.expect(key)
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.settle(key, nil)
+	}()
+	_, err := on.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.Set(ctx, key, "", canaryLife)
+		pipe.Del(ctx, key)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	k.written = time.Now()
+	c.mu.Unlock()
+	select {
+	case err = <-k.done:
+		return err
+	case <-c.watchSession.ended:
+		return errUnproven
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

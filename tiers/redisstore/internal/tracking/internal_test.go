@@ -22,7 +22,7 @@ type Option func(*Tracker)
 // Lease is that of New.
 func Lease(d time.Duration) Option { return func(t *Tracker) { t.lease = d } }
 
-// RetryAfter is how soon a server that can't announce changes is asked again.
+// RetryAfter is how soon an unsupported server is asked again.
 func RetryAfter(d time.Duration) Option { return func(t *Tracker) { t.retry = d } }
 
 // ProofLife is how often a canary is written.

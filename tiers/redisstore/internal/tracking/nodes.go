@@ -26,7 +26,7 @@ type node struct {
 	port  string
 }
 
-// readNodes reads the answer of CLUSTER NODES (its fields are explained at
+// readNodes reads the reply to CLUSTER NODES (its fields are explained at
 // https://redis.io/docs/latest/commands/cluster-nodes/).
 func readNodes(text string) (n nodes) {
 	var lines []string
@@ -60,7 +60,7 @@ func readNodes(text string) (n nodes) {
 	return n
 }
 
-// own reads the slots of the node that answers, such as 7, 0-5 and [5->-id]: one on its
+// own reads the slots of the node that replied, such as 7, 0-5 and [5->-id]: one on its
 // way to another is still its own as well.
 func (n *nodes) own(slots []string) {
 	for _, slot := range slots {
@@ -83,7 +83,7 @@ func (n *nodes) own(slots []string) {
 	}
 }
 
-// takes reports whether the node that answers takes any key of a slot.
+// takes reports whether the node that replied takes any key of a slot.
 func (n *nodes) takes(slot int) bool {
 	return !slices.Contains(n.leaving, slot) &&
 		slices.ContainsFunc(n.ranges, func(r [2]int) bool { return r[0] <= slot && slot <= r[1] })

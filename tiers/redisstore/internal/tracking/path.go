@@ -31,7 +31,7 @@ type commander interface {
 
 // paths is the way to a server that is alone. While a watcher vouches, commands go through
 // connections of the watch session's own, each of which was proven to lead to the server that
-// announces. When the watch session ends, they go through connections that are made from then on:
+// is watched. When the watch session ends, they go through connections that are made from then on:
 // those from before may lead to a server that the address has left. The user's client is
 // taken while there are no listeners, and until a watch session has stood.
 //

@@ -2,6 +2,7 @@ package tracking
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -17,24 +18,34 @@ import (
 )
 
 var (
-	errLost   = tiers.NewError("strata: redis: the connection for announcements is lost", nil)
-	errSilent = tiers.NewError("strata: redis: the server hasn't answered a ping within the lease", nil)
+	errLost   = tiers.NewError("strata: redis: the connection for invalidations is lost", nil)
+	errSilent = tiers.NewError("strata: redis: the server has sent no pong within the lease", nil)
 	errMoved  = tiers.NewError("strata: redis: the masters have changed", nil)
 
 	errUnsettled = tiers.NewError("strata: redis: the masters don't agree who has which slots", nil)
+)
+
+const (
+	// canaryMark and chance follow the prefix, so that the key is nobody's.
+	canaryMark = "strata-canary-"
+
+	// proofLife is how long a canary proves that commands go to the server that is watched, and
+	// that its invalidations arrive. Each is sent to all nodes, and takes a new connection, so
+	// that more of them would cost a server with many nodes more than they prove.
+	proofLife = 10 * time.Second
 )
 
 // How far a watch session has come.
 const (
 	connected = 1 + iota // a server took the connection
 	greeted              // and the password
-	confirmed            // and a connection's first ping was answered
+	confirmed            // and a connection's first ping got its pong
 )
 
 // watchSession is the time from one loss to the next: the masters stay the same ones, and so
 // does the connection to each. Another server that becomes one, and a connection that ends, end it.
-// Slots may go from one member to another meanwhile: the member that has them announces, but what
-// happened while the members didn't agree isn't known.
+// Slots may go from one member to another meanwhile: the member that has them sends their
+// invalidations, but what happened while the members didn't agree isn't known.
 //
 // members, up, ended and cancel are set at the start, path is once; the watcher's mutex
 // guards the rest.
@@ -203,8 +214,8 @@ func (r *watchSession) prove(n int, at time.Time) {
 	}
 }
 
-// changed tells of a list of keys as go-redis reads it, and reports whether it is one.
-// What comes before the watch session stands is covered by the InvalidateAll that is due then.
+// changed notifies the listeners of a list of keys as go-redis reads it, and reports whether it is
+// one. A change before the watch session stands is covered by the InvalidateAll that is due then.
 func (r *watchSession) changed(keys []any) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -227,7 +238,7 @@ func (r *watchSession) changed(keys []any) bool {
 	return true
 }
 
-// flushed tells that all keys were removed.
+// flushed notifies the listeners that all keys were removed.
 func (r *watchSession) flushed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -241,8 +252,9 @@ func (r *watchSession) flushed() {
 
 // follow asks for the topology, as soon as all connections are confirmed, until others than
 // the members are masters, or it couldn't be learned for a lease. A read that begins after
-// another view is known, and its Missed told, asks whoever has the slot by that view, and
-// who has, or gets it later, is a member, or the next view ends the watch session.
+// another view is known, and InvalidateAll has been called for it, asks the master that has the
+// slot by that view; this one, and each that gets the slot later, is a member, or the next view
+// ends the watch session.
 func (r *watchSession) follow(ctx context.Context) error {
 	select {
 	case <-r.up:
@@ -295,6 +307,69 @@ func (r *watchSession) look(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.lease/2)
 	defer cancel()
 	return r.topology.view(ctx, r.members)
+}
+
+// canaryKey is the beginning of one.
+func (r *watchSession) canaryKey() string {
+	return r.prefix + canaryMark + strings.ToLower(crand.Text())
+}
+
+// proveMembers writes a canary on a new connection to each member, and waits until its
+// invalidation is received, once in a proofLife. It reports whether there was one. A member that
+// no key of the prefix can be at needs none. A server that is full, or can't save, takes no
+// canary; it is believed if one was received earlier in the watcher's life.
+func (r *watchSession) proveMembers(ctx context.Context) (sent bool, err error) {
+	var all sync.WaitGroup
+	errs := make([]error, len(r.members))
+	for n, m := range r.members {
+		if !m.due && time.Since(m.proven) < r.proofLife {
+			continue
+		}
+		key := r.topology.key(m, r.canaryKey())
+		if key == "" {
+			continue
+		}
+		sent = true
+		if !m.proven.IsZero() {
+			m.renew()
+		}
+		all.Go(func() {
+			errs[n] = guarded(func() error {
+				began := time.Now()
+				err := m.connection.sendCanary(ctx, m.probe.client, key)
+				switch {
+				case says(err, full) && r.received && m.probe.remote() == m.connection.remote():
+				case errors.Is(err, errDeaf) && !m.proven.IsZero():
+					return errMoved
+				case err != nil:
+					return asUnsupported(err)
+				}
+				m.proven, m.due = began, false
+				return nil
+			})
+		})
+	}
+	all.Wait()
+	err = errors.Join(errs...)
+	r.received = r.received || sent && err == nil
+	return sent, err
+}
+
+// vet proves a new connection for commands. One that doesn't lead to the server that
+// is watched ends the watch session.
+func (r *watchSession) vet(ctx context.Context, conn *redis.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	err := r.members[0].connection.sendCanary(ctx, conn, r.canaryKey())
+	switch {
+	case err == nil, says(err, full):
+		return nil
+	case errors.Is(err, errDeaf), fault.IsReply(err):
+		r.cancel(errMoved)
+		return errUnproven
+	default:
+		return err
+	}
 }
 
 var errPanic = tiers.NewError("strata: redis: a panic while changes were watched; look at what the client's options call", nil)

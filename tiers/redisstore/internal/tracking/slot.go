@@ -1,6 +1,12 @@
 package tracking
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
+
+// canaryTries bounds the search for a key of some slot.
+const canaryTries = 1 << 17
 
 // slotOf is the hash slot of a key in a cluster, as its specification has it: the CRC16
 // of the key, or of its first {tag} alone.
@@ -28,4 +34,18 @@ func tagOf(key string) string {
 		}
 	}
 	return key
+}
+
+// keyIn is a key with some beginning in a slot that is wanted, "" if none is found.
+func keyIn(start string, wanted func(slot int) bool) string {
+	tries := canaryTries
+	if tagOf(start) != start {
+		tries = 1 // all keys are in one slot
+	}
+	for n := range tries {
+		if key := start + strconv.Itoa(n); wanted(slotOf(key)) {
+			return key
+		}
+	}
+	return ""
 }

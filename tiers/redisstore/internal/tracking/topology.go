@@ -56,7 +56,7 @@ func (s *single) masters(context.Context) ([]*redis.Options, error) {
 }
 
 // view asks whether the server is a master, and the sentinels for the address of the master
-// that they name now. At another one a canary is due, which tells servers apart.
+// that they name now. At another one a canary is due, which distinguishes servers.
 func (s *single) view(ctx context.Context, members []*member) (string, error) {
 	m := members[0]
 	if s.behindSentinels() {
@@ -77,11 +77,11 @@ func (s *single) key(_ *member, start string) string { return start }
 
 // master returns an error unless HELLO's reply is that of a master.
 func master(hello *redis.MapStringInterfaceCmd) error {
-	answer, err := hello.Result()
+	reply, err := hello.Result()
 	if err != nil {
 		return err
 	}
-	if role := answer["role"]; role == "replica" || role == "slave" {
+	if role := reply["role"]; role == "replica" || role == "slave" {
 		return errReplica
 	}
 	return nil

@@ -15,8 +15,8 @@ import (
 const maxMoves = 4
 
 // Tracker follows the changes of the keys under a prefix while there are listeners, and
-// sends a storage's commands over connections that lead to the server which announces them.
-// The connections for announcements are made for the first listener, and closed with the last.
+// sends a storage's commands over connections that lead to the server which sends the
+// invalidations. The connections for these are made for the first listener, and closed with the last.
 //
 // client, settings and paths are set at construction and guard themselves; mu guards the rest.
 type Tracker struct {
@@ -34,7 +34,7 @@ type Tracker struct {
 type settings struct {
 	prefix    string
 	lease     time.Duration
-	retry     time.Duration // how soon a server that can't announce changes is asked again
+	retry     time.Duration // how soon an unsupported server is asked again
 	proofLife time.Duration // how long a canary proves
 }
 
@@ -48,7 +48,8 @@ func New(client redis.UniversalClient, prefix string, lease time.Duration) *Trac
 }
 
 // Subscribe notifies the listener of everything that happens from now on, until stop is called or
-// the Tracker is closed. A listener that comes while changes are announced is told so at once.
+// the Tracker is closed. A listener that comes while invalidations arrive is notified of that
+// at once.
 // After stop has returned the listener isn't called again; calls that are under way are
 // waited for.
 func (t *Tracker) Subscribe(l tiers.InvalidationListener) (stop func()) {
@@ -85,8 +86,8 @@ func (t *Tracker) left(w *watcher) bool {
 	return true
 }
 
-// InvalidationErr is why no changes are announced at present: what went wrong last; nil while they
-// are, and before anything has.
+// InvalidationErr is why no invalidations arrive at present: what went wrong last; nil while they
+// do, and before anything has.
 func (t *Tracker) InvalidationErr() error {
 	t.mu.Lock()
 	w := t.watcher
@@ -97,7 +98,7 @@ func (t *Tracker) InvalidationErr() error {
 	return w.err()
 }
 
-// Close ends the watch for good: the listeners are told that nothing is announced any more,
+// Close ends the watch for good: the listeners are notified that nothing is vouched for any more,
 // and aren't called again once Close has returned nil. It waits until the Tracker's
 // goroutines have ended, or ctx; an error says that they haven't yet.
 func (t *Tracker) Close(ctx context.Context) error {
@@ -111,8 +112,8 @@ func (t *Tracker) Close(ctx context.Context) error {
 	return w.close(ctx)
 }
 
-// Send sends the commands together, while changes are announced to the server that announces
-// them. Not each command has a reply or an error afterwards.
+// Send sends the commands together, while invalidations arrive to the server that sends them. Not
+// each command has a reply or an error afterwards.
 func (t *Tracker) Send(ctx context.Context, commands ...redis.Cmder) error {
 	for tries := 1; ; tries++ {
 		p := t.paths.take()

@@ -12,17 +12,17 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
-// unsupportedError is wrapped around what shows that a server can't announce changes.
+// unsupportedError is wrapped around what shows that a server can't notify, or may not.
 type unsupportedError struct{ error }
 
 func (u unsupportedError) Unwrap() error { return u.error }
 
 var (
 	errNoRESP3 = unsupportedError{errors.New("it goes on in RESP2")}
-	errDeaf    = tiers.NewError("strata: redis: a change was announced to nobody, as by a proxy that keeps announcements to itself", nil)
+	errDeaf    = tiers.NewError("strata: redis: a write was followed by no invalidation, as behind a proxy that drops them", nil)
 )
 
-// passing are the beginnings of answers that say nothing of what a server can do, the
+// passing are the beginnings of replies that say nothing of what a server can do, the
 // lack of the right password among them.
 var passing = slices.Concat(noData, full, []string{"TRYAGAIN ", "NOAUTH ", "WRONGPASS ", "ERR max number of clients", "READONLY ", "MOVED ", "ASK "})
 
@@ -32,15 +32,15 @@ var noData = []string{"LOADING ", "BUSY ", "MASTERDOWN ", "CLUSTERDOWN "}
 // full are those of a server that takes no writes for now.
 var full = []string{"OOM ", "MISCONF ", "NOREPLICAS "}
 
-// says reports whether a server's answer begins in one of these ways.
+// says reports whether a server's reply begins in one of these ways.
 func says(err error, starts []string) bool {
-	var answer redis.Error
-	return errors.As(err, &answer) &&
-		slices.ContainsFunc(starts, func(start string) bool { return strings.HasPrefix(answer.Error(), start) })
+	var reply redis.Error
+	return errors.As(err, &reply) &&
+		slices.ContainsFunc(starts, func(start string) bool { return strings.HasPrefix(reply.Error(), start) })
 }
 
-// asUnsupported is the error of a command without which nothing is announced. Proxies and managed
-// servers refuse one in words of their own, so that each answer which doesn't pass counts.
+// asUnsupported is the error of a command without which no invalidations come. Proxies and managed
+// servers refuse one in words of their own, so that each reply which doesn't pass counts.
 func asUnsupported(err error) error {
 	if !fault.IsReply(err) || says(err, passing) {
 		return err
@@ -48,25 +48,25 @@ func asUnsupported(err error) error {
 	return unsupportedError{err}
 }
 
-// unsupported is why a server can't announce changes, nil where it may.
+// unsupported is why a server can't notify, nil where it may.
 func unsupported(err error) error {
 	var (
-		u      unsupportedError
-		answer redis.Error
+		u     unsupportedError
+		reply redis.Error
 	)
 	if !errors.As(err, &u) {
 		return nil
 	}
 	reason := u.error.Error()
-	if errors.As(u.error, &answer) {
-		reason = fault.Code(answer.Error())
+	if errors.As(u.error, &reply) {
+		reason = fault.Code(reply.Error())
 	}
-	return tiers.NewError("strata: redis: the server can't announce changes: "+reason+needs, err)
+	return tiers.NewError("strata: redis: the server sends no invalidations: "+reason+needs, err)
 }
 
 const needs = "; it takes Redis 6 with RESP3, and a user that may run CLIENT TRACKING, SET and DEL under the prefix and, in a cluster, CLUSTER NODES"
 
-// reason tells why a watch session has ended.
+// reason is why a watch session has ended.
 func reason(err error) error {
 	if err == nil {
 		return nil
@@ -78,5 +78,5 @@ func reason(err error) error {
 	if errors.As(err, &ours) {
 		return tiers.NewError(ours.Error(), err)
 	}
-	return fault.New(context.Background(), "the channel of announcements", err)
+	return fault.New(context.Background(), "the connection for invalidations", err)
 }

@@ -128,7 +128,7 @@ func TestWatchTurnsSupported(t *testing.T) {
 	l.changes(t, "a")
 }
 
-// What passes doesn't make a server one that can't announce changes.
+// A passing fault doesn't make a server unsupported.
 func TestWatchFaultsThatPass(t *testing.T) {
 	for name, fault := range map[string]string{
 		"loading": "-LOADING Redis is loading the dataset in memory\r\n",
@@ -162,7 +162,7 @@ func TestWatchFaultsThatPass(t *testing.T) {
 			_, l := watch(t, client, "p:")
 			l.standing(t)
 			if len(l.reasons) > 0 {
-				t.Errorf("told that the server can't announce changes: %v", l.reasons)
+				t.Errorf("notified that the server is unsupported: %v", l.reasons)
 			}
 		})
 	}
@@ -191,7 +191,7 @@ func TestWatchGivesUpAfterSomeTries(t *testing.T) {
 		"hangs up at CLIENT TRACKING":   {tracking(""), "the server closed the connection"},
 		"never answers CLIENT TRACKING": {tracking(redistest.Silence), "timed out"},
 		"puts CLIENT TRACKING off":      {tracking("-TRYAGAIN later\r\n"), "TRYAGAIN"},
-		"keeps announcements to itself": {func(t *testing.T) *redis.Client { return fake(t, swallowing) }, "announced to nobody"},
+		"keeps announcements to itself": {func(t *testing.T) *redis.Client { return fake(t, swallowing) }, "followed by no invalidation"},
 		"never answers a ping on a channel": {func(t *testing.T) *redis.Client {
 			return fake(t, func(command []string) string {
 				if command[0] == "ping" {

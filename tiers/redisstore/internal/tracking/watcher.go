@@ -1,6 +1,10 @@
 // Package tracking follows what changes in Redis by CLIENT TRACKING, on one server, behind
 // sentinels and in a cluster, and proves that a storage's commands go to the server which
-// announces the changes.
+// sends the invalidations.
+//
+// Lock order: Tracker.mu, watcher.mu (which also guards the watch sessions), paths.mu. Listeners
+// are called under watcher.mu, so they mustn't call the Tracker. connection.mu and probe.mu are
+// held for nothing but their own fields.
 package tracking
 
 import (
@@ -22,10 +26,10 @@ const (
 	firstPause, lastPause, awayPause = 10 * time.Millisecond, 12 * time.Second, time.Second
 
 	// trialTime is how long a server that takes the password is tried before it counts as one
-	// that can't announce changes.
+	// that sends no invalidations.
 	trialTime = 3 * time.Second
 
-	// unsupportedRetry is how often a server that can't announce changes is asked again.
+	// unsupportedRetry is how often an unsupported server is asked again.
 	unsupportedRetry = time.Minute
 
 	// Time-outs of the watcher's own connections.
@@ -154,9 +158,9 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// refused takes note of why a watch session has ended, tells the listeners the first time that it
-// shows that the store can't announce changes, or is taken to, and reports whether the
-// server itself said so.
+// refused takes note of why a watch session has ended, notifies the listeners the first time that
+// this makes the store unsupported, or makes it count as that, and reports whether the server
+// itself said so.
 func (w *watcher) refused(err error, tried bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -174,7 +178,7 @@ func (w *watcher) refused(err error, tried bool) bool {
 	return said
 }
 
-// err is why nothing is announced at present.
+// err is why no invalidations arrive at present.
 func (w *watcher) err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
