@@ -199,7 +199,7 @@ func TestWatchGivesUpAfterSomeTries(t *testing.T) {
 				}
 				return swallowing(command)
 			})
-		}, "a ping"},
+		}, "no pong"},
 		"is full": {func(t *testing.T) *redis.Client {
 			f := start(t)
 			f.check(f.raw.ConfigSet(ctx, "maxmemory", "1").Err())
