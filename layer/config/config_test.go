@@ -29,7 +29,8 @@ import (
 
 func TestMain(m *testing.M) {
 	_, _ = gfsnotify.Add(".", func(*gfsnotify.Event) {}) // GoFrame's watcher of files stays for good
-	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(),
+		goleak.IgnoreTopFunction("github.com/redis/go-redis/v9/maintnotifications.(*CircuitBreakerManager).cleanupLoop")) // a client's that GoFrame keeps
 }
 
 var ctx = context.Background()
