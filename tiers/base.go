@@ -129,7 +129,7 @@ func (m *Mapped) read(key string, stored any) (any, error) {
 
 func (m *Mapped) readAll(read Read, err error) (Read, error) {
 	if err == nil {
-		read.Snapshot, err = read.Snapshot.MapValues(m.read)
+		read.Snapshot, err = read.Snapshot.mapValues(m.read)
 	}
 	if err != nil {
 		return Read{}, err
@@ -139,7 +139,7 @@ func (m *Mapped) readAll(read Read, err error) (Read, error) {
 
 // committed drops a state that can't be read: it is read again when it is wanted.
 func (m *Mapped) committed(s *Snapshot, err error) (*Snapshot, error) {
-	state, unread := s.MapValues(m.read)
+	state, unread := s.mapValues(m.read)
 	if unread != nil {
 		state = nil
 	}
@@ -166,7 +166,7 @@ func (m *Mapped) LoadAll(ctx context.Context, loads []Reload) []Reloaded {
 
 // Commit passes on the change of the texts.
 func (m *Mapped) Commit(ctx context.Context, id string, delta *Delta, ttl time.Duration) (*Snapshot, error) {
-	mapped, err := delta.MapValues(m.write, m.read)
+	mapped, err := delta.mapValues(m.write, m.read)
 	if err != nil {
 		return nil, NotApplied(err)
 	}
@@ -181,7 +181,7 @@ func (m *Mapped) CommitAll(ctx context.Context, commits []Commit) []Committed {
 		places  []int
 	)
 	for n, c := range commits {
-		mapped, err := c.Delta.MapValues(m.write, m.read)
+		mapped, err := c.Delta.mapValues(m.write, m.read)
 		if err != nil {
 			results[n].Err = NotApplied(err)
 			continue

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/internal/value"
 )
 
 // Batcher is the capability of a store that takes the commits of several sessions
@@ -105,6 +107,44 @@ type Reloaded struct {
 	Read Read
 	Err  error
 }
+
+// Previewer is the capability of a store that knows, without being written to, how it
+// would give values back.
+type Previewer interface {
+	// Preview returns the values as a Load gives them, or why they can't be stored. It doesn't
+	// change what it is given, and what it returns may share values with that.
+	Preview(data map[string]any) (map[string]any, error)
+}
+
+// Preview returns values as a store would give them back; see [Previewer].
+type Preview func(data map[string]any) (map[string]any, error)
+
+// PreviewOf finds the store below s. It returns nil for a store that isn't known: only texts are
+// known to come back from it as they went in.
+func PreviewOf(s gsession.Storage) Preview {
+	for l := range Layers(s) {
+		switch store := l.(type) {
+		case Previewer:
+			return store.Preview
+		case *gsession.StorageRedis, *gsession.StorageFile:
+			return PreviewJSON
+		case *gsession.StorageMemory:
+			return previewMemory
+		}
+	}
+	return nil
+}
+
+// PreviewJSON is the preview of a store that keeps a session as a JSON object and reads its
+// numbers as json.Number, as GoFrame's do. A value fails that can't be encoded, or could be
+// written and never be read again.
+func PreviewJSON(data map[string]any) (map[string]any, error) {
+	formed, err := value.JSON(data)
+	return formed, unkept(err)
+}
+
+// previewMemory is the preview of a store that keeps Go values. Those of a delta are copies.
+func previewMemory(data map[string]any) (map[string]any, error) { return data, nil }
 
 // SlideLimiter is a layer that skips slides which come soon after another, so that the
 // layers above it don't as well.

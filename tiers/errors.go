@@ -5,28 +5,19 @@ import (
 	"errors"
 	"reflect"
 
-	"github.com/gogf/gf/v2/errors/gcode"
-	"github.com/gogf/gf/v2/errors/gerror"
-
+	"github.com/gf-strata/strata/internal/change"
 	"github.com/gf-strata/strata/internal/value"
 	"github.com/gf-strata/strata/telemetry"
 )
 
 // ErrRevoked answers a commit whose session was loaded, and has been removed or
 // has expired since (law 6). Nothing was written. It is matched with errors.Is.
-var ErrRevoked error = gerror.NewWithOption(gerror.Option{
-	Text: "strata: the session was removed while this request held it; nothing was written",
-	Code: gcode.CodeInvalidOperation,
-})
+var ErrRevoked = change.ErrRevoked
 
 // ErrConflict answers a change whose first attempt may have been applied, and whose
 // session has changed or gone since: what could overwrite something newer, or begin a
 // session that was removed, was left out (laws 5 and 6). It is matched with errors.Is.
-var ErrConflict error = gerror.NewWithOption(gerror.Option{
-	Text: "strata: it isn't known whether this change was applied, and the session has changed since; " +
-		"what would overwrite something newer was left out",
-	Code: gcode.CodeInvalidOperation,
-})
+var ErrConflict = change.ErrConflict
 
 // IsFinal reports whether an error of a commit says what has become of it for good, so
 // that no other attempt is made.

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/gf-strata/strata/internal/change"
 )
 
 // A joined delta must do what its two do one after the other, and its outcome must be
@@ -63,7 +65,7 @@ func TestJoinIsOneAfterTheOther(t *testing.T) {
 
 		got, gotErr := joined.Apply(current)
 		middle, firstErr := first.Apply(current)
-		if firstErr == nil && len(middle) == 0 && later.loaded() {
+		if firstErr == nil && len(middle) == 0 && later.change.NeedsSession() {
 			return // the first left nothing: joined stands for the other order
 		}
 		if (gotErr != nil) != (firstErr != nil) || gotErr != nil && !errors.Is(gotErr, ErrRevoked) {
@@ -83,7 +85,7 @@ func TestJoinIsOneAfterTheOther(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("joined gives %v, one after the other %v", got, want)
 		}
-		if joined.CanPreview() != (first.CanPreview() && later.CanPreview()) && first.kind != replaceDelta {
+		if joined.CanPreview() != (first.CanPreview() && later.CanPreview()) && first.change.Kind != change.Replace {
 			t.Fatal("joined shows what one of the two doesn't, or not what both do")
 		}
 		if first.CanPreview() && joined.CanPreview() {

@@ -62,13 +62,13 @@ func TestDeltaOwnsItsTexts(t *testing.T) {
 		"replace": func() (*Delta, error) { return Replace(data) },
 		"add":     func() (*Delta, error) { return Add(data) },
 		"diff":    func() (*Delta, error) { return Diff(base, data) },
-		"keys":    func() (*Delta, error) { return Keys(data, []string{part(20), part(21)}) },
+		"keys":    func() (*Delta, error) { return Add(data, part(20), part(21)) },
 	} {
 		d, err := make()
 		if err != nil {
 			t.Fatal(name, err)
 		}
-		for key, value := range d.set {
+		for key, value := range d.Set() {
 			if within(body, reflect.ValueOf(key)) || within(body, reflect.ValueOf(value)) {
 				t.Errorf("%s: %q is a part of the request", name, key)
 			}
@@ -76,11 +76,11 @@ func TestDeltaOwnsItsTexts(t *testing.T) {
 				t.Errorf("%s: %q is %v, want %v", name, key, value, want)
 			}
 		}
-		if within(body, reflect.ValueOf(d.removed)) {
+		if within(body, reflect.ValueOf(d.Removed())) {
 			t.Errorf("%s: what it removes is a part of the request", name)
 		}
-		if name != "diff" && len(d.set) != len(data) {
-			t.Errorf("%s: %d keys", name, len(d.set))
+		if name != "diff" && len(d.Set()) != len(data) {
+			t.Errorf("%s: %d keys", name, len(d.Set()))
 		}
 	}
 }

@@ -3,7 +3,6 @@ package tiers
 import (
 	"maps"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/gf-strata/strata/internal/value"
@@ -132,9 +131,6 @@ func (s *Snapshot) clone() map[string]any {
 // Size is the memory that the snapshot takes, in bytes, about right.
 func (s *Snapshot) Size() int64 { return s.size }
 
-// Keys are the session's keys, in no order.
-func (s *Snapshot) Keys() []string { return slices.Collect(maps.Keys(s.data)) }
-
 // Data is the state itself. It must not be changed.
 func (s *Snapshot) Data() map[string]any { return s.data }
 
@@ -150,8 +146,8 @@ func (s *Snapshot) Map() map[string]any {
 	return m
 }
 
-// MapValues returns the same state with other values, which f makes of copies of these.
-func (s *Snapshot) MapValues(f func(key string, value any) (any, error)) (*Snapshot, error) {
+// mapValues returns the same state with other values, which f makes of copies of these.
+func (s *Snapshot) mapValues(f func(key string, value any) (any, error)) (*Snapshot, error) {
 	if s == nil {
 		return nil, nil
 	}

@@ -1,6 +1,9 @@
 package tiers
 
-import "testing"
+import (
+	"reflect"
+	"testing"
+)
 
 type values = map[string]any
 
@@ -13,6 +16,8 @@ type account struct {
 	Tags []string
 	Next *account
 }
+
+func equal(a, b any) bool { return reflect.DeepEqual(a, b) }
 
 func wantData(t testing.TB, got, want values) {
 	t.Helper()

@@ -129,7 +129,7 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 }
 
 // isLone reports whether a delta's encoding may still fail or panic, so that it merges with no other.
-func isLone(form tiers.Preview, delta *tiers.Delta) bool { return form == nil && !delta.Plain() }
+func isLone(form tiers.Preview, delta *tiers.Delta) bool { return form == nil && !isPlain(delta) }
 
 func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	w, shown, synced, err := s.queues.add(ctx, c)

@@ -2,12 +2,15 @@ package coalesce
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/value"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -22,7 +25,7 @@ func isDirect(ctx context.Context, store tiers.Storage) bool {
 // gather adds per-key writes of a direct store's session to what is pending. They go to the
 // store together: when the request closes its session, or after the hold.
 func (s *Storage) gather(ctx context.Context, id string, set map[string]any, removed []string, ttl time.Duration) error {
-	delta, err := tiers.Keys(set, removed)
+	delta, err := tiers.Add(set, removed...)
 	if err == nil {
 		delta, err = delta.Previewed(nil)
 	}
@@ -30,7 +33,7 @@ func (s *Storage) gather(ctx context.Context, id string, set map[string]any, rem
 		return err
 	}
 	c := change{id: id, delta: delta, ttl: ttl, lone: isLone(s.form, delta)}
-	c.behind = delta.Plain() && ttl > 0 // what the store may refuse, its caller learns
+	c.behind = isPlain(delta) && ttl > 0 // what the store may refuse, its caller learns
 	if c.wait = s.interval.get(); c.wait == 0 {
 		c.wait = requestHold
 	}
@@ -110,8 +113,12 @@ func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 			return nil, err
 		}
 		for n := len(v.changes) - 1; n >= 0; n-- {
-			if value, known := v.changes[n].delta.Value(key); known {
+			delta := v.changes[n].delta
+			if value, set := delta.Set()[key]; set && delta.CanPreview() {
 				return value, nil
+			}
+			if slices.Contains(delta.Removed(), key) {
+				return nil, nil
 			}
 		}
 	}
@@ -185,4 +192,20 @@ func (s *Storage) setKeyed(ctx context.Context, id string, data *gmap.StrAnyMap,
 		s.slides.set(id, expiry{at: began.Add(ttl)})
 	}
 	return err
+}
+
+// isPlain reports whether the delta sets only texts, numbers, booleans and times, which
+// every store can keep in its way. A json.Number and a complex number are none: Redis'
+// client can't send them.
+func isPlain(delta *tiers.Delta) bool {
+	for _, v := range delta.Set() {
+		switch v.(type) {
+		case json.Number, complex64, complex128:
+			return false
+		}
+		if !value.IsScalar(v) {
+			return false
+		}
+	}
+	return true
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gf-strata/strata/internal/value"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -72,15 +73,25 @@ func (p *pending) again() bool {
 	return now.Before(p.deadline)
 }
 
-// size is the memory that the write keeps while it waits: its change, its id, and the state
-// that readers are shown, which is about as large as the one it was made to.
+// size is the memory that the write keeps while it waits: its change, its id, what it was made
+// to, and the state that readers are shown, which is about as large.
 func (w *write) size() int64 {
-	size := w.delta.Size() + int64(2*len(w.id))
+	set := w.delta.Set()
+	size := writeBytes + int64(2*len(w.id)) + value.MapSize(len(set))
+	for key, v := range set {
+		size += int64(len(key)) + value.Size(v)
+	}
+	for _, key := range w.delta.Removed() {
+		size += 16 + int64(len(key))
+	}
 	if base := w.delta.Base(); base != nil {
-		size += base.Size()
+		size += 2 * base.Size()
 	}
 	return size
 }
+
+// writeBytes is a write itself, with its delta.
+const writeBytes = 400
 
 // empties reports whether the write may leave no session: it sets no key.
 func (w *write) empties() bool {

@@ -699,7 +699,7 @@ func (s *Storage) prepareKeys(ctx context.Context, id string, set map[string]any
 	}
 	var delta *tiers.Delta
 	if read.Snapshot.Len() == 0 {
-		delta, err = tiers.Keys(set, nil)
+		delta, err = tiers.Add(set)
 	} else {
 		next := maps.Clone(read.Snapshot.Data())
 		maps.Copy(next, set)

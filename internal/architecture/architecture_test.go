@@ -85,7 +85,7 @@ func breaches(p pkg) (found []string) {
 			found = append(found, "is a decorator and imports another")
 		case under(name, "tiers") && under(ours, "decorators"):
 			found = append(found, "is a tier and imports a decorator")
-		case name == "tiers" && ours != "telemetry" && ours != "internal/value":
+		case name == "tiers" && ours != "telemetry" && ours != "internal/value" && ours != "internal/change":
 			found = append(found, "is the contract and imports "+ours)
 		case under(name, "telemetry"):
 			found = append(found, "is the floor and imports "+ours)

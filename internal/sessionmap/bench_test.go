@@ -47,7 +47,6 @@ func BenchmarkDelta(b *testing.B) {
 		"diff":  func() { _, _ = tiers.Diff(base, changed) },
 		"apply": func() { _, _ = delta.Apply(base) },
 		"join":  func() { delta.Merge(delta) },
-		"size":  func() { delta.Size() },
 	} {
 		b.Run(what, func(b *testing.B) {
 			b.ReportAllocs()

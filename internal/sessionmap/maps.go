@@ -205,11 +205,11 @@ func (f *Maps) diff(g *given, data, held map[string]any) (*tiers.Delta, error) {
 		return nil, err
 	}
 	if !gone || delta.Empty() {
-		removal := tiers.Removal{Of: &f.tombstones, ID: g.id, Stamp: g.stamp}
+		id := g.id
 		if !delta.Empty() { // it may be kept for long
-			removal.ID = strings.Clone(removal.ID)
+			id = strings.Clone(id)
 		}
-		return delta.Unless(removal), nil
+		return delta.Unless(&f.tombstones, id, g.stamp), nil
 	}
 	switch {
 	case !delta.Begins():

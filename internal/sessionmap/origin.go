@@ -53,10 +53,22 @@ type given struct {
 // the store holds: a key that another request added must not look like one that this
 // request removed. Most maps are closed once, so that it is made when it is asked for.
 func (g *given) state() *tiers.Snapshot {
-	if g.change == nil {
+	switch change := g.change; {
+	case change == nil:
 		return g.base
+	case change.Empty():
+		return change.Base()
+	case change.Base() == nil:
+		return tiers.Adopt(change.Set())
+	default:
+		data := make(map[string]any, change.Base().Len()+len(change.Set()))
+		maps.Copy(data, change.Base().Data())
+		maps.Copy(data, change.Set())
+		for _, key := range change.Removed() {
+			delete(data, key)
+		}
+		return tiers.Adopt(data)
 	}
-	return g.change.After()
 }
 
 // started is the zero of the process's monotonic clock for origins.

@@ -163,7 +163,9 @@ func TestValuesThatJSONCantEncode(t *testing.T) {
 		private(t, err)
 		f.want(secretID, content)
 
-		for _, d := range []func(values) (*tiers.Delta, error){tiers.Replace, tiers.Add} {
+		for _, d := range []func(values) (*tiers.Delta, error){
+			tiers.Replace, func(data values) (*tiers.Delta, error) { return tiers.Add(data) },
+		} {
 			delta, err := d(values{secretKey: value})
 			if err == nil {
 				_, err = s.Commit(ctx, secretID, delta, ttl)

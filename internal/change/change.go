@@ -1,0 +1,377 @@
+// Package change is the one rule by which what a request changed is applied to what the store
+// holds by then (laws 5 and 6): that of tiers.Delta, on plain maps.
+package change
+
+import (
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/gogf/gf/v2/errors/gcode"
+	"github.com/gogf/gf/v2/errors/gerror"
+	"github.com/gogf/gf/v2/util/gconv"
+
+	"github.com/gf-strata/strata/internal/value"
+)
+
+// ErrRevoked and ErrConflict are those of package tiers, which says when they are returned.
+var (
+	ErrRevoked error = gerror.NewWithOption(gerror.Option{
+		Text: "strata: the session was removed while this request held it; nothing was written",
+		Code: gcode.CodeInvalidOperation,
+	})
+	ErrConflict error = gerror.NewWithOption(gerror.Option{
+		Text: "strata: it isn't known whether this change was applied, and the session has changed since; " +
+			"what would overwrite something newer was left out",
+		Code: gcode.CodeInvalidOperation,
+	})
+)
+
+// Kind says what a request knew of its session.
+type Kind uint8
+
+const (
+	Replace Kind = iota // the whole session, whatever the store holds
+	Add                 // there was no session
+	Update              // it was Base
+	End                 // the session ends if it is still Base
+)
+
+// Change is what one request changed. Its maps and slices aren't written once it is made.
+//
+// Removals, if there are any, say at the last moment whether the session was removed since Base
+// was handed out: a store that applies the change after it looked at what it overwrites can't mix
+// a new log-in with what was changed in the old one.
+type Change struct {
+	Kind    Kind
+	Base    map[string]any // what the request was given, or what the store was last known to hold; of Update and End
+	Had     bool           // the request was given keys
+	Set     map[string]any
+	Formed  bool // Set holds what the store will give back
+	Removed []string
+	Cleared bool // the request removed every key that it was given
+
+	Conditional bool            // it overwrites only what is as the request had seen it
+	Guards      map[string]bool // keys that must be as in Base, or nothing is done
+	Sent        bool            // an attempt may have begun the session
+	Removals    []Removal
+
+	Marks map[uint64]bool // of what Base, which was read from a journal, doesn't hold; nil for a whole Base
+	// Origin returns what a mark is of, for a change whose values were mapped.
+	Origin func(key string, value any) (any, error)
+}
+
+// Removals knows which sessions were removed.
+type Removals interface {
+	// Since reports whether the session was removed after its clock showed stamp.
+	Since(id string, stamp uint64) bool
+}
+
+// Removal is one that hadn't happened when its clock showed Stamp, and may have since.
+type Removal struct {
+	Of    Removals
+	ID    string
+	Stamp uint64
+}
+
+// Diff is the change of a request that was given base and closes with data.
+func Diff(base, data map[string]any) (Change, error) {
+	c := Change{Kind: Update, Base: base, Had: len(base) > 0}
+	kept := 0
+	for key, v := range data {
+		before, had := base[key]
+		if had {
+			kept++
+			if equal(before, v) {
+				continue
+			}
+		}
+		isolated, err := value.Own(v)
+		if err != nil {
+			return Change{}, err
+		}
+		if c.Set == nil {
+			c.Set = map[string]any{}
+		}
+		c.Set[strings.Clone(key)] = isolated
+	}
+	c.Cleared = kept == 0
+	if kept == len(base) {
+		return c, nil
+	}
+	for key := range base {
+		if _, kept := data[key]; !kept {
+			c.Removed = append(c.Removed, key)
+		}
+	}
+	return c, nil
+}
+
+// Plan is what a Change does to a session.
+type Plan struct {
+	Whole   bool // what the store holds goes
+	Set     map[string]any
+	Removed []string
+}
+
+// Plan returns what to write, given what the store holds, an empty map for no session; nil for
+// nothing. A plan beside ErrConflict is carried out, and the error returned then.
+func (c *Change) Plan(current map[string]any) (*Plan, error) {
+	if c.Kind == End {
+		return c.planEnd(current)
+	}
+	if c.Conditional {
+		return c.planConditional(current)
+	}
+	if c.Kind == Replace {
+		return &Plan{Whole: true, Set: c.Set}, nil
+	}
+	plan := &Plan{Set: c.Set, Removed: c.Removed}
+	if c.Kind == Add {
+		return plan, nil
+	}
+	revoked := c.IsRevoked()
+	switch gone := revoked || c.Had && len(current) == 0; { // the session that the request was given
+	case !gone:
+		return plan, nil
+	case !c.Cleared:
+		return nil, ErrRevoked
+	case len(c.Set) == 0:
+		return nil, nil
+	case revoked: // what is there now is another session, which what was set joins
+		return &Plan{Set: c.Set}, nil
+	default:
+		return plan, nil
+	}
+}
+
+func (c *Change) planEnd(current map[string]any) (*Plan, error) {
+	switch {
+	case len(current) == 0 && c.Conditional: // an earlier attempt's doing, most likely
+		return nil, nil
+	case len(current) == 0:
+		return nil, ErrRevoked
+	case !reflect.DeepEqual(current, c.Base):
+		return nil, ErrConflict
+	default:
+		return &Plan{Whole: true, Set: map[string]any{}}, nil
+	}
+}
+
+func (c *Change) planConditional(current map[string]any) (*Plan, error) {
+	if len(current) > 0 && c.guardsChanged(current) {
+		return nil, ErrConflict
+	}
+	revoked := c.IsRevoked()
+	begins := c.Kind != Update || !c.Had || revoked
+	switch {
+	case len(current) > 0 && c.isDone(current):
+		return nil, nil
+	case len(current) > 0 && (begins || !c.knows(current)):
+		return nil, ErrConflict
+	case len(current) > 0:
+		return c.planUntouched(current)
+	case begins && !c.Sent && c.Kind != Replace && !revoked: // what a replacement was made on isn't known
+		return &Plan{Whole: true, Set: c.Set}, nil
+	case c.NeedsSession() || revoked:
+		return nil, ErrRevoked
+	case len(c.Set) == 0:
+		return nil, nil
+	default:
+		return nil, ErrConflict
+	}
+}
+
+// guardsChanged reports whether a key that the change depends on has changed. Once an attempt may
+// have been applied, what it has written is no change.
+func (c *Change) guardsChanged(current map[string]any) bool {
+	for key := range c.Guards {
+		now, has := current[key]
+		switch {
+		case c.sawLast(key, now, has):
+		case c.Sent && has && c.isOwn(key, now):
+		case c.Sent && !has && slices.Contains(c.Removed, key):
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// isDone reports whether the store holds what the change was to make of the session.
+func (c *Change) isDone(current map[string]any) bool {
+	if c.Kind == Replace && len(c.Set) != len(current) {
+		return false
+	}
+	for key := range c.Set {
+		if now, has := current[key]; !has || !c.isOwn(key, now) {
+			return false
+		}
+	}
+	for _, key := range c.Removed {
+		if _, has := current[key]; has {
+			return false
+		}
+	}
+	return true
+}
+
+// knows reports whether the store may still hold the session that the request was given:
+// one that has no value in common with it, nor with what was to be written, has begun
+// later under the same id.
+func (c *Change) knows(current map[string]any) bool {
+	for key, now := range current {
+		if c.sawLast(key, now, true) || c.isOwn(key, now) {
+			return true
+		}
+		if len(c.Marks) > 0 {
+			if c.Origin != nil {
+				now, _ = c.Origin(key, now)
+			}
+			if mark, ok := markOf(key, now); ok && c.Marks[mark] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isOwn reports whether the store holds what the change has written under a key.
+func (c *Change) isOwn(key string, now any) bool {
+	own, sets := c.Set[key]
+	if !sets {
+		return false
+	}
+	if text, ok := now.(string); ok && !c.Formed && value.IsScalar(own) {
+		return text == gconv.String(own) // a store that keeps texts
+	}
+	return equal(now, own)
+}
+
+// planUntouched writes the keys that hold what the request had seen.
+func (c *Change) planUntouched(current map[string]any) (_ *Plan, err error) {
+	p := &Plan{Set: map[string]any{}}
+	for key := range c.Set {
+		now, has := current[key]
+		switch {
+		case has && c.isOwn(key, now):
+		case c.sawLast(key, now, has):
+			p.Set[key] = c.Set[key]
+		default:
+			err = ErrConflict
+		}
+	}
+	for _, key := range c.Removed {
+		now, has := current[key]
+		switch {
+		case !has:
+		case c.sawLast(key, now, has):
+			p.Removed = append(p.Removed, key)
+		default:
+			err = ErrConflict
+		}
+	}
+	if len(p.Set)+len(p.Removed) == 0 {
+		p = nil
+	}
+	return p, err
+}
+
+// sawLast reports whether a key is as the request had seen it.
+func (c *Change) sawLast(key string, now any, has bool) bool {
+	before, had := c.Base[key]
+	return has == had && (!has || equal(now, before))
+}
+
+// IsRevoked reports whether one of the removals has happened.
+func (c *Change) IsRevoked() bool {
+	return slices.ContainsFunc(c.Removals, func(r Removal) bool { return r.Of.Since(r.ID, r.Stamp) })
+}
+
+// NeedsSession reports whether the change is refused if the session is gone.
+func (c *Change) NeedsSession() bool { return c.Kind == Update && c.Had && !c.Cleared }
+
+// Merge is the change that does what c and then later do, and whose outcome stands for
+// both. Not all pairs have one: of a session that is gone, an update is refused and an
+// addition isn't.
+func (c *Change) Merge(later *Change) (Change, bool) {
+	switch {
+	case c.Kind != later.Kind, c.Conditional, later.Conditional, c.Kind == End:
+		return Change{}, false
+	case c.Kind == Replace:
+		return *later, true
+	case c.Kind == Update && (!c.NeedsSession() || !later.NeedsSession()), c.IsRevoked() != later.IsRevoked():
+		return Change{}, false
+	}
+	return Change{
+		Kind: c.Kind, Base: c.Base, Had: c.Had, Formed: c.Formed && later.Formed,
+		Set:      overwrite(c.Set, later.Set, later.Removed),
+		Removed:  mergeRemoved(c, later),
+		Removals: mergeRemovals(c.Removals, later.Removals),
+	}, true
+}
+
+// overwrite is a copy of set without what is removed and with what comes later.
+func overwrite(set, later map[string]any, removed []string) map[string]any {
+	next := make(map[string]any, len(set)+len(later))
+	maps.Copy(next, set)
+	for _, key := range removed {
+		delete(next, key)
+	}
+	maps.Copy(next, later)
+	return next
+}
+
+// mergeRemoved are the keys that one of the two removed and the later one hasn't set.
+func mergeRemoved(c, later *Change) []string {
+	if len(c.Removed) == 0 {
+		return later.Removed
+	}
+	removed := map[string]bool{}
+	for _, key := range c.Removed {
+		removed[key] = true
+	}
+	for key := range later.Set {
+		delete(removed, key)
+	}
+	for _, key := range later.Removed {
+		removed[key] = true
+	}
+	return slices.Collect(maps.Keys(removed))
+}
+
+// mergeRemovals are the removals that revoke either change, one for each chain that looks out
+// for the session, however many changes were merged.
+func mergeRemovals(some, more []Removal) []Removal {
+	all := slices.Clone(some)
+	for _, m := range more {
+		same := func(r Removal) bool { return r.Of == m.Of && r.ID == m.ID }
+		if n := slices.IndexFunc(all, same); n >= 0 {
+			all[n].Stamp = min(all[n].Stamp, m.Stamp)
+		} else {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// equal reports whether a close would write the value that was handed out.
+func equal(a, b any) bool {
+	if value.IsScalar(a) && value.IsScalar(b) {
+		return a == b || isNaN(a) && isNaN(b)
+	}
+	return reflect.DeepEqual(a, b)
+}
+
+// isNaN is about what doesn't equal itself.
+func isNaN(v any) bool {
+	switch f := v.(type) {
+	case float64:
+		return math.IsNaN(f)
+	case float32:
+		return math.IsNaN(float64(f))
+	}
+	return false
+}
