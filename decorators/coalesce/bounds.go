@@ -1,9 +1,6 @@
 package coalesce
 
-import (
-	"container/list"
-	"time"
-)
+import "container/list"
 
 // bounds count what isn't in the store yet, whether or not a caller waits for it, and say when
 // another change has room (law 9). The queues' mutex guards all fields.
@@ -15,7 +12,6 @@ type bounds struct {
 	changes  int
 	bytes    int64
 	removals int
-	writes   list.List // the oldest first
 	guests   list.List // of chan struct{}: callers that wait for room, the first to come in front
 }
 
@@ -60,7 +56,6 @@ func (b *bounds) add(k *sessionQueue, w *write) {
 	if k.changes++; k.changes == 1 {
 		b.sessions++
 	}
-	w.since, w.place = time.Now(), b.writes.PushBack(w)
 	b.grow(w, w.calls)
 }
 
@@ -80,16 +75,7 @@ func (b *bounds) release(k *sessionQueue, w *write) {
 	if k.changes--; k.changes == 0 {
 		b.sessions--
 	}
-	b.writes.Remove(w.place)
 	b.changes -= w.calls
 	b.bytes -= w.bytes
 	b.next()
-}
-
-// oldest is for how long the oldest change has been waiting.
-func (b *bounds) oldest() time.Duration {
-	if first := b.writes.Front(); first != nil {
-		return time.Since(first.Value.(*write).since)
-	}
-	return 0
 }

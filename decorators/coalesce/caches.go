@@ -2,38 +2,28 @@ package coalesce
 
 import (
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/gf-strata/strata/tiers"
 )
 
-// caches are notified of what becomes of sessions. mu guards the list, which is replaced and
-// never changed.
-type caches struct {
-	mu  sync.RWMutex
-	all []*subscription
-}
+// caches are notified of what becomes of sessions. The queues' mutex guards the list, under which
+// all methods are called.
+type caches struct{ all []*subscription }
 
 type subscription struct{ cache tiers.CommitListener }
 
-// subscribe notifies a cache until stop is called.
-func (c *caches) subscribe(cache tiers.CommitListener) (stop func()) {
+// follow notifies a cache until stop is called.
+func (l *queues) follow(cache tiers.CommitListener) (stop func()) {
 	s := &subscription{cache: cache}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.all = append(slices.Clone(c.all), s)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.caches.all = append(l.caches.all, s)
 	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.all = slices.DeleteFunc(slices.Clone(c.all), func(other *subscription) bool { return other == s })
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.caches.all = slices.DeleteFunc(l.caches.all, func(other *subscription) bool { return other == s })
 	}
-}
-
-func (c *caches) list() []*subscription {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.all
 }
 
 // token is what a cache has returned at the beginning of a commit or a read.
@@ -43,7 +33,7 @@ type token struct {
 }
 
 func (c *caches) begin(id string) (tokens []token) {
-	for _, s := range c.list() {
+	for _, s := range c.all {
 		tokens = append(tokens, token{s, s.cache.Begin(id)})
 	}
 	return tokens
@@ -63,7 +53,7 @@ func (c *caches) end(id string, tokens []token) {
 }
 
 func (c *caches) shown(id string, ttl time.Duration, state *tiers.Snapshot) {
-	for _, s := range c.list() {
+	for _, s := range c.all {
 		s.cache.Accept(id, ttl, state)
 	}
 }

@@ -2,6 +2,7 @@ package coalesce
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/gf-strata/strata/internal/circuit"
@@ -10,21 +11,11 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// carrier brings writes to the store, and notes in each what has become of it. All fields are
-// set at construction, but for timeout, which is atomic.
-type carrier struct {
-	store   tiers.Storage
-	batcher tiers.Batcher // nil if the store takes no batches
-	timeout duration
-	life    func(w *write) time.Duration // that a commit is to set
-	ended   context.Context              // the queues' life
-	end     context.CancelFunc
-}
-
-// carry brings those to the store that are in the journal as they have to be. Trying whether
-// the store is back takes less time than a write may.
-func (c *carrier) carry(writes []*write, probe time.Duration) {
-	timeout := c.timeout.get()
+// carry brings those writes to the store that are in the journal as they have to be, and sees to
+// what becomes of each. Trying whether the store is back takes less time than a write may.
+func (l *queues) carry(writes []*write, probe time.Duration) {
+	defer l.settle(writes, time.Now()) // also if the store ends the goroutine
+	timeout := l.timeout.get()
 	if probe > 0 {
 		timeout = min(timeout, probe)
 	}
@@ -42,16 +33,16 @@ func (c *carrier) carry(writes []*write, probe time.Duration) {
 	switch len(ready) {
 	case 0:
 	case 1:
-		c.alone(ready[0], timeout, probe > 0)
+		l.alone(ready[0], timeout, probe > 0)
 	default:
-		c.together(ready, timeout)
+		l.together(ready, timeout)
 	}
 }
 
 // alone carries one write out. A panic of the store is raised again in the write's caller, and
 // in no other: changes that could panic were encoded before they were merged.
-func (c *carrier) alone(w *write, timeout time.Duration, probe bool) {
-	ctx, cancel := context.WithTimeout(crew.Within(c.ended, w.causes.Attach(w.ctx)), timeout)
+func (l *queues) alone(w *write, timeout time.Duration, probe bool) {
+	ctx, cancel := context.WithTimeout(crew.Within(l.ended, w.causes.Attach(w.ctx)), timeout)
 	defer cancel()
 	if probe {
 		ctx = circuit.AsProbe(ctx)
@@ -63,32 +54,32 @@ func (c *carrier) alone(w *write, timeout time.Duration, probe bool) {
 		}
 	}()
 	if w.delta == nil {
-		w.err = c.store.RemoveAll(ctx, w.id)
+		w.err = l.store.RemoveAll(ctx, w.id)
 	} else {
-		w.snapshot, w.err = commit(ctx, c.store, w.id, w.delta, c.life(w))
+		w.snapshot, w.err = commit(ctx, l.store, w.id, w.delta, l.life(w))
 	}
-	if w.touches && w.err == nil && isDirect(ctx, c.store) {
-		w.err = touch(ctx, c.store, w.id, c.life(w))
+	if w.pending && w.err == nil && isDirect(ctx, l.store) {
+		w.err = touch(ctx, l.store, w.id, l.life(w))
 	}
 	finished = true
 }
 
 // together sends the writes' commits in one call. The values of one caller's context stand for
 // all. A store that panics there fails all of them, and the panic is raised in no caller.
-func (c *carrier) together(writes []*write, timeout time.Duration) {
+func (l *queues) together(writes []*write, timeout time.Duration) {
 	var causes telemetry.Causes
 	for _, w := range writes {
 		causes.Merge(w.causes)
 	}
-	ctx, cancel := context.WithTimeout(crew.Within(c.ended, causes.Attach(writes[0].ctx)), timeout)
+	ctx, cancel := context.WithTimeout(crew.Within(l.ended, causes.Attach(writes[0].ctx)), timeout)
 	defer cancel()
 	commits := make([]tiers.Commit, len(writes))
 	for n, w := range writes {
-		commits[n] = tiers.Commit{ID: w.id, Delta: w.delta, TTL: c.life(w)}
+		commits[n] = tiers.Commit{ID: w.id, Delta: w.delta, TTL: l.life(w)}
 		w.err = errAborted
 	}
 	defer func() { _ = recover() }()
-	for n, result := range c.batcher.CommitAll(ctx, commits) {
+	for n, result := range l.batcher.CommitAll(ctx, commits) {
 		writes[n].snapshot, writes[n].err = result.Snapshot, result.Err
 	}
 }
@@ -101,4 +92,98 @@ func commit(ctx context.Context, store tiers.Storage, id string, delta *tiers.De
 		return nil, writeKeys(ctx, store, id, delta, ttl)
 	}
 	return store.Commit(ctx, id, delta, ttl)
+}
+
+// life is the time to live that a commit sets: the ttl and the part more that a slide sets, counted
+// from the request whose change it is (law 8).
+func (l *queues) life(w *write) time.Duration {
+	longer := l.slides.longer(w.ttl)
+	if !w.pending {
+		return longer
+	}
+	return max(time.Until(w.deadline)+longer-w.ttl, time.Millisecond)
+}
+
+// settle takes down what has become of writes.
+func (l *queues) settle(writes []*write, began time.Time) {
+	for _, w := range writes {
+		l.count(w)
+		if w.err == nil && w.delta != nil {
+			l.slides.landed(w, began.Add(l.life(w)), isDirect(w.ctx, l.store))
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range writes {
+		l.land(w, began)
+	}
+}
+
+// count counts what came of a commit that the store was asked for.
+func (l *queues) count(w *write) {
+	switch {
+	case w.delta == nil, errors.Is(w.err, circuit.ErrOpen):
+	case w.err == nil && w.panicked == nil:
+		l.tally.Add(telemetry.CommitOK)
+	case errors.Is(w.err, tiers.ErrRevoked):
+		l.tally.Add(telemetry.CommitRevoked)
+	default:
+		l.tally.Add(telemetry.CommitFailed)
+	}
+}
+
+// land ends a write or lets it wait for its next attempt. It is called under mu, as all that
+// follows is.
+func (l *queues) land(w *write, began time.Time) {
+	k := l.sessions[w.id]
+	k.flying = nil
+	defer l.arrange(k)
+	if w.snapshot != nil {
+		w.snapshot = w.snapshot.ReadAt(began).AsPublished()
+		if len(k.waiting) > 0 && !k.removing() {
+			k.waiting[0].delta = k.waiting[0].delta.Rebase(w.snapshot)
+		}
+	}
+	switch {
+	case !w.pending, w.err == nil:
+		l.conclude(k, w)
+	case l.closed() && l.journal.isOpen(): // undelivered
+		l.back(k, w)
+	case k.removing():
+		l.caches.end(k.id, w.tokens)
+		k.waiting[0].annulled = append(k.waiting[0].annulled, w)
+	case errors.Is(w.err, circuit.ErrOpen) && !l.closed():
+		l.back(k, w)
+		l.journal.unmark(k, w)
+	case !tiers.IsFinal(w.err) && w.again() && !l.closed():
+		applied := tiers.MayBeApplied(w.err)
+		l.tally.Add(telemetry.Retries)
+		l.reports.failed(nil, w.err)
+		if l.back(k, w); applied {
+			w.delta = w.delta.Conditional(w.delta.Base())
+		} else {
+			l.journal.unmark(k, w)
+		}
+	default:
+		l.gaveUp(w.err, w)
+		l.conclude(k, w)
+	}
+}
+
+// conclude ends a write whose outcome is known. The writes that a removal has annulled are void with
+// the session, and otherwise their callers get the reason why it wasn't removed.
+func (l *queues) conclude(k *sessionQueue, w *write) {
+	if w.err != nil && !w.pending && w.left.Load() {
+		l.reports.failed(w.err, nil)
+	}
+	l.caches.became(k.id, w.ttl, w.tokens, k.landed(w))
+	outcome := error(tiers.ErrRevoked)
+	if w.err != nil {
+		outcome = w.err
+		l.gaveUp(w.err, w.annulled...)
+	}
+	for _, annulled := range w.annulled {
+		l.finish(k, annulled, nil, outcome)
+	}
+	l.finish(k, w, w.snapshot, w.err)
 }

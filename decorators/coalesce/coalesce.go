@@ -12,8 +12,9 @@
 // size, and pending changes may be kept in a journal on disk.
 //
 // Locks are taken in this order: the queues' mutex, then those of a node's circuit, of slides,
-// caches, reports, the crew and the journal, of which only that of reports takes another one, the
-// journal's. A cache is notified under the queues' mutex, and may take its own.
+// reports, the crew and the journal, of which only that of reports takes another one, the
+// journal's. A cache is notified under the queues' mutex, and may take its own, under which it
+// doesn't call Follow, nor the function that this has returned.
 package coalesce
 
 import (
@@ -44,15 +45,15 @@ import (
 //
 // All fields are set by New and guard themselves.
 type Storage struct {
-	wrapped  gsession.Storage
-	inner    tiers.Storage
-	circuits *circuit.Store
-	face     *sessionmap.Maps
-	form     tiers.Preview // nil if it isn't known what the store makes of values
-	interval duration      // 0: synchronous
-	queues   queues
-	slides   slides
-	reports  reports
+	tiers.Storage // below
+	wrapped       gsession.Storage
+	circuits      *circuit.Store
+	face          *sessionmap.Maps
+	form          tiers.Preview // nil if it isn't known what the store makes of values
+	interval      duration      // 0: synchronous
+	queues        queues
+	slides        slides
+	reports       reports
 
 	tally    telemetry.Tally
 	reporter telemetry.Reporter
@@ -72,12 +73,12 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 		panic("strata: layer.Journal keeps what layer.WriteBehind delays; add layer.WriteBehind(interval), or leave the journal out")
 	}
 	s := &Storage{wrapped: inner, form: tiers.PreviewOf(inner)}
-	s.inner, s.circuits = circuit.Over(inner)
+	s.Storage, s.circuits = circuit.Over(inner)
 	s.face = sessionmap.New(s)
-	s.slides = slides{store: s.inner, every: o.SlideEvery, tally: &s.tally}
+	s.slides = slides{store: s.Storage, every: o.SlideEvery, tally: &s.tally}
 	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, journal: &s.queues.journal, pending: s.Pending}
 	s.queues.slides, s.queues.reports, s.queues.tally = &s.slides, &s.reports, &s.tally
-	s.queues.init(s.inner, s.circuits, o)
+	s.queues.init(s.Storage, s.circuits, o)
 	s.limit(o)
 	if o.Journal != "" {
 		if !tiers.IsAtomic(sessionmap.Adapt(inner)) {
@@ -97,11 +98,8 @@ func (s *Storage) Unwrap() gsession.Storage { return s.wrapped }
 // Circuits are what stands between this layer and the store.
 func (s *Storage) Circuits() *circuit.Store { return s.circuits }
 
-// Style is that of the storage below.
-func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(ctx) }
-
 // Follow notifies a cache above of what becomes of the sessions that are written here.
-func (s *Storage) Follow(c tiers.CommitListener) (stop func()) { return s.queues.caches.subscribe(c) }
+func (s *Storage) Follow(c tiers.CommitListener) (stop func()) { return s.queues.follow(c) }
 
 // Commit returns when the store holds the change, alone or merged with others, or
 // when ctx ends; the change goes on to the store then, also if ctx had ended before:
@@ -137,9 +135,9 @@ func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	case err != nil:
 		return nil, err
 	case w == nil: // the chain is being closed
-		return commit(ctx, s.inner, c.id, c.delta, c.ttl)
-	case w.pending == nil:
-		return w.wait(ctx, s.queues.carrier.timeout.get(), nil)
+		return commit(ctx, s.Storage, c.id, c.delta, c.ttl)
+	case !w.pending:
+		return w.wait(ctx, s.queues.timeout.get(), nil)
 	case synced == nil:
 		return shown, nil
 	}
@@ -197,7 +195,7 @@ func (s *Storage) load(ctx context.Context, id string, ttl time.Duration) (read 
 		return tiers.Read{}, false, err
 	}
 	began, clock := time.Now(), s.slides.clock()
-	if read, err = s.inner.Load(ctx, id, ttl); err != nil {
+	if read, err = s.Storage.Load(ctx, id, ttl); err != nil {
 		return tiers.Read{}, false, err
 	}
 	read, ok = s.under(v, read, ttl, began, clock)
@@ -218,7 +216,7 @@ func (s *Storage) under(v *view, read tiers.Read, ttl time.Duration, began time.
 }
 
 // Reloads reports whether the storage below reads several sessions together.
-func (s *Storage) Reloads() bool { return tiers.ReloaderOf(s.inner) != nil }
+func (s *Storage) Reloads() bool { return tiers.ReloaderOf(s.Storage) != nil }
 
 // LoadAll reads those together that needn't wait for a write. A session that changes while they are
 // read is read once more, alone.
@@ -244,7 +242,7 @@ func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 	}()
 	if len(together) > 0 {
 		began, clock := time.Now(), s.slides.clock()
-		for i, loaded := range tiers.ReloaderOf(s.inner).LoadAll(ctx, together) {
+		for i, loaded := range tiers.ReloaderOf(s.Storage).LoadAll(ctx, together) {
 			n, ok := places[i], true
 			if loaded.Err == nil {
 				loaded.Read, ok = s.under(views[i], loaded.Read, loads[n].TTL, began, clock)
@@ -292,7 +290,7 @@ func (s *Storage) Slid(id string) time.Time {
 // none outlives its ttl by more than that part (law 8). Each node slides on its own.
 func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
 	if s.Style(ctx) == tiers.StyleOpaque || ttl <= 0 {
-		return s.inner.Slide(ctx, id, ttl)
+		return s.Storage.Slide(ctx, id, ttl)
 	}
 	s.queues.extend(id, ttl)
 	until, _, err := s.slides.slide(ctx, id, ttl)
@@ -324,7 +322,7 @@ func (s *Storage) Change(opts ...Option) {
 func (s *Storage) limit(o Options) {
 	s.interval.set(o.WriteBehind)
 	s.slides.timeout.set(o.WriteTimeout)
-	s.queues.carrier.timeout.set(o.WriteTimeout)
+	s.queues.timeout.set(o.WriteTimeout)
 	s.queues.mu.Lock()
 	defer s.queues.mu.Unlock()
 	s.queues.schedule.grain = grainOf(o.WriteBehind)
@@ -356,10 +354,7 @@ func (s *Storage) Close(ctx context.Context) error {
 // Pending returns how many changes aren't in the store yet, what they take in bytes, and
 // for how long the oldest has been waiting.
 func (s *Storage) Pending() (changes int, bytes int64, oldest time.Duration) {
-	q := &s.queues
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.bounds.changes, q.bounds.bytes, q.bounds.oldest()
+	return s.queues.pending()
 }
 
 // Tally is where the layer counts.
@@ -376,7 +371,7 @@ func (s *Storage) Gauges(set func(telemetry.Gauge, float64)) {
 // Report sets where the layer and what it stands on report to.
 func (s *Storage) Report(to *telemetry.Sink) {
 	s.reporter.Move(to, s)
-	telemetry.ReportTo(s.inner, to)
+	telemetry.ReportTo(s.Storage, to)
 }
 
 // GetSession hands out a copy of the session.
@@ -387,7 +382,7 @@ func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	case tiers.StyleDirect:
 		return s.getKeyed(ctx, id, ttl)
 	default:
-		return s.inner.GetSession(ctx, id, ttl)
+		return s.Storage.GetSession(ctx, id, ttl)
 	}
 }
 
@@ -399,11 +394,6 @@ func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	case tiers.StyleDirect:
 		return s.setKeyed(ctx, id, data, ttl)
 	default:
-		return s.inner.SetSession(ctx, id, data, ttl)
+		return s.Storage.SetSession(ctx, id, data, ttl)
 	}
-}
-
-// New is passed on.
-func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
-	return s.inner.New(ctx, ttl)
 }

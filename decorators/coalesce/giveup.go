@@ -24,8 +24,8 @@ type GiveUp struct {
 
 // add takes a write in that was accepted.
 func (g *GiveUp) add(w *write) {
-	if w.pending != nil {
-		g.join(GiveUp{Changes: w.calls, Attempts: w.pending.attempts, Age: time.Since(w.since), Cause: g.Cause})
+	if w.pending {
+		g.join(GiveUp{Changes: w.calls, Attempts: w.attempts, Age: time.Since(w.since), Cause: g.Cause})
 	}
 }
 
@@ -62,8 +62,8 @@ type reports struct {
 	logged   time.Time
 	troubled time.Time
 	closing  bool
-	later    *time.Timer   // until what is unlogged is due
-	running  chan struct{} // closed when the goroutine ends; nil while there is none
+	later    *time.Timer // until what is unlogged is due
+	running  chan error  // closed when the goroutine ends; nil while there is none
 }
 
 // loss is a report that waits, and its entry in the journal until it was made.
@@ -100,12 +100,12 @@ func (r *reports) add(note func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if note(); r.running == nil {
-		r.running = make(chan struct{})
+		r.running = make(chan error)
 		go r.run(r.running)
 	}
 }
 
-func (r *reports) run(running chan struct{}) {
+func (r *reports) run(running chan error) {
 	defer close(running)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -198,6 +198,6 @@ func (r *reports) close(ctx context.Context) {
 	}
 	r.mu.Unlock()
 	if running != nil {
-		_ = within(ctx, func() error { <-running; return nil })
+		_ = within(ctx, running)
 	}
 }

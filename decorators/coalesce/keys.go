@@ -65,8 +65,7 @@ func writeKeys(ctx context.Context, store tiers.Storage, id string, delta *tiers
 	return conflict
 }
 
-// touch sets the expiry of a session whose keys were written, as no SetSession follows
-// that does.
+// touch sets the expiry of a session whose keys were written, as no SetSession goes to the store.
 func touch(ctx context.Context, store tiers.Storage, id string, ttl time.Duration) error {
 	if err := store.UpdateTTL(ctx, id, ttl); !errors.Is(err, gsession.ErrorDisabled) {
 		return err
@@ -78,16 +77,16 @@ func touch(ctx context.Context, store tiers.Storage, id string, ttl time.Duratio
 // GoFrame calls it at the end of a request that has written, waits for the store unless
 // writing behind. SetMap and Remove do the same.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	if !isDirect(ctx, s.inner) {
-		return s.inner.Set(ctx, id, key, value, ttl)
+	if !isDirect(ctx, s.Storage) {
+		return s.Storage.Set(ctx, id, key, value, ttl)
 	}
 	return s.gather(ctx, id, map[string]any{key: value}, nil, ttl)
 }
 
 // SetMap writes several keys.
 func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	if !isDirect(ctx, s.inner) || len(data) == 0 {
-		return s.inner.SetMap(ctx, id, data, ttl)
+	if !isDirect(ctx, s.Storage) || len(data) == 0 {
+		return s.Storage.SetMap(ctx, id, data, ttl)
 	}
 	return s.gather(ctx, id, data, nil, ttl)
 }
@@ -95,18 +94,18 @@ func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, tt
 // Remove removes one key, among other writes of the request. It doesn't get the ttl, so
 // that without others it goes to the store at once.
 func (s *Storage) Remove(ctx context.Context, id, key string) error {
-	if !isDirect(ctx, s.inner) {
-		return s.inner.Remove(ctx, id, key)
+	if !isDirect(ctx, s.Storage) {
+		return s.Storage.Remove(ctx, id, key)
 	}
 	if ttl, waits := s.queues.ttl(id); waits {
 		return s.gather(ctx, id, nil, []string{key}, ttl)
 	}
-	return s.inner.Remove(ctx, id, key)
+	return s.Storage.Remove(ctx, id, key)
 }
 
 // Get returns what is pending of the key, and otherwise what the store does.
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
-	if isDirect(ctx, s.inner) {
+	if isDirect(ctx, s.Storage) {
 		v, err := s.queues.before(ctx, id)
 		defer s.queues.leave(v)
 		if err != nil {
@@ -122,7 +121,7 @@ func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 			}
 		}
 	}
-	return s.inner.Get(ctx, id, key)
+	return s.Storage.Get(ctx, id, key)
 }
 
 // Data returns all values, with what is pending.
@@ -132,7 +131,7 @@ func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
 	} else if shown != nil {
 		return shown.Map(), nil
 	}
-	return s.inner.Data(ctx, id)
+	return s.Storage.Data(ctx, id)
 }
 
 // GetSize counts the keys, with those that are pending.
@@ -140,12 +139,12 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 	if shown, err := s.shown(ctx, id); err != nil || shown != nil {
 		return shown.Len(), err
 	}
-	return s.inner.GetSize(ctx, id)
+	return s.Storage.GetSize(ctx, id)
 }
 
 // shown is a direct store's session with what is pending of it, nil if nothing is.
 func (s *Storage) shown(ctx context.Context, id string) (*tiers.Snapshot, error) {
-	if !isDirect(ctx, s.inner) || !s.queues.waits(id) {
+	if !isDirect(ctx, s.Storage) || !s.queues.waits(id) {
 		return nil, nil
 	}
 	read, err := s.Load(ctx, id, 0)
@@ -158,36 +157,34 @@ func (s *Storage) shown(ctx context.Context, id string) (*tiers.Snapshot, error)
 // getKeyed returns the map of a direct store's session, which is empty, and slides the
 // expiry: GoFrame doesn't for a request that only reads.
 func (s *Storage) getKeyed(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	waited := s.queues.waits(id)
-	m, err := s.inner.GetSession(ctx, id, ttl)
-	if err == nil && m == nil && waited {
-		v, failed := s.queues.before(ctx, id)
-		defer s.queues.leave(v)
-		switch {
-		case failed != nil:
-			return nil, failed
-		case len(v.changes) > 0:
-			return gmap.NewStrAnyMap(true), nil
-		}
-		m, err = s.inner.GetSession(ctx, id, ttl) // what waited is in the store by now
+	v, err := s.queues.before(ctx, id)
+	defer s.queues.leave(v)
+	if err != nil {
+		return nil, err
 	}
-	if err != nil || m == nil {
-		return m, err
+	m, err := s.Storage.GetSession(ctx, id, ttl)
+	switch {
+	case err != nil:
+		return nil, err
+	case m == nil && len(v.changes) > 0: // they begin the session
+		return gmap.NewStrAnyMap(true), nil
+	case m != nil:
+		_, err = s.Slide(ctx, id, ttl)
 	}
-	_, err = s.Slide(ctx, id, ttl)
 	return m, err
 }
 
 // setKeyed ends a request on a direct store.
 func (s *Storage) setKeyed(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
-	if s.interval.get() > 0 && s.queues.extend(id, ttl) {
+	extended := s.queues.extend(id, ttl)
+	if extended && s.interval.get() > 0 {
 		return nil
 	}
-	if err := s.queues.complete(ctx, id); err != nil {
+	if err := s.queues.complete(ctx, id); err != nil || extended {
 		return err
 	}
 	began := time.Now()
-	err := s.inner.SetSession(ctx, id, data, ttl)
+	err := s.Storage.SetSession(ctx, id, data, ttl)
 	if err == nil {
 		s.slides.set(id, expiry{at: began.Add(ttl)})
 	}

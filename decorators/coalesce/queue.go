@@ -68,7 +68,7 @@ func (k *sessionQueue) preview(stored *tiers.Snapshot) (_ *tiers.Snapshot, known
 	state, known := stored, true
 	k.each(func(w *write) {
 		switch {
-		case !known, w.pending == nil:
+		case !known, !w.pending:
 		case !w.delta.CanPreview():
 			known = false
 		default:

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
@@ -17,13 +18,16 @@ import (
 // that its commits and removals happen in the order in which they came. A change that is accepted, or
 // whose caller has left, leaves its queue only into the store or into a report.
 //
-// The first block is set by init, and reports, slides and caches guard themselves. mu guards the
-// rest: a queue is in the map while anything of it waits or is at the store.
+// The first block is set by init, but for timeout, which is atomic; reports and slides guard
+// themselves. mu guards the rest: a queue is in the map while anything of it waits or is at the store.
 type queues struct {
 	shard   func(id string) string
-	carrier carrier
+	store   tiers.Storage
+	batcher tiers.Batcher   // nil if the store takes no batches
+	ended   context.Context // what goes to the store ends with it
+	end     context.CancelFunc
+	timeout duration // of a write
 	journal records
-	caches  caches // above
 	slides  *slides
 	reports *reports
 	tally   *telemetry.Tally
@@ -32,19 +36,19 @@ type queues struct {
 	sessions map[string]*sessionQueue
 	schedule schedule
 	bounds   bounds
-	draining bool // a change is pending no more: its caller waits
-	closed   bool
+	caches   caches // above
+	draining bool   // a change is pending no more: its caller waits
 }
 
 func (l *queues) init(store tiers.Storage, circuits *circuit.Store, o Options) {
 	l.shard, l.sessions = circuits.Shard, map[string]*sessionQueue{}
-	l.carrier = carrier{store: store, batcher: tiers.BatcherOf(store), life: l.life}
-	l.carrier.ended, l.carrier.end = context.WithCancel(context.Background())
+	l.store, l.batcher = store, tiers.BatcherOf(store)
+	l.ended, l.end = context.WithCancel(context.Background())
 	s := &l.schedule
 	s.mu, s.circuit, s.fly, s.carry = &l.mu, circuits.Writes, l.fly, l.carry
 	s.nodes, s.slots, s.began = map[string]*node{}, map[moment]*slot{}, time.Now()
 	switch s.together = 1; {
-	case l.carrier.batcher != nil:
+	case l.batcher != nil:
 		s.most, s.together = pipelines, pipelineSize
 	case o.WriteBehind > 0:
 		s.most = writers
@@ -81,12 +85,12 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 	behind := c.behind && !l.draining
 	k := l.queue(c.id, node)
 	first := k.isEmpty()
-	if w = k.last(); w == nil || w.lone || c.lone || behind != (w.pending != nil) || !w.merge(ctx, c.delta, c.ttl) {
-		w = &write{delta: c.delta, ttl: c.ttl, lone: c.lone}
+	if w = k.last(); w == nil || w.lone || c.lone || behind != w.pending || !w.merge(ctx, c.delta, c.ttl) {
+		w = &write{delta: c.delta, ttl: c.ttl, lone: c.lone, pending: behind, calls: 1, since: time.Now()}
 		if behind {
 			// A write that goes at once is on its way before its record is on disk, so that the record
 			// says so from the first.
-			w.pending = &pending{at: time.Now().Add(c.wait), sent: c.wait == 0 && first && l.schedule.stands(k.node)}
+			w.at, w.sent = w.since.Add(c.wait), c.wait == 0 && first && l.schedule.stands(k.node)
 		}
 		l.enqueue(ctx, k, w)
 	} else {
@@ -96,7 +100,7 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 		l.hasten(k, true)
 		return w, nil, nil, nil
 	}
-	w.pending.deadline = time.Now().Add(c.ttl)
+	w.deadline = time.Now().Add(c.ttl)
 	shown = k.accepted(c.delta, first)
 	l.caches.shown(c.id, c.ttl, shown)
 	synced = l.journal.keep(k)
@@ -124,7 +128,7 @@ func (l *queues) enter(c change) error {
 	l.schedule.rush()
 	var over <-chan time.Time
 	if !c.behind {
-		timer := time.NewTimer(l.carrier.timeout.get())
+		timer := time.NewTimer(l.timeout.get())
 		defer timer.Stop()
 		over = timer.C
 	}
@@ -157,43 +161,36 @@ func (l *queues) remove(ctx context.Context, id string) error {
 	switch {
 	case l.passed(id):
 		l.mu.Unlock()
-		return l.carrier.store.RemoveAll(ctx, id)
+		return l.store.RemoveAll(ctx, id)
 	case l.bounds.removals >= l.bounds.maxSessions:
 		l.mu.Unlock()
 		return errFull
 	}
 	k := l.queue(id, node)
-	waiting := k.waiting
-	k.waiting, k.stored = nil, nil
-	var removal *write
-	for _, w := range waiting {
-		if w.delta == nil {
-			removal = w // another removal that waits does for both
-			k.waiting = []*write{w}
-		}
-	}
-	if removal == nil {
-		removal = &write{}
+	removal, annulled := &write{}, k.waiting
+	if k.removing() { // that removal does for both
+		removal, annulled = k.waiting[0], k.waiting[1:]
+		k.waiting = k.waiting[:1]
+	} else {
+		k.waiting = nil
 		l.enqueue(ctx, k, removal)
 	}
-	for _, w := range waiting {
-		if w != removal {
-			removal.annulled = append(removal.annulled, w)
-		}
-	}
+	k.stored, removal.annulled = nil, append(removal.annulled, annulled...)
 	l.arrange(k)
 	l.mu.Unlock()
-	if _, err := removal.wait(ctx, l.carrier.timeout.get(), nil); err != nil {
+	if _, err := removal.wait(ctx, l.timeout.get(), nil); err != nil {
 		return err
 	}
-	return l.journal.dropped(ctx)
+	return l.journal.await(ctx, (*journal.Journal).Dropped)
 }
 
 // passed reports whether a call goes past the queues, as they are being closed. It is called under
 // mu, as all up to abandon is.
 func (l *queues) passed(id string) bool {
-	return l.closed || l.draining && l.sessions[id] == nil
+	return l.closed() || l.draining && l.sessions[id] == nil
 }
+
+func (l *queues) closed() bool { return l.schedule.closed }
 
 func (l *queues) queue(id, node string) *sessionQueue {
 	k := l.sessions[id]
@@ -208,8 +205,8 @@ func (l *queues) queue(id, node string) *sessionQueue {
 }
 
 func (l *queues) enqueue(ctx context.Context, k *sessionQueue, w *write) {
-	w.id, w.ctx, w.done, w.calls = k.id, context.WithoutCancel(ctx), make(chan struct{}), 1
-	if w.pending != nil {
+	w.id, w.ctx, w.done = k.id, context.WithoutCancel(ctx), make(chan struct{})
+	if w.pending {
 		w.ctx = context.Background() // it may outlive the request by hours
 	}
 	w.causes.Add(ctx)
@@ -221,8 +218,8 @@ func (l *queues) enqueue(ctx context.Context, k *sessionQueue, w *write) {
 // known to be back.
 func (l *queues) hasten(k *sessionQueue, awaited bool) {
 	for _, w := range k.waiting {
-		if w.pending != nil {
-			w.pending.at = time.Time{}
+		if w.pending {
+			w.at = time.Time{}
 		}
 	}
 	k.urgent = k.urgent || awaited
@@ -241,7 +238,6 @@ func (l *queues) fly(k *sessionQueue) *write {
 	w := k.waiting[0]
 	k.flying, k.waiting = w, k.waiting[1:]
 	l.journal.mark(k, w)
-	w.touches = w.pending != nil && len(w.claims) == 0
 	w.tokens = l.caches.begin(k.id)
 	return w
 }
@@ -249,7 +245,7 @@ func (l *queues) fly(k *sessionQueue) *write {
 // finish gives a write of the queue its outcome.
 func (l *queues) finish(k *sessionQueue, w *write, snapshot *tiers.Snapshot, err error) {
 	l.bounds.release(k, w)
-	if w.pending != nil {
+	if w.pending {
 		l.journal.keep(k)
 	}
 	w.snapshot, w.err = snapshot, err
@@ -264,6 +260,28 @@ func (l *queues) back(k *sessionQueue, w *write) {
 	}
 	w.claims, w.snapshot, w.err, w.panicked = nil, nil, nil, nil
 	k.waiting = append([]*write{w}, k.waiting...)
+}
+
+// pending counts what isn't in the store yet, and returns for how long the oldest of it has waited.
+func (l *queues) pending() (changes int, bytes int64, oldest time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	first := now
+	age := func(w *write) {
+		if w.delta != nil && w.since.Before(first) {
+			first = w.since
+		}
+	}
+	for _, k := range l.sessions {
+		k.each(func(w *write) {
+			age(w)
+			for _, annulled := range w.annulled {
+				age(annulled)
+			}
+		})
+	}
+	return l.bounds.changes, l.bounds.bytes, now.Sub(first)
 }
 
 // waiting lists what isn't in the store, and counts the calls of that.
@@ -284,7 +302,7 @@ func (l *queues) flush(ctx context.Context) error {
 		l.hasten(k, false)
 	}
 	writes, calls := l.waiting()
-	closed := l.closed
+	closed := l.closed()
 	l.mu.Unlock()
 	if closed && calls > 0 {
 		return undelivered(calls, errClosed)
@@ -299,7 +317,7 @@ func (l *queues) flush(ctx context.Context) error {
 			return undelivered(calls, ctx.Err())
 		}
 	}
-	return l.journal.synced(ctx)
+	return l.journal.await(ctx, (*journal.Journal).Sync)
 }
 
 func undelivered(calls int, why error) error {
@@ -331,23 +349,23 @@ func (l *queues) close(ctx context.Context, gone func()) error {
 		}
 		l.mu.Unlock() // later changes of sessions that were being written
 	}
-	again := l.closed
-	l.closed = true
-	l.schedule.idle = gone
-	working := l.schedule.close()
+	again := l.closed()
+	l.schedule.close()
 	lost, kept := l.abandon()
 	l.lose(lost)
 	l.mu.Unlock()
 	l.slides.close()
-	l.carrier.end()
+	l.end()
 	if kept > 0 && !again {
 		l.reports.stay(kept)
 	}
-	if !working {
+	idle := start(func() error {
+		l.schedule.crew.Wait()
 		gone()
-	}
-	if err == nil { // nothing waits any more: they are on their way out
-		_ = within(ctx, func() error { l.schedule.crew.Wait(); return nil })
+		return nil
+	})
+	if err == nil { // nothing waits any more: the workers are on their way out
+		_ = within(ctx, idle)
 	}
 	l.reports.close(ctx)
 	return errors.Join(err, l.journal.close(ctx))
@@ -356,9 +374,13 @@ func (l *queues) close(ctx context.Context, gone func()) error {
 // grace is what Close allows for what doesn't depend on the store if ctx has ended.
 const grace = 100 * time.Millisecond
 
-func within(ctx context.Context, do func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- do() }()
+func start(do func() error) (done <-chan error) {
+	c := make(chan error, 1)
+	go func() { c <- do() }()
+	return c
+}
+
+func within(ctx context.Context, done <-chan error) error {
 	select {
 	case err := <-done:
 		return err
@@ -382,20 +404,20 @@ func (l *queues) abandon() (lost GiveUp, kept int) {
 		waiting := k.waiting
 		k.waiting = nil
 		for _, w := range waiting {
-			if w.pending != nil && l.journal.isOpen() {
+			if w.pending && l.journal.isOpen() {
 				k.waiting, kept = append(k.waiting, w), kept+w.calls
 				continue
 			}
 			ends := append(w.annulled, w)
 			w.annulled = nil
 			for _, w := range ends {
-				if lost.add(w); w.left.Load() && w.pending == nil {
+				if lost.add(w); w.left.Load() && !w.pending {
 					l.reports.failed(errClosed, nil)
 				}
 				l.finish(k, w, nil, errClosed)
 			}
 		}
-		if k.flying != nil && k.flying.pending != nil && l.journal.isOpen() {
+		if k.flying != nil && k.flying.pending && l.journal.isOpen() {
 			kept += k.flying.calls
 		}
 		l.arrange(k)
@@ -413,7 +435,7 @@ func (l *queues) claim(ctx context.Context, w *write) (*tiers.Snapshot, error) {
 		l.hasten(k, true)
 	}
 	l.mu.Unlock()
-	return w.wait(ctx, l.carrier.timeout.get(), failed)
+	return w.wait(ctx, l.timeout.get(), failed)
 }
 
 // newest is the session's last change if it is pending, nil otherwise.
@@ -421,7 +443,7 @@ func (l *queues) newest(id string) *write {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if k := l.sessions[id]; k != nil {
-		if w := k.newest(); w.pending != nil {
+		if w := k.newest(); w.pending {
 			return w
 		}
 	}
@@ -450,10 +472,10 @@ func (l *queues) extend(id string, ttl time.Duration) (waits bool) {
 		return false
 	}
 	w := k.last()
-	if w == nil || w.pending == nil || w.empties() {
+	if w == nil || !w.pending || w.empties() {
 		return false
 	}
-	w.ttl, w.pending.deadline = ttl, time.Now().Add(ttl)
+	w.ttl, w.deadline = ttl, time.Now().Add(ttl)
 	return true
 }
 
@@ -501,8 +523,8 @@ func (l *queues) look(id string) (v *view, wait []*write) {
 	}
 	k.each(func(w *write) {
 		switch {
-		case w.pending == nil && !w.left.Load():
-		case w.pending == nil, !w.delta.CanPreview():
+		case !w.pending && !w.left.Load():
+		case !w.pending, !w.delta.CanPreview():
 			wait = append(wait, w)
 		default:
 			v.changes = append(v.changes, seen{write: w, delta: w.delta})
@@ -528,7 +550,7 @@ func (l *queues) before(ctx context.Context, id string) (*view, error) {
 			return v, nil
 		}
 		if late == nil {
-			late, cancel = context.WithTimeout(ctx, l.carrier.timeout.get())
+			late, cancel = context.WithTimeout(ctx, l.timeout.get())
 			defer cancel()
 		}
 		for _, w := range wait {
@@ -576,107 +598,6 @@ func (l *queues) overlay(v *view, stored *tiers.Snapshot, ttl time.Duration) (st
 	l.caches.became(k.id, ttl, v.tokens, state)
 	v.tokens = nil
 	return state, true
-}
-
-// carry brings writes to the store and sees to what becomes of each.
-func (l *queues) carry(writes []*write, probe time.Duration) {
-	began := time.Now()
-	defer l.settle(writes, began) // also if the store ends the goroutine
-	l.carrier.carry(writes, probe)
-}
-
-// life is the time to live that a commit sets: the ttl and the part more that a slide sets, counted
-// from the request whose change it is (law 8).
-func (l *queues) life(w *write) time.Duration {
-	longer := l.slides.longer(w.ttl)
-	if w.pending == nil {
-		return longer
-	}
-	return max(time.Until(w.pending.deadline)+longer-w.ttl, time.Millisecond)
-}
-
-// settle takes down what has become of writes.
-func (l *queues) settle(writes []*write, began time.Time) {
-	for _, w := range writes {
-		l.count(w)
-		if w.err == nil && w.delta != nil {
-			l.slides.landed(w, began.Add(l.life(w)), isDirect(w.ctx, l.carrier.store))
-		}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, w := range writes {
-		l.land(w, began)
-	}
-}
-
-// count counts what came of a commit that the store was asked for.
-func (l *queues) count(w *write) {
-	switch {
-	case w.delta == nil, errors.Is(w.err, circuit.ErrOpen):
-	case w.err == nil && w.panicked == nil:
-		l.tally.Add(telemetry.CommitOK)
-	case errors.Is(w.err, tiers.ErrRevoked):
-		l.tally.Add(telemetry.CommitRevoked)
-	default:
-		l.tally.Add(telemetry.CommitFailed)
-	}
-}
-
-// land ends a write or lets it wait for its next attempt. It is called under mu, as all that
-// follows is.
-func (l *queues) land(w *write, began time.Time) {
-	k := l.sessions[w.id]
-	k.flying = nil
-	defer l.arrange(k)
-	if w.snapshot != nil {
-		w.snapshot = w.snapshot.ReadAt(began).AsPublished()
-		if len(k.waiting) > 0 && !k.removing() {
-			k.waiting[0].delta = k.waiting[0].delta.Rebase(w.snapshot)
-		}
-	}
-	switch {
-	case w.pending == nil, w.err == nil:
-		l.conclude(k, w)
-	case l.closed && l.journal.isOpen(): // undelivered
-		l.back(k, w)
-	case k.removing():
-		l.caches.end(k.id, w.tokens)
-		k.waiting[0].annulled = append(k.waiting[0].annulled, w)
-	case errors.Is(w.err, circuit.ErrOpen) && !l.closed:
-		l.back(k, w)
-		l.journal.unmark(k, w)
-	case !tiers.IsFinal(w.err) && w.pending.again() && !l.closed:
-		applied := tiers.MayBeApplied(w.err)
-		l.tally.Add(telemetry.Retries)
-		l.reports.failed(nil, w.err)
-		if l.back(k, w); applied {
-			w.delta = w.delta.Conditional(w.delta.Base())
-		} else {
-			l.journal.unmark(k, w)
-		}
-	default:
-		l.gaveUp(w.err, w)
-		l.conclude(k, w)
-	}
-}
-
-// conclude ends a write whose outcome is known. The writes that a removal has annulled are void with
-// the session, and otherwise their callers get the reason why it wasn't removed.
-func (l *queues) conclude(k *sessionQueue, w *write) {
-	if w.err != nil && w.pending == nil && w.left.Load() {
-		l.reports.failed(w.err, nil)
-	}
-	l.caches.became(k.id, w.ttl, w.tokens, k.landed(w))
-	outcome := error(tiers.ErrRevoked)
-	if w.err != nil {
-		outcome = w.err
-		l.gaveUp(w.err, w.annulled...)
-	}
-	for _, annulled := range w.annulled {
-		l.finish(k, annulled, nil, outcome)
-	}
-	l.finish(k, w, w.snapshot, w.err)
 }
 
 // gaveUp reports those of the writes that were accepted and aren't in the store. It is called

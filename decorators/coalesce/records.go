@@ -57,8 +57,8 @@ func (r *records) keep(k *sessionQueue) (synced <-chan error) {
 		deltas  []*tiers.Delta
 	)
 	add := func(w *write) {
-		if p := w.pending; p != nil {
-			changes = append(changes, kept{Sent: p.sent, Calls: w.calls, TTL: int64(w.ttl), Deadline: p.deadline.UnixMilli()})
+		if w.pending {
+			changes = append(changes, kept{Sent: w.sent, Calls: w.calls, TTL: int64(w.ttl), Deadline: w.deadline.UnixMilli()})
 			deltas = append(deltas, w.delta)
 		}
 	}
@@ -90,16 +90,16 @@ func (r *records) keep(k *sessionQueue) (synced <-chan error) {
 // mark notes on disk that a change which may begin its session goes to the store: it isn't begun
 // again by another process, as it may have been removed meanwhile. The attempt waits for that.
 func (r *records) mark(k *sessionQueue, w *write) {
-	if p := w.pending; r.journal != nil && p != nil && !p.sent && w.delta.Begins() {
-		p.sent = true
+	if r.journal != nil && w.pending && !w.sent && w.delta.Begins() {
+		w.sent = true
 		w.marked = r.keep(k)
 	}
 }
 
 // unmark undoes mark if the attempt didn't reach the store.
 func (r *records) unmark(k *sessionQueue, w *write) {
-	if p := w.pending; r.journal != nil && p.sent && w.delta.Begins() {
-		p.sent = false
+	if r.journal != nil && w.sent && w.delta.Begins() {
+		w.sent = false
 		r.keep(k)
 	}
 }
@@ -125,27 +125,20 @@ func (r *records) reported(entry uint64) {
 	}
 }
 
-// synced waits until the journal holds what is pending and nothing else.
-func (r *records) synced(ctx context.Context) error {
+// await waits until the journal holds what is pending and nothing else, by its method Sync, or has let go
+// of what was removed, by Dropped.
+func (r *records) await(ctx context.Context, ask func(*journal.Journal) <-chan error) error {
 	if r.journal == nil {
 		return nil
 	}
-	return await(ctx, r.journal.Sync())
-}
-
-// dropped waits until the journal has let go of what was removed.
-func (r *records) dropped(ctx context.Context) error {
-	if r.journal == nil {
-		return nil
-	}
-	return await(ctx, r.journal.Dropped())
+	return await(ctx, ask(r.journal))
 }
 
 func (r *records) close(ctx context.Context) error {
 	if r.journal == nil {
 		return nil
 	}
-	return within(ctx, r.journal.Close)
+	return within(ctx, start(r.journal.Close))
 }
 
 func await(ctx context.Context, done <-chan error) error {
@@ -190,10 +183,7 @@ func (l *queues) restore(dir string) error {
 				l.lose(GiveUp{Changes: c.Calls, Cause: err})
 				l.journal.keep(k)
 			} else {
-				since := w.since
 				l.enqueue(context.Background(), k, w)
-				l.bounds.grow(w, c.Calls-w.calls)
-				w.calls, w.since = c.Calls, since
 			}
 		}
 		l.arrange(k)
@@ -212,5 +202,6 @@ func (c kept) write() (*write, error) {
 	if left <= 0 {
 		return nil, errExpired
 	}
-	return &write{delta: delta, ttl: ttl, since: now.Add(left - ttl), pending: &pending{deadline: now.Add(left), sent: c.Sent}}, nil
+	return &write{delta: delta, ttl: ttl, calls: c.Calls, since: now.Add(left - ttl),
+		pending: true, deadline: now.Add(left), sent: c.Sent}, nil
 }

@@ -39,14 +39,12 @@ type schedule struct {
 	circuit  func(node string) *circuit.Circuit
 	fly      func(k *sessionQueue) *write                 // takes the queue's first write
 	carry    func(writes []*write, timeout time.Duration) // brings writes to the store; as a probe if timeout isn't 0
-	idle     func()                                       // the last worker has ended after close
 	crew     crew.Crew
 
-	grain   time.Duration    // by which a commit may go early, with others
-	nodes   map[string]*node // by name
-	slots   map[moment]*slot
-	workers int
-	closed  bool
+	grain  time.Duration    // by which a commit may go early, with others
+	nodes  map[string]*node // by name
+	slots  map[moment]*slot
+	closed bool
 }
 
 // node is what is due at one node of the store, and its workers.
@@ -92,23 +90,23 @@ func (s *schedule) arrange(k *sessionQueue) {
 		s.move(k, nil)
 	case first.delta == nil:
 		s.move(k, &n.removals)
-	case first.pending == nil || k.urgent:
+	case !first.pending || k.urgent:
 		s.move(k, &n.awaited)
 	default:
-		s.move(k, s.slot(n, first.pending))
+		s.move(k, s.slot(n, first))
 	}
 	s.staff(n)
 }
 
 // slot is where a pending write waits for its time. One that has failed doesn't go early.
-func (s *schedule) slot(n *node, p *pending) *list.List {
-	m := moment{after: p.at.Sub(s.began).Truncate(s.grain), failed: p.attempts > 0}
+func (s *schedule) slot(n *node, w *write) *list.List {
+	m := moment{after: w.at.Sub(s.began).Truncate(s.grain), failed: w.attempts > 0}
 	if m.failed {
 		m.after += s.grain
 	}
 	wait := time.Until(s.began.Add(m.after))
 	switch at := s.slots[m]; {
-	case p.at.IsZero() || wait <= 0 || s.closed:
+	case w.at.IsZero() || wait <= 0 || s.closed:
 		return &n.pending
 	case at != nil:
 		return &at.queues
@@ -208,7 +206,6 @@ func (s *schedule) staff(n *node) {
 func (s *schedule) start(n *node, l *line) {
 	l.running++
 	l.starting++
-	s.workers++
 	s.crew.Go(func() { s.work(n, l) })
 }
 
@@ -216,39 +213,25 @@ func (s *schedule) start(n *node, l *line) {
 // moment if the store takes them together. No write waits for others to come: they meet
 // because all workers are busy.
 func (s *schedule) work(n *node, l *line) {
-	over := false
-	defer func() {
-		if !over {
-			s.crew.Go(func() { s.work(n, l) }) // the store has ended this goroutine
-		}
-	}()
-	for {
-		writes, timeout := s.board(n, l)
-		if len(writes) == 0 {
-			break
-		}
-		s.bring(n, writes, timeout)
-	}
-	over = true
-	s.mu.Lock()
-	s.workers--
-	last, idle := s.closed && s.workers == 0, s.idle
-	s.mu.Unlock()
-	if last {
-		idle()
+	for writes, probe := s.board(n, l); len(writes) > 0; writes, probe = s.board(n, l) {
+		s.bring(n, l, writes, probe)
 	}
 }
 
-func (s *schedule) bring(n *node, writes []*write, probe time.Duration) {
-	defer func() { // also if the store ends the goroutine
+func (s *schedule) bring(n *node, l *line, writes []*write, probe time.Duration) {
+	returned := false
+	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if probe > 0 {
 			n.probing = false
 		}
-		s.staff(n)
+		if s.staff(n); !returned {
+			s.crew.Go(func() { s.work(n, l) }) // the store has ended this goroutine
+		}
 	}()
 	s.carry(writes, probe)
+	returned = true
 }
 
 // board takes the first writes of queues that are due. A removal goes alone, and so do what may
@@ -295,8 +278,8 @@ func (s *schedule) board(n *node, l *line) (writes []*write, probe time.Duration
 	return writes, probe
 }
 
-// close takes nothing to the store any more, and reports whether a worker is under way.
-func (s *schedule) close() (working bool) {
+// close takes nothing to the store any more.
+func (s *schedule) close() {
 	s.closed = true
 	for _, at := range s.slots {
 		at.timer.Stop()
@@ -305,5 +288,4 @@ func (s *schedule) close() (working bool) {
 		n.alarm.Stop()
 	}
 	s.crew.Close()
-	return s.workers > 0
 }

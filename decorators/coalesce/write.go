@@ -1,7 +1,6 @@
 package coalesce
 
 import (
-	"container/list"
 	"context"
 	"math/rand/v2"
 	"sync/atomic"
@@ -15,8 +14,7 @@ import (
 // write is one commit, or removal, of one session, and the callers that wait for it.
 //
 // While it waits in its session's queue, all fields but left grow under the queues' mutex;
-// while it is at the store they rest, but for claims, annulled and those of pending. left is
-// atomic. The outcome is written before done is closed.
+// while it is at the store they rest, but for claims and annulled. left is atomic. The outcome is written before done is closed.
 type write struct {
 	id       string
 	ctx      context.Context // the first caller's, without its end
@@ -25,31 +23,24 @@ type write struct {
 	ttl      time.Duration
 	calls    int          // whose changes it holds
 	lone     bool         // its encoding may panic or fail, which concerns no other caller
-	pending  *pending     // nil: callers wait for the outcome
 	claims   []chan error // of callers that wait for the next attempt, though it is pending
-	touches  bool         // at the store, and no caller will set the expiry after it
 	annulled []*write     // by this removal, and void if it succeeds
 	tokens   []token      // of its way to the store
 	marked   <-chan error // that this is in the journal; nil for not needed
+	since    time.Time    // when its first change came
+	bytes    int64        // as the bounds count it
 
-	since time.Time // as the next two: for the bounds
-	place *list.Element
-	bytes int64
+	pending  bool      // its callers have returned: it is tried again until the session would have expired
+	at       time.Time // when it is due, as the next three if it is pending
+	deadline time.Time // the session's expiry, as its last change wants it
+	attempts int
+	sent     bool // as the journal has it: the change may have begun its session
 
 	left     atomic.Bool // a caller didn't wait for the end
 	done     chan struct{}
 	snapshot *tiers.Snapshot
 	err      error
 	panicked any
-}
-
-// pending is kept of a write whose callers have returned: it is tried again until the session
-// would have expired. The queues' mutex guards all fields.
-type pending struct {
-	at       time.Time // when it is due
-	deadline time.Time // the session's expiry, as its last change wants it
-	attempts int
-	sent     bool // as the journal has it: the change may have begun its session
 }
 
 const (
@@ -59,18 +50,18 @@ const (
 
 // again schedules the next attempt of a write that has failed, and reports false if it is to be
 // given up. The pause doubles, and a random half of it keeps nodes apart.
-func (p *pending) again() bool {
+func (w *write) again() bool {
 	pause := lastBackoff
-	if p.attempts < 7 {
-		pause = firstBackoff << p.attempts
+	if w.attempts < 7 {
+		pause = firstBackoff << w.attempts
 	}
-	p.attempts++
+	w.attempts++
 	now := time.Now()
-	p.at = now.Add(pause/2 + rand.N(pause/2))
-	if p.at.After(p.deadline) {
-		p.at = p.deadline
+	w.at = now.Add(pause/2 + rand.N(pause/2))
+	if w.at.After(w.deadline) {
+		w.at = w.deadline
 	}
-	return now.Before(p.deadline)
+	return now.Before(w.deadline)
 }
 
 // size is the memory that the write keeps while it waits: its change, its id, what it was made

@@ -44,7 +44,6 @@ type Journal struct {
 	mu      sync.Mutex
 	last    uint64                   // the entry that was given out last
 	due     map[uint64]func() []byte // what a record is to be; nil drops it
-	kept    map[uint64]bool          // the entries that may be on disk
 	waiting []waiter
 	fault   error // of the last transaction
 	closed  bool
@@ -80,7 +79,7 @@ func Open(dir string) (j *Journal, records []Record, damaged int, err error) {
 		return nil, nil, 0, unusable("the journal's directory can't be made", err)
 	}
 	path := filepath.Join(dir, fileName)
-	j = &Journal{kick: make(chan struct{}, 1), gone: make(chan struct{}), due: map[uint64]func() []byte{}, kept: map[uint64]bool{}}
+	j = &Journal{kick: make(chan struct{}, 1), gone: make(chan struct{}), due: map[uint64]func() []byte{}}
 	isNew := false
 	switch err := j.inspect(path, &records, &damaged); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -121,7 +120,7 @@ func (j *Journal) inspect(path string, records *[]Record, damaged *int) error {
 				return
 			}
 			entry := binary.BigEndian.Uint64(key)
-			j.last, j.kept[entry] = max(j.last, entry), true
+			j.last = max(j.last, entry)
 			if content, ok := open(value); ok {
 				*records = append(*records, Record{Entry: entry, Content: append([]byte(nil), content...)})
 			} else {
@@ -215,62 +214,39 @@ func (j *Journal) Next() uint64 {
 // unless another Put or Drop comes before. The channel brings nil when it is on disk, or why it
 // isn't; then it is tried again, until it is or something else is due.
 func (j *Journal) Put(entry uint64, encode func() []byte) (synced <-chan error) {
-	return j.change(entry, encode, waiter{})
+	return j.ask(entry, encode, false)
 }
 
 // Drop removes a record, and tries again if that fails.
-func (j *Journal) Drop(entry uint64) {
-	j.change(entry, nil, waiter{drops: true})
-}
-
-func (j *Journal) change(entry uint64, encode func() []byte, w waiter) <-chan error {
-	done := make(chan error, 1)
-	w.done = done
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.closed {
-		done <- errClosed
-		return done
-	}
-	switch {
-	case encode != nil:
-		j.due[entry] = encode
-		j.waiting = append(j.waiting, w)
-	case j.kept[entry]:
-		j.due[entry] = nil
-	default:
-		delete(j.due, entry) // it was never written
-		return done
-	}
-	j.wake()
-	return done
-}
+func (j *Journal) Drop(entry uint64) { j.ask(entry, nil, true) }
 
 // Dropped brings nil when all that was dropped before is gone from the disk, or why it isn't.
-func (j *Journal) Dropped() <-chan error { return j.wait(waiter{drops: true}) }
+func (j *Journal) Dropped() <-chan error { return j.ask(0, nil, true) }
 
 // Sync brings nil when all that was asked for before is on disk, or why it isn't.
-func (j *Journal) Sync() <-chan error { return j.wait(waiter{}) }
+func (j *Journal) Sync() <-chan error { return j.ask(0, nil, false) }
 
-func (j *Journal) wait(w waiter) <-chan error {
+// ask has an entry written, unless it is 0, and what is due before.
+func (j *Journal) ask(entry uint64, encode func() []byte, drops bool) <-chan error {
 	done := make(chan error, 1)
-	w.done = done
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.closed {
+	switch {
+	case j.closed && entry != 0:
+		done <- errClosed
+		return done
+	case j.closed:
 		done <- j.fault // Close has written what there was
 		return done
+	case entry != 0:
+		j.due[entry] = encode
 	}
-	j.waiting = append(j.waiting, w)
-	j.wake()
-	return done
-}
-
-func (j *Journal) wake() {
+	j.waiting = append(j.waiting, waiter{done, drops})
 	select {
 	case j.kick <- struct{}{}:
-	default:
+	default: // it is about to look
 	}
+	return done
 }
 
 func (j *Journal) run() {
@@ -298,9 +274,6 @@ func (j *Journal) flush() error {
 	j.mu.Lock()
 	due, waiting := j.due, j.waiting
 	j.due, j.waiting = map[uint64]func() []byte{}, nil
-	for entry := range due {
-		j.kept[entry] = true
-	}
 	j.mu.Unlock()
 	err := j.write(due, false)
 	drops := err
@@ -309,11 +282,11 @@ func (j *Journal) flush() error {
 	}
 	j.mu.Lock()
 	for entry, encode := range due {
-		_, newer := j.due[entry]
-		switch {
-		case encode == nil && drops == nil:
-			delete(j.kept, entry)
-		case !newer && err != nil:
+		failed := err
+		if encode == nil {
+			failed = drops
+		}
+		if _, newer := j.due[entry]; failed != nil && !newer {
 			j.due[entry] = encode
 		}
 	}
