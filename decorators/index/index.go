@@ -219,7 +219,11 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 			return tiers.Read{}, err
 		}
 	}
-	if reason, over := state.verdict(key, r); over {
+	reason, over, err := s.marks.verdict(ctx, state, key, r)
+	if err != nil {
+		return tiers.Read{}, err
+	}
+	if over {
 		s.end(ctx, r.entry(id, principal, ttl), reason)
 		return tiers.Read{Outcome: read.Outcome}, nil
 	}
@@ -337,7 +341,11 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 	if err != nil {
 		return c, err
 	}
-	if reason, over := state.verdict(r.key, r); over {
+	reason, over, err := s.marks.verdict(ctx, state, r.key, r)
+	if err != nil {
+		return c, err
+	}
+	if over {
 		s.end(ctx, r.entry(id, principal, ttl), reason)
 		return c, &Ended{Reason: reason, Cause: tiers.ErrRevoked}
 	}
@@ -369,20 +377,19 @@ func (s *Storage) carry(ctx context.Context, id, principal string, r record, c c
 	if err != nil {
 		return c, err
 	}
-	state, err := s.marks.of(ctx, r.key)
+	marks := s.marks.of
+	if entered.Own != r.own || entered.All != r.all {
+		marks = s.marks.after // a mark that isn't in memory yet may spare the session, or not
+	}
+	state, err := marks(ctx, r.key)
+	if err != nil {
+		return c, err
+	}
+	reason, over, err := s.marks.verdict(ctx, state, r.key, r)
 	if err != nil {
 		return c, err
 	}
 	c.entered = append(c.entered, entry)
-	reason, over := state.verdict(r.key, r)
-	if !over && (entered.Own != r.own || entered.All != r.all) {
-		// A mark that isn't in memory yet may spare the session, or not.
-		s.marks.invalidate(s.indexer.ShardOf(r.key))
-		if state, err = s.marks.of(ctx, r.key); err != nil {
-			return c, err
-		}
-		reason, over = state.verdict(r.key, r)
-	}
 	if over {
 		s.queue.leave(entry)
 		return c, &Ended{Reason: reason, Cause: tiers.ErrRevoked}

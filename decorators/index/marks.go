@@ -74,14 +74,19 @@ func (m *marks) fresh(s *shard) *shardState {
 	return state
 }
 
-// of returns the marks that apply to a principal, as they were at some moment after the call
-// began, or as they are known.
+// of returns the marks that apply to a principal, as they are in memory, or as after does.
 func (m *marks) of(ctx context.Context, key principals.Key) (*shardState, error) {
-	number := m.indexer.ShardOf(key)
-	s := &m.shards[number]
-	if state := m.fresh(s); state != nil {
+	if state := m.fresh(&m.shards[m.indexer.ShardOf(key)]); state != nil {
 		return state, nil
 	}
+	return m.after(ctx, key)
+}
+
+// after returns the marks that apply to a principal, as they were at some moment after the call
+// began.
+func (m *marks) after(ctx context.Context, key principals.Key) (*shardState, error) {
+	number := m.indexer.ShardOf(key)
+	s := &m.shards[number]
 	began := clock()
 	select {
 	case s.loading <- struct{}{}:
@@ -257,7 +262,21 @@ func (m *marks) Unsupported(reason error) {
 	m.each(func(l tiers.InvalidationListener) { l.Unsupported(reason) })
 }
 
-// verdict says whether a session is over by a mark, and why.
+// verdict says whether a session that was read before the call is over by a mark, and why. A nonce
+// that isn't the mark's in memory may be that of a later mark, as nonces have no order: so only marks
+// that were read after the session end it.
+func (m *marks) verdict(ctx context.Context, state *shardState, key principals.Key, r record) (reason principals.Reason, over bool, err error) {
+	if _, over = state.verdict(key, r); !over {
+		return "", false, nil
+	}
+	if state, err = m.after(ctx, key); err != nil {
+		return "", false, err
+	}
+	reason, over = state.verdict(key, r)
+	return reason, over, nil
+}
+
+// verdict is that of these marks.
 func (s *shardState) verdict(key principals.Key, r record) (reason principals.Reason, over bool) {
 	if reason, over = s.Ended[r.tag]; over {
 		return reason, true

@@ -83,7 +83,11 @@ func (s Principals) List(ctx context.Context, principal string) ([]Session, erro
 			}
 			continue
 		}
-		if reason, over := state.verdict(key, r); over {
+		reason, over, err := s.of.marks.verdict(ctx, state, key, r)
+		if err != nil {
+			return nil, err
+		}
+		if over {
 			s.of.end(ctx, e, reason)
 			continue
 		}

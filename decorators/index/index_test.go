@@ -1,0 +1,129 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+	"go.uber.org/goleak"
+
+	"github.com/gf-strata/strata/internal/principals"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+
+// node is an index whose marks in memory are what it has read: announcements of others' marks are
+// under way.
+func node(t *testing.T) *Storage {
+	t.Helper()
+	s := New(gsession.NewStorageMemory(), func(data map[string]any) string {
+		user, _ := data["user"].(string)
+		return user
+	})
+	s.indexer.(*memory).changed = nil
+	t.Cleanup(func() {
+		if err := s.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// logIn is a log-in of ann's.
+func logIn(t *testing.T, s *Storage, id string) {
+	t.Helper()
+	session := open(s, id)
+	if err := errors.Join(session.Set("user", "ann"), session.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(s *Storage, id string) *gsession.Session {
+	return gsession.New(time.Hour, s).New(context.Background(), id)
+}
+
+func isAnns(t *testing.T, s *Storage, id string) bool {
+	t.Helper()
+	user, err := open(s, id).Get("user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user.String() == "ann"
+}
+
+// endAll has another node end all of ann's sessions.
+func endAll(t *testing.T, s *Storage, everybody bool) {
+	t.Helper()
+	mark := principals.Mark{Nonce: newNonce(), Reason: "elsewhere"}
+	var err error
+	if everybody {
+		err = s.indexer.MarkAll(context.Background(), mark, time.Hour)
+	} else {
+		_, err = s.indexer.Mark(context.Background(), principals.KeyOf("ann"), mark, time.Hour)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A log-in comes after its principal's sessions were ended on another node, whose mark this one
+// doesn't have in memory yet, but one from before: the session isn't over, whatever is done with it.
+func TestALogInAfterAMarkThatIsNotInMemoryYet(t *testing.T) {
+	const id, next = "session-0123456789", "another-0123456789"
+	ctx := context.Background()
+	uses := map[string]func(t *testing.T, s *Storage) (id string){
+		"read": func(*testing.T, *Storage) string { return id },
+		"write": func(t *testing.T, s *Storage) string {
+			session := open(s, id)
+			if err := errors.Join(session.Set("k", 1), session.Close()); err != nil {
+				t.Error(err)
+			}
+			return id
+		},
+		"list": func(t *testing.T, s *Storage) string {
+			if list, err := s.Principals().List(ctx, "ann"); len(list) != 1 || err != nil {
+				t.Errorf("listed are %v, %v", list, err)
+			}
+			return id
+		},
+		"change of id": func(t *testing.T, s *Storage) string {
+			data, err := s.inner.Load(ctx, id, time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.SetSession(ctx, next, gmap.NewStrAnyMapFrom(data.Snapshot.Map(), true), time.Hour); err != nil {
+				t.Error(err)
+			}
+			return next
+		},
+	}
+	for _, everybody := range []bool{false, true} {
+		for name, use := range uses {
+			t.Run(name, func(t *testing.T) {
+				s := node(t)
+				endAll(t, s, everybody)
+				logIn(t, s, "before-0123456789")
+				if !isAnns(t, s, "before-0123456789") { // reads the mark
+					t.Fatal("a log-in after a mark is over")
+				}
+				endAll(t, s, everybody)
+				if err := s.Principals().of.inner.RemoveAll(ctx, "before-0123456789"); err != nil {
+					t.Fatal(err)
+				}
+				logIn(t, s, id)
+				id := use(t, s)
+				if !isAnns(t, s, id) {
+					t.Error("the session was ended by the mark before")
+				}
+				endAll(t, s, everybody)
+				s.marks.invalidateAll() // the announcement
+				if isAnns(t, s, id) {
+					t.Error("the session outlives a mark")
+				}
+			})
+		}
+	}
+}
