@@ -124,6 +124,13 @@ func (p *Proxy) Conns() int {
 	return len(p.conns) / 2
 }
 
+// Accepted is how many connections there have been.
+func (p *Proxy) Accepted() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count
+}
+
 func (p *Proxy) close() {
 	p.mu.Lock()
 	p.closed = true

@@ -271,8 +271,9 @@ func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
 // and deletes it at once to receive its invalidation. That finds an address that leads to
 // another server by now, and a proxy that drops invalidations or has connected anew without a
 // word: each is noticed within ten seconds and a lease, and at once where the storage makes a
-// connection. Sentinels are asked for the master about three times in a lease,
-// each time with a connection to it that is closed at once.
+// connection. Sentinels are asked for the master about three times in a lease, on the connection
+// that the client keeps to one of them; a Dialer of the client's is called with the network
+// "unix" for it, and needn't connect.
 //
 // The storage's commands then take connections that were proven to lead to the server that
 // sends the invalidations. Reads of another store, which follows those of this one by

@@ -40,8 +40,8 @@ func TestWatchHearsACanaryFirst(t *testing.T) {
 // A canary that a failover leads elsewhere doesn't make a server deaf.
 func TestWatchCanaryThatWentElsewhere(t *testing.T) {
 	a, b := redistest.Start(t), redistest.Start(t)
-	sentinel := fakeSentinel(t, func() *redistest.Server { return a })
-	var dials atomic.Int64 // the channel's, that of the sentinels' word, the canary's
+	sentinel := fakeSentinel(t, a.Addr)
+	var dials atomic.Int64 // the channel's, of the question to the sentinels, the canary's
 	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "main", SentinelAddrs: []string{sentinel},
 		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if addr == a.Addr() && dials.Add(1) > 2 {

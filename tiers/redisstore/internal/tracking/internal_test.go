@@ -1,6 +1,7 @@
 package tracking
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +16,11 @@ import (
 
 // SlotOf is slotOf.
 var SlotOf = slotOf
+
+// Ask is what the sentinels of a client name.
+func Ask(client *redis.Client) (string, error) {
+	return (&single{options: client.Options()}).ask(context.Background())
+}
 
 // Option sets up a Tracker of a test.
 type Option func(*Tracker)

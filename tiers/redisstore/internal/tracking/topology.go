@@ -2,6 +2,7 @@ package tracking
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -34,7 +35,7 @@ func topologyOf(client redis.UniversalClient) (topology, error) {
 	switch c := client.(type) {
 	case *redis.Client:
 		o := *c.Options()
-		return &single{&o}, nil
+		return &single{options: &o}, nil
 	case *redis.ClusterClient:
 		if c.Options().ClusterSlots == nil {
 			return &cluster{client: c}, nil
@@ -45,32 +46,57 @@ func topologyOf(client redis.UniversalClient) (topology, error) {
 	}
 }
 
-// single is one master, that of sentinels too. It is set at construction.
-type single struct{ options *redis.Options }
+// single is one master, that of sentinels too. options are set at construction; named, which
+// the sentinels named last, belongs to follow.
+type single struct {
+	options *redis.Options
+	named   string
+}
 
 // behindSentinels knows redis.NewFailoverClient by the name that it gives its address.
 func (s *single) behindSentinels() bool { return s.options.Addr == "FailoverClient" }
 
 func (s *single) masters(context.Context) ([]*redis.Options, error) {
+	s.named = ""
 	return []*redis.Options{s.options}, nil
 }
 
-// view asks whether the server is a master, and the sentinels for the address of the master
-// that they name now. At another one a canary is due, which distinguishes servers.
+// view asks whether the server is a master, and the sentinels which one they name now. Where it
+// is another one than before, a canary is due, which distinguishes servers.
 func (s *single) view(ctx context.Context, members []*member) (string, error) {
 	m := members[0]
 	if s.behindSentinels() {
-		conn, err := s.options.Dialer(ctx, s.options.Network, s.options.Addr)
+		named, err := s.ask(ctx)
 		if err != nil {
 			return "", err
 		}
-		remote := conn.RemoteAddr().String()
-		_ = conn.Close()
-		m.due = m.due || remote != m.connection.remote()
+		m.due = m.due || named != s.named
+		s.named = named
 	}
 	hello := redis.NewMapStringInterfaceCmd(ctx, "hello", 3)
 	_ = m.probe.client.Process(ctx, hello)
 	return "master", master(hello)
+}
+
+// ask returns the address that the sentinels name. Only the client's Dialer, which asks them on a
+// connection that the client keeps, shows it. As a Unix socket there is nothing at such an address:
+// the Dialer's error holds it, and no connection is made. A Dialer of the user's that makes one
+// all the same shows where that leads; one that does neither, nor ever did, shows nothing, and the
+// canaries alone find another master.
+func (s *single) ask(ctx context.Context) (string, error) {
+	conn, err := s.options.Dialer(ctx, "unix", s.options.Addr)
+	if err == nil {
+		defer func() { _ = conn.Close() }()
+		return conn.RemoteAddr().String(), nil
+	}
+	var refused *net.OpError
+	switch {
+	case errors.As(err, &refused) && refused.Net == "unix" && refused.Addr != nil:
+		return refused.Addr.String(), nil
+	case s.named == "":
+		return "", nil
+	}
+	return "", err
 }
 
 func (s *single) key(_ *member, start string) string { return start }

@@ -1,9 +1,16 @@
 package tracking_test
 
 import (
+	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,13 +22,13 @@ import (
 )
 
 // fakeSentinel names a master. It returns its address.
-func fakeSentinel(t *testing.T, named func() *redistest.Server) string {
+func fakeSentinel(t *testing.T, named func() string) string {
 	return redistest.StartFake(t, func(command []string) string {
 		switch {
 		case command[0] == "hello":
 			return redistest.Hello3
 		case command[0] == "sentinel" && command[1] == "get-master-addr-by-name":
-			host, port, _ := net.SplitHostPort(named().Addr())
+			host, port, _ := net.SplitHostPort(named())
 			return redistest.Array(redistest.Bulk(host), redistest.Bulk(port))
 		case command[0] == "sentinel":
 			return redistest.Array()
@@ -41,10 +48,10 @@ func TestWatchGoesWhereSentinelsSay(t *testing.T) {
 	a, b := redistest.Start(t), redistest.Start(t)
 	var named atomic.Pointer[redistest.Server]
 	named.Store(a)
-	sentinel := fakeSentinel(t, named.Load)
+	sentinel := fakeSentinel(t, func() string { return named.Load().Addr() })
 	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "main", SentinelAddrs: []string{sentinel}})
 	t.Cleanup(func() { _ = client.Close() })
-	_, l := watch(t, client, "p:")
+	_, l := watch(t, client, "p:", tracking.ProofLife(time.Hour)) // no canary is due by itself
 	l.standing(t)
 	announces(t, l, a.Client(), "a")
 	for _, next := range []*redistest.Server{b, a} {
@@ -53,6 +60,131 @@ func TestWatchGoesWhereSentinelsSay(t *testing.T) {
 		l.recovers(t, before)
 		announces(t, l, next.Client(), "a")
 	}
+}
+
+// While nothing changes the watcher asks on the connections that it has, the sentinels included,
+// and makes no other before the next canary.
+func TestWatchConnectsNoMoreWhereNothingChanges(t *testing.T) {
+	for _, name := range []string{"alone", "behind sentinels"} {
+		t.Run(name, func(t *testing.T) {
+			proxy := redistest.StartProxy(t, redistest.Start(t).Addr())
+			sentinel := redistest.StartProxy(t, fakeSentinel(t, proxy.Addr))
+			var client *redis.Client
+			if name == "alone" {
+				client = redis.NewClient(&redis.Options{Addr: proxy.Addr()})
+			} else {
+				client = redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "main", SentinelAddrs: []string{sentinel.Addr()}})
+			}
+			t.Cleanup(func() { _ = client.Close() })
+			_, l := watch(t, client, "p:", tracking.Lease(400*time.Millisecond), tracking.ProofLife(time.Hour))
+			for lost := -1; lost != l.count(); { // again where the machine was slow for a lease
+				l.standing(t)
+				lost = l.count()
+				atMaster, atSentinel := proxy.Accepted(), sentinel.Accepted()
+				l.mu.Lock()
+				vouches := l.vouches
+				l.mu.Unlock()
+				l.await(t, "some looks", func() bool { return l.vouches > vouches+10 || l.missed > lost })
+				if more := proxy.Accepted() + sentinel.Accepted() - atMaster - atSentinel; more > 0 && l.count() == lost {
+					t.Errorf("%d more connections", more)
+				}
+			}
+		})
+	}
+}
+
+// The sentinels' word is to be had without a connection to the master.
+func TestSentinelsAreAskedWithoutAConnection(t *testing.T) {
+	refusing := func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("none") }
+	for name, test := range map[string]struct {
+		options  redis.FailoverOptions
+		host     string
+		accepted int
+		none     bool
+	}{
+		"plain":                           {host: "127.0.0.1"},
+		"a name":                          {host: "localhost"},
+		"TLS":                             {host: "127.0.0.1", options: redis.FailoverOptions{TLSConfig: &tls.Config{InsecureSkipVerify: true}}},
+		"a Dialer of the net package's":   {host: "127.0.0.1", options: redis.FailoverOptions{Dialer: new(net.Dialer).DialContext}},
+		"a Dialer that takes any for TCP": {host: "127.0.0.1", options: redis.FailoverOptions{Dialer: tcp}, accepted: 1},
+		"a Dialer with errors of its own": {host: "127.0.0.1", options: redis.FailoverOptions{Dialer: refusing}, none: true},
+		"sentinels that can't be reached": {options: redis.FailoverOptions{SentinelAddrs: []string{"127.0.0.1:1"}}, none: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			proxy := redistest.StartProxy(t, redistest.StartFake(t, redistest.Redis6))
+			_, port, _ := net.SplitHostPort(proxy.Addr())
+			named := net.JoinHostPort(test.host, port)
+			o := test.options
+			o.MasterName = "main"
+			if o.SentinelAddrs == nil {
+				o.SentinelAddrs = []string{fakeSentinel(t, func() string { return named })}
+			}
+			if o.TLSConfig != nil {
+				o.SentinelAddrs[0] = overTLS(t, o.SentinelAddrs[0])
+			}
+			own := o.Dialer
+			if own != nil { // it dials the sentinels as well
+				o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					if addr != named {
+						return tcp(ctx, network, addr)
+					}
+					return own(ctx, network, addr)
+				}
+			}
+			client := redis.NewFailoverClient(&o)
+			t.Cleanup(func() { _ = client.Close() })
+			if test.none {
+				named = ""
+			}
+			if got, err := tracking.Ask(client); got != named || err != nil {
+				t.Errorf("asked for the master: %q, %v, want %q", got, err, named)
+			}
+			last, err := tcp(ctx, "", proxy.Addr()) // accepted after all others
+			if err != nil {
+				t.Fatal(err)
+			}
+			for proxy.Accepted() < test.accepted+1 {
+				runtime.Gosched()
+			}
+			if n := proxy.Accepted(); n > test.accepted+1 {
+				t.Errorf("%d connections to it", n-1)
+			}
+			_ = last.Close()
+		})
+	}
+}
+
+// overTLS forwards connections to an address until the test ends.
+func overTLS(t *testing.T, addr string) string {
+	certificates := httptest.NewTLSServer(nil)
+	t.Cleanup(certificates.Close)
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", certificates.TLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	t.Cleanup(func() { _ = listener.Close(); all.Wait() })
+	all.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := tcp(ctx, "", addr)
+			if err != nil {
+				_ = client.Close()
+				return
+			}
+			for _, ends := range [][2]net.Conn{{client, server}, {server, client}} {
+				all.Go(func() { _, _ = io.Copy(ends[0], ends[1]); _, _ = client.Close(), server.Close() })
+			}
+		}
+	})
+	return listener.Addr().String()
+}
+
+func tcp(ctx context.Context, _, addr string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", addr)
 }
 
 // A master that its address has left, and that doesn't know it, isn't vouched for.
