@@ -11,6 +11,7 @@ import (
 
 	"github.com/gf-strata/strata/decorators/index"
 	"github.com/gf-strata/strata/decorators/trace"
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -235,7 +236,7 @@ type UpdateError struct {
 }
 
 func (e *UpdateError) Error() string {
-	return "strata: a session of the principal was not changed: " + tiers.Explain(e.Err)
+	return "strata: a session of the principal was not changed: " + failure.Explain(e.Err)
 }
 
 // Unwrap returns the cause.

@@ -15,6 +15,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/decorators/index"
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
@@ -103,7 +104,7 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 			}
 		}
 		reason := recover()
-		setup, ok := reason.(*tiers.SetupError)
+		setup, ok := reason.(*failure.SetupError)
 		if !ok {
 			panic(reason)
 		}
@@ -518,12 +519,12 @@ func (r *refusals) Gauges(func(telemetry.Gauge, float64)) {}
 // logDropped logs an error that GoFrame drops when it closes a session, and returns it. A client
 // that goes away is no error where a layer has the write in hand, and reports for itself.
 func (p *parts) logDropped(ctx context.Context, message string, err error) error {
-	if err == nil || errors.Is(err, gsession.ErrorDisabled) || errors.Is(err, tiers.ErrUnderWay) || sessionmap.RefusedBefore(err) {
+	if err == nil || errors.Is(err, gsession.ErrorDisabled) || errors.Is(err, failure.ErrUnderWay) || sessionmap.RefusedBefore(err) {
 		return err
 	}
 	if errors.Is(err, ErrRevoked) {
 		p.refused.tally.Add(telemetry.Revocations)
 	}
-	p.reporter.Warn(ctx, message+tiers.ErrorType(err), message, slog.String("error", tiers.Explain(err)))
+	p.reporter.Warn(ctx, message+failure.ErrorType(err), message, slog.String("error", failure.Explain(err)))
 	return err
 }

@@ -2,7 +2,6 @@ package tiers
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
@@ -61,17 +60,6 @@ type Commit struct {
 type Committed struct {
 	Snapshot *Snapshot
 	Err      error
-}
-
-// BatchFailure is the first error of a batch that tells of a fault. That some of its
-// sessions were removed meanwhile is no failure of the batch.
-func BatchFailure[R any](results []R, err func(R) error) error {
-	for _, r := range results {
-		if e := err(r); e != nil && !errors.Is(e, ErrRevoked) {
-			return e
-		}
-	}
-	return nil
 }
 
 // Reloader is the capability of a storage that reads several sessions together, in fewer

@@ -94,11 +94,3 @@ func TestASessionIsBegunOnce(t *testing.T) {
 		t.Errorf("an addition to a session that is gone: %v, %v", next, err)
 	}
 }
-
-func TestMarksOfErrorsHold(t *testing.T) {
-	if err := NotApplied(errClosedForTest); MayBeApplied(err) || !errors.Is(err, errClosedForTest) || !MayBeApplied(PartlyApplied(err)) {
-		t.Error("the marks of errors don't hold")
-	}
-}
-
-var errClosedForTest = NewError("strata: closed", nil)

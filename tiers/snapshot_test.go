@@ -107,7 +107,7 @@ func TestWhatCannotBeKeptIsRefused(t *testing.T) {
 		"PreviewJSON": func() error { _, err := PreviewJSON(values{"n": math.NaN()}); return err },
 	} {
 		var ours *Error
-		if err := make(); !errors.As(err, &ours) || Explain(err) != ours.Error() {
+		if err := make(); !errors.As(err, &ours) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

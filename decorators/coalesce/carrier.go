@@ -7,6 +7,7 @@ import (
 
 	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/internal/crew"
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -155,7 +156,7 @@ func (l *queues) land(w *write, began time.Time) {
 	case errors.Is(w.err, circuit.ErrOpen) && !l.closed():
 		l.back(k, w)
 		l.journal.unmark(k, w)
-	case !tiers.IsFinal(w.err) && w.again() && !l.closed():
+	case !failure.IsFinal(w.err) && w.again() && !l.closed():
 		applied := tiers.MayBeApplied(w.err)
 		l.tally.Add(telemetry.Retries)
 		l.reports.failed(nil, w.err)

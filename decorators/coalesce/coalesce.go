@@ -27,6 +27,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/circuit"
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
@@ -66,7 +67,7 @@ var (
 )
 
 // New merges the writes that reach a storage. It panics if an option is impossible, and with a
-// tiers.SetupError if the journal can't be opened.
+// failure.SetupError if the journal can't be opened.
 func New(inner gsession.Storage, opts ...Option) *Storage {
 	o := optionsOf(opts)
 	if o.Journal != "" && o.WriteBehind == 0 {
@@ -85,7 +86,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 			panic(unfit)
 		}
 		if err := s.queues.restore(o.Journal); err != nil {
-			panic(&tiers.SetupError{Cause: err})
+			panic(&failure.SetupError{Cause: err})
 		}
 	}
 	s.reporter.Start(s)
@@ -145,10 +146,10 @@ func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	case err == nil:
 		return shown, nil
 	case ctx.Err() != nil:
-		return nil, tiers.UnderWay(ctx.Err())
+		return nil, failure.UnderWay(ctx.Err())
 	default:
 		s.reporter.Warn(ctx, "journal", "strata: the journal failed, so that requests wait for the store",
-			slog.String("error", tiers.Explain(err)))
+			slog.String("error", failure.Explain(err)))
 		return s.queues.claim(ctx, w)
 	}
 }

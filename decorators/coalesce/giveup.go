@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/telemetry"
-	"github.com/gf-strata/strata/tiers"
 )
 
 // GiveUp is a report of changes that were accepted and will not reach the store: the
@@ -165,19 +165,19 @@ func (r *reports) log(lost GiveUp, unheard, trouble error) {
 		r.reporter.Warn(ctx, "", // reports have put together what came within ten seconds
 			"strata: gave up changes of sessions that were accepted",
 			slog.Int("changes", lost.Changes), slog.Int("failed_attempts", lost.Attempts),
-			slog.Duration("age", lost.Age.Round(time.Millisecond)), slog.String("error", tiers.Explain(lost.Cause)))
+			slog.Duration("age", lost.Age.Round(time.Millisecond)), slog.String("error", failure.Explain(lost.Cause)))
 	}
 	if unheard != nil {
-		r.reporter.Warn(ctx, "unheard "+tiers.ErrorType(unheard),
+		r.reporter.Warn(ctx, "unheard "+failure.ErrorType(unheard),
 			"strata: a session could not be written, and the request had gone by then",
-			slog.String("error", tiers.Explain(unheard)))
+			slog.String("error", failure.Explain(unheard)))
 	}
 	if trouble != nil {
 		changes, bytes, oldest := r.pending()
 		r.reporter.Warn(ctx, "",
 			"strata: the store doesn't take changes of sessions; they wait and are tried again",
 			slog.Int("pending", changes), slog.Int64("pending_bytes", bytes),
-			slog.Duration("oldest", oldest.Round(time.Millisecond)), slog.String("error", tiers.Explain(trouble)))
+			slog.Duration("oldest", oldest.Round(time.Millisecond)), slog.String("error", failure.Explain(trouble)))
 	}
 }
 

@@ -15,9 +15,9 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/telemetry"
-	"github.com/gf-strata/strata/tiers"
 )
 
 // exports has a layer report, and returns what a reader gets of it: each value that isn't
@@ -198,9 +198,9 @@ func TestAWriteThatFailsAfterItsCallerHasGoneIsReported(t *testing.T) {
 	s.Put("a", map[string]any{"k": 0}, ttl)
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
 		_, log := exports(t, c)
-		for n, failure := range []error{nil, errors.New("away")} {
+		for n, cause := range []error{nil, errors.New("away")} {
 			release := make(chan struct{})
-			s.Refuse(func(string) error { <-release; return failure })
+			s.Refuse(func(string) error { <-release; return cause })
 			request, cancel := context.WithCancel(ctx)
 			returned := make(chan error)
 			delta := change(t, get(t, c, "a"), "k", n+1)
@@ -210,13 +210,13 @@ func TestAWriteThatFailsAfterItsCallerHasGoneIsReported(t *testing.T) {
 			}()
 			synctest.Wait()
 			cancel()
-			if err := <-returned; !errors.Is(err, tiers.ErrUnderWay) || !errors.Is(err, context.Canceled) {
+			if err := <-returned; !errors.Is(err, failure.ErrUnderWay) || !errors.Is(err, context.Canceled) {
 				t.Errorf("returned %v, want that it is under way", err)
 			}
 			close(release)
 			synctest.Wait()
-			if logged := strings.Contains(log.String(), "could not be written"); logged != (failure != nil) {
-				t.Errorf("failure %v: logged %q", failure, log)
+			if logged := strings.Contains(log.String(), "could not be written"); logged != (cause != nil) {
+				t.Errorf("cause %v: logged %q", cause, log)
 			}
 		}
 	})

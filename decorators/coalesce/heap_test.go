@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -42,7 +43,7 @@ func TestPendingIsWhatTheHeapHas(t *testing.T) {
 						break
 					}
 					base := tiers.Adopt(map[string]any{"user": fmt.Sprint("user ", n)})
-					if _, err := c.Commit(gone, fmt.Sprintf("session-%020d", n), change(t, base, "k", value+fmt.Sprint(n)), ttl); err != nil && !errors.Is(err, tiers.ErrUnderWay) {
+					if _, err := c.Commit(gone, fmt.Sprintf("session-%020d", n), change(t, base, "k", value+fmt.Sprint(n)), ttl); err != nil && !errors.Is(err, failure.ErrUnderWay) {
 						t.Fatal(err)
 					}
 				}

@@ -10,6 +10,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/value"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -59,7 +60,7 @@ func writeKeys(ctx context.Context, store tiers.Storage, id string, delta *tiers
 	}
 	for _, key := range removed {
 		if err := store.Remove(ctx, id, key); err != nil {
-			return tiers.PartlyApplied(err)
+			return failure.PartlyApplied(err)
 		}
 	}
 	return conflict

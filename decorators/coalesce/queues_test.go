@@ -16,6 +16,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 
 	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -425,7 +426,7 @@ func TestWritesOfCallersThatLeftAreBounded(t *testing.T) {
 		delta, err := tiers.Replace(map[string]any{"k": 1})
 		must(t, err)
 		for n := range 10 {
-			if _, err := c.Commit(gone, fmt.Sprint(n), delta, ttl); !errors.Is(err, tiers.ErrUnderWay) {
+			if _, err := c.Commit(gone, fmt.Sprint(n), delta, ttl); !errors.Is(err, failure.ErrUnderWay) {
 				t.Errorf("a caller that left gets %v", err)
 			}
 		}
@@ -433,15 +434,15 @@ func TestWritesOfCallersThatLeftAreBounded(t *testing.T) {
 			t.Errorf("%d changes of %d bytes are pending, want 10", changes, bytes)
 		}
 		for n := range 10 {
-			if err := c.RemoveAll(gone, fmt.Sprint("rm", n)); !errors.Is(err, tiers.ErrUnderWay) {
+			if err := c.RemoveAll(gone, fmt.Sprint("rm", n)); !errors.Is(err, failure.ErrUnderWay) {
 				t.Errorf("a log-out gets %v at the bound", err)
 			}
 		}
-		if err := c.RemoveAll(gone, "one more"); err == nil || errors.Is(err, tiers.ErrUnderWay) {
+		if err := c.RemoveAll(gone, "one more"); err == nil || errors.Is(err, failure.ErrUnderWay) {
 			t.Errorf("a log-out beyond the bound of log-outs gets %v", err)
 		}
 		began := time.Now()
-		if _, err := c.Commit(gone, "one more", delta, ttl); err == nil || errors.Is(err, tiers.ErrUnderWay) || time.Since(began) != time.Second {
+		if _, err := c.Commit(gone, "one more", delta, ttl); err == nil || errors.Is(err, failure.ErrUnderWay) || time.Since(began) != time.Second {
 			t.Errorf("at the bound a caller gets %v after %v", err, time.Since(began))
 		}
 		close(release)

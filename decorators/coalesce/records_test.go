@@ -14,6 +14,7 @@ import (
 
 	"github.com/gf-strata/strata/decorators/coalesce"
 	"github.com/gf-strata/strata/decorators/coalesce/journal"
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -285,7 +286,7 @@ func TestAJournalInUsePanics(t *testing.T) {
 	dir := t.TempDir()
 	journaled(t, teststore.New(), dir)
 	defer func() {
-		if err, ok := recover().(*tiers.SetupError); !ok || !strings.Contains(err.Error(), "directory of its own") {
+		if err, ok := recover().(*failure.SetupError); !ok || !strings.Contains(err.Error(), "directory of its own") {
 			t.Errorf("panic %v doesn't say what to do", err)
 		}
 	}()

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/value"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
@@ -115,9 +116,9 @@ func (w *write) wait(ctx context.Context, timeout time.Duration, failed <-chan e
 	select {
 	case <-w.done:
 	case err := <-failed:
-		return nil, tiers.UnderWay(err)
+		return nil, failure.UnderWay(err)
 	case <-ctx.Done():
-		why = tiers.UnderWay(ctx.Err())
+		why = failure.UnderWay(ctx.Err())
 	case <-timer.C:
 		why = errLate
 	}

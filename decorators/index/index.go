@@ -20,6 +20,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
@@ -434,7 +435,7 @@ func (s *Storage) finish(ctx context.Context, id string, c change, err error) er
 		}
 		return nil
 	}
-	if len(c.entered) > 0 && (tiers.IsFinal(err) || !tiers.MayBeApplied(err)) {
+	if len(c.entered) > 0 && (failure.IsFinal(err) || !tiers.MayBeApplied(err)) {
 		s.begun.forget(id)
 		for _, e := range c.entered {
 			s.queue.leave(e)

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -100,9 +101,9 @@ func (o *operation) result() (outcome telemetry.Outcome, errorType string) {
 	case errors.Is(o.err, gsession.ErrorDisabled):
 		return telemetry.Disabled, ""
 	case errors.Is(o.err, tiers.ErrRevoked):
-		return telemetry.Revoked, tiers.ErrorType(o.err)
+		return telemetry.Revoked, failure.ErrorType(o.err)
 	default:
-		return telemetry.Failed, tiers.ErrorType(o.err)
+		return telemetry.Failed, failure.ErrorType(o.err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
@@ -192,7 +193,7 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 	for _, commit := range commits {
 		keys += len(commit.Delta.Set()) + len(commit.Delta.Removed())
 	}
-	op.done(telemetry.OK, keys, tiers.BatchFailure(results, func(r tiers.Committed) error { return r.Err }))
+	op.done(telemetry.OK, keys, failure.BatchFailure(results, func(r tiers.Committed) error { return r.Err }))
 	return results
 }
 
@@ -218,7 +219,7 @@ func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 			keys += result.Read.Snapshot.Len()
 		}
 	}
-	op.done(telemetry.OK, keys, tiers.BatchFailure(results, func(r tiers.Reloaded) error { return r.Err }))
+	op.done(telemetry.OK, keys, failure.BatchFailure(results, func(r tiers.Reloaded) error { return r.Err }))
 	return results
 }
 

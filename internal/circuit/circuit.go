@@ -14,6 +14,7 @@ import (
 
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -144,7 +145,7 @@ func (k *call) fail(err error) {
 func (k *call) end(ctx context.Context, err error) {
 	k.stop()
 	switch {
-	case err == nil, tiers.IsFinal(err):
+	case err == nil, failure.IsFinal(err):
 		k.circuit.succeeded()
 	case errors.Is(err, gsession.ErrorDisabled), ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
 	default:

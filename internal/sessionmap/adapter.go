@@ -10,6 +10,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -69,7 +70,7 @@ func (p *adapter) ended(ctx context.Context, operation telemetry.Operation, bega
 		p.meter.End(ctx, began, operation, "")
 		return nil
 	case !isDisabled(err): // which says that nothing was done
-		p.meter.End(ctx, began, operation, tiers.ErrorType(err))
+		p.meter.End(ctx, began, operation, failure.ErrorType(err))
 	}
 	return redact(operation.String(), err)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gogf/gf/v2/container/gmap"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -181,7 +182,7 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	switch {
 	case err == nil && follows:
 		f.remember(m, given{id: id, base: change.Base(), change: change, stamp: stamp, held: held, committed: before})
-	case err != nil && g != nil && change != nil && tiers.IsFinal(err):
+	case err != nil && g != nil && change != nil && failure.IsFinal(err):
 		f.remember(m, given{id: g.id, base: change.Base(), change: change, stamp: g.stamp, held: held, refused: err})
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -271,7 +272,7 @@ func (l *listener) ValidUntil(until time.Time) {
 func (l *listener) Unsupported(reason error) {
 	l.watch.order.reporter.Warn(context.Background(), "unsupported",
 		"strata: changes of the store aren't announced, so that MaxStale bounds what is served from memory",
-		slog.Duration("max_stale", l.watch.order.memory.limits.Load().maxStale), slog.String("reason", tiers.Explain(reason)))
+		slog.Duration("max_stale", l.watch.order.memory.limits.Load().maxStale), slog.String("reason", failure.Explain(reason)))
 	l.watch.mu.Lock()
 	if l.lost || l.until != 0 {
 		l.watch.order.tally.Add(telemetry.InvalidatedByLoss)
@@ -301,7 +302,7 @@ func (w *watch) silent() {
 	for _, l := range sources {
 		if source, ok := l.source.(tiers.InvalidationErrer); ok {
 			if err := source.InvalidationErr(); err != nil {
-				reason = tiers.Explain(err)
+				reason = failure.Explain(err)
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -67,7 +68,7 @@ func (r *restart) run(ctx context.Context) {
 	sessions, ttl, err := readKnown(r.path, r.s.options.maxBytes)
 	if err != nil {
 		r.s.reporter.Warn(ctx, "restart", "strata: the file of WarmRestart can't be used and is ignored",
-			slog.String("reason", tiers.Explain(err)))
+			slog.String("reason", failure.Explain(err)))
 		return
 	}
 	r.mu.Lock()
@@ -180,7 +181,7 @@ func reasonOf(err error) string {
 	case errors.As(err, &link):
 		return link.Err.Error()
 	}
-	return tiers.Explain(err)
+	return failure.Explain(err)
 }
 
 // inspectKnown fails if there is something at the path that isn't a file of ours.

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -96,7 +97,7 @@ func TestWhatReachesTheServerIsTimed(t *testing.T) {
 			a := changed("a")
 			must("a")
 			results := s.CommitAll(ctx, []tiers.Commit{{ID: "a", Delta: a, TTL: ttl}, {ID: "c", Delta: whole(1), TTL: ttl}})
-			f.check(tiers.BatchFailure(results, func(r tiers.Committed) error { return r.Err }))
+			f.check(failure.BatchFailure(results, func(r tiers.Committed) error { return r.Err }))
 		}, map[string]uint64{"Load": 1, "Commit": 1, "CommitAll": 1}},
 		{"a revoked session", func() {
 			must("d")

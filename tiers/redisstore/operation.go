@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
@@ -38,7 +39,7 @@ func (o *operation) done(err error) { o.returned, o.err = true, err }
 func (o *operation) end(ctx context.Context, kind telemetry.Operation) {
 	errorType := telemetry.TypePanic
 	if o.returned {
-		errorType = tiers.ErrorType(o.err)
+		errorType = failure.ErrorType(o.err)
 	}
 	o.meter.End(ctx, o.began, kind, errorType)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/telemetry"
@@ -235,7 +236,7 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 	o := s.begin()
 	defer o.end(ctx, telemetry.CommitAll)
 	results := o.commitAll(ctx, commits)
-	o.done(tiers.BatchFailure(results, func(r tiers.Committed) error { return r.Err }))
+	o.done(failure.BatchFailure(results, func(r tiers.Committed) error { return r.Err }))
 	return results
 }
 
@@ -245,7 +246,7 @@ func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 	o := s.begin()
 	defer o.end(ctx, telemetry.LoadAll)
 	results := o.loadAll(ctx, loads)
-	o.done(tiers.BatchFailure(results, func(r tiers.Reloaded) error { return r.Err }))
+	o.done(failure.BatchFailure(results, func(r tiers.Reloaded) error { return r.Err }))
 	return results
 }
 

@@ -1,4 +1,4 @@
-package tiers_test
+package failure_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/gogf/gf/v2/errors/gerror"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -32,8 +33,19 @@ func TestErrorTypeIsAConstantOrAGoTypeAndNoText(t *testing.T) {
 		{fmt.Errorf("%w, %w", &fs.PathError{}, path), "*fs.PathError"},
 	}
 	for _, c := range cases {
-		if got := tiers.ErrorType(c.err); got != c.want {
+		if got := failure.ErrorType(c.err); got != c.want {
 			t.Errorf("%T: %q, want %q", c.err, got, c.want)
 		}
+	}
+}
+
+func TestMarksOfErrorsHold(t *testing.T) {
+	closed := tiers.NewError("strata: closed", nil)
+	err := tiers.NotApplied(closed)
+	if tiers.MayBeApplied(err) || !errors.Is(err, closed) {
+		t.Error("an error that says that nothing was applied isn't believed")
+	}
+	if partly := failure.PartlyApplied(err); !tiers.MayBeApplied(partly) || !errors.Is(partly, closed) {
+		t.Error("an error that says that something was applied isn't believed")
 	}
 }

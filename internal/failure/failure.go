@@ -1,0 +1,104 @@
+// Package failure says what has become of a call that failed, to callers, logs and telemetry.
+package failure
+
+import (
+	"context"
+	"errors"
+	"reflect"
+
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// IsFinal reports whether an error of a commit says what has become of it for good, so
+// that no other attempt is made.
+func IsFinal(err error) bool {
+	return errors.Is(err, tiers.ErrRevoked) || errors.Is(err, tiers.ErrConflict)
+}
+
+// PartlyApplied marks the error of a write of which something was applied before.
+func PartlyApplied(err error) error { return &partlyApplied{err} }
+
+type partlyApplied struct{ error }
+
+func (p *partlyApplied) Unwrap() error    { return p.error }
+func (p *partlyApplied) NotApplied() bool { return false }
+
+// BatchFailure is the first error of a batch that is a fault. That some of its
+// sessions were removed meanwhile is no failure of the batch.
+func BatchFailure[R any](results []R, err func(R) error) error {
+	for _, r := range results {
+		if e := err(r); e != nil && !errors.Is(e, tiers.ErrRevoked) {
+			return e
+		}
+	}
+	return nil
+}
+
+// SetupError is what the constructor of a layer panics with if it isn't the program that
+// is at fault, but what it finds: layer.New returns the cause.
+type SetupError struct{ Cause error }
+
+func (e *SetupError) Error() string { return e.Cause.Error() }
+func (e *SetupError) Unwrap() error { return e.Cause }
+
+// ErrUnderWay is the error of a call that hasn't waited for its write. The write goes on, and the
+// layer that has it reports if it fails.
+var ErrUnderWay = tiers.NewError("strata: the request didn't wait for its write, which goes on", nil)
+
+// UnderWay is ErrUnderWay with the reason, the end of the caller's context.
+func UnderWay(reason error) error {
+	return tiers.NewError(ErrUnderWay.Error(), errors.Join(ErrUnderWay, reason))
+}
+
+// ErrorType is the class of an error, as the attribute error.type has it: a constant, or a Go
+// type, of which a program has few. The error's text is not looked at (law 10). It is "" if
+// there is no error.
+func ErrorType(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, tiers.ErrRevoked):
+		return telemetry.TypeRevoked
+	case errors.Is(err, context.Canceled):
+		return telemetry.TypeCanceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return telemetry.TypeDeadlineExceeded
+	}
+	return reflect.TypeOf(innermost(err)).String()
+}
+
+// innermost unwraps to where the error began; of joined errors it follows the first.
+func innermost(err error) error {
+	for {
+		var next error
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			next = e.Unwrap()
+		case interface{ Unwrap() []error }:
+			if all := e.Unwrap(); len(all) > 0 {
+				next = all[0]
+			}
+		}
+		if next == nil {
+			return err
+		}
+		err = next
+	}
+}
+
+// Explain returns an error in words that hold no session id, key or value: its own, if
+// it is ours, or its type.
+func Explain(err error) string {
+	var ours *tiers.Error
+	switch {
+	case errors.Is(err, tiers.ErrRevoked):
+		return tiers.ErrRevoked.Error()
+	case errors.Is(err, tiers.ErrConflict):
+		return tiers.ErrConflict.Error()
+	case errors.As(err, &ours):
+		return ours.Error()
+	default:
+		return ErrorType(err)
+	}
+}
