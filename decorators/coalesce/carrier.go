@@ -110,7 +110,7 @@ func (l *queues) settle(writes []*write, began time.Time) {
 	for _, w := range writes {
 		l.count(w)
 		if w.err == nil && w.delta != nil {
-			l.slides.landed(w, began.Add(l.life(w)), isDirect(w.ctx, l.store))
+			l.slides.landed(w, began.Add(l.life(w)), isDirect(l.ended, l.store))
 		}
 	}
 	l.mu.Lock()

@@ -205,7 +205,7 @@ func (l *queues) queue(id, node string) *sessionQueue {
 }
 
 func (l *queues) enqueue(ctx context.Context, k *sessionQueue, w *write) {
-	w.id, w.ctx, w.done = k.id, context.WithoutCancel(ctx), make(chan struct{})
+	w.id, w.ctx, w.done = k.id, ctx, make(chan struct{})
 	if w.pending {
 		w.ctx = context.Background() // it may outlive the request by hours
 	}

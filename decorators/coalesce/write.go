@@ -18,7 +18,7 @@ import (
 // while it is at the store they rest, but for claims and annulled. left is atomic. The outcome is written before done is closed.
 type write struct {
 	id       string
-	ctx      context.Context // the first caller's, without its end
+	ctx      context.Context // the first caller's, for its values
 	causes   telemetry.Causes
 	delta    *tiers.Delta // nil: remove the session
 	ttl      time.Duration

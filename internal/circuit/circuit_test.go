@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gogf/gf/v2/os/gsession"
 	"go.uber.org/goleak"
 
 	"github.com/gf-strata/strata/internal/circuit"
@@ -193,6 +194,40 @@ func TestReadsAndWritesFailApart(t *testing.T) {
 		if err := commit(s, "a"); err != nil || !circuits.Writes("a").Until().IsZero() {
 			t.Errorf("a write once the store is back: %v", err)
 		}
+	})
+}
+
+// gsession asks for each key that a handler reads. A snapshot store refuses that without its server, and
+// so it does while that is away.
+func TestASnapshotStoreThatIsAwayRefusesKeysAsBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &sick{Store: teststore.New()}
+		store.takes.Store(int64(time.Minute))
+		s, circuits := circuit.Over(store)
+		ctx := context.Background()
+		for n := range circuit.Trips {
+			_, read := load(s, fmt.Sprint("a", n))
+			if written := commit(s, fmt.Sprint("a", n)); read == nil || written == nil {
+				t.Fatal("the store isn't away")
+			}
+		}
+		asked := store.asked.Load()
+		_, get := s.Get(ctx, "a", "k")
+		_, data := s.Data(ctx, "a")
+		_, size := s.GetSize(ctx, "a")
+		set, all, remove := s.Set(ctx, "a", "k", 1, time.Hour), s.SetMap(ctx, "a", nil, time.Hour), s.Remove(ctx, "a", "k")
+		for n, err := range []error{get, data, size, set, all, remove} {
+			if !errors.Is(err, gsession.ErrorDisabled) || errors.Is(err, circuit.ErrOpen) {
+				t.Errorf("call %d returns %v, want what the store returns", n, err)
+			}
+		}
+		if n := store.asked.Load() - asked; n != 0 {
+			t.Errorf("the server was asked %d times", n)
+		}
+		if _, err := load(s, "a"); !errors.Is(err, circuit.ErrOpen) {
+			t.Errorf("a read of the session returns %v, want the circuit to be open", err)
+		}
+		circuits.Close()
 	})
 }
 
