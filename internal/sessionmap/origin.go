@@ -28,10 +28,18 @@ import (
 type origin struct {
 	maps  *Maps // others know nothing of the map
 	given atomic.Pointer[given]
-	first given
+	first first
 	m     gmap.StrAnyMap // unused where somebody else made the map, as what follows
 	kv    gmap.KVMap[string, any]
 	lock  sync.RWMutex
+}
+
+// first is what a map was handed out of, without what is known of a close: each hit makes one.
+type first struct {
+	id    string
+	base  *tiers.Snapshot
+	stamp uint64
+	held  map[string]any
 }
 
 // adopted reports whether somebody else made the map.
@@ -84,7 +92,7 @@ func (f *Maps) newMap(g given) *gmap.StrAnyMap {
 	if g.held = g.base.Map(); f.hidden != "" {
 		delete(g.held, f.hidden)
 	}
-	h := &origin{maps: f, first: g}
+	h := &origin{maps: f, first: first{g.id, g.base, g.stamp, g.held}}
 	if l := unfollowed.Load(); l != nil {
 		return l.newMap(h, g.id)
 	}
@@ -134,7 +142,7 @@ func (h *origin) now() *given {
 	if g := h.given.Load(); g != nil {
 		return g
 	}
-	return &h.first
+	return &given{id: h.first.id, base: h.first.base, stamp: h.first.stamp, held: h.first.held}
 }
 
 // contents copies what a map holds, and tells what holds it: Clear and Replace put

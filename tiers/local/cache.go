@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/dgraph-io/ristretto/v2"
 
@@ -218,15 +219,21 @@ func (e *entry) size() int64 {
 	return e.snapshot.Size()
 }
 
-// compact has the entry and its snapshot in one piece of memory, in which the second is found
-// faster than elsewhere.
+// piece is a hot entry with all that a hit looks at beside the map: four lines of the processor's
+// cache, of which it reads three. An id that is longer than the room for it stays where it is.
+type piece struct {
+	entry    entry
+	snapshot tiers.Snapshot
+	id       [56]byte
+}
+
 func (e *entry) compact() *entry {
-	piece := &struct {
-		entry    entry
-		snapshot tiers.Snapshot
-	}{*e, *e.snapshot}
-	piece.entry.snapshot = &piece.snapshot
-	return &piece.entry
+	p := &piece{entry: *e, snapshot: *e.snapshot}
+	p.entry.snapshot = &p.snapshot
+	if len(e.id) <= len(p.id) {
+		p.entry.id = unsafe.String(&p.id[0], copy(p.id[:], e.id)) // not written any more
+	}
+	return &p.entry
 }
 
 // entry is the one that was packed, without its snapshot if that has to be unpacked.

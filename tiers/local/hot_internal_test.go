@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/telemetry"
@@ -146,6 +147,22 @@ func TestASessionThatRistrettoHasYetToTakeCountsOnce(t *testing.T) {
 	})
 	if counted != sessions {
 		t.Errorf("%v sessions are counted, want %d", counted, sessions)
+	}
+}
+
+// A hot entry is the one that was kept, however long its id is, and begins with a line of the
+// processor's cache.
+func TestACompactEntryIsTheSame(t *testing.T) {
+	if size := unsafe.Sizeof(piece{}); size != 256 {
+		t.Errorf("a piece takes %d bytes, want 256, which Go aligns", size)
+	}
+	for length := range 2 * len(piece{}.id) {
+		e := entryOf(1, "v")
+		e.id, e.until, e.stamp = strings.Repeat("i", length), 2, 3
+		c := e.compact()
+		if c.id != e.id || c.hash != e.hash || c.until != e.until || c.stamp != e.stamp || !c.snapshot.Same(e.snapshot) {
+			t.Errorf("with an id of %d bytes it is %+v", length, c)
+		}
 	}
 }
 
