@@ -6,6 +6,8 @@ import (
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/internal/value"
 )
 
 // DocumentedStorage is the interface that GoFrame's documentation page on session
@@ -29,7 +31,7 @@ type DocumentedStorage interface {
 // as a gsession.Storage. Data asks its GetMap; its GetSession gets no old data, as
 // GoFrame has none to give.
 func FromDocumented(s DocumentedStorage) gsession.Storage {
-	if isNil(s) {
+	if value.IsNil(s) {
 		panic("strata: layer.FromDocumented needs a storage; pass the one that you wrote")
 	}
 	return documented{s}

@@ -2,15 +2,17 @@ package layer
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/decorators/index"
+	"github.com/gf-strata/strata/internal/principals"
 )
 
 // IndexedOption sets up Indexed.
-type IndexedOption = index.Option
+type IndexedOption func(*index.Options)
 
 // Indexed knows whose the sessions are, for [Principals], which lists, limits, ends and changes
 // them. principal returns whose a session with the given data is, "" for none; it is called often,
@@ -24,18 +26,31 @@ type IndexedOption = index.Option
 // that also decides [Limit]; the session then holds what it needs under a key of its own, which the
 // chain hides. A request that reads asks the store for nothing more. Put Indexed above Local.
 func Indexed(principal func(data map[string]any) string, opts ...IndexedOption) Decorator {
-	return func(inner gsession.Storage) gsession.Storage { return index.New(inner, principal, opts...) }
+	options := index.Defaults()
+	for _, opt := range opts {
+		if opt == nil {
+			panic("strata: an option of layer.Indexed is nil; pass what a constructor returns, such as layer.Limit(3, layer.EndOldest)")
+		}
+		opt(&options)
+	}
+	return func(inner gsession.Storage) gsession.Storage { return index.New(inner, principal, options) }
 }
 
 // IndexedKey is the key of a session under which [Indexed] keeps what it needs. The chain hides it;
 // it shows where the store is read without the chain.
 const IndexedKey = index.Key
 
+// AtLimit says how a log-in beyond the limit is treated.
+type AtLimit uint8
+
 // The ways to treat a log-in beyond the limit.
 const (
-	EndOldest = index.EndOldest // the sessions that began first are ended, with ReasonDisplaced
-	RefuseNew = index.RefuseNew // it is refused with ErrLimit
+	EndOldest AtLimit = iota + 1 // the sessions that began first are ended, with ReasonDisplaced
+	RefuseNew                    // it is refused with ErrLimit
 )
+
+// LimitOption changes a Limit.
+type LimitOption func(*principals.Limit)
 
 // ErrLimit is what a commit returns that would log a principal in beyond Limit with RefuseNew.
 // Nothing was written.
@@ -43,19 +58,42 @@ var ErrLimit error = index.ErrLimit
 
 // Limit bounds the sessions of a principal; there is no bound unless set. It holds across all nodes,
 // however many log in at once. A session that goes on under another id stays one.
-func Limit(n int, at index.AtLimit, opts ...index.LimitOption) IndexedOption {
-	return index.Limit(n, at, opts...)
+func Limit(n int, at AtLimit, opts ...LimitOption) IndexedOption {
+	if n < 1 {
+		panic(fmt.Sprintf("strata: layer.Limit(%d, …) leaves a principal no session; pass 1 or more, or leave it out for no limit", n))
+	}
+	if at != EndOldest && at != RefuseNew {
+		panic("strata: layer.Limit needs to know what to do beyond it; pass layer.EndOldest or layer.RefuseNew")
+	}
+	limit := principals.Limit{Most: n, Refuse: at == RefuseNew}
+	for _, opt := range opts {
+		if opt == nil {
+			panic("strata: an option of layer.Limit is nil; pass layer.PerDeviceClass(), or none")
+		}
+		opt(&limit)
+	}
+	return func(o *index.Options) { o.Limit = limit }
 }
 
 // PerDeviceClass has Limit count each device class by itself: see [DescribedDevice].
-func PerDeviceClass() index.LimitOption { return index.PerDeviceClass() }
+func PerDeviceClass() LimitOption { return func(l *principals.Limit) { l.PerClass = true } }
 
 // KeepReasons is how long it is known why a session has ended; 10 minutes unless set.
-func KeepReasons(d time.Duration) IndexedOption { return index.KeepReasons(d) }
+func KeepReasons(d time.Duration) IndexedOption {
+	if d < time.Second {
+		panic(fmt.Sprintf("strata: layer.KeepReasons needs a second at least, not %v; leave it out for 10 minutes", d))
+	}
+	return func(o *index.Options) { o.KeepReasons = d }
+}
 
 // LongestSession is how long a session may live between two requests at most; 30 days unless set.
 // For so long it is remembered that a principal's sessions were ended.
-func LongestSession(d time.Duration) IndexedOption { return index.LongestSession(d) }
+func LongestSession(d time.Duration) IndexedOption {
+	if d < time.Second {
+		panic(fmt.Sprintf("strata: layer.LongestSession needs a second at least, not %v; leave it out for 30 days", d))
+	}
+	return func(o *index.Options) { o.LongestSession = d }
+}
 
 // The keys of the description that layer/web gives a session, unless web.Describe says otherwise.
 const (

@@ -17,6 +17,7 @@ import (
 	"github.com/gf-strata/strata/decorators/index"
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/sessionmap"
+	"github.com/gf-strata/strata/internal/value"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -87,7 +88,7 @@ func Chain(store gsession.Storage, decorators ...Decorator) *Stack {
 // a journal that can't be opened. It panics only for what Chain calls a mistake. Nothing that
 // it had opened stays open then.
 func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err error) {
-	if isNil(store) {
+	if value.IsNil(store) {
 		panic("strata: layer.Chain needs a store; pass the gsession.Storage that you have, such as gsession.NewStorageRedis(g.Redis())")
 	}
 	layers := make([]gsession.Storage, len(decorators)+1)
@@ -116,7 +117,7 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 		}
 		inner := layers[len(decorators)-n]
 		outer := decorate(inner)
-		if isNil(outer) {
+		if value.IsNil(outer) {
 			panic(fmt.Sprintf("strata: decorator %d of layer.Chain returned nil; return the inner storage where there is nothing to decorate", n+1))
 		}
 		layers[len(decorators)-n-1] = outer
@@ -151,15 +152,6 @@ func introduce(layers []gsession.Storage) {
 			}
 		}
 	}
-}
-
-// isNil sees through an interface that holds a nil pointer.
-func isNil(s any) bool {
-	if s == nil {
-		return true
-	}
-	v := reflect.ValueOf(s)
-	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // Layers returns the storages of the chain, the outermost first and the store last. They are

@@ -8,11 +8,12 @@ import (
 	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"github.com/gf-strata/strata/decorators/trace"
+	"github.com/gf-strata/strata/internal/value"
 	"github.com/gf-strata/strata/telemetry"
 )
 
-// TracedOption configures [Traced].
-type TracedOption = telemetry.Option
+// TracedOption sets up Traced.
+type TracedOption func(*telemetry.Config)
 
 // Traced makes an OpenTelemetry span of every operation that passes it, named
 // "session Load" and so on, with the outcome: hit, miss, negative, absent, ok,
@@ -34,7 +35,14 @@ type TracedOption = telemetry.Option
 // has them nest, and examples/observed shows all of it: ghttp closes that session once more
 // after the response, and its server span quotes the cookie with the session's id.
 func Traced(opts ...TracedOption) Decorator {
-	return func(inner gsession.Storage) gsession.Storage { return trace.New(inner, opts...) }
+	var config telemetry.Config
+	for _, opt := range opts {
+		if opt == nil {
+			panic("strata: an option of layer.Traced is nil; pass what a constructor returns, or leave it out")
+		}
+		opt(&config)
+	}
+	return func(inner gsession.Storage) gsession.Storage { return trace.New(inner, config) }
 }
 
 // TracerProvider has [Traced] use this provider in place of the global one, and
@@ -43,20 +51,31 @@ func Traced(opts ...TracedOption) Decorator {
 // parents to those of another, as they are never exported. It panics on nil; leave the
 // option out to use the global one.
 func TracerProvider(provider oteltrace.TracerProvider) TracedOption {
-	return telemetry.TracerProvider(provider)
+	if value.IsNil(provider) {
+		panic("strata: layer.TracerProvider needs a provider; write layer.Traced() without it to use the global one, which otel.SetTracerProvider sets")
+	}
+	return func(c *telemetry.Config) { c.Tracing = provider }
 }
 
 // RootSpans makes spans also where the context belongs to no trace: each operation then
 // begins one of its own.
-func RootSpans() TracedOption { return telemetry.RootSpans() }
+func RootSpans() TracedOption { return func(c *telemetry.Config) { c.Roots = true } }
 
 // MeterProvider has all layers of the chain send their metrics to this provider, in place
 // of the global one. Of several [Traced] in a chain the outermost that names a meter
 // provider or a logger speaks for both. It panics on nil.
 func MeterProvider(provider metric.MeterProvider) TracedOption {
-	return telemetry.MeterProvider(provider)
+	if value.IsNil(provider) {
+		panic("strata: layer.MeterProvider needs a provider; write layer.Traced() without it to use the global one, which otel.SetMeterProvider sets")
+	}
+	return func(c *telemetry.Config) { c.Metering = provider }
 }
 
 // Logger has all layers of the chain log there, in place of GoFrame's default log. One
 // line is written each ten seconds for one cause. It panics on nil.
-func Logger(logger *slog.Logger) TracedOption { return telemetry.Logger(logger) }
+func Logger(logger *slog.Logger) TracedOption {
+	if logger == nil {
+		panic("strata: layer.Logger needs a logger; write layer.Traced() without it to log where glog does")
+	}
+	return func(c *telemetry.Config) { c.Logger = logger }
+}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
@@ -225,5 +227,24 @@ func TestAsFindsTraced(t *testing.T) {
 	chain := layer.Chain(gsession.NewStorageMemory(), layer.Traced())
 	if _, ok := layer.As[*trace.Storage](chain); !ok {
 		t.Error("not found")
+	}
+}
+
+func TestOptionsOfTracedRefuseNil(t *testing.T) {
+	for text, make := range map[string]func(){
+		"layer.TracerProvider": func() { layer.TracerProvider(nil) },
+		"layer.MeterProvider":  func() { layer.MeterProvider((*sdkmetric.MeterProvider)(nil)) },
+		"layer.Logger":         func() { layer.Logger(nil) },
+		"layer.Traced":         func() { layer.Traced(nil) },
+	} {
+		func() {
+			defer func() {
+				if message, _ := recover().(string); !strings.Contains(message, text) {
+					t.Errorf("panic %q doesn't name %s", message, text)
+				}
+			}()
+			make()
+			t.Errorf("%s: no panic", text)
+		}()
 	}
 }

@@ -33,7 +33,7 @@ func TestCausesAreLinkedOnce(t *testing.T) {
 	causes.Merge(others)
 	exporter.Reset()
 
-	tracer := telemetry.NewTracer(telemetry.Configure(telemetry.TracerProvider(provider)))
+	tracer := telemetry.NewTracer(telemetry.Config{Tracing: provider})
 	ctx := causes.Attach(context.Background())
 	if !tracer.Wants(ctx) {
 		t.Fatal("no span is wanted for sampled requests")
@@ -63,7 +63,7 @@ func TestOneCauseIsTheParentAlone(t *testing.T) {
 	exporter.Reset()
 	var causes telemetry.Causes
 	causes.Add(first)
-	_, span := telemetry.NewTracer(telemetry.Configure(telemetry.TracerProvider(provider))).
+	_, span := telemetry.NewTracer(telemetry.Config{Tracing: provider}).
 		Start(causes.Attach(context.Background()), telemetry.Commit)
 	span.End()
 	if spans := exporter.GetSpans(); len(spans) != 1 || !spans[0].Parent.Equal(one) || len(spans[0].Links) != 0 {
@@ -83,7 +83,7 @@ func TestCausesAreBounded(t *testing.T) {
 		all.Merge(causes)
 	}
 	exporter.Reset()
-	_, span := telemetry.NewTracer(telemetry.Configure(telemetry.TracerProvider(provider))).
+	_, span := telemetry.NewTracer(telemetry.Config{Tracing: provider}).
 		Start(all.Attach(context.Background()), telemetry.Commit)
 	span.End()
 	if spans := exporter.GetSpans(); len(spans) != 1 || len(spans[0].Links) != 32 {

@@ -50,7 +50,7 @@
 // its sessions were removed meanwhile, and else as its first failure.
 //
 // A span belongs to the trace in its context; where there is none, no span is made unless
-// [RootSpans] was asked for. Work that is done once for several requests (a commit of merged
+// layer.RootSpans was asked for. Work that is done once for several requests (a commit of merged
 // changes, a batch of commits) is a child of the first whose trace is sampled, and linked
 // to all of those, 32 at most.
 //
@@ -58,7 +58,7 @@
 //
 // Layers count with atomics that are read when a reader collects, so that a hit pays a
 // few nanoseconds whether a provider listens or not; the counts of the layers of a process are
-// added up, of those that were closed too. Without [MeterProvider] they go to the global
+// added up, of those that were closed too. Without layer.MeterProvider they go to the global
 // provider, also to one that is set, or set anew, later. A provider that isn't a pointer has
 // each chain's layers apart.
 //

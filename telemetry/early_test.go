@@ -16,7 +16,7 @@ import (
 // written is a sink that logs into a buffer.
 func written() (*Sink, *bytes.Buffer) {
 	var lines bytes.Buffer
-	return Configure(Logger(slog.New(slog.NewTextHandler(&lines, nil)))).Sink(), &lines
+	return Config{Logger: slog.New(slog.NewTextHandler(&lines, nil))}.Sink(), &lines
 }
 
 // byDefault has GoFrame's default log written into a buffer for the time of the test.

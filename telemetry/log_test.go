@@ -32,7 +32,7 @@ func TestWarningsAreRare(t *testing.T) {
 
 func TestALoggerTakesTheLog(t *testing.T) {
 	var lines bytes.Buffer
-	config := Configure(Logger(slog.New(slog.NewJSONHandler(&lines, nil))))
+	config := Config{Logger: slog.New(slog.NewJSONHandler(&lines, nil))}
 	var r Reporter
 	r.Move(config.Sink(), nil)
 	r.Warn(context.Background(), "cause", "strata: away", slog.Int("tries", 1))

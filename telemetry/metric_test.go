@@ -101,7 +101,7 @@ func bounds(name string, seconds []float64) string {
 // The tables in the package's documentation are what is exported.
 func TestTheTablesAreWhatIsExported(t *testing.T) {
 	reader := metric.NewManualReader()
-	config := Configure(MeterProvider(metric.NewMeterProvider(metric.WithReader(reader))))
+	config := Config{Metering: metric.NewMeterProvider(metric.WithReader(reader))}
 	var r Reporter
 	layer := &counting{}
 	r.Move(config.Sink(), nil)
@@ -155,7 +155,7 @@ func counted(t *testing.T, m metricdata.Metrics) (n int64) {
 // What layers count adds up, also when some are closed or given another sink later.
 func TestCountsAddUpAndNeverGoBack(t *testing.T) {
 	reader := metric.NewManualReader()
-	config := Configure(MeterProvider(metric.NewMeterProvider(metric.WithReader(reader))))
+	config := Config{Metering: metric.NewMeterProvider(metric.WithReader(reader))}
 	var r [2]Reporter
 	layers := [2]*counting{{state: 1}, {state: 2}}
 	for n := range layers {
@@ -182,7 +182,7 @@ func TestCountsAddUpAndNeverGoBack(t *testing.T) {
 // Sizes add up, ages are the longest, and one chain that receives nothing is enough to worry.
 func TestStatesOfLayersBecomeOne(t *testing.T) {
 	reader := metric.NewManualReader()
-	config := Configure(MeterProvider(metric.NewMeterProvider(metric.WithReader(reader))))
+	config := Config{Metering: metric.NewMeterProvider(metric.WithReader(reader))}
 	for _, state := range []float64{1, 0, 3} {
 		var r Reporter
 		r.Move(config.Sink(), nil)
@@ -209,25 +209,6 @@ func TestAStoreThatIsNoneIsNotMeasured(t *testing.T) {
 		t.Error("the clock was read")
 	}
 	none.End(context.Background(), time.Now(), Load, "")
-}
-
-func TestImpossibleOptionsPanic(t *testing.T) {
-	for text, make := range map[string]func(){
-		"TracerProvider": func() { TracerProvider(nil) },
-		"MeterProvider":  func() { MeterProvider((*metric.MeterProvider)(nil)) },
-		"Logger":         func() { Logger(nil) },
-		"layer.Traced":   func() { Configure(nil) },
-	} {
-		func() {
-			defer func() {
-				if message, _ := recover().(string); !strings.Contains(message, text) {
-					t.Errorf("panic %q doesn't name %s", message, text)
-				}
-			}()
-			make()
-			t.Errorf("%s: no panic", text)
-		}()
-	}
 }
 
 func BenchmarkTally(b *testing.B) {

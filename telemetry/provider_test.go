@@ -106,7 +106,7 @@ func TestTheGlobalProviderMayBeReplaced(t *testing.T) {
 func TestAProviderIsOneHoweverItIsNamed(t *testing.T) {
 	standIn := otel.GetMeterProvider()
 	provider, reader := metered()
-	named := Configure(MeterProvider(provider)).Sink()
+	named := Config{Metering: provider}.Sink()
 	down, _ := report(t, named, 1)
 	down.state = 0
 	global(t, provider)
@@ -119,7 +119,7 @@ func TestAProviderIsOneHoweverItIsNamed(t *testing.T) {
 		t.Error("two sets of instruments")
 	}
 
-	if Configure(MeterProvider(standIn)).Sink().meters() != standard.meters() {
+	if (Config{Metering: standIn}).Sink().meters() != standard.meters() {
 		t.Error("what was the global provider isn't the global one")
 	}
 }
@@ -141,7 +141,7 @@ func TestAProviderNeedNotBeComparable(t *testing.T) {
 	if n := counted(t, collected(t, reader)[localLoads]); n < 2 {
 		t.Errorf("%d loads, want 2 at least", n)
 	}
-	report(t, Configure(MeterProvider(incomparable{MeterProvider: provider})).Sink(), 1)
+	report(t, Config{Metering: incomparable{MeterProvider: provider}}.Sink(), 1)
 	if first := standard.meters(); first != standard.meters() {
 		t.Error("made anew each time")
 	}
@@ -151,7 +151,7 @@ func TestAProviderNeedNotBeComparable(t *testing.T) {
 // counters go on from there.
 func TestCountsOutliveTheLastLayer(t *testing.T) {
 	provider, reader := metered()
-	sink := Configure(MeterProvider(provider)).Sink()
+	sink := Config{Metering: provider}.Sink()
 	l, r := report(t, sink, 3)
 	l.tally.Add(Loads)
 	r.Stop(l)

@@ -7,7 +7,31 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 )
+
+// Config is where the telemetry of a chain goes, and which spans are made; layer.Traced's options
+// set it.
+type Config struct {
+	Tracing  trace.TracerProvider // nil: the global one
+	Roots    bool                 // spans without a parent are made
+	Metering metric.MeterProvider // nil: the global one
+	Logger   *slog.Logger         // nil: GoFrame's default log
+}
+
+// Sink is where the layers are to report, nil if the config names neither meters nor a logger.
+func (c Config) Sink() *Sink {
+	if c.Metering == nil && c.Logger == nil {
+		return nil
+	}
+	s := &Sink{log: &rareLog{logger: c.Logger}}
+	if c.Metering != nil && !isStandIn(c.Metering) { // the stand-in is the global provider
+		known.mu.Lock()
+		defer known.mu.Unlock()
+		s.explicit = metersOf(c.Metering)
+	}
+	return s
+}
 
 // Sink is where the layers of a chain report to. It is safe for concurrent use.
 //
@@ -20,18 +44,6 @@ type Sink struct {
 }
 
 var standard = &Sink{log: &rareLog{}}
-
-// newSink resolves a provider, nil for the global one. The stand-in of before that is set
-// is the global one as well.
-func newSink(provider metric.MeterProvider, logger *slog.Logger) *Sink {
-	s := &Sink{log: &rareLog{logger: logger}}
-	if provider != nil && !isStandIn(provider) {
-		known.mu.Lock()
-		defer known.mu.Unlock()
-		s.explicit = metersOf(provider)
-	}
-	return s
-}
 
 func (s *Sink) meters() *Meters {
 	if s.explicit != nil {

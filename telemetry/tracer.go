@@ -41,9 +41,9 @@ var goframes atomic.Pointer[exportless]
 // Where no provider is named, the global one of the moment of each operation is used:
 // programs set theirs after their chains are built.
 func NewTracer(config Config, attributes ...attribute.KeyValue) *Tracer {
-	t := &Tracer{roots: config.roots, provider: config.tracing}
-	if config.tracing != nil {
-		t.explicit = config.tracing.Tracer(Scope, scopeVersion)
+	t := &Tracer{roots: config.Roots, provider: config.Tracing}
+	if config.Tracing != nil {
+		t.explicit = config.Tracing.Tracer(Scope, scopeVersion)
 	}
 	for op := range operations {
 		all := append([]attribute.KeyValue{OperationKey.String(op.String())}, attributes...)
@@ -58,7 +58,7 @@ func NewTracer(config Config, attributes ...attribute.KeyValue) *Tracer {
 // Wants reports whether a span in this context has a chance to be exported. It has none
 // where
 //
-//   - the context belongs to no trace, unless [RootSpans] was asked for,
+//   - the context belongs to no trace, unless layer.RootSpans was asked for,
 //   - its trace isn't sampled, or
 //   - the provider would be the one that GoFrame installs when none is set: it
 //     samples everything and exports nothing. A span of its is no parent either.

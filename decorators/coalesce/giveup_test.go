@@ -25,10 +25,10 @@ import (
 func exports(t *testing.T, c *coalesce.Storage) (read func() map[string]float64, log *teststore.Log) {
 	t.Helper()
 	reader, log := metric.NewManualReader(), &teststore.Log{}
-	c.Report(telemetry.Configure(
-		telemetry.MeterProvider(metric.NewMeterProvider(metric.WithReader(reader))),
-		telemetry.Logger(slog.New(slog.NewTextHandler(log, nil))),
-	).Sink())
+	c.Report(telemetry.Config{
+		Metering: metric.NewMeterProvider(metric.WithReader(reader)),
+		Logger:   slog.New(slog.NewTextHandler(log, nil)),
+	}.Sink())
 	return func() map[string]float64 {
 		var all metricdata.ResourceMetrics
 		if err := reader.Collect(ctx, &all); err != nil {

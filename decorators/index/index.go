@@ -61,7 +61,7 @@ type Storage struct {
 	inner     tiers.Storage
 	maps      *sessionmap.Maps
 	principal func(data map[string]any) string
-	options   options
+	options   Options
 	indexer   principals.Index
 	marks     *marks
 	passive   bool // another one below does it
@@ -80,17 +80,8 @@ var _ tiers.Storage = (*Storage)(nil)
 
 // New keeps an index over a storage. principal returns whose a session with the given data is, ""
 // for nobody's; it must not change the data. If it is nil, or returns "", web.Login says so.
-func New(inner gsession.Storage, principal func(data map[string]any) string, opts ...Option) *Storage {
-	s := &Storage{
-		given: inner, inner: sessionmap.Adapt(inner), principal: principal,
-		options: options{reasons: defaultReasons, marks: defaultMarks},
-	}
-	for _, opt := range opts {
-		if opt == nil {
-			panic("strata: an option of layer.Indexed is nil; pass what a constructor returns, such as layer.Limit(3, layer.EndOldest)")
-		}
-		opt(&s.options)
-	}
+func New(inner gsession.Storage, principal func(data map[string]any) string, options Options) *Storage {
+	s := &Storage{given: inner, inner: sessionmap.Adapt(inner), principal: principal, options: options}
 	s.maps = sessionmap.New(s)
 	s.over, s.cancel = context.WithCancel(context.Background())
 	s.use(newMemory())
@@ -242,7 +233,7 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 func (s *Storage) end(ctx context.Context, entry principals.Entry, reason principals.Reason) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	_ = s.indexer.Because(ctx, []string{entry.ID}, reason, s.options.reasons)
+	_ = s.indexer.Because(ctx, []string{entry.ID}, reason, s.options.KeepReasons)
 	if s.inner.RemoveAll(ctx, entry.ID) == nil {
 		s.maps.Removed(entry.ID)
 		s.begun.forget(entry.ID)
@@ -359,7 +350,7 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 // logIn enters a session that begins.
 func (s *Storage) logIn(ctx context.Context, id, principal string, c change, ttl time.Duration) (change, error) {
 	r := newRecord(principal, descriptionOf(ctx))
-	entered, err := s.enter(ctx, r.entry(id, principal, ttl), s.options.limit)
+	entered, err := s.enter(ctx, r.entry(id, principal, ttl), s.options.Limit)
 	if err != nil {
 		return c, err
 	}
@@ -538,7 +529,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 			reason = ReasonLoggedOut
 		}
 		if reason != "" {
-			_ = s.indexer.Because(ctx, []string{id}, reason, s.options.reasons)
+			_ = s.indexer.Because(ctx, []string{id}, reason, s.options.KeepReasons)
 		}
 	}
 	if err := s.inner.RemoveAll(ctx, id); err != nil {

@@ -2,73 +2,21 @@ package index
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/gf-strata/strata/internal/principals"
 )
 
-// Option sets up an index.
-type Option func(*options)
-
-type options struct {
-	limit   principals.Limit
-	reasons time.Duration
-	marks   time.Duration
+// Options set up an index; layer.Indexed's options set them.
+type Options struct {
+	Limit          principals.Limit
+	KeepReasons    time.Duration // how long it is known why a session has ended
+	LongestSession time.Duration // how long a session may live between two requests at most
 }
 
-const (
-	defaultReasons = 10 * time.Minute
-	defaultMarks   = 30 * 24 * time.Hour
-)
-
-// AtLimit says what happens to a log-in beyond the limit.
-type AtLimit uint8
-
-// The ways.
-const (
-	EndOldest AtLimit = iota + 1
-	RefuseNew
-)
-
-// LimitOption changes a limit.
-type LimitOption func(*principals.Limit)
-
-// Limit bounds the sessions of a principal.
-func Limit(n int, at AtLimit, opts ...LimitOption) Option {
-	if n < 1 {
-		panic(fmt.Sprintf("strata: layer.Limit(%d, …) leaves nobody a session; pass 1 or more, or leave it out for no limit", n))
-	}
-	if at != EndOldest && at != RefuseNew {
-		panic("strata: layer.Limit needs to know what to do beyond it; pass layer.EndOldest or layer.RefuseNew")
-	}
-	limit := principals.Limit{Most: n, Refuse: at == RefuseNew}
-	for _, opt := range opts {
-		if opt == nil {
-			panic("strata: an option of layer.Limit is nil; pass layer.PerDeviceClass(), or none")
-		}
-		opt(&limit)
-	}
-	return func(o *options) { o.limit = limit }
-}
-
-// PerDeviceClass bounds the sessions of each device class by itself.
-func PerDeviceClass() LimitOption { return func(l *principals.Limit) { l.PerClass = true } }
-
-// KeepReasons is how long it is known why a session has ended.
-func KeepReasons(d time.Duration) Option {
-	if d < time.Second {
-		panic(fmt.Sprintf("strata: layer.KeepReasons needs a second at least, not %v; leave it out for 10 minutes", d))
-	}
-	return func(o *options) { o.reasons = d }
-}
-
-// LongestSession is how long a session may live between two requests at most.
-func LongestSession(d time.Duration) Option {
-	if d < time.Second {
-		panic(fmt.Sprintf("strata: layer.LongestSession needs a second at least, not %v; leave it out for 30 days", d))
-	}
-	return func(o *options) { o.marks = d }
+// Defaults are the options of layer.Indexed without any.
+func Defaults() Options {
+	return Options{KeepReasons: 10 * time.Minute, LongestSession: 30 * 24 * time.Hour}
 }
 
 // Device is the part of a description that is the device class.

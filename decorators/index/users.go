@@ -157,11 +157,11 @@ func (s Principals) endOne(ctx context.Context, e principals.Entry, reason princ
 	if err != nil {
 		return err
 	}
-	if err := s.of.indexer.Because(ctx, []string{e.ID}, reason, s.of.options.reasons); err != nil {
+	if err := s.of.indexer.Because(ctx, []string{e.ID}, reason, s.of.options.KeepReasons); err != nil {
 		return err
 	}
 	if snapshot.Len() == 0 {
-		if err := s.of.indexer.MarkEnded(ctx, e, reason, s.of.options.marks); err != nil {
+		if err := s.of.indexer.MarkEnded(ctx, e, reason, s.of.options.LongestSession); err != nil {
 			return err
 		}
 		s.of.marks.invalidate(s.of.indexer.ShardOf(e.Key))
@@ -202,7 +202,7 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason principals
 	}
 	if err == nil && len(ids) == 0 {
 		// It has ended, or it is pending somewhere and its entry was lost: then the mark ends it.
-		err = s.of.indexer.MarkEnded(ctx, principals.Entry{Key: key, Tag: tag}, reason, s.of.options.marks)
+		err = s.of.indexer.MarkEnded(ctx, principals.Entry{Key: key, Tag: tag}, reason, s.of.options.LongestSession)
 		s.of.marks.invalidate(s.of.indexer.ShardOf(key))
 	}
 	return ids, err
@@ -222,7 +222,7 @@ func (s Principals) RevokeAll(ctx context.Context, principal string, reason prin
 			mark.Kept = append(mark.Kept, tag)
 		}
 	}
-	entries, err := s.of.indexer.Mark(ctx, key, mark, s.of.options.marks)
+	entries, err := s.of.indexer.Mark(ctx, key, mark, s.of.options.LongestSession)
 	s.of.marks.invalidate(s.of.indexer.ShardOf(key))
 	if err != nil {
 		return nil, err
@@ -237,7 +237,7 @@ func (s Principals) RevokeAll(ctx context.Context, principal string, reason prin
 	if len(ended) == 0 {
 		return nil, nil
 	}
-	if err := s.of.indexer.Because(ctx, ids, reason, s.of.options.reasons); err != nil {
+	if err := s.of.indexer.Because(ctx, ids, reason, s.of.options.KeepReasons); err != nil {
 		return nil, err
 	}
 	if err := s.removeEntries(ctx, ended); err != nil {
@@ -267,7 +267,7 @@ func (s Principals) removeEntries(ctx context.Context, entries []principals.Entr
 
 // RevokeEverybody ends the sessions of all principals by a mark; each is removed when it is met.
 func (s Principals) RevokeEverybody(ctx context.Context, reason principals.Reason) error {
-	err := s.of.indexer.MarkAll(ctx, principals.Mark{Nonce: newNonce(), Reason: reason}, s.of.options.marks)
+	err := s.of.indexer.MarkAll(ctx, principals.Mark{Nonce: newNonce(), Reason: reason}, s.of.options.LongestSession)
 	s.of.marks.invalidateAll()
 	return err
 }

@@ -30,8 +30,8 @@ func (b *batching) CommitAll(_ context.Context, commits []tiers.Commit) []tiers.
 
 func TestBatchesPassWithASpan(t *testing.T) {
 	provider, exporter := recorder(t)
-	s := trace.New(&batching{scripted{style: tiers.StyleSnapshot}, errBatch}, telemetry.TracerProvider(provider))
-	above := trace.New(s, telemetry.TracerProvider(provider))
+	s := trace.New(&batching{scripted{style: tiers.StyleSnapshot}, errBatch}, telemetry.Config{Tracing: provider})
+	above := trace.New(s, telemetry.Config{Tracing: provider})
 	batcher := tiers.BatcherOf(above)
 	if batcher == nil {
 		t.Fatal("a store that takes batches doesn't under Traced")
@@ -60,7 +60,7 @@ func TestBatchesPassWithASpan(t *testing.T) {
 	if got := attributes(exporter.GetSpans()[2]); got["strata.outcome"] != "ok" || got["strata.keys"] != "2" {
 		t.Errorf("a batch that went well: %v", got)
 	}
-	if tiers.BatcherOf(trace.New(&scripted{style: tiers.StyleSnapshot})) != nil {
+	if tiers.BatcherOf(trace.New(&scripted{style: tiers.StyleSnapshot}, telemetry.Config{})) != nil {
 		t.Error("a store that takes no batches does under Traced")
 	}
 }
@@ -92,8 +92,8 @@ func (r *reloading) LoadAll(_ context.Context, loads []tiers.Reload) []tiers.Rel
 
 func TestReadsOfSeveralSessionsPassWithASpan(t *testing.T) {
 	provider, exporter := recorder(t)
-	s := trace.New(&reloading{scripted{style: tiers.StyleSnapshot}}, telemetry.TracerProvider(provider))
-	together := tiers.ReloaderOf(trace.New(s, telemetry.TracerProvider(provider)))
+	s := trace.New(&reloading{scripted{style: tiers.StyleSnapshot}}, telemetry.Config{Tracing: provider})
+	together := tiers.ReloaderOf(trace.New(s, telemetry.Config{Tracing: provider}))
 	if together == nil {
 		t.Fatal("a store that reads several sessions together doesn't under Traced")
 	}
@@ -121,7 +121,7 @@ func TestReadsOfSeveralSessionsPassWithASpan(t *testing.T) {
 	if got := attributes(exporter.GetSpans()[2]); got["strata.outcome"] != "ok" || got["strata.keys"] != "2" {
 		t.Errorf("a read that went well: %v", got)
 	}
-	if tiers.ReloaderOf(trace.New(&scripted{style: tiers.StyleSnapshot})) != nil {
+	if tiers.ReloaderOf(trace.New(&scripted{style: tiers.StyleSnapshot}, telemetry.Config{})) != nil {
 		t.Error("a store that reads sessions one by one doesn't under Traced")
 	}
 }

@@ -27,9 +27,9 @@ func BenchmarkLoad(b *testing.B) {
 		storage tiers.Storage
 	}{
 		{"bare", b.Context(), store},
-		{"default_provider", b.Context(), trace.New(store)},
+		{"default_provider", b.Context(), trace.New(store, telemetry.Config{})},
 		{"unsampled_parent", remote(b.Context(), 0), traced},
-		{"no_parent", b.Context(), trace.New(store, telemetry.TracerProvider(provider))},
+		{"no_parent", b.Context(), trace.New(store, telemetry.Config{Tracing: provider})},
 		{"declined_root", b.Context(), trace.New(store, to(never))},
 		{"sampled_root", b.Context(), traced},
 		{"sampled_child", local, traced},
@@ -48,7 +48,7 @@ func BenchmarkLoad(b *testing.B) {
 // BenchmarkLoadGlobal: a global provider costs no lock and no look-up of its tracer.
 func BenchmarkLoadGlobal(b *testing.B) {
 	setGlobal(b, sdktrace.NewTracerProvider())
-	s := trace.New(&scripted{style: tiers.StyleSnapshot, snapshot: snapshotOf()}, telemetry.RootSpans())
+	s := trace.New(&scripted{style: tiers.StyleSnapshot, snapshot: snapshotOf()}, telemetry.Config{Roots: true})
 	for _, c := range []struct {
 		name string
 		ctx  context.Context

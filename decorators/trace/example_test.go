@@ -17,7 +17,7 @@ import (
 func ExampleNew() {
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
-	traced := trace.New(gsession.NewStorageMemory(), telemetry.TracerProvider(provider), telemetry.RootSpans())
+	traced := trace.New(gsession.NewStorageMemory(), telemetry.Config{Tracing: provider, Roots: true})
 	_, _ = traced.Load(context.Background(), "an-id", time.Hour)
 	fmt.Println(spans.GetSpans()[0].Name)
 	// Output: session Load

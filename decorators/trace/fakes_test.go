@@ -32,12 +32,9 @@ func recorder(t testing.TB, opts ...sdktrace.TracerProviderOption) (*sdktrace.Tr
 	return provider, exporter
 }
 
-// to is the option of a provider that gets a span of every operation.
-func to(provider oteltrace.TracerProvider) telemetry.Option {
-	return func(c *telemetry.Config) {
-		telemetry.TracerProvider(provider)(c)
-		telemetry.RootSpans()(c)
-	}
+// to is the config of a provider that gets a span of every operation.
+func to(provider oteltrace.TracerProvider) telemetry.Config {
+	return telemetry.Config{Tracing: provider, Roots: true}
 }
 
 // attributes are a span's, as strings.

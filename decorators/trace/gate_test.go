@@ -15,9 +15,9 @@ import (
 )
 
 // load makes one operation on a decorator over a store that has the session.
-func load(ctx context.Context, t testing.TB, opts ...telemetry.Option) {
+func load(ctx context.Context, t testing.TB, config telemetry.Config) {
 	t.Helper()
-	s := trace.New(&scripted{style: tiers.StyleSnapshot, snapshot: snapshotOf()}, opts...)
+	s := trace.New(&scripted{style: tiers.StyleSnapshot, snapshot: snapshotOf()}, config)
 	if _, err := s.Load(ctx, secretID, ttl); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestGoFramesDefaultProviderMakesNoSpans(t *testing.T) {
 		}).UnregisterSpanProcessor(processor)
 	})
 
-	load(t.Context(), t, telemetry.RootSpans())
+	load(t.Context(), t, telemetry.Config{Roots: true})
 	if spans := exporter.GetSpans(); len(spans) != 0 {
 		t.Errorf("%d spans by default, want none", len(spans))
 	}
@@ -72,7 +72,7 @@ func TestASpanOfGoFramesDefaultProviderIsNoParent(t *testing.T) {
 		t.Fatal("the default provider doesn't sample")
 	}
 	provider, exporter := recorder(t)
-	load(ctx, t, telemetry.TracerProvider(provider))
+	load(ctx, t, telemetry.Config{Tracing: provider})
 	if spans := exporter.GetSpans(); len(spans) != 0 {
 		t.Errorf("spans %v, children of a span that is never exported", spans)
 	}
@@ -96,7 +96,7 @@ func TestASpanOfGoFramesDefaultProviderIsNoParent(t *testing.T) {
 }
 
 func TestGlobalProviderMayBeSetLater(t *testing.T) {
-	s := trace.New(&scripted{style: tiers.StyleSnapshot}, telemetry.RootSpans())
+	s := trace.New(&scripted{style: tiers.StyleSnapshot}, telemetry.Config{Roots: true})
 	for range 2 { // a provider that replaces another one is found as well
 		provider, exporter := recorder(t)
 		setGlobal(t, provider)
@@ -148,11 +148,11 @@ func TestSampledParentHasAChild(t *testing.T) {
 
 func TestNoOrphansUnlessAskedFor(t *testing.T) {
 	provider, exporter := recorder(t)
-	load(t.Context(), t, telemetry.TracerProvider(provider))
+	load(t.Context(), t, telemetry.Config{Tracing: provider})
 	if spans := exporter.GetSpans(); len(spans) != 0 {
 		t.Errorf("spans %v without a parent", spans)
 	}
-	load(t.Context(), t, telemetry.TracerProvider(provider), telemetry.RootSpans())
+	load(t.Context(), t, telemetry.Config{Tracing: provider, Roots: true})
 	if spans := exporter.GetSpans(); len(spans) != 1 || spans[0].Parent.IsValid() {
 		t.Errorf("spans %v, want a root", spans)
 	}
@@ -191,7 +191,7 @@ func TestNothingIsAllocatedWhereNothingIsExported(t *testing.T) {
 		if got := allocated(unsampled, trace.New(bare, to(provider))); got > want {
 			t.Errorf("%s, unsampled: %v allocations, want %v", method.name, got, want)
 		}
-		if got := allocated(t.Context(), trace.New(bare)); got > want {
+		if got := allocated(t.Context(), trace.New(bare, telemetry.Config{})); got > want {
 			t.Errorf("%s, default provider: %v allocations, want %v", method.name, got, want)
 		}
 	}

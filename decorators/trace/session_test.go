@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/gf-strata/strata/decorators/trace"
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -74,7 +75,7 @@ func TestALayerAboveWithoutTheCapabilityGetsAMap(t *testing.T) {
 // A new log-in under the same id doesn't make an old map valid again, which only the layer
 // that handed the map out can know.
 func TestRemoveAllInvalidatesTheMapsHandedOutBefore(t *testing.T) {
-	s := trace.New(gsession.NewStorageMemory())
+	s := trace.New(gsession.NewStorageMemory(), telemetry.Config{})
 	ctx := t.Context()
 	login := func(user string) error {
 		return s.SetSession(ctx, secretID, gmap.NewStrAnyMapFrom(map[string]any{"user": user}, true), ttl)
@@ -98,7 +99,7 @@ func TestRemoveAllInvalidatesTheMapsHandedOutBefore(t *testing.T) {
 // A failed RemoveAll has removed nothing, and maps stay what they are.
 func TestAFailedRemoveAllLeavesTheMapsValid(t *testing.T) {
 	store := &scripted{style: tiers.StyleSnapshot, snapshot: snapshotOf()}
-	s := trace.New(store)
+	s := trace.New(store, telemetry.Config{})
 	m, _ := s.GetSession(t.Context(), secretID, ttl)
 	store.err = errors.New("away")
 	if err := s.RemoveAll(t.Context(), secretID); err != store.err {
@@ -113,7 +114,7 @@ func TestAFailedRemoveAllLeavesTheMapsValid(t *testing.T) {
 
 func TestResultsPassUnchanged(t *testing.T) {
 	store := &scripted{style: tiers.StyleDirect, snapshot: snapshotOf(), data: map[string]any{secretKey: secretValue}}
-	s := trace.New(store)
+	s := trace.New(store, telemetry.Config{})
 	ctx := context.Background()
 	if id, _ := s.New(ctx, ttl); id != secretID {
 		t.Errorf("New returned %q", id)

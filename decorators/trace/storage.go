@@ -24,19 +24,18 @@ type Storage struct {
 	inner  tiers.Storage
 	maps   *sessionmap.Maps // for a stranger's decorator above
 	tracer *telemetry.Tracer
-	sink   *telemetry.Sink // nil: no option has named one
+	sink   *telemetry.Sink // nil: the config names none
 	style  atomic.Uint32   // the last result of Style: spans never ask the store
 }
 
 var _ tiers.Storage = (*Storage)(nil)
 
-// New wraps a storage. Without options the spans go to the global provider of the
+// New wraps a storage. Unless config names a provider the spans go to the global one of the
 // moment; none are made while that is GoFrame's default, which exports nothing.
-func New(inner gsession.Storage, opts ...telemetry.Option) *Storage {
+func New(inner gsession.Storage, config telemetry.Config) *Storage {
 	if inner == nil {
 		panic("strata: trace.New needs a storage; write layer.Chain(store, layer.Traced())")
 	}
-	config := telemetry.Configure(opts...)
 	kind := telemetry.StorageKey.String(reflect.TypeOf(inner).String())
 	s := &Storage{given: inner, inner: sessionmap.Adapt(inner), tracer: telemetry.NewTracer(config, kind), sink: config.Sink()}
 	s.maps = sessionmap.New(s)
@@ -44,7 +43,7 @@ func New(inner gsession.Storage, opts ...telemetry.Option) *Storage {
 	return s
 }
 
-// Sink is where the options have all layers of the chain report, nil where they haven't.
+// Sink is where all layers of the chain are to report, nil if the config names none.
 func (s *Storage) Sink() *telemetry.Sink { return s.sink }
 
 // Report gives the sink to the storage below.

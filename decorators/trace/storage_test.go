@@ -212,15 +212,14 @@ func TestSpansAskTheStoreNothing(t *testing.T) {
 
 func TestUnwrapReturnsWhatWasGiven(t *testing.T) {
 	store := gsession.NewStorageMemory()
-	if trace.New(store).Unwrap() != gsession.Storage(store) {
+	if trace.New(store, telemetry.Config{}).Unwrap() != gsession.Storage(store) {
 		t.Error("Unwrap returned something else")
 	}
 }
 
 func TestNewPanicsForMistakesOfTheProgram(t *testing.T) {
 	for name, mistake := range map[string]func(){
-		"nil provider": func() { telemetry.TracerProvider(nil) },
-		"nil storage":  func() { trace.New(nil) },
+		"nil storage": func() { trace.New(nil, telemetry.Config{}) },
 	} {
 		_, fault := safely(func() error { mistake(); return nil })
 		if message, ok := fault.(string); !ok || len(message) < 40 {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/gf-strata/strata/decorators/index"
 	"github.com/gf-strata/strata/layer"
 )
 
@@ -13,7 +12,7 @@ type indexedConfig struct {
 	in       bool
 	opts     []layer.IndexedOption
 	limit    int
-	at       index.AtLimit
+	at       layer.AtLimit
 	perClass bool
 }
 
@@ -21,7 +20,7 @@ func (c *indexedConfig) section() take {
 	c.at = layer.EndOldest
 	known := keys{
 		"limit":          count(func(n int) { c.limit = n; _ = layer.Limit(n, c.at) }),
-		"atLimit":        oneOf(&c.at, map[string]index.AtLimit{"endoldest": layer.EndOldest, "refusenew": layer.RefuseNew}, "endOldest or refuseNew"),
+		"atLimit":        oneOf(&c.at, map[string]layer.AtLimit{"endoldest": layer.EndOldest, "refusenew": layer.RefuseNew}, "endOldest or refuseNew"),
 		"perDeviceClass": yes(func() { c.perClass = true }),
 		"keepReasons":    duration(func(d time.Duration) { c.opts = append(c.opts, layer.KeepReasons(d)) }),
 		"longestSession": duration(func(d time.Duration) { c.opts = append(c.opts, layer.LongestSession(d)) }),
@@ -47,7 +46,7 @@ func (c *indexedConfig) options() []layer.IndexedOption {
 	if c.limit == 0 {
 		return c.opts
 	}
-	var opts []index.LimitOption
+	var opts []layer.LimitOption
 	if c.perClass {
 		opts = append(opts, layer.PerDeviceClass())
 	}

@@ -43,9 +43,10 @@ func wantFound(t *testing.T, l *local.Storage, outcome string, n int64) {
 func TestAnAuditFindsAChangeThatWasNotAnnounced(t *testing.T) {
 	var lines bytes.Buffer
 	reader := metric.NewManualReader()
-	config := telemetry.Configure(
-		telemetry.MeterProvider(metric.NewMeterProvider(metric.WithReader(reader))),
-		telemetry.Logger(slog.New(slog.NewTextHandler(&lines, nil))))
+	config := telemetry.Config{
+		Metering: metric.NewMeterProvider(metric.WithReader(reader)),
+		Logger:   slog.New(slog.NewTextHandler(&lines, nil)),
+	}
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		l.Report(config.Sink())
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)

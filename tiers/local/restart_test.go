@@ -195,7 +195,7 @@ func TestADamagedFileOfARestartIsIgnored(t *testing.T) {
 			t.Fatal(err)
 		}
 		var log teststore.Log
-		config := telemetry.Configure(telemetry.Logger(slog.New(slog.NewTextHandler(&log, nil))))
+		config := telemetry.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}
 		synctest.Test(t, func(t *testing.T) {
 			b, from := &batched{Store: teststore.New()}, &source{}
 			l := local.New(b, local.Invalidation(from), local.WarmRestart(path), local.MaxBytes(1<<20))

@@ -19,7 +19,7 @@ import (
 func (f *fixture) timed(s interface{ Report(*telemetry.Sink) }) func() map[string]uint64 {
 	f.Helper()
 	reader := metric.NewManualReader(metric.WithTemporalitySelector(func(metric.InstrumentKind) metricdata.Temporality { return metricdata.DeltaTemporality }))
-	s.Report(telemetry.Configure(telemetry.MeterProvider(metric.NewMeterProvider(metric.WithReader(reader)))).Sink())
+	s.Report(telemetry.Config{Metering: metric.NewMeterProvider(metric.WithReader(reader))}.Sink())
 	return func() map[string]uint64 {
 		var all metricdata.ResourceMetrics
 		f.check(reader.Collect(ctx, &all))

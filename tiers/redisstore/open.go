@@ -7,6 +7,7 @@ import (
 	"github.com/gogf/gf/v2/database/gredis"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/value"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -72,7 +73,7 @@ func FromGoFrame(client *gredis.Redis, opts ...Option) *Storage {
 	}
 	raw := client.GetAdapter().Client()
 	universal, ok := raw.(redis.UniversalClient)
-	if !ok || isNil(raw) {
+	if !ok || value.IsNil(raw) {
 		panic(fmt.Sprintf("strata: redisstore.FromGoFrame can't use an adapter on %T; %s", raw, instead))
 	}
 	return New(bounded(universal), opts...)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"reflect"
 	"sync"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/sessionmap"
+	"github.com/gf-strata/strata/internal/value"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
@@ -60,7 +60,7 @@ var (
 // look at a context's deadline while a command is under way. In either case it
 // doesn't look at a cancellation then, so that the read time-out bounds a call.
 func New(client redis.UniversalClient, opts ...Option) *Storage {
-	if isNil(client) {
+	if value.IsNil(client) {
 		panic("strata: redisstore.New needs a client; write redisstore.New(redis.NewClient(&redis.Options{Addr: ...})), or redisstore.Open(url)")
 	}
 	if c, ok := client.(*redis.ClusterClient); ok {
@@ -79,12 +79,6 @@ func New(client redis.UniversalClient, opts ...Option) *Storage {
 	s.face = sessionmap.New(s)
 	s.meter = telemetry.NewStore(s)
 	return s
-}
-
-// isNil sees through an interface that holds a nil pointer.
-func isNil(client any) bool {
-	v := reflect.ValueOf(client)
-	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // Option sets up a storage. Options are applied in order.
@@ -297,7 +291,7 @@ func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
 // an expired key, invalidates when it is made. SWAPDB invalidates nothing (Redis 7.0):
 // don't swap a database that holds sessions.
 func (s *Storage) Subscribe(l tiers.InvalidationListener) (stop func()) {
-	if isNil(l) {
+	if value.IsNil(l) {
 		panic("strata: redisstore: Subscribe needs a listener")
 	}
 	return s.tracker.Subscribe(l)
