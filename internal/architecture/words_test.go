@@ -21,7 +21,7 @@ var attribute = regexp.MustCompile(`\w+\.\w+=\S+`)
 var clean = []string{
 	"decorators/coalesce", "decorators/coalesce/journal", "decorators/index", "decorators/snapshots", "decorators/trace",
 	"internal/circuit", "internal/crew", "internal/value",
-	"layer", "layer/config", "layer/layertest", "layer/online", "layer/status", "telemetry",
+	"layer", "layer/config", "layer/layertest", "layer/online", "layer/status", "layer/web", "telemetry",
 	"tiers/redisstore", "tiers/redisstore/internal/fault", "tiers/redisstore/internal/tracking",
 }
 

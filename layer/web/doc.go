@@ -16,11 +16,11 @@
 //   - Ids have 128 random bits. One that is malformed reaches no store, and an unknown one isn't
 //     adopted: the first write begins a session under a new one ([AdoptUnknown]).
 //   - A log-in ([Login]) and a log-out ([Logout]) change the id and end the old one on every
-//     node. Whatever changes what this package keeps of a session changes its id with it, so that
-//     a request which overlaps can't write back what it had read.
+//     node. A change of what this package keeps of a session changes its id as well, so that an
+//     overlapping request can't write back what it had read.
 //   - A session ends after [Idle] without a request, and after [Absolute] whatever happens.
-//   - Where a session has ended, the next request can tell why ([Reason]), and a page that lists sessions
-//     which is its visitor's own ([Handle]).
+//   - After a session has ended, [Reason] says why to the next request. [Handle] says which of the listed
+//     sessions is the visitor's own.
 //   - A WebSocket, a stream or a long job ends with its session, on every node ([Until]).
 //   - The cookie is HttpOnly, SameSite=Lax, and Secure with the prefix __Host- over TLS. It is sent
 //     anew when a tenth of its life is over. A response that sends it, or has read the session,
@@ -40,7 +40,7 @@
 // SetSessionIdName names the cookie, and SetSessionMaxAge is the default of Idle. Of
 // SetSessionCookieMaxAge 0 is honoured, as a cookie that ends with the browser; the cookie lives as
 // long as the session otherwise. SetCookieDomain, SetCookiePath and the settings cookieSameSite and
-// cookieSecure are defaults of [Cookie]. What can't be honoured is refused: all requests are answered
+// cookieSecure are defaults of [Cookie]. A setting that can't be honoured is refused: all requests get
 // 500, and the log says what to do instead. SetSessionStorage is for the routes without this
 // middleware.
 //

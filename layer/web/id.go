@@ -13,7 +13,7 @@ import (
 	"github.com/gf-strata/strata/internal/sessionmap"
 )
 
-// NewID returns a session id that nobody can guess: 128 bits from crypto/rand, as 22 characters
+// NewID returns a session id that can't be guessed: 128 bits from crypto/rand, as 22 characters
 // that are safe in URLs, headers, cookies and file names. New of every chain makes the same.
 func NewID() string { return sessionmap.NewID() }
 

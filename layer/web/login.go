@@ -11,13 +11,13 @@ import (
 var (
 	errOutside     = errors.New("strata: web: this route has no web.Sessions; add the middleware to it")
 	errNoPrincipal = errors.New("strata: web: Login needs to know whose session it is; give it a user's id")
-	errNobody      = errors.New("strata: web: nobody is logged in; call Login first")
+	errLoggedOut   = errors.New("strata: web: no principal is logged in; call Login first")
 	errBegun       = errors.New("strata: web: the response has begun, so that the cookie with the new id can't be sent; call Login, Reauthenticated and SetLimits before Flush")
 	errLimits      = errors.New("strata: web: SetLimits needs times of 0 or more; 0 is for the middleware's")
 )
 
 // ErrCrossSite is Login's for a request that another site's page has made, by POST or any other
-// method that changes something: it would log a visitor in as somebody else, without his knowing.
+// method that changes something: it would log a visitor in as another user, without his knowing.
 var ErrCrossSite = errors.New("strata: web: another site's page has sent this log-in; nothing was changed")
 
 // Login says that the principal has proved who it is. The session gets a new id, keeps its data, and
@@ -51,7 +51,7 @@ func Reauthenticated(r *ghttp.Request) error {
 		if requestOf(r) == nil {
 			return errOutside
 		}
-		return errNobody
+		return errLoggedOut
 	}
 	return requestOf(r).change(func(rec *record, now int64) { rec.proved = now })
 }
@@ -96,7 +96,7 @@ func (q *request) change(edit func(rec *record, now int64)) error {
 }
 
 // Logout ends the session on every node, with what runs under it, and has the browser drop the
-// cookie. What the handler writes afterwards is in a new session.
+// cookie. Later writes of the handler are in a new session.
 func Logout(r *ghttp.Request) error {
 	q := requestOf(r)
 	if q == nil {
@@ -112,7 +112,7 @@ func Logout(r *ghttp.Request) error {
 	return err
 }
 
-// Principal is who is logged in, "" for nobody, or where the session can't be read.
+// Principal is who is logged in, "" for none, or where the session can't be read.
 func Principal(r *ghttp.Request) string {
 	q := requestOf(r)
 	if q == nil || q.load() != nil {

@@ -6,7 +6,8 @@ import "sync"
 // and later ones for the change: so each of them is carried along or refused, however many there are.
 // The chain takes along what other nodes commit meanwhile.
 //
-// mu guards ids and the number of users of each; an entry is there while somebody uses it.
+// mu guards ids and the number of users of each; an entry is there while it has users. A move is locked
+// without mu, over a commit.
 type moves struct {
 	mu  sync.Mutex
 	ids map[string]*move

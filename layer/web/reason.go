@@ -16,7 +16,7 @@ import (
 
 // Reason returns why the session has ended under whose id the request comes, so that a page can
 // say which: "" while there is a session, where the request brings no id that a session may have,
-// and where nobody knows (any more). It may cost a read of the store, where the chain has
+// and where the reason isn't known (any more). It may cost a read of the store, where the chain has
 // layer.Indexed.
 //
 // That a session has reached one of its limits is known on nodes that served it, for some time:
@@ -44,14 +44,14 @@ func (s *sessions) reasonOf(ctx context.Context, id string) layer.Reason {
 	}
 	reason := s.expiries.reason(id, time.Now())
 	if reason == "" && s.users != nil && s.signer != nil {
-		reason = layer.ReasonIdle // somebody had it, and every other end leaves a reason
+		reason = layer.ReasonIdle // the id was given to a client, and every other end leaves a reason
 	}
 	return reason
 }
 
-// Handle returns what stands for the request's session in layer.Users.List, so that a page can
-// tell which of them is its visitor's own. It is "" where there is no session, where it is
-// nobody's, and without layer.Indexed.
+// Handle returns the handle of the request's session in layer.Users.List, so that a page can mark
+// the visitor's own. It is "" where there is no session, where it has no principal, and without
+// layer.Indexed.
 func Handle(r *ghttp.Request) (string, error) {
 	q := requestOf(r)
 	if q == nil {
@@ -63,7 +63,7 @@ func Handle(r *ghttp.Request) (string, error) {
 	return q.of.users.Handle(q.ctx, q.stored)
 }
 
-// expiries remember when sessions that this node has served end if nobody asks for them. Each
+// expiries remember when sessions that this node has served end if they aren't used. Each
 // slot is an atomic: from the top, 31 bits of the hash of an id, whether the absolute limit ends
 // it, and the moment in seconds of Unix time. An id takes the slot of another one with the same
 // lower bits of its hash, so that memory is bounded.

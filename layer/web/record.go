@@ -62,7 +62,7 @@ func (r record) limits(idle, absolute time.Duration) (time.Duration, time.Durati
 	return idle, absolute
 }
 
-// left is how long the session may live on from now at most: as long as nobody asks for it, and
+// left is how long the session may live on from now at most: the idle limit, or
 // the rest of its absolute limit. It is less than 0 once that is over.
 func (r record) left(now time.Time, idle, absolute time.Duration) time.Duration {
 	idle, absolute = r.limits(idle, absolute)

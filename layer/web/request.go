@@ -84,8 +84,8 @@ func (q *request) resume() {
 	q.r.Session = q.session
 }
 
-// end commits, once the handler is done. What follows, ghttp's own close included, finds a
-// session that has nothing to be closed.
+// end commits, once the handler is done. Later code, ghttp's own close included, finds a session
+// that has nothing to be closed.
 func (q *request) end() {
 	var err error
 	sent := q.writer.begun
@@ -165,7 +165,7 @@ func (q *request) mark(read bool) {
 
 // panicked reports whether ghttp has caught a panic of a handler or an inner middleware: it makes
 // an error of it, and a response of the error's text. An error with a stack that was returned in a
-// response of the same text can't be told from one that was raised.
+// response of the same text looks like one that was raised.
 func panicked(r *ghttp.Request) bool {
 	err := r.GetError()
 	return err != nil && (gerror.HasCode(err, gcode.CodeInternalPanic) ||
@@ -273,8 +273,8 @@ func (q *request) New(ctx context.Context, _ time.Duration) (string, error) {
 	return id, nil
 }
 
-// GetSession is called once, before anything else. The session is told to take a new id where
-// there is none under the one that it was given.
+// GetSession is called once, before anything else. If there is no session under the id that it
+// was given, the session takes a new one.
 func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	now := time.Now()
 	q.direct = q.of.top.Style(ctx) != tiers.StyleSnapshot
@@ -391,7 +391,7 @@ func (q *request) remove(ctx context.Context, id string, reason layer.Reason) er
 	return nil
 }
 
-// expires notes when the session ends that the store was told to keep so long.
+// expires notes when the session ends that the store keeps for ttl.
 func (q *request) expires(now time.Time, ttl time.Duration) {
 	if ttl > 0 {
 		idle, _ := q.record.limits(q.server.idle, 0)
@@ -450,9 +450,8 @@ func (q *request) RemoveAll(ctx context.Context, id string) error {
 	return nil
 }
 
-// What follows is for direct stores, whose sessions are written key by key.
-
-// writeRecord writes the record of a direct store's session, where it has changed.
+// writeRecord writes the record of a direct store's session, where it has changed. Such sessions
+// are written key by key, and so are the methods below for them.
 func (q *request) writeRecord(before record, cookies bool, now time.Time) error {
 	if q.stored == "" && !q.record.wanted() {
 		return nil

@@ -14,8 +14,8 @@ type writer struct {
 	http.ResponseWriter
 	request *request
 	begun   bool // the first byte has passed, or is about to
-	closed  bool // the headers have left, or nobody will send them
-	refused bool // the commit failed: the client has been told, and the handler's bytes are dropped
+	closed  bool // the headers have left, or can't be sent any more
+	refused bool // the commit failed: the client got OnError's response, and the handler's bytes are dropped
 }
 
 var errRefused = errors.New("strata: web: the session could not be committed; the response has been replaced")
@@ -75,7 +75,7 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !hijackable(w.ResponseWriter) {
 		return nil, nil, fmt.Errorf("strata: web: this connection can't be taken over, as those of HTTP/2: %w", http.ErrNotSupported)
 	}
-	w.closed = true // whoever takes the connection writes headers of his own
+	w.closed = true // the caller writes headers of its own to the connection
 	if !w.begin() {
 		return nil, nil, errRefused
 	}

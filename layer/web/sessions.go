@@ -31,8 +31,8 @@ func OnError(respond func(r *ghttp.Request, err error)) Option {
 func CommitOnPanic() Option { return func(s *sessions) { s.commitOnPanic = true } }
 
 // AdoptUnknown begins a session under the id that the client has sent, if it is well-formed, as
-// GoFrame does. Whoever can have a visitor send an id of his choice knows it then, until the
-// visitor logs in. The default is to begin it under a new id.
+// GoFrame does. An attacker who can have a visitor send an id of his choice knows it then, until
+// the visitor logs in. The default is to begin it under a new id.
 func AdoptUnknown() Option { return func(s *sessions) { s.adopt = true } }
 
 // Signed has ids carry the moment at which the session began and an HMAC-SHA256, so that

@@ -40,7 +40,7 @@ func (s *sessions) read(server *ghttp.Server) *settings {
 	return is
 }
 
-// goframeCookieAge is what GoFrame sets where nobody calls SetSessionCookieMaxAge.
+// goframeCookieAge is what GoFrame sets unless SetSessionCookieMaxAge is called.
 const goframeCookieAge = 24 * time.Hour
 
 // on is what the options come to on a server.

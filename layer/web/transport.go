@@ -33,7 +33,7 @@ type CookieOptions struct {
 }
 
 // Cookie carries the id in a cookie, as is the default, with these options. Together with Bearer
-// or Header, a request that has the header is answered without a cookie.
+// or Header, the response to a request that has the header sets no cookie.
 func Cookie(o CookieOptions) Option { return func(s *sessions) { s.cookie = &o } }
 
 func (o CookieOptions) check() error {
@@ -129,7 +129,7 @@ func dropCookie(header http.Header, name string) {
 	}
 }
 
-// vary has caches tell requests with different values of a header apart.
+// vary has caches keep responses to different values of a request header apart.
 func vary(header http.Header, name string) {
 	for _, line := range header["Vary"] {
 		for field := range strings.SplitSeq(line, ",") {
@@ -141,8 +141,8 @@ func vary(header http.Header, name string) {
 	header["Vary"] = append(header["Vary"], name)
 }
 
-// private keeps a response out of shared caches. What the handler says about caching stays, but
-// for what would let one keep a response that must not be kept.
+// private keeps a response out of shared caches. The handler's Cache-Control stays, unless it
+// would let one keep a response that must not be kept.
 func private(header http.Header, must bool) {
 	if header.Get("Cache-Control") != "" {
 		if !must {

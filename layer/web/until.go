@@ -35,9 +35,9 @@ const mostUntil = 1 << 16
 // known.
 //
 // Changes of the session, slides of its expiry and a new id don't end it; nor does it keep the
-// session alive. Where the store announces changes, as redisstore does, it ends within their
-// delay. Elsewhere, and while announcements can't be received, the store is asked each second;
-// what ends by a limit ends up to a quarter of a second later. A store that doesn't answer ends
+// session alive. Where the store notifies of changes, as redisstore does, it ends within their
+// delay. Elsewhere, and while invalidations can't be received, the store is asked each second; an
+// end by a limit is noticed up to a quarter of a second later. A store that doesn't answer ends
 // nothing.
 //
 // A request without a session waits for the one that it begins, from its commit on.
@@ -103,8 +103,8 @@ type follower struct {
 
 // Bounds of the watch.
 const (
-	lookEvery   = time.Second            // between two looks, while nobody vouches
-	calmEvery   = 30 * time.Second       // and while somebody does
+	lookEvery   = time.Second            // between two looks, while no source vouches
+	calmEvery   = 30 * time.Second       // and while one does
 	lookTick    = 250 * time.Millisecond // between two looks at what is due
 	lookTimeout = 3 * time.Second
 	lookers     = 16
@@ -243,7 +243,7 @@ func (w *watch) allDue() {
 	}
 }
 
-// run looks after the sessions until nobody waits.
+// run looks after the sessions until no request waits.
 func (w *watch) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	slots := make(chan struct{}, lookers)
