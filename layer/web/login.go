@@ -2,7 +2,6 @@ package web
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/gogf/gf/v2/net/ghttp"
@@ -75,26 +74,6 @@ func SetLimits(r *ghttp.Request, idle, absolute time.Duration) error {
 // up is a span in milliseconds, of one at least where there is one.
 func up(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
 
-// change changes the record, and with it the id. So a request that overlaps can't write back the
-// record that it had read.
-func (q *request) change(edit func(rec *record, now int64)) error {
-	if q.writer.closed && q.of.cookie != nil && !q.byHeader {
-		return errBegun
-	}
-	if _, err := q.session.Id(); err != nil { // loads it, or makes an id
-		return err
-	}
-	before := q.record
-	edit(&q.record, time.Now().UnixMilli())
-	if q.id == q.stored || q.id == q.presented || q.of.signer != nil {
-		if _, err := q.session.RegenerateId(true); err != nil {
-			q.record = before
-			return err
-		}
-	}
-	return q.session.Remove() // of no key: has the session be written
-}
-
 // Logout ends the session on every node, with what runs under it, and has the browser drop the
 // cookie. Later writes of the handler are in a new session.
 func Logout(r *ghttp.Request) error {
@@ -141,15 +120,4 @@ func Token(r *ghttp.Request) string {
 		return ""
 	}
 	return q.id
-}
-
-// load asks the store for the session, unless that is done.
-func (q *request) load() error {
-	if q.loaded {
-		return nil
-	}
-	if _, err := q.session.Get(Key); err != nil {
-		return fmt.Errorf("strata: web: the session could not be read: %w", err)
-	}
-	return nil
 }

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"hash/maphash"
 	"net/http"
 	"net/netip"
@@ -33,20 +32,6 @@ func Reason(r *ghttp.Request) layer.Reason {
 		q.reason = q.of.reasonOf(q.ctx, q.presented)
 	}
 	return q.reason
-}
-
-// reasonOf is why the session with the id isn't there.
-func (s *sessions) reasonOf(ctx context.Context, id string) layer.Reason {
-	if s.users != nil {
-		if reason, err := s.users.Reason(ctx, id); err != nil || reason != "" {
-			return reason
-		}
-	}
-	reason := s.expiries.reason(id, time.Now())
-	if reason == "" && s.users != nil && s.signer != nil {
-		reason = layer.ReasonIdle // the id was given to a client, and every other end leaves a reason
-	}
-	return reason
 }
 
 // Handle returns the handle of the request's session in layer.Users.List, so that a page can mark

@@ -77,3 +77,6 @@ func (r record) left(now time.Time, idle, absolute time.Duration) time.Duration 
 	}
 	return idle
 }
+
+// wanted reports whether a session without data is to be kept for what the record says.
+func (r record) wanted() bool { return r.principal != "" || r.idle > 0 || r.absolute > 0 }

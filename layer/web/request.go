@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
@@ -59,9 +61,10 @@ func requestOf(r *ghttp.Request) *request {
 	return nil
 }
 
-func (s *sessions) begin(r *ghttp.Request, server *settings) *request {
+// newRequest puts the middleware's session and writer into a request.
+func newRequest(s *sessions, r *ghttp.Request, server *settings) *request {
 	q := &request{chain: s.chain, of: s, server: server, r: r}
-	s.present(q)
+	q.present()
 	r.SetCtxVar(requestKey{}, func() *request { return q })
 	q.ctx = r.GetNeverDoneCtx()
 	q.manager = gsession.New(server.idle, q)
@@ -69,6 +72,54 @@ func (s *sessions) begin(r *ghttp.Request, server *settings) *request {
 	r.Response.Writer.ResponseWriter = q.writer
 	q.renew(q.presented)
 	return q
+}
+
+// present notes the id that the client has sent, unless no session can have it, and whether it came in
+// the header. Of several cookies of the name the first that can be one counts.
+func (q *request) present() {
+	s, r := q.of, q.r
+	if s.header != "" {
+		id := r.Header.Get(s.header)
+		if s.bearer {
+			scheme, token, _ := strings.Cut(id, " ")
+			if id = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") {
+				id = ""
+			}
+		}
+		if q.byHeader = id != ""; q.byHeader {
+			if !s.warned.Load() && isExposed(r) && s.warned.CompareAndSwap(false, true) {
+				r.Server.Logger().Warning(r.Context(), "strata: web: session ids come in a header without TLS, so that the network reads them; serve TLS, or have the proxy that ends it set X-Forwarded-Proto")
+			}
+			q.accept(id)
+			return
+		}
+	}
+	if s.cookie == nil {
+		return
+	}
+	_, name := q.server.cookie.over(r)
+	for _, line := range r.Header["Cookie"] {
+		for line != "" {
+			var field string
+			field, line, _ = strings.Cut(line, ";")
+			if key, value, _ := strings.Cut(strings.TrimSpace(field), "="); key == name && q.accept(unquoted(value)) {
+				return
+			}
+		}
+	}
+}
+
+// accept notes the id if a session may have it.
+func (q *request) accept(id string) (ok bool) {
+	if signer := q.of.signer; signer != nil {
+		q.claimed, ok = signer.read(id)
+	} else {
+		ok = wellFormed(id)
+	}
+	if ok {
+		q.presented = strings.Clone(id)
+	}
+	return ok
 }
 
 // renew gives the request a session that has touched nothing yet.
@@ -249,6 +300,37 @@ func (q *request) ttl(now time.Time) time.Duration {
 	return max(left, least)
 }
 
+// load asks the store for the session, unless that is done.
+func (q *request) load() error {
+	if q.loaded {
+		return nil
+	}
+	if _, err := q.session.Get(Key); err != nil {
+		return fmt.Errorf("strata: web: the session could not be read: %w", err)
+	}
+	return nil
+}
+
+// change changes the record, and with it the id. So a request that overlaps can't write back the
+// record that it had read.
+func (q *request) change(edit func(rec *record, now int64)) error {
+	if q.writer.closed && q.of.cookie != nil && !q.byHeader {
+		return errBegun
+	}
+	if _, err := q.session.Id(); err != nil { // loads it, or makes an id
+		return err
+	}
+	before := q.record
+	edit(&q.record, time.Now().UnixMilli())
+	if q.id == q.stored || q.id == q.presented || q.of.signer != nil {
+		if _, err := q.session.RegenerateId(true); err != nil {
+			q.record = before
+			return err
+		}
+	}
+	return q.session.Remove() // of no key: has the session be written
+}
+
 // fresh makes an id for the session.
 func (q *request) fresh() string {
 	if s := q.of.signer; s != nil {
@@ -416,9 +498,6 @@ func (q *request) touch(now time.Time) {
 		q.record.sent = now.UnixMilli()
 	}
 }
-
-// wanted reports whether a session without data is to be kept for what the record says.
-func (r record) wanted() bool { return r.principal != "" || r.idle > 0 || r.absolute > 0 }
 
 // UpdateTTL is called by ghttp, for a session that was only read after the commit, which has slid
 // the expiry already.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"sync"
@@ -176,7 +177,7 @@ func (s *sessions) serve(r *ghttp.Request) {
 		r.Response.WriteStatus(http.StatusInternalServerError)
 		return
 	}
-	q := s.begin(r, server)
+	q := newRequest(s, r, server)
 	r.Middleware.Next()
 	q.end()
 	if q.until != nil {
@@ -185,6 +186,30 @@ func (s *sessions) serve(r *ghttp.Request) {
 	if outer != nil {
 		outer.resume()
 	}
+}
+
+// settingsOf reads a server's configuration at its first request.
+func (s *sessions) settingsOf(server *ghttp.Server) (*settings, error) {
+	known, ok := s.servers.Load(server)
+	if !ok {
+		known, _ = s.servers.LoadOrStore(server, newSettings(s, server))
+	}
+	is := known.(*settings)
+	return is, is.err
+}
+
+// reasonOf is why the session with the id isn't there.
+func (s *sessions) reasonOf(ctx context.Context, id string) layer.Reason {
+	if s.users != nil {
+		if reason, err := s.users.Reason(ctx, id); err != nil || reason != "" {
+			return reason
+		}
+	}
+	reason := s.expiries.reason(id, time.Now())
+	if reason == "" && s.users != nil && s.signer != nil {
+		reason = layer.ReasonIdle // the id was given to a client, and every other end leaves a reason
+	}
+	return reason
 }
 
 // respond is the default of OnError.

@@ -19,17 +19,7 @@ type settings struct {
 	cookie cookie
 }
 
-// settingsOf reads a server's configuration at its first request.
-func (s *sessions) settingsOf(server *ghttp.Server) (*settings, error) {
-	known, ok := s.servers.Load(server)
-	if !ok {
-		known, _ = s.servers.LoadOrStore(server, s.read(server))
-	}
-	is := known.(*settings)
-	return is, is.err
-}
-
-func (s *sessions) read(server *ghttp.Server) *settings {
+func newSettings(s *sessions, server *ghttp.Server) *settings {
 	is := &settings{idle: s.idle}
 	if is.idle == 0 {
 		is.idle = server.GetSessionMaxAge()

@@ -158,58 +158,10 @@ func private(header http.Header, must bool) {
 	header["Cache-Control"] = []string{"private"}
 }
 
-// present notes the id that the client has sent, unless no session can have it, and whether it came in
-// the header. Of several cookies of the name the first that can be one counts.
-func (s *sessions) present(q *request) {
-	r := q.r
-	if s.header != "" {
-		id := r.Header.Get(s.header)
-		if s.bearer {
-			scheme, token, _ := strings.Cut(id, " ")
-			if id = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") {
-				id = ""
-			}
-		}
-		if q.byHeader = id != ""; q.byHeader {
-			if !s.warned.Load() && isExposed(r) && s.warned.CompareAndSwap(false, true) {
-				r.Server.Logger().Warning(r.Context(), "strata: web: session ids come in a header without TLS, so that the network reads them; serve TLS, or have the proxy that ends it set X-Forwarded-Proto")
-			}
-			s.accept(q, id)
-			return
-		}
-	}
-	if s.cookie == nil {
-		return
-	}
-	_, name := q.server.cookie.over(r)
-	for _, line := range r.Header["Cookie"] {
-		for line != "" {
-			var field string
-			field, line, _ = strings.Cut(line, ";")
-			if key, value, _ := strings.Cut(strings.TrimSpace(field), "="); key == name && s.accept(q, unquoted(value)) {
-				return
-			}
-		}
-	}
-}
-
 // unquoted is a cookie's value without the quotes that some clients put around it.
 func unquoted(value string) string {
 	if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
 		return value[1 : n-1]
 	}
 	return value
-}
-
-// accept notes the id if a session may have it.
-func (s *sessions) accept(q *request, id string) (ok bool) {
-	if s.signer != nil {
-		q.claimed, ok = s.signer.read(id)
-	} else {
-		ok = wellFormed(id)
-	}
-	if ok {
-		q.presented = strings.Clone(id)
-	}
-	return ok
 }
