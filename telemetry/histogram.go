@@ -2,14 +2,11 @@ package telemetry
 
 import (
 	"cmp"
-	"context"
 	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"go.opentelemetry.io/otel/metric"
 )
 
 type histogramDef struct {
@@ -45,17 +42,6 @@ func (h histogramDef) seconds() (bounds []float64) {
 	}
 	return bounds
 }
-
-// record costs some hundred nanoseconds if a provider listens, and next to nothing
-// else.
-func (m *Meters) record(ctx context.Context, name string, d time.Duration, opts ...metric.RecordOption) {
-	if m.listened() {
-		m.histogram[name].Record(ctx, d.Seconds(), opts...)
-	}
-}
-
-// listened reports whether anything that is recorded has a chance to be exported.
-func (m *Meters) listened() bool { return !m.standIn }
 
 // Delay is how long one kind of thing took in a chain, as a histogram.
 type Delay struct {
@@ -109,6 +95,3 @@ func (d *delays) all() (all []Delay) {
 	slices.SortFunc(all, func(a, b Delay) int { return cmp.Or(cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.Series, b.Series)) })
 	return all
 }
-
-// Delays are what was measured in the reporter's chain since the first call, which begins it.
-func (r *Reporter) Delays() []Delay { return r.sink().delays.all() }

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
@@ -26,6 +27,10 @@ type Reporting interface {
 // another chain follows.
 //
 // mu guards layers and retired; known.mu guards registration; the rest is set by newMeters.
+//
+// Lock order: known.mu, the provider's locks, Meters.mu (two of them only under known.mu), the
+// mutexes of a layer whose states are read. delays.mu, rareLog.mu and early.mu are held while no
+// other lock is taken.
 type Meters struct {
 	provider  metric.MeterProvider
 	standIn   bool // OpenTelemetry's own, of before a program sets a global one
@@ -182,3 +187,53 @@ func (m *Meters) leave(l Reporting, keeps bool) {
 		}
 	}
 }
+
+// belongTo takes two providers of a type that isn't a pointer for one.
+func (m *Meters) belongTo(provider metric.MeterProvider) bool {
+	kind := reflect.TypeOf(provider)
+	if kind.Kind() != reflect.Pointer {
+		return reflect.TypeOf(m.provider) == kind
+	}
+	return m.provider == provider
+}
+
+// hand gives the layers that follow the global provider to the next one's Meters. Their
+// counts stay in the exports of this one, which may be read on; the next one
+// gets all of it as well, as it has nothing yet.
+//
+// The stand-in passes what it was given on to a provider that exports it, most likely
+// the next one. So the stand-in ends first, and leaves nothing behind.
+func (m *Meters) hand(next *Meters) {
+	if m.standIn && m.registration != nil {
+		handle(m.registration.Unregister())
+		m.registration = nil
+	}
+	m.mu.Lock()
+	next.mu.Lock()
+	for l, follows := range m.layers {
+		if follows {
+			m.leave(l, !m.standIn)
+			next.layers[l] = true
+		}
+	}
+	if m.standIn {
+		for n, total := range m.retired {
+			next.retired[n] += total
+		}
+		m.retired = [numCounts]int64{}
+	}
+	next.mu.Unlock()
+	m.mu.Unlock()
+	next.report()
+}
+
+// record costs some hundred nanoseconds if a provider listens, and next to nothing
+// else.
+func (m *Meters) record(ctx context.Context, name string, d time.Duration, opts ...metric.RecordOption) {
+	if m.listened() {
+		m.histogram[name].Record(ctx, d.Seconds(), opts...)
+	}
+}
+
+// listened reports whether anything that is recorded has a chance to be exported.
+func (m *Meters) listened() bool { return !m.standIn }

@@ -147,6 +147,9 @@ func (r *Reporter) delayed(name string, d time.Duration) {
 	sink.meters().record(context.Background(), name, d)
 }
 
+// Delays are what was measured in the reporter's chain since the first call, which begins it.
+func (r *Reporter) Delays() []Delay { return r.sink().delays.all() }
+
 // Observed is a layer, or what a layer stands on, that takes a sink.
 type Observed interface{ Report(to *Sink) }
 

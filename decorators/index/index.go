@@ -173,6 +173,9 @@ func (s *Storage) Source() tiers.InvalidationSource {
 	return s.marks
 }
 
+// Principals are the index's sessions by whose they are.
+func (s *Storage) Principals() Principals { return Principals{s} }
+
 // whose is the principal of a session's data, "" for none.
 func (s *Storage) whose(data map[string]any) string {
 	if len(data) == 0 {

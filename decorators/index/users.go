@@ -13,9 +13,6 @@ import (
 // Principals are the sessions of an index by whose they are. Its field is set at construction.
 type Principals struct{ of *Storage }
 
-// Principals are the index's sessions by whose they are.
-func (s *Storage) Principals() Principals { return Principals{s} }
-
 // Session is a session of a principal, as it is listed.
 type Session struct {
 	Entry     principals.Entry // with its principal

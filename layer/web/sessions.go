@@ -81,7 +81,11 @@ func TrustedOrigins(origins ...string) Option {
 	}
 }
 
-// sessions is a middleware. Its fields are set by Sessions; servers, expiries, moves, watch and warned guard themselves.
+// sessions is a middleware. Its fields are set by Sessions; servers, expiries, moves, watch and warned
+// guard themselves.
+//
+// Lock order: a move's RWMutex, which is held over a commit; the locks of the chain and of its
+// source; watch.mu. moves.mu and watch.mu are held while no other lock is taken.
 type sessions struct {
 	chain         *layer.Stack
 	top           tiers.Storage
