@@ -23,7 +23,6 @@ import (
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/sessionmap"
-	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -57,8 +56,8 @@ func (e *Ended) NotApplied() bool { return true }
 // are notified under it. memory.mu, begun.mu and queue.mu are held while no other lock is taken. A
 // shard's right to load is held over a read of the store, and no mutex is.
 type Storage struct {
-	given     gsession.Storage
-	inner     tiers.Storage
+	tiers.Base
+	given     gsession.Storage // as New got it, for Unwrap
 	maps      *sessionmap.Maps
 	principal func(data map[string]any) string
 	options   Options
@@ -81,7 +80,7 @@ var _ tiers.Storage = (*Storage)(nil)
 // New keeps an index over a storage. principal returns whose a session with the given data is, ""
 // for nobody's; it must not change the data. If it is nil, or returns "", web.Login says so.
 func New(inner gsession.Storage, principal func(data map[string]any) string, options Options) *Storage {
-	s := &Storage{given: inner, inner: sessionmap.Adapt(inner), principal: principal, options: options}
+	s := &Storage{Base: tiers.Base{Storage: sessionmap.Adapt(inner)}, given: inner, principal: principal, options: options}
 	s.maps = sessionmap.New(s)
 	s.over, s.cancel = context.WithCancel(context.Background())
 	s.use(newMemory())
@@ -135,15 +134,6 @@ func (s *Storage) Passive() bool { return s.passive }
 // Unwrap returns the storage below.
 func (s *Storage) Unwrap() gsession.Storage { return s.given }
 
-// Report gives the sink to the storage below.
-func (s *Storage) Report(to *telemetry.Sink) { telemetry.ReportTo(s.inner, to) }
-
-// Style is the inner storage's.
-func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(ctx) }
-
-// Atomic is that of the storage below.
-func (s *Storage) Atomic() bool { return tiers.IsAtomic(s.inner) }
-
 // Close ends what the index started, after what is queued has been written, or ctx has ended.
 func (s *Storage) Close(ctx context.Context) error {
 	err := s.queue.close(ctx)
@@ -191,7 +181,7 @@ func (s *Storage) whose(data map[string]any) string {
 
 // Load returns no session if it is over by a mark, and removes it then.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
-	read, err := s.inner.Load(ctx, id, ttl)
+	read, err := s.Storage.Load(ctx, id, ttl)
 	if err != nil || s.passive || read.Snapshot.Len() == 0 {
 		return read, err
 	}
@@ -237,7 +227,7 @@ func (s *Storage) end(ctx context.Context, entry principals.Entry, reason princi
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	_ = s.indexer.Because(ctx, []string{entry.ID}, reason, s.options.KeepReasons)
-	if s.inner.RemoveAll(ctx, entry.ID) == nil {
+	if s.Storage.RemoveAll(ctx, entry.ID) == nil {
 		s.maps.Removed(entry.ID)
 		s.begun.forget(entry.ID)
 		s.queue.leave(entry)
@@ -256,13 +246,13 @@ type change struct {
 // Commit enters a session that begins, and refuses what comes after a mark.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	if s.passive || s.Style(ctx) != tiers.StyleSnapshot {
-		return s.inner.Commit(ctx, id, delta, ttl)
+		return s.Storage.Commit(ctx, id, delta, ttl)
 	}
 	c, err := s.prepare(ctx, id, delta, ttl)
 	if err != nil {
 		return nil, tiers.NotApplied(err)
 	}
-	snapshot, err := s.inner.Commit(ctx, id, c.delta, ttl)
+	snapshot, err := s.Storage.Commit(ctx, id, c.delta, ttl)
 	return snapshot, s.finish(ctx, id, c, err)
 }
 
@@ -309,7 +299,7 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 		}
 		if !begins && (delta.IsInquiry() || s.whose(before) == principal) {
 			// The request's copy lacks the record; the store may have it.
-			read, err := s.inner.Load(ctx, id, ttl)
+			read, err := s.Storage.Load(ctx, id, ttl)
 			if err != nil {
 				return c, err
 			}
@@ -438,24 +428,10 @@ func (s *Storage) finish(ctx context.Context, id string, c change, err error) er
 	return err
 }
 
-// Batcher is nil where the storage below takes no batches.
-func (s *Storage) Batcher() tiers.Batcher {
-	if inner := tiers.BatcherOf(s.inner); inner != nil {
-		return batcher{Storage: s, inner: inner}
-	}
-	return nil
-}
-
-// batcher is an index over a storage that takes batches.
-type batcher struct {
-	*Storage
-	inner tiers.Batcher
-}
-
 // CommitAll is Commit of each: those that the index lets pass go on together.
-func (b batcher) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
-	if b.passive || b.Style(ctx) != tiers.StyleSnapshot {
-		return b.inner.CommitAll(ctx, commits)
+func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
+	if s.passive || s.Style(ctx) != tiers.StyleSnapshot {
+		return s.Base.CommitAll(ctx, commits)
 	}
 	var (
 		results = make([]tiers.Committed, len(commits))
@@ -465,7 +441,7 @@ func (b batcher) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.
 	)
 	for n, c := range commits {
 		var err error
-		if changes[n], err = b.prepare(ctx, c.ID, c.Delta, c.TTL); err != nil {
+		if changes[n], err = s.prepare(ctx, c.ID, c.Delta, c.TTL); err != nil {
 			results[n].Err = tiers.NotApplied(err)
 			continue
 		}
@@ -475,55 +451,31 @@ func (b batcher) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.
 	if len(pass) == 0 {
 		return results
 	}
-	for n, result := range b.inner.CommitAll(ctx, pass) {
+	for n, result := range s.Base.CommitAll(ctx, pass) {
 		at := places[n]
-		results[at] = tiers.Committed{Snapshot: result.Snapshot, Err: b.finish(ctx, pass[n].ID, changes[at], result.Err)}
+		results[at] = tiers.Committed{Snapshot: result.Snapshot, Err: s.finish(ctx, pass[n].ID, changes[at], result.Err)}
 	}
 	return results
 }
 
-// Reloader is nil where the storage below reads sessions only one by one.
-func (s *Storage) Reloader() tiers.Reloader {
-	if inner := tiers.ReloaderOf(s.inner); inner != nil {
-		return reloader{Storage: s, inner: inner}
-	}
-	return nil
-}
-
-// reloader is an index over a storage that reads several sessions together.
-type reloader struct {
-	*Storage
-	inner tiers.Reloader
-}
-
 // LoadAll is Load of each, together.
-func (r reloader) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
-	results := r.inner.LoadAll(ctx, loads)
-	if r.passive {
+func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	results := s.Base.LoadAll(ctx, loads)
+	if s.passive {
 		return results
 	}
 	for n := range results {
 		if one := &results[n]; one.Err == nil && one.Read.Snapshot.Len() > 0 {
-			one.Read, one.Err = r.loaded(ctx, loads[n].ID, loads[n].TTL, one.Read)
+			one.Read, one.Err = s.loaded(ctx, loads[n].ID, loads[n].TTL, one.Read)
 		}
 	}
 	return results
 }
 
-// Slide is the inner storage's.
-func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
-	return s.inner.Slide(ctx, id, ttl)
-}
-
-// UpdateTTL is the inner storage's.
-func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
-	return s.inner.UpdateTTL(ctx, id, ttl)
-}
-
 // RemoveAll is a log-out, unless WithReason says otherwise.
 func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	if s.passive {
-		return s.inner.RemoveAll(ctx, id)
+		return s.Storage.RemoveAll(ctx, id)
 	}
 	entry, known := s.find(ctx, id)
 	if known {
@@ -535,7 +487,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 			_ = s.indexer.Because(ctx, []string{id}, reason, s.options.KeepReasons)
 		}
 	}
-	if err := s.inner.RemoveAll(ctx, id); err != nil {
+	if err := s.Storage.RemoveAll(ctx, id); err != nil {
 		return err
 	}
 	s.maps.Removed(id)
@@ -583,7 +535,7 @@ func (s *Storage) look(ctx context.Context, id string, ttl time.Duration) (*tier
 	if s.Style(ctx) == tiers.StyleOpaque {
 		return nil, record{}, "", nil
 	}
-	read, err := s.inner.Load(ctx, id, ttl)
+	read, err := s.Storage.Load(ctx, id, ttl)
 	if err != nil || read.Snapshot.Len() == 0 {
 		return nil, record{}, "", err
 	}
@@ -604,7 +556,7 @@ func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 		return s.maps.GetSession(ctx, id, ttl)
 	}
 	if s.isDirect(ctx) {
-		if read, err := s.inner.Load(ctx, id, ttl); err != nil {
+		if read, err := s.Storage.Load(ctx, id, ttl); err != nil {
 			return nil, err
 		} else if read.Snapshot.Len() > 0 {
 			if read, err = s.loaded(ctx, id, ttl, read); err != nil || read.Snapshot == nil {
@@ -612,7 +564,7 @@ func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 			}
 		}
 	}
-	return s.inner.GetSession(ctx, id, ttl)
+	return s.Storage.GetSession(ctx, id, ttl)
 }
 
 // SetSession commits what was changed in the map since it was handed out.
@@ -620,33 +572,13 @@ func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	if s.Style(ctx) == tiers.StyleSnapshot {
 		return s.maps.SetSession(ctx, id, data, ttl)
 	}
-	return s.inner.SetSession(ctx, id, data, ttl)
-}
-
-// New asks the storage below for an id.
-func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
-	return s.inner.New(ctx, ttl)
-}
-
-// Get is the inner storage's.
-func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
-	return s.inner.Get(ctx, id, key)
-}
-
-// Data is the inner storage's.
-func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
-	return s.inner.Data(ctx, id)
-}
-
-// GetSize is the inner storage's.
-func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
-	return s.inner.GetSize(ctx, id)
+	return s.Storage.SetSession(ctx, id, data, ttl)
 }
 
 // Set is SetMap of one key.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
 	if !s.isDirect(ctx) {
-		return s.inner.Set(ctx, id, key, value, ttl)
+		return s.Storage.Set(ctx, id, key, value, ttl)
 	}
 	return s.SetMap(ctx, id, map[string]any{key: value}, ttl)
 }
@@ -654,7 +586,7 @@ func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.D
 // SetMap enters a session of a direct store that begins, and refuses what comes after a mark.
 func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
 	if !s.isDirect(ctx) {
-		return s.inner.SetMap(ctx, id, data, ttl)
+		return s.Storage.SetMap(ctx, id, data, ttl)
 	}
 	c, err := s.prepareKeys(ctx, id, data, "", ttl)
 	if err != nil {
@@ -664,9 +596,9 @@ func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, tt
 		data = maps.Clone(data)
 		data[Key] = text
 	}
-	err = s.inner.SetMap(ctx, id, data, ttl)
+	err = s.Storage.SetMap(ctx, id, data, ttl)
 	if err == nil && slices.Contains(c.delta.Removed(), Key) {
-		err = s.inner.Remove(ctx, id, Key)
+		err = s.Storage.Remove(ctx, id, Key)
 	}
 	return s.finish(ctx, id, c, err)
 }
@@ -674,15 +606,15 @@ func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, tt
 // Remove removes a key of a direct store's session, which may be what says whose it is.
 func (s *Storage) Remove(ctx context.Context, id, key string) error {
 	if !s.isDirect(ctx) {
-		return s.inner.Remove(ctx, id, key)
+		return s.Storage.Remove(ctx, id, key)
 	}
 	c, err := s.prepareKeys(ctx, id, nil, key, 0)
 	if err != nil {
 		return tiers.NotApplied(err)
 	}
-	err = s.inner.Remove(ctx, id, key)
+	err = s.Storage.Remove(ctx, id, key)
 	if err == nil && slices.Contains(c.delta.Removed(), Key) {
-		err = s.inner.Remove(ctx, id, Key)
+		err = s.Storage.Remove(ctx, id, Key)
 	}
 	return s.finish(ctx, id, c, err)
 }
@@ -695,7 +627,7 @@ func (s *Storage) isDirect(ctx context.Context) bool {
 // prepareKeys is prepare for a direct store: what a session is after a write is what it holds
 // before with what is written.
 func (s *Storage) prepareKeys(ctx context.Context, id string, set map[string]any, removed string, ttl time.Duration) (change, error) {
-	read, err := s.inner.Load(ctx, id, ttl)
+	read, err := s.Storage.Load(ctx, id, ttl)
 	if err != nil {
 		return change{}, err
 	}

@@ -22,7 +22,7 @@ func node(t *testing.T) *Storage {
 	s := New(gsession.NewStorageMemory(), func(data map[string]any) string {
 		user, _ := data["user"].(string)
 		return user
-	})
+	}, Defaults())
 	s.indexer.(*memory).changed = nil
 	t.Cleanup(func() {
 		if err := s.Close(context.Background()); err != nil {
@@ -90,7 +90,7 @@ func TestALogInAfterAMarkThatIsNotInMemoryYet(t *testing.T) {
 			return id
 		},
 		"change of id": func(t *testing.T, s *Storage) string {
-			data, err := s.inner.Load(ctx, id, time.Hour)
+			data, err := s.Storage.Load(ctx, id, time.Hour)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,7 +110,7 @@ func TestALogInAfterAMarkThatIsNotInMemoryYet(t *testing.T) {
 					t.Fatal("a log-in after a mark is over")
 				}
 				endAll(t, s, everybody)
-				if err := s.Principals().of.inner.RemoveAll(ctx, "before-0123456789"); err != nil {
+				if err := s.Principals().of.Storage.RemoveAll(ctx, "before-0123456789"); err != nil {
 					t.Fatal(err)
 				}
 				logIn(t, s, id)

@@ -103,18 +103,11 @@ func (s Principals) List(ctx context.Context, principal string) ([]Session, erro
 
 // loadAll reads sessions, together where the storage below can.
 func (s Principals) loadAll(ctx context.Context, entries []principals.Entry) []tiers.Reloaded {
-	results := make([]tiers.Reloaded, len(entries))
-	if reloader := tiers.ReloaderOf(s.of.inner); reloader != nil {
-		loads := make([]tiers.Reload, len(entries))
-		for n, e := range entries {
-			loads[n] = tiers.Reload{ID: e.ID, TTL: e.TTL}
-		}
-		return reloader.LoadAll(ctx, loads)
-	}
+	loads := make([]tiers.Reload, len(entries))
 	for n, e := range entries {
-		results[n].Read, results[n].Err = s.of.inner.Load(ctx, e.ID, e.TTL)
+		loads[n] = tiers.Reload{ID: e.ID, TTL: e.TTL}
 	}
-	return results
+	return s.of.Base.LoadAll(ctx, loads)
 }
 
 // heal removes the entries of sessions that are gone, and reports whether there were any.
@@ -163,7 +156,7 @@ func (s Principals) endOne(ctx context.Context, e principals.Entry, reason princ
 		}
 		s.of.marks.invalidate(s.of.indexer.ShardOf(e.Key))
 	}
-	if err := s.of.inner.RemoveAll(ctx, e.ID); err != nil {
+	if err := s.of.Storage.RemoveAll(ctx, e.ID); err != nil {
 		return err
 	}
 	s.of.maps.Removed(e.ID)
@@ -254,7 +247,7 @@ func (s Principals) removeEntries(ctx context.Context, entries []principals.Entr
 	}
 	var errs []error
 	for _, e := range entries {
-		errs = append(errs, s.of.inner.RemoveAll(ctx, e.ID))
+		errs = append(errs, s.of.Storage.RemoveAll(ctx, e.ID))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
