@@ -229,6 +229,9 @@ func TestOneTracedSpeaksForTheChain(t *testing.T) {
 			strange := func(inner gsession.Storage) gsession.Storage { return struct{ gsession.Storage }{inner} }
 			return layer.Chain(gsession.NewStorageMemory(), layer.Coalesced(), layer.Local(), strange, traced)
 		},
+		"over Snapshots": func(traced layer.Decorator) *layer.Stack {
+			return layer.Chain(newKeyed(), layer.Snapshots(), layer.Coalesced(), layer.Local(), traced)
+		},
 	} {
 		o, traced := observe()
 		stack := chain(traced)
@@ -248,7 +251,7 @@ func TestOneTracedSpeaksForTheChain(t *testing.T) {
 			kind, _ := p.Attributes.Value("strata.storage")
 			stores[kind.AsString()] = true
 		}
-		if !stores["*gsession.StorageMemory"] || len(stores) != 1 {
+		if len(stores) != 1 || !stores["*gsession.StorageMemory"] && !stores["*layer_test.keyed"] {
 			t.Errorf("%s: measured are %v, and not the store alone", name, stores)
 		}
 		if err := stack.Close(ctx); err != nil {

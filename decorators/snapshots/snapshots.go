@@ -23,53 +23,48 @@ import (
 // snapshots already is passed through. Safe for concurrent use; all fields are set by
 // New and guard themselves.
 type Storage struct {
-	wrapped gsession.Storage
-	inner   tiers.Storage
-	maps    *sessionmap.Maps
-	locks   sessionmap.Locks
+	tiers.Base
+	given gsession.Storage // as New got it, for Unwrap
+	maps  *sessionmap.Maps
+	locks sessionmap.Locks
 }
 
 var _ tiers.Storage = (*Storage)(nil)
 
 // New presents a direct store as a snapshot store. It belongs right on the store.
 func New(inner gsession.Storage) *Storage {
-	s := &Storage{wrapped: inner, inner: sessionmap.Adapt(inner)}
+	s := &Storage{Base: tiers.Base{Storage: sessionmap.Adapt(inner)}, given: inner}
 	s.maps = sessionmap.New(s)
 	return s
 }
 
 // Unwrap returns the storage below.
-func (s *Storage) Unwrap() gsession.Storage { return s.wrapped }
+func (s *Storage) Unwrap() gsession.Storage { return s.given }
 
 // Style is Snapshot, unless the store mixes the styles.
 func (s *Storage) Style(ctx context.Context) tiers.Style {
-	if s.inner.Style(ctx) == tiers.StyleOpaque {
+	if s.Storage.Style(ctx) == tiers.StyleOpaque {
 		return tiers.StyleOpaque
 	}
 	return tiers.StyleSnapshot
 }
 
 func (s *Storage) direct(ctx context.Context) bool {
-	return s.inner.Style(ctx) == tiers.StyleDirect
-}
-
-// Load reads the whole session in one call.
-func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
-	return s.inner.Load(ctx, id, ttl)
+	return s.Storage.Style(ctx) == tiers.StyleDirect
 }
 
 // Commit writes the keys that the request changed, then the expiry. The
 // snapshot isn't known: the store may have changed the values' types.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	if !s.direct(ctx) {
-		return s.inner.Commit(ctx, id, delta, ttl)
+		return s.Storage.Commit(ctx, id, delta, ttl)
 	}
 	unlock, err := s.locks.Lock(ctx, id)
 	if err != nil {
 		return nil, tiers.NotApplied(err)
 	}
 	defer unlock()
-	read, err := s.inner.Load(ctx, id, ttl)
+	read, err := s.Storage.Load(ctx, id, ttl)
 	if err != nil {
 		return nil, tiers.NotApplied(err)
 	}
@@ -78,29 +73,19 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 		return nil, conflict
 	}
 	if len(set) > 0 {
-		if err := s.inner.SetMap(ctx, id, set, ttl); err != nil {
+		if err := s.Storage.SetMap(ctx, id, set, ttl); err != nil {
 			return nil, err
 		}
 	}
 	for _, key := range removed {
-		if err := s.inner.Remove(ctx, id, key); err != nil {
+		if err := s.Storage.Remove(ctx, id, key); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.inner.SetSession(ctx, id, gmap.NewStrAnyMap(true), ttl); err != nil {
+	if err := s.Storage.SetSession(ctx, id, gmap.NewStrAnyMap(true), ttl); err != nil {
 		return nil, err
 	}
 	return nil, conflict
-}
-
-// Slide sets the session's expiry.
-func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
-	return s.inner.Slide(ctx, id, ttl)
-}
-
-// UpdateTTL is Slide.
-func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
-	return s.inner.UpdateTTL(ctx, id, ttl)
 }
 
 // RemoveAll waits for a commit of the id that is under way.
@@ -110,7 +95,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 		return err
 	}
 	defer unlock()
-	if err := s.inner.RemoveAll(ctx, id); err != nil {
+	if err := s.Storage.RemoveAll(ctx, id); err != nil {
 		return err
 	}
 	s.maps.Removed(id)
@@ -120,7 +105,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 // GetSession hands out a copy of the session.
 func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	if s.Style(ctx) == tiers.StyleOpaque {
-		return s.inner.GetSession(ctx, id, ttl)
+		return s.Storage.GetSession(ctx, id, ttl)
 	}
 	return s.maps.GetSession(ctx, id, ttl)
 }
@@ -128,21 +113,16 @@ func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 // SetSession commits what was changed in the map since it was handed out.
 func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
 	if s.Style(ctx) == tiers.StyleOpaque {
-		return s.inner.SetSession(ctx, id, data, ttl)
+		return s.Storage.SetSession(ctx, id, data, ttl)
 	}
 	return s.maps.SetSession(ctx, id, data, ttl)
-}
-
-// New asks the store for an id.
-func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
-	return s.inner.New(ctx, ttl)
 }
 
 // Get is disabled as in every snapshot store, and so are the per-key calls below: a
 // Session then reads and writes its map.
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 	if s.Style(ctx) == tiers.StyleOpaque {
-		return s.inner.Get(ctx, id, key)
+		return s.Storage.Get(ctx, id, key)
 	}
 	return nil, gsession.ErrorDisabled
 }
@@ -150,7 +130,7 @@ func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 // Data is disabled.
 func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
 	if s.Style(ctx) == tiers.StyleOpaque {
-		return s.inner.Data(ctx, id)
+		return s.Storage.Data(ctx, id)
 	}
 	return nil, gsession.ErrorDisabled
 }
@@ -158,7 +138,7 @@ func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
 // GetSize is disabled.
 func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 	if s.Style(ctx) == tiers.StyleOpaque {
-		return s.inner.GetSize(ctx, id)
+		return s.Storage.GetSize(ctx, id)
 	}
 	return 0, gsession.ErrorDisabled
 }
@@ -166,7 +146,7 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 // Set is disabled.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
 	if s.Style(ctx) == tiers.StyleOpaque {
-		return s.inner.Set(ctx, id, key, value, ttl)
+		return s.Storage.Set(ctx, id, key, value, ttl)
 	}
 	return gsession.ErrorDisabled
 }
@@ -174,7 +154,7 @@ func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.D
 // SetMap is disabled.
 func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
 	if s.Style(ctx) == tiers.StyleOpaque {
-		return s.inner.SetMap(ctx, id, data, ttl)
+		return s.Storage.SetMap(ctx, id, data, ttl)
 	}
 	return gsession.ErrorDisabled
 }
@@ -182,7 +162,7 @@ func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, tt
 // Remove is disabled.
 func (s *Storage) Remove(ctx context.Context, id, key string) error {
 	if s.Style(ctx) == tiers.StyleOpaque {
-		return s.inner.Remove(ctx, id, key)
+		return s.Storage.Remove(ctx, id, key)
 	}
 	return gsession.ErrorDisabled
 }

@@ -17,11 +17,11 @@ import (
 // operation is the span around one operation:
 //
 //	if !s.tracer.Wants(ctx) {
-//		return s.inner.Get(ctx, id, key)
+//		return s.Storage.Get(ctx, id, key)
 //	}
 //	ctx, op := s.begin(ctx, telemetry.Get)
 //	defer op.end()
-//	value, err := s.inner.Get(ctx, id, key)
+//	value, err := s.Storage.Get(ctx, id, key)
 //	op.done(found(value != nil), uncounted, err)
 //
 // It is a value on the stack of the operation, whose goroutine alone uses it. An end

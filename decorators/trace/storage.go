@@ -20,8 +20,8 @@ import (
 //
 // style is atomic; all other fields are set at construction and guard themselves.
 type Storage struct {
+	tiers.Base
 	given  gsession.Storage // as New got it, for Unwrap
-	inner  tiers.Storage
 	maps   *sessionmap.Maps // for a stranger's decorator above
 	tracer *telemetry.Tracer
 	sink   *telemetry.Sink // nil: the config names none
@@ -37,28 +37,23 @@ func New(inner gsession.Storage, config telemetry.Config) *Storage {
 		panic("strata: trace.New needs a storage; write layer.Chain(store, layer.Traced())")
 	}
 	kind := telemetry.StorageKey.String(reflect.TypeOf(inner).String())
-	s := &Storage{given: inner, inner: sessionmap.Adapt(inner), tracer: telemetry.NewTracer(config, kind), sink: config.Sink()}
+	s := &Storage{Base: tiers.Base{Storage: sessionmap.Adapt(inner)}, given: inner, tracer: telemetry.NewTracer(config, kind), sink: config.Sink()}
 	s.maps = sessionmap.New(s)
-	s.Report(s.sink)
+	if s.sink != nil {
+		s.Report(s.sink)
+	}
 	return s
 }
 
 // Sink is where all layers of the chain are to report, nil if the config names none.
 func (s *Storage) Sink() *telemetry.Sink { return s.sink }
 
-// Report gives the sink to the storage below.
-func (s *Storage) Report(to *telemetry.Sink) {
-	if to != nil {
-		telemetry.ReportTo(s.inner, to)
-	}
-}
-
 // Unwrap returns the storage that is wrapped.
 func (s *Storage) Unwrap() gsession.Storage { return s.given }
 
 // Style is the inner storage's. It is no operation, and makes no span.
 func (s *Storage) Style(ctx context.Context) tiers.Style {
-	style := s.inner.Style(ctx)
+	style := s.Storage.Style(ctx)
 	if s.style.Load() != uint32(style) {
 		s.style.Store(uint32(style))
 	}
@@ -70,14 +65,14 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 	if s.tracer.Wants(ctx) {
 		return s.load(ctx, id, ttl)
 	}
-	return s.inner.Load(ctx, id, ttl)
+	return s.Storage.Load(ctx, id, ttl)
 }
 
 // load is apart, so that what isn't sampled pays for no room that a span needs.
 func (s *Storage) load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	ctx, op := s.begin(ctx, telemetry.Load)
 	defer op.end()
-	read, err := s.inner.Load(ctx, id, ttl)
+	read, err := s.Storage.Load(ctx, id, ttl)
 	op.done(loaded(read), keysOf(read.Snapshot), err)
 	if err == nil && read.Snapshot != nil {
 		op.bytes = read.Snapshot.Size()
@@ -89,11 +84,11 @@ func (s *Storage) load(ctx context.Context, id string, ttl time.Duration) (tiers
 // set or removed.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	if !s.tracer.Wants(ctx) {
-		return s.inner.Commit(ctx, id, delta, ttl)
+		return s.Storage.Commit(ctx, id, delta, ttl)
 	}
 	ctx, op := s.begin(ctx, telemetry.Commit)
 	defer op.end()
-	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
+	snapshot, err := s.Storage.Commit(ctx, id, delta, ttl)
 	op.done(telemetry.OK, len(delta.Set())+len(delta.Removed()), err)
 	return snapshot, err
 }
@@ -101,11 +96,11 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 // Slide is the inner storage's, with a span.
 func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
 	if !s.tracer.Wants(ctx) {
-		return s.inner.Slide(ctx, id, ttl)
+		return s.Storage.Slide(ctx, id, ttl)
 	}
 	ctx, op := s.begin(ctx, telemetry.Slide)
 	defer op.end()
-	until, err := s.inner.Slide(ctx, id, ttl)
+	until, err := s.Storage.Slide(ctx, id, ttl)
 	op.done(telemetry.OK, uncounted, err)
 	return until, err
 }
@@ -117,11 +112,11 @@ func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 		return s.maps.GetSession(ctx, id, ttl)
 	}
 	if !s.tracer.Wants(ctx) {
-		return s.inner.GetSession(ctx, id, ttl)
+		return s.Storage.GetSession(ctx, id, ttl)
 	}
 	ctx, op := s.beginRead(ctx, telemetry.GetSession)
 	defer op.end()
-	m, err := s.inner.GetSession(ctx, id, ttl)
+	m, err := s.Storage.GetSession(ctx, id, ttl)
 	op.done(found(m != nil), uncounted, err)
 	return m, err
 }
@@ -133,11 +128,11 @@ func (s *Storage) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, 
 		return s.maps.SetSession(ctx, id, m, ttl)
 	}
 	if !s.tracer.Wants(ctx) {
-		return s.inner.SetSession(ctx, id, m, ttl)
+		return s.Storage.SetSession(ctx, id, m, ttl)
 	}
 	ctx, op := s.begin(ctx, telemetry.SetSession)
 	defer op.end()
-	err := s.inner.SetSession(ctx, id, m, ttl)
+	err := s.Storage.SetSession(ctx, id, m, ttl)
 	op.done(telemetry.OK, uncounted, err)
 	return err
 }
@@ -156,7 +151,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 }
 
 func (s *Storage) remove(ctx context.Context, id string) error {
-	err := s.inner.RemoveAll(ctx, id)
+	err := s.Storage.RemoveAll(ctx, id)
 	if err == nil {
 		s.maps.Removed(id)
 	}
@@ -166,28 +161,24 @@ func (s *Storage) remove(ctx context.Context, id string) error {
 // UpdateTTL is the inner storage's, with a span.
 func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
 	if !s.tracer.Wants(ctx) {
-		return s.inner.UpdateTTL(ctx, id, ttl)
+		return s.Storage.UpdateTTL(ctx, id, ttl)
 	}
 	ctx, op := s.begin(ctx, telemetry.UpdateTTL)
 	defer op.end()
-	err := s.inner.UpdateTTL(ctx, id, ttl)
+	err := s.Storage.UpdateTTL(ctx, id, ttl)
 	op.done(telemetry.OK, uncounted, err)
 	return err
 }
 
-// Batches reports whether the storage below takes batches.
-func (s *Storage) Batches() bool { return tiers.BatcherOf(s.inner) != nil }
-
 // CommitAll is the inner storage's, with a span for all of it, which counts the keys
 // and has the type of the first failure. That a session was removed meanwhile is none.
 func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
-	inner := tiers.BatcherOf(s.inner)
 	if !s.tracer.Wants(ctx) {
-		return inner.CommitAll(ctx, commits)
+		return s.Base.CommitAll(ctx, commits)
 	}
 	ctx, op := s.begin(ctx, telemetry.CommitAll)
 	defer op.end()
-	results := inner.CommitAll(ctx, commits)
+	results := s.Base.CommitAll(ctx, commits)
 	keys := 0
 	for _, commit := range commits {
 		keys += len(commit.Delta.Set()) + len(commit.Delta.Removed())
@@ -196,22 +187,15 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 	return results
 }
 
-// Atomic is that of the storage below.
-func (s *Storage) Atomic() bool { return tiers.IsAtomic(s.inner) }
-
-// Reloads reports whether the storage below reads several sessions together.
-func (s *Storage) Reloads() bool { return tiers.ReloaderOf(s.inner) != nil }
-
 // LoadAll is the inner storage's, with a span for all of it, which counts the keys
 // and has the type of the first failure.
 func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
-	inner := tiers.ReloaderOf(s.inner)
 	if !s.tracer.Wants(ctx) {
-		return inner.LoadAll(ctx, loads)
+		return s.Base.LoadAll(ctx, loads)
 	}
 	ctx, op := s.begin(ctx, telemetry.LoadAll)
 	defer op.end()
-	results := inner.LoadAll(ctx, loads)
+	results := s.Base.LoadAll(ctx, loads)
 	keys := 0
 	for _, result := range results {
 		if result.Read.Snapshot != nil {
@@ -232,11 +216,11 @@ func (s *Storage) wants(ctx context.Context) bool {
 // New is the inner storage's, with a span.
 func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
 	if !s.wants(ctx) {
-		return s.inner.New(ctx, ttl)
+		return s.Storage.New(ctx, ttl)
 	}
 	ctx, op := s.begin(ctx, telemetry.New)
 	defer op.end()
-	id, err := s.inner.New(ctx, ttl)
+	id, err := s.Storage.New(ctx, ttl)
 	op.done(telemetry.OK, uncounted, err)
 	return id, err
 }
@@ -244,11 +228,11 @@ func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
 // Get is the inner storage's, with a span.
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 	if !s.wants(ctx) {
-		return s.inner.Get(ctx, id, key)
+		return s.Storage.Get(ctx, id, key)
 	}
 	ctx, op := s.beginRead(ctx, telemetry.Get)
 	defer op.end()
-	value, err := s.inner.Get(ctx, id, key)
+	value, err := s.Storage.Get(ctx, id, key)
 	op.done(found(value != nil), uncounted, err)
 	return value, err
 }
@@ -256,11 +240,11 @@ func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 // GetSize is the inner storage's, with a span that counts the keys.
 func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 	if !s.wants(ctx) {
-		return s.inner.GetSize(ctx, id)
+		return s.Storage.GetSize(ctx, id)
 	}
 	ctx, op := s.beginRead(ctx, telemetry.GetSize)
 	defer op.end()
-	size, err := s.inner.GetSize(ctx, id)
+	size, err := s.Storage.GetSize(ctx, id)
 	op.done(found(size > 0), size, err)
 	return size, err
 }
@@ -268,11 +252,11 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 // Data is the inner storage's, with a span that counts the keys.
 func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
 	if !s.wants(ctx) {
-		return s.inner.Data(ctx, id)
+		return s.Storage.Data(ctx, id)
 	}
 	ctx, op := s.beginRead(ctx, telemetry.Data)
 	defer op.end()
-	data, err := s.inner.Data(ctx, id)
+	data, err := s.Storage.Data(ctx, id)
 	op.done(found(len(data) > 0), len(data), err)
 	return data, err
 }
@@ -280,11 +264,11 @@ func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
 // Set is the inner storage's, with a span.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
 	if !s.wants(ctx) {
-		return s.inner.Set(ctx, id, key, value, ttl)
+		return s.Storage.Set(ctx, id, key, value, ttl)
 	}
 	ctx, op := s.begin(ctx, telemetry.Set)
 	defer op.end()
-	err := s.inner.Set(ctx, id, key, value, ttl)
+	err := s.Storage.Set(ctx, id, key, value, ttl)
 	op.done(telemetry.OK, 1, err)
 	return err
 }
@@ -292,11 +276,11 @@ func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.D
 // SetMap is the inner storage's, with a span that counts the keys.
 func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
 	if !s.wants(ctx) {
-		return s.inner.SetMap(ctx, id, data, ttl)
+		return s.Storage.SetMap(ctx, id, data, ttl)
 	}
 	ctx, op := s.begin(ctx, telemetry.SetMap)
 	defer op.end()
-	err := s.inner.SetMap(ctx, id, data, ttl)
+	err := s.Storage.SetMap(ctx, id, data, ttl)
 	op.done(telemetry.OK, len(data), err)
 	return err
 }
@@ -304,11 +288,11 @@ func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, tt
 // Remove is the inner storage's, with a span.
 func (s *Storage) Remove(ctx context.Context, id, key string) error {
 	if !s.wants(ctx) {
-		return s.inner.Remove(ctx, id, key)
+		return s.Storage.Remove(ctx, id, key)
 	}
 	ctx, op := s.begin(ctx, telemetry.Remove)
 	defer op.end()
-	err := s.inner.Remove(ctx, id, key)
+	err := s.Storage.Remove(ctx, id, key)
 	op.done(telemetry.OK, 1, err)
 	return err
 }
