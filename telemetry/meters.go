@@ -19,19 +19,19 @@ type Reporting interface {
 	Gauges(set func(Gauge, float64))
 }
 
-// Meters are the instruments of one meter provider. Layers register there; what those
+// meters are the instruments of one meter provider. Layers register there; what those
 // of a process report is summed, as chains have no names.
 //
-// A provider that has got Meters keeps them as long as the process lives: what is counted
+// A provider that has got meters keeps them as long as the process lives: what is counted
 // while a chain is closed must be in the last export, and counters don't go back when
 // another chain follows.
 //
 // mu guards layers and retired; known.mu guards registration; the rest is set by newMeters.
 //
-// Lock order: known.mu, the provider's locks, Meters.mu (two of them only under known.mu), the
+// Lock order: known.mu, the provider's locks, meters.mu (two of them only under known.mu), the
 // mutexes of a layer whose states are read. delays.mu, rareLog.mu and early.mu are held while no
 // other lock is taken.
-type Meters struct {
+type meters struct {
 	provider  metric.MeterProvider
 	standIn   bool // OpenTelemetry's own, of before a program sets a global one
 	histogram map[string]metric.Float64Histogram
@@ -46,8 +46,8 @@ type Meters struct {
 
 // newMeters makes the instruments. An instrument that a provider refuses is reported to
 // OpenTelemetry's error handler, and the others are still made.
-func newMeters(provider metric.MeterProvider) *Meters {
-	m := &Meters{provider: provider, standIn: isStandIn(provider), layers: map[Reporting]bool{}, histogram: map[string]metric.Float64Histogram{}}
+func newMeters(provider metric.MeterProvider) *meters {
+	m := &meters{provider: provider, standIn: isStandIn(provider), layers: map[Reporting]bool{}, histogram: map[string]metric.Float64Histogram{}}
 	meter := provider.Meter(Scope, metric.WithInstrumentationVersion(Version))
 	for name, h := range histograms {
 		instrument, err := meter.Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(h.description),
@@ -122,7 +122,7 @@ func isStandIn(provider metric.MeterProvider) bool {
 
 // collect adds up what the layers report. It is called under the provider's locks, and
 // takes none that is held while something is registered there.
-func (m *Meters) collect() (counts [numCounts]int64, states map[Gauge]float64) {
+func (m *meters) collect() (counts [numCounts]int64, states map[Gauge]float64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	counts, states = m.retired, map[Gauge]float64{}
@@ -142,7 +142,7 @@ func (m *Meters) collect() (counts [numCounts]int64, states map[Gauge]float64) {
 }
 
 // add registers a layer. It is called under known.mu, as all that follows is.
-func (m *Meters) add(l Reporting, follows bool) {
+func (m *meters) add(l Reporting, follows bool) {
 	m.mu.Lock()
 	m.layers[l] = follows
 	m.mu.Unlock()
@@ -150,14 +150,14 @@ func (m *Meters) add(l Reporting, follows bool) {
 }
 
 // report begins to answer the provider's readers.
-func (m *Meters) report() {
+func (m *meters) report() {
 	if m.registration == nil {
 		m.registration = m.observe()
 	}
 }
 
 // retire keeps the counts of a layer that ends, as counters don't go back.
-func (m *Meters) retire(l Reporting) {
+func (m *meters) retire(l Reporting) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, ok := m.layers[l]; ok {
@@ -165,8 +165,8 @@ func (m *Meters) retire(l Reporting) {
 	}
 }
 
-// move has a layer that is registered report to other Meters; it takes its counts along.
-func (m *Meters) move(l Reporting, next *Meters, follows bool) {
+// move has a layer that is registered report to other meters; it takes its counts along.
+func (m *meters) move(l Reporting, next *meters, follows bool) {
 	m.mu.Lock()
 	_, ok := m.layers[l]
 	if ok && m != next {
@@ -179,7 +179,7 @@ func (m *Meters) move(l Reporting, next *Meters, follows bool) {
 }
 
 // leave is called under mu.
-func (m *Meters) leave(l Reporting, keeps bool) {
+func (m *meters) leave(l Reporting, keeps bool) {
 	delete(m.layers, l)
 	for n := range m.retired {
 		if keeps {
@@ -189,7 +189,7 @@ func (m *Meters) leave(l Reporting, keeps bool) {
 }
 
 // belongTo takes two providers of a type that isn't a pointer for one.
-func (m *Meters) belongTo(provider metric.MeterProvider) bool {
+func (m *meters) belongTo(provider metric.MeterProvider) bool {
 	kind := reflect.TypeOf(provider)
 	if kind.Kind() != reflect.Pointer {
 		return reflect.TypeOf(m.provider) == kind
@@ -197,13 +197,13 @@ func (m *Meters) belongTo(provider metric.MeterProvider) bool {
 	return m.provider == provider
 }
 
-// hand gives the layers that follow the global provider to the next one's Meters. Their
+// hand gives the layers that follow the global provider to the next one's meters. Their
 // counts stay in the exports of this one, which may be read on; the next one
 // gets all of it as well, as it has nothing yet.
 //
 // The stand-in passes what it was given on to a provider that exports it, most likely
 // the next one. So the stand-in ends first, and leaves nothing behind.
-func (m *Meters) hand(next *Meters) {
+func (m *meters) hand(next *meters) {
 	if m.standIn && m.registration != nil {
 		handle(m.registration.Unregister())
 		m.registration = nil
@@ -229,11 +229,11 @@ func (m *Meters) hand(next *Meters) {
 
 // record costs some hundred nanoseconds if a provider listens, and next to nothing
 // else.
-func (m *Meters) record(ctx context.Context, name string, d time.Duration, opts ...metric.RecordOption) {
+func (m *meters) record(ctx context.Context, name string, d time.Duration, opts ...metric.RecordOption) {
 	if m.listened() {
 		m.histogram[name].Record(ctx, d.Seconds(), opts...)
 	}
 }
 
 // listened reports whether anything that is recorded has a chance to be exported.
-func (m *Meters) listened() bool { return !m.standIn }
+func (m *meters) listened() bool { return !m.standIn }

@@ -9,7 +9,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// known are the Meters of each provider, so that two chains don't make two of one, and
+// known are the meters of each provider, so that two chains don't make two of one, and
 // those of the global provider of the moment. Layers without a provider of their
 // own are registered there, and follow when a program sets another global one; that is noticed
 // when a chain is built, and when a store or an invalidation is timed.
@@ -18,12 +18,12 @@ import (
 // under it.
 var known struct {
 	mu     sync.Mutex
-	of     map[metric.MeterProvider]*Meters
-	global atomic.Pointer[Meters]
+	of     map[metric.MeterProvider]*meters
+	global atomic.Pointer[meters]
 }
 
-// globalMeters returns the Meters of the global provider of the moment.
-func globalMeters() *Meters {
+// globalMeters returns the meters of the global provider of the moment.
+func globalMeters() *meters {
 	provider := otel.GetMeterProvider()
 	if m := known.global.Load(); m != nil && m.belongTo(provider) {
 		return m
@@ -34,7 +34,7 @@ func globalMeters() *Meters {
 }
 
 // follow is called under known.mu, as all that follows is.
-func follow() *Meters {
+func follow() *meters {
 	provider, last := otel.GetMeterProvider(), known.global.Load()
 	if last != nil && last.belongTo(provider) {
 		return last
@@ -47,9 +47,9 @@ func follow() *Meters {
 	return next
 }
 
-// metersOf returns the Meters of a provider. One that isn't a pointer may not be
-// comparable, and gets Meters of its own each time.
-func metersOf(provider metric.MeterProvider) *Meters {
+// metersOf returns the meters of a provider. One that isn't a pointer may not be
+// comparable, and gets meters of its own each time.
+func metersOf(provider metric.MeterProvider) *meters {
 	if reflect.TypeOf(provider).Kind() != reflect.Pointer {
 		return newMeters(provider)
 	}
@@ -57,7 +57,7 @@ func metersOf(provider metric.MeterProvider) *Meters {
 	if m == nil {
 		m = newMeters(provider)
 		if known.of == nil {
-			known.of = map[metric.MeterProvider]*Meters{}
+			known.of = map[metric.MeterProvider]*meters{}
 		}
 		known.of[provider] = m
 	}

@@ -37,7 +37,7 @@ func (c Config) Sink() *Sink {
 //
 // All fields are set at construction and guard themselves.
 type Sink struct {
-	explicit *Meters // nil: those of the global provider
+	explicit *meters // nil: those of the global provider
 	log      *rareLog
 	store    any     // nil: not known
 	delays   *delays // nil: not of one chain
@@ -45,7 +45,7 @@ type Sink struct {
 
 var standard = &Sink{log: &rareLog{}}
 
-func (s *Sink) meters() *Meters {
+func (s *Sink) meters() *meters {
 	if s.explicit != nil {
 		return s.explicit
 	}
@@ -53,7 +53,7 @@ func (s *Sink) meters() *Meters {
 }
 
 // settled is meters under known.mu, when what the global provider was before has moved.
-func (s *Sink) settled() *Meters {
+func (s *Sink) settled() *meters {
 	global := follow()
 	if s.explicit != nil {
 		return s.explicit
@@ -150,12 +150,12 @@ func (r *Reporter) delayed(name string, d time.Duration) {
 // Delays are what was measured in the reporter's chain since the first call, which begins it.
 func (r *Reporter) Delays() []Delay { return r.sink().delays.all() }
 
-// Observed is a layer, or what a layer stands on, that takes a sink.
-type Observed interface{ Report(to *Sink) }
+// observed is a layer, or what a layer stands on, that takes a sink.
+type observed interface{ Report(to *Sink) }
 
 // ReportTo gives a sink to a layer that takes one.
 func ReportTo(layer any, to *Sink) {
-	if o, ok := layer.(Observed); ok {
+	if o, ok := layer.(observed); ok {
 		o.Report(to)
 	}
 }

@@ -26,8 +26,8 @@ type Session struct {
 // has the session, and doesn't show the session's id.
 const handleLength = 16 + 8
 
-// HandleOf returns the handle of an entry.
-func HandleOf(e principals.Entry) string {
+// handleOf returns the handle of an entry.
+func handleOf(e principals.Entry) string {
 	b := make([]byte, 0, handleLength)
 	b = append(b, e.Key[:]...)
 	b, _ = encoding.AppendDecode(b, []byte(e.Tag))
@@ -93,7 +93,7 @@ func (s Principals) List(ctx context.Context, principal string) ([]Session, erro
 		if e.TTL > 0 {
 			seen = e.Expires.Add(-e.TTL)
 		}
-		list = append(list, Session{Entry: e, Handle: HandleOf(e), Begun: e.Begun, Seen: seen, Described: r.description()})
+		list = append(list, Session{Entry: e, Handle: handleOf(e), Begun: e.Begun, Seen: seen, Described: r.description()})
 	}
 	if len(stale) > 0 {
 		err = s.of.indexer.Leave(ctx, stale)
@@ -173,7 +173,7 @@ func (s Principals) Handle(ctx context.Context, id string) (string, error) {
 	if err != nil || r.tag == "" {
 		return "", err
 	}
-	return HandleOf(r.entry(id, principal, 0)), nil
+	return handleOf(r.entry(id, principal, 0)), nil
 }
 
 // Revoke ends the session that a handle stands for, and returns its id, or none. It has two while
