@@ -25,7 +25,8 @@ var wide = map[string]string{
 
 // large are the types with more methods than others, and why.
 var large = map[string]string{
-	"tiers.Delta": "each is one question that a layer asks about a change",
+	"tiers.Delta":                "each is one question that a layer asks about a change",
+	"decorators/coalesce.queues": "a queue's order and its accounts are changed in one step",
 }
 
 // parsed are a folder's files without tests, by their names.
