@@ -18,9 +18,10 @@ const (
 
 // wide are the types with methods in more files than others, and why.
 var wide = map[string]string{
-	"layer/layertest.env":      "it is what the laws are written with, and each law is a file",
-	"tiers/local.Storage":      "per-key calls, slides and subscriptions are a file each",
-	"tiers/redisstore.Storage": "what the index and the pipelines ask of it is beside them",
+	"decorators/coalesce.queues": "what it does with the journal and with caches is beside those",
+	"layer/layertest.env":        "it is what the laws are written with, and each law is a file",
+	"tiers/local.Storage":        "per-key calls, slides and subscriptions are a file each",
+	"tiers/redisstore.Storage":   "what the index and the pipelines ask of it is beside them",
 }
 
 // large are the types with more methods than others, and why.
