@@ -79,7 +79,7 @@ func sealed(encryption, nonces []byte) layer.Decorator {
 		return value, errors.Join(err, decoder.Decode(&value))
 	}
 	return layer.Around(func(below tiers.Storage) tiers.Storage {
-		return &tiers.Mapped{Base: tiers.Base{Storage: below}, Write: write, Read: read}
+		return tiers.Mapped(below, write, read)
 	})
 }
 

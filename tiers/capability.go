@@ -33,7 +33,7 @@ type Sharder interface {
 	Shard(id string) string
 }
 
-// ShardOf finds the store below s. A store that can't tell is one node.
+// ShardOf finds the store below s. One that isn't a Sharder is one node.
 func ShardOf(s gsession.Storage) func(id string) string {
 	if store, ok := Find[Sharder](s); ok {
 		return store.Shard
@@ -49,14 +49,14 @@ func IsAtomic(s Storage) bool {
 	return ok && a.Atomic()
 }
 
-// Commit is what Storage.Commit is called with.
+// Commit has the arguments of a Storage.Commit.
 type Commit struct {
 	ID    string
 	Delta *Delta
 	TTL   time.Duration
 }
 
-// Committed is what Storage.Commit answers.
+// Committed is what a Storage.Commit returns.
 type Committed struct {
 	Snapshot *Snapshot
 	Err      error
@@ -81,16 +81,16 @@ func ReloaderOf(s Storage) Reloader {
 	return r
 }
 
-// Reload is what Storage.Load is called with.
+// Reload has the arguments of a Storage.Load.
 type Reload struct {
 	ID  string
 	TTL time.Duration
 
-	// Known is what the session was. An answer that finds it unchanged may share its data.
+	// Known is what the session was. If it is unchanged, what is returned may share its data.
 	Known *Snapshot
 }
 
-// Reloaded is what Storage.Load answers.
+// Reloaded is what a Storage.Load returns.
 type Reloaded struct {
 	Read Read
 	Err  error
@@ -127,8 +127,8 @@ func PreviewOf(s gsession.Storage) Preview {
 // numbers as json.Number, as GoFrame's do. A value fails that can't be encoded, or could be
 // written and never be read again.
 func PreviewJSON(data map[string]any) (map[string]any, error) {
-	formed, err := value.JSON(data)
-	return formed, unkept(err)
+	previewed, err := value.JSON(data)
+	return previewed, unkept(err)
 }
 
 // previewMemory is the preview of a store that keeps Go values. Those of a delta are copies.
@@ -137,12 +137,12 @@ func previewMemory(data map[string]any) (map[string]any, error) { return data, n
 // SlideLimiter is a layer that skips slides which come soon after another, so that the
 // layers above it don't as well.
 type SlideLimiter interface {
-	// SkipsSlide answers what Slide would, where it wouldn't ask the store: the moment is
-	// zero where the store didn't tell one.
+	// SkipsSlide returns what Slide would, if it wouldn't ask the store: the moment is
+	// zero if the store hasn't returned one.
 	SkipsSlide(id string, ttl time.Duration) (until time.Time, skips bool)
 
-	// Slid is the moment until which the store holds the session, as it was told last; zero
-	// where that isn't known, or the store doesn't tell.
+	// Slid is the moment until which the store holds the session, as a Slide returned it last; zero
+	// if that isn't known.
 	Slid(id string) (until time.Time)
 }
 

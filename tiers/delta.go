@@ -16,11 +16,11 @@ import (
 //
 // internal/change has the rule by which it is applied.
 type Delta struct {
-	change   change.Change
-	base     *Snapshot // whose data is change.Base, nil if that is
-	inquires bool      // see Inquiry
-	urgent   bool      // see Urgent
-	apart    bool      // see Recreates
+	change    change.Change
+	base      *Snapshot // whose data is change.Base, nil if that is
+	inquires  bool      // see Inquiry
+	urgent    bool      // see Urgent
+	recreates bool      // see Recreates
 }
 
 // deltaOf is the delta of a change of base.
@@ -123,7 +123,7 @@ func (d *Delta) AsUrgent() *Delta {
 // AsRecreating returns the same change of a session that has begun anew; see [Delta.Recreates].
 func (d *Delta) AsRecreating() *Delta {
 	c := *d
-	c.apart = true
+	c.recreates = true
 	return &c
 }
 
@@ -304,7 +304,7 @@ func (d *Delta) Begins() bool { return (d.Creates() || d.change.Cleared) && !d.c
 // Recreates reports whether the session has begun anew under its id, so that a store which
 // compares what it holds must distinguish the two if they are equal: a commit of the old
 // one may still be on its way.
-func (d *Delta) Recreates() bool { return d.apart }
+func (d *Delta) Recreates() bool { return d.recreates }
 
 // Urgent reports whether what follows depends on what the delta finds in the store, or leaves
 // there, so that it isn't delayed.
@@ -318,11 +318,11 @@ func (d *Delta) IsConditional() bool { return d.change.Conditional }
 // once. It fails if the store can't keep a value. If preview isn't known, and nil,
 // values other than texts stay as they are.
 func (d *Delta) Previewed(preview Preview) (*Delta, error) {
-	if d.change.Formed {
+	if d.change.Previewed {
 		return d, nil
 	}
 	c := *d
-	c.change.Formed = true
+	c.change.Previewed = true
 	switch {
 	case value.IsText(d.change.Set):
 	case preview == nil:
@@ -338,7 +338,7 @@ func (d *Delta) Previewed(preview Preview) (*Delta, error) {
 
 // CanPreview reports whether Preview knows the values: whether Previewed knew how the store
 // gives them back.
-func (d *Delta) CanPreview() bool { return d.change.Formed }
+func (d *Delta) CanPreview() bool { return d.change.Previewed }
 
 // Preview is the state that reads will return once the delta is in the store, given what
 // it holds now. A delta that will be refused shows no session.
@@ -351,11 +351,11 @@ func (d *Delta) Preview(current *Snapshot) *Snapshot {
 	default:
 		return current
 	}
-	shown := Adopt(next)
+	preview := Adopt(next)
 	if current != nil {
-		shown.expires, shown.known, shown.read = current.expires, current.known, current.read
+		preview.expires, preview.known, preview.read = current.expires, current.known, current.read
 	}
-	return shown
+	return preview
 }
 
 // mapValues is the same change of a session whose values f maps to others; back is its
@@ -372,6 +372,6 @@ func (d *Delta) mapValues(f, back func(key string, value any) (any, error)) (*De
 		}
 		c.change.Base = c.base.data
 	}
-	c.change.Formed, c.change.Origin = false, back
+	c.change.Previewed, c.change.Origin = false, back
 	return &c, nil
 }

@@ -5,7 +5,7 @@
 //	GetSession  Load, then a map for the request that remembers its Snapshot
 //	SetSession  Diff of the map against its Snapshot, then Commit of the Delta
 //
-// A storage without the capability is adapted, so that anybody's storage or decorator may stand
+// A storage without the capability is adapted, so that any storage or decorator may stand
 // anywhere in a chain.
 //
 // # Capabilities
@@ -32,7 +32,7 @@
 // # A decorator of one's own
 //
 // It embeds a Base and has methods for what it looks at or changes; layer.Around makes a layer of
-// it. One that encrypts or compresses values is a [Mapped]. Both have an Example with layer.Around.
+// it. [Mapped] makes one that encrypts or compresses values. Both have an Example with layer.Around.
 // Test it with package layer/layertest.
 //
 // # What is promised for each kind of store
@@ -49,11 +49,11 @@
 //	                          store does                       makes a session of that key alone
 //	HashTable + Snapshots()   merged under a lock per id       as StorageRedis                  no: up to MaxStale late
 //
-// A session without keys is no session: a request that loaded keys and finds an
-// empty session at its commit is answered as if the session had been removed,
-// because that is what a log-out through an older node leaves behind.
+// A session without keys is no session: the commit of a request that loaded keys and finds an
+// empty session is refused as if the session had been removed, because that is what a log-out
+// through an older node leaves behind.
 //
-// A log-out followed by a new log-in under the same id is told apart from the old
+// A log-out followed by a new log-in under the same id is distinguished from the old
 // session within one chain. Across chains, of one process too, a request that loaded the old
 // session adds the keys that it changed itself to the new one, never the keys that
 // it loaded; call RegenerateId at log-in, as one should anyway.

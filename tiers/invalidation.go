@@ -2,8 +2,8 @@ package tiers
 
 import "time"
 
-// InvalidationSource is the capability of a store that notifies of its changes, whoever makes
-// them, so that a cache needn't guess how long its copies are right. A cache finds one below it;
+// InvalidationSource is the capability of a store that notifies of its changes, by any node, so
+// that a cache needn't guess how long its copies are right. A cache finds one below it;
 // see also local.Invalidation.
 type InvalidationSource interface {
 	// Subscribe notifies the listener of everything that happens from now on, until stop is

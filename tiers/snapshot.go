@@ -9,7 +9,7 @@ import (
 )
 
 // Snapshot is the immutable state of one session at one moment (law 2). It may be
-// shared by any number of goroutines; whoever hands data out hands out a copy.
+// shared by any number of goroutines; a layer that hands data out hands out a copy.
 //
 // No field is written after the constructor has returned.
 type Snapshot struct {
@@ -28,7 +28,7 @@ type Snapshot struct {
 // snapshotBytes is a Snapshot itself; TestSizeIsAboutRight holds it against the heap.
 const snapshotBytes = 128
 
-// NewSnapshot copies data, nested values included. It fails where a value can't be
+// NewSnapshot copies data, nested values included. It fails if a value can't be
 // copied: one that contains itself, or is nested more than 10,000 deep.
 func NewSnapshot(data map[string]any) (*Snapshot, error) {
 	isolated, err := value.CopyMap(data)
@@ -38,8 +38,8 @@ func NewSnapshot(data map[string]any) (*Snapshot, error) {
 	return Adopt(isolated), nil
 }
 
-// Adopt makes a snapshot of a map that nobody else holds or will hold, nested
-// values included, without a copy.
+// Adopt makes a snapshot of a map without a copy: the caller lets go of it, nested
+// values included.
 func Adopt(data map[string]any) *Snapshot {
 	s := &Snapshot{data: data}
 	s.size = snapshotBytes + value.MapSize(len(data))
@@ -68,30 +68,30 @@ func (s *Snapshot) Versioned(mark string) *Snapshot {
 }
 
 // Anew returns the same state without what is known of one reading of it: its expiry, and
-// what ReadAt and Tell have noted.
+// what ReadAt and AsPublished have noted.
 func (s *Snapshot) Anew() *Snapshot {
 	return &Snapshot{data: s.data, nested: s.nested, size: s.size, version: s.version, unpacked: s.unpacked}
 }
 
 // ReadAt returns the same state with the moment before which its load from the store
-// began, for a state that isn't as new as the call that answers it.
+// began, for a state that isn't as new as the call that returns it.
 func (s *Snapshot) ReadAt(began time.Time) *Snapshot {
 	c := *s
 	c.read = began
 	return &c
 }
 
-// Read answers the moment given with ReadAt, the zero time where none was.
+// Read is the moment given with ReadAt, the zero time if none was.
 func (s *Snapshot) Read() time.Time { return s.read }
 
-// AsPublished returns the same state with the mark that the caches above an CommitFeed have it.
+// AsPublished returns the same state with the mark that the caches above a CommitFeed have it.
 func (s *Snapshot) AsPublished() *Snapshot {
 	c := *s
 	c.published = true
 	return &c
 }
 
-// Published reports whether the state has the mark of Tell.
+// Published reports whether the state has the mark of AsPublished.
 func (s *Snapshot) Published() bool { return s != nil && s.published }
 
 // Same reports whether both hold the same data.
@@ -99,7 +99,7 @@ func (s *Snapshot) Same(other *Snapshot) bool {
 	return s == other || s != nil && other != nil && reflect.DeepEqual(s.data, other.data)
 }
 
-// Expires answers when the store drops the session, on the monotonic clock of this
+// Expires is when the store drops the session, on the monotonic clock of this
 // process; the zero time means never. It isn't known for stores that don't say.
 func (s *Snapshot) Expires() (at time.Time, known bool) { return s.expires, s.known }
 
@@ -114,8 +114,8 @@ func (s *Snapshot) Len() int {
 	return len(s.data)
 }
 
-// clone is a new map of the state that shares its values. What the state may lose mustn't
-// be held by what stays: texts that are parts of one text are copied.
+// clone is a new map of the state that shares its values. Texts that are parts of one text are
+// copied: a value that stays mustn't hold those that are removed.
 func (s *Snapshot) clone() map[string]any {
 	switch {
 	case s == nil || s.data == nil:
@@ -173,7 +173,7 @@ func mapValues(data map[string]any, f func(key string, value any) (any, error)) 
 	return mapped, nil
 }
 
-// Get returns a copy of one value that is the caller's alone, and nil where there
+// Get returns a copy of one value that is the caller's alone, and nil if there
 // is no such key.
 func (s *Snapshot) Get(key string) any {
 	v := s.data[key]
@@ -184,8 +184,8 @@ func (s *Snapshot) Get(key string) any {
 }
 
 // Pack appends the data and the version, in about a third of the memory that a Snapshot
-// takes, without what is known of one reading of it. It is false for data that JSON
-// doesn't decode to, as only the types that it does are told apart.
+// takes, without what is known of one reading of it. It is false for data with other types than
+// those that JSON decodes to.
 func (s *Snapshot) Pack(b []byte) (_ []byte, ok bool) {
 	return value.Pack(b, s.version, s.size, s.data)
 }

@@ -11,37 +11,36 @@ import (
 )
 
 // Storage is the capability of a layer whose sessions flow as snapshots and
-// deltas. It stands beside gsession.Storage; whoever lacks it is adapted by [Of].
+// deltas. It stands beside gsession.Storage; a chain adapts a storage that lacks it.
 //
 // Implementations are safe for concurrent use.
 type Storage interface {
 	gsession.Storage
 
-	// Load answers the state of the session, or a Read without Snapshot where
+	// Load returns the state of the session, or a Read without Snapshot if
 	// there is none. ttl is the session's full time to live, as GetSession gets it.
 	Load(ctx context.Context, id string, ttl time.Duration) (Read, error)
 
 	// Commit applies the delta to what the store holds and sets the session's time
 	// to live; see [Delta.Apply] for what it does to a session that changed or went
 	// away meanwhile. An empty delta only slides the expiry. The snapshot is what a
-	// Load would answer now; it is nil where the store can't tell. An error of which
-	// MayBeApplied says no has left everything as it was.
+	// Load would return now; it is nil if that isn't known. An error for which
+	// MayBeApplied is false has left everything as it was.
 	Commit(ctx context.Context, id string, delta *Delta, ttl time.Duration) (*Snapshot, error)
 
-	// Slide is UpdateTTL that says what it achieved: the moment until which the
-	// store now holds the session at least, zero where it can't tell or holds none.
+	// Slide is UpdateTTL that returns what it achieved: the moment until which the
+	// store now holds the session at least, zero if that isn't known or it holds none.
 	Slide(ctx context.Context, id string, ttl time.Duration) (until time.Time, err error)
 
-	// Style says how the store wants to be used. It is settled at the first call that
-	// the store answers, as it may be asked; the answer never changes to another
-	// settled one, but for Direct, which may become Opaque.
+	// Style says how the store wants to be used. It may have to ask the store, and is settled
+	// once that replies; it doesn't change then, but that StyleDirect may become StyleOpaque.
 	Style(ctx context.Context) Style
 }
 
-// Read is the answer to a Load.
+// Read is what a Load returns.
 type Read struct {
 	Snapshot *Snapshot // nil: no such session
-	Outcome  Outcome   // how the layers answered, for telemetry
+	Outcome  Outcome   // where it comes from, for telemetry
 }
 
 // Outcome says which way a Load was served.
@@ -61,19 +60,19 @@ const (
 type Style uint8
 
 const (
-	// Snapshot stores answer per-key calls with gsession.ErrorDisabled and move
+	// StyleSnapshot stores return gsession.ErrorDisabled from per-key calls and move
 	// whole maps (GoFrame's Redis, File and Memory, and redisstore).
 	StyleSnapshot Style = iota + 1
-	// Direct stores answer per-key calls, and their maps stay empty (GoFrame's
+	// StyleDirect stores have per-key calls, and their maps stay empty (GoFrame's
 	// RedisHashTable).
 	StyleDirect
-	// Opaque stores mix the two, so that nothing of theirs can be cached or
+	// StyleOpaque stores mix the two, so that nothing of theirs can be cached or
 	// merged; every call is passed through.
 	StyleOpaque
 )
 
-// MaxID is the longest id that a session can have, in bytes. What is remembered of sessions by
-// number is bounded by it as well.
+// MaxID is the longest id that a session can have, in bytes, so that a number of remembered
+// sessions is a bound of memory as well.
 const MaxID = 512
 
 var (

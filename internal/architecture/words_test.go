@@ -19,6 +19,7 @@ var attribute = regexp.MustCompile(`\w+\.\w+=\S+`)
 
 // clean are the packages whose comments use none of them.
 var clean = []string{
+	"tiers", "internal/sessionmap", "internal/change", "internal/failure", "internal/principals",
 	"decorators/coalesce", "decorators/coalesce/journal", "decorators/index", "decorators/snapshots", "decorators/trace",
 	"internal/circuit", "internal/crew", "internal/value",
 	"layer", "layer/config", "layer/layertest", "layer/online", "layer/status", "layer/web", "telemetry",

@@ -45,13 +45,13 @@ const (
 // was handed out: a store that applies the change after it looked at what it overwrites can't mix
 // a new log-in with what was changed in the old one.
 type Change struct {
-	Kind    Kind
-	Base    map[string]any // what the request was given, or what the store was last known to hold; of Update and End
-	Had     bool           // the request was given keys
-	Set     map[string]any
-	Formed  bool // Set holds what the store will give back
-	Removed []string
-	Cleared bool // the request removed every key that it was given
+	Kind      Kind
+	Base      map[string]any // what the request was given, or what the store was last known to hold; of Update and End
+	Had       bool           // the request was given keys
+	Set       map[string]any
+	Previewed bool // Set holds what the store will give back
+	Removed   []string
+	Cleared   bool // the request removed every key that it was given
 
 	Conditional bool            // it overwrites only what is as the request had seen it
 	Guards      map[string]bool // keys that must be as in Base, or nothing is done
@@ -244,7 +244,7 @@ func (c *Change) isOwn(key string, now any) bool {
 	if !sets {
 		return false
 	}
-	if text, ok := now.(string); ok && !c.Formed && value.IsScalar(own) {
+	if text, ok := now.(string); ok && !c.Previewed && value.IsScalar(own) {
 		return text == gconv.String(own) // a store that keeps texts
 	}
 	return equal(now, own)
@@ -306,7 +306,7 @@ func (c *Change) Merge(later *Change) (Change, bool) {
 		return Change{}, false
 	}
 	return Change{
-		Kind: c.Kind, Base: c.Base, Had: c.Had, Formed: c.Formed && later.Formed,
+		Kind: c.Kind, Base: c.Base, Had: c.Had, Previewed: c.Previewed && later.Previewed,
 		Set:      overwrite(c.Set, later.Set, later.Removed),
 		Removed:  mergeRemoved(c, later),
 		Removals: mergeRemovals(c.Removals, later.Removals),

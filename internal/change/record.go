@@ -71,7 +71,7 @@ func Decode(content []byte, sent bool) (Change, error) {
 	if err := decoder.Decode(&r); err != nil || r.Kind > Update {
 		return Change{}, &value.Error{Text: "strata: a record of the journal is no change of a session"}
 	}
-	c := Change{Kind: r.Kind, Had: r.Had, Cleared: r.Cleared, Set: r.Set, Removed: r.Removed, Formed: true, Conditional: true, Sent: sent}
+	c := Change{Kind: r.Kind, Had: r.Had, Cleared: r.Cleared, Set: r.Set, Removed: r.Removed, Previewed: true, Conditional: true, Sent: sent}
 	if r.Kind == Update {
 		c.Base, c.Marks = r.Before, map[uint64]bool{}
 		for _, mark := range r.Others {

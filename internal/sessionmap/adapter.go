@@ -15,7 +15,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// Of returns the snapshot capability of a storage: the storage itself where it has
+// Adapt returns the snapshot capability of a storage: the storage itself if it has
 // one, else an adapter over its eleven methods. The adapter merges a delta under a
 // lock per id of this process, and keeps what the storage says in an error's text
 // from going further (law 10); errors.Is and errors.As still see the original.
@@ -91,7 +91,7 @@ func (p *adapter) check(id string) error {
 // it, and the others are asked to read.
 const probeID = "strata-probe"
 
-// adapt tells the Maps below, if there may be one, what a call is.
+// adapt notes for the Maps below, if there may be one, what a call is.
 func (p *adapter) adapt(ctx context.Context, call adapted) context.Context {
 	if p.store {
 		return ctx
@@ -164,8 +164,8 @@ func (p *adapter) loadKeys(ctx context.Context, id string) (tiers.Read, error) {
 }
 
 // Commit reads, merges and writes under the id's lock; nothing but other processes
-// can come between. What the store makes of the values isn't known until it is
-// read, so no snapshot is returned.
+// can come between. It isn't known what the store makes of the values until they
+// are read, so no snapshot is returned.
 func (p *adapter) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	if err := p.check(id); err != nil {
 		return nil, err

@@ -14,12 +14,11 @@ import (
 // cleared or too many came since, is compared with the session's last one: of two requests that
 // overlap one may then undo what the other did.
 //
-// Each of its two generations has 4,096 maps at most. mu guards all fields.
+// It has 8,192 maps and sessions at most. mu guards all fields.
 type ledger struct {
-	mu         sync.Mutex
-	young, old map[uintptr]*origin
-	last       map[lastKey]*origin
-	former     map[lastKey]*origin
+	mu   sync.Mutex
+	maps generations[uintptr, *origin]
+	last generations[lastKey, *origin]
 }
 
 type lastKey struct {
@@ -57,12 +56,10 @@ func (l *ledger) newMap(h *origin, id string) *gmap.StrAnyMap {
 func (l *ledger) note(h *origin, held map[string]any, id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.young == nil || len(l.young) >= ledgerSize {
-		l.old, l.young = l.young, map[uintptr]*origin{}
-		l.former, l.last = l.last, map[lastKey]*origin{}
-	}
-	l.young[reflect.ValueOf(held).Pointer()] = h
-	l.last[lastKey{h.maps, strings.Clone(id)}] = h
+	l.maps.age(ledgerSize, 0)
+	l.maps.young[reflect.ValueOf(held).Pointer()] = h
+	l.last.age(ledgerSize, 0)
+	l.last.young[lastKey{h.maps, strings.Clone(id)}] = h
 }
 
 // of finds the origin of a map, nil for none. The address isn't another map's: the origin keeps
@@ -72,10 +69,7 @@ func (l *ledger) of(m *gmap.StrAnyMap) *origin {
 	at := reflect.ValueOf(held).Pointer()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h := l.young[at]
-	if h == nil {
-		h = l.old[at]
-	}
+	h := l.maps.get(at)
 	if h == nil {
 		return nil
 	}
@@ -89,8 +83,5 @@ func (l *ledger) of(m *gmap.StrAnyMap) *origin {
 func (l *ledger) lastOf(f *Maps, id string) *origin {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if h := l.last[lastKey{f, id}]; h != nil {
-		return h
-	}
-	return l.former[lastKey{f, id}]
+	return l.last.get(lastKey{f, id})
 }

@@ -53,7 +53,7 @@ func TestForgottenMapIsComparedWithTheLastOne(t *testing.T) {
 	session := gsession.New(ttl, f).New(t.Context(), id)
 	session.MustSet("theme", "dark")
 	l := unfollowed.Load()
-	l.young, l.old = map[uintptr]*origin{}, nil
+	l.maps = generations[uintptr, *origin]{}
 	c.put(id, values{"user": "ann", "cart": 1}) // another node
 	closed(t, session)
 	wantData(t, c.holds(id), values{"user": "ann", "cart": 1, "theme": "dark"})
@@ -69,10 +69,10 @@ func TestLedgerIsBounded(t *testing.T) {
 		f.get(t, name)
 	}
 	l := unfollowed.Load()
-	if n := len(l.young) + len(l.old); n > 2*ledgerSize || n < ledgerSize {
+	if n := len(l.maps.young) + len(l.maps.old); n > 2*ledgerSize || n < ledgerSize {
 		t.Errorf("%d maps are remembered", n)
 	}
-	if n := len(l.last) + len(l.former); n > 2*ledgerSize || n < ledgerSize {
+	if n := len(l.last.young) + len(l.last.old); n > 2*ledgerSize || n < ledgerSize {
 		t.Errorf("%d sessions are remembered", n)
 	}
 }

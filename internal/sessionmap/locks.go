@@ -7,7 +7,7 @@ import (
 
 // Locks serialise what is done with one id; different ids don't wait for each
 // other. The zero value is ready. mu guards locks and every waiters count; a lock's
-// token is held by whoever has received it.
+// token is held by the goroutine that has received it.
 type Locks struct {
 	mu    sync.Mutex
 	locks map[string]*idLock

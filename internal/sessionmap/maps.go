@@ -58,7 +58,7 @@ func (f *Maps) unhide(base *tiers.Snapshot, data map[string]any) {
 
 var errNilMap = tiers.NewError("strata: SetSession needs a map; call RemoveAll to remove a session", nil)
 
-// GetSession returns a copy of the session, nil where there is none.
+// GetSession returns a copy of the session, nil if there is none.
 func (f *Maps) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	if tiers.CheckID(id) != nil {
 		return nil, nil
@@ -96,10 +96,10 @@ const closeGrace = time.Second
 
 // SetSession commits what the map's holder changed since it was handed out, or since its last
 // close. A close that changed nothing loses nothing: it slides the expiry, and returns nil
-// where the session is gone. A change that was refused for good is refused again, without
-// asking the store; [RefusedBefore] tells it from the first time.
+// if the session is gone. A change that was refused for good is refused again, without
+// asking the store; [RefusedBefore] distinguishes it from the first time.
 //
-// A map that a gsession.Session made, for a session that it was told isn't there, joins what
+// A map that a gsession.Session made, after it had found no session, joins what
 // others have created meanwhile, and is followed from then on. Any other map that this Maps
 // did not hand out replaces the session, each time.
 func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
@@ -127,7 +127,7 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	}
 	switch {
 	case g != nil && call != adaptedNot:
-		// What happened to the map is the adapter's and the strangers' doing.
+		// The adapter, or a decorator above this Maps, may have replaced what the map holds.
 		change, err = f.diff(g, data, g.held)
 	case g != nil:
 		change, err = f.diff(g, data, held)
@@ -188,7 +188,7 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	return err
 }
 
-// diff is the delta of a known map, nil where nothing is left to write. One that is refused
+// diff is the delta of a known map, nil if nothing is left to write. One that is refused
 // comes with ErrRevoked.
 func (f *Maps) diff(g *given, data, held map[string]any) (*tiers.Delta, error) {
 	gone := f.tombstones.Since(g.id, g.stamp)
@@ -228,7 +228,7 @@ func (f *Maps) diff(g *given, data, held map[string]any) (*tiers.Delta, error) {
 // A map that the Maps didn't make may be a template for many sessions: only what it
 // holds itself goes to another id.
 //
-// carried is the state that the store held under the old id, nil where nothing was loaded
+// carried is the state that the store held under the old id, nil if nothing was loaded
 // from there.
 func (f *Maps) carry(ctx context.Context, h *origin, g *given, change *tiers.Delta, data map[string]any, ttl time.Duration) (_ *tiers.Delta, carried *tiers.Snapshot, err error) {
 	if change == nil || change.Base() == nil || change.Begins() && g.state().Len() > 0 || h.adopted() {
@@ -250,7 +250,7 @@ func (f *Maps) carry(ctx context.Context, h *origin, g *given, change *tiers.Del
 	return delta.AsUrgent(), current, nil
 }
 
-// look returns the session as the store holds it, and ErrRevoked where base had keys and it
+// look returns the session as the store holds it, and ErrRevoked if base had keys and it
 // is gone. A cache may not know yet that it has changed: a commit finds out, and invalidates
 // what the cache knows.
 func (f *Maps) look(ctx context.Context, id string, base *tiers.Snapshot, ttl time.Duration) (*tiers.Snapshot, error) {
@@ -268,10 +268,10 @@ func (f *Maps) look(ctx context.Context, id string, base *tiers.Snapshot, ttl ti
 // undoTimeout bounds the removal of a session that must not live.
 const undoTimeout = 5 * time.Second
 
-// recheck follows the write of a session under its new id: somebody on any node may have
+// recheck follows the write of a session under its new id: a request on any node may have
 // logged out under the old one since that was read, and the log-out didn't find the new one.
-// What isn't known to be there any more, or can't be looked up, doesn't live on. What others
-// have committed under the old id meanwhile goes on under the new one.
+// A session that isn't known to be there any more, or can't be looked up, doesn't live on. Changes
+// that were committed under the old id meanwhile go on under the new one.
 func (f *Maps) recheck(ctx context.Context, id string, g *given, change *tiers.Delta, carried *tiers.Snapshot, ttl time.Duration) error {
 	m := move{from: g.id, to: strings.Clone(id), change: change, carried: carried, ttl: ttl}
 	err := f.follow(ctx, &m)
@@ -336,8 +336,8 @@ func (f *Maps) end(ctx context.Context, m *move) error {
 }
 
 // RemoveAll removes the session. If it has just gone to another id, what any node has committed
-// under this one since goes there too, and what comes later is refused. If it is gone, as somebody
-// has logged out, the session under the new id doesn't live on.
+// under this one since goes there too, and what comes later is refused. If it is gone, by a log-out on
+// another node, the session under the new id doesn't live on.
 func (f *Maps) RemoveAll(ctx context.Context, id string) error {
 	if m, ok := f.moves.take(id); ok {
 		switch err := f.end(ctx, &m); {
@@ -360,7 +360,7 @@ func (f *Maps) RemoveAll(ctx context.Context, id string) error {
 // were handed out before are of the removed session from then on.
 func (f *Maps) Removed(id string) { f.tombstones.bury(id) }
 
-// Empty makes the map of a direct store's session: it holds no data, and tells which
+// Empty makes the map of a direct store's session: it holds no data, and knows which
 // session it stands for.
 func (f *Maps) Empty(id string) *gmap.StrAnyMap {
 	f.tombstones.expect(id)

@@ -23,13 +23,14 @@ import (
 // content is never mistaken for it.
 //
 // given is replaced as a whole, by the close of the request that holds the map; until then
-// it is nil, and first is what the map was made of. The other fields are set before the map is handed out; those below given are here to be one
-// allocation with it: each hit makes one, and a small heap is collected often.
+// it is nil, and first is what the map was made of. The other fields are set before the map is
+// handed out; those below given are here to be one allocation with it: each hit makes one, and a
+// small heap is collected often.
 type origin struct {
 	maps  *Maps // others know nothing of the map
 	given atomic.Pointer[given]
 	first first
-	m     gmap.StrAnyMap // unused where somebody else made the map, as what follows
+	m     gmap.StrAnyMap // unused in a map that its holder made, as is what follows
 	kv    gmap.KVMap[string, any]
 	lock  sync.RWMutex
 }
@@ -42,7 +43,7 @@ type first struct {
 	held  map[string]any
 }
 
-// adopted reports whether somebody else made the map.
+// adopted reports whether the map was made by its holder.
 func (h *origin) adopted() bool { return h.m.KVMap == nil }
 
 // given says which state of which session a map was made from. It is immutable.
@@ -103,7 +104,7 @@ func (f *Maps) newMap(g given) *gmap.StrAnyMap {
 	return &h.m
 }
 
-// remember ties a map to what it now stands for, whoever made it. A map of another
+// remember ties a map to what it now stands for, also one that its holder made. A map of another
 // Maps is left alone, and so is one without a lock or with its owner's nil checker.
 func (f *Maps) remember(m *gmap.StrAnyMap, g given) {
 	l := unfollowed.Load()
@@ -145,8 +146,8 @@ func (h *origin) now() *given {
 	return &given{id: h.first.id, base: h.first.base, stamp: h.first.stamp, held: h.first.held}
 }
 
-// contents copies what a map holds, and tells what holds it: Clear and Replace put
-// another Go map in its place.
+// contents copies what a map holds, and returns the Go map that holds it: Clear and Replace put
+// another one in its place.
 func contents(m *gmap.StrAnyMap) (data, held map[string]any) {
 	m.RLockFunc(func(current map[string]any) {
 		held, data = current, maps.Clone(current)
@@ -193,7 +194,7 @@ func at[T any](m *gmap.KVMap[string, any], f field) *T {
 	return (*T)(unsafe.Add(unsafe.Pointer(m), f.offset))
 }
 
-// inspect reports whether a map's checker is a origin's, and else whether it may
+// inspect reports whether a map's checker is an origin's, and else whether it may
 // become one: the map has a lock, and no checker of its owner's. It calls nothing
 // and changes nothing.
 func inspect(m *gmap.StrAnyMap) (ours, free bool) {
@@ -223,7 +224,7 @@ func originOf(m *gmap.StrAnyMap) (h *origin) {
 	return h
 }
 
-var answerType = reflect.TypeFor[*origin]()
+var originType = reflect.TypeFor[*origin]()
 
 // isNil is the checker: gmap's own rule, but for an inquiry.
 func (h *origin) isNil(value any) bool {
@@ -233,7 +234,7 @@ func (h *origin) isNil(value any) bool {
 	v, ok := value.(reflect.Value)
 	if !ok {
 		v = reflect.ValueOf(value)
-	} else if v.IsValid() && v.Type() == answerType && v.CanSet() {
+	} else if v.IsValid() && v.Type() == originType && v.CanSet() {
 		v.Set(reflect.ValueOf(h))
 		return true
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// redact replaces the text of an error that somebody else's storage composed, and
+// redact replaces the text of an error that a storage composed which isn't ours, and
 // that may quote the session's id or content, by the operation and the kind of
 // fault.
 func redact(op string, err error) error {
@@ -77,7 +77,7 @@ func refusedBefore(err error) error {
 }
 
 // RefusedBefore reports whether an error of SetSession is the one that the same close of the
-// same map had been answered with, as GoFrame closes a session twice: nothing else was lost.
+// same map has returned before, as GoFrame closes a session twice: nothing else was lost.
 func RefusedBefore(err error) bool {
 	return errors.Is(err, errRevokedBefore) || errors.Is(err, errConflictBefore)
 }

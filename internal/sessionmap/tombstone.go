@@ -18,9 +18,9 @@ func hashID(id string) uint64 { return maphash.String(idSeed, id) }
 // removals, so that a map handed out before a removal is known for what it is even
 // after the session was created anew under the same id.
 //
-// Only ids are remembered of which somebody may hold a map, so that log-outs of made-up ids
-// cost nothing. The last 32,768 such removals are kept at least. What is forgotten is for the
-// store to decide, as a removal on another node is: a commit is refused where it holds no
+// Only ids are remembered of which a request may hold a map, so that log-outs of made-up ids
+// cost nothing. The last 32,768 such removals are kept at least. About those that are forgotten the
+// store decides, as about removals on another node: a commit is refused if it holds no
 // session. Ids are kept as 64-bit hashes under a random seed.
 //
 // clock is atomic and counts under mu; mu guards the rest but expected, which guards itself.
@@ -28,9 +28,8 @@ type tombstones struct {
 	clock    atomic.Uint64
 	expected expected
 
-	mu    sync.Mutex
-	young map[uint64]uint64 // the clock after the removal, by the id's hash
-	old   map[uint64]uint64
+	mu      sync.Mutex
+	removed generations[uint64, uint64] // the clock after the removal, by the id's hash
 }
 
 func (t *tombstones) now() uint64 { return t.clock.Load() }
@@ -43,15 +42,13 @@ func (t *tombstones) bury(id string) {
 	hash := hashID(id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at := t.clock.Add(1) // also where nobody is expected: a load under way is repeated
+	at := t.clock.Add(1) // also if no map is expected: a load under way is repeated
 	t.expected.age()
 	if !t.expected.has(hash) {
 		return
 	}
-	if len(t.young) >= generationSize || t.young == nil {
-		t.old, t.young = t.young, map[uint64]uint64{}
-	}
-	t.young[hash] = at
+	t.removed.age(generationSize, 0)
+	t.removed.young[hash] = at
 }
 
 // Since reports whether the session is known to have been removed after the clock showed
@@ -63,7 +60,7 @@ func (t *tombstones) Since(id string, stamp uint64) bool {
 	hash := hashID(id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return max(t.young[hash], t.old[hash]) > stamp
+	return t.removed.get(hash) > stamp
 }
 
 // known reports whether a removal of the session is remembered.
@@ -74,10 +71,10 @@ func (t *tombstones) known(id string) bool {
 	hash := hashID(id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return max(t.young[hash], t.old[hash]) > 0
+	return t.removed.get(hash) > 0
 }
 
-// expected tells of which ids maps may be held: surely of those for which one was handed out
+// expected knows of which ids maps may be held: surely of those for which one was handed out
 // within the last half hour, and of a few more. It has a bit for a hash, so that it takes
 // 256 KiB at most, however many there are. Both fields are atomic, and replaced by age alone.
 type expected struct {
