@@ -18,7 +18,7 @@ const maxVisitors = 10_000
 
 // Counts are what a session's requests took.
 type Counts struct {
-	Hits    int `json:"hits"`    // reads answered from memory
+	Hits    int `json:"hits"`    // reads served from memory
 	Loads   int `json:"loads"`   // reads of the store that a request waited for
 	Writes  int `json:"writes"`  // commits and removals that reached the store
 	Rereads int `json:"rereads"` // reads of the store after own writes, that no request waited for

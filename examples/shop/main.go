@@ -37,7 +37,7 @@ import (
 
 const (
 	sessionLife = 24 * time.Hour // how long a visitor is remembered
-	patience    = 10 * time.Second
+	timeout     = 10 * time.Second
 	maxNodes    = 8
 
 	startOne = "start" // in place of a URL
@@ -88,7 +88,7 @@ func main() {
 	os.Exit(1)
 }
 
-// offered reports whether there is somebody to ask, at a terminal, and something to offer.
+// offered reports whether there is a terminal to ask at, and something to offer.
 func offered(terminals ...*os.File) bool {
 	null, err := os.Stat(os.DevNull)
 	if err != nil {
@@ -120,7 +120,7 @@ func defaultDir() string {
 }
 
 // serve runs the shop until stop ends, and returns when every write is in the store.
-// What is deferred runs from the servers inwards: no request, then no chain, then no store.
+// Deferred calls run from the servers inwards: no request, then no chain, then no store.
 func serve(stop context.Context, o options) (err error) {
 	later := func(end func() error) { err = errors.Join(err, end()) }
 	if o.nodes < 1 || o.nodes > maxNodes {
@@ -219,8 +219,8 @@ func build(o options, node int) (h house, end func() error, err error) {
 	}
 	h.chain, h.plain = chain, &plain{Storage: bare, tally: h.counts[1]}
 	return h, func() error {
-		// What stops the shop has ended by now: closing has a deadline of its own.
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		// The context that stops the shop has ended by now: closing has a deadline of its own.
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		return errors.Join(chain.Close(ctx), closeStore())
 	}, nil

@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ownRedis is a redis-server that the shop has started for itself. What it holds survives a kill
+// ownRedis is a redis-server that the shop has started for itself. Its data survive a kill
 // and ends with the shop. It runs as a daemon, as a Ctrl-C at the terminal is for the shop, which
 // needs it until the last write.
 //
@@ -70,9 +70,9 @@ func (r *ownRedis) client() *redis.Client {
 	return redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + strconv.Itoa(r.port), MaxRetries: -1})
 }
 
-// run returns when the server answers, with what it held before.
+// run returns when the server replies, with its data from before.
 func (r *ownRedis) run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	_ = os.Remove(r.pidFile())
 	out, err := exec.CommandContext(ctx, "redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(r.port), "--daemonize", "yes",
@@ -118,7 +118,7 @@ func (r *ownRedis) kill(ctx context.Context) error {
 	if err := process.Kill(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	client := r.client()
 	defer client.Close()
@@ -130,7 +130,7 @@ func (r *ownRedis) kill(ctx context.Context) error {
 
 // stop ends the server and removes what it held.
 func (r *ownRedis) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	err := r.kill(ctx)
 	if errors.Is(err, os.ErrNotExist) { // it isn't running

@@ -67,7 +67,7 @@ func newServer(h house, trials *trials, listener net.Listener) (*ghttp.Server, e
 	server := ghttp.GetServer("shop " + listener.Addr().String())
 	err := errors.Join(
 		server.SetConfigWithMap(map[string]any{
-			"sessionIdName": plainName, "cookieHttpOnly": true, "cookieSameSite": "lax", "gracefulTimeout": int(patience / time.Second),
+			"sessionIdName": plainName, "cookieHttpOnly": true, "cookieSameSite": "lax", "gracefulTimeout": int(timeout / time.Second),
 			"dumpRouterMap": false, "accessLogEnabled": false,
 		}),
 		server.SetListener(listener),

@@ -45,7 +45,7 @@ type gate struct {
 
 func (t *trials) open() (id string, g *gate) {
 	id, g = web.NewID(), &gate{running: make(chan struct{})}
-	g.released, g.release = context.WithTimeout(context.Background(), patience)
+	g.released, g.release = context.WithTimeout(context.Background(), timeout)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.gates == nil {
@@ -87,7 +87,7 @@ func (s *shop) slow(r *ghttp.Request) error {
 type outcome struct {
 	Good bool     `json:"good"`
 	Says string   `json:"says"`
-	Acts []string `json:"acts"` // what was answered, act by act
+	Acts []string `json:"acts"` // the responses, act by act
 }
 
 // compared is a trial on both.
@@ -226,7 +226,7 @@ func (t *trials) away(ctx context.Context, in texts) (both compared, err error) 
 		if err = guests[n].login(ctx); err != nil {
 			return both, err
 		}
-		// Somebody who has been there for a moment.
+		// A visitor who has been there for a moment.
 		for range 20 {
 			if _, err = guests[n].look(ctx, 0); err != nil {
 				return both, err
@@ -238,14 +238,14 @@ func (t *trials) away(ctx context.Context, in texts) (both compared, err error) 
 		return both, err
 	}
 	until := time.Now().Add(t.outage)
-	var looks, answered [2]int
+	var looks, served [2]int
 	var group sync.WaitGroup
 	for n, v := range guests {
 		group.Go(func() {
 			for looks[n] == 0 || time.Now().Before(until) && t.stop.Err() == nil {
 				looks[n]++
 				if seen, err := v.look(ctx, 0); err == nil && seen.User != nil {
-					answered[n]++
+					served[n]++
 				}
 				time.Sleep(min(100*time.Millisecond, t.outage/10))
 			}
@@ -256,16 +256,16 @@ func (t *trials) away(ctx context.Context, in texts) (both compared, err error) 
 		return both, err
 	}
 	for n, o := range []*outcome{&both.Layers, &both.Plain} {
-		o.Acts = append(o.Acts, in.says("act_away", answered[n], looks[n]))
+		o.Acts = append(o.Acts, in.says("act_away", served[n], looks[n]))
 		status := 0
-		for end := time.Now().Add(patience); status != http.StatusOK && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(timeout); status != http.StatusOK && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 			seen, err := guests[n].look(ctx, 0)
 			if err == nil && seen.User != nil {
 				status = http.StatusOK
 			}
 		}
 		o.Acts = append(o.Acts, in.verdict(status == http.StatusOK, "act_back", "act_out"))
-		o.Good = status == http.StatusOK && answered[n]*10 >= looks[n]*9
+		o.Good = status == http.StatusOK && served[n]*10 >= looks[n]*9
 		o.Says = in.verdict(o.Good, "stayed_open", "was_shut")
 	}
 	return both, nil
@@ -290,7 +290,7 @@ func newGuest(first, second string) (*guest, error) {
 	}
 	v := &guest{bases: [2]string{first, second}}
 	for n := range v.clients {
-		v.clients[n] = &http.Client{Jar: jar, Transport: &http.Transport{MaxConnsPerHost: 1}, Timeout: 2 * patience}
+		v.clients[n] = &http.Client{Jar: jar, Transport: &http.Transport{MaxConnsPerHost: 1}, Timeout: 2 * timeout}
 	}
 	return v, nil
 }
@@ -339,7 +339,7 @@ func (v *guest) post(ctx context.Context, client int, path string, body []byte) 
 func (v *guest) login(ctx context.Context) error {
 	status, err := v.post(ctx, 0, "/login", []byte(`{"name":"Ann"}`))
 	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("the log-in was answered %d", status)
+		err = fmt.Errorf("the log-in returned %d", status)
 	}
 	if err == nil {
 		_, err = v.look(ctx, 0)
@@ -361,7 +361,7 @@ func (v *guest) begin(ctx context.Context, t *trials, client int, item string) (
 	case a := <-done:
 		t.enter(id)
 		g.release()
-		return nil, nil, errors.Join(a.err, fmt.Errorf("the slow request was answered %d", a.status))
+		return nil, nil, errors.Join(a.err, fmt.Errorf("the slow request returned %d", a.status))
 	}
 }
 

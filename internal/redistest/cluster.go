@@ -26,7 +26,7 @@ type Cluster struct {
 func StartCluster(tb testing.TB, masters int) *Cluster {
 	tb.Helper()
 	c := &Cluster{tb: tb}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	var first *redis.Client
 	for n := range masters {
@@ -70,7 +70,7 @@ func (c *Cluster) await(ctx context.Context, client *redis.Client) {
 		}
 		select {
 		case <-ctx.Done():
-			c.tb.Fatalf("the cluster isn't complete within %v: %v\n%s", patience, err, info)
+			c.tb.Fatalf("the cluster isn't complete within %v: %v\n%s", timeout, err, info)
 		case <-tick.C:
 		}
 	}

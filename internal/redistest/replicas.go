@@ -13,14 +13,14 @@ import (
 // poll waits until the condition holds. It fails the test where that takes too long.
 func poll(tb testing.TB, what string, condition func() bool) {
 	tb.Helper()
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !condition() {
 		select {
 		case <-deadline.C:
-			tb.Fatalf("%s: not within %v", what, patience)
+			tb.Fatalf("%s: not within %v", what, timeout)
 		case <-tick.C:
 		}
 	}
@@ -110,7 +110,7 @@ func (c *Cluster) Failover(replica *Server) {
 	}
 	asked := time.Now()
 	poll(c.tb, "the replica is a master", func() bool {
-		if time.Since(asked) > patience/4 {
+		if time.Since(asked) > timeout/4 {
 			_ = client.Do(ctx, "cluster", "failover", "takeover").Err()
 		}
 		info, err := client.Info(ctx, "replication").Result()

@@ -21,8 +21,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// patience bounds every wait for a server.
-const patience = 30 * time.Second
+// timeout bounds every wait for a server.
+const timeout = 30 * time.Second
 
 // Server is a redis-server on a free port of 127.0.0.1 that keeps nothing on disk.
 // Its methods are for the goroutine of the test that started it.
@@ -107,7 +107,7 @@ func (s *Server) GoFrame(tb testing.TB) *gredis.Redis {
 }
 
 // Stop kills the server, as a crash would; it does nothing where it is stopped.
-// Nothing answers on the port when it returns.
+// Nothing listens on the port when it returns.
 func (s *Server) Stop() {
 	if s.process != nil {
 		s.process.kill()
@@ -147,7 +147,7 @@ func (s *Server) FailSaves(tb testing.TB) {
 	if err := client.ConfigSet(ctx, "save", "3600 1").Err(); err != nil {
 		tb.Fatal(err)
 	}
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(5 * time.Millisecond) {
 		_ = client.BgSave(ctx).Err() // fails while another is under way
 		info, err := client.InfoMap(ctx, "persistence").Result()
 		if err == nil && info["Persistence"]["rdb_last_bgsave_status"] == "err" {
@@ -170,7 +170,7 @@ func (s *Server) MendSaves(tb testing.TB) {
 	}
 }
 
-// run starts the process and waits until it answers.
+// run starts the process and waits until it replies.
 func (s *Server) run() error {
 	process, err := start(s.dir, append([]string{
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
@@ -187,16 +187,16 @@ func (s *Server) run() error {
 	return nil
 }
 
-// await polls until the server answers, has ended, or time is up.
+// await polls until the server replies, has ended, or time is up.
 func (s *Server) await(p *process) error {
 	client := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1})
 	defer func() { _ = client.Close() }()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		// The answer must be this process's, not that of whoever has the port.
+		// The reply must be this process's, not that of another process on the port.
 		err := s.listening()
 		if err == nil {
 			var info map[string]map[string]string
@@ -209,7 +209,7 @@ func (s *Server) await(p *process) error {
 		case <-p.ended:
 			return fmt.Errorf("it ended at once")
 		case <-ctx.Done():
-			return fmt.Errorf("it doesn't answer within %v: %w", patience, err)
+			return fmt.Errorf("it doesn't reply within %v: %w", timeout, err)
 		case <-tick.C:
 		}
 	}

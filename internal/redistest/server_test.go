@@ -115,7 +115,7 @@ func TestServerDiesWithItsTest(t *testing.T) {
 	}
 	_ = victim.Process.Kill()
 	_ = victim.Wait()
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(timeout); ; {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			return

@@ -44,14 +44,14 @@ func (k *Keys) UpdateTTL(context.Context, string, time.Duration) error {
 	return nil
 }
 
-// Slides answers how often an expiry was set.
+// Slides returns how often an expiry was set.
 func (k *Keys) Slides() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.slides
 }
 
-// Holds answers a copy of what the store has.
+// Holds returns a copy of what the store has.
 func (k *Keys) Holds(id string) map[string]any {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -124,7 +124,7 @@ func (k *Keys) GetSession(_ context.Context, id string, _ time.Duration) (*gmap.
 	return gmap.NewStrAnyMap(true), nil
 }
 
-// Questions answers how many reads have reached the store.
+// Questions returns how many reads have reached the store.
 func (k *Keys) Questions() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()

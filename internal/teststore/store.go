@@ -18,7 +18,7 @@ import (
 type Store struct {
 	gsession.StorageBase
 
-	Silent   bool                                       // tells no expiry, and no state after a commit
+	Silent   bool                                       // shows no expiry, and no state after a commit
 	OnLoad   func(ctx context.Context, id string)       // before a load reads
 	OnLoaded func(id string)                            // after a load has read
 	OnCommit func(ctx context.Context, id string) error // after a commit has been applied
@@ -54,7 +54,7 @@ func (s *Store) Drop(id string) {
 	delete(s.sessions, id)
 }
 
-// Count answers what has reached the store.
+// Count returns what has reached the store.
 func (s *Store) Count() (loads, commits, slides int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,7 +74,7 @@ func (s *Store) read(id string) *tiers.Snapshot {
 	}
 }
 
-// Expires answers when the session ends.
+// Expires returns when the session ends.
 func (s *Store) Expires(id string) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
