@@ -224,8 +224,11 @@ func (e *entry) size() int64 {
 type piece struct {
 	entry    entry
 	snapshot tiers.Snapshot
-	id       [56]byte
+	id       [pieceBytes - unsafe.Sizeof(entry{}) - unsafe.Sizeof(tiers.Snapshot{})]byte
 }
+
+// pieceBytes is a size that Go aligns.
+const pieceBytes = 256
 
 func (e *entry) compact() *entry {
 	p := &piece{entry: *e, snapshot: *e.snapshot}

@@ -153,8 +153,8 @@ func TestASessionThatRistrettoHasYetToTakeCountsOnce(t *testing.T) {
 // A hot entry is the one that was kept, however long its id is, and begins with a line of the
 // processor's cache.
 func TestACompactEntryIsTheSame(t *testing.T) {
-	if size := unsafe.Sizeof(piece{}); size != 256 {
-		t.Errorf("a piece takes %d bytes, want 256, which Go aligns", size)
+	if size := unsafe.Sizeof(piece{}); size != pieceBytes || len(piece{}.id) < 32 {
+		t.Errorf("a piece takes %d bytes with room for ids of %d, want %d and GoFrame's of 32", size, len(piece{}.id), pieceBytes)
 	}
 	for length := range 2 * len(piece{}.id) {
 		e := entryOf(1, "v")

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gogf/gf/v2/os/gsession"
-
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
@@ -62,30 +60,6 @@ func (s *subscriptions) stop() {
 		stop()
 	}
 	s.stops = nil
-}
-
-// Discover subscribes to the given layer, and to those below that it shows with Unwrap. The
-// constructor does so; a chain calls it for layers behind one without Unwrap. If several publish
-// commits only the nearest knows what readers see: what another publishes may lack changes that
-// wait above it.
-func (s *Storage) Discover(below gsession.Storage) {
-	for below := range tiers.Layers(below) {
-		if feed, ok := below.(tiers.CommitFeed); ok {
-			s.subscriptions.add(subscription{layer: below, commits: true}, func() func() {
-				return feed.Follow(commits{order: &s.order, nearest: !s.order.published.Swap(true)})
-			})
-		}
-		source, ok := below.(tiers.InvalidationSource)
-		if layer, has := below.(interface {
-			Source() tiers.InvalidationSource
-		}); has { // of what the layer itself takes away
-			source = layer.Source()
-			ok = source != nil
-		}
-		if ok && !s.options.exclusive {
-			s.subscriptions.add(subscription{layer: below}, func() func() { return s.watch.listen(source) })
-		}
-	}
 }
 
 // commits receives what a layer below that commits later publishes. Of one that isn't the

@@ -11,6 +11,7 @@ package local
 import (
 	"context"
 	"errors"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -86,6 +87,30 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.Discover(inner)
 	s.restart = newRestart(s, s.options.restart)
 	return s
+}
+
+// Discover subscribes to the given layer, and to those below that it shows with Unwrap. The
+// constructor does so; a chain calls it for layers behind one without Unwrap. If several publish
+// commits only the nearest knows what readers see: what another publishes may lack changes that
+// wait above it.
+func (s *Storage) Discover(below gsession.Storage) {
+	for below := range tiers.Layers(below) {
+		if feed, ok := below.(tiers.CommitFeed); ok {
+			s.subscriptions.add(subscription{layer: below, commits: true}, func() func() {
+				return feed.Follow(commits{order: &s.order, nearest: !s.order.published.Swap(true)})
+			})
+		}
+		source, ok := below.(tiers.InvalidationSource)
+		if layer, has := below.(interface {
+			Source() tiers.InvalidationSource
+		}); has { // of what the layer itself takes away
+			source = layer.Source()
+			ok = source != nil
+		}
+		if ok && !s.options.exclusive {
+			s.subscriptions.add(subscription{layer: below}, func() func() { return s.watch.listen(source) })
+		}
+	}
 }
 
 // Unwrap returns the storage below.
@@ -230,6 +255,123 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	return err
 }
 
+// Slide is passed on if the store doesn't return what it achieves. If it does,
+// the expiry is set to a tenth more than ttl, and a slide is skipped as long as the
+// session then still lives for all of ttl: a session in use never expires early,
+// and none outlives its ttl by more than that tenth (law 8). A layer below that thins
+// slides itself says what it sets.
+func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
+	if s.thinner != nil {
+		if until, skips := s.thinner.SkipsSlide(id, ttl); skips {
+			return until, nil
+		}
+	}
+	hash := s.memory.guard.Hash(id)
+	at, known, _ := s.memory.expiry(hash, id)
+	return s.slide(ctx, hash, id, ttl, at, known)
+}
+
+// slide slides the expiry of a session. Memory serves it no longer than the store holds it by
+// then, or may hold it.
+func (s *Storage) slide(ctx context.Context, hash uint64, id string, ttl time.Duration, at time.Time, known bool) (time.Time, error) {
+	longer := ttl
+	if known {
+		longer = tenthMore(ttl)
+	}
+	if left := time.Until(at); !at.IsZero() && ttl > 0 && left >= ttl && left <= longer {
+		s.tally.AddAt(telemetry.SlideSkipped, hash)
+		return at, nil
+	}
+	c, began := s.order.begin(hash, true), s.memory.now()
+	until, err := time.Time{}, error(errAborted)
+	defer func() {
+		switch {
+		case err != nil, until.IsZero() && !known:
+			s.order.cap(c, id, later(began, longer))
+		case until.IsZero(): // the store returns expiries, and has no such session
+			s.order.wrote(c, nil)
+		case until.Equal(at): // skipped below
+			s.order.leave(c)
+		default:
+			s.order.slid(c, id, ttl, until)
+		}
+	}()
+	sets := longer
+	if s.sends(hash); s.thinner != nil {
+		sets = ttl
+	}
+	until, err = s.inner.Slide(ctx, id, sets)
+	return until, err
+}
+
+// tenthMore is what is set for a ttl, so that the next slides can be skipped.
+func tenthMore(ttl time.Duration) time.Duration {
+	if ttl <= 0 || ttl >= math.MaxInt64/2 {
+		return ttl
+	}
+	return ttl + ttl/10
+}
+
+// sends counts a slide that the layer below is asked for, unless that counts its own.
+func (s *Storage) sends(hash uint64) {
+	if s.thinner == nil {
+		s.tally.AddAt(telemetry.SlideSent, hash)
+	}
+}
+
+// unchanged is the close of a request that changed nothing. If the store returns
+// expiries it is a Slide, of a session that memory holds: then one that is gone is noticed
+// by that. Elsewhere the storage below looks, and the entry lives longer only if that
+// returns what it has set.
+func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	at, known, keys := s.memory.expiry(hash, id)
+	if s.thinner == nil && known && keys > 0 {
+		until, err := s.slide(ctx, hash, id, ttl, at, known)
+		gone := err == nil && until.IsZero() // or the layer below doesn't know
+		if !gone && !errors.Is(err, gsession.ErrorDisabled) {
+			return nil, err
+		}
+	}
+	c, began := s.order.begin(hash, true), s.memory.now()
+	err := error(errAborted)
+	var snapshot *tiers.Snapshot
+	defer func() {
+		until := s.reported(id, snapshot)
+		switch {
+		case err != nil:
+			s.order.wrote(c, nil)
+		case until.IsZero():
+			s.order.cap(c, id, later(began, tenthMore(ttl)))
+		case until.After(at) || at.Sub(until) > sameExpiry:
+			s.order.slid(c, id, ttl, until)
+		default:
+			s.order.leave(c)
+		}
+	}()
+	snapshot, err = s.inner.Commit(ctx, id, delta, ttl)
+	return snapshot, err
+}
+
+// sameExpiry is how much earlier an expiry may be that isn't another one.
+const sameExpiry = 10 * time.Millisecond
+
+// reported is the expiry that the layers below returned with an unchanged close, zero for none.
+func (s *Storage) reported(id string, state *tiers.Snapshot) (until time.Time) {
+	switch {
+	case state != nil:
+		until, _ = state.Expires()
+	case s.thinner != nil:
+		until = s.thinner.Slid(id)
+	}
+	return until
+}
+
+// UpdateTTL is Slide.
+func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
+	_, err := s.Slide(ctx, id, ttl)
+	return err
+}
+
 // Advise says whether the store's changes are announced. It makes no call.
 func (s *Storage) Advise(context.Context) []tiers.Advice {
 	if sources, supported := s.watch.state(); sources == 0 || supported {
@@ -269,6 +411,20 @@ func is(so bool) float64 {
 func (s *Storage) Report(to *telemetry.Sink) {
 	s.reporter.Move(to, s)
 	telemetry.ReportTo(s.inner, to)
+}
+
+// Change sets MaxBytes, MaxStale, Negative, LoadTimeout and ServeStale while the tier runs, those
+// that aren't given to their defaults. Other options stay as they are. What is in memory
+// already is served for as long as it was to be; what is too much goes as sessions are kept.
+func (s *Storage) Change(opts ...Option) {
+	o := defaults()
+	for _, opt := range opts {
+		opt(&o)
+	}
+	s.memory.limits.Store(&o.limits)
+	s.flights.timeout.Store(int64(o.loadTimeout))
+	s.memory.hot.most.Store(o.maxBytes / hotPart)
+	s.memory.gate.do(0, func() { s.memory.cache.UpdateMaxCost(o.maxBytes - o.maxBytes/hotPart) })
 }
 
 // Close stops what the tier started, and saves what WarmRestart asks for: it waits for loads that are under way until ctx

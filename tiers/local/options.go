@@ -155,17 +155,3 @@ func GuardSlots(n int) Option {
 	}
 	return func(o *options) { o.guardSlots = n }
 }
-
-// Change sets MaxBytes, MaxStale, Negative, LoadTimeout and ServeStale while the tier runs, those
-// that aren't given to their defaults. Other options stay as they are. What is in memory
-// already is served for as long as it was to be; what is too much goes as sessions are kept.
-func (s *Storage) Change(opts ...Option) {
-	o := defaults()
-	for _, opt := range opts {
-		opt(&o)
-	}
-	s.memory.limits.Store(&o.limits)
-	s.flights.timeout.Store(int64(o.loadTimeout))
-	s.memory.hot.most.Store(o.maxBytes / hotPart)
-	s.memory.gate.do(0, func() { s.memory.cache.UpdateMaxCost(o.maxBytes - o.maxBytes/hotPart) })
-}
