@@ -36,11 +36,11 @@ const (
 	// auditTimeout bounds the read of one.
 	auditTimeout = 5 * time.Second
 
-	// auditPatience bounds how late an announcement may be, if the source vouches
+	// auditWait bounds how late an invalidation may be, if the source vouches
 	// for longer, and how long an own write may be on its way.
-	auditPatience = 5 * time.Second
+	auditWait = 5 * time.Second
 
-	// auditPause is how often it is looked whether the announcement has come.
+	// auditPause is how often the auditor looks whether the invalidation has come.
 	auditPause = 5 * time.Millisecond
 )
 
@@ -59,7 +59,7 @@ func newAuditor(s *Storage, fraction float64) *auditor {
 	return a
 }
 
-// hit takes some of what it is shown.
+// hit queues some of the hits.
 func (a *auditor) hit(hash uint64, e *entry, ttl time.Duration) {
 	if rand.Uint64() > a.threshold {
 		return
@@ -83,8 +83,8 @@ func (a *auditor) run(ctx context.Context) {
 }
 
 // compare reads the session from below. A difference is allowed for as long as its
-// announcement may be on its way: until the moment up to which the sources had vouched
-// when it was read, or MaxStale if there are none.
+// invalidation may be on its way: until the moment until which the sources vouched
+// when the session was read, or MaxStale if there are none.
 func (a *auditor) compare(ctx context.Context, hit audited) {
 	if !a.serves(hit) {
 		a.s.tally.Add(telemetry.AuditChanged)
@@ -138,9 +138,9 @@ func (a *auditor) read(ctx context.Context, hit audited) (stored *tiers.Snapshot
 	return read.Snapshot, err
 }
 
-// await returns when the entry isn't served any more, or should not be.
+// await returns when the entry isn't served any more, or must not be.
 func (a *auditor) await(ctx context.Context, hit audited, now int64) {
-	deadline := now + int64(auditPatience)
+	deadline := now + int64(auditWait)
 	if hit.e.watched {
 		deadline = min(deadline, a.s.watch.until.Load())
 	}

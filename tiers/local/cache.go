@@ -16,9 +16,9 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// memory is what the tier keeps: sessions ready to be copied (hot), packed ones in ristretto,
-// and ids without a session. Ristretto may drop, delay and reorder what it is given; whether an
-// entry may be served is for its stamp to say, wherever it is found (serve.go).
+// memory keeps sessions that are ready to be copied (hot), packed ones in ristretto, and ids
+// without a session. Ristretto may drop, delay and reorder what it is given, so an entry is
+// served only if its stamp is current, wherever it is found (serve.go).
 //
 // limits and sessions are atomic; the other fields are set at construction and guard themselves.
 type memory struct {
@@ -38,8 +38,7 @@ type memory struct {
 
 // stripe has one of 64 parts of the hashes, and so of the hot entries' places. Entries of a
 // hash are kept, and its calls begin and end, under the lock, which guards the stripe's fields
-// and all of those of calls. It is taken before the locks of ownWrites and flights, which are
-// taken alone.
+// and all of those of calls.
 type stripe struct {
 	sync.Mutex
 	calls map[uint64]*calls
@@ -101,7 +100,7 @@ func (m *memory) keep(hash uint64, e *entry) {
 		if before != nil {
 			e.alone = before.alone
 		} else {
-			// What ristretto was given is counted from then on.
+			// Ristretto counts an entry that it was given and takes later.
 			e.alone = !slices.Contains(m.stripe(hash).given[:], hash)
 		}
 		m.hot.put(e.compact(), m.demote)
@@ -120,7 +119,7 @@ func (m *memory) set(hash uint64, p *packed, cost int64) {
 	s.gifts++
 }
 
-// find returns what was kept last under the hash, nil for nothing. It may be another
+// find returns the entry that was kept last under the hash, nil for none. It may be another
 // session's, or packed, without its snapshot.
 func (m *memory) find(hash uint64) *entry {
 	if e := m.hot.find(hash); e != nil {
@@ -139,7 +138,7 @@ func (m *memory) lookup(hash uint64) *entry {
 	}
 	if e, first := m.hot.use(hash); e != nil {
 		if first {
-			m.taken(hash) // what is used often stays in ristretto
+			m.taken(hash) // so that ristretto keeps entries that are used often
 		}
 		return e
 	}
@@ -153,8 +152,8 @@ func (m *memory) lookup(hash uint64) *entry {
 	}
 }
 
-// each is called when nothing is kept any more, and calls f for what is still valid, the hot
-// entries first.
+// each is called when nothing is kept any more, and calls f for each entry that is still valid,
+// the hot ones first.
 func (m *memory) each(f func(id string, size int64)) {
 	for n := range m.hot.sets {
 		for place := range ways {
@@ -177,7 +176,7 @@ func (m *memory) each(f func(id string, size int64)) {
 	})
 }
 
-// taken is what ristretto has under the hash, nil for nothing.
+// taken returns the entry that ristretto has under the hash, nil for none.
 func (m *memory) taken(hash uint64) (p *packed) {
 	if m.gate.enter(hash) {
 		p, _ = m.cache.Get(hash)
@@ -203,11 +202,10 @@ type packed struct {
 	watched bool
 }
 
-// entryBytes is what an entry takes beside its id and snapshot, here and in ristretto's two
-// maps.
+// entryBytes are those of an entry beside its id and snapshot, here and in ristretto's two maps.
 const entryBytes = 224
 
-// cost is what an entry takes that isn't packed, in bytes, about.
+// cost is about the number of bytes of an entry that isn't packed.
 func (e *entry) cost() int64 {
 	return entryBytes + int64(len(e.id)) + e.size()
 }
@@ -219,27 +217,28 @@ func (e *entry) size() int64 {
 	return e.snapshot.Size()
 }
 
-// piece is a hot entry with all that a hit looks at beside the map: four lines of the processor's
-// cache, of which it reads three. An id that is longer than the room for it stays where it is.
+// piece is a hot entry in one allocation with its snapshot and its id, which takes four lines of
+// the processor's cache; a hit reads three. A longer id stays where it is.
 type piece struct {
 	entry    entry
 	snapshot tiers.Snapshot
 	id       [pieceBytes - unsafe.Sizeof(entry{}) - unsafe.Sizeof(tiers.Snapshot{})]byte
 }
 
-// pieceBytes is a size that Go aligns.
+// pieceBytes is a size for which Go's allocator returns whole lines.
 const pieceBytes = 256
 
+// compact copies the entry into a piece.
 func (e *entry) compact() *entry {
 	p := &piece{entry: *e, snapshot: *e.snapshot}
 	p.entry.snapshot = &p.snapshot
 	if len(e.id) <= len(p.id) {
-		p.entry.id = unsafe.String(&p.id[0], copy(p.id[:], e.id)) // not written any more
+		p.entry.id = unsafe.String(&p.id[0], copy(p.id[:], e.id)) // the bytes aren't written after this
 	}
 	return &p.entry
 }
 
-// entry is the one that was packed, without its snapshot if that has to be unpacked.
+// entry returns the entry that was packed, without its snapshot if that has to be unpacked.
 func (m *memory) entry(hash uint64, p *packed) *entry {
 	if p.entry != nil {
 		return p.entry
@@ -253,7 +252,7 @@ func (m *memory) entry(hash uint64, p *packed) *entry {
 }
 
 // demote gives ristretto an entry that has lost its place among the hot ones, packed if it can
-// be, unless it has it so already or the entry mayn't be served any more. It is called under
+// be, unless it has it so already or the entry can't be served any more. It is called under
 // the stripe's lock and inside the gate.
 func (m *memory) demote(e *entry) {
 	if e.cached && m.taken(e.hash) != nil || e.stamp != m.guard.Stamp(e.hash) {
@@ -268,7 +267,8 @@ func (m *memory) demote(e *entry) {
 	}
 }
 
-// pack is nil for what can't be packed: Go values that JSON doesn't decode to.
+// pack returns nil for an entry that can't be packed, as it has values of types that JSON doesn't
+// decode to.
 func (m *memory) pack(e *entry) *packed {
 	at, known := e.snapshot.Expires()
 	began := e.snapshot.Read()
@@ -293,7 +293,7 @@ func (m *memory) pack(e *entry) *packed {
 	return p
 }
 
-// unpack is the whole entry.
+// unpack returns the whole entry.
 func (m *memory) unpack(hash uint64, p *packed) *entry {
 	e, rest := m.entry(hash, p), p.content[p.id:]
 	began := time.Time{}
@@ -315,7 +315,7 @@ func (m *memory) unpack(hash uint64, p *packed) *entry {
 	return e
 }
 
-// promote unpacks an entry, and leaves it among the hot ones.
+// promote unpacks an entry, and makes it hot.
 func (m *memory) promote(hash uint64, p *packed) *entry {
 	e := m.unpack(hash, p)
 	if stripe := m.stripe(hash); stripe.TryLock() { // a reader never waits for it
@@ -329,7 +329,7 @@ func (m *memory) promote(hash uint64, p *packed) *entry {
 
 const mostAbsences = 4096
 
-// absences are ids without a session, apart from the cache, so that a flood of
+// absences are ids without a session. They are kept apart from the cache, so that a flood of
 // made-up ids pushes no session out. An id that shares a slot replaces the other. Ids
 // are known by their 64-bit hashes under a random seed, as they may be long.
 // Each slot is an atomic pointer to an entry that doesn't change.
@@ -342,7 +342,7 @@ func (a *absences) slot(hash uint64) *atomic.Pointer[entry] {
 
 func (a *absences) put(e *entry) { a.slot(e.hash).Store(e) }
 
-// find is what was put under the hash.
+// find returns the entry that was put under the hash.
 func (a *absences) find(hash uint64) *entry {
 	if e := a.slot(hash).Load(); e != nil && e.hash == hash {
 		return e
@@ -353,7 +353,7 @@ func (a *absences) find(hash uint64) *entry {
 const gateStripes = 64
 
 // gate keeps calls of the cache apart from its Close, which ristretto doesn't: a Get
-// or a Set that overlaps it panics. What happens inside is short and never blocks.
+// or a Set that overlaps it panics. A call inside is short and never blocks.
 //
 // shut and the counts of the calls inside are atomics. A call counts itself first and
 // looks at shut afterwards, and close does it the other way round, so that each

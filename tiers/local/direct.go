@@ -12,8 +12,8 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// GetSession hands out a copy of the session if the store keeps snapshots. If
-// it is direct, a session that is in memory needs no question whether it exists.
+// GetSession returns a copy of the session if the store keeps snapshots. If the store is
+// direct, it isn't asked whether a session exists that is in memory.
 func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	switch s.Style(ctx) {
 	case tiers.StyleSnapshot:
@@ -62,7 +62,7 @@ func (s *Storage) session(ctx context.Context, id string) (*tiers.Snapshot, erro
 }
 
 // Get returns one value of a direct store's session from memory. If memory has no
-// session, the storage below returns it in its own way, as in all that follows.
+// session, it calls the storage below, as the next methods do.
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 	snapshot, err := s.session(ctx, id)
 	if err != nil {
@@ -98,8 +98,8 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 	return snapshot.Len(), nil
 }
 
-// Set writes below and invalidates what is here, whatever the outcome; SetMap and Remove
-// do the same. GoFrame asks a snapshot store first, which returns ErrorDisabled.
+// Set writes below and invalidates the session in memory, whatever the outcome; SetMap and Remove
+// do the same. GoFrame tries this first over a snapshot store, which returns ErrorDisabled.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) (err error) {
 	defer func() { s.wroteKeys(id, err) }()
 	return s.inner.Set(ctx, id, key, value, ttl)
@@ -117,7 +117,8 @@ func (s *Storage) Remove(ctx context.Context, id, key string) (err error) {
 	return s.inner.Remove(ctx, id, key)
 }
 
-// wroteKeys invalidates a session that a call has written, unless there are no such calls.
+// wroteKeys invalidates a session that a call may have written; a store with ErrorDisabled
+// has written nothing.
 func (s *Storage) wroteKeys(id string, err error) {
 	if err == nil || !errors.Is(err, gsession.ErrorDisabled) {
 		s.order.invalidate(s.memory.guard.Hash(id), telemetry.InvalidatedByWrite)

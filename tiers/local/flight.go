@@ -11,7 +11,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// flightKey is what a load may be shared for. The stamp keeps a reader that comes
+// flightKey names a load that readers may share. The stamp keeps a reader that comes
 // after a write from the flight of one that came before it.
 type flightKey struct {
 	id    string
@@ -28,7 +28,7 @@ type flights struct {
 	flying  map[flightKey]*flight
 	closing bool
 	crew    crew.Crew
-	timeout atomic.Int64 // a time.Duration, of a load, for all that wait for it, also of stores that ignore their context
+	timeout atomic.Int64 // of a load, a time.Duration; its callers return then even if the store ignores its context
 	ended   context.Context
 	end     context.CancelFunc
 	tally   *telemetry.Tally

@@ -10,11 +10,11 @@ import (
 // invalidate none of the others, however many come.
 const defaultGuardSlots = 1 << 18
 
-// guard tells whether a cached state may have been written since its load began.
+// guard finds out whether a cached state may have been written since its load began.
 //
 // Hold a stamp before the load, keep it with the entry, and serve the entry only while
-// Stamp still returns the same; read it after the entry was fetched. A write, and an
-// announcement of one, bumps after the write, on errors too. Ids that share a slot cost each
+// Stamp still returns the same; read it after the entry was fetched. A write bumps after it is
+// done, on errors too, and so does an invalidation. Ids that share a slot cost each
 // other a reload, never a stale read.
 //
 // A slot is one word: a generation and, below it, a tag of the id of which stamps are held. A bump
@@ -40,7 +40,7 @@ const (
 	maxSlots = 1 << (64 - tagBits) // so that a tag shares no bits with the slot's index
 )
 
-// tag is the id's in its slot, from bits that don't choose the slot.
+// tag is the id's tag in its slot, made of bits that don't choose the slot.
 func tag(hash uint64) uint64 { return min(max(hash>>(64-tagBits), none+1), several-1) }
 
 // newGuard makes a guard of at least the given number of slots.
@@ -52,16 +52,16 @@ func newGuard(slots int) *guard {
 	return &guard{seed: maphash.MakeSeed(), mask: uint64(size - 1), slots: make([]atomic.Uint64, size)}
 }
 
-// Hash is the id's place in this guard, and a well-spread key for caches beside it.
+// Hash returns the id's place in this guard, and a well-spread key for caches beside it.
 func (g *guard) Hash(id string) uint64 { return maphash.String(g.seed, id) }
 
-// Stamp is the state of the id with this hash, to compare with the one that an entry
-// holds. Both terms only grow, so that equal sums mean equal terms.
+// Stamp returns the generation of the id with this hash, to compare with the one that an entry
+// holds. Both terms only grow, so equal sums mean equal terms.
 func (g *guard) Stamp(hash uint64) uint64 {
 	return g.slots[hash&g.mask].Load()>>tagBits + g.epoch.Load()
 }
 
-// Hold is a Stamp under which something may be kept, or shared with others.
+// Hold returns a Stamp under which a state may be kept, or shared with others.
 func (g *guard) Hold(hash uint64) uint64 {
 	slot, mine := &g.slots[hash&g.mask], tag(hash)
 	for {
@@ -94,11 +94,11 @@ func (g *guard) Bump(hash uint64) {
 	}
 }
 
-// Epoch counts the calls of BumpAll.
+// Epoch returns how often BumpAll was called.
 func (g *guard) Epoch() uint64 { return g.epoch.Load() }
 
-// Renew begins a generation whatever was held, which invalidates every entry of the id as
-// well, and returns the stamp under which the caller may keep a state. It is invalid at once
+// Renew begins a generation whichever stamps are held, so it invalidates every entry of the id,
+// and returns the stamp under which the caller may keep a state. That is invalid at once
 // if an epoch has begun since the given one.
 func (g *guard) Renew(hash, epoch uint64) (held uint64) {
 	slot := &g.slots[hash&g.mask]

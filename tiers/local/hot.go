@@ -6,19 +6,19 @@ import (
 	"sync/atomic"
 )
 
-// hot are the small entries that were kept or served last, ready to be copied. One that
-// loses its place is demoted: packed, and given to ristretto. What ristretto takes costs the waking
-// of a goroutine of its own, comes into force some time later, and is dropped if too much
-// comes at once: most of what is kept is invalidated, or kept anew, before it needs that.
+// hot are the small entries that were kept or served last, ready to be copied. An entry that
+// loses its place is demoted: packed, and given to ristretto. Each call of ristretto's Set wakes a
+// goroutine of its own, has an effect some time later, and is dropped if too many
+// come at once. Most entries are invalidated, or kept anew, before they need that.
 //
-// Their places are in sets of seven, so that few that are in use displace each other before
-// most places are taken. Places are atomic, and written under the stripe's lock; what is
-// here under a hash is never older than what ristretto has under it, and looked for first.
+// Their places are in sets of seven, so that few entries in use displace each other before
+// most places are taken. Places are atomic, and written under the stripe's lock. An entry
+// here is never older than the one that ristretto has under its hash, and is looked for first.
 // held, alone and most are atomic.
 type hot struct {
 	sets  []set
 	held  atomic.Int64 // bytes that they take
-	alone atomic.Int64 // those that ristretto hasn't got
+	alone atomic.Int64 // entries that ristretto doesn't have
 	most  atomic.Int64 // of held
 }
 
@@ -31,7 +31,7 @@ type set struct {
 }
 
 const (
-	// hotPart is the part of MaxBytes that they may take; ristretto has the rest.
+	// A hotPart-th of MaxBytes is for hot entries; ristretto has the rest.
 	hotPart = 8
 
 	// mostSmall bounds a snapshot that is hot, or packed in ristretto.
@@ -52,7 +52,7 @@ func (h *hot) init(maxBytes int64) {
 
 func (h *hot) set(hash uint64) *set { return &h.sets[hash%uint64(len(h.sets))] }
 
-// find is the place of a hash in its set, and the entry; nil for none.
+// find returns the place of a hash in its set, and the entry, nil for none.
 func (s *set) find(hash uint64) (place int, e *entry) {
 	const ones = 1 << (8 * ways) / 0xff // one in each place
 	differs := s.state.Load() ^ hash>>56*ones
@@ -66,14 +66,14 @@ func (s *set) find(hash uint64) (place int, e *entry) {
 	return ways, nil
 }
 
-// find leaves no trace.
+// find returns the entry of a hash, nil for none, without marking its place as used.
 func (h *hot) find(hash uint64) *entry {
 	_, e := h.set(hash).find(hash)
 	return e
 }
 
-// use is find for a reader. It reports whether it is the first one since the entry came, or
-// was passed over in the search for a place.
+// use is find for a reader. It reports whether the reader is the first one since the entry came,
+// or was passed over in the search for a place.
 func (h *hot) use(hash uint64) (e *entry, first bool) {
 	s := h.set(hash)
 	place, e := s.find(hash)
@@ -83,11 +83,11 @@ func (h *hot) use(hash uint64) (e *entry, first bool) {
 	return e, first
 }
 
-// used is the bit of a place.
+// used is the bit that marks a place as used.
 func used(place int) uint64 { return 1 << (8*ways + place) }
 
-// put is called under the stripe's lock, as drop is. It demotes what finds no place any more:
-// another entry of the set, more of them if too much is held then, and at last this one.
+// put is called under the stripe's lock, as drop is. It demotes entries that find no place any
+// more: another one of the set, more of them if too much is held then, and at last this one.
 func (h *hot) put(e *entry, demote func(loser *entry)) {
 	s := h.set(e.hash)
 	place, before := s.find(e.hash)
@@ -124,7 +124,7 @@ func (h *hot) put(e *entry, demote func(loser *entry)) {
 	}
 }
 
-// free is an empty place, or the one that is given up.
+// free returns an empty place, or the one that is given up.
 func (s *set) free() (place int) {
 	for place = range ways {
 		if s.places[place].Load() == nil {
@@ -134,9 +134,9 @@ func (s *set) free() (place int) {
 	return s.next()
 }
 
-// next is a place whose entry wasn't found since it was last passed over. The place at which the search
-// begins is left to chance, or else a set that is a little too small for those in use would
-// keep none of them.
+// next returns a place whose entry wasn't found since it was last passed over. The search
+// begins at a random place, or else a set that is a little too small for the entries in use
+// would keep none of them.
 func (s *set) next() (place int) {
 	for from := rand.IntN(ways); ; from++ {
 		if place = from % ways; s.state.And(^used(place))&used(place) == 0 {
@@ -153,7 +153,7 @@ func (h *hot) drop(hash uint64) {
 	}
 }
 
-// count counts entries that come, or go, and returns what is held.
+// count adds entries that come, or go, and returns the bytes that are held.
 func (h *hot) count(e *entry, entries int64) (held int64) {
 	if e.alone {
 		h.alone.Add(entries)

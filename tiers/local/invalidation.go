@@ -14,9 +14,8 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// Two kinds of layers below say what becomes of sessions: sources announce what changes in the
-// store (watch), and a layer that commits later publishes what this node's commits have become.
-// subscriptions finds them.
+// Two kinds of layers below notify the tier of changes: sources of those in the store (watch), and
+// a layer that commits later of what this node's commits have become (commits).
 
 // subscriptions are the layers and sources that the tier listens to. mu guards all fields.
 type subscriptions struct {
@@ -32,8 +31,8 @@ type subscription struct {
 	commits bool
 }
 
-// add subscribes, once for each layer or source. One that can't be compared is subscribed to
-// each time: that costs reloads, and a source without a subscription costs stale reads.
+// add subscribes once to each layer or source. Those that can't be compared are always
+// subscribed to: a second subscription costs reloads, and a missing one costs stale reads.
 func (s *subscriptions) add(to subscription, subscribe func() (stop func())) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,8 +61,8 @@ func (s *subscriptions) stop() {
 	s.stops = nil
 }
 
-// commits receives what a layer below that commits later publishes. Of one that isn't the
-// nearest it only invalidates: what the session has become is to be read through the nearest.
+// commits receives what a layer below publishes that commits later. If that layer isn't the
+// nearest of its kind, commits only invalidates: the state has to be read through the nearest.
 type commits struct {
 	order   *order
 	nearest bool
@@ -80,7 +79,7 @@ func (c commits) Begin(id string) (token uint64) {
 	return c.order.begin(c.hash(id), true).after
 }
 
-// Became keeps the state unless readers may have seen another one meanwhile.
+// Done keeps the state unless readers may have seen another one meanwhile.
 func (c commits) Done(id string, ttl time.Duration, token uint64, state *tiers.Snapshot) {
 	if !c.nearest {
 		c.order.invalidate(c.hash(id), telemetry.InvalidatedByWrite)
@@ -99,8 +98,8 @@ func (c commits) Abandon(id string) {
 	}
 }
 
-// Shown keeps the state if it was made of the read that is kept here: then it is sound
-// for as long as that would have been.
+// Accept keeps the state if it was made of the read that is kept here: then it may be served
+// for as long as that could have been.
 func (c commits) Accept(id string, _ time.Duration, state *tiers.Snapshot) {
 	if c.nearest {
 		c.order.preview(c.hash(id), id, state)
@@ -109,12 +108,12 @@ func (c commits) Accept(id string, _ time.Duration, state *tiers.Snapshot) {
 	}
 }
 
-// watch is what the sources say of the store. If there is one, an entry is served
-// only while all vouch for what is cached, and MaxStale bounds what the store returns no
-// expiry of; if one can't, or there is none, MaxStale bounds all.
+// watch knows until when the sources vouch for memory. If there are sources, an entry is served
+// only while all of them vouch, and MaxStale bounds those of which the store returns no
+// expiry; if one is unsupported, or there is none, MaxStale bounds all.
 //
-// The tier's clock stands still while a machine is suspended, as every monotonic one of Go
-// on Linux does, so that the rest of a lease may be served when it goes on.
+// The tier's clock stops while a machine is suspended, as every monotonic one of Go
+// on Linux does, so the rest of a lease may be served after that.
 //
 // watched, until and last are atomics, the latter two being moments on the tier's clock;
 // mu guards the fields below it, and the others are set at construction.
@@ -133,7 +132,7 @@ type watch struct {
 	once    sync.Once   // of ready
 }
 
-// listener receives what one source announces. watch.mu guards all fields but watch and source.
+// listener receives what one source notifies of. watch.mu guards all fields but watch and source.
 type listener struct {
 	watch       *watch
 	source      tiers.InvalidationSource
@@ -174,8 +173,8 @@ func (w *watch) settle() {
 	}
 }
 
-// announced waits until the sources vouch, and reports whether they do.
-func (w *watch) announced(ctx context.Context) bool {
+// await returns when the sources vouch, and reports whether they do.
+func (w *watch) await(ctx context.Context) bool {
 	if sources, _ := w.state(); sources == 0 {
 		return false
 	}
@@ -187,13 +186,13 @@ func (w *watch) announced(ctx context.Context) bool {
 	}
 }
 
-// vouch is the sources' word.
+// vouch returns until when the sources vouch.
 func (w *watch) vouch() vouch { return vouch{watched: w.watched.Load(), until: w.until.Load()} }
 
-// stood is until when all have vouched, or did the last time.
+// stood returns until when all sources vouch, or did the last time.
 func (w *watch) stood() int64 { return max(w.until.Load(), w.last.Load()) }
 
-// state returns how many sources there are, and whether all of them can announce.
+// state returns how many sources there are, and whether all of them are supported.
 func (w *watch) state() (sources int, supported bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -205,14 +204,14 @@ func (w *watch) state() (sources int, supported bool) {
 	return len(w.sources), true
 }
 
-// Changed invalidates the session, unless the announcement may be of this node's own write of
-// it; see ownWrites.
+// Invalidate invalidates the session, unless it may be about this node's own write; see ownWrites.
 func (l *listener) Invalidate(id string) {
 	l.watch.order.notified(l.watch.order.memory.guard.Hash(id), id)
 }
 
-// Missed invalidates everything. Of a source that vouches it announces that all sessions
-// were removed; of one that has never vouched it says nothing new.
+// InvalidateAll invalidates everything. A source that vouches calls it if all sessions were
+// removed, one that has lost its connection when it is back; before a source has vouched
+// nothing was served, so that the call isn't counted.
 func (l *listener) InvalidateAll() {
 	l.watch.mu.Lock()
 	switch {
@@ -225,7 +224,7 @@ func (l *listener) InvalidateAll() {
 	l.watch.order.memory.guard.BumpAll()
 }
 
-// Vouched says until when what is kept may be served.
+// ValidUntil sets until when the source vouches for memory.
 func (l *listener) ValidUntil(until time.Time) {
 	l.watch.mu.Lock()
 	defer l.watch.mu.Unlock()
@@ -241,8 +240,8 @@ func (l *listener) ValidUntil(until time.Time) {
 	l.watch.settle()
 }
 
-// Unsupported leaves the tier to MaxStale. What was kept while the source vouched isn't
-// bounded by that, so that it goes.
+// Unsupported leaves the tier to MaxStale, and invalidates the entries that were kept while the
+// source vouched, as MaxStale doesn't bound them.
 func (l *listener) Unsupported(reason error) {
 	l.watch.order.reporter.Warn(context.Background(), "unsupported",
 		"strata: changes of the store aren't announced, so that MaxStale bounds what is served from memory",
@@ -257,10 +256,10 @@ func (l *listener) Unsupported(reason error) {
 	l.watch.order.memory.guard.BumpAll()
 }
 
-// silence is for how long no source has vouched before that is logged.
+// silence is the time without a vouching source after which that is logged.
 const silence = 10 * time.Second
 
-// silent is called now and then, as there may be no reads.
+// silent is called by a timer, as there may be no reads.
 func (w *watch) silent() {
 	w.mu.Lock()
 	if w.check != nil {

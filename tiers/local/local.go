@@ -1,11 +1,14 @@
 // Package local is the tier in the memory of the process: it serves reads of
 // sessions that it knows to be current, without the store.
 //
-// Whether a cached session is current doesn't rest on the cache (ristretto may drop,
-// delay and reorder what it is given) but on the generation guard of package tiers:
-// an entry is served only while nothing has bumped its id since its load began.
-// What the store's expiry allows bounds an entry as well, and so does MaxStale, as
-// long as no source vouches that the store hasn't changed behind it.
+// The cache doesn't decide whether a session is current, as ristretto may drop, delay and
+// reorder what it is given, but the generation guard does: an entry is served only while
+// nothing has bumped its id since its load began. The expiry in the store bounds an entry as
+// well, and so does MaxStale while no source vouches for memory.
+//
+// Locks are taken in this order: subscriptions.mu, those of sources and feeds, restart.mu, a
+// stripe, and then flights.mu or ownWrites.mu. watch.mu is taken alone or under
+// subscriptions.mu; two stripes are never held together. No lock is held while a store is called.
 package local
 
 import (
@@ -91,8 +94,8 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 
 // Discover subscribes to the given layer, and to those below that it shows with Unwrap. The
 // constructor does so; a chain calls it for layers behind one without Unwrap. If several publish
-// commits only the nearest knows what readers see: what another publishes may lack changes that
-// wait above it.
+// commits, only the nearest knows what readers see: a state that another one publishes may lack
+// changes that are pending above it.
 func (s *Storage) Discover(below gsession.Storage) {
 	for below := range tiers.Layers(below) {
 		if feed, ok := below.(tiers.CommitFeed); ok {
@@ -103,7 +106,7 @@ func (s *Storage) Discover(below gsession.Storage) {
 		source, ok := below.(tiers.InvalidationSource)
 		if layer, has := below.(interface {
 			Source() tiers.InvalidationSource
-		}); has { // of what the layer itself takes away
+		}); has { // of sessions that the layer itself ends
 			source = layer.Source()
 			ok = source != nil
 		}
@@ -116,14 +119,14 @@ func (s *Storage) Discover(below gsession.Storage) {
 // Unwrap returns the storage below.
 func (s *Storage) Unwrap() gsession.Storage { return s.wrapped }
 
-// Circuits are what stands between this layer, or one below, and the store.
+// Circuits returns those between this layer, or one below, and the store.
 func (s *Storage) Circuits() *circuit.Store { return s.circuits }
 
-// Style is that of the storage below.
+// Style returns that of the storage below.
 func (s *Storage) Style(ctx context.Context) tiers.Style { return s.inner.Style(ctx) }
 
 // Load returns the session from memory if the entry is current, else from the storage below,
-// with one flight for all that ask at the same time.
+// with one flight for all readers that come at the same time.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	hash := s.memory.guard.Hash(id)
 	e, v := s.memory.look(hash)
@@ -144,7 +147,7 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 	return s.miss(ctx, id, ttl, hash, v)
 }
 
-// miss asks the storage below.
+// miss loads from the storage below.
 func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash uint64, v view) (tiers.Read, error) {
 	count := telemetry.ReadMiss
 	defer func() { s.tally.AddAt(count, hash) }()
@@ -176,11 +179,11 @@ func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash u
 	}
 }
 
-// softPart of LoadTimeout is what a read waits for if ServeStale allows to serve it from
+// A read waits for a softPart-th of LoadTimeout if ServeStale allows to serve it from
 // memory. The load goes on.
 const softPart = 10
 
-// fetch loads, and keeps what it got.
+// fetch loads the session, and keeps it.
 func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash uint64) (tiers.Read, error) {
 	c, began := s.order.begin(hash, false), s.memory.now()
 	ended := false
@@ -203,8 +206,8 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash 
 	return read, nil
 }
 
-// Commit passes the delta on, and keeps what the store says that it became, unless
-// another write of the id was announced meanwhile. Whatever the outcome, nothing
+// Commit passes the delta on, and keeps the state that the store returns, unless
+// readers may have seen another one meanwhile. Whatever the outcome, nothing
 // older is served afterwards (law 3): a commit that failed may have been applied.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	hash := s.memory.guard.Hash(id)
@@ -224,8 +227,8 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	return snapshot, err
 }
 
-// commitPublished leaves it to the layer below that merges commits to publish what the session
-// has become: it does before the commit returns, in the order in which commits happen.
+// commitPublished commits over a layer that merges commits, and publishes what the session
+// has become before the commit returns, in the order in which commits happen.
 func (s *Storage) commitPublished(ctx context.Context, hash uint64, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	c, began := s.order.begin(hash, true), s.memory.now()
 	published := false
@@ -239,13 +242,13 @@ func (s *Storage) commitPublished(ctx context.Context, hash uint64, id string, d
 	}()
 	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
 	published = err == nil && snapshot.Published()
-	if err == nil && s.options.exclusive { // the state isn't known, but that the store has it
+	if err == nil && s.options.exclusive { // the store has the session, in a state that isn't known
 		written = &entry{id: id, loaded: began, kept: later(began, ttl.Truncate(time.Second))}
 	}
 	return snapshot, err
 }
 
-// RemoveAll removes the session below, and here whatever the outcome.
+// RemoveAll removes the session below, and from memory whatever the outcome.
 func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	defer s.order.invalidate(s.memory.guard.Hash(id), telemetry.InvalidatedByWrite)
 	err := s.inner.RemoveAll(ctx, id)
@@ -255,11 +258,10 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	return err
 }
 
-// Slide is passed on if the store doesn't return what it achieves. If it does,
-// the expiry is set to a tenth more than ttl, and a slide is skipped as long as the
-// session then still lives for all of ttl: a session in use never expires early,
-// and none outlives its ttl by more than that tenth (law 8). A layer below that thins
-// slides itself says what it sets.
+// Slide sets the expiry. If memory knows the present one, it sets a tenth more than ttl, and
+// skips a slide as long as the session then lives for all of ttl: a session in use never expires
+// early, and none outlives its ttl by more than that tenth (law 8). A layer below that is a
+// tiers.SlideLimiter decides that itself.
 func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
 	if s.thinner != nil {
 		if until, skips := s.thinner.SkipsSlide(id, ttl); skips {
@@ -271,8 +273,8 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 	return s.slide(ctx, hash, id, ttl, at, known)
 }
 
-// slide slides the expiry of a session. Memory serves it no longer than the store holds it by
-// then, or may hold it.
+// slide slides the expiry, known if the store returns one. Memory then serves the session for no
+// longer than the store surely holds it.
 func (s *Storage) slide(ctx context.Context, hash uint64, id string, ttl time.Duration, at time.Time, known bool) (time.Time, error) {
 	longer := ttl
 	if known {
@@ -304,7 +306,7 @@ func (s *Storage) slide(ctx context.Context, hash uint64, id string, ttl time.Du
 	return until, err
 }
 
-// tenthMore is what is set for a ttl, so that the next slides can be skipped.
+// tenthMore is the expiry that is set for a ttl, so that the next slides can be skipped.
 func tenthMore(ttl time.Duration) time.Duration {
 	if ttl <= 0 || ttl >= math.MaxInt64/2 {
 		return ttl
@@ -312,17 +314,16 @@ func tenthMore(ttl time.Duration) time.Duration {
 	return ttl + ttl/10
 }
 
-// sends counts a slide that the layer below is asked for, unless that counts its own.
+// sends counts a slide, unless the layer below counts its own.
 func (s *Storage) sends(hash uint64) {
 	if s.thinner == nil {
 		s.tally.AddAt(telemetry.SlideSent, hash)
 	}
 }
 
-// unchanged is the close of a request that changed nothing. If the store returns
-// expiries it is a Slide, of a session that memory holds: then one that is gone is noticed
-// by that. Elsewhere the storage below looks, and the entry lives longer only if that
-// returns what it has set.
+// unchanged is the close of a request that changed nothing. If memory holds the session and knows
+// its expiry, it is a Slide, which finds out if the session is gone. Else the storage below
+// commits the empty delta, and the entry lives longer only if that returns the new expiry.
 func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	at, known, keys := s.memory.expiry(hash, id)
 	if s.thinner == nil && known && keys > 0 {
@@ -352,10 +353,10 @@ func (s *Storage) unchanged(ctx context.Context, hash uint64, id string, delta *
 	return snapshot, err
 }
 
-// sameExpiry is how much earlier an expiry may be that isn't another one.
+// sameExpiry is the difference up to which an earlier expiry counts as the same.
 const sameExpiry = 10 * time.Millisecond
 
-// reported is the expiry that the layers below returned with an unchanged close, zero for none.
+// reported returns the expiry that the layers below returned with an unchanged close, zero for none.
 func (s *Storage) reported(id string, state *tiers.Snapshot) (until time.Time) {
 	switch {
 	case state != nil:
@@ -372,7 +373,7 @@ func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) e
 	return err
 }
 
-// Advise says whether the store's changes are announced. It makes no call.
+// Advise says whether a source is unsupported. It makes no call.
 func (s *Storage) Advise(context.Context) []tiers.Advice {
 	if sources, supported := s.watch.state(); sources == 0 || supported {
 		return nil
@@ -381,10 +382,10 @@ func (s *Storage) Advise(context.Context) []tiers.Advice {
 		"the log says what the server refused, such as CLIENT TRACKING"}}
 }
 
-// Tally has the tier's counts.
+// Tally returns the tier's counts.
 func (s *Storage) Tally() *telemetry.Tally { return &s.tally }
 
-// Gauges reports what the tier holds, and whether its sources vouch.
+// Gauges reports how much the tier holds, and whether its sources vouch.
 func (s *Storage) Gauges(set func(telemetry.Gauge, float64)) {
 	if s.memory.gate.closed() {
 		return
@@ -407,15 +408,15 @@ func is(so bool) float64 {
 	return 0
 }
 
-// Report sets where the tier, and what is below it, report.
+// Report sets where the tier and the layers below it report.
 func (s *Storage) Report(to *telemetry.Sink) {
 	s.reporter.Move(to, s)
 	telemetry.ReportTo(s.inner, to)
 }
 
 // Change sets MaxBytes, MaxStale, Negative, LoadTimeout and ServeStale while the tier runs, those
-// that aren't given to their defaults. Other options stay as they are. What is in memory
-// already is served for as long as it was to be; what is too much goes as sessions are kept.
+// that aren't given to their defaults. Other options stay as they are. Sessions that are in memory
+// keep their end; those beyond a smaller bound go as others are kept.
 func (s *Storage) Change(opts ...Option) {
 	o := defaults()
 	for _, opt := range opts {
@@ -427,10 +428,10 @@ func (s *Storage) Change(opts ...Option) {
 	s.memory.gate.do(0, func() { s.memory.cache.UpdateMaxCost(o.maxBytes - o.maxBytes/hotPart) })
 }
 
-// Close stops what the tier started, and saves what WarmRestart asks for: it waits for loads that are under way until ctx
-// ends, then cancels them. It returns when ctx ends at the latest: a source or store that
-// ignores that keeps its goroutine until it returns, which the error says. Calls that come
-// later go to the storage below.
+// Close ends the tier's goroutines and subscriptions, and saves the file of WarmRestart. It waits
+// for loads that are under way until ctx ends, then cancels them, and returns 50 ms later at the
+// latest: a source or store that ignores its context keeps its goroutine until it returns, which
+// the error says. Calls that come later go to the storage below.
 func (s *Storage) Close(ctx context.Context) error {
 	if !s.memory.gate.close() {
 		return nil
@@ -464,5 +465,5 @@ func (s *Storage) Close(ctx context.Context) error {
 	return err
 }
 
-// stopGrace is for what heeds ctx to return after it has ended.
+// stopGrace is the time for goroutines to return when ctx has ended.
 const stopGrace = 50 * time.Millisecond

@@ -37,7 +37,7 @@ func defaults() options {
 
 // MaxBytes bounds the memory that cached sessions take, in bytes; 64 MiB unless set.
 // Their ids and keys count. On top come the guard and 4,096 absent ids, 3 MiB, and
-// ristretto's counters. Nothing of a request is kept: a value that is a part of a form is
+// ristretto's counters. Memory keeps nothing that a request owns: a value that is a part of a form is
 // copied, and so is an id, which is a part of a header.
 func MaxBytes(n int64) Option {
 	if n <= 0 {
@@ -89,10 +89,10 @@ func LoadTimeout(d time.Duration) Option {
 	return func(o *options) { o.loadTimeout = d }
 }
 
-// Audited has a part of the hits compared with the store, in the background; 0.001 is
-// one in a thousand. Off unless set. What is found is counted (strata.audit.reads,
+// Audited compares a part of the hits with the store, in the background; 0.001 is
+// one in a thousand. Off unless set. The results are counted (strata.audit.reads,
 // strata.audit.age); a difference that the tier's promises don't allow is logged, and the
-// session is read anew. At most 64 hits wait to be compared, more are counted and left.
+// session is read anew. At most 64 hits wait to be compared; others are counted as skipped.
 func Audited(fraction float64) Option {
 	if !(fraction > 0 && fraction <= 1) {
 		panic(fmt.Sprintf("strata: layer.Audited(%v) is no part of the hits; pass more than 0 and at most 1, or leave it out", fraction))
@@ -100,20 +100,20 @@ func Audited(fraction float64) Option {
 	return func(o *options) { o.audited = fraction }
 }
 
-// WarmRestart saves at Close which sessions memory holds, in a file of the given path, and has
-// them read again when the next process starts, in batches and in the background, once the
-// store's changes are announced: after a deployment they are in memory before most of their
+// WarmRestart saves at Close which sessions memory holds, in a file of the given path. The next
+// process reads them again from the store when it starts, in batches and in the background, once
+// a source vouches for memory: after a deployment they are in memory before most of their
 // users come. Off unless set. Each process needs a path of its own.
 //
-// The file holds session ids and nothing else of a session. Each is a key to a session, so that
+// The file holds session ids and nothing else of a session. Each is a key to a session, so
 // the file is as secret as the sessions' cookies: its mode is 0600, and it belongs in a folder
-// that no other user can read. What is served was read from the store by the process that
-// serves it, so that laws 3, 4 and 6 don't rest on the file. It is bounded by MaxBytes. One that is
-// damaged is ignored, which the log says once; one that isn't a file of WarmRestart is left
-// alone. If it can't be written Close returns an error, and the earlier one stays.
+// that no other user can read. A process serves only sessions that it has read from the store
+// itself, so laws 3, 4 and 6 don't rest on the file. It is bounded by MaxBytes. A damaged file
+// is ignored, which the log says once; one that isn't a file of WarmRestart is left
+// alone. If it can't be written, Close returns an error, and the earlier one stays.
 //
-// It is for stores that read several sessions together (redisstore), and needs announcements or
-// Exclusive; without them nothing is read ahead.
+// It is for stores that read several sessions together (redisstore), and needs a source of
+// invalidations or Exclusive; without them nothing is read ahead.
 func WarmRestart(path string) Option {
 	if path == "" {
 		panic("strata: layer.WarmRestart needs a file; pass a path such as /var/lib/app/sessions.warm, or leave it out")
@@ -134,10 +134,10 @@ func Negative(d time.Duration) Option {
 // Exclusive says that this process is the store's only user, through this chain
 // alone: sessions are then served until they expire or are written, without MaxStale.
 // If the store doesn't return when a session expires (GoFrame's own don't), that
-// holds for a ttl after a write, and MaxStale bounds what comes later.
+// holds for a ttl after a write, and MaxStale bounds the time after that.
 //
-// Put Coalesced below it: a write whose error says that it may yet be applied, as
-// after a time-out, is otherwise not known to this tier when it is.
+// Put Coalesced below it: without it, the tier doesn't notice when a write is applied after its
+// error, as may happen after a timeout.
 //
 // With a second process on the store, one of them serves sessions that the other has
 // logged out.
@@ -145,10 +145,10 @@ func Exclusive() Option {
 	return func(o *options) { o.exclusive = true }
 }
 
-// GuardSlots is how many counters tell which entries a write has invalidated, rounded up
-// to a power of two; 262,144 unless set, at 8 bytes each. Sessions that this node holds and
-// that share one cost each other a reload: 4 % of 10,000. Those that it doesn't hold cost
-// them none, however many are written elsewhere.
+// GuardSlots is the number of counters by which the tier knows which entries a write has
+// invalidated, rounded up to a power of two; 262,144 unless set, at 8 bytes each. Sessions of this
+// node that share one cost each other a reload: 4 % of 10,000. Writes of sessions that this node
+// doesn't hold cost no reload, however many there are.
 func GuardSlots(n int) Option {
 	if n <= 0 || n > 1<<28 {
 		panic(fmt.Sprintf("strata: layer.GuardSlots(%d) is out of range; pass 1 to 268,435,456, or leave it out", n))

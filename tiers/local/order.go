@@ -9,9 +9,8 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// order decides what memory keeps of the states that reads and writes of the store return, in
-// whichever order they do, and what invalidates it. A session's calls begin and end under
-// its stripe's lock.
+// order decides which of the states that reads and writes of the store return are kept in memory,
+// and invalidates the others. A session's calls begin and end under its stripe's lock.
 //
 // published is atomic; the other fields are set at construction and guard themselves.
 type order struct {
@@ -20,7 +19,7 @@ type order struct {
 	own       *ownWrites
 	tally     *telemetry.Tally
 	reporter  *telemetry.Reporter
-	published atomic.Bool // by a layer below: what its reads and commits return is kept by then
+	published atomic.Bool // by a layer below: a state that its reads and commits return is kept by then
 }
 
 // calls are the reads and writes of the store that are under way for the sessions of one
@@ -32,7 +31,7 @@ type order struct {
 type calls struct {
 	running  int
 	writing  int    // of those
-	deadline int64  // with the first announcement while one writes; 0: there was none
+	deadline int64  // set by the first invalidation while one writes; 0: there was none
 	epoch    uint64 // the guard's; a new one counts as a state that isn't known
 	returned uint64 // states
 	alike    uint64 // the number of the first of the latest ones that are all the same
@@ -119,9 +118,8 @@ func (o *order) returned(c call, id string, read tiers.Read, began int64, shown 
 	return o.loaded(c, &entry{id: id, snapshot: read.Snapshot, absent: read.Snapshot == nil, loaded: began}, shown)
 }
 
-// loaded ends a read, before readers are shown what it has returned if they are: the entry is
-// kept if no other state can be newer. It reports whether no change of the session was
-// announced since the read began.
+// loaded ends a read. The entry is kept if no other state can be newer; shown says that readers
+// will see it. loaded reports whether the session wasn't invalidated since the read began.
 func (o *order) loaded(c call, e *entry, shown bool) (current bool) {
 	stripe := o.memory.stripe(c.hash)
 	stripe.Lock()
@@ -141,7 +139,7 @@ func (o *order) loaded(c call, e *entry, shown bool) (current bool) {
 	o.memory.bound(c.hash, e)
 	switch {
 	case same && (newest || current && e.until < before.until):
-		if e.snapshot != nil { // changes that were made of it before are of this one
+		if e.snapshot != nil { // changes that were made of the one before are of this one
 			e.snapshot = e.snapshot.ReadAt(before.snapshot.Read())
 		}
 		o.memory.keep(c.hash, e)
@@ -159,7 +157,7 @@ func (o *order) loaded(c call, e *entry, shown bool) (current bool) {
 	return current
 }
 
-// wrote ends a write. The entry is what the session has become, nil if that isn't known; it
+// wrote ends a write. The entry is the session's new state, nil if that isn't known; it
 // is kept unless another state was returned meanwhile.
 func (o *order) wrote(c call, e *entry) {
 	o.tally.AddAt(telemetry.InvalidatedByWrite, c.hash)
@@ -182,8 +180,8 @@ func (o *order) wrote(c call, e *entry) {
 	o.put(u, c.hash, e)
 }
 
-// put keeps what a write has made of the session, under the stripe's lock. If an announcement came
-// while it was under way, that may have been another node's, so that the state is read again.
+// put keeps the state that a write has made, under the stripe's lock. An invalidation that came
+// while the write was under way may have been another node's, so the state is read again then.
 func (o *order) put(u *calls, hash uint64, e *entry) {
 	e.stamp = o.memory.guard.Renew(hash, u.epoch)
 	o.memory.bound(hash, e)
@@ -191,7 +189,7 @@ func (o *order) put(u *calls, hash uint64, e *entry) {
 	if u.deadline == 0 || e.snapshot == nil {
 		return
 	}
-	taken, delay := o.own.announced(e, u.deadline)
+	taken, delay := o.own.notified(e, u.deadline)
 	if !taken {
 		o.memory.guard.Bump(hash)
 		o.tally.AddAt(telemetry.InvalidatedByOwnWrite, hash)
@@ -237,7 +235,7 @@ func (o *order) spoil(c call) {
 }
 
 // slid ends a slide, after which the session expires at a moment. The entry that was current
-// when it began stays, as nothing else has changed, though the store announces that.
+// when it began stays, as nothing else has changed; the store notifies of a slide as of a write.
 func (o *order) slid(c call, id string, ttl time.Duration, at time.Time) {
 	stripe := o.memory.stripe(c.hash)
 	stripe.Lock()
@@ -255,8 +253,8 @@ func (o *order) slid(c call, id string, ttl time.Duration, at time.Time) {
 	}
 }
 
-// cap ends a slide of which it isn't known what it has set: the session is served until a moment
-// at most.
+// cap ends a slide if it isn't known which expiry it has set: the session is served until a
+// moment at most.
 func (o *order) cap(c call, id string, until int64) {
 	stripe := o.memory.stripe(c.hash)
 	stripe.Lock()
@@ -274,8 +272,8 @@ func (o *order) cap(c call, id string, until int64) {
 	o.memory.keep(c.hash, &capped)
 }
 
-// notified takes an announcement: it invalidates the session, or has it read again if the
-// announcement may be of a write of this node.
+// notified takes an invalidation of the store. It invalidates the session, or has it read again if
+// that may be about a write of this node.
 func (o *order) notified(hash uint64, id string) {
 	deadline := o.own.deadline()
 	stripe := o.memory.stripe(hash)
@@ -284,7 +282,7 @@ func (o *order) notified(hash uint64, id string) {
 		u.deadline = deadline
 	}
 	own, _ := o.memory.held(hash, id)
-	taken, delay := o.own.announced(own, deadline)
+	taken, delay := o.own.notified(own, deadline)
 	if !taken {
 		o.memory.guard.Bump(hash)
 		o.tally.AddAt(telemetry.InvalidatedByStore, hash)
@@ -295,7 +293,7 @@ func (o *order) notified(hash uint64, id string) {
 	}
 }
 
-// invalidate has nothing served that is kept under the hash, after a write whose outcome isn't known.
+// invalidate invalidates all entries of the hash, after a write whose outcome isn't known.
 func (o *order) invalidate(hash uint64, cause telemetry.Count) {
 	stripe := o.memory.stripe(hash)
 	stripe.Lock()
@@ -307,8 +305,8 @@ func (o *order) invalidate(hash uint64, cause telemetry.Count) {
 	o.tally.AddAt(cause, hash)
 }
 
-// preview keeps a state that was made of the kept one, with a change that waits: for the order
-// of what the store returns it is the same.
+// preview keeps a state that a pending write has made of the kept one. In the order of the states
+// that the store returns, both are the same.
 func (o *order) preview(hash uint64, id string, state *tiers.Snapshot) {
 	stripe := o.memory.stripe(hash)
 	stripe.Lock()

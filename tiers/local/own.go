@@ -10,17 +10,17 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// ownWrites keep what a node has written itself in memory although the store announces that
-// as well, and nothing in an announcement says whose write it is about, or how many.
+// ownWrites keep a node's own writes in memory although the store notifies of them
+// as well, and an invalidation doesn't say which write it is about, or how many.
 //
-// The announcements right after a write have its state read again in the background, and
-// leave it in place meanwhile, for rereadWithin at most and no longer than the sources had
-// vouched when they announced it: what another node may have written since is then seen
-// some milliseconds later than it would have been, and within the lease. Later ones, and
-// more than a few, invalidate the state.
+// An invalidation right after a write has its state read again in the background. The state is
+// served meanwhile, for rereadWithin at most and no longer than the sources vouched when
+// the invalidation came. So a write of another node is seen some milliseconds later than it would
+// be otherwise, and within the lease. Invalidations that come later, and more than a few of
+// them, invalidate the state.
 //
-// mu guards the fields below it; the others are set at construction. One goroutine reads again
-// what waits by then, while anything does.
+// mu guards the fields below it; the others are set at construction. One goroutine reads the
+// states that wait, as long as there are any.
 type ownWrites struct {
 	order    *order
 	inner    tiers.Storage
@@ -35,15 +35,15 @@ type ownWrites struct {
 	cancel  context.CancelFunc
 }
 
-// ownWrite is what was announced of the write that made an entry. wrote, a moment on the
-// tier's clock, and ttl never change; until is atomic, and is written under ownWrites.mu, which
-// guards the rest.
+// ownWrite counts the invalidations that may be about the write that made an entry. wrote, a
+// moment on the tier's clock, and ttl never change; until is atomic, and is written under
+// ownWrites.mu, which guards the rest.
 type ownWrite struct {
 	wrote int64
 	ttl   time.Duration
-	until atomic.Int64 // served before this while it isn't read again; 0: nothing was announced
+	until atomic.Int64 // served before this until it is read again; 0: there was no invalidation
 
-	times    int    // announcements
+	times    int    // invalidations
 	next     *entry // waits to be read again
 	deadline int64  // with that: served before this moment
 }
@@ -56,29 +56,29 @@ const (
 	rereadBatch = 1024
 	rereadBytes = 1 << 20
 
-	// rereadWithin is how long a state is served after it was announced and before it
+	// rereadWithin is how long a state is served after an invalidation and before it
 	// has been read again.
 	rereadWithin = 100 * time.Millisecond
 
-	// rereadPause is the least pause between two such reads. One each write would wake four
+	// rereadPause is the least pause between two such reads. A read for each write would wake four
 	// goroutines beside the one that waits for the write.
 	rereadPause = 2 * time.Millisecond
 
 	// rereadTimeout bounds that read.
 	rereadTimeout = time.Second
 
-	// An own write is announced within announcedWithin, if at all. The announcement of the
-	// one before it may come late, and each layer below may write once more.
-	announcedWithin = time.Second
-	announcedTimes  = 3
+	// The invalidation of an own write comes within notifiedWithin, if at all. That of the
+	// write before it may come late, and each layer below may write once more.
+	notifiedWithin = time.Second
+	notifiedTimes  = 3
 )
 
-// of is a write that ends now.
+// of makes the record of a write that ends now.
 func (w *ownWrites) of(ttl time.Duration) *ownWrite {
 	return &ownWrite{wrote: w.order.memory.now(), ttl: ttl}
 }
 
-// slid is a slide of a state that may be yet to be read again.
+// slid makes the record of a slide of a state that may be still to be read again.
 func (w *ownWrites) slid(before *ownWrite, ttl time.Duration) *ownWrite {
 	next := w.of(ttl)
 	if before != nil {
@@ -87,7 +87,7 @@ func (w *ownWrites) slid(before *ownWrite, ttl time.Duration) *ownWrite {
 	return next
 }
 
-// trusted reports whether a state may be served as far as announcements of its write go.
+// trusted reports whether a state may be served, as far as invalidations after its write go.
 func (o *ownWrite) trusted(now int64) bool {
 	if o == nil {
 		return true
@@ -101,7 +101,7 @@ func (w *ownWrites) init() {
 	w.life, w.cancel = context.WithCancel(context.Background())
 }
 
-// deadline is the moment until which a state is served that was announced now.
+// deadline is the moment until which a state is served whose invalidation comes now.
 func (w *ownWrites) deadline() int64 {
 	m := w.order.memory
 	until := m.now() + int64(rereadWithin)
@@ -111,15 +111,15 @@ func (w *ownWrites) deadline() int64 {
 	return max(until, 1)
 }
 
-// announced takes an announcement while an entry is current, nil for none. If it isn't taken,
-// the caller must invalidate the session. The delay is that of a write which is announced for
-// the first time, and negative for others.
-func (w *ownWrites) announced(e *entry, deadline int64) (taken bool, delay time.Duration) {
+// notified takes an invalidation while an entry is current, nil for none. If it isn't taken,
+// the caller must invalidate the session. The delay is that since the write if this is its first
+// invalidation, and negative for others.
+func (w *ownWrites) notified(e *entry, deadline int64) (taken bool, delay time.Duration) {
 	if e == nil || e.own == nil || e.snapshot == nil {
 		return false, -1
 	}
 	after := w.order.memory.now() - e.own.wrote
-	if after >= int64(announcedWithin) {
+	if after >= int64(notifiedWithin) {
 		return false, -1
 	}
 	w.mu.Lock()
@@ -128,7 +128,7 @@ func (w *ownWrites) announced(e *entry, deadline int64) (taken bool, delay time.
 	if delay = -1; e.own.times == 1 {
 		delay = time.Duration(after)
 	}
-	return e.own.times <= announcedTimes && w.again(e, deadline), delay
+	return e.own.times <= notifiedTimes && w.again(e, deadline), delay
 }
 
 // again has an entry read again. It is called under mu.
@@ -151,7 +151,8 @@ func (w *ownWrites) again(e *entry, deadline int64) bool {
 	return true
 }
 
-// settle notes that a state was read again which was announced before the read began.
+// settle notes that a state was read again since its last invalidation but those that came during
+// the read.
 func (w *ownWrites) settle(own *ownWrite) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -162,8 +163,8 @@ func (w *ownWrites) settle(own *ownWrite) {
 	own.until.Store(until)
 }
 
-// run pauses after each read for as long as it took, and rereadPause at least, so that what
-// comes meanwhile is read together, unless much waits already.
+// run pauses after each read for as long as it took, and rereadPause at least, so that states
+// that come meanwhile are read together, unless many wait already.
 func (w *ownWrites) run() {
 	defer w.done.Done()
 	for batch := w.next(); len(batch) > 0; batch = w.next() {
@@ -187,7 +188,7 @@ type rereading struct {
 	call  call
 }
 
-// next takes what waits and hasn't been invalidated meanwhile. If nothing waits, the
+// next takes states that wait and haven't been invalidated meanwhile. If none waits, the
 // goroutine ends.
 func (w *ownWrites) next() (batch []rereading) {
 	for bytes := int64(0); len(batch) < rereadBatch && bytes < rereadBytes; {
@@ -267,7 +268,7 @@ func (w *ownWrites) load(ctx context.Context, batch []rereading, results []tiers
 	return results
 }
 
-// close ends what is under way.
+// close ends the read that is under way, and waits for the goroutine.
 func (w *ownWrites) close() {
 	w.mu.Lock()
 	w.closed = true

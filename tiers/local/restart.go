@@ -17,9 +17,9 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// restart has the sessions that memory held when the tier was closed read again, in batches,
-// by the next process. The file holds ids alone: what is served was read by the process that
-// serves it, so that a session which was changed or removed in between is never served as it was.
+// restart saves which sessions memory holds when the tier is closed, and reads them again in the
+// next process, in batches. The file holds ids alone, so a session that was changed or removed in
+// between is never served as it was.
 //
 // mu guards waiting and ttl; the other fields are set at construction. One goroutine reads,
 // until everything is read, the store fails, or the tier is closed.
@@ -31,7 +31,7 @@ type restart struct {
 
 	mu      sync.Mutex
 	waiting []known       // to be read
-	ttl     time.Duration // that was asked for last
+	ttl     time.Duration // of the last load
 }
 
 // known is a session that memory held.
@@ -62,8 +62,8 @@ func (r *restart) asked(ttl time.Duration) {
 	r.ttl = ttl
 }
 
-// run reads the file, and what it names once the store's changes are announced: before that
-// nothing would be served. Without announcements that would be served for MaxStale only.
+// run reads the file, and its sessions once the sources vouch for memory: before that
+// nothing would be served. Without sources they would be served for MaxStale only.
 func (r *restart) run(ctx context.Context) {
 	sessions, ttl, err := readKnown(r.path, r.s.options.maxBytes)
 	if err != nil {
@@ -83,7 +83,7 @@ func (r *restart) run(ctx context.Context) {
 		r.s.reporter.Warn(ctx, "restart", "strata: WarmRestart has no use over this store, which reads sessions one by one")
 		return
 	}
-	if !r.s.options.exclusive && !r.s.watch.announced(ctx) {
+	if !r.s.options.exclusive && !r.s.watch.await(ctx) {
 		return
 	}
 	for batch := r.next(); len(batch) > 0 && ctx.Err() == nil; batch = r.next() {
@@ -100,7 +100,7 @@ func (r *restart) run(ctx context.Context) {
 	}
 }
 
-// next begins to read a batch of what waits and wasn't asked for meanwhile.
+// next begins to read a batch of the sessions that wait and weren't loaded meanwhile.
 func (r *restart) next() (batch []rereading) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -127,7 +127,7 @@ func (r *restart) end() {
 	r.done.Wait()
 }
 
-// holds returns what is to be saved: what memory holds, and what was still to be read.
+// holds returns the sessions to be saved: those in memory, and those that are still to be read.
 func (r *restart) holds() (sessions []known, ttl time.Duration) {
 	seen := map[string]bool{}
 	add := func(id string, size int64) {

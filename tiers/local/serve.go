@@ -8,9 +8,9 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// This file decides whether what is kept may be served: an entry's stamp, its end, the sources'
-// word and what was announced of the node's own writes. view is what a read goes by; memory's
-// methods here make views, and bound entries when they are kept.
+// This file decides whether an entry may be served: by its stamp, its end, the sources' lease and
+// the invalidations after own writes. A read compares with a view; memory's methods here make
+// views, and bound entries when they are kept.
 
 // clock counts from the construction of the tier: a moment is nanoseconds since then.
 type clock struct{ start time.Time }
@@ -34,8 +34,8 @@ func later(moment int64, d time.Duration) int64 {
 
 // entry is one session in memory, or the knowledge that there is none.
 //
-// What a hit looks at comes first, to be in one line of the processor's cache. No field is
-// written once the entry is shared; what own points to guards itself.
+// The fields that a hit reads come first, to be in one line of the processor's cache. No field is
+// written once the entry is shared; own guards itself.
 type entry struct {
 	hash     uint64
 	id       string
@@ -54,24 +54,24 @@ type entry struct {
 // current reports whether the entry may be served for the id.
 func (e *entry) current(id string, v view) bool { return e.stands(id, v) && v.vouches(e) }
 
-// stands reports whether nothing is known to have changed since, vouched for or not.
+// stands reports whether the entry has not ended and was not invalidated, vouched for or not.
 func (e *entry) stands(id string, v view) bool {
 	return e.stamp == v.stamp && v.now < e.until && e.id == id && e.snapshot != nil && e.own.trusted(v.now)
 }
 
-// view is what a read goes by. A source invalidates what is kept before it vouches anew, so
-// that a read which sees its new word must compare with a stamp that was read later: the
-// vouch comes first, by construction.
+// view is the state of the tier with which a read compares an entry. After a loss a source
+// invalidates everything before it vouches anew, so a read that sees the new lease must compare
+// with a stamp that was read later: the vouch comes first, by construction.
 type view struct {
 	vouch
-	stamp uint64 // the guard's, of the id; held if something is kept under it
+	stamp uint64 // the guard's, of the id; held if an entry is kept under it
 	now   int64  // read last
 }
 
-// vouch is what the sources say of all that is kept.
+// vouch is the sources' lease of all entries.
 type vouch struct {
-	watched bool  // they can announce changes
-	until   int64 // and have vouched until then
+	watched bool  // there are sources, and all are supported
+	until   int64 // they vouch until then
 }
 
 // vouches reports whether the entry may be served, as far as the sources go.
@@ -82,23 +82,23 @@ func (v view) serves(e *entry) bool {
 	return v.now < e.until && v.vouches(e) && e.own.trusted(v.now)
 }
 
-// look returns what was kept last under the hash, nil for nothing, and the view by which
-// it may be served or not.
+// look returns the entry that was kept last under the hash, nil for none, and the view that
+// decides whether it is served.
 func (m *memory) look(hash uint64) (*entry, view) {
 	said := m.watch.vouch()
 	e := m.lookup(hash)
 	return e, m.under(said, hash)
 }
 
-// under completes a view. The stamp is read after the lookup as well: what that found
-// can't be newer.
+// under completes a view. The stamp is read after the lookup as well, so that the entry can't
+// be newer.
 func (m *memory) under(said vouch, hash uint64) view {
 	stamp := m.guard.Stamp(hash)
 	return view{vouch: said, stamp: stamp, now: m.now()}
 }
 
-// held is what memory knows of the id, and the view by which that may be served: an entry
-// without snapshot says that there is no session. It is nil if nothing is current. It is
+// held returns the entry of the id that wasn't invalidated, nil for none, and the view that decides
+// whether it is served: an entry without snapshot says that there is no session. It is
 // called under the stripe's lock, as bound and keep are.
 func (m *memory) held(hash uint64, id string) (*entry, view) {
 	e, v := m.look(hash)
@@ -111,8 +111,8 @@ func (m *memory) held(hash uint64, id string) (*entry, view) {
 	return nil, v
 }
 
-// stale returns what memory holds of a session that the store doesn't answer for, as
-// long as no change of it was announced and the bound of ServeStale allows.
+// stale returns the state that memory holds of a session if the store fails, as
+// long as it wasn't invalidated and the bound of ServeStale allows.
 func (m *memory) stale(hash uint64, id string) (*tiers.Snapshot, bool) {
 	if m.limits.Load().serveStale == 0 {
 		return nil, false
@@ -132,7 +132,7 @@ func (m *memory) stale(hash uint64, id string) (*tiers.Snapshot, bool) {
 	return e.snapshot, v.now-int64(m.limits.Load().serveStale) < end
 }
 
-// expiry is when the session that memory holds ends, the zero time if it never does, and how
+// expiry returns when the session that memory holds ends, the zero time if it never does, and how
 // many keys it has. It isn't known if memory holds none, or the store returns no expiry.
 func (m *memory) expiry(hash uint64, id string) (at time.Time, known bool, keys int) {
 	e, v := m.look(hash)
@@ -157,13 +157,13 @@ func (m *memory) refused(hash uint64, e *entry, v view) {
 	}
 }
 
-// overlapWindow is how long a load has been under way at most that is joined though
-// nothing vouches: what it returns may be so old.
+// overlapWindow is how long ago a load has begun at most that is joined although no source
+// vouches: its result may be so old.
 const overlapWindow = 50 * time.Millisecond
 
-// joinable is the oldest beginning of a load that may be joined now. If changes are
-// announced, none was since the load began; else a load that waits for a slow network may
-// return what the store held long ago.
+// joinable returns the oldest beginning of a load that may be joined now. If the sources vouch,
+// there was no invalidation since the load began; else a load that waits for a slow network may
+// return a state that the store held long ago.
 func (m *memory) joinable(v view) (oldest int64) {
 	switch {
 	case m.options.exclusive, v.watched && v.now < v.until:
@@ -175,7 +175,7 @@ func (m *memory) joinable(v view) (oldest int64) {
 	}
 }
 
-// bound bounds an entry by what is known of its expiry.
+// bound bounds an entry by its expiry, as far as that is known.
 func (m *memory) bound(hash uint64, e *entry) {
 	e.watched = m.watch.watched.Load()
 	if e.absent {
@@ -188,7 +188,7 @@ func (m *memory) bound(hash uint64, e *entry) {
 	e.until = m.horizon(e)
 }
 
-// horizonOfAbsence is the moment until which it is known that there is no session.
+// horizonOfAbsence is the moment until which the tier remembers that there is no session.
 func (m *memory) horizonOfAbsence(e *entry) int64 {
 	life := m.limits.Load().negative
 	if !e.watched && !m.options.exclusive {
