@@ -78,14 +78,12 @@ func sealed(encryption, nonces []byte) layer.Decorator {
 		decoder.UseNumber() // as a store of JSON reads them
 		return value, errors.Join(err, decoder.Decode(&value))
 	}
-	return layer.Around(func(below tiers.Storage) tiers.Storage {
-		return tiers.Mapped(below, write, read)
-	})
+	return layer.Mapped(write, read)
 }
 
 // A decorator that encrypts: what reaches the store can't be read there, and two requests that
 // overlap are merged all the same.
-func ExampleAround_encrypt() {
+func ExampleMapped() {
 	ctx, store := context.Background(), gsession.NewStorageMemory()
 	chain := layer.Chain(store, sealed([]byte("01234567890123456789012345678901"), []byte("another key of thirty-two bytes.")), layer.Local())
 	defer chain.Close(ctx)

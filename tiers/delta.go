@@ -358,16 +358,16 @@ func (d *Delta) Preview(current *Snapshot) *Snapshot {
 	return preview
 }
 
-// mapValues is the same change of a session whose values f maps to others; back is its
+// MapValues is the same change of a session whose values f maps to others; back is its
 // inverse. f gives the same for the same key and value.
-func (d *Delta) mapValues(f, back func(key string, value any) (any, error)) (*Delta, error) {
+func (d *Delta) MapValues(f, back func(key string, value any) (any, error)) (*Delta, error) {
 	c := *d
 	var err error
 	if c.change.Set, err = mapValues(Adopt(d.change.Set).Map(), f); err != nil {
 		return nil, err
 	}
 	if d.base != nil {
-		if c.base, err = d.base.mapValues(f); err != nil {
+		if c.base, err = d.base.MapValues(f); err != nil {
 			return nil, err
 		}
 		c.change.Base = c.base.data

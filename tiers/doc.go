@@ -32,8 +32,8 @@
 // # A decorator of one's own
 //
 // It embeds a Base and has methods for what it looks at or changes; layer.Around makes a layer of
-// it. [Mapped] makes one that encrypts or compresses values. Both have an Example with layer.Around.
-// Test it with package layer/layertest.
+// it, and has an Example. layer.Mapped is one that encrypts or compresses values. Test it with package
+// layer/layertest.
 //
 // # What is promised for each kind of store
 //

@@ -146,8 +146,8 @@ func (s *Snapshot) Map() map[string]any {
 	return m
 }
 
-// mapValues returns the same state with other values, which f makes of copies of these.
-func (s *Snapshot) mapValues(f func(key string, value any) (any, error)) (*Snapshot, error) {
+// MapValues returns the same state with other values, which f makes of copies of these.
+func (s *Snapshot) MapValues(f func(key string, value any) (any, error)) (*Snapshot, error) {
 	if s == nil {
 		return nil, nil
 	}

@@ -1,37 +1,40 @@
-package tiers
+// Package mapped keeps each value of a session as a text, which a function makes: encrypted, say, or
+// compressed. The keys stay as they are.
+package mapped
 
 import (
 	"context"
 	"time"
 
 	"github.com/gf-strata/strata/internal/value"
+	"github.com/gf-strata/strata/tiers"
 )
 
-// Mapped is a decorator under which each value is a text: it encrypts, say, or compresses. The
-// keys stay as they are.
-//
 // Write returns the text, valid UTF-8, that stands for a value. It gives the same text for the
 // same key and value, as a commit that is repeated compares what the store holds with what the
-// request had been given (law 5). Read returns the value that write was given, as it comes back
-// from JSON, say.
-func Mapped(
-	below Storage, write func(key string, value any) (text string, err error), read func(key string, stored any) (value any, err error),
-) Storage {
-	return &mapped{Base: Base{below}, toText: write, toValue: read}
+// request had been given (law 5).
+type Write = func(key string, value any) (text string, err error)
+
+// Read returns the value that Write was given, as it comes back from JSON, say.
+type Read = func(key string, stored any) (value any, err error)
+
+// New is the decorator around a storage.
+func New(below tiers.Storage, write Write, read Read) tiers.Storage {
+	return &mapped{Base: tiers.Base{Storage: below}, toText: write, toValue: read}
 }
 
 type mapped struct {
-	Base
-	toText  func(key string, value any) (string, error)
-	toValue func(key string, stored any) (any, error)
+	tiers.Base
+	toText  Write
+	toValue Read
 }
 
-var _ Previewer = (*mapped)(nil)
+var _ tiers.Previewer = (*mapped)(nil)
 
 func (m *mapped) write(key string, v any) (any, error) {
 	text, err := m.toText(key, v)
 	if err != nil {
-		return nil, NewError("strata: a decorator couldn't map a session value", err)
+		return nil, tiers.NewError("strata: a decorator couldn't map a session value", err)
 	}
 	return text, nil
 }
@@ -39,38 +42,38 @@ func (m *mapped) write(key string, v any) (any, error) {
 func (m *mapped) read(key string, stored any) (any, error) {
 	v, err := m.toValue(key, stored)
 	if err != nil {
-		return nil, NewError("strata: a decorator couldn't read a session value; see whether it has written it, with the same key", err)
+		return nil, tiers.NewError("strata: a decorator couldn't read a session value; see whether it has written it, with the same key", err)
 	}
 	return v, nil
 }
 
-func (m *mapped) readAll(read Read, err error) (Read, error) {
+func (m *mapped) readAll(read tiers.Read, err error) (tiers.Read, error) {
 	if err == nil {
-		read.Snapshot, err = read.Snapshot.mapValues(m.read)
+		read.Snapshot, err = read.Snapshot.MapValues(m.read)
 	}
 	if err != nil {
-		return Read{}, err
+		return tiers.Read{}, err
 	}
 	return read, nil
 }
 
 // committed drops a state that can't be read: it is read again when it is wanted.
-func (m *mapped) committed(s *Snapshot, err error) (*Snapshot, error) {
-	state, unread := s.mapValues(m.read)
+func (m *mapped) committed(s *tiers.Snapshot, err error) (*tiers.Snapshot, error) {
+	state, unread := s.MapValues(m.read)
 	if unread != nil {
 		state = nil
 	}
 	return state, err
 }
 
-func (m *mapped) Load(ctx context.Context, id string, ttl time.Duration) (Read, error) {
+func (m *mapped) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	return m.readAll(m.Storage.Load(ctx, id, ttl))
 }
 
-func (m *mapped) LoadAll(ctx context.Context, loads []Reload) []Reloaded {
-	below := make([]Reload, len(loads))
+func (m *mapped) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	below := make([]tiers.Reload, len(loads))
 	for n, l := range loads {
-		below[n] = Reload{ID: l.ID, TTL: l.TTL} // what is known has other values
+		below[n] = tiers.Reload{ID: l.ID, TTL: l.TTL} // what is known has other values
 	}
 	results := m.Base.LoadAll(ctx, below)
 	for n, r := range results {
@@ -79,24 +82,24 @@ func (m *mapped) LoadAll(ctx context.Context, loads []Reload) []Reloaded {
 	return results
 }
 
-func (m *mapped) Commit(ctx context.Context, id string, delta *Delta, ttl time.Duration) (*Snapshot, error) {
-	mapped, err := delta.mapValues(m.write, m.read)
+func (m *mapped) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	mapped, err := delta.MapValues(m.write, m.read)
 	if err != nil {
-		return nil, NotApplied(err)
+		return nil, tiers.NotApplied(err)
 	}
 	return m.committed(m.Storage.Commit(ctx, id, mapped, ttl))
 }
 
-func (m *mapped) CommitAll(ctx context.Context, commits []Commit) []Committed {
+func (m *mapped) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
 	var (
-		results = make([]Committed, len(commits))
-		below   []Commit
+		results = make([]tiers.Committed, len(commits))
+		below   []tiers.Commit
 		places  []int
 	)
 	for n, c := range commits {
-		mapped, err := c.Delta.mapValues(m.write, m.read)
+		mapped, err := c.Delta.MapValues(m.write, m.read)
 		if err != nil {
-			results[n].Err = NotApplied(err)
+			results[n].Err = tiers.NotApplied(err)
 			continue
 		}
 		c.Delta = mapped
@@ -117,7 +120,7 @@ func (m *mapped) Preview(data map[string]any) (map[string]any, error) {
 		return nil, err
 	}
 	if !value.IsText(written) {
-		return nil, NewError("strata: a decorator maps a session value to what isn't text", nil)
+		return nil, tiers.NewError("strata: a decorator maps a session value to what isn't text", nil)
 	}
 	return mapValues(written, m.read)
 }
@@ -145,7 +148,19 @@ func (m *mapped) Set(ctx context.Context, id, key string, v any, ttl time.Durati
 func (m *mapped) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
 	written, err := mapValues(data, m.write)
 	if err != nil {
-		return NotApplied(err)
+		return tiers.NotApplied(err)
 	}
 	return m.Storage.SetMap(ctx, id, written, ttl)
+}
+
+func mapValues(data map[string]any, f func(key string, value any) (any, error)) (map[string]any, error) {
+	mapped := make(map[string]any, len(data))
+	for key, v := range data {
+		v, err := f(key, v)
+		if err != nil {
+			return nil, err
+		}
+		mapped[key] = v
+	}
+	return mapped, nil
 }
