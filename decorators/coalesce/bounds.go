@@ -29,21 +29,10 @@ func (b *bounds) near() bool {
 // next has the first of the guests look whether it has room. Once it is in, it calls next.
 func (b *bounds) next() {
 	if first := b.guests.Front(); first != nil {
-		call(first)
-	}
-}
-
-func call(guest *list.Element) {
-	select {
-	case guest.Value.(chan struct{}) <- struct{}{}:
-	default: // it is about to look
-	}
-}
-
-// open has all guests look, as everything has room from now on.
-func (b *bounds) open() {
-	for guest := b.guests.Front(); guest != nil; guest = guest.Next() {
-		call(guest)
+		select {
+		case first.Value.(chan struct{}) <- struct{}{}:
+		default: // it is about to look
+		}
 	}
 }
 

@@ -224,37 +224,36 @@ func (s *Storage) Reloads() bool { return tiers.ReloaderOf(s.Storage) != nil }
 func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
 	var (
 		results  = make([]tiers.Reloaded, len(loads))
-		places   = make([]int, 0, len(loads))
-		views    = make([]*view, 0, len(loads))
-		together = make([]tiers.Reload, 0, len(loads))
-		alone    []int
+		views    = make([]*view, len(loads)) // nil for those that are read alone
+		together []tiers.Reload
+		loaded   []tiers.Reloaded
 	)
 	for n, l := range loads {
-		if v, wait := s.queues.look(l.ID); len(wait) > 0 {
-			alone = append(alone, n)
-		} else {
-			places, views, together = append(places, n), append(views, v), append(together, l)
+		if v, wait := s.queues.look(l.ID); len(wait) == 0 {
+			defer s.queues.leave(v)
+			views[n], together = v, append(together, l)
 		}
 	}
-	defer func() {
-		for _, v := range views {
-			s.queues.leave(v)
-		}
-	}()
+	began, clock := time.Now(), s.slides.clock()
 	if len(together) > 0 {
-		began, clock := time.Now(), s.slides.clock()
-		for i, loaded := range tiers.ReloaderOf(s.Storage).LoadAll(ctx, together) {
-			n, ok := places[i], true
-			if loaded.Err == nil {
-				loaded.Read, ok = s.under(views[i], loaded.Read, loads[n].TTL, began, clock)
-			}
-			if results[n] = loaded; !ok {
-				alone = append(alone, n)
-			}
+		loaded = tiers.ReloaderOf(s.Storage).LoadAll(ctx, together)
+	}
+	for n, v := range views {
+		if v == nil {
+			continue
+		}
+		ok := true
+		if results[n], loaded = loaded[0], loaded[1:]; results[n].Err == nil {
+			results[n].Read, ok = s.under(v, results[n].Read, loads[n].TTL, began, clock)
+		}
+		if !ok {
+			views[n] = nil
 		}
 	}
-	for _, n := range alone {
-		results[n].Read, results[n].Err = s.Load(ctx, loads[n].ID, loads[n].TTL)
+	for n, l := range loads {
+		if views[n] == nil {
+			results[n].Read, results[n].Err = s.Load(ctx, l.ID, l.TTL)
+		}
 	}
 	return results
 }
@@ -348,6 +347,9 @@ func (s *Storage) MayClose() error {
 // second longer. Changes that aren't in the store by then wait in the journal, and are given up
 // without one. Calls that come later go to the storage below.
 func (s *Storage) Close(ctx context.Context) error {
+	if err := s.MayClose(); err != nil {
+		return err
+	}
 	defer s.circuits.Close()
 	return s.queues.close(ctx, func() { s.reporter.Stop(s) })
 }

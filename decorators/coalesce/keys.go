@@ -98,10 +98,17 @@ func (s *Storage) Remove(ctx context.Context, id, key string) error {
 	if !isDirect(ctx, s.Storage) {
 		return s.Storage.Remove(ctx, id, key)
 	}
-	if ttl, waits := s.queues.ttl(id); waits {
-		return s.gather(ctx, id, nil, []string{key}, ttl)
+	var before *time.Duration
+	s.queues.inspect(id, func(k *sessionQueue) {
+		if w := k.newest(); w.delta != nil {
+			ttl := w.ttl
+			before = &ttl
+		}
+	})
+	if before == nil {
+		return s.Storage.Remove(ctx, id, key)
 	}
-	return s.Storage.Remove(ctx, id, key)
+	return s.gather(ctx, id, nil, []string{key}, *before)
 }
 
 // Get returns what is pending of the key, and otherwise what the store does.
@@ -145,7 +152,7 @@ func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
 
 // shown is a direct store's session with what is pending of it, nil if nothing is.
 func (s *Storage) shown(ctx context.Context, id string) (*tiers.Snapshot, error) {
-	if !isDirect(ctx, s.Storage) || !s.queues.waits(id) {
+	if !isDirect(ctx, s.Storage) || s.queues.newest(id) == nil {
 		return nil, nil
 	}
 	read, err := s.Load(ctx, id, 0)
@@ -181,8 +188,10 @@ func (s *Storage) setKeyed(ctx context.Context, id string, data *gmap.StrAnyMap,
 	if extended && s.interval.get() > 0 {
 		return nil
 	}
-	if err := s.queues.complete(ctx, id); err != nil || extended {
-		return err
+	if w := s.queues.newest(id); w != nil && w.pending {
+		if _, err := s.queues.claim(ctx, w); err != nil || extended {
+			return err
+		}
 	}
 	began := time.Now()
 	err := s.Storage.SetSession(ctx, id, data, ttl)

@@ -333,12 +333,9 @@ var (
 // journal, and are given up without one. gone is called when no worker is
 // left.
 func (l *queues) close(ctx context.Context, gone func()) error {
-	if inCallback() {
-		return errCallback
-	}
 	l.mu.Lock()
 	l.draining = true
-	l.bounds.open()
+	l.bounds.next()
 	l.mu.Unlock()
 	var err error
 	for {
@@ -430,53 +427,37 @@ func (l *queues) abandon() (lost GiveUp, kept int) {
 func (l *queues) claim(ctx context.Context, w *write) (*tiers.Snapshot, error) {
 	failed := make(chan error, 1)
 	l.mu.Lock()
-	if k := l.sessions[w.id]; k != nil && !w.ended() {
+	if !w.ended() {
 		w.claims = append(w.claims, failed)
-		l.hasten(k, true)
+		l.hasten(l.sessions[w.id], true)
 	}
 	l.mu.Unlock()
 	return w.wait(ctx, l.timeout.get(), failed)
 }
 
-// newest is the session's last change if it is pending, nil otherwise.
-func (l *queues) newest(id string) *write {
+// inspect has the session's queue looked at, if it has one.
+func (l *queues) inspect(id string, look func(k *sessionQueue)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if k := l.sessions[id]; k != nil {
-		if w := k.newest(); w.pending {
-			return w
-		}
+		look(k)
 	}
-	return nil
 }
 
-// complete waits for what is pending of a session.
-func (l *queues) complete(ctx context.Context, id string) error {
-	for {
-		w := l.newest(id)
-		if w == nil {
-			return nil
-		}
-		if _, err := l.claim(ctx, w); err != nil {
-			return err
-		}
-	}
+// newest is the session's last write, which may be at the store, nil if there is none.
+func (l *queues) newest(id string) (w *write) {
+	l.inspect(id, func(k *sessionQueue) { w = k.newest() })
+	return w
 }
 
 // extend has what waits for the session keep it alive for as long as a slide would.
-func (l *queues) extend(id string, ttl time.Duration) (waits bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	k := l.sessions[id]
-	if k == nil || ttl <= 0 {
-		return false
-	}
-	w := k.last()
-	if w == nil || !w.pending || w.empties() {
-		return false
-	}
-	w.ttl, w.deadline = ttl, time.Now().Add(ttl)
-	return true
+func (l *queues) extend(id string, ttl time.Duration) (extended bool) {
+	l.inspect(id, func(k *sessionQueue) {
+		if w := k.last(); w != nil && w.pending && !w.empties() && ttl > 0 {
+			w.ttl, w.deadline, extended = ttl, time.Now().Add(ttl), true
+		}
+	})
+	return extended
 }
 
 // mayBeEmpty reports whether the last change of the session, as far as is known here, has set nothing:
@@ -484,30 +465,10 @@ func (l *queues) extend(id string, ttl time.Duration) (waits bool) {
 func (l *queues) mayBeEmpty(id string) bool {
 	e, _ := l.slides.get(id)
 	found := e.emptied
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if k := l.sessions[id]; k != nil {
+	l.inspect(id, func(k *sessionQueue) {
 		k.each(func(w *write) { found = found || w.empties() })
-	}
+	})
 	return found
-}
-
-// ttl is that of the change after which a session's next one must come.
-func (l *queues) ttl(id string) (ttl time.Duration, waits bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if k := l.sessions[id]; k != nil {
-		if w := k.newest(); w.delta != nil {
-			return w.ttl, true
-		}
-	}
-	return 0, false
-}
-
-func (l *queues) waits(id string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.sessions[id] != nil
 }
 
 // look returns what a read must show, and the writes that it must wait for first: those that a caller has

@@ -127,22 +127,10 @@ func (w *walk) items(page []byte, top bool) error {
 	for n := range count {
 		item := page[headBytes+n*itemBytes:]
 		word := func(n int) uint64 { return uint64(binary.NativeEndian.Uint32(item[4*n:])) }
-		if flags == branchPage {
-			start, size := word(0), word(1)
-			if start+size > uint64(len(item)) {
-				return errPage
-			}
-			key := item[start : start+size]
-			if n > 0 && bytes.Compare(last, key) >= 0 {
-				return errPage
-			}
-			last = key
-			if err := w.page(binary.NativeEndian.Uint64(item[8:]), top); err != nil {
-				return err
-			}
-			continue
+		start, size, length := word(0), word(1), uint64(0) // of the key, and of a value behind it
+		if flags == leafPage {
+			start, size, length = word(1), word(2), word(3)
 		}
-		start, size, length := word(1), word(2), word(3)
 		if start+size+length > uint64(len(item)) {
 			return errPage
 		}
@@ -151,7 +139,13 @@ func (w *walk) items(page []byte, top bool) error {
 			return errPage
 		}
 		last = key
-		if err := w.leaf(word(0), key, value, top); err != nil {
+		var err error
+		if flags == branchPage {
+			err = w.page(binary.NativeEndian.Uint64(item[8:]), top)
+		} else {
+			err = w.leaf(word(0), key, value, top)
+		}
+		if err != nil {
 			return err
 		}
 	}
