@@ -785,3 +785,67 @@ func TestNothingOfAPrincipalIsInTelemetry(t *testing.T) {
 		}
 	}
 }
+
+// A session whose principal changes, on whichever node, is that principal's and nobody else's.
+func TestASessionThatGoesFromOnePrincipalToAnotherAndBack(t *testing.T) {
+	ctx := context.Background()
+	f := newFleet(t, 2)
+	const id = "shared-0123456789"
+	for n, user := range []string{"ann", "bob", "ann", "", "bob", "bob", "", "bob", "ann", "ann", "", "", "ann", "", "bob", "ann"} {
+		d := f.device(n*2/3%2, id) // each node has its turn after itself, and after the other one
+		if n > 0 {
+			eventually(t, "the change of the other node", func() bool { return d.open().MustGet("n").Int() == n })
+		}
+		s := d.open()
+		if err := errors.Join(s.Set("user", user), s.Set("n", n+1), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		for principal, want := range map[string]int{"ann": 0, "bob": 0, user: 1} {
+			if principal == "" {
+				continue
+			}
+			if list, err := f.users[n*2/3%2].List(ctx, principal); len(list) != want || err != nil {
+				t.Errorf("change %d, to %q: %d sessions of %s are listed, %v", n, user, len(list), principal, err)
+			}
+		}
+	}
+	if err := errors.Join(f.chains[0].Flush(ctx), f.chains[1].Flush(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.users[1].RevokeAll(ctx, "bob", layer.ReasonEndedByAdmin); err != nil {
+		t.Error(err)
+	}
+	if f.device(1, id).user(t) != "ann" {
+		t.Error("the session was ended as bob's")
+	}
+	if _, err := f.users[1].RevokeAll(ctx, "ann", layer.ReasonEndedByAdmin); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the end", func() bool { return f.device(0, id).user(t) == "" })
+}
+
+// A request that comes to its commit after its session was ended, and has begun anew under the same
+// id on another node, as GoFrame has it, is refused and leaves the new one alone.
+func TestALateCommitLeavesTheSessionAloneThatHasBegunAnew(t *testing.T) {
+	ctx := context.Background()
+	f := newFleet(t, 2)
+	const id = "same-0123456789"
+	other := f.device(1, "other-0123456789")
+	f.device(0, id).logIn(t, "ann")
+	other.logIn(t, "ann")
+	late := f.device(1, id).open()
+	if err := late.Set("k", 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.users[0].RevokeAll(ctx, "ann", layer.ReasonEndedByAdmin); err != nil {
+		t.Fatal(err)
+	}
+	f.device(0, id).logIn(t, "ann")
+	eventually(t, "the mark", func() bool { return other.user(t) == "" })
+	if err := late.Close(); !errors.Is(err, layer.ErrRevoked) || layer.ReasonOf(err) != layer.ReasonEndedByAdmin {
+		t.Errorf("the late commit returned %v, reason %q", err, layer.ReasonOf(err))
+	}
+	if f.client.Exists(ctx, f.prefix+id).Val() != 1 {
+		t.Error("the late commit has ended the new session")
+	}
+}

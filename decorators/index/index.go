@@ -10,6 +10,7 @@ package index
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"maps"
 	"slices"
@@ -209,8 +210,10 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 		return tiers.Read{}, err
 	}
 	if over {
-		s.end(ctx, r.entry(id, principal, ttl), reason)
-		return tiers.Read{Outcome: read.Outcome}, nil
+		if read.Snapshot = s.end(ctx, read.Snapshot, r.entry(id, principal, ttl), reason); read.Snapshot == nil {
+			return tiers.Read{Outcome: read.Outcome}, nil
+		}
+		return s.loaded(ctx, id, ttl, read)
 	}
 	if has && s.recent.due(id, ttl) {
 		if until, known := read.Snapshot.Expires(); known && !until.IsZero() {
@@ -221,17 +224,44 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 	return read, nil
 }
 
-// end removes a session that is over by a mark. If the store fails, the next call that loads the
-// session tries again.
-func (s *Storage) end(ctx context.Context, entry principals.Entry, reason principals.Reason) {
+// end removes a session that is over by a mark. What was read of it may be old: another one that has
+// begun under its id since is left alone, and returned. If the store fails, the next call that loads
+// the session tries again.
+func (s *Storage) end(ctx context.Context, was *tiers.Snapshot, entry principals.Entry, reason principals.Reason) (another *tiers.Snapshot) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	_ = s.indexer.Because(ctx, []string{entry.ID}, reason, s.options.KeepReasons)
-	if s.Storage.RemoveAll(ctx, entry.ID) == nil {
-		s.maps.Removed(entry.ID)
-		s.begun.forget(entry.ID)
-		s.queue.leave(entry)
+	now, err := s.current(ctx, entry.ID, was, entry.TTL)
+	if err != nil {
+		return nil
 	}
+	if now.Len() > 0 {
+		if r, _ := recordOf(now.Data()); r.tag != entry.Tag {
+			return now
+		}
+		_ = s.indexer.Because(ctx, []string{entry.ID}, reason, s.options.KeepReasons)
+		if s.Storage.RemoveAll(ctx, entry.ID) != nil {
+			return nil
+		}
+		s.maps.Removed(entry.ID)
+	}
+	s.begun.forget(entry.ID)
+	s.queue.leave(entry)
+	return nil
+}
+
+// current returns a session as the store holds it, whatever a cache below knows, nil if it is gone.
+func (s *Storage) current(ctx context.Context, id string, was *tiers.Snapshot, ttl time.Duration) (*tiers.Snapshot, error) {
+	if s.Style(ctx) == tiers.StyleSnapshot {
+		now, err := s.Storage.Commit(ctx, id, tiers.Inquiry(was), ttl)
+		if errors.Is(err, tiers.ErrRevoked) {
+			return nil, nil
+		}
+		if err != nil || now != nil {
+			return now, err
+		}
+	}
+	read, err := s.Storage.Load(ctx, id, ttl)
+	return read.Snapshot, err
 }
 
 const endTimeout = 3 * time.Second
@@ -285,9 +315,11 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 	case has && r.isOf(principal):
 	default:
 		again := begins && delta.IsConditional() && !delta.Begins() // an attempt may have begun it, and none begins it now
-		if !begins || again {
+		attempt := again || !begins && delta.IsConditional()
+		closed := !begins && s.whose(before) == principal // the request's copy lacks the record
+		if attempt || closed {
 			if r, has = s.begun.of(id, principal); has {
-				if again || delta.IsConditional() {
+				if attempt {
 					c.delta = delta.With(Key, r.String())
 				}
 				begins = false
@@ -297,8 +329,8 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 		if again {
 			return c, nil
 		}
-		if !begins && (delta.IsInquiry() || s.whose(before) == principal) {
-			// The request's copy lacks the record; the store may have it.
+		if closed || !begins && delta.IsInquiry() {
+			// The store may have it.
 			read, err := s.Storage.Load(ctx, id, ttl)
 			if err != nil {
 				return c, err
@@ -331,7 +363,7 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 		return c, err
 	}
 	if over {
-		s.end(ctx, r.entry(id, principal, ttl), reason)
+		s.end(ctx, delta.Base(), r.entry(id, principal, ttl), reason)
 		return c, &Ended{Reason: reason, Cause: tiers.ErrRevoked}
 	}
 	if s.recent.due(id, ttl) {
@@ -499,11 +531,12 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 }
 
 // leave removes entries of sessions that have ended, before a limit counts them again; later where
-// the index can't now.
+// the index can't now, and once more where touches may be on their way.
 func (s *Storage) leave(ctx context.Context, entries []principals.Entry) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	if s.indexer.Leave(ctx, entries) != nil {
+	onTheirWay := s.queue.forget(entries)
+	if s.indexer.Leave(ctx, entries) != nil || onTheirWay {
 		for _, e := range entries {
 			s.queue.leave(e)
 		}
@@ -753,6 +786,16 @@ func (q *queue) touch(e principals.Entry) {
 		}
 		q.touched[e.ID] = e
 	})
+}
+
+// forget drops touches, but for those that may be on their way.
+func (q *queue) forget(entries []principals.Entry) (onTheirWay bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, e := range entries {
+		delete(q.touched, e.ID)
+	}
+	return q.writing
 }
 
 func (q *queue) leave(e principals.Entry) {

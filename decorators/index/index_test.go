@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gf-strata/strata/internal/principals"
+	"github.com/gf-strata/strata/tiers"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
@@ -125,5 +126,49 @@ func TestALogInAfterAMarkThatIsNotInMemoryYet(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// cache has an old copy of what it was asked for.
+type cache struct {
+	tiers.Storage
+	old tiers.Read
+}
+
+func (c *cache) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	if c.old.Snapshot != nil {
+		return c.old, nil
+	}
+	return c.Storage.Load(ctx, id, ttl)
+}
+
+// A session that was ended begins anew under its id, as GoFrame has it, while a cache still has the
+// old one: a read that finds that over returns the new one.
+func TestAnOldCopyOfASessionThatHasBegunAnew(t *testing.T) {
+	const id = "session-0123456789"
+	ctx := context.Background()
+	s := node(t)
+	below := &cache{Storage: s.Storage}
+	s.Storage = below
+	logIn(t, s, id)
+	old, err := below.Storage.Load(ctx, id, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Principals().RevokeAll(ctx, "ann", "elsewhere", nil); err != nil {
+		t.Fatal(err)
+	}
+	logIn(t, s, id)
+	below.old = old
+	s.marks.invalidateAll()
+	if !isAnns(t, s, id) {
+		t.Error("the old copy is taken for the session")
+	}
+	if list, err := s.Principals().List(ctx, "ann"); len(list) != 0 || err != nil { // until the cache knows it
+		t.Errorf("listed are %v, %v", list, err)
+	}
+	below.old = tiers.Read{}
+	if !isAnns(t, s, id) {
+		t.Error("a read of the old copy has ended the session")
 	}
 }

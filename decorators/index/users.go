@@ -85,7 +85,7 @@ func (s Principals) List(ctx context.Context, principal string) ([]Session, erro
 			return nil, err
 		}
 		if over {
-			s.of.end(ctx, e, reason)
+			s.of.end(ctx, read.Read.Snapshot, e, reason)
 			continue
 		}
 		e.Principal = principal
