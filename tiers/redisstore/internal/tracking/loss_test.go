@@ -1,8 +1,12 @@
 package tracking_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,4 +98,73 @@ func TestWatchOverrun(t *testing.T) {
 	}
 	close(l.stall)
 	l.recovers(t, before)
+}
+
+// Faults of the watcher's connections are reported by us alone: go-redis, whose lines have
+// addresses, logs nothing of them.
+func TestWatchKeepsGoRedisQuiet(t *testing.T) {
+	with := func(addr string) *redis.Client {
+		client := redis.NewClient(&redis.Options{Addr: addr, Password: "pw"})
+		t.Cleanup(func() { _ = client.Close() })
+		return client
+	}
+	replying := func(word, reply string) func(*testing.T) *redis.Client {
+		return func(t *testing.T) *redis.Client {
+			return with(redistest.StartFake(t, func(command []string) string {
+				if strings.Contains(strings.Join(command, " "), word) {
+					return reply
+				}
+				return redistest.Redis6(command)
+			}))
+		}
+	}
+	for name, client := range map[string]func(*testing.T) *redis.Client{
+		"nothing listens":        func(*testing.T) *redis.Client { return with("127.0.0.1:1") },
+		"no such host":           func(*testing.T) *redis.Client { return with("strata.invalid:1") },
+		"no HELLO":               replying("hello", "-ERR unknown command\r\n"),
+		"wrong password":         replying("hello", "-WRONGPASS invalid username-password pair\r\n"),
+		"hangs up at HELLO":      replying("hello", ""),
+		"no CLIENT TRACKING":     replying("tracking", "-ERR unknown subcommand\r\n"),
+		"hangs up at TRACKING":   replying("tracking", ""),
+		"hangs up at a ping":     replying("ping", ""),
+		"hangs up at the canary": replying("set", ""),
+		"no RESP":                replying("ping", "HTTP/1.1 400 Bad Request\r\n\r\n"),
+		"cut": func(t *testing.T) *redis.Client {
+			proxy := redistest.StartProxy(t, redistest.Start(t).Addr())
+			proxy.Tap(func(_ int, toServer bool, piece []byte) {
+				if toServer && strings.Contains(string(piece), "ping\r\n$1\r\n3") {
+					proxy.Cut()
+				}
+			})
+			client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
+			t.Cleanup(func() { _ = client.Close() })
+			return client
+		},
+		"takes no more connections": func(t *testing.T) *redis.Client {
+			var dials atomic.Int64
+			addr := redistest.StartFake(t, redistest.Redis6)
+			client := redis.NewClient(&redis.Options{Addr: addr, Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if dials.Add(1) > 2 {
+					return nil, errors.New(addr)
+				}
+				return new(net.Dialer).DialContext(ctx, network, addr)
+			}})
+			t.Cleanup(func() { _ = client.Close() })
+			return client
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			logged.take()
+			w := tracking.Start(client(t), "p:", tracking.RetryAfter(time.Millisecond), tracking.ProofLife(time.Millisecond))
+			l := newWitness()
+			w.Subscribe(l)
+			l.await(t, "a loss", func() bool { return w.InvalidationErr() != nil })
+			if err := w.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
+			for _, line := range logged.take() {
+				t.Error(line)
+			}
+		})
+	}
 }

@@ -2,7 +2,9 @@ package tracking_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,7 +15,33 @@ import (
 )
 
 // GoFrame's packages start goroutines for good as they are imported.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+func TestMain(m *testing.M) {
+	redis.SetLogger(logged) // before anything reads it
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
+}
+
+// logged is what go-redis has logged.
+var logged = &lines{}
+
+type lines struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *lines) Printf(_ context.Context, format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, fmt.Sprintf(format, args...))
+}
+
+// take returns the lines since the last call.
+func (l *lines) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.all
+	l.all = nil
+	return all
+}
 
 const (
 	// What no error text may hold.
