@@ -34,7 +34,7 @@ func StartCluster(tb testing.TB, masters int) *Cluster {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		s := Start(tb, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000")
+		s := Start(tb, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000", "--repl-diskless-sync-delay", "0")
 		c.Masters = append(c.Masters, s)
 		client := s.Client()
 		if n == 0 {

@@ -74,6 +74,16 @@ func (c *Cluster) AddMaster() *Server {
 	return master
 }
 
+// knows reports whether a node of the cluster lists another with the flag.
+func (c *Cluster) knows(s *Server, id, flag string) bool {
+	for line := range strings.Lines(s.Client().ClusterNodes(context.Background()).Val()) {
+		if fields := strings.Fields(line); len(fields) > 2 && fields[0] == id {
+			return strings.Contains(fields[2], flag)
+		}
+	}
+	return false
+}
+
 func (c *Cluster) join() (*Server, *redis.Client) {
 	c.tb.Helper()
 	bus, err := freePort()
@@ -82,8 +92,10 @@ func (c *Cluster) join() (*Server, *redis.Client) {
 	}
 	s := Start(c.tb, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000", "--repl-diskless-sync-delay", "0",
 		"--cluster-allow-replica-migration", "no") // a master stays one when its last slot is moved
-	if err := c.Masters[0].Client().Do(context.Background(), "cluster", "meet", "127.0.0.1", s.port, bus).Err(); err != nil {
-		c.tb.Fatal(err)
+	for _, m := range c.Masters { // each, as gossip takes seconds
+		if err := m.Client().Do(context.Background(), "cluster", "meet", "127.0.0.1", s.port, bus).Err(); err != nil {
+			c.tb.Fatal(err)
+		}
 	}
 	return s, s.Client()
 }
@@ -105,6 +117,12 @@ func (c *Cluster) Failover(replica *Server) {
 	ctx := context.Background()
 	client := replica.Client()
 	poll(c.tb, "the replica has the master's data", func() bool { return linked(ctx, client) })
+	self := c.id(replica)
+	for _, s := range c.Masters {
+		if s != replica { // one that doesn't know it for a replica gives it no vote
+			poll(c.tb, "a master knows the replica", func() bool { return c.knows(s, self, "slave") })
+		}
+	}
 	if err := client.ClusterFailover(ctx).Err(); err != nil {
 		c.tb.Fatal(err)
 	}

@@ -73,29 +73,6 @@ func TestWatchCanaryLeavesNothing(t *testing.T) {
 	}
 }
 
-// Each master that sessions can be at has one; with a {tag} that is one of them.
-func TestWatchClusterCanaries(t *testing.T) {
-	c := startCluster(t)
-	c.AddMaster()
-	for _, prefix := range []string{"p:", "{p}:"} {
-		_, l := watch(t, c.Client(), prefix)
-		l.standing(t)
-		sets := 0
-		for _, s := range c.Masters {
-			set := s.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_set")
-			if strings.HasPrefix(set, "calls=1,") {
-				sets++
-			}
-			if err := s.Client().ConfigResetStat(ctx).Err(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if want := map[string]int{"p:": 3, "{p}:": 1}[prefix]; sets != want {
-			t.Errorf("with prefix %q %d masters got a canary, want %d", prefix, sets, want)
-		}
-	}
-}
-
 // A server that takes no writes for now is believed once a canary was heard, and not before.
 func TestWatchOfAFullServer(t *testing.T) {
 	f := start(t)
@@ -165,8 +142,7 @@ func TestWatchOfAUserWhoMustNotWrite(t *testing.T) {
 }
 
 func TestSlots(t *testing.T) {
-	c := startCluster(t)
-	client := c.Client()
+	client := redistest.Start(t, "--cluster-enabled", "yes").Client()
 	for _, key := range []string{"123456789", "", "a", "{a}b", "a{b}c", "{}a", "a{", "a{b", "{a}{b}", "a{}{b}", "}a{b}"} {
 		if want := client.ClusterKeySlot(ctx, key).Val(); int64(tracking.SlotOf(key)) != want {
 			t.Errorf("%q is in slot %d, not %d", key, want, tracking.SlotOf(key))

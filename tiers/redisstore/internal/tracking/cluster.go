@@ -18,7 +18,7 @@ const reachTime = 500 * time.Millisecond
 // slot is on its way to it, and it alone sends their invalidations.
 //
 // client is set at construction. absent are the ids of the masters without slots that
-// didn't reply when the watch session began; masters sets it, and view reads it later.
+// didn't reply as masters when the watch session began; masters sets it, and view reads it later.
 type cluster struct {
 	client *redis.ClusterClient
 	absent []string
@@ -59,7 +59,8 @@ func (c *cluster) owners(ctx context.Context) ([]*redis.Options, error) {
 }
 
 // reach returns how to connect to those of the masters that reply. The others are
-// absent: they hold nothing, and mustn't keep the rest from being vouched for.
+// absent: they hold nothing, and mustn't keep the rest from being vouched for. So is a former
+// master that calls itself a replica, before gossip has informed the others.
 func (c *cluster) reach(ctx context.Context, nodes []node, like *redis.Options) (found []*redis.Options) {
 	ctx, cancel := context.WithTimeout(ctx, reachTime)
 	defer cancel()
@@ -81,7 +82,7 @@ func (c *cluster) reach(ctx context.Context, nodes []node, like *redis.Options) 
 	return found
 }
 
-// find tries the addresses that a node publishes, and returns nil if it is at none.
+// find tries the addresses that a node publishes, and returns nil if no master is there.
 func find(ctx context.Context, n node, like *redis.Options) *redis.Options {
 	for _, host := range n.hosts {
 		o := *like
@@ -90,7 +91,7 @@ func find(ctx context.Context, n node, like *redis.Options) *redis.Options {
 		p := newProbe(&o)
 		text, err := p.client.ClusterNodes(ctx).Result()
 		p.close()
-		if err == nil && readNodes(text).self == n.id {
+		if said := readNodes(text); err == nil && said.self == n.id && said.master {
 			return &o
 		}
 	}

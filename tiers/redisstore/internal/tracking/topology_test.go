@@ -2,18 +2,20 @@ package tracking_test
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
 // spread is a key of each master's, by trying.
 func spread(t *testing.T, c *redistest.Cluster, client *redis.ClusterClient) (keys []string) {
 	t.Helper()
-	for _, s := range c.Masters {
+	for _, s := range c.Masters[:3] { // those with slots
 		for n := 0; ; n++ {
 			key := "p:" + strconv.Itoa(n)
 			if s.Client().Get(ctx, key).Err() == redis.Nil {
@@ -47,101 +49,61 @@ func settles(t *testing.T, l *witness, client redis.UniversalClient, key string)
 	})
 }
 
-func TestWatchClusterMasters(t *testing.T) {
+// One cluster for all: it takes two seconds to start. Each part can be run alone.
+func TestWatchCluster(t *testing.T) {
 	c := startCluster(t)
-	client := c.Client()
-	_, l := watch(t, c.Client(), "p:")
-	l.standing(t)
-	keys := spread(t, c, client)
-	announces(t, l, client, keys...)
-
-	for _, s := range c.Masters { // one loss is enough
-		before := l.count()
-		if err := s.Client().Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err(); err != nil {
-			t.Fatal(err)
-		}
-		l.recovers(t, before)
-		announces(t, l, client, keys...)
-	}
-}
-
-func TestWatchClusterSlotMove(t *testing.T) {
-	c := startCluster(t)
-	client := c.Client()
-	_, l := watch(t, c.Client(), "p:")
-	l.standing(t)
-	key := spread(t, c, client)[0]
-	announces(t, l, client, key)
-	slot := int(client.ClusterKeySlot(ctx, "p:"+key).Val())
-
-	before := l.count()
-	c.Move(slot, c.Masters[0], c.Masters[1])
-	l.recovers(t, before)
-	announces(t, l, client, key)
-
-	before = l.count()
-	fourth := c.AddMaster()
-	l.recovers(t, before)
-	settles(t, l, client, key)
-
-	// Among members nothing is lost, and nobody connects anew.
-	connected := func() (n string) {
-		for _, s := range c.Masters {
-			n += s.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_client|tracking")[:8]
-		}
-		return n
-	}
-	first := connected()
-	for _, move := range [][2]*redistest.Server{{c.Masters[1], fourth}, {fourth, c.Masters[2]}, {c.Masters[2], c.Masters[0]}} {
-		l.standing(t)
-		before = l.count()
-		l.forget()
-		finish := c.Linger(slot, move[0], move[1])
-		announces(t, l, client, key)
-		finish()
-		announces(t, l, client, key)
-		l.recovers(t, before)
-		announces(t, l, client, key)
-	}
-	if now := connected(); now != first {
-		t.Errorf("connected anew: %q, before %q", now, first)
-	}
-}
-
-// owner is the master that has a key's slot.
-func owner(t *testing.T, c *redistest.Cluster, key string) *redistest.Server {
-	t.Helper()
+	var addrs []string
 	for _, s := range c.Masters {
-		if err := s.Client().Get(ctx, key).Err(); err == nil || err == redis.Nil {
-			return s
-		}
+		addrs = append(addrs, s.Addr())
 	}
-	t.Fatal("no master has a slot")
-	return nil
-}
+	connect := func(t *testing.T) *redis.ClusterClient { // to the first masters
+		client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs})
+		t.Cleanup(func() { _ = client.Close() })
+		return client
+	}
+	var fourth *redistest.Server
+	join := func() *redistest.Server { // a master without slots
+		if fourth == nil {
+			fourth = c.AddMaster()
+		}
+		return fourth
+	}
 
-// While a slot is on its way, who has none yet announces what is written to it.
-func TestWatchClusterSlotOnItsWay(t *testing.T) {
-	for _, state := range []string{"watched", "joining", "away"} {
-		t.Run(state, func(t *testing.T) {
-			c := startCluster(t)
-			client := c.Client()
+	t.Run("losses", func(t *testing.T) {
+		client := connect(t)
+		_, l := watch(t, connect(t), "p:")
+		l.standing(t)
+		keys := spread(t, c, client)
+		announces(t, l, client, keys...)
+		for _, s := range c.Masters { // one loss is enough
+			before := l.count()
+			if err := s.Client().Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err(); err != nil {
+				t.Fatal(err)
+			}
+			l.recovers(t, before)
+			announces(t, l, client, keys...)
+		}
+	})
+
+	// While a slot is on its way, a master without slots announces what is written to it.
+	for _, state := range []string{"joining", "watched", "away"} {
+		t.Run("a slot on its way to a master that is "+state, func(t *testing.T) {
+			client := connect(t)
 			from := owner(t, c, "p:{a}")
 			slot := int(client.ClusterKeySlot(ctx, "p:{a}").Val())
-			var fourth *redistest.Server
 			if state != "joining" {
-				fourth = c.AddMaster()
+				join()
 			}
 			if state == "away" {
 				fourth.Pause()
 			}
-			_, l := watch(t, c.Client(), "p:")
+			_, l := watch(t, connect(t), "p:")
 			l.standing(t)
 			announces(t, l, client, "{a}old")
 
 			switch state {
 			case "joining":
-				fourth = c.AddMaster()
+				join()
 			case "away":
 				fourth.Resume()
 			}
@@ -159,24 +121,94 @@ func TestWatchClusterSlotOnItsWay(t *testing.T) {
 			finish()
 			l.recovers(t, before)
 			announces(t, l, client, "{a}new", "{a}old")
+			c.Move(slot, fourth, from)
 		})
 	}
+
+	t.Run("a slot's moves among members", func(t *testing.T) {
+		client := connect(t)
+		join()
+		_, l := watch(t, connect(t), "p:")
+		l.standing(t)
+		key := spread(t, c, client)[0]
+		announces(t, l, client, key)
+		slot := int(client.ClusterKeySlot(ctx, "p:"+key).Val())
+		connected := func() (n string) {
+			for _, s := range c.Masters {
+				n += s.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_client|tracking")[:9]
+			}
+			return n
+		}
+		first := connected()
+		from := owner(t, c, "p:"+key)
+		for _, to := range []*redistest.Server{c.Masters[1], fourth, c.Masters[2], c.Masters[0]} {
+			l.standing(t)
+			before := l.count()
+			l.forget()
+			finish := c.Linger(slot, from, to)
+			announces(t, l, client, key)
+			finish()
+			announces(t, l, client, key)
+			l.recovers(t, before)
+			announces(t, l, client, key)
+			from = to
+		}
+		if now := connected(); now != first {
+			t.Errorf("connected anew: %q, before %q", now, first)
+		}
+	})
+
+	// Each master that sessions can be at has a canary; with a {tag} that is one of them.
+	t.Run("canaries", func(t *testing.T) {
+		join()
+		for prefix, want := range map[string]int{"p:": 3, "{p}:": 1} {
+			for _, s := range c.Masters {
+				if err := s.Client().ConfigResetStat(ctx).Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, l := watch(t, connect(t), prefix, tracking.ProofLife(time.Hour))
+			l.standing(t)
+			sets := 0
+			for _, s := range c.Masters {
+				set := s.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_set")
+				if strings.HasPrefix(set, "calls=1,") {
+					sets++
+				}
+			}
+			if sets != want {
+				t.Errorf("with prefix %q %d masters got a canary, want %d", prefix, sets, want)
+			}
+		}
+	})
+
+	t.Run("failovers", func(t *testing.T) {
+		master := c.Masters[0]
+		replica := c.AddReplica(master)
+		client := connect(t)
+		_, l := watch(t, connect(t), "p:")
+		l.standing(t)
+		key := spread(t, c, client)[0]
+		announces(t, l, client, key)
+		for _, next := range []*redistest.Server{replica, master} {
+			before := l.count()
+			c.Failover(next)
+			l.recovers(t, before)
+			announces(t, l, client, key)
+		}
+	})
 }
 
-func TestWatchClusterFailover(t *testing.T) {
-	c := startCluster(t)
-	replica := c.AddReplica(c.Masters[0])
-	client := c.Client()
-	_, l := watch(t, c.Client(), "p:")
-	l.standing(t)
-	key := spread(t, c, client)[0]
-	announces(t, l, client, key)
-	for _, next := range []*redistest.Server{replica, c.Masters[0]} {
-		before := l.count()
-		c.Failover(next)
-		l.recovers(t, before)
-		announces(t, l, client, key)
+// owner is the master that has a key's slot.
+func owner(t *testing.T, c *redistest.Cluster, key string) *redistest.Server {
+	t.Helper()
+	for _, s := range c.Masters {
+		if err := s.Client().Get(ctx, key).Err(); err == nil || err == redis.Nil {
+			return s
+		}
 	}
+	t.Fatal("no master has a slot")
+	return nil
 }
 
 func TestWatchSentinelFailover(t *testing.T) {

@@ -81,13 +81,15 @@ func TestWatchUnsupported(t *testing.T) {
 			})
 		},
 		"CLUSTER NODES forbidden": func(t *testing.T) redis.UniversalClient {
-			c := startCluster(t)
-			for _, s := range c.Masters {
-				if err := s.Client().Do(ctx, "acl", "setuser", "default", "-cluster|nodes").Err(); err != nil {
+			server := redistest.Start(t, "--cluster-enabled", "yes")
+			for _, command := range [][]any{{"cluster", "addslotsrange", 0, 16383}, {"acl", "setuser", "default", "-cluster|nodes"}} {
+				if err := server.Client().Do(ctx, command...).Err(); err != nil {
 					t.Fatal(err)
 				}
 			}
-			return c.Client()
+			client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{server.Addr()}})
+			t.Cleanup(func() { _ = client.Close() })
+			return client
 		},
 		"ring": func(t *testing.T) redis.UniversalClient {
 			client := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}, HeartbeatFrequency: time.Hour})

@@ -300,7 +300,14 @@ func TestWatchClusterViews(t *testing.T) {
 		}
 	}
 	halves := [nodes]string{"0-8191", "8192-16383"}
-	right := view([nodes]int{1, 2}, halves, "id9 x slave id0 0 0 1 connected\nid8 x master,noaddr - 0 0 0 connected\n")
+	former := redistest.StartFake(t, func(command []string) string { // a replica since a moment ago
+		if command[0] == "cluster" {
+			return redistest.Bulk("id7 x myself,slave id0 0 0 1 connected\n")
+		}
+		return redistest.Redis6(command)
+	})
+	right := view([nodes]int{1, 2}, halves, "id9 x slave id0 0 0 1 connected\nid8 x master,noaddr - 0 0 0 connected\n"+
+		"id7 "+former+"@1 master - 0 0 0 connected\n")
 	third := view([nodes]int{1, 2}, [nodes]string{"0-8191", "8192"}, "id2 x master - 0 0 3 connected 8193-16383\n")
 	set(third, 0, 1) // CLUSTER SLOTS doesn't know it yet
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs[:]})
