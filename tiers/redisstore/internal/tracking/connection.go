@@ -72,7 +72,7 @@ func (c *connection) run(ctx context.Context) error {
 
 	sub := client.Subscribe(ctx) // to nothing: it holds the connection and reads it
 	defer func() { _ = sub.Close() }()
-	connecting, cancel := context.WithTimeout(ctx, ioTimeout)
+	connecting, cancel := context.WithTimeout(ctx, c.watchSession.trial)
 	defer cancel()
 	if err := sub.Ping(connecting, c.next()); err != nil {
 		return err
@@ -193,11 +193,11 @@ func (c *connection) track(ctx context.Context, conn *redis.Conn) error {
 	return nil
 }
 
-// ping sends a ping every quarter of the lease, and cuts the connection where no
+// ping sends a ping at the pace of the watch, and cuts the connection where no
 // pong comes within the lease: that also bounds what the server keeps for a reader that
 // hangs.
 func (c *connection) ping(ctx context.Context, sub *redis.PubSub) {
-	tick := time.NewTicker(c.watchSession.lease / 4)
+	tick := time.NewTicker(c.watchSession.pace)
 	defer tick.Stop()
 	for {
 		select {

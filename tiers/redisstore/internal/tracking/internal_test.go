@@ -26,7 +26,9 @@ func Ask(client *redis.Client) (string, error) {
 type Option func(*Tracker)
 
 // Lease is that of New.
-func Lease(d time.Duration) Option { return func(t *Tracker) { t.lease = d } }
+func Lease(d time.Duration) Option {
+	return func(t *Tracker) { t.lease, t.pace = d, min(t.pace, d/4) }
+}
 
 // RetryAfter is how soon an unsupported server is asked again.
 func RetryAfter(d time.Duration) Option { return func(t *Tracker) { t.retry = d } }
@@ -34,9 +36,13 @@ func RetryAfter(d time.Duration) Option { return func(t *Tracker) { t.retry = d 
 // ProofLife is how often a canary is written.
 func ProofLife(d time.Duration) Option { return func(t *Tracker) { t.proofLife = d } }
 
-// Start is New with options.
+// Trial is how long a server that takes the password is tried.
+func Trial(d time.Duration) Option { return func(t *Tracker) { t.trial = d } }
+
+// Start is New with options. The server is asked often, and has a lease that a busy machine keeps.
 func Start(client redis.UniversalClient, prefix string, opts ...Option) *Tracker {
-	t := New(client, prefix, 500*time.Millisecond)
+	t := New(client, prefix, 3*time.Second)
+	t.pace = 50 * time.Millisecond
 	for _, opt := range opts {
 		opt(t)
 	}

@@ -155,10 +155,10 @@ func TestWatchKeepsGoRedisQuiet(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			logged.take()
-			w := tracking.Start(client(t), "p:", tracking.RetryAfter(time.Millisecond), tracking.ProofLife(time.Millisecond))
+			w := tracking.Start(client(t), "p:", tracking.RetryAfter(time.Millisecond), tracking.ProofLife(time.Millisecond), tracking.Lease(300*time.Millisecond))
 			l := newWitness()
 			w.Subscribe(l)
-			l.await(t, "a loss", func() bool { return w.InvalidationErr() != nil })
+			poll(t, "a loss", func() bool { return w.InvalidationErr() != nil })
 			if err := w.Close(ctx); err != nil {
 				t.Fatal(err)
 			}

@@ -174,8 +174,8 @@ func TestHooksAreCalledOnThePath(t *testing.T) {
 			l.revoked(t)
 		}
 		commands, pipelines := h.commands.Load(), h.pipelines.Load()
-		l.await(t, "a command", func() bool { return w.Send(ctx, redis.NewStatusCmd(ctx, "get", "p:u")) == redis.Nil })
-		l.await(t, "a pipeline", func() bool {
+		poll(t, "a command", func() bool { return w.Send(ctx, redis.NewStatusCmd(ctx, "get", "p:u")) == redis.Nil })
+		poll(t, "a pipeline", func() bool {
 			return w.Send(ctx, redis.NewStatusCmd(ctx, "get", "p:u"), redis.NewStatusCmd(ctx, "ttl", "p:u")) != nil
 		})
 		if h.commands.Load() == commands || h.pipelines.Load() == pipelines {
@@ -213,7 +213,7 @@ func TestWatchSurvivesAPanic(t *testing.T) {
 	}})
 	t.Cleanup(func() { _ = client.Close() })
 	w, l := watch(t, client, "p:")
-	l.await(t, "the reason", func() bool { return w.InvalidationErr() != nil })
+	poll(t, "the reason", func() bool { return w.InvalidationErr() != nil })
 	if err := w.InvalidationErr(); !strings.Contains(err.Error(), "a panic while changes were watched") {
 		t.Error(err)
 	} else {

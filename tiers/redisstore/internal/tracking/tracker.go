@@ -34,15 +34,17 @@ type Tracker struct {
 type settings struct {
 	prefix    string
 	lease     time.Duration
+	pace      time.Duration // of the questions to a server
 	retry     time.Duration // how soon an unsupported server is asked again
 	proofLife time.Duration // how long a canary proves
+	trial     time.Duration // how long a server that takes the password is tried before it is unsupported
 }
 
 // New returns a Tracker of the keys under prefix, all keys if it is empty.
 func New(client redis.UniversalClient, prefix string, lease time.Duration) *Tracker {
 	return &Tracker{
 		client:   client,
-		settings: settings{prefix: prefix, lease: lease, retry: unsupportedRetry, proofLife: proofLife},
+		settings: settings{prefix: prefix, lease: lease, pace: lease / 4, retry: unsupportedRetry, proofLife: proofLife, trial: trialTime},
 		paths:    newPaths(client),
 	}
 }

