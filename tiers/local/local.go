@@ -7,8 +7,9 @@
 // well, and so does MaxStale while no source vouches for memory.
 //
 // Locks are taken in this order: subscriptions.mu, those of sources and feeds, restart.mu, a
-// stripe, and then flights.mu or ownWrites.mu. watch.mu is taken alone or under
-// subscriptions.mu; two stripes are never held together. No lock is held while a store is called.
+// stripe, and then flights.mu or ownWrites.mu. watch.mu is taken after those of subscriptions and
+// sources, and none after it. Two stripes are never held together, and none of the tier's locks
+// while a session is loaded or written.
 package local
 
 import (
