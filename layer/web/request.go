@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -129,12 +128,6 @@ func (q *request) renew(id string) {
 	q.loaded, q.id, q.stored, q.endStored = false, id, "", false
 }
 
-// resume has a middleware around another one take over again.
-func (q *request) resume() {
-	q.r.SetCtxVar(requestKey{}, func() *request { return q })
-	q.r.Session = q.session
-}
-
 // end commits, once the handler is done. Later code, ghttp's own close included, finds a session
 // that has nothing to be closed.
 func (q *request) end() {
@@ -160,6 +153,22 @@ func (q *request) end() {
 		q.fail(err)
 	default:
 		q.mark(read)
+	}
+}
+
+// leave follows the end, which OnError, Describe or a storage may have left with a panic: nothing more
+// is committed then. A middleware around this one takes over again.
+func (q *request) leave(outer *request) {
+	if !q.ended {
+		q.ended, q.record, q.removed = true, record{}, false
+		q.renew(q.presented)
+	}
+	if q.until != nil {
+		q.of.watch.leave(q.until)
+	}
+	if outer != nil {
+		outer.r.SetCtxVar(requestKey{}, func() *request { return outer })
+		outer.r.Session = outer.session
 	}
 }
 
@@ -214,14 +223,14 @@ func (q *request) mark(read bool) {
 	private(header, false)
 }
 
-// panicked reports whether ghttp has caught a panic of a handler or an inner middleware: it makes
-// an error of it, and a response of the error's text. An error with a stack that was returned in a
-// response of the same text looks like one that was raised.
+// panicked reports whether ghttp has caught a panic of a handler or an inner middleware: it makes an
+// error of it, and a response with the status 500. A panic with an error that has a stack already
+// looks like such an error that was returned: the status tells them apart, unless an inner
+// middleware has changed it.
 func panicked(r *ghttp.Request) bool {
 	err := r.GetError()
 	return err != nil && (gerror.HasCode(err, gcode.CodeInternalPanic) ||
-		r.Response.Status == http.StatusInternalServerError && gerror.HasStack(err) &&
-			bytes.HasSuffix(r.Response.Buffer(), []byte(err.Error())))
+		r.Response.Status == http.StatusInternalServerError && gerror.HasStack(err))
 }
 
 func isRevoked(err error) bool { return errors.Is(err, layer.ErrRevoked) }

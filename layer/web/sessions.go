@@ -28,7 +28,9 @@ func OnError(respond func(r *ghttp.Request, err error)) Option {
 	return func(s *sessions) { s.onError = respond }
 }
 
-// CommitOnPanic commits what a handler had changed before it panicked. The default is not to.
+// CommitOnPanic commits what a handler had changed before it panicked. The default is not to. A panic
+// with an error that has a stack is known by the status 500: let a middleware that replaces the status
+// be around web.Sessions.
 func CommitOnPanic() Option { return func(s *sessions) { s.commitOnPanic = true } }
 
 // AdoptUnknown begins a session under the id that the client has sent, if it is well-formed, as
@@ -182,14 +184,9 @@ func (s *sessions) serve(r *ghttp.Request) {
 		return
 	}
 	q := newRequest(s, r, server)
+	defer q.leave(outer)
 	r.Middleware.Next()
 	q.end()
-	if q.until != nil {
-		q.of.watch.leave(q.until)
-	}
-	if outer != nil {
-		outer.resume()
-	}
 }
 
 // settingsOf reads a server's configuration at its first request.

@@ -551,6 +551,66 @@ func TestAPanicCommitsNothing(t *testing.T) {
 	}
 }
 
+// An inner middleware replaces the response of a panic, as GoFrame's documentation shows it.
+func TestAPanicCommitsNothingWhereAMiddlewareReplacesTheResponse(t *testing.T) {
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.Use(func(r *ghttp.Request) {
+			r.Middleware.Next()
+			if r.Response.Status >= http.StatusInternalServerError {
+				r.Response.ClearBuffer()
+				r.Response.Write("sorry")
+			}
+		})
+		server.BindHandler("/panic", func(r *ghttp.Request) {
+			r.Session.MustSet("k", "panicked")
+			panic(gerror.New("with a stack"))
+		})
+	})
+	c := s.client()
+	c.want("/set", "set")
+	if a := c.status("/panic", http.StatusInternalServerError); a.body != "sorry" {
+		t.Errorf("the response is %q", a.body)
+	}
+	c.want("/get", "v")
+}
+
+// A panic of what the program has given to the middleware is its request's alone: it commits no more,
+// gets 500, and takes no place of Until.
+func TestPanicsOfTheProgramsFunctions(t *testing.T) {
+	for name, opt := range map[string]web.Option{
+		"OnError": web.OnError(func(*ghttp.Request, error) { panic("OnError") }),
+		"Describe": web.Describe(func(r *ghttp.Request) map[string]string {
+			if r.URL.Path == "/panics" {
+				panic("Describe")
+			}
+			return nil
+		}),
+	} {
+		store := &counted{Storage: gsession.NewStorageMemory()}
+		chain := layer.Chain(store, layer.Local(), layer.Indexed(nil), layer.Traced(layer.Logger(slog.New(slog.DiscardHandler))))
+		s := serveChain(t, chain, func(server *ghttp.Server, chain *layer.Stack) {
+			t.Cleanup(func() { _ = chain.Close(context.Background()) })
+			standard(opt, web.MostUntil(1))(server, chain)
+			server.BindHandler("/panics", func(r *ghttp.Request) {
+				web.Until(r)
+				r.Session.MustSet("k", "changed")
+				if name == "OnError" {
+					store.breaks(errors.New("broken"))
+				}
+			})
+			server.BindHandler("/until", func(r *ghttp.Request) { r.Response.Write(context.Cause(web.Until(r))) })
+		})
+		c := s.client()
+		c.want("/set", "set")
+		c.status("/login", http.StatusOK)
+		c.status("/panics", http.StatusInternalServerError)
+		store.breaks(nil)
+		c.want("/get", "v")
+		c.want("/until", "")
+	}
+}
+
 func TestLeavingByExitCommits(t *testing.T) {
 	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
 		standard()(server, chain)
