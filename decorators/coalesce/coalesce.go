@@ -161,14 +161,14 @@ const shortLife = 20 * time.Second
 // unchanged is the close of a request that changed nothing: a slide, if that keeps
 // the session alive as surely as writing it again does.
 func (s *Storage) unchanged(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	_, tells := delta.Base().Expires()
+	_, known := delta.Base().Expires()
 	if s.queues.extend(id, ttl) {
 		return nil, nil
 	}
-	if (ttl >= shortLife || tells) && !s.queues.mayBeEmpty(id) {
+	if (ttl >= shortLife || known) && !s.queues.mayBeEmpty(id) {
 		until, asked, err := s.slides.slide(ctx, id, ttl)
 		// Otherwise the session is gone, or a layer below doesn't know, or the store can only write.
-		if !(err == nil && asked && tells && until.IsZero()) && !errors.Is(err, gsession.ErrorDisabled) {
+		if !(err == nil && asked && known && until.IsZero()) && !errors.Is(err, gsession.ErrorDisabled) {
 			return nil, err
 		}
 	}

@@ -124,7 +124,7 @@ func mutexes(files map[string]*ast.File) (count int) {
 // only tests use, and some where it is yet to be.
 var unordered = []string{
 	"examples/shop", "internal/redistest", "internal/teststore",
-	"decorators/coalesce", "internal/circuit", "internal/sessionmap", "tiers/local", "tiers/redisstore/internal/tracking",
+	"decorators/coalesce", "internal/circuit", "tiers/local",
 }
 
 // A package with several mutexes says in which order they are taken, in a paragraph of a type's

@@ -1,6 +1,7 @@
 package architecture
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"path/filepath"
@@ -13,6 +14,10 @@ import (
 // sentences whose subject is a question word.
 var retired = regexp.MustCompile(`\b(?:[Aa]nswers|answered|tells?|told|[Hh]ears?|heard|outdate[sd]?|announce[sd]?|parcels?|lanes?|echoes|patience|whoever|[Ss]omebody)\b` +
 	`|(?:^|[.:;] )(?:Who|Whoever|Nobody|What)\b`)
+
+// renamed are the same words as a part of an identifier.
+var renamed = regexp.MustCompile(`(?:^|[a-z0-9])(?:T(?:ells?|old)|Hear(?:s|d)?|Outdate[sd]?|Announce[sd]?|Parcels?|Lanes?|Echo(?:es)?|Patience|Whoever|Somebody)(?:[A-Z]|$)` +
+	`|^(?:tells?|told|hears?|heard|outdate[sd]?|announce[sd]?|parcels?|lanes?|echo(?:es)?|patience|whoever|somebody)(?:[A-Z]|$)`)
 
 // attribute is one of a metric with its values, which are what they are.
 var attribute = regexp.MustCompile(`\w+\.\w+=\S+`)
@@ -54,6 +59,36 @@ func TestCommentsUseTheGlossarysWords(t *testing.T) {
 			for _, word := range retired.FindAllString(text, -1) {
 				t.Errorf("%s: %q: see the glossary of docs/architecture.md", at, word)
 			}
+		}
+	}
+}
+
+// Nor is one of the words in an identifier, or in a text: of an error, of the log, of a page. The
+// values of attributes stay as they are.
+func TestNamesAndTextsUseTheGlossarysWords(t *testing.T) {
+	for _, p := range list(t) {
+		if slices.Contains(unclean, p.name()) {
+			continue
+		}
+		for path, file := range parsed(t, p.Dir) {
+			ast.Inspect(file, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.Ident:
+					if renamed.MatchString(n.Name) {
+						t.Errorf("%s/%s: %s: see the glossary of docs/architecture.md", p.name(), path, n.Name)
+					}
+				case *ast.BasicLit:
+					if word := retired.FindString(n.Value); word != "" && n.Value != `"outdated"` {
+						t.Errorf("%s/%s: %q in %s: see the glossary of docs/architecture.md", p.name(), path, word, n.Value)
+					}
+				}
+				return true
+			})
+		}
+	}
+	for name, want := range map[string]bool{"tell": true, "toldOf": true, "InvalidatedByEcho": true, "errTold": true, "Heartbeats": false, "planEnd": false, "notify": false} {
+		if renamed.MatchString(name) != want {
+			t.Errorf("%s: %v, want %v", name, !want, want)
 		}
 	}
 }

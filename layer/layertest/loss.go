@@ -14,7 +14,7 @@ import (
 
 var noSilentLoss = []Check{
 	{"cancelled callers", "A write was reported as done, and isn't there.", Nothing, cancelled},
-	{"failing store", "The store refused a write, and nobody was told.", NeedsWrapped, failing},
+	{"failing store", "The store refused a write, and the caller got no error.", NeedsWrapped, failing},
 	{"panicking store", "After a panic in the store, the session can't be used any more.", NeedsWrapped, panicking},
 	{"what can't be saved", "A value that can't be saved takes the rest of the session with it.", Nothing, unsavable},
 	{"refused ahead of the store", "A value that can't be saved is refused, and something is written all the same.", NeedsWrapped, refusedUntouched},
@@ -76,10 +76,10 @@ func failing(e *env) error {
 		return e.delivered(s, fault, id)
 	}
 	if err := e.save(s, id, values{"k": "new"}); !errors.Is(err, broken) {
-		return fmt.Errorf("a write that the store refused was answered with %v", err)
+		return fmt.Errorf("a write that the store refused returned %v", err)
 	}
 	if err := s.RemoveAll(e.ctx, id); !errors.Is(err, broken) {
-		return fmt.Errorf("a removal that the store refused was answered with %v", err)
+		return fmt.Errorf("a removal that the store refused returned %v", err)
 	}
 	fault.Fail(nil)
 	if err := e.expect(s, id, values{"k": "old"}); err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 var private = []Check{
-	{"error texts", "A log that shows errors shows ids or contents of sessions: whoever reads it can log in as somebody else.", Nothing, keepsSecrets},
+	{"error texts", "A log that shows errors shows ids or contents of sessions: its readers can log in as other users.", Nothing, keepsSecrets},
 	{"the store's texts", "What the store writes into its errors, ids and contents included, ends up in logs.", NeedsWrapped, keepsStoresSecrets},
 	{"dumps", "A program that dumps its session, as templates do in develop mode, prints everybody's, and hangs.", Nothing, dumpsEnd},
 }

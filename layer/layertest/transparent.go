@@ -128,7 +128,7 @@ func sameStyle(e *env) error {
 	for name, call := range calls {
 		got, want := call(s), call(bare)
 		if errors.Is(got, gsession.ErrorDisabled) != errors.Is(want, gsession.ErrorDisabled) {
-			return fmt.Errorf("%s answers %v, the bare store %v", name, got, want)
+			return fmt.Errorf("%s returns %v, the bare store %v", name, got, want)
 		}
 	}
 	return nil
