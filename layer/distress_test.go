@@ -170,7 +170,7 @@ func TestInvalidationsThatDoNotArriveAreLogged(t *testing.T) {
 			t.Helper()
 			time.Sleep(after)
 			synctest.Wait()
-			if n := strings.Count(log.String(), "aren't announced at present"); n != lines {
+			if n := strings.Count(log.String(), "don't arrive at present"); n != lines {
 				t.Errorf("logged %d times, want %d:\n%s", n, lines, log)
 			}
 		}
@@ -194,7 +194,7 @@ func TestInvalidationsThatDoNotArriveAreLogged(t *testing.T) {
 // with it.
 func TestAServerThatCannotNotifyIsLoggedOnce(t *testing.T) {
 	t.Parallel()
-	const warning = "aren't announced"
+	const warning = "can't send invalidations"
 	server := redistest.Start(t, "--rename-command", "CLIENT", "")
 	traced, log := logged()
 	chain := layer.Chain(redisstore.New(server.Client()), layer.Coalesced(), layer.Local(), traced)

@@ -155,7 +155,7 @@ func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 				sees(there, "a1", 0)
 			}
 
-			const line = "changes of the store aren't announced, so that MaxStale bounds what is served from memory"
+			const line = "the store can't send invalidations, so that MaxStale bounds what is served from memory"
 			if test.mode == unsupported {
 				polled(time.Minute, func() bool { return strings.Contains(log.String(), line) })
 				if n := strings.Count(log.String(), line); n != 1 || !strings.Contains(log.String(), test.reason) {

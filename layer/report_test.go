@@ -78,7 +78,7 @@ func TestWarningsOfAChainThatIsBeingBuiltAreLoggedByItsLogger(t *testing.T) {
 	traced, l = logged()
 	chain = layer.Chain(redisstore.New(ring), layer.Local(), traced)
 	defer func() { _ = chain.Close(ctx) }()
-	if !strings.Contains(l.String(), "changes of the store aren't announced") {
+	if !strings.Contains(l.String(), "the store can't send invalidations") {
 		t.Errorf("logged %q, and not that the store can't announce", l)
 	}
 }

@@ -224,7 +224,7 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 	return read, nil
 }
 
-// end removes a session that is over by a mark. What was read of it may be old: another one that has
+// end removes a session that is over by a mark. The read may be old: another session that has
 // begun under its id since is left alone, and returned. If the store fails, the next call that loads
 // the session tries again.
 func (s *Storage) end(ctx context.Context, was *tiers.Snapshot, entry principals.Entry, reason principals.Reason) (another *tiers.Snapshot) {

@@ -120,22 +120,21 @@ func mutexes(files map[string]*ast.File) (count int) {
 	return count
 }
 
-// unordered are packages with several mutexes whose order isn't written: examples and those that
-// only tests use, and some where it is yet to be.
-var unordered = []string{
-	"examples/shop", "internal/redistest", "internal/teststore",
-	"decorators/coalesce", "internal/circuit", "tiers/local",
-}
+// unordered are packages with several mutexes whose order isn't written: examples, and those that
+// only tests use.
+var unordered = []string{"examples/shop", "internal/redistest", "internal/teststore"}
 
-// A package with several mutexes says in which order they are taken, in a paragraph of a type's
-// comment or its own that begins with "Lock order:".
+// A package with several mutexes says in which order they are taken, in a paragraph that begins
+// with "Lock order:", or says so in a sentence.
 func TestTheLockOrderIsWritten(t *testing.T) {
 	for _, p := range list(t) {
 		files := parsed(t, p.Dir)
 		count, written := mutexes(files), false
 		for _, file := range files {
 			for _, group := range file.Comments {
-				written = written || strings.Contains("\n"+group.Text(), "\nLock order: ")
+				for _, begins := range []string{"Lock order: ", "Locks are taken in this order: "} {
+					written = written || strings.Contains("\n"+group.Text(), "\n"+begins)
+				}
 			}
 		}
 		if count > 1 && !written && !slices.Contains(unordered, p.name()) {

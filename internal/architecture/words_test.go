@@ -67,9 +67,6 @@ func TestCommentsUseTheGlossarysWords(t *testing.T) {
 // values of attributes stay as they are.
 func TestNamesAndTextsUseTheGlossarysWords(t *testing.T) {
 	for _, p := range list(t) {
-		if slices.Contains(unclean, p.name()) {
-			continue
-		}
 		for path, file := range parsed(t, p.Dir) {
 			ast.Inspect(file, func(n ast.Node) bool {
 				switch n := n.(type) {

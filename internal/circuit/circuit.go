@@ -2,7 +2,7 @@
 // respond: once several sessions in a row have failed, calls are refused at once, and one is
 // let through now and then to see whether the store is back.
 //
-// A call's mutex is taken before its circuit's; the one of the nodes takes no other.
+// Lock order: a call's mutex, its circuit's; the nodes' mutex is held while no other is taken.
 package circuit
 
 import (

@@ -116,7 +116,7 @@ func (a *auditor) compare(ctx context.Context, hit audited) {
 		a.s.reporter.Differed(time.Duration(now - hit.e.loaded))
 		a.s.order.invalidate(hit.hash, telemetry.InvalidatedByAudit)
 		a.s.reporter.Warn(ctx, "audit",
-			"strata: a session in memory differed from the store and nothing had announced that; it is read anew")
+			"strata: a session in memory differed from the store and no invalidation had arrived; it is read anew")
 	}
 }
 

@@ -244,7 +244,7 @@ func (l *listener) ValidUntil(until time.Time) {
 // source vouched, as MaxStale doesn't bound them.
 func (l *listener) Unsupported(reason error) {
 	l.watch.order.reporter.Warn(context.Background(), "unsupported",
-		"strata: changes of the store aren't announced, so that MaxStale bounds what is served from memory",
+		"strata: the store can't send invalidations, so that MaxStale bounds what is served from memory",
 		slog.Duration("max_stale", l.watch.order.memory.limits.Load().maxStale), slog.String("reason", failure.Explain(reason)))
 	l.watch.mu.Lock()
 	if l.lost || l.until != 0 {
@@ -280,7 +280,7 @@ func (w *watch) silent() {
 		}
 	}
 	w.order.reporter.Warn(context.Background(), "unvouched",
-		"strata: changes of the store aren't announced at present, so that nothing is served from memory; see whether the channel of announcements can connect and log in",
+		"strata: the store's invalidations don't arrive at present, so that nothing is served from memory; see whether the connection for them can be made and log in",
 		slog.Duration("since", since.Round(time.Second)), slog.String("reason", reason))
 }
 
