@@ -3,7 +3,6 @@ package local
 import (
 	"encoding/binary"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,7 +82,7 @@ func (m *memory) rejected(item *ristretto.Item[*packed]) {
 // keep puts an entry where it is found.
 func (m *memory) keep(hash uint64, e *entry) {
 	e.hash = hash
-	e.cached, e.alone = false, false
+	e.cached = false
 	if e.absent {
 		e.id = ""
 		m.absences.put(e)
@@ -95,13 +94,6 @@ func (m *memory) keep(hash uint64, e *entry) {
 			m.set(hash, &packed{entry: e}, e.cost())
 			m.hot.drop(hash)
 			return
-		}
-		before := m.find(hash)
-		if before != nil {
-			e.alone = before.alone
-		} else {
-			// Ristretto counts an entry that it was given and takes later.
-			e.alone = !slices.Contains(m.stripe(hash).given[:], hash)
 		}
 		m.hot.put(e.compact(), m.demote)
 	})
@@ -152,16 +144,28 @@ func (m *memory) lookup(hash uint64) *entry {
 	}
 }
 
+// count returns how many sessions there are, each counted once; those that ristretto is about to
+// take may count twice.
+func (m *memory) count() (sessions int64) {
+	sessions = m.sessions.Load()
+	m.hot.each(func(e *entry) {
+		m.gate.do(e.hash, func() {
+			if _, has := m.cache.GetTTL(e.hash); !has { // unlike Get, this isn't a use of it
+				sessions++
+			}
+		})
+	})
+	return sessions
+}
+
 // each is called when nothing is kept any more, and calls f for each entry that is still valid,
 // the hot ones first.
 func (m *memory) each(f func(id string, size int64)) {
-	for n := range m.hot.sets {
-		for place := range ways {
-			if e := m.hot.sets[n].places[place].Load(); e != nil && e.stamp == m.guard.Stamp(e.hash) {
-				f(e.id, e.size())
-			}
+	m.hot.each(func(e *entry) {
+		if e.stamp == m.guard.Stamp(e.hash) {
+			f(e.id, e.size())
 		}
-	}
+	})
 	m.cache.IterValues(func(p *packed) (stop bool) {
 		id, stamp, size := "", p.stamp, int64(len(p.content))
 		if e := p.entry; e != nil {
@@ -261,9 +265,7 @@ func (m *memory) demote(e *entry) {
 	if p := m.pack(e); p != nil {
 		m.set(e.hash, p, entryBytes+int64(len(p.content)))
 	} else {
-		whole := *e
-		whole.alone = false
-		m.set(e.hash, &packed{entry: &whole}, e.cost())
+		m.set(e.hash, &packed{entry: e}, e.cost())
 	}
 }
 

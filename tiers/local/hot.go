@@ -14,12 +14,11 @@ import (
 // Their places are in sets of seven, so that few entries in use displace each other before
 // most places are taken. Places are atomic, and written under the stripe's lock. An entry
 // here is never older than the one that ristretto has under its hash, and is looked for first.
-// held, alone and most are atomic.
+// held and most are atomic.
 type hot struct {
-	sets  []set
-	held  atomic.Int64 // bytes that they take
-	alone atomic.Int64 // entries that ristretto doesn't have
-	most  atomic.Int64 // of held
+	sets []set
+	held atomic.Int64 // bytes that they take
+	most atomic.Int64 // of held
 }
 
 // set is seven places, in one line of the processor's cache. state has a byte of each
@@ -153,10 +152,18 @@ func (h *hot) drop(hash uint64) {
 	}
 }
 
+// each calls f for all entries.
+func (h *hot) each(f func(e *entry)) {
+	for n := range h.sets {
+		for place := range ways {
+			if e := h.sets[n].places[place].Load(); e != nil {
+				f(e)
+			}
+		}
+	}
+}
+
 // count adds entries that come, or go, and returns the bytes that are held.
 func (h *hot) count(e *entry, entries int64) (held int64) {
-	if e.alone {
-		h.alone.Add(entries)
-	}
 	return h.held.Add(entries * e.cost())
 }

@@ -44,13 +44,7 @@ func TestHotEntriesAreBoundedInBytes(t *testing.T) {
 			}
 		}
 		held := int64(0)
-		for n := range w.sets {
-			for place := range ways {
-				if e := w.sets[n].places[place].Load(); e != nil {
-					held += e.cost()
-				}
-			}
-		}
+		w.each(func(e *entry) { held += e.cost() })
 		if held > 1<<20/hotPart || held != w.held.Load() {
 			t.Fatalf("%d bytes held, %d counted, want both at most %d", held, w.held.Load(), 1<<20/hotPart)
 		}
@@ -147,6 +141,23 @@ func TestASessionThatRistrettoHasYetToTakeCountsOnce(t *testing.T) {
 	})
 	if counted != sessions {
 		t.Errorf("%v sessions are counted, want %d", counted, sessions)
+	}
+}
+
+// A hot session counts also when ristretto has evicted its packed copy.
+func TestAHotSessionThatRistrettoEvictedCounts(t *testing.T) {
+	s := New(teststore.New(), Exclusive())
+	defer s.Close(context.Background())
+	hash := s.memory.guard.Hash("a")
+	s.memory.keep(hash, entryOf(hash, "v"))
+	displace(s, hash)
+	s.memory.lookup(hash)
+	s.memory.cache.Wait()
+	before := s.memory.count()
+	s.memory.cache.Del(hash)
+	s.memory.cache.Wait()
+	if after := s.memory.count(); after != before {
+		t.Errorf("%d sessions are counted, and %d before", after, before)
 	}
 }
 

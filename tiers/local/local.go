@@ -391,7 +391,7 @@ func (s *Storage) Gauges(set func(telemetry.Gauge, float64)) {
 	if s.memory.gate.closed() {
 		return
 	}
-	set(telemetry.Sessions, float64(s.memory.sessions.Load()+s.memory.hot.alone.Load()))
+	set(telemetry.Sessions, float64(s.memory.count()))
 	set(telemetry.MemoryUsage, float64(s.memory.hot.held.Load()+s.memory.cache.MaxCost()-s.memory.cache.RemainingCost()))
 	set(telemetry.MemoryLimit, float64(s.memory.limits.Load().maxBytes))
 	sources, supported := s.watch.state()

@@ -46,7 +46,6 @@ type entry struct {
 	watched  bool            // served only while the sources vouch
 	cached   bool            // ristretto was given it packed
 	absent   bool            // there is no such session
-	alone    bool            // ristretto had nothing under the hash when it was kept
 	loaded   int64           // when the load began
 	kept     int64           // the store holds the session at least until then
 }
