@@ -256,7 +256,7 @@ func (l *queues) finish(k *sessionQueue, w *write, snapshot *tiers.Snapshot, err
 func (l *queues) back(k *sessionQueue, w *write) {
 	l.caches.end(k.id, w.tokens)
 	for _, failed := range w.claims {
-		failed <- w.err
+		failed <- attempt{w.err, w.panicked}
 	}
 	w.claims, w.snapshot, w.err, w.panicked = nil, nil, nil, nil
 	k.waiting = append([]*write{w}, k.waiting...)
@@ -425,7 +425,7 @@ func (l *queues) abandon() (lost GiveUp, kept int) {
 // claim waits for a write that was accepted, or for its next attempt that fails. The write goes
 // on then, as it holds changes of others, which were accepted.
 func (l *queues) claim(ctx context.Context, w *write) (*tiers.Snapshot, error) {
-	failed := make(chan error, 1)
+	failed := make(chan attempt, 1)
 	l.mu.Lock()
 	if !w.ended() {
 		w.claims = append(w.claims, failed)

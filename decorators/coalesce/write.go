@@ -22,14 +22,14 @@ type write struct {
 	causes   telemetry.Causes
 	delta    *tiers.Delta // nil: remove the session
 	ttl      time.Duration
-	calls    int          // whose changes it holds
-	lone     bool         // its encoding may panic or fail, which concerns no other caller
-	claims   []chan error // of callers that wait for the next attempt, though it is pending
-	annulled []*write     // by this removal, and void if it succeeds
-	tokens   []token      // of its way to the store
-	marked   <-chan error // that this is in the journal; nil for not needed
-	since    time.Time    // when its first change came
-	bytes    int64        // as the bounds count it
+	calls    int            // whose changes it holds
+	lone     bool           // its encoding may panic or fail, which concerns no other caller
+	claims   []chan attempt // of callers that wait for the next attempt, though it is pending
+	annulled []*write       // by this removal, and void if it succeeds
+	tokens   []token        // of its way to the store
+	marked   <-chan error   // that this is in the journal; nil for not needed
+	since    time.Time      // when its first change came
+	bytes    int64          // as the bounds count it
 
 	pending  bool      // its callers have returned: it is tried again until the session would have expired
 	at       time.Time // when it is due, as the next three if it is pending
@@ -106,17 +106,26 @@ func (w *write) merge(ctx context.Context, delta *tiers.Delta, ttl time.Duration
 
 var errLate = tiers.NewError("strata: the store didn't take a write in time; it may still be applied", context.DeadlineExceeded)
 
+// attempt is how one has failed. A panic of the store is one of the caller that has claimed the write.
+type attempt struct {
+	err      error
+	panicked any
+}
+
 // wait returns the outcome, or why the caller can't wait for it any longer: its own context, or
 // the write's timeout, also for stores that ignore theirs. failed brings the failure of an
 // attempt to a caller that has claimed the write.
-func (w *write) wait(ctx context.Context, timeout time.Duration, failed <-chan error) (*tiers.Snapshot, error) {
+func (w *write) wait(ctx context.Context, timeout time.Duration, failed <-chan attempt) (*tiers.Snapshot, error) {
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	var why error
 	select {
 	case <-w.done:
-	case err := <-failed:
-		return nil, failure.UnderWay(err)
+	case a := <-failed:
+		if a.panicked != nil {
+			panic(a.panicked)
+		}
+		return nil, failure.UnderWay(a.err)
 	case <-ctx.Done():
 		why = failure.UnderWay(ctx.Err())
 	case <-timer.C:
