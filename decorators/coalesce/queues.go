@@ -257,6 +257,7 @@ func (l *queues) back(k *sessionQueue, w *write) {
 	l.caches.end(k.id, w.tokens)
 	for _, failed := range w.claims {
 		failed <- attempt{w.err, w.panicked}
+		w.panicked = nil // one caller's alone
 	}
 	w.claims, w.snapshot, w.err, w.panicked = nil, nil, nil, nil
 	k.waiting = append([]*write{w}, k.waiting...)
