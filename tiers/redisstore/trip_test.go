@@ -66,6 +66,14 @@ func TestNoErrorIsTakenForAnAbsentSession(t *testing.T) {
 			}
 			return always("")(command)
 		},
+		"another server's word for it": func(command []string) string {
+			if command[0] == "select" {
+				return "-ERR SELECT is not allowed in cluster mode\r\n"
+			}
+			return always("")(command)
+		},
+		"a plan's limit":        always("-ERR max requests limit exceeded. Limit: 500000, Usage: 500000\r\n"),
+		"keys of several slots": always("-CROSSSLOT Keys in request don't hash to the same slot\r\n"),
 		"wrong password":        always("-" + wrongPassword + "\r\n"),
 		"no password":           always("-NOAUTH Authentication required.\r\n"),
 		"no right":              always("-NOPERM " + secretKey + "\r\n"),

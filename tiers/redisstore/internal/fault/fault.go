@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -100,8 +99,8 @@ func Code(reply string) string {
 	switch {
 	case !IsCode(code):
 		return "refused by the server"
-	case code == "ERR" && lacks(reply):
-		return "ERR: " + lacking
+	case code == "ERR":
+		return strings.TrimSuffix("ERR: "+plain(strings.ToLower(reply)), ": ")
 	}
 	if more := advice[code]; more != "" {
 		return code + ": " + more
@@ -109,13 +108,35 @@ func Code(reply string) string {
 	return code
 }
 
-// lacking is said of a server, or a proxy before it, that doesn't have a command.
-const lacking = "the server doesn't have, or allow, the command; it needs EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE"
+// words are what servers, and proxies before them, write in an ERR, and what to do about it. The
+// first that are found count.
+var words = []struct{ reply, advice string }{
+	{"select is not allowed", onlyZero},
+	{"db index", onlyZero},
+	{"max number of clients", "the server takes no more connections; lower PoolSize, or raise the server's limit"},
+	{"limit exceeded", "the server's or the plan's limit is reached"},
+	{"unknown command", lacking},
+	{"unknown subcommand", lacking},
+	{"not supported", lacking},
+	{"unsupported", lacking},
+	{"not allowed", lacking},
+	{"not available", lacking},
+	{"disabled", lacking},
+}
 
-func lacks(reply string) bool {
-	reply = strings.ToLower(reply)
-	return slices.ContainsFunc([]string{"unknown command", "not supported", "unsupported", "not allowed", "not available", "disabled"},
-		func(words string) bool { return strings.Contains(reply, words) })
+const (
+	onlyZero = "the server doesn't have this database; use database 0"
+	lacking  = "the server doesn't have, or allow, the command; it needs EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE"
+)
+
+// plain is what to do about an ERR, as far as is known.
+func plain(reply string) string {
+	for _, w := range words {
+		if strings.Contains(reply, w.reply) {
+			return w.advice
+		}
+	}
+	return ""
 }
 
 // IsCode reports whether a word can only be a code: short and of capital letters.

@@ -67,6 +67,25 @@ func TestWatchUnsupported(t *testing.T) {
 				return "+OK\r\n"
 			})
 		},
+		"HELLO forbidden": func(t *testing.T) redis.UniversalClient { // Redis 6; later ones allow it to all
+			return fake(t, func(command []string) string {
+				if command[0] == "hello" {
+					return "-NOPERM this user has no permissions to run the 'hello' command or its subcommand\r\n"
+				}
+				return redistest.Redis5(command)
+			})
+		},
+		"no TRACKING": func(t *testing.T) redis.UniversalClient { // as some rented servers say it
+			return fake(t, func(command []string) string {
+				switch {
+				case command[0] == "hello":
+					return redistest.Hello3
+				case command[0] == "client":
+					return "-ERR unknown subcommand 'tracking'. Try CLIENT HELP.\r\n"
+				}
+				return redistest.Redis6(command)
+			})
+		},
 		"HELLO refused": func(t *testing.T) redis.UniversalClient {
 			return fake(t, func(command []string) string {
 				if command[0] == "hello" {
