@@ -101,6 +101,16 @@ func TestServersAnswers(t *testing.T) {
 	config("acl", "setuser", "default", "-evalsha", "-eval", "-set", "-get", "-pexpire", "-del")
 	refused(": NOPERM: ", read, update, replace, touch, remove, slide)
 	config("acl", "setuser", "default", "+@all")
+	// One that lacks the right to a single command gets no part of an operation for the whole.
+	for command, ops := range map[string][]func() error{
+		"get": {read, update}, "pttl": {read}, "getrange": {touch}, "pexpire": {touch, slide}, "del": {remove},
+		"set": {update, replace}, "evalsha": {update}, "eval": {update},
+	} {
+		config("script", "flush")
+		config("acl", "setuser", "default", "-"+command)
+		refused(": NOPERM: ", ops...)
+		config("acl", "setuser", "default", "+@all")
+	}
 
 	f.check(f.raw.Del(ctx, secretID).Err())
 	f.check(f.raw.LPush(ctx, secretID, secretValue).Err())

@@ -90,19 +90,23 @@ var advice = map[string]string{
 }
 
 // Code is the code that a reply begins with, and what to do about it. A script
-// of Redis before 7 hides the code of the command that failed behind its own.
+// may hide the code of the command that failed behind its own.
 func Code(reply string) string {
 	code, _, _ := strings.Cut(reply, " ")
-	if code == "ERR" && strings.Contains(reply, "WRONGTYPE") {
-		code = "WRONGTYPE"
-	}
 	switch {
-	case !IsCode(code):
-		return "refused by the server"
-	case code == "ERR":
-		return strings.TrimSuffix("ERR: "+plain(strings.ToLower(reply)), ": ")
+	case code == "ERR" && strings.Contains(reply, "WRONGTYPE"):
+		code = "WRONGTYPE"
+	case code == "ERR" && strings.Contains(reply, "The user executing the script can't"):
+		code = "NOPERM"
 	}
-	if more := advice[code]; more != "" {
+	if !IsCode(code) {
+		return "refused by the server"
+	}
+	more := advice[code]
+	if code == "ERR" {
+		more = plain(strings.ToLower(reply))
+	}
+	if more != "" {
 		return code + ": " + more
 	}
 	return code
