@@ -80,17 +80,10 @@ const maxPause = time.Millisecond
 
 // wait breaks the step of commits that race each other.
 func wait(ctx context.Context, losses int) error {
-	if losses < freeLosses {
+	if losses < freeLosses || sleep(ctx, rand.N(maxPause)) {
 		return nil
 	}
-	timer := time.NewTimer(rand.N(maxPause))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return fault.New(ctx, "EVAL", ctx.Err())
-	}
+	return fault.New(ctx, "EVAL", ctx.Err())
 }
 
 // Pauses before a command that failed is sent again, as go-redis makes them.
@@ -105,7 +98,12 @@ func pause(ctx context.Context, attempt int) bool {
 	if attempt < 7 {
 		most = firstRetry << (attempt - 1)
 	}
-	timer := time.NewTimer(most/2 + rand.N(most/2))
+	return sleep(ctx, most/2+rand.N(most/2))
+}
+
+// sleep reports false where ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

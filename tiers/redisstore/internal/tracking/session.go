@@ -277,11 +277,7 @@ func (r *watchSession) follow(ctx context.Context) error {
 		case errors.Is(err, errMoved), errors.Is(err, errReplica), errors.Is(err, errDeaf), errors.Is(err, errPanic), fault.IsReply(err), time.Since(last) > r.lease:
 			return err
 		}
-		timer := time.NewTimer(r.pace + rand.N(r.pace))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep(ctx, r.pace+rand.N(r.pace)) {
 			return ctx.Err()
 		}
 	}

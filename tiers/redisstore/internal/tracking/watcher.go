@@ -148,13 +148,21 @@ func (w *watcher) run(ctx context.Context) {
 		if w.refused(err, !since.IsZero() && time.Since(since) > w.trial) {
 			wait = w.retry - rand.N(w.retry/4)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep(ctx, wait) {
 			return
 		}
+	}
+}
+
+// sleep reports false where ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
