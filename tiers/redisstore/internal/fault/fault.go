@@ -67,7 +67,11 @@ func kindOf(err error) string {
 	case errors.Is(err, redis.ErrClosed):
 		return "the client is closed"
 	case errors.As(err, &reply):
-		return Code(reply.Error())
+		code := Code(reply.Error())
+		if strings.HasSuffix(code, lacking) {
+			code += "; it needs EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE"
+		}
+		return code
 	default:
 		return "failed"
 	}
@@ -130,7 +134,7 @@ var words = []struct{ reply, advice string }{
 
 const (
 	onlyZero = "the server doesn't have this database; use database 0"
-	lacking  = "the server doesn't have, or allow, the command; it needs EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE"
+	lacking  = "the server doesn't have, or allow, the command"
 )
 
 // plain is what to do about an ERR, as far as is known.

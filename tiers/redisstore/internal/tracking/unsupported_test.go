@@ -123,6 +123,9 @@ func TestWatchUnsupported(t *testing.T) {
 			w, l := watch(t, client(t), secretKey)
 			l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
 			private(t, l.reasons[0])
+			if strings.Contains(l.reasons[0].Error(), "EVAL") {
+				t.Errorf("names commands that aren't missed: %v", l.reasons[0])
+			}
 			late := newWitness()
 			w.Subscribe(late)
 			if len(late.reasons) != 1 || len(late.log) != 1 || len(l.reasons) != 1 || len(l.log) != 1 {
