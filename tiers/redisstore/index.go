@@ -405,8 +405,8 @@ func (x index) RemoveEntries(ctx context.Context, entries []principals.Entry) er
 	return nil
 }
 
-// Entries reads a principal's sorted set. Expired entries are left out; the next Enter with a
-// limit, or mark, removes them.
+// Entries reads a principal's sorted set. An entry that has expired is in it until the next Enter
+// with a limit, or a mark.
 func (x index) Entries(ctx context.Context, key principals.Key) ([]principals.Entry, error) {
 	cmd := redis.NewCmd(ctx, "zrange", x.entriesKey(key), 0, -1, "withscores")
 	if err := x.send(ctx, "ZRANGE", []command{cmd}); err != nil {
