@@ -8,8 +8,8 @@ import (
 	"github.com/gf-strata/strata/bench/report"
 )
 
-// budget divides a time among the rounds of workloads, by what they weigh. What one of them
-// leaves, or takes too much, is its followers'. Without an end there is time for
+// budget divides a time among the rounds of workloads, by what they weigh. The time that one of them
+// leaves, or takes too much, is added to those that follow, or taken from them. Without an end there is time for
 // everything. It belongs to the goroutine of the bench.
 type budget struct {
 	end    time.Time
@@ -39,7 +39,7 @@ func newBudget(o Options, began time.Time, groups []group) *budget {
 // began takes note that the processes of a group have started.
 func (b *budget) began() { b.setups -= started }
 
-// share answers until when a workload may run that takes so much to be set up and for its
+// share returns until when a workload may run that takes so much to be set up and for its
 // most rounds, and takes both off.
 func (b *budget) share(now time.Time, setup, rounds time.Duration) time.Time {
 	if b.end.IsZero() {

@@ -7,16 +7,16 @@ import (
 )
 
 // A round begins when the subjects that don't have their turn are quiet: what they do in
-// the background would be the measured one's loss. They have patience for it, no more.
+// the background would be the measured one's loss. It waits that long for them at most.
 const (
-	glance   = 4 * time.Millisecond
-	patience = 200 * time.Millisecond
-	quietly  = glance / 20 // CPU time of all of them in a glance
+	glance       = 4 * time.Millisecond
+	quietTimeout = 200 * time.Millisecond
+	quietly      = glance / 20 // CPU time of all of them in a glance
 )
 
 // quiet waits until all processes are idle.
 func (f *fleet) quiet() {
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+	for end := time.Now().Add(quietTimeout); time.Now().Before(end); {
 		before := f.cpu()
 		time.Sleep(glance)
 		if f.cpu()-before < quietly {

@@ -35,7 +35,7 @@ func weigh(ctx context.Context, o Options, s scale, run *report.Run) error {
 		}
 	}
 	job := worker.Job{Op: load.Hit, Shape: load.TenKeys, Series: 4, Sessions: s.memory, Workers: 4 * s.workers}
-	// What a subject counts as bytes is up to five times the JSON.
+	// A subject may count up to five times the JSON as its bytes.
 	env.CacheBytes, env.CacheEntries = int64(s.memory)*5*int64(load.TenKeys.JSONSize()), s.memory*5/4
 	if err = peers.SeedJSON(env, peers.WrittenTTL)(ctx, load.IDs(job.Series, job.Sessions), job.Shape.Data); err != nil {
 		return err

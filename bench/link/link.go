@@ -15,7 +15,7 @@ import (
 )
 
 // Link forwards connections to a server and holds every byte back for half of the
-// round-trip time in each direction. What follows isn't held up by what went before:
+// round-trip time in each direction. Later bytes aren't held up by earlier ones:
 // pipelines stay pipelines.
 //
 // It is one thread that polls, reads, and writes what is due: no goroutine has to be
@@ -100,7 +100,7 @@ func (l *Link) run() {
 		for _, e := range l.ends {
 			polled = append(polled, unix.PollFd{Fd: int32(e.fd), Events: unix.POLLIN})
 		}
-		_, err := unix.Ppoll(polled, l.patience(), nil)
+		_, err := unix.Ppoll(polled, l.timeout(), nil)
 		if err != nil && err != unix.EINTR || polled[0].Revents != 0 {
 			return
 		}
@@ -117,8 +117,8 @@ func (l *Link) run() {
 	}
 }
 
-// patience is how long nothing is due; nil where nothing is under way.
-func (l *Link) patience() *unix.Timespec {
+// timeout is how long nothing is due; nil if nothing is under way.
+func (l *Link) timeout() *unix.Timespec {
 	if len(l.way) == 0 {
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // Reached measures the round-trip time through an address of a link to a redis-server,
-// with so many connections that each ask again as soon as they are answered, for a time.
+// with so many connections that each ask again as soon as the reply has come, for a time.
 func Reached(addr string, conns int, d time.Duration) (all stats.Histogram, err error) {
 	var (
 		group sync.WaitGroup

@@ -8,12 +8,12 @@ import (
 )
 
 // Wrong is an answer that no storage may give: another session's data, none, or data
-// that another request holds. It fails the run. It doesn't show what was answered.
+// that another request holds. It fails the run. It doesn't show the values.
 type Wrong string
 
 func (w Wrong) Error() string { return "wrong answer: " + string(w) }
 
-// checkUnchanged finds out whether a key that nobody writes holds what it did.
+// checkUnchanged finds out whether a key that is never written holds what it did.
 func (s Shape) checkUnchanged(id, key string, got any) error {
 	text, ok := got.(string)
 	if !ok {
@@ -38,7 +38,7 @@ func (s Shape) changed(id, key string, n uint64) string {
 	return string(text)
 }
 
-// checkChanged answers which write a key's value is of, 0 where none has changed it.
+// checkChanged returns which write a key's value is of, 0 if none has changed it.
 func (s Shape) checkChanged(id, key string, got any) (uint64, error) {
 	text, ok := got.(string)
 	if ok && len(text) > nameLen+5 && text[nameLen+5] == '.' {
@@ -56,8 +56,8 @@ func (s Shape) checkChanged(id, key string, got any) (uint64, error) {
 }
 
 // checkCart looks at what is nested, and then scribbles into it, as a careless handler
-// does, if the subject claims that nothing handed out is shared. Who shares it answers
-// the next request wrong.
+// does, if the subject claims that nothing handed out is shared. If it is shared,
+// the next request gets a wrong result.
 func checkCart(id string, got any, scribble bool) error {
 	if text, ok := got.(string); ok { // a hash field is text; gvar's Map decodes it as well
 		var cart map[string]any

@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // slot knows the writes of one key of one session. begun numbers them; ended counts
 // those that have returned; floor is a write that overlapped with none, after which
-// nobody may be answered an earlier one.
+// no read may return an earlier one.
 type slot struct {
 	begun, ended, floor atomic.Uint64
 }

@@ -34,7 +34,7 @@ type Load struct {
 	Node     peers.Node
 	shape    Shape
 	scribble bool // into what is handed out, to see whether it is shared
-	torn     bool // an answer of nothing is outdated, not wrong
+	torn     bool // a result without data is stale, not wrong
 	// Fresh has each request bring an id of its own memory, as a parsed cookie is, so that
 	// a cache which keeps the string pays for it. It is set before the first request.
 	Fresh bool
@@ -42,7 +42,7 @@ type Load struct {
 	slots []slot // three for each session
 
 	logins atomic.Int64
-	// Outdated counts answers that lacked a write, a log-in or a log-out which had returned
+	// Outdated counts results that lacked a write, a log-in or a log-out which had returned
 	// before the request began: a stale cache, or a lost update.
 	Outdated atomic.Int64
 }
@@ -203,7 +203,7 @@ func (l *Load) hit(ctx context.Context, id string) error {
 	return l.shape.checkUnchanged(id, "key3", m.Get("key3"))
 }
 
-// Gone looks for a session that has been logged out; one that is there is outdated.
+// Gone looks for a session that has been logged out; one that is there counts as Outdated.
 func (l *Load) Gone(ctx context.Context, n int) error {
 	v, err := l.Node.Begin(ctx, l.ids[n]).Get("key3")
 	if v != nil {
@@ -227,7 +227,7 @@ func (v *Serving) Done() {
 	}
 }
 
-// Serve answers what the response says: the name of the session that was read.
+// Serve returns what the response says: the name of the session that was read.
 func (l *Load) Serve(r peers.Request, op Op, n, turn int, v *Serving) (string, error) {
 	slot, key := l.slot(n, turn)
 	if err := l.read(r, n, turn, slot.floor.Load()); err != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 // Ages are durations in nanoseconds, of which only the histogram, some quantiles and the
-// largest are told.
+// largest are reported.
 type Ages struct{ All []int64 }
 
 func (a *Ages) Add(ns int64) { a.All = append(a.All, max(ns, 0)) }

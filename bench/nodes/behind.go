@@ -28,9 +28,9 @@ type Behind struct {
 	Back     []string // sessions that were logged out
 }
 
-// Silent reports whether more was lost than was reported. What was on its way to the store
-// when a node was killed, and began a session that isn't there, may have been logged out
-// meanwhile for all that the node can tell: it is reported, and not written again.
+// Silent reports whether more was lost than was reported. A session that was on its way to the store
+// when a node was killed, and isn't there, may have been logged out
+// meanwhile, which the node can't know: it is reported, and not written again.
 func (b *Behind) Silent() bool { return len(b.Lost) > b.Reported }
 
 const (
@@ -38,7 +38,7 @@ const (
 	behindSessions = 8 // of each node
 )
 
-// accepted is what a node had told its callers about a session, in the order of its log.
+// accepted is what a node had acknowledged of a session, in the order of its log.
 type accepted struct {
 	version int64
 	out     bool

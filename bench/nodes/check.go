@@ -17,7 +17,7 @@ const (
 	NotLinear   Law = "not linearizable"
 )
 
-// Violation is one read that mustn't have been answered so.
+// Violation is one read that mustn't have had its result.
 type Violation struct {
 	Law  Law
 	ID   string // the session's
@@ -156,7 +156,7 @@ func (c *checker) present(h *history, r *Record, miss func(*Record, Law)) {
 		if line.epoch != r.Epoch {
 			continue
 		}
-		// It is enough to know one that is acknowledged by whoever reads, and the oldest.
+		// It is enough to know one that is acknowledged by the reader, and the oldest.
 		c.first(t.missed(r.Start, r.version(line.writer)), r, miss)
 	}
 	if last := h.written[r.Last]; last == nil || last.Start > r.End {

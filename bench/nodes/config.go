@@ -16,7 +16,7 @@ const (
 	modeBare       = "bare"       // GoFrame's StorageRedis and nothing else
 	modeBehind     = "behind"     // write-behind with a journal; see behind
 	modePrincipals = "principals" // sessions are indexed, limited and ended by whose they are; see principals
-	modeBroken     = "broken"     // a cache that is told, wrongly, that nothing ever changes
+	modeBroken     = "broken"     // a cache that never receives an invalidation
 )
 
 const prefix = "nodes:"

@@ -1,5 +1,5 @@
-// Nodes runs many node processes on one real Redis, lets go wrong what goes wrong in
-// production, and checks every read that the nodes answer, in the way of Meta's Polaris.
+// Nodes runs many node processes on one real Redis, makes the faults that happen in
+// production, and checks the result of every read, in the way of Meta's Polaris.
 // It exits with status 1 if one of them broke a law, and with -strict also if a figure
 // isn't reached that an idle machine reaches.
 //
@@ -29,16 +29,16 @@
 //
 //   - Read your writes: it shows every change, log-in and log-out that N had acknowledged
 //     before t. There is no bound on this one: its age is 0.
-//   - Fresh: it shows every one that anybody had acknowledged before t - bound, foreign
-//     programs included. The bound is the lease of the announcements (redisstore.WatchLease)
+//   - Fresh: it shows every one that any node had acknowledged before t - bound, foreign
+//     programs included. The bound is the lease of the invalidations (redisstore.WatchLease)
 //     and 50 ms of slack, whatever goes wrong.
 //   - Fresh without faults: each round begins with a quiet time, in which the bound is that
-//     of an announcement and of a read of the store after it: 150 ms, and twice the worst
+//     of an invalidation and of a read of the store after it: 150 ms, and twice the worst
 //     stall of a PING on a node's way to a server, which is what a busy machine adds. Where
 //     a stall was longer than 100 ms that time isn't judged.
 //   - Never went back: of two reads at N that don't overlap, the later shows nothing older than
 //     the earlier did, however young: no older version of a key, no log-in again after another
-//     state or a later one, and not none after a log-in that nobody ended. (In rounds
+//     state or a later one, and not none after a log-in that was not ended. (In rounds
 //     without a failover.)
 //   - No resurrection: after a log-out was acknowledged, the log-in that it ended is shown
 //     by no read beyond those two limits, nor is data without a log-in. A change that was
@@ -64,11 +64,11 @@
 // another's write later than a third one does, both within the bound.
 //
 // A write that ended with an error or a time-out may have been applied, or not, or may be
-// later: it needn't be seen, and may. One that was answered ErrRevoked was applied, if at
-// all, by an earlier attempt whose answer got lost, and is gone with the session.
+// later: it needn't be seen, and may. One that got ErrRevoked was applied, if at
+// all, by an earlier attempt whose reply got lost, and is gone with the session.
 //
 // If a law is broken, the whole history of the sessions concerned is written to a folder that
-// the report names: the operations of all nodes, what was sent and answered on the wire, the
+// the report names: the operations of all nodes, the commands and replies on the wire, the
 // faults, and the servers' roles.
 //
 // # What Redis promises
@@ -80,12 +80,12 @@
 // make that strongly consistent. So the checker has a replica confirm a write before
 // each failover: what was acknowledged before that one must survive. Of what was
 // acknowledged from then until the old master is a replica, it requires what the new
-// masters hold at the end, from then on, and counts the rest as lost by the servers. Where a user
-// has logged out and in meanwhile it can't tell, and requires nothing of the time between.
+// masters hold at the end, from then on, and counts the rest as lost by the servers. If a user
+// has logged out and in meanwhile it can't know, and requires nothing of the time between.
 //
 // A sentinel that is kept from running may take its master for dead and fail over by
-// itself, once more within a failover too. What the servers lose by that, and when, isn't
-// known: the round isn't judged, and counted.
+// itself, once more within a failover too. It isn't known what the servers lose by that,
+// and when: the round is counted, and not judged.
 //
 // # Known limits of a chain that it counts and doesn't judge
 //
@@ -100,7 +100,7 @@
 // that asks Redis. The nodes audit some of their hits (layer.Audited) all the time, and
 // none may differ beyond what is allowed. Two and a half seconds after a server has begun to
 // hang, or to refuse writes, a request's p99 is under 50 ms, and no request fails that begins
-// more than a second after the server is back. What isn't reached is printed.
+// more than a second after the server is back. A figure that isn't reached is printed.
 //
 // # Nodes that write behind
 //

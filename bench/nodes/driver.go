@@ -43,7 +43,7 @@ func DefaultOptions() Options {
 // mostRounds bounds a run that goes on beyond its time.
 const mostRounds = 20
 
-// Run drives one topology, and answers what was found. It goes on beyond its time until
+// Run drives one topology, and returns what was found. It goes on beyond its time until
 // each fault has come and enough was seen, within reason.
 func Run(tb testing.TB, topology string, o Options) *Report {
 	tb.Helper()
@@ -63,7 +63,7 @@ func Run(tb testing.TB, topology string, o Options) *Report {
 
 // round is some load with faults, and then a quiet time in which everything that was
 // acknowledged must be there. It has sessions of its own, so that rounds can be judged
-// and forgotten one by one. It answers the faults that are still to come.
+// and forgotten one by one. It returns the faults that are still to come.
 func (w *world) round(report *Report, round int, list []fault, random *rand.Rand) []fault {
 	w.tb.Helper()
 	var (

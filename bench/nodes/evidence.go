@@ -74,7 +74,7 @@ func (e *evidence) when(at int64) string {
 const explained = 3
 
 // keepEvidence writes down the sessions that a law was broken for, and returns the folder: a
-// file for each session with its operations and what the servers were sent and have answered
+// file for each session with its operations and the servers' commands and replies
 // about it, all by the moment; one with the faults and the servers' roles; and one for each node
 // with what passed on its tracking connections.
 func (w *world) keepEvidence(records []Record, violations []Violation) string {

@@ -67,8 +67,8 @@ func stall(w *world, random *rand.Rand, _ int) *Loss {
 	return nil
 }
 
-// deaf keeps back what a node is sent, while the servers get what it sends: what it was
-// answered is old when it comes.
+// deaf keeps back what a node is sent, while the servers get what it sends: replies
+// are old when they arrive.
 func deaf(w *world, random *rand.Rand, _ int) *Loss {
 	proxies := w.proxies[random.IntN(len(w.proxies))]
 	for _, p := range proxies {
@@ -160,7 +160,7 @@ func restart(w *world, random *rand.Rand, _ int) *Loss {
 	return nil
 }
 
-// replicated has a replica confirm a write of now, and answers the moment before it.
+// replicated has a replica confirm a write of now, and returns the moment before it.
 func (w *world) replicated(master *redistest.Server, key string) int64 {
 	w.tb.Helper()
 	client := redis.NewClient(&redis.Options{Addr: master.Addr()})

@@ -35,7 +35,7 @@ func (w *world) figures(report *Report) {
 	w.delays(report)
 }
 
-// measured has the nodes serve requests, and answers what Redis counted; each of a
+// measured has the nodes serve requests, and returns what Redis counted; each of a
 // storage's reads is one command of the given name.
 func (w *world) measured(nodes []*process, ask Ask, read string) Figures {
 	w.tb.Helper()
@@ -108,7 +108,7 @@ func (w *world) delays(report *Report) {
 		follower := w.nodes[1+version%(len(w.nodes)-1)]
 		first := make(chan seen, 1)
 		if version > 1 {
-			// It knows the version before, so that it answers from memory.
+			// It knows the version before, so that it serves it from memory.
 			w.each([]*process{follower}, Ask{What: askFollow, IDs: ids, Count: version - 1})
 			wait(time.Millisecond)
 		}
@@ -116,7 +116,7 @@ func (w *world) delays(report *Report) {
 			answer, err := follower.ask(Ask{What: askFollow, IDs: ids, Count: version})
 			first <- seen{answer, err}
 		}()
-		written := w.each(w.nodes[:1], Ask{What: askAnnounce, IDs: ids, Count: version})[0]
+		written := w.each(w.nodes[:1], Ask{What: askWrite, IDs: ids, Count: version})[0]
 		read := <-first
 		if read.err != nil {
 			w.tb.Fatal(read.err)

@@ -33,12 +33,12 @@ var register = porcupine.Model{
 	DescribeOperation: func(input, output any) string { return fmt.Sprint(input, output) },
 }
 
-// patience bounds the search in one session's history.
-const patience = 10 * time.Second
+// searchTimeout bounds the search in one session's history.
+const searchTimeout = 10 * time.Second
 
 // Linearizable checks the sessions that one node alone used, all its workers at once:
-// there every read sees the last write, whichever of overlapping ones that is. It answers
-// how many histories it checked, how many were too hard to tell, and what isn't
+// there every read sees the last write, whichever of overlapping ones that is. It returns
+// how many histories it checked, how many took too long to check, and those that aren't
 // linearizable.
 //
 // A write whose outcome isn't known has no end, so that it may come after all else, as
@@ -67,7 +67,7 @@ func Linearizable(records []Record) (checked, unknown int, violations []Violatio
 	for id, ops := range own {
 		slices.SortFunc(ops, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
 		checked++
-		switch porcupine.CheckOperationsTimeout(register, ops, patience) {
+		switch porcupine.CheckOperationsTimeout(register, ops, searchTimeout) {
 		case porcupine.Unknown:
 			unknown++
 		case porcupine.Illegal:

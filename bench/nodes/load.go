@@ -27,7 +27,7 @@ func sessionID(round, slot int, generation uint64) string {
 // ownID is a session that one node alone uses.
 func ownID(round, node, n int) string { return fmt.Sprintf("r%d-%s%d-%d", round, ownMark, node, n) }
 
-// ownMark and foreignMark tell sessions apart by their ids.
+// ownMark and foreignMark distinguish sessions by their ids.
 const (
 	ownMark     = "own"
 	foreignMark = "foreign"
@@ -87,8 +87,8 @@ func (n *node) start(round, nodes int) *load {
 	return l
 }
 
-// visit reads now and then. Requests don't wait for others to be answered, so that there
-// must be somebody left to come while the workers are all held up.
+// visit reads now and then. Requests don't wait for the responses of others, so that new
+// ones must come while all workers are held up.
 func (n *node) visit(l *load, c *client, round int, random *rand.Rand) {
 	users := rand.NewZipf(random, zipf, 1, uint64(n.Slots-foreigners-1))
 	for {
@@ -104,8 +104,7 @@ func (n *node) visit(l *load, c *client, round int, random *rand.Rand) {
 	}
 }
 
-// What the crowd of a node does: so many requests of each member in bursts of so many, of so
-// few users.
+// The load of a node's crowd: requests of each member, their number in a burst, and users.
 const (
 	crowdUsers    = 3
 	crowdRequests = 1500
@@ -113,8 +112,8 @@ const (
 )
 
 // crowd meets that of the other nodes at few sessions, without a pause between the requests
-// of a burst: answers overlap there that a steady rate keeps apart. It is bounded, so that
-// what is recorded is.
+// of a burst: results overlap there that a steady rate keeps apart. It is bounded, so that
+// the record is.
 func (n *node) crowd(l *load, c *client, round, nodes int, random *rand.Rand) {
 	for done := 0; done < crowdRequests; done++ {
 		select {

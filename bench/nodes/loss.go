@@ -3,7 +3,7 @@ package main
 // Loss is a time in which the servers themselves may have lost what they had
 // acknowledged, and what the new masters held after it.
 //
-// Redis replicates asynchronously: a master answers a write before its replicas have it,
+// Redis replicates asynchronously: a master acknowledges a write before its replicas have it,
 // so that a replica which takes over may lack writes. WAIT says how many replicas have a
 // write, and doesn't prevent that one without it is chosen, so that it doesn't make Redis
 // strongly consistent either. The driver has the replica confirm, with WAIT, a write
@@ -54,7 +54,7 @@ func (l *Loss) apply(records []Record) {
 	}
 }
 
-// shows reports whether the masters held what the write had left. It can't tell where
+// shows reports whether the masters held what the write had left. It can't know if
 // the session was logged out, or in again, since.
 func (l *Loss) shows(w *Record) bool {
 	held := l.Held[w.ID]

@@ -11,7 +11,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// loader is what tells how a read was answered.
+// loader returns how a read was served.
 type loader interface {
 	Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error)
 }
@@ -19,7 +19,7 @@ type loader interface {
 // tolerated is how many requests of a worker may fail where the machine stalls.
 const tolerated = 10
 
-// measure serves requests as fast as it can, 95 % of them reads, and answers how many.
+// measure serves requests as fast as it can, 95 % of them reads, and returns how many.
 func (n *node) measure(ask Ask) (float64, error) {
 	var workers sync.WaitGroup
 	errs := make([]error, n.Workers)
@@ -53,7 +53,7 @@ func (n *node) measure(ask Ask) (float64, error) {
 	return float64(ask.Count / n.Workers * n.Workers), errors.Join(errs...)
 }
 
-// own writes and reads in turn, and answers how many of the reads asked the server.
+// own writes and reads in turn, and returns how many of the reads asked the server.
 func (n *node) own(ask Ask) (misses float64, err error) {
 	c := newClient(n.Node, (n.Node+1)*writers, n.manager)
 	id := ask.IDs[0]
@@ -75,9 +75,9 @@ func (n *node) own(ask Ask) (misses float64, err error) {
 	return misses, nil
 }
 
-// announce writes a version of an id; the record says when it was acknowledged.
-func (n *node) announce(ask Ask) ([]Record, error) {
-	c := newClient(n.Node, announcer, n.manager)
+// write writes a version of an id; the record says when it was acknowledged.
+func (n *node) write(ask Ask) ([]Record, error) {
+	c := newClient(n.Node, versionWriter, n.manager)
 	c.versions[ask.IDs[0]] = int64(ask.Count) - 1
 	if ask.Count == 1 {
 		if c.login(ask.IDs[0]) != OK {
@@ -91,10 +91,10 @@ func (n *node) announce(ask Ask) ([]Record, error) {
 	return c.records[1:], nil
 }
 
-// announcer is the writer whose versions are followed.
-const announcer = 9
+// versionWriter is the writer whose versions are followed.
+const versionWriter = 9
 
-// follow reads an id until it shows a version, and answers that read.
+// follow reads an id until it shows a version, and returns that read.
 func (n *node) follow(ask Ask) ([]Record, error) {
 	c := newClient(n.Node, 0, n.manager)
 	tick := time.NewTicker(20 * time.Microsecond)
@@ -102,7 +102,7 @@ func (n *node) follow(ask Ask) ([]Record, error) {
 	for end := now() + int64(30*time.Second); now() < end; <-tick.C {
 		c.records = nil
 		r, ok := c.read(ask.IDs[0])
-		if ok && r.version(announcer) >= int64(ask.Count) {
+		if ok && r.version(versionWriter) >= int64(ask.Count) {
 			return c.records, nil
 		}
 	}

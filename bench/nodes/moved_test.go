@@ -37,7 +37,7 @@ func RunMoved(tb testing.TB, o Options) (found Moved) {
 	}
 	follow(after, before.Addr())
 	nodes := []*process{w.spawn(0, modeChain), w.spawn(1, modeChain)}
-	w.each(nodes[:1], Ask{What: askAnnounce, IDs: []string{ended}, Count: 1})
+	w.each(nodes[:1], Ask{What: askWrite, IDs: []string{ended}, Count: 1})
 	for _, answer := range w.each(nodes, Ask{What: askRead, IDs: []string{ended}}) {
 		if answer.Records[0].Absent {
 			tb.Fatal("a node doesn't show what was written")
@@ -69,7 +69,7 @@ func RunMoved(tb testing.TB, o Options) (found Moved) {
 	if old.Exists(ctx, prefix+ended).Val() != 1 {
 		tb.Fatal("the old server doesn't lag")
 	}
-	w.each(nodes[:1], Ask{What: askAnnounce, IDs: []string{begun}, Count: 1})
+	w.each(nodes[:1], Ask{What: askWrite, IDs: []string{begun}, Count: 1})
 	found.Kept = has(begun)
 	for _, p := range nodes {
 		if err := p.end(); err != nil {

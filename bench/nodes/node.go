@@ -25,9 +25,9 @@ import (
 // nodeConfig is the environment variable that makes this program a node.
 const nodeConfig = "STRATA_NODES_CONFIG"
 
-// answerFD is where a node answers: the first of exec.Cmd.ExtraFiles. Its standard
-// output is everybody's.
-const answerFD = 3
+// replyFD is where a node replies: the first of exec.Cmd.ExtraFiles. All of the process may
+// write to its standard output.
+const replyFD = 3
 
 // node is one process that serves sessions. All fields are set at the start; what its
 // workers change is their own.
@@ -64,7 +64,7 @@ func serve(text string) error {
 		return err
 	}
 	asks := gob.NewDecoder(bufio.NewReader(os.Stdin))
-	out := os.NewFile(answerFD, "answers")
+	out := os.NewFile(replyFD, "answers")
 	answers := gob.NewEncoder(out)
 	for {
 		var ask Ask
@@ -132,7 +132,7 @@ func (n *node) audits() (a Audits) {
 	return a
 }
 
-// liar vouches for ever, and never announces anything.
+// liar vouches for ever, and never notifies of anything.
 type liar struct{}
 
 func (liar) Subscribe(l tiers.InvalidationListener) (stop func()) {
@@ -158,8 +158,8 @@ func (n *node) answer(ask Ask) (answer Answer) {
 		answer.Figure, err = n.measure(ask)
 	case askOwn:
 		answer.Figure, err = n.own(ask)
-	case askAnnounce:
-		answer.Records, err = n.announce(ask)
+	case askWrite:
+		answer.Records, err = n.write(ask)
 	case askFollow:
 		answer.Records, err = n.follow(ask)
 	default:

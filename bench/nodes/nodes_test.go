@@ -190,8 +190,8 @@ func TestSentinelWithAFailover(t *testing.T) {
 	sound(t, Run(t, sentinel, o))
 }
 
-// A chain whose cache is told that nothing ever changes is found out. It still knows when
-// sessions expire, which a sound one is told as well.
+// A chain whose cache never receives an invalidation is found out. It still knows when
+// sessions expire.
 func TestABrokenChainIsFound(t *testing.T) {
 	t.Parallel()
 	o := short()

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// Timing is how long a request took, and whether the store didn't answer it.
+// Timing is how long a request took, and whether the store failed it.
 type Timing struct {
 	At, For int64
 	Failed  bool
 }
 
-// Outage is a time in which the servers answered nothing, or refused writes, and no other
+// Outage is a time in which the servers didn't reply, or refused writes, and no other
 // fault came: from when on every node's chain must know that, until it ended, and until when
 // nothing else went wrong.
 type Outage struct{ Known, Ended, Until int64 }
@@ -26,7 +26,7 @@ const (
 	outageAfter = 2 * time.Second
 )
 
-// What is expected of an outage.
+// The bounds that are expected of an outage.
 const (
 	mostOutage   = 50 * time.Millisecond // p99 of a request, once the chain knows
 	mostRecovery = time.Second           // until the last request that failed began, after the server was back

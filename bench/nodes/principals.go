@@ -66,8 +66,8 @@ const (
 	ruleListed  = "a session isn't listed"
 )
 
-// writesBehind reports whether a node does, with a journal. What it has accepted may be later at
-// other nodes than the bound, but for what ends sessions.
+// writesBehind reports whether a node does, with a journal. Its accepted changes may reach
+// other nodes later than the bound, unless they end sessions.
 func writesBehind(node int) bool { return node == 1 }
 
 func personID(person, device int, generation uint64) string {

@@ -26,7 +26,7 @@ type process struct {
 	log     string
 }
 
-// spawn runs this program again, as a node. What it prints goes to a file in dir.
+// spawn runs this program again, as a node. Its output goes to a file in dir.
 func spawn(dir string, config Config) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {

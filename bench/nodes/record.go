@@ -16,7 +16,7 @@ const (
 	Logout
 )
 
-// Outcome is how an operation ended, for whoever asked for it.
+// Outcome is how an operation ended for its caller.
 type Outcome uint8
 
 const (
@@ -88,7 +88,7 @@ func content(epoch int64, writer int, version int64) map[string]any {
 	}
 }
 
-// saw fills in what a read answered.
+// saw fills in what a read returned.
 func (r *Record) saw(data map[string]any) {
 	r.Absent = len(data) == 0
 	for key, value := range data {

@@ -19,7 +19,7 @@ type Report struct {
 	Records    int
 	Reads      int
 	Unanswered int // writes whose outcome isn't known
-	Failed     int // reads that were answered with an error
+	Failed     int // reads that returned an error
 	Faults     map[string]int
 	Ages       Ages
 	Carried    int
@@ -104,7 +104,7 @@ func (r *Report) Violations() (n int) {
 	return n
 }
 
-// What is expected of a machine that has little else to do.
+// The bounds that are expected of a machine that has little else to do.
 const (
 	mostDelay = 2 * time.Millisecond // p99 of the invalidations
 	mostReads = 0.07                 // of Redis a request, where a session's requests stay on one node

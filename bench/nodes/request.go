@@ -18,7 +18,7 @@ type client struct {
 	versions     map[string]int64  // of its key in each session
 	epochs       int64
 	records      []Record
-	failed       int // reads that were answered with an error
+	failed       int // reads that returned an error
 	timings      []Timing
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // Slots are the users: which session id each of them has at the moment. They stand in a
-// file that all nodes map, as a cookie goes with the user to every node. Whoever logs a
+// file that all nodes map, as a cookie goes with the user to every node. The node that logs a
 // user out, or in again, holds its slot meanwhile, so that a user logs in at one node at
 // a time; other requests go on with the id that the user had.
 //

@@ -9,9 +9,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Stall is how late an answer was that should take no time: that of a PING, asked on a
-// node's own way to a server, from the moment when it was due. It is what a busy machine
-// adds to everything that is told to the node.
+// Stall is how late the reply to a PING was that should take no time, on a node's own way
+// to a server, from the moment when it was due. A busy machine adds as much to everything
+// that the node receives.
 type Stall struct{ At, For int64 }
 
 const (
@@ -19,10 +19,10 @@ const (
 	stallEvery = 50 * time.Millisecond
 
 	// stallMost is the worst stall with which a quiet time is judged: beyond, the machine
-	// is too slow to tell.
+	// is too slow to judge.
 	stallMost = 100 * time.Millisecond
 
-	// quietBound is the age that a read may have while nothing goes wrong: an announcement's
+	// quietBound is the age that a read may have while nothing goes wrong: an invalidation's
 	// way, a read of the store at most (layer's documentation has 100 ms), and slack.
 	quietBound = 150 * time.Millisecond
 )
@@ -72,7 +72,7 @@ func (m *meter) halt() []Stall {
 // Quiet is a time in which nothing goes wrong, and the worst stall in it.
 type Quiet struct{ From, To, Stall int64 }
 
-// judged reports whether the machine was fast enough to tell.
+// judged reports whether the machine was fast enough.
 func (q *Quiet) judged() bool { return q.To > 0 && q.Stall <= int64(stallMost) }
 
 // late reports whether a read in the quiet time missed what it should have shown.

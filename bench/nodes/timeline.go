@@ -6,7 +6,7 @@ import (
 	"sort"
 )
 
-// timeline answers which of some writes a read had to see: those that were acknowledged
+// timeline returns which of some writes a read had to see: those that were acknowledged
 // before some moment. It isn't changed once it is built.
 //
 // The writes stand in the order of their acknowledgement. newest is the largest rank of

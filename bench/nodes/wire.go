@@ -1,16 +1,16 @@
 package main
 
-// What the driver asks of a node.
+// The commands of the driver.
 const (
-	askBegin    = "begin"    // set up the round's sessions
-	askRun      = "run"      // serve requests until askHalt
-	askHalt     = "halt"     // answers the records
-	askRead     = "read"     // read the ids once
-	askMeasure  = "measure"  // serve Count requests, 95 % of them reads
-	askOwn      = "own"      // write and read Count times; Figure is how many reads went to the server
-	askAnnounce = "announce" // write Count versions of an id, one each time that askNext comes
-	askFollow   = "follow"   // poll an id until it shows Count; Records say when it did
-	askEnd      = "end"
+	askBegin   = "begin"   // set up the round's sessions
+	askRun     = "run"     // serve requests until askHalt
+	askHalt    = "halt"    // returns the records
+	askRead    = "read"    // read the ids once
+	askMeasure = "measure" // serve Count requests, 95 % of them reads
+	askOwn     = "own"     // write and read Count times; Figure is how many reads went to the server
+	askWrite   = "write"   // write Count versions of an id, one each time that askNext comes
+	askFollow  = "follow"  // poll an id until it shows Count; Records say when it did
+	askEnd     = "end"
 )
 
 // Ask is one command of the driver.
@@ -23,10 +23,10 @@ type Ask struct {
 	Sticky bool // each session at one node only
 }
 
-// Answer is what a node says to an Ask, one for each, in their order.
+// Answer is a node's reply to an Ask, one for each, in their order.
 type Answer struct {
 	Records []Record
-	Failed  int // reads that were answered with an error
+	Failed  int // reads that returned an error
 	Stalls  []Stall
 	Timings []Timing
 	Audits  Audits // of the node's life

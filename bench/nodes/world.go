@@ -60,7 +60,7 @@ func newWorld(tb testing.TB, topology string, o Options) *world {
 		w.servers = w.sentinel.Servers
 		w.direct.Sentinel, w.direct.Master = w.sentinel.Addr(), redistest.SentinelMaster
 	default:
-		// What it has acknowledged survives its kill, so that a loss is never its own.
+		// Its acknowledged writes survive its kill, so that a loss is never its own.
 		w.servers = []*redistest.Server{redistest.Start(tb, "--appendonly", "yes", "--appendfsync", "always")}
 	}
 	for _, s := range w.servers {
@@ -191,10 +191,10 @@ func (w *world) readMasters(round int) (records []Record, err error) {
 }
 
 // polled asks until the condition holds, and reports whether it came to.
-func polled(patience time.Duration, condition func() bool) bool {
+func polled(timeout time.Duration, condition func() bool) bool {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(patience); !condition(); <-tick.C {
+	for end := time.Now().Add(timeout); !condition(); <-tick.C {
 		if time.Now().After(end) {
 			return false
 		}

@@ -65,7 +65,7 @@ func (s *ByHand) due(id string, ttl time.Duration) bool {
 	return true
 }
 
-// GetSession answers nil where there is no session.
+// GetSession returns nil if there is no session.
 func (s *ByHand) GetSession(ctx context.Context, id string, _ time.Duration) (*gmap.StrAnyMap, error) {
 	return s.get(ctx, id)
 }

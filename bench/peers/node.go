@@ -26,7 +26,7 @@ func newNode(storage gsession.Storage, ttl time.Duration, close ...func() error)
 // request is a session by another name, so that beginning one costs nothing more.
 type request gsession.Session
 
-// OfSession is a request of a session that somebody else began, such as ghttp.
+// OfSession is a request of a session that another program part began, such as ghttp.
 func OfSession(session *gsession.Session) Request { return (*request)(session) }
 
 func (n *node) Begin(ctx context.Context, id string) Request {

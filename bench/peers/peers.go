@@ -23,16 +23,16 @@ const TTL = time.Hour
 type Subject struct {
 	Name   string
 	Setup  string // how it was set up, in a sentence for the report
-	Strata bool   // ours: lost updates and stale answers fail the run
+	Strata bool   // ours: lost updates and stale results fail the run
 	// Isolated is the claim that nothing handed out is shared. The load puts it to the
 	// test, and the run fails where it doesn't hold.
 	Isolated bool
 	Redis    bool // keeps sessions in Redis
-	Memory   bool // answers from the memory of the process
+	Memory   bool // serves from the memory of the process
 	HTTP     bool // is a storage that a ghttp server takes
 	Direct   bool // reads and writes keys, not sessions: it has no map to hand out
-	// Torn says that a session is empty for a moment while it is written. Such answers are
-	// counted as outdated; of any other subject they fail the run.
+	// Torn says that a session is empty for a moment while it is written. Such results are
+	// counted as stale; of any other subject they fail the run.
 	Torn  bool
 	Floor bool // no storage, but the least that something costs
 	Open  func(Env) (Node, error)

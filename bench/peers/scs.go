@@ -34,7 +34,7 @@ type scsNode struct {
 	manager *scs.SessionManager
 }
 
-// scsRequest is what LoadAndSave does around a handler. err is what loading answered.
+// scsRequest is what LoadAndSave does around a handler. err is what loading returned.
 type scsRequest struct {
 	manager *scs.SessionManager
 	ctx     context.Context

@@ -125,11 +125,11 @@ func (r *Run) compared(says, workload, ours, peer, metric string, inverse, most 
 	return g.judged(ratio(one, two))
 }
 
-// reads is judged by the reads that Redis is sent, whoever waits for them. The GET with which
+// reads is judged by the reads that Redis is sent, whether or not a caller waits for them. The GET with which
 // a commit's script compares is a part of a write, and stands beside it.
 func (r *Run) reads() Goal {
 	g := Goal{Workload: "zipf-95", Says: "Zipf 95/5: reads sent to Redis a request (StorageRedis: 1)", Most: true, Bound: 0.07,
-		Reason: "The node reads its own write again in the background, as an announcement doesn't say whose write it is about."}
+		Reason: "The node reads its own write again in the background, as an invalidation doesn't say whose write it is about."}
 	w, _ := r.Workload(g.Workload)
 	e, ok := w.Entry(Ours)
 	if !ok {

@@ -114,7 +114,7 @@ func (r *Run) keepings() (all []keeping) {
 		if !s.Floor {
 			all = append(all, keeping{Name: s.Name, Strata: s.Strata, Isolated: yes(s.Keeps.Isolated, "yes", "no, shared"),
 				Coherent: coherence(s), Updates: yes(s.Keeps.Updates, "both survive", "one is lost"),
-				Logout: yes(s.Keeps.Logout, "holds", "is undone"), Outdated: r.outdated(s.Name)})
+				Logout: yes(s.Keeps.Logout, "holds", "is undone"), Outdated: r.stale(s.Name)})
 		}
 	}
 	return all
@@ -144,8 +144,8 @@ func (r *Run) noise() (all []noise) {
 	return all
 }
 
-// outdated is over all workloads.
-func (r *Run) outdated(subject string) (n int64) {
+// stale adds up all workloads.
+func (r *Run) stale(subject string) (n int64) {
 	for _, w := range r.Workloads {
 		if e, ok := w.Entry(subject); ok {
 			n += e.Outdated

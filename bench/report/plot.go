@@ -296,7 +296,7 @@ func metric(key string) Metric {
 	panic("report: no metric " + key)
 }
 
-// KeyPlot is the picture for the README: what is told first.
+// KeyPlot is the picture for the README: the most important figures.
 func (r *Run) KeyPlot() string {
 	foot := fmt.Sprintf("%s, commit %s. Everything on one machine with %d cores: redis-server over loopback, ratios matter, not the figures.",
 		r.When.Format("2 January 2006"), r.Machine.Commit, r.Machine.Cores)

@@ -74,7 +74,7 @@ type Entry struct {
 	Figures  map[string]stats.Figure `json:"figures"`
 	Ratios   map[string]stats.Figure `json:"ratios"`
 	Rounds   map[string][]float64    `json:"rounds"`
-	Outdated int64                   `json:"outdated"` // answers older than a write that had returned
+	Outdated int64                   `json:"outdated"` // results older than a write that had returned
 	Requests int                     `json:"requests"`
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // The load of a server is that of browsers: a visit loads a page, which is 4 to 8 requests
-// of one session, over the connections of that browser at once; then somebody else comes.
+// of one session, over the connections of that browser at once; then another visitor comes.
 const (
 	PageLeast, PageMost = 4, 8
 	BrowserConns        = 4

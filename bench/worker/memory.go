@@ -13,7 +13,7 @@ import (
 )
 
 // weigh reads every session of a server that holds them, so that the subject's cache is
-// as full as it gets, and answers what that costs: all that lives on the heap because of
+// as full as it gets, and returns what that costs: all that lives on the heap because of
 // it, from before it was opened.
 func weigh(subject peers.Subject, ask Ask) (m Memory, err error) {
 	job := ask.Job
@@ -48,7 +48,7 @@ func weigh(subject peers.Subject, ask Ask) (m Memory, err error) {
 			return m, err
 		}
 		// Again, as a cache may refuse what it sees for the first time, or what comes too fast,
-		// and serves nothing while it can't hear of changes.
+		// and serves nothing while it receives no invalidations.
 		for n := 0; n < sweeps && m.Cached < 0.99 && err == nil; n++ {
 			if _, err = r.rounds.run(ctx, 0, job.Sessions); err == nil {
 				m.Cached, err = r.cached()
@@ -97,7 +97,7 @@ func heap() float64 {
 	return float64(memory.HeapAlloc)
 }
 
-// readCollector answers the CPU time that the collector has taken up to its last cycle's
+// readCollector returns the CPU time that the collector has taken up to its last cycle's
 // end, and its pauses.
 func readCollector() (cpu float64, pauses *metrics.Float64Histogram) {
 	samples := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/sched/pauses/total/gc:seconds"}}
@@ -107,7 +107,7 @@ func readCollector() (cpu float64, pauses *metrics.Float64Histogram) {
 }
 
 // ReadRate is how many sessions a second are read while the collector is watched, the same
-// for every subject: who answers faster would make it work more.
+// for every subject: a faster one would make it work more.
 const ReadRate = 20_000
 
 // cycles is how many collections there are meanwhile.

@@ -107,10 +107,10 @@ func (p *prober) isolated(id string) bool {
 	return true
 }
 
-// coherent has the first node write what the second one knows, and answers how long the
+// coherent has the first node write what the second one knows, and returns how long the
 // second one doesn't see it; 0 where it is too long.
 func (p *prober) coherent(id string) time.Duration {
-	for end := time.Now().Add(soon / 8); time.Now().Before(end); { // both know it, and hear of changes
+	for end := time.Now().Add(soon / 8); time.Now().Before(end); { // both know it, and receive invalidations
 		p.get(p.one.Begin(ctx, id), "key1")
 		p.get(p.two.Begin(ctx, id), "key1")
 	}

@@ -1,5 +1,5 @@
 // Package worker is the process of a subject: it runs what the bench asks for, and
-// answers what it measured. A module that needs a newer Go runs it for its own subjects.
+// returns what it measured. A module that needs a newer Go runs it for its own subjects.
 package worker
 
 import (
@@ -13,18 +13,18 @@ import (
 // Variable is set in the environment of a worker.
 const Variable = "STRATA_BENCH_WORKER"
 
-// What may be asked.
+// The commands of the bench.
 const (
 	AskOpen     = "open"     // open the subject and seed its sessions
 	AskWarm     = "warm"     // requests that aren't measured
 	AskRound    = "round"    // requests for a time
 	AskProbe    = "probe"    // what the subject keeps and what it doesn't
 	AskMemory   = "memory"   // fill the cache, and weigh it
-	AskServe    = "serve"    // a ghttp server; it answers its address
+	AskServe    = "serve"    // a ghttp server; it returns its address
 	AskUsage    = "usage"    // what was used up since it was last asked
 	AskGenerate = "generate" // requests to a ghttp server
 	AskSweep    = "sweep"    // read all that was written, once more
-	AskLink     = "link"     // a link to a server; it answers its address
+	AskLink     = "link"     // a link to a server; it returns its address
 	AskDistance = "distance" // the round-trip time of a link
 	AskClose    = "close"    // close the subject
 )
@@ -60,7 +60,7 @@ type Job struct {
 // Answer is what came of it.
 type Answer struct {
 	Err    string
-	Wrong  bool // Err is about a wrong answer
+	Wrong  bool // Err is about a wrong result
 	Addr   string
 	Round  Round
 	Keeps  Keeps
@@ -73,7 +73,7 @@ type Round struct {
 	Elapsed  time.Duration
 	Times    stats.Histogram
 	Distinct int   // sessions that were visited, where they are drawn
-	Outdated int64 // answers older than a write that had returned
+	Outdated int64 // results older than a write that had returned
 	Usage    Usage
 }
 
@@ -91,7 +91,7 @@ type Keeps struct {
 // Memory is what a full cache costs.
 type Memory struct {
 	Sessions int     `json:"sessions"`
-	Cached   float64 `json:"cached"`  // the part of them that memory answers
+	Cached   float64 `json:"cached"`  // the part of them that memory serves
 	Session  float64 `json:"session"` // bytes of heap for each that is cached; 0 where none is
 	Payload  float64 `json:"payload"` // bytes of its JSON
 	// Cycle is the CPU time of one collection while sessions are read, in seconds, and

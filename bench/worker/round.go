@@ -19,7 +19,7 @@ const sampled = 8
 // short is what such a request takes at most.
 const short = 20 * time.Microsecond
 
-// rounds is the load of an open subject. It belongs to the goroutine that answers asks;
+// rounds is the load of an open subject. It belongs to the goroutine that carries out asks;
 // each visitor is its worker's.
 type rounds struct {
 	job      Job
@@ -66,7 +66,7 @@ func sweep(job Job, l *load.Load) *rounds {
 // draw has a worker's next visits be the round's own, the same for every subject.
 func (r *rounds) draw(w int) { r.visitors[w].random.Seed(r.number, uint64(w)) }
 
-// run has all workers make requests for a time, or so many in all, and answers the
+// run has all workers make requests for a time, or so many in all, and returns the
 // requests, their times and how many sessions they visited.
 func (r *rounds) run(ctx context.Context, d time.Duration, requests int) (round Round, err error) {
 	var (

@@ -12,7 +12,7 @@ import (
 	"github.com/gf-strata/strata/bench/peers"
 )
 
-// running is a subject that is open. It belongs to the goroutine that answers asks.
+// running is a subject that is open. It belongs to the goroutine that carries out asks.
 type running struct {
 	subject peers.Subject
 	ask     Ask
@@ -21,7 +21,7 @@ type running struct {
 	load    *load.Load // knows the sessions that were seeded last
 	rounds  *rounds
 	last    Usage
-	told    int64 // outdated answers that a usage has told of
+	counted int64 // stale results that a usage has reported
 	web     *web
 	swept   int
 	dir     string // of its files, removed with it
@@ -60,7 +60,7 @@ func (r *running) prepare(job Job, seed bool) error {
 	}
 	ids := load.IDs(job.Series, job.Sessions)
 	if seed {
-		r.told = 0
+		r.counted = 0
 		if err := r.node.Seed(ctx, ids, job.Shape.Data); err != nil {
 			return fmt.Errorf("seed: %w", err)
 		}
@@ -111,7 +111,7 @@ func (r *running) round(d time.Duration, turn int) (round Round, err error) {
 	if err != nil {
 		return round, err
 	}
-	outdated := r.load.Outdated.Load()
+	stale := r.load.Outdated.Load()
 	if round, err = r.rounds.run(ctx, d, requests); err != nil {
 		return round, err
 	}
@@ -129,12 +129,12 @@ func (r *running) round(d time.Duration, turn int) (round Round, err error) {
 	if round.Usage = after.since(before); err != nil {
 		return round, err
 	}
-	round.Outdated, err = r.outdated(outdated)
+	round.Outdated, err = r.stale(stale)
 	return round, err
 }
 
-// outdated is what has come to a count since. Of ours none may be.
-func (r *running) outdated(before int64) (int64, error) {
+// stale is how many stale results have come to a count since. Strata may have none.
+func (r *running) stale(before int64) (int64, error) {
 	n := r.load.Outdated.Load() - before
 	if r.subject.Strata && n > 0 {
 		return n, load.Wrong(fmt.Sprintf("%d answers are older than a write that had returned", n))
@@ -155,9 +155,9 @@ func (r *running) usage() (round Round, err error) {
 		return round, err
 	}
 	round.Usage, r.last = now.since(r.last), now
-	before := r.told
-	r.told = r.load.Outdated.Load()
-	round.Outdated, err = r.outdated(before)
+	before := r.counted
+	r.counted = r.load.Outdated.Load()
+	round.Outdated, err = r.stale(before)
 	return round, err
 }
 
@@ -168,9 +168,9 @@ func (r *running) sweep() (round Round, err error) {
 	}
 	before := r.load.Outdated.Load()
 	if err = r.load.Sweep(ctx); err == nil {
-		round.Outdated, err = r.outdated(before)
+		round.Outdated, err = r.stale(before)
 	}
-	r.told = r.load.Outdated.Load()
+	r.counted = r.load.Outdated.Load()
 	return round, err
 }
 

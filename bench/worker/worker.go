@@ -13,7 +13,7 @@ import (
 	"github.com/gf-strata/strata/bench/peers"
 )
 
-// Main answers asks from standard input on file 3 until the input ends, and ends the
+// Main carries out the asks of standard input, and replies on file 3, until the input ends, and ends the
 // process. It returns at once in a process that is no worker.
 func Main(subjects []peers.Subject) {
 	if os.Getenv(Variable) == "" {

@@ -1,4 +1,4 @@
-// Observed is a shop of three requests that shows what a chain of layers tells of itself:
+// Observed is a shop of three requests that shows what a chain of layers reports:
 // metrics for Prometheus on /metrics, the chain itself on /status/, and traces that are printed
 // or sent on by OTLP. The page / links to all of it.
 //
@@ -16,7 +16,7 @@
 //
 // The chain is built as in any program. It reports to the global providers, which
 // GoFrame's own set-up sets as well, so that nothing here joins the two; by web.Sessions the spans
-// of sessions stand below the span that GoFrame makes for the request. What a program adds is
+// of sessions stand below the span that GoFrame makes for the request. The program's own part is
 // in telemetry.go, which sets the providers: the metrics are those of GoFrame's
 // contrib/metric/otelmetric, with GoFrame's http.server metrics beside ours.
 //
@@ -42,7 +42,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-const patience = 10 * time.Second // for what is to end
+const endTimeout = 10 * time.Second // for what is to end
 
 // errUsage marks what the user has to write otherwise.
 var errUsage = errors.New("see -help")
@@ -72,15 +72,15 @@ func main() {
 	os.Exit(1)
 }
 
-// serve runs the shop until stop ends. What is deferred runs from the server inwards: no
-// request, then no chain, then no store, and the telemetry last, which tells of all three.
+// serve runs the shop until stop ends. Deferred calls end the server first,
+// then the chain, the store and, as it reports on all three, the telemetry.
 func serve(stop context.Context, addr, redis, traces string) (err error) {
 	if _, err := net.ResolveTCPAddr("tcp", addr); err != nil || addr == "" {
 		return fmt.Errorf("-addr %q isn't host:port; %w", addr, errUsage)
 	}
 	// later gives what ends after stop a deadline of its own.
 	later := func(end func(context.Context) error) {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 		defer cancel()
 		err = errors.Join(err, end(ctx))
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // redacted exports spans without the headers that GoFrame's server span quotes in its events:
-// whoever can read the Cookie among them can be that visitor. It needs a place before
+// a person who reads the Cookie among them can take over that session. It needs a place before
 // any exporter, also in programs without Strata.
 type redacted struct{ sdktrace.SpanExporter }
 

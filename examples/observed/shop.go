@@ -37,7 +37,7 @@ func newServer(chain *layer.Stack, listener net.Listener) (*ghttp.Server, error)
 	server := ghttp.GetServer("observed " + listener.Addr().String())
 	err := errors.Join(
 		server.SetConfigWithMap(map[string]any{
-			"sessionIdName": sessionName, "gracefulTimeout": int(patience / time.Second),
+			"sessionIdName": sessionName, "gracefulTimeout": int(endTimeout / time.Second),
 			"dumpRouterMap": false, "accessLogEnabled": false,
 		}),
 		server.SetListener(listener),
@@ -47,7 +47,7 @@ func newServer(chain *layer.Stack, listener net.Listener) (*ghttp.Server, error)
 	server.BindHandler("GET:/", func(r *ghttp.Request) { r.Response.Write(index) })
 	// In production, serve it on an address that only Prometheus reaches.
 	server.BindHandler("GET:/metrics", otelmetric.PrometheusHandler)
-	// In production, local is whatever tells an administrator from a visitor.
+	// In production, replace local by a func that distinguishes an administrator from a visitor.
 	server.BindHandler("GET:/status/*", ghttp.WrapH(status.Handler(chain, local)))
 	server.Group("/", func(group *ghttp.RouterGroup) {
 		group.Middleware(web.Sessions(chain))

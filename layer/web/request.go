@@ -225,7 +225,7 @@ func (q *request) mark(read bool) {
 
 // panicked reports whether ghttp has caught a panic of a handler or an inner middleware: it makes an
 // error of it, and a response with the status 500. A panic with an error that has a stack already
-// looks like such an error that was returned: the status tells them apart, unless an inner
+// looks like such an error that was returned: they differ in the status, unless an inner
 // middleware has changed it.
 func panicked(r *ghttp.Request) bool {
 	err := r.GetError()

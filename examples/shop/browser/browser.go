@@ -14,8 +14,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// patience is how long a page may take to become what it is to be.
-const patience = 30 * time.Second
+// pageTimeout is how long a page may take to show what a test waits for.
+const pageTimeout = 30 * time.Second
 
 // Chromium returns what starts the browser that is installed, and false where there is none.
 func Chromium() ([]chromedp.ExecAllocatorOption, bool) {
@@ -37,7 +37,7 @@ func Chromium() ([]chromedp.ExecAllocatorOption, bool) {
 // another one meanwhile.
 func Becomes(expression string) chromedp.Action {
 	return chromedp.ActionFunc(func(ctx context.Context) error {
-		for end := time.Now().Add(patience); ; {
+		for end := time.Now().Add(pageTimeout); ; {
 			var holds bool
 			if err := chromedp.Evaluate("!!("+expression+")", &holds).Do(ctx); err == nil && holds {
 				return nil
@@ -54,7 +54,7 @@ func Becomes(expression string) chromedp.Action {
 // page's process, or are targets of their own.
 func InFrame(n int, expression string) chromedp.Action {
 	return chromedp.ActionFunc(func(ctx context.Context) error {
-		for end := time.Now().Add(patience); ; {
+		for end := time.Now().Add(pageTimeout); ; {
 			tree, err := page.GetFrameTree().Do(ctx)
 			if err == nil && len(tree.ChildFrames) > n {
 				var world runtime.ExecutionContextID

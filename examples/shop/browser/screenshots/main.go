@@ -31,7 +31,7 @@ import (
 	"github.com/gf-strata/strata/examples/shop/browser"
 )
 
-const patience = 3 * time.Minute
+const runTimeout = 3 * time.Minute
 
 // picture is what a browser of some width sees once the page is as wanted.
 type picture struct {
@@ -58,7 +58,7 @@ func main() {
 }
 
 func run(root, to string) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
 	defer cancel()
 	opts, ok := browser.Chromium()
 	if !ok {
@@ -235,7 +235,7 @@ func visit(base string) error {
 	return nil
 }
 
-// startRedis returns when the server answers.
+// startRedis returns when the server is up.
 func startRedis(ctx context.Context) (url string, end func(), err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
