@@ -146,9 +146,15 @@ func (h *handler) token(w http.ResponseWriter, r *http.Request) string {
 	token := rand.Text()
 	http.SetCookie(w, &http.Cookie{
 		Name: cookieName, Value: token, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"),
+		Secure: isSecure(r),
 	})
 	return token
+}
+
+// isSecure reports whether the client has sent a request over TLS, which a proxy may have ended.
+func isSecure(r *http.Request) bool {
+	proto, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
+	return r.TLS != nil || strings.EqualFold(strings.TrimSpace(proto), "https")
 }
 
 const tokenLength = 26 // of rand.Text
@@ -161,7 +167,6 @@ func (h *handler) proven(r *http.Request, token string) bool {
 // do carries out what was asked for, and shows what there is then.
 func (h *handler) do(r *http.Request, v *view, asked request) {
 	ctx := r.Context()
-	asked.Principal = strings.TrimSpace(asked.Principal)
 	var err error
 	switch asked.Do {
 	case "list":

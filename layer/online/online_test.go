@@ -142,7 +142,7 @@ func TestThePageListsFindsAndEnds(t *testing.T) {
 		t.Fatalf("%d\n%s", status, page)
 	}
 	token := hidden(page, "token")
-	_, page = d.send(url.Values{"token": {token}, "do": {"show"}, "principal": {" ann "}})
+	_, page = d.send(url.Values{"token": {token}, "do": {"show"}, "principal": {"ann"}})
 	for _, want := range []string{"Logged in", "mobile", "203.0.113.0/24", "&lt;script&gt;"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page of a user lacks %q", want)
@@ -337,5 +337,17 @@ func TestUnderGhttpTheAdministratorsOwnSessionIsMarked(t *testing.T) {
 	get("/online", url.Values{"token": {hidden(first, "token")}, "do": {"end"}, "principal": {"ann"}, "handle": {hidden(shown, "handle")}})
 	if status, _ := get("/online", nil); status != http.StatusForbidden {
 		t.Errorf("an ended administrator is served: %d", status)
+	}
+}
+
+// A name with a space at its end is another user's.
+func TestAPrincipalIsTakenAsItIs(t *testing.T) {
+	d := newDesk(t, true)
+	d.logIn("of-ann-0123456789", "ann")
+	d.logIn("of-mallory-0123456789", "ann ")
+	_, body := d.send(nil)
+	status, _ := d.send(url.Values{"token": {hidden(body, "token")}, "do": {"end_all"}, "principal": {"ann "}})
+	if status != http.StatusOK || !d.lives("of-ann-0123456789") || d.lives("of-mallory-0123456789") {
+		t.Errorf("%d: ann lives on: %v, mallory: %v", status, d.lives("of-ann-0123456789"), d.lives("of-mallory-0123456789"))
 	}
 }

@@ -345,7 +345,7 @@ func TestAttackCrossSiteLogin(t *testing.T) {
 
 func TestAttackCookieWithoutFlags(t *testing.T) {
 	both(t, nil, func(s *site) bool {
-		c := s.bare("/set", "X-Forwarded-Proto", "https").cookie
+		c := s.bare("/set", "X-Forwarded-Proto", "https, http").cookie // two proxies
 		return !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || !c.Secure || !strings.HasPrefix(c.Name, "__Host-") || c.Domain != ""
 	})
 }

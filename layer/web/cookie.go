@@ -68,9 +68,11 @@ func (c *cookie) over(r *ghttp.Request) (secure bool, name string) {
 	return secure, c.name
 }
 
-// isSecure reports whether the client has sent a request over TLS, which a proxy may have ended.
+// isSecure reports whether the client has sent a request over TLS, which a proxy may have ended. Of
+// several proxies in a row, the first one names what the client has spoken.
 func isSecure(r *ghttp.Request) bool {
-	return r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+	proto, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
+	return r.TLS != nil || strings.EqualFold(strings.TrimSpace(proto), "https")
 }
 
 // isExposed reports whether a request has come over a network without TLS.

@@ -37,6 +37,9 @@ func TestLoginChangesTheIdAndKeepsTheData(t *testing.T) {
 			if web.Login(r, "") == nil || web.SetLimits(r, -1, 0) == nil {
 				t.Error("no principal, and a limit below 0, are taken")
 			}
+			if web.Login(r, "\xd5\xc5") == nil { // JSON would make it the same as any other two bytes
+				t.Error("a principal in GBK is taken")
+			}
 		})
 	})
 	c := s.client()

@@ -3,12 +3,14 @@ package web
 import (
 	"errors"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gogf/gf/v2/net/ghttp"
 )
 
 var (
 	errOutside     = errors.New("strata: web: this route has no web.Sessions; add the middleware to it")
+	errNoText      = errors.New("strata: web: Login needs a principal in UTF-8, as stores keep no other texts, and two users would be one; convert it, or give a user's number")
 	errNoPrincipal = errors.New("strata: web: Login needs to know whose session it is; give it a user's id")
 	errLoggedOut   = errors.New("strata: web: no principal is logged in; call Login first")
 	errBegun       = errors.New("strata: web: the response has begun, so that the cookie with the new id can't be sent; call Login, Reauthenticated and SetLimits before Flush")
@@ -32,6 +34,8 @@ func Login(r *ghttp.Request, principal string) error {
 		return errOutside
 	case principal == "":
 		return errNoPrincipal
+	case !utf8.ValidString(principal):
+		return errNoText
 	}
 	if q.of.cookie != nil && !q.byHeader {
 		if q.of.cross.Check(r.Request) != nil {

@@ -3,6 +3,7 @@ package web_test
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"slices"
 	"testing"
@@ -203,4 +204,20 @@ func TestDescribed(t *testing.T) {
 	if err != nil || !slices.Equal(kept, []string{"one", "two"}) {
 		t.Errorf("kept is %v, %v", kept, err)
 	}
+}
+
+// A log-in beyond the limit isn't a failure of the server: a proxy would take 503 for one.
+func TestALogInBeyondTheLimit(t *testing.T) {
+	chain := layer.Chain(gsession.NewStorageMemory(), layer.Local(), layer.Indexed(nil, layer.Limit(1, layer.RefuseNew)),
+		layer.Traced(layer.Logger(slog.New(slog.DiscardHandler))))
+	t.Cleanup(func() { _ = chain.Close(context.Background()) })
+	s := serveChain(t, chain, standard())
+	one, two := s.client(), s.client()
+	one.status("/login", http.StatusOK)
+	two.want("/set", "set")
+	two.status("/login", http.StatusConflict)
+	two.want("/who", `;{"k":"v"}`)
+	one.status("/logout", http.StatusOK)
+	two.status("/login", http.StatusOK)
+	two.want("/who", `ann;{"k":"v"}`)
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -22,7 +23,8 @@ type Option func(*sessions)
 
 // OnError is for the response when a request's changes could not be committed and nothing has
 // been sent. The handler's response has been dropped by then. The default writes 409 for
-// layer.ErrRevoked, as the session was ended while the request ran, and 503 for the rest. The chain
+// layer.ErrRevoked, as the session was ended while the request ran, and for layer.ErrLimit, and 503 for
+// the rest. The chain
 // has logged and counted the error already.
 func OnError(respond func(r *ghttp.Request, err error)) Option {
 	return func(s *sessions) { s.onError = respond }
@@ -215,9 +217,12 @@ func (s *sessions) reasonOf(ctx context.Context, id string) layer.Reason {
 
 // respond is the default of OnError.
 func respond(r *ghttp.Request, err error) {
-	if isRevoked(err) {
+	switch {
+	case isRevoked(err):
 		r.Response.WriteStatus(http.StatusConflict, "The session was ended while this request ran.")
-		return
+	case errors.Is(err, layer.ErrLimit):
+		r.Response.WriteStatus(http.StatusConflict, "This user has as many sessions as are allowed. End one of them first.")
+	default:
+		r.Response.WriteStatus(http.StatusServiceUnavailable, "The session could not be saved. Try again.")
 	}
-	r.Response.WriteStatus(http.StatusServiceUnavailable, "The session could not be saved. Try again.")
 }
