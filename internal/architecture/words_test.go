@@ -55,6 +55,17 @@ func TestCommentsUseTheGlossarysWords(t *testing.T) {
 	}
 }
 
+// The same of the prose of all English pages.
+func TestPagesUseTheGlossarysWords(t *testing.T) {
+	for _, page := range pages(t) {
+		for _, paragraph := range strings.Split(codeSpan.ReplaceAllString(codeBlock.ReplaceAllString(read(t, page), ""), "code"), "\n\n") {
+			for _, word := range retired.FindAllString(strings.Join(strings.Fields(paragraph), " "), -1) {
+				t.Errorf("%s: %q in %.60q: see the glossary of docs/architecture.md", page, word, paragraph)
+			}
+		}
+	}
+}
+
 // Nor is one of the words in an identifier, or in a text: of an error, of the log, of a page. The
 // values of attributes stay as they are.
 func TestNamesAndTextsUseTheGlossarysWords(t *testing.T) {
