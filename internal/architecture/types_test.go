@@ -20,14 +20,6 @@ const (
 var wide = map[string]string{
 	"decorators/coalesce.queues": "what it does with the journal and with caches is beside those",
 	"layer/layertest.env":        "it is what the laws are written with, and each law is a file",
-	"tiers/local.Storage":        "per-key calls, slides and subscriptions are a file each",
-	"tiers/redisstore.Storage":   "what the index and the pipelines ask of it is beside them",
-}
-
-// large are the types with more methods than others, and why.
-var large = map[string]string{
-	"tiers.Delta":                "each is one question that a layer asks about a change",
-	"decorators/coalesce.queues": "a queue's order and its accounts are changed in one step",
 }
 
 // parsed are a folder's files without tests, by their names.
@@ -81,7 +73,7 @@ func spread(name string, methods map[string]int) string {
 		count += n
 	}
 	switch {
-	case count > mostMethods && large[name] == "":
+	case count > mostMethods:
 		return fmt.Sprintf("%s has %d methods, more than %d", name, count, mostMethods)
 	case len(methods) > mostFiles && wide[name] == "":
 		return fmt.Sprintf("%s has methods in %d files, more than %d: %v", name, len(methods), mostFiles, methods)
