@@ -20,23 +20,12 @@ func (l *queues) carry(writes []*write, probe time.Duration) {
 	if probe > 0 {
 		timeout = min(timeout, probe)
 	}
-	ready := make([]*write, 0, len(writes))
-	for _, w := range writes {
-		if w.marked != nil {
-			w.err, w.marked = <-w.marked, nil
-		}
-		if w.err == nil {
-			ready = append(ready, w)
-		} else {
-			w.err = tiers.NotApplied(w.err)
-		}
-	}
-	switch len(ready) {
+	switch writes = l.journal.marked(writes); len(writes) {
 	case 0:
 	case 1:
-		l.alone(ready[0], timeout, probe > 0)
+		l.alone(writes[0], timeout, probe > 0)
 	default:
-		l.together(ready, timeout)
+		l.together(writes, timeout)
 	}
 }
 

@@ -277,6 +277,33 @@ func TestRemovalsThatWaitAreOne(t *testing.T) {
 	})
 }
 
+// A change that comes between two removals is annulled by the second, which is one with the first.
+func TestAChangeBetweenTwoRemovalsIsAnnulled(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		release := make(chan struct{})
+		s.OnCommit = func(context.Context, string) error { <-release; return nil }
+		go replace(t, c, "a", 1)
+		synctest.Wait()
+		var first, between, second error
+		var group sync.WaitGroup
+		group.Go(func() { first = c.RemoveAll(ctx, "a") })
+		synctest.Wait()
+		group.Go(func() { between = replace(t, c, "a", 2) })
+		synctest.Wait()
+		group.Go(func() { second = c.RemoveAll(ctx, "a") })
+		synctest.Wait()
+		close(release)
+		group.Wait()
+		if first != nil || second != nil || !errors.Is(between, tiers.ErrRevoked) {
+			t.Errorf("the removals returned %v and %v, the change between %v, want ErrRevoked", first, second, between)
+		}
+		if get(t, c, "a") != nil {
+			t.Error("the session is back")
+		}
+	})
+}
+
 // Changes whose outcomes could differ aren't merged: each caller gets its own.
 func TestEachCallerGetsTheOutcomeOfItsOwnChange(t *testing.T) {
 	s := teststore.New()
@@ -333,21 +360,31 @@ func TestAPanicOfTheStoreIsTheCallers(t *testing.T) {
 func TestAStoreThatEndsTheGoroutine(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		began := time.Now()
+		write := func(id string) (took time.Duration, err error) {
+			delta, err := tiers.Replace(map[string]any{"k": 1})
+			if err == nil {
+				_, err = c.Commit(ctx, id, delta, 0) // without a ttl nothing is pending
+			}
+			return time.Since(began), err
+		}
 		s.OnCommit = func(context.Context, string) error {
 			runtime.Goexit()
 			return nil
 		}
-		began := time.Now()
-		if err := replace(t, c, "a", 1); err == nil || time.Since(began) > 0 {
-			t.Errorf("returned %v after %v", err, time.Since(began))
+		for n := range 20 { // more than there are workers
+			if took, err := write("a"); err == nil || took > 0 {
+				t.Errorf("write %d returned %v after %v", n, err, took)
+				return
+			}
 		}
 		s.OnCommit = nil
 		for _, id := range []string{"a", "b"} {
-			if err := replace(t, c, id, 2); err != nil || time.Since(began) > 0 {
-				t.Errorf("returned %v after %v", err, time.Since(began))
+			if took, err := write(id); err != nil || took > 0 {
+				t.Errorf("returned %v after %v", err, took)
 			}
 		}
-	})
+	}, writeBehind(time.Hour))
 }
 
 func TestCloseWaitsAndLaterCallsGoThrough(t *testing.T) {

@@ -186,8 +186,15 @@ func TestCloseSaysWhatWaitsInTheJournal(t *testing.T) {
 	if text := log.String(); strings.Count(text, "they wait in the journal\" changes=1") != 1 || strings.Contains(text, "gave up") {
 		t.Errorf("logged %s", text)
 	}
-	if got := read(); got["give_ups"] != 0 || gave != 0 {
+	got := read()
+	if got["give_ups"] != 0 || gave != 0 {
 		t.Errorf("%v give-ups are counted and %d reported", got["give_ups"], gave)
+	}
+	for end := time.Now().Add(10 * time.Second); got["pending.changes"] > 0; got = read() { // its workers are on their way out
+		if time.Now().After(end) {
+			t.Fatal("a closed chain still exports what is pending")
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

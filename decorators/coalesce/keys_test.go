@@ -114,11 +114,18 @@ func TestKeysOfOneRequestGoTogether(t *testing.T) {
 		if calls := fmt.Sprint(w.take()); calls != "[SetMap 2 Remove Remove]" {
 			t.Errorf("%v reached the store, want one SetMap and what was removed", calls)
 		}
+		slides := w.Storage.(*teststore.Keys).Slides
+		if n := slides(); n != 1 {
+			t.Errorf("the expiry was set %d times, want once", n)
+		}
 		must(t, c.Set(ctx, "a", "never closed", "1", ttl))
 		time.Sleep(10 * time.Millisecond)
 		synctest.Wait()
 		if calls := fmt.Sprint(w.take()); calls != "[SetMap 1]" {
 			t.Errorf("%v reached the store of a request that isn't closed", calls)
+		}
+		if n := slides(); n != 2 {
+			t.Errorf("the expiry was set %d times, want it set for a request that isn't closed too", n)
 		}
 	})
 }

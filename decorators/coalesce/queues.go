@@ -90,7 +90,7 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 		if behind {
 			// A write that goes at once is on its way before its record is on disk, so that the record
 			// says so from the first.
-			w.at, w.sent = w.since.Add(c.wait), c.wait == 0 && first && l.schedule.stands(k.node)
+			w.at, w.sent = w.since.Add(c.wait), c.wait == 0 && first && l.schedule.node(k.node).stands()
 		}
 		l.enqueue(ctx, k, w)
 	} else {
@@ -267,22 +267,14 @@ func (l *queues) back(k *sessionQueue, w *write) {
 func (l *queues) pending() (changes int, bytes int64, oldest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	writes, _ := l.waiting()
 	now := time.Now()
-	first := now
-	age := func(w *write) {
-		if w.delta != nil && w.since.Before(first) {
-			first = w.since
+	for _, w := range writes {
+		if w.delta != nil {
+			oldest = max(oldest, now.Sub(w.since))
 		}
 	}
-	for _, k := range l.sessions {
-		k.each(func(w *write) {
-			age(w)
-			for _, annulled := range w.annulled {
-				age(annulled)
-			}
-		})
-	}
-	return l.bounds.changes, l.bounds.bytes, now.Sub(first)
+	return l.bounds.changes, l.bounds.bytes, oldest
 }
 
 // waiting lists what isn't in the store, and counts the calls of that.

@@ -356,6 +356,46 @@ func TestCloseReturnsByItsContext(t *testing.T) {
 	})
 }
 
+// Close has all that wait at a bound go, though what fills it hangs.
+func TestCloseLetsInThoseThatWaitAtABound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := teststore.New()
+		hold := make(chan struct{})
+		s.Refuse(func(id string) error {
+			if id == "0" {
+				<-hold
+			}
+			return nil
+		})
+		c := coalesce.New(s, writeBehind(time.Hour), maxPending(1))
+		outcomes := make(chan error, 4)
+		for n := range 4 {
+			s.Put(fmt.Sprint(n), map[string]any{"k": 0}, ttl)
+			delta := change(t, get(t, c, fmt.Sprint(n)), "k", 1)
+			go func() {
+				_, err := c.Commit(ctx, fmt.Sprint(n), delta, ttl)
+				outcomes <- err
+			}()
+			synctest.Wait()
+		}
+		if err := <-outcomes; err != nil {
+			t.Fatal(err)
+		}
+		late, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := c.Close(late); err == nil {
+			t.Error("Close returns nil")
+		}
+		for range 3 {
+			if err := <-outcomes; err != nil || time.Since(began) > time.Second {
+				t.Errorf("a change that waited returns %v after %v", err, time.Since(began))
+			}
+		}
+		close(hold)
+	})
+}
+
 // A callback can't have Close wait for it.
 func TestCloseInACallbackIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -96,6 +96,25 @@ func (r *records) mark(k *sessionQueue, w *write) {
 	}
 }
 
+// marked waits for that, and returns the writes that may go.
+func (r *records) marked(writes []*write) (may []*write) {
+	if r.journal == nil {
+		return writes
+	}
+	for _, w := range writes {
+		var err error
+		if w.marked != nil {
+			err, w.marked = <-w.marked, nil
+		}
+		if err == nil {
+			may = append(may, w)
+		} else {
+			w.err = tiers.NotApplied(err)
+		}
+	}
+	return may
+}
+
 // unmark undoes mark if the attempt didn't reach the store.
 func (r *records) unmark(k *sessionQueue, w *write) {
 	if r.journal != nil && w.sent && w.delta.Begins() {

@@ -160,8 +160,8 @@ func (s *schedule) move(k *sessionQueue, to *list.List) {
 	}
 }
 
-// stands reports whether a node of the store isn't known to be away.
-func (s *schedule) stands(node string) bool { return s.node(node).circuit.Until().IsZero() }
+// stands reports whether the node isn't known to be away.
+func (n *node) stands() bool { return n.circuit.Until().IsZero() }
 
 func (s *schedule) node(name string) *node {
 	n := s.nodes[name]
