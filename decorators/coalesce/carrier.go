@@ -96,16 +96,19 @@ func (l *queues) life(w *write) time.Duration {
 
 // settle takes down what has become of writes.
 func (l *queues) settle(writes []*write, began time.Time) {
-	for _, w := range writes {
+	nodes := make([]string, len(writes))
+	for n, w := range writes {
 		l.count(w)
-		if w.err == nil && w.delta != nil {
+		if w.err != nil {
+			nodes[n] = l.shard(w.id) // which its circuit is of: it may have moved, or be known only now
+		} else if w.delta != nil {
 			l.slides.landed(w, began.Add(l.life(w)), isDirect(l.ended, l.store))
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, w := range writes {
-		l.land(w, began)
+	for n, w := range writes {
+		l.land(w, nodes[n], began)
 	}
 }
 
@@ -124,9 +127,11 @@ func (l *queues) count(w *write) {
 
 // land ends a write or lets it wait for its next attempt. It is called under mu, as all that
 // follows is.
-func (l *queues) land(w *write, began time.Time) {
+func (l *queues) land(w *write, node string, began time.Time) {
 	k := l.sessions[w.id]
-	k.flying = nil
+	if k.flying = nil; w.err != nil {
+		k.node = node
+	}
 	defer l.arrange(k)
 	if w.snapshot != nil {
 		w.snapshot = w.snapshot.ReadAt(began).AsPublished()

@@ -291,6 +291,47 @@ func TestAFullBoundHastensOnlyWhatHasNotFailed(t *testing.T) {
 	}, writeBehind(time.Second), maxPending(4))
 }
 
+// moving is a store whose sessions are on one node, the name of which changes.
+type moving struct {
+	*teststore.Store
+	node  atomic.Value // of string
+	asked atomic.Int64
+}
+
+func (m *moving) Shard(string) string {
+	if m.asked.Add(1) > 100_000 {
+		return "old" // ends the attempts that follow one another at once
+	}
+	return m.node.Load().(string)
+}
+
+// A session that has moved to a node which is away is asked for as rarely as others of that node. So is
+// one from the journal, as its node may not be known at first.
+func TestASessionThatHasMovedIsTriedNowAndThen(t *testing.T) {
+	s := &moving{Store: teststore.New()}
+	s.node.Store("old")
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		for n := range 5 {
+			s.Put(fmt.Sprint(n), map[string]any{"k": 0}, ttl)
+			put(t, c, fmt.Sprint(n), "k", 1)
+		}
+		s.Refuse(func(string) error {
+			time.Sleep(100 * time.Millisecond) // so slowly that calls are refused afterwards
+			return errAway
+		})
+		s.node.Store("new")
+		before := s.asked.Load()
+		time.Sleep(11 * time.Second)
+		if n := s.asked.Load() - before; n < 10 || n > 200 {
+			t.Errorf("the node of a session was looked up %d times in ten seconds, want a few for each attempt", n)
+		}
+		s.Refuse(nil)
+		if err := c.Flush(ctx); err != nil {
+			t.Error(err)
+		}
+	}, writeBehind(time.Second))
+}
+
 // At the bound changes are let in in the order in which they came, one for each that leaves.
 func TestChangesAreLetInInTheirOrder(t *testing.T) {
 	s := teststore.New()
