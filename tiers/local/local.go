@@ -300,8 +300,10 @@ func (s *Storage) slide(ctx context.Context, hash uint64, id string, ttl time.Du
 		}
 	}()
 	sets := longer
-	if s.sends(hash); s.thinner != nil {
+	if s.thinner != nil { // it adds the tenth, and counts
 		sets = ttl
+	} else {
+		s.tally.AddAt(telemetry.SlideSent, hash)
 	}
 	until, err = s.inner.Slide(ctx, id, sets)
 	return until, err
@@ -313,13 +315,6 @@ func tenthMore(ttl time.Duration) time.Duration {
 		return ttl
 	}
 	return ttl + ttl/10
-}
-
-// sends counts a slide, unless the layer below counts its own.
-func (s *Storage) sends(hash uint64) {
-	if s.thinner == nil {
-		s.tally.AddAt(telemetry.SlideSent, hash)
-	}
 }
 
 // unchanged is the close of a request that changed nothing. If memory holds the session and knows
