@@ -526,3 +526,45 @@ func btoi(b bool) int {
 	}
 	return 0
 }
+
+// A cookie that a sister site has planted, or one from before the path or the domain was changed, comes
+// before the session's own: the visitor isn't logged out by it, and can log in and out.
+func TestAttackAnotherCookieOfTheName(t *testing.T) {
+	for name, opts := range map[string][]web.Option{"plain": nil, "signed": {web.Signed(make([]byte, 32))}} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, standard(opts...))
+			c := s.client()
+			c.status("/login", http.StatusOK)
+			old := s.cookieOf(c)
+			c.status("/logout", http.StatusOK)
+			planted := []string{old, "malformed", strings.Repeat("0", 22)}
+			before := sends(strings.Join(planted, "; "+cookieName+"=")) + "; "
+			own := s.bare("/login", "Cookie", before+sends(planted[2])).cookie.Value
+			if !isAnn(s, "Cookie", before+sends(own)) {
+				t.Error("the planted cookie logs the visitor out")
+			}
+			if a := s.bare("/set", "Cookie", before+sends(own)); a.cookie != nil {
+				t.Error("a change begins another session")
+			}
+			if a := s.bare("/logout", "Cookie", before+sends(own)); a.cookie == nil || a.cookie.MaxAge >= 0 {
+				t.Errorf("the log-out left the cookie %v", a.cookie)
+			}
+			if isAnn(s, "Cookie", sends(own)) {
+				t.Error("the log-out ended another session")
+			}
+			reads, _ := s.store.counts()
+			s.bare("/get", "Cookie", strings.Repeat(sends(strings.Repeat("1", 22))+"; ", 100))
+			if after, _ := s.store.counts(); after-reads > 4 {
+				t.Errorf("a request with 100 cookies made %d reads", after-reads)
+			}
+		})
+	}
+}
+
+// A cache that keeps what a visitor without a session sees serves it to such visitors alone.
+func TestAttackSharedCacheOfVisitorsWithoutASession(t *testing.T) {
+	s := serve(t, standard())
+	if a := s.bare("/get"); a.header.Get("Vary") != "Cookie" {
+		t.Errorf("a cache serves it to those who have one: %v", a.header)
+	}
+}

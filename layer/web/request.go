@@ -34,8 +34,9 @@ type request struct {
 	writer  *writer
 	direct  bool
 
-	presented string // what the client has sent, if a session may have it
-	claimed   record // what that says of itself, where ids are signed
+	presented string   // what the client has sent, if a session may have it
+	claimed   record   // what that says of itself, where ids are signed
+	others    []string // what other cookies of the name say
 	byHeader  bool
 	loaded    bool         // the store was asked, or an id was made
 	id        string       // what the session is called, or will be
@@ -74,7 +75,8 @@ func newRequest(s *sessions, r *ghttp.Request, server *settings) *request {
 }
 
 // present notes the id that the client has sent, unless no session can have it, and whether it came in
-// the header. Of several cookies of the name the first that can be one counts.
+// the header. Of several cookies of the name, as of other paths and domains, the first counts whose
+// session is there; a few are tried.
 func (q *request) present() {
 	s, r := q.of, q.r
 	if s.header != "" {
@@ -101,11 +103,32 @@ func (q *request) present() {
 		for line != "" {
 			var field string
 			field, line, _ = strings.Cut(line, ";")
-			if key, value, _ := strings.Cut(strings.TrimSpace(field), "="); key == name && q.accept(unquoted(value)) {
-				return
+			key, value, _ := strings.Cut(strings.TrimSpace(field), "=")
+			switch value = unquoted(value); {
+			case key != name || len(q.others) == mostOthers:
+			case q.presented == "":
+				q.accept(value)
+			default:
+				q.others = append(q.others, value)
 			}
 		}
 	}
+}
+
+// mostOthers is how many cookies of the name are tried after the first one.
+const mostOthers = 3
+
+// another has the next of the cookies count, as there is no session under the id so far.
+func (q *request) another(id string) bool {
+	for id == q.presented && !q.ended && len(q.others) > 0 {
+		other := q.others[0]
+		q.others = q.others[1:]
+		if q.accept(other) {
+			q.missing, q.reason = false, ""
+			return q.session.SetId(q.presented) == nil
+		}
+	}
+	return false
 }
 
 // accept notes the id if a session may have it.
@@ -208,9 +231,10 @@ func (q *request) fail(err error) {
 	q.of.onError(q.r, err)
 }
 
-// mark has shared caches keep away from a response that depends on the session.
+// mark has shared caches keep away from a response that depends on the session. A request without an
+// id doesn't show whether it has asked for one: its response is for such requests alone.
 func (q *request) mark(read bool) {
-	if !read {
+	if !read && q.presented != "" {
 		return
 	}
 	header := q.r.Response.Header()
@@ -220,7 +244,9 @@ func (q *request) mark(read bool) {
 	if q.of.cookie != nil {
 		vary(header, "Cookie")
 	}
-	private(header, false)
+	if read {
+		private(header, false)
+	}
 }
 
 // panicked reports whether ghttp has caught a panic of a handler or an inner middleware: it makes an
@@ -370,6 +396,9 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	now := time.Now()
 	q.direct = q.of.top.Style(ctx) != tiers.StyleSnapshot
 	if id == q.presented && q.claimed.left(now, 0, q.of.absolute) < 0 {
+		if q.another(id) {
+			return q.GetSession(ctx, q.presented, ttl)
+		}
 		q.missing, q.reason = true, layer.ReasonExpired
 		return nil, q.unknown()
 	}
@@ -378,6 +407,9 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 		return m, err
 	}
 	if m == nil || !q.direct && m.Size() == 0 { // StorageMemory has an empty one for each id
+		if q.another(id) {
+			return q.GetSession(ctx, q.presented, ttl)
+		}
 		q.missing = q.missing || id == q.presented && !q.ended
 		if q.of.adopt || id != q.presented && !q.ended {
 			q.loaded, q.id = true, id // the client's choice, or the handler's own
@@ -398,6 +430,9 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	if known.left(now, 0, q.of.absolute) < 0 {
 		if err := q.remove(ctx, id, layer.ReasonExpired); err != nil {
 			return nil, err
+		}
+		if q.another(id) {
+			return q.GetSession(ctx, q.presented, ttl)
 		}
 		if id == q.presented {
 			q.missing, q.reason = true, layer.ReasonExpired
