@@ -46,7 +46,8 @@ func Find[T any](s gsession.Storage) (found T, ok bool) {
 // layer.Around.
 //
 // A session also comes by LoadAll, which reads again in the background, and goes by CommitAll:
-// a decorator that changes what Load returns or Commit is given changes those as well.
+// a decorator that changes what Load returns or Commit is given changes those as well, and has a
+// method ChangesSessions(), so that a cache above takes no state from a layer below it.
 type Base struct{ Storage }
 
 var (

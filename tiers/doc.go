@@ -23,6 +23,7 @@
 //	InvalidationSource  notifies caches of changes of the store          in the chain, by each cache
 //	InvalidationErrer   why an InvalidationSource doesn't at present     of a source
 //	CommitFeed          notifies caches of commits in their order        in the chain, by each cache
+//	ChangesSessions()   returns other sessions than the storage below    by each cache, above a CommitFeed
 //	SlideLimiter        skips slides of the expiry                       in the chain
 //	Adviser             what would work better otherwise                 in the chain
 //	Report(to)          receives where to report                         passed down

@@ -41,7 +41,9 @@ type InvalidationListener interface {
 // CommitFeed is the capability of a layer that commits later than it was called, or for several
 // callers at once. Only it knows in which order its commits happen, so it notifies the caches
 // above it of the state of a session, and they needn't conclude that from what a Commit returns.
-// A state of which they have been notified is marked with [Snapshot.AsPublished].
+// A state of which they have been notified is marked with [Snapshot.AsPublished]. A cache takes no
+// state past a layer that changes sessions: one with a method ChangesSessions(), or one that isn't a
+// Storage.
 type CommitFeed interface {
 	// Follow notifies the listener from now on, until stop is called.
 	Follow(l CommitListener) (stop func())

@@ -146,7 +146,8 @@ func (s *Snapshot) Map() map[string]any {
 	return m
 }
 
-// MapValues returns the same state with other values, which f makes of copies of these.
+// MapValues returns the same state with other values, which f makes of copies of these. No cache has
+// been notified of it.
 func (s *Snapshot) MapValues(f func(key string, value any) (any, error)) (*Snapshot, error) {
 	if s == nil {
 		return nil, nil
@@ -157,7 +158,7 @@ func (s *Snapshot) MapValues(f func(key string, value any) (any, error)) (*Snaps
 	}
 	mapped := Adopt(data)
 	mapped.version, mapped.expires, mapped.known = s.version, s.expires, s.known
-	mapped.read, mapped.published, mapped.unpacked = s.read, s.published, s.unpacked
+	mapped.read, mapped.unpacked = s.read, s.unpacked
 	return mapped, nil
 }
 

@@ -31,6 +31,9 @@ type mapped struct {
 
 var _ tiers.Previewer = (*mapped)(nil)
 
+// ChangesSessions has a cache above take no state from a layer below.
+func (m *mapped) ChangesSessions() {}
+
 func (m *mapped) write(key string, v any) (any, error) {
 	text, err := m.toText(key, v)
 	if err != nil {

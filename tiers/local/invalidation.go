@@ -62,7 +62,8 @@ func (s *subscriptions) stop() {
 }
 
 // commits receives what a layer below publishes that commits later. If that layer isn't the
-// nearest of its kind, commits only invalidates: the state has to be read through the nearest.
+// nearest of its kind, or its sessions may come here changed, commits only invalidates: the state
+// has to be read through the layers between.
 type commits struct {
 	order   *order
 	nearest bool

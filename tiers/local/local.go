@@ -88,22 +88,28 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	for _, source := range s.options.sources {
 		s.subscriptions.add(subscription{layer: source}, func() func() { return s.watch.listen(source) })
 	}
-	s.Discover(inner)
+	s.discover(inner, true)
 	s.restart = newRestart(s, s.options.restart)
 	return s
 }
 
 // Discover subscribes to the given layer, and to those below that it shows with Unwrap. The
-// constructor does so; a chain calls it for layers behind one without Unwrap. If several publish
-// commits, only the nearest knows what readers see: a state that another one publishes may lack
-// changes that are pending above it.
-func (s *Storage) Discover(below gsession.Storage) {
+// constructor does so; a chain calls it for layers behind one without Unwrap.
+func (s *Storage) Discover(below gsession.Storage) { s.discover(below, false) }
+
+// discover subscribes; alike says that the layer's sessions come here as they are. If several layers
+// publish commits, only the nearest knows what readers see, if no layer between may change it: a
+// state that another one publishes may lack changes that are pending above it, or have other values.
+func (s *Storage) discover(below gsession.Storage, alike bool) {
 	for below := range tiers.Layers(below) {
 		if feed, ok := below.(tiers.CommitFeed); ok {
 			s.subscriptions.add(subscription{layer: below, commits: true}, func() func() {
-				return feed.Follow(commits{order: &s.order, nearest: !s.order.published.Swap(true)})
+				return feed.Follow(commits{order: &s.order, nearest: alike && !s.order.published.Swap(true)})
 			})
 		}
+		_, flows := below.(tiers.Storage)
+		_, changes := below.(interface{ ChangesSessions() })
+		alike = alike && flows && !changes
 		source, ok := below.(tiers.InvalidationSource)
 		if layer, has := below.(interface {
 			Source() tiers.InvalidationSource
