@@ -128,6 +128,52 @@ func (e *env) direct(s gsession.Storage) bool {
 	return !errors.Is(err, gsession.ErrorDisabled)
 }
 
+// life is a short time to live that the store keeps.
+func (e *env) life() time.Duration { return max(400*time.Millisecond, 2*e.precision) }
+
+// delivered looks for what was accepted while the store took no writes.
+func (e *env) delivered(s gsession.Storage, fault *Fault, id string) error {
+	if err := flush(e.ctx, s); err != nil {
+		return err
+	}
+	return e.expect(fault.Store(), id, values{"k": "new"})
+}
+
+// both lets two requests overlap, of which each sets a key of its own.
+func (e *env) both(a, b gsession.Storage, id string, want values) error {
+	one, err := e.begin(a, id)
+	if err != nil {
+		return err
+	}
+	two, err := e.begin(b, id)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(one.Set("a", "1"), two.Set("b", "2"), one.Close(), two.Close()); err != nil {
+		return err
+	}
+	return e.expect(b, id, want)
+}
+
+// refused reports whether the error is that of a removed session's write.
+func (e *env) refused(err error) error {
+	switch {
+	case err == nil:
+		return errors.New("the write of a request whose session was removed was accepted")
+	case e.revoked != nil && !errors.Is(err, e.revoked):
+		return fmt.Errorf("the write was refused with %w, want %v", err, e.revoked)
+	}
+	return nil
+}
+
+// content is what the storage can keep.
+func (e *env) content(s gsession.Storage) values {
+	if e.direct(s) {
+		return textOnly()
+	}
+	return kinds()
+}
+
 // poll asks until it is true, or for so long.
 func poll(limit time.Duration, ok func() bool) bool {
 	for deadline := time.Now().Add(limit); ; {

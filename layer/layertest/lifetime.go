@@ -24,9 +24,6 @@ var bounded = []Check{
 	{"close under load", "Closing while requests run breaks them.", Nothing, closesUnderLoad},
 }
 
-// life is a short time to live that the store keeps.
-func (e *env) life() time.Duration { return max(400*time.Millisecond, 2*e.precision) }
-
 func expires(e *env) error {
 	s := e.storage()
 	manager := gsession.New(e.life(), s)

@@ -91,14 +91,6 @@ func failing(e *env) error {
 	return e.expect(s, id, values{"k": "new"})
 }
 
-// delivered looks for what was accepted while the store took no writes.
-func (e *env) delivered(s gsession.Storage, fault *Fault, id string) error {
-	if err := flush(e.ctx, s); err != nil {
-		return err
-	}
-	return e.expect(fault.Store(), id, values{"k": "new"})
-}
-
 func panicking(e *env) error {
 	fault := &Fault{}
 	s, id := e.wrapped(e.T, fault.Wrap), e.id()

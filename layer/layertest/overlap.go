@@ -142,22 +142,6 @@ func overlapAnew(e *env, a, b gsession.Storage) error {
 	return e.both(a, b, e.id(), values{"a": "1", "b": "2"})
 }
 
-// both lets two requests overlap, of which each sets a key of its own.
-func (e *env) both(a, b gsession.Storage, id string, want values) error {
-	one, err := e.begin(a, id)
-	if err != nil {
-		return err
-	}
-	two, err := e.begin(b, id)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(one.Set("a", "1"), two.Set("b", "2"), one.Close(), two.Close()); err != nil {
-		return err
-	}
-	return e.expect(b, id, want)
-}
-
 func overlapRemoval(e *env, a, b gsession.Storage) error {
 	id := e.id()
 	if err := e.save(a, id, values{"kept": "0", "removed": "1"}); err != nil {

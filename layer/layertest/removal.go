@@ -31,17 +31,6 @@ func regenerating(request *gsession.Session) error {
 	return err
 }
 
-// refused reports whether the error is that of a removed session's write.
-func (e *env) refused(err error) error {
-	switch {
-	case err == nil:
-		return errors.New("the write of a request whose session was removed was accepted")
-	case e.revoked != nil && !errors.Is(err, e.revoked):
-		return fmt.Errorf("the write was refused with %w, want %v", err, e.revoked)
-	}
-	return nil
-}
-
 func holdsAgainst(end func(*gsession.Session) error) func(e *env, a, b gsession.Storage) error {
 	return func(e *env, a, b gsession.Storage) error {
 		id := e.id()

@@ -30,13 +30,6 @@ func kinds() values {
 // textOnly are values that every store keeps as they are.
 func textOnly() values { return values{"a": "1", "b": "text", "c": ""} }
 
-func (e *env) content(s gsession.Storage) values {
-	if e.direct(s) {
-		return textOnly()
-	}
-	return kinds()
-}
-
 func sameTypes(e *env) error {
 	s, id := e.storage(), e.id()
 	if err := e.save(s, id, e.content(s)); err != nil {
