@@ -91,12 +91,12 @@ func (p *adapter) check(id string) error {
 // it, and the others are asked to read.
 const probeID = "strata-probe"
 
-// adapt notes for the Maps below, if there may be one, what a call is.
-func (p *adapter) adapt(ctx context.Context, call adapted) context.Context {
+// adapt notes for the Maps below, if there may be one, what the write of a delta is.
+func (p *adapter) adapt(ctx context.Context, call adapted, delta *tiers.Delta) context.Context {
 	if p.store {
 		return ctx
 	}
-	return adapt(ctx, call)
+	return adapt(ctx, adaptation{call, delta.Urgent()})
 }
 
 // maxProbes is how many failing returns settle that the store isn't a snapshot store.
@@ -181,7 +181,7 @@ func (p *adapter) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	defer unlock()
 	if delta.Replaces() {
 		m := gmap.NewStrAnyMapFrom(tiers.Adopt(delta.Set()).Map(), true)
-		return nil, p.write(p.adapt(ctx, adaptedReplace), id, m, ttl)
+		return nil, p.write(p.adapt(ctx, adaptedReplace, delta), id, m, ttl)
 	}
 	began := p.meter.Begin()
 	m, err := p.inner.GetSession(ctx, id, ttl)
@@ -214,7 +214,7 @@ func (p *adapter) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	default:
 		m = gmap.NewStrAnyMapFrom(next, true)
 	}
-	if err := p.write(p.adapt(ctx, call), id, m, ttl); err != nil {
+	if err := p.write(p.adapt(ctx, call, delta), id, m, ttl); err != nil {
 		return nil, err
 	}
 	return nil, conflict

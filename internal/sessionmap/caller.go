@@ -51,15 +51,22 @@ const (
 	adaptedReplace                // a write of a whole session
 )
 
+// adaptation is a call with the urgency of the delta that it is made of. An urgent delta that
+// changes nothing is an inquiry.
+type adaptation struct {
+	call   adapted
+	urgent bool
+}
+
 type adaptedKey struct{}
 
 // adapt notes in the context what a call is.
-func adapt(ctx context.Context, call adapted) context.Context {
-	return context.WithValue(ctx, adaptedKey{}, call)
+func adapt(ctx context.Context, a adaptation) context.Context {
+	return context.WithValue(ctx, adaptedKey{}, a)
 }
 
 // adaptedCall returns what an adapter above has noted.
-func adaptedCall(ctx context.Context) adapted {
-	call, _ := ctx.Value(adaptedKey{}).(adapted)
-	return call
+func adaptedCall(ctx context.Context) (call adapted, urgent bool) {
+	a, _ := ctx.Value(adaptedKey{}).(adaptation)
+	return a.call, a.urgent
 }

@@ -110,12 +110,12 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		return err
 	}
 	var (
-		h, g       = f.knows(m)
-		data, held = contents(m)
-		call       = adaptedCall(ctx)
-		follows    = g != nil
-		change     *tiers.Delta // what the holder did
-		err        error
+		h, g         = f.knows(m)
+		data, held   = contents(m)
+		call, urgent = adaptedCall(ctx)
+		follows      = g != nil
+		change       *tiers.Delta // what the holder did
+		err          error
 	)
 	if f.hidden != "" {
 		delete(data, f.hidden)
@@ -161,6 +161,13 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	}
 	if delta != nil && f.tombstones.known(id) {
 		delta = delta.AsRecreating()
+	}
+	switch {
+	case delta == nil || !urgent:
+	case delta.Empty():
+		delta = tiers.Inquiry(delta.Base())
+	default:
+		delta = delta.AsUrgent()
 	}
 	before := int64(time.Since(started))
 	if err == nil && delta.Empty() && call == adaptedNot {

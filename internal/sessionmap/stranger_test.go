@@ -321,3 +321,29 @@ func TestStrangerThatIsOvertaken(t *testing.T) {
 		wantData(t, c.holds(id), nil)
 	})
 }
+
+// Above a stranger, what a change of id depends on is asked of the store, and written without
+// delay.
+func TestUrgencyPassesAStranger(t *testing.T) {
+	c := newCore()
+	u := newUpper(stranger{newFront(c)})
+	u.set(t, id, locked(values{"user": "one"}))
+	m := u.get(t, id)
+	c.commits = nil
+	u.set(t, "session-2", m)
+	wantData(t, c.holds("session-2"), values{"user": "one"})
+	var inquiries, writes int
+	for _, delta := range c.commits {
+		switch {
+		case delta.IsInquiry():
+			inquiries++
+		case delta.Urgent() && !delta.Empty():
+			writes++
+		default:
+			t.Error("a commit is neither urgent nor an inquiry")
+		}
+	}
+	if inquiries != 2 || writes != 1 {
+		t.Errorf("%d inquiries and %d writes", inquiries, writes)
+	}
+}
