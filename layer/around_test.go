@@ -45,6 +45,7 @@ func TestEncryptingDecoratorConforms(t *testing.T) {
 			}
 			layertest.Run(t, func(t *testing.T) gsession.Storage { return chain(t, opener(t)()) },
 				layertest.Revoked(layer.ErrRevoked),
+				layertest.Except(1, "odd keys", "the store keeps a key that isn't UTF-8 as another one, and a sealed value is bound to its key"),
 				layertest.Except(7, "close of the storage", "the suite looks at the store below, which holds texts that only the decorator reads"),
 				layertest.Bare(func(t *testing.T) gsession.Storage { return opener(t)() }),
 				layertest.Wrapped(func(t *testing.T, wrap func(gsession.Storage) gsession.Storage) gsession.Storage {

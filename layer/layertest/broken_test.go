@@ -2,9 +2,11 @@ package layertest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -391,4 +393,154 @@ func (s *shows) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, tt
 type sprawls struct {
 	gsession.Storage
 	buckets [2000]struct{ hits, misses int }
+}
+
+// mangles makes text of keys that aren't.
+type mangles struct{ gsession.Storage }
+
+func (s mangles) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	m, err := s.Storage.GetSession(ctx, id, ttl)
+	if m == nil || err != nil {
+		return m, err
+	}
+	for key, value := range m.Map() {
+		m.Remove(key)
+		m.Set(strings.ToValidUTF8(key, "?"), value)
+	}
+	return m, nil
+}
+
+// encodes holds what it has encoded itself, and serves it. mu guards encoded.
+type encodes struct {
+	gsession.Storage
+	mu      sync.Mutex
+	encoded map[string][]byte
+}
+
+func (s *encodes) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if text, err := json.Marshal(m.Map()); err == nil {
+		s.mu.Lock()
+		s.encoded[id] = text
+		s.mu.Unlock()
+	}
+	return s.Storage.SetSession(ctx, id, m, ttl)
+}
+
+func (s *encodes) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var data map[string]any
+	if err := json.Unmarshal(s.encoded[id], &data); err != nil {
+		return s.Storage.GetSession(ctx, id, ttl)
+	}
+	return gmap.NewStrAnyMapFrom(data, true), nil
+}
+
+// insists writes again what may have been written.
+type insists struct{ gsession.Storage }
+
+func (s insists) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	err := s.Storage.SetSession(ctx, id, m, ttl)
+	if err != nil {
+		return s.Storage.SetSession(ctx, id, gmap.NewStrAnyMapFrom(m.Map(), true), ttl)
+	}
+	return nil
+}
+
+// compares takes a session for the one that it handed out if both hold the same. mu guards given.
+type compares struct {
+	gsession.Storage
+	mu    sync.Mutex
+	given map[*gmap.StrAnyMap]string
+}
+
+func (s *compares) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	m, err := s.Storage.GetSession(ctx, id, ttl)
+	if m != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.given[m] = fmt.Sprint(m.Map())
+	}
+	return m, err
+}
+
+func (s *compares) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	there, err := s.Storage.GetSession(ctx, id, ttl)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil && there != nil && s.given[m] == fmt.Sprint(there.Map()) {
+		m = gmap.NewStrAnyMapFrom(m.Map(), true)
+	}
+	return s.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// buries takes a session for removed whose removal has failed. mu guards buried.
+type buries struct {
+	gsession.Storage
+	mu     sync.Mutex
+	buried map[string]bool
+}
+
+func (s *buries) RemoveAll(ctx context.Context, id string) error {
+	s.mu.Lock()
+	s.buried[id] = true
+	s.mu.Unlock()
+	return s.Storage.RemoveAll(ctx, id)
+}
+
+func (s *buries) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.buried[id] {
+		return layer.ErrRevoked
+	}
+	return s.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// spreads has one session's panic in the next one's write. mu guards panicked.
+type spreads struct {
+	gsession.Storage
+	mu       sync.Mutex
+	panicked any
+}
+
+func (s *spreads) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.panicked; p != nil {
+		s.panicked = nil
+		panic(p)
+	}
+	func() {
+		defer func() { s.panicked = recover() }()
+		_, _ = json.Marshal(m.Map())
+	}()
+	return s.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// objects has an error for an id that is no name.
+type objects struct{ gsession.Storage }
+
+func (s objects) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	if strings.Contains(id, "/") {
+		return nil, errors.New("no such folder")
+	}
+	return s.Storage.GetSession(ctx, id, ttl)
+}
+
+// ends takes a ttl of 0 for one that is over.
+type ends struct{ gsession.Storage }
+
+func (s ends) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if ttl <= 0 {
+		return s.RemoveAll(ctx, id)
+	}
+	return s.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// remains serves what it holds when the storage below is closed.
+type remains struct{ *caches }
+
+func (s remains) Close(ctx context.Context) error {
+	return s.Storage.(interface{ Close(context.Context) error }).Close(ctx)
 }

@@ -44,6 +44,19 @@ func (e *env) settle() error {
 	return nil
 }
 
+// flushed brings what one node has accepted to its store.
+func (e *env) flushed(s gsession.Storage) error {
+	if !e.deferred {
+		return nil
+	}
+	return flush(e.ctx, s)
+}
+
+// beside opens a second node on the store of another one that has a Fault.
+func (e *env) beside(fault *Fault) gsession.Storage {
+	return e.wrapped(e.T, func(gsession.Storage) gsession.Storage { return fault.Store() })
+}
+
 func flush(ctx context.Context, s gsession.Storage) error {
 	f, ok := s.(interface{ Flush(context.Context) error })
 	if !ok {
@@ -110,7 +123,9 @@ func (e *env) expect(s gsession.Storage, id string, want map[string]any) (err er
 	poll(limit, func() bool {
 		var got map[string]any
 		got, err = e.data(s, id)
-		delete(got, e.config.reserved)
+		if e.reserved != "" {
+			delete(got, e.reserved)
+		}
 		if err == nil && fmt.Sprint(got) != fmt.Sprint(want) {
 			err = fmt.Errorf("the session holds %v, want %v", got, want)
 		}

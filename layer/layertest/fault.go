@@ -19,6 +19,9 @@ type Fault struct {
 	panics bool
 	writes int
 	done   int // of writes, without an error
+
+	before, after func() // of the next SetSession of id
+	id            string
 }
 
 // Wrap is what the layers are put on.
@@ -62,6 +65,25 @@ func (f *Fault) Store() gsession.Storage {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.store
+}
+
+// meanwhile has the two run before and after the next SetSession of the id, as other nodes do. If
+// there is an after, what the store returned gets lost: the write has been applied, and fails.
+func (f *Fault) meanwhile(id string, before, after func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.id, f.before, f.after = id, before, after
+}
+
+func (f *Fault) takeMeanwhile(id string) (before, after func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if id != f.id {
+		return nil, nil
+	}
+	before, after = f.before, f.after
+	f.before, f.after = nil, nil
+	return before, after
 }
 
 // write passes a write on and counts it, or fails it. UpdateTTL counts as one.
@@ -129,7 +151,16 @@ func (f *faulty) RemoveAll(ctx context.Context, id string) error {
 }
 
 func (f *faulty) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
-	return f.fault.write(func() error { return f.Storage.SetSession(ctx, id, data, ttl) })
+	before, after := f.fault.takeMeanwhile(id)
+	if before != nil {
+		before()
+	}
+	err := f.fault.write(func() error { return f.Storage.SetSession(ctx, id, data, ttl) })
+	if after != nil && err == nil {
+		after()
+		return errors.New("layertest: the connection broke")
+	}
+	return err
 }
 
 func (f *faulty) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {

@@ -79,6 +79,11 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		{1, "replace with the same map", "repeats", func(s gsession.Storage) gsession.Storage {
 			return &repeats{Storage: s, written: map[*gmap.StrAnyMap]string{}}
 		}},
+		{1, "no context", "drops", func(s gsession.Storage) gsession.Storage { return drops{s} }},
+		{1, "odd keys", "mangles", func(s gsession.Storage) gsession.Storage { return mangles{s} }},
+		{1, "values that change", "encodes", func(s gsession.Storage) gsession.Storage {
+			return &encodes{Storage: s, encoded: map[string][]byte{}}
+		}},
 		{1, "regenerate", "forgets", func(s gsession.Storage) gsession.Storage { return &forgets{Storage: s, known: map[string]bool{}} }},
 		{2, "requests", "shares", func(s gsession.Storage) gsession.Storage {
 			return &shares{Storage: s, maps: map[string]*gmap.StrAnyMap{}}
@@ -92,6 +97,7 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		{5, "removed keys", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{5, "two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{5, "many requests on two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{5, "lost answers", "insists", func(s gsession.Storage) gsession.Storage { return insists{s} }},
 		{5, "regenerate", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{6, "running request", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{6, "running request on another node", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
@@ -105,6 +111,12 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		{6, "second close on another node", "revives", func(s gsession.Storage) gsession.Storage { return revives{newClosed(s)} }},
 		{6, "second close of what was refused", "asks", func(s gsession.Storage) gsession.Storage { return asks{newClosed(s)} }},
 		{6, "new log-in", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{6, "same log-in again", "compares", func(s gsession.Storage) gsession.Storage {
+			return &compares{Storage: s, given: map[*gmap.StrAnyMap]string{}}
+		}},
+		{6, "new id against a log-out", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{6, "lost answers", "insists", func(s gsession.Storage) gsession.Storage { return insists{s} }},
+		{6, "removal that failed", "buries", func(s gsession.Storage) gsession.Storage { return &buries{Storage: s, buried: map[string]bool{}} }},
 		{6, "under load", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{6, "under load on two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{7, "cancelled callers", "drops", func(s gsession.Storage) gsession.Storage { return drops{s} }},
@@ -113,10 +125,14 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		{7, "refused ahead of the store", "touches", func(s gsession.Storage) gsession.Storage { return touches{s} }},
 		{7, "refused or readable", "spoils", func(s gsession.Storage) gsession.Storage { return &spoils{Storage: s, spoiled: map[string]bool{}} }},
 		{7, "refused or readable", "swallows", func(s gsession.Storage) gsession.Storage { return swallows{s} }},
+		{7, "panicking values", "spreads", func(s gsession.Storage) gsession.Storage { return &spreads{Storage: s} }},
+		{7, "ids that can't exist", "objects", func(s gsession.Storage) gsession.Storage { return objects{s} }},
 		{7, "second close", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{8, "ends", "lingers", func(s gsession.Storage) gsession.Storage { return lingers{s} }},
 		{8, "ends", "hurries", func(s gsession.Storage) gsession.Storage { return hurries{s} }},
 		{8, "in use", "stands", func(s gsession.Storage) gsession.Storage { return stands{s} }},
+		{8, "shortened", "stands", func(s gsession.Storage) gsession.Storage { return stands{s} }},
+		{9, "after close", "remains", func(s gsession.Storage) gsession.Storage { return remains{newCaches(true)(s).(*caches)} }},
 		{9, "goroutines", "leaky", func(s gsession.Storage) gsession.Storage { return leaky(s, forever) }},
 		{9, "close under load", "closes", func(s gsession.Storage) gsession.Storage { return &closes{Storage: s} }},
 		{10, "error texts", "tells", func(s gsession.Storage) gsession.Storage { return tells{s} }},
@@ -127,11 +143,7 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		t.Run(broken.check+" "+broken.by, func(t *testing.T) {
 			t.Parallel()
 			open, opts := reference(broken.with)
-			law := layertest.Laws()[broken.law-1]
-			if law.Number != broken.law {
-				t.Fatal("the laws are out of order")
-			}
-			law.Checks = slices.DeleteFunc(law.Checks, func(c layertest.Check) bool { return c.Name != broken.check })
+			law := oneCheck(t, broken.law, broken.check)
 			var err error
 			for tries := 0; err == nil && tries < 50; tries++ { // some breaches take a race to show
 				err = layertest.Verify(t, law, open, opts...)
@@ -140,6 +152,32 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 				t.Errorf("law %d, %q, doesn't find out a decorator that breaks it: %v", broken.law, broken.check, err)
 			}
 		})
+	}
+}
+
+// oneCheck is a law with one of its checks.
+func oneCheck(t *testing.T, number int, check string) layertest.Law {
+	t.Helper()
+	law := layertest.Laws()[number-1]
+	law.Checks = slices.DeleteFunc(law.Checks, func(c layertest.Check) bool { return c.Name != check })
+	if law.Number != number || len(law.Checks) != 1 {
+		t.Fatalf("law %d has no check %q", number, check)
+	}
+	return law
+}
+
+// The reference's store has no sessions without an end.
+func TestALostSessionWithoutAnEndIsFound(t *testing.T) {
+	for _, s := range []struct {
+		by    decorate
+		broke bool
+	}{{same, false}, {func(s gsession.Storage) gsession.Storage { return ends{s} }, true}} {
+		err := layertest.Verify(t, oneCheck(t, 8, "no time to live"),
+			func(t *testing.T) gsession.Storage { return s.by(chain(t, gsession.NewStorageMemory())) },
+			layertest.Bare(func(*testing.T) gsession.Storage { return gsession.NewStorageMemory() }))
+		if (err != nil) != s.broke {
+			t.Errorf("broken: %t, found: %v", s.broke, err)
+		}
 	}
 }
 

@@ -16,11 +16,14 @@ import (
 var timeToLive = []Check{
 	{"ends", "A session outlives its time.", Nothing, expires},
 	{"in use", "A session that is read all the time ends nevertheless.", Nothing, slides},
+	{"shortened", "A session whose time was shortened goes on until its old end.", Nothing, shortens},
+	{"no time to live", "A session that never ends in its store is lost.", NeedsBare, lasts},
 	{"odd times", "An odd time to live breaks the storage.", Nothing, oddTimes},
 }
 
 var bounded = []Check{
 	{"goroutines", "Each chain that is closed leaves goroutines behind.", Nothing, stops},
+	{"after close", "What memory held when the storage was closed is served for good.", NeedsWrapped, readsBelowAfterClose},
 	{"close under load", "Closing while requests run breaks them.", Nothing, closesUnderLoad},
 }
 
@@ -90,6 +93,44 @@ func slides(e *env) error {
 	}
 }
 
+func shortens(e *env) error {
+	s, id := e.storage(), e.id()
+	if err := errors.Join(e.save(s, id, values{"k": "v"}), e.flushed(s), e.expect(s, id, values{"k": "v"})); err != nil {
+		return err
+	}
+	if err := s.UpdateTTL(e.ctx, id, e.life()); err != nil {
+		return err
+	}
+	time.Sleep(e.life() + e.precision)
+	if !poll(5*time.Second, func() bool { return e.expect(s, id, values{}) == nil }) {
+		return errors.New("the session is still there long after its time")
+	}
+	return nil
+}
+
+// lasts: stores take a ttl of 0 for none at all, or refuse it.
+func lasts(e *env) error {
+	s, bare, id := e.storage(), e.bare(e.T), e.id()
+	save := func(s gsession.Storage) error {
+		request := gsession.New(0, s).New(e.ctx, id)
+		return errors.Join(request.Set("k", "v"), request.Close())
+	}
+	there := func(s gsession.Storage) bool {
+		value, err := gsession.New(0, s).New(e.ctx, id).Get("k")
+		return err == nil && value.String() == "v"
+	}
+	refused := save(bare)
+	got := save(s)
+	if err := e.flushed(s); refused == nil && err != nil {
+		return err
+	}
+	time.Sleep(50 * time.Millisecond)
+	if refused == nil && there(bare) && (got != nil || !there(s)) {
+		return fmt.Errorf("the bare store keeps the session; here the write returned %v, and it is lost", got)
+	}
+	return nil
+}
+
 func oddTimes(e *env) error {
 	for _, life := range []time.Duration{0, -time.Second, 1, 900 * time.Millisecond, 100 * 365 * 24 * time.Hour} {
 		s, id := e.storage(), e.id()
@@ -155,6 +196,38 @@ func stops(e *env) error {
 		return fmt.Errorf("%d goroutines are left of %d chains", running(), chains)
 	}
 	return nil
+}
+
+// readsBelowAfterClose moves the session as it is in the store, whatever the storage makes of it.
+func readsBelowAfterClose(e *env) error {
+	fault := &Fault{}
+	s := e.wrapped(e.T, fault.Wrap)
+	c, ok := s.(closer)
+	if !ok || e.direct(s) || e.direct(fault.Store()) {
+		return nil // the maps of such a store hold nothing
+	}
+	known, unknown := e.id(), e.id()
+	if err := errors.Join(e.save(s, known, values{"k": "v"}), e.flushed(s)); err != nil {
+		return err
+	}
+	if err := errors.Join(e.expect(s, known, values{"k": "v"}), e.expect(s, unknown, values{})); err != nil {
+		return err
+	}
+	if err := c.Close(e.ctx); err != nil {
+		return err
+	}
+	store := fault.Store()
+	m, err := store.GetSession(e.ctx, known, ttl)
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		return errors.New("what was saved isn't in the store")
+	}
+	if err := errors.Join(store.SetSession(e.ctx, unknown, locked(m.Map()), ttl), store.RemoveAll(e.ctx, known)); err != nil {
+		return err
+	}
+	return errors.Join(e.expect(s, known, values{}), e.expect(s, unknown, values{"k": "v"}))
 }
 
 func closesUnderLoad(e *env) error {

@@ -2,6 +2,7 @@ package layertest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -19,6 +20,8 @@ var noSilentLoss = []Check{
 	{"what can't be saved", "A value that can't be saved takes the rest of the session with it.", Nothing, unsavable},
 	{"refused ahead of the store", "A value that can't be saved is refused, and something is written all the same.", NeedsWrapped, refusedUntouched},
 	{"refused or readable", "A value that can't be saved is written, and then no request can read the session.", NeedsNodes, refusedOrReadable},
+	{"panicking values", "A value that panics while it is encoded makes other sessions' requests panic.", Nothing, panicsAlone},
+	{"ids that can't exist", "A strange cookie makes each page an error.", Nothing, readsBadIDs},
 	{"bad ids", "An id that a client made up breaks the storage, or finds another session.", Nothing, badIDs},
 	{"second close", "GoFrame's second close of a request costs a second write.", NeedsWrapped, secondClose},
 	{"close of the storage", "What was saved right before the program ended is lost.", NeedsWrapped, survivesClose},
@@ -129,7 +132,9 @@ func panicking(e *env) error {
 func unsavable(e *env) error {
 	cycle := values{}
 	cycle["itself"] = cycle
-	for name, value := range map[string]any{"a channel": make(chan int), "NaN": math.NaN(), "a cycle": cycle} {
+	for name, value := range map[string]any{
+		"a channel": make(chan int), "NaN": math.NaN(), "a cycle": cycle, "a JSON number": json.Number("1"), "a complex number": complex(1, 2),
+	} {
 		s, id := e.storage(), e.id()
 		if err := e.save(s, id, values{"k": "old"}); err != nil {
 			return err
@@ -223,16 +228,95 @@ func refusedOrReadable(e *env) error {
 	return nil
 }
 
+// explosive panics while it is encoded.
+type explosive struct{}
+
+func (explosive) MarshalJSON() ([]byte, error) { panic("layertest: the value panics") }
+
+func panicsAlone(e *env) error {
+	s := e.storage()
+	save := func(id string, data values) (err error, panicked bool) {
+		defer func() {
+			if p := recover(); p != nil {
+				err, panicked = errors.New("panicked"), true
+			}
+		}()
+		return e.save(s, id, data), false
+	}
+	mine := e.id()
+	var group sync.WaitGroup
+	failed := make(chan error, 8)
+	for range cap(failed) {
+		id := e.id()
+		group.Go(func() {
+			for round := range 5 {
+				data := values{"k": fmt.Sprint(round)}
+				err, _ := save(id, data)
+				if err == nil {
+					err = e.expect(s, id, data)
+				}
+				if err != nil {
+					failed <- fmt.Errorf("another session: %w", err)
+					return
+				}
+			}
+		})
+	}
+	for range 5 {
+		_, _ = save(mine, values{"bad": explosive{}}) // its own caller may see the panic
+	}
+	group.Wait()
+	close(failed)
+	if err := <-failed; err != nil {
+		return err
+	}
+	if err := s.RemoveAll(e.ctx, mine); err != nil {
+		return err
+	}
+	if err, _ := save(mine, values{"k": "v"}); err != nil {
+		return fmt.Errorf("the session itself, afterwards: %w", err)
+	}
+	return e.expect(s, mine, values{"k": "v"})
+}
+
+// strangeIDs are what clients may send in place of another one's id.
+func strangeIDs(safe string) []string {
+	return []string{
+		"../" + safe, safe + "/..", "/" + safe, "a/../" + safe, safe + "\x00", safe + "\n", "\r\n" + safe,
+		"*", "secret-id-*", "?" + safe[1:], "[s]" + safe[1:], safe + " ", "ä" + safe, "\xff\xfe", strings.Repeat("x", 10<<20),
+	}
+}
+
+// readsBadIDs: a visitor with such an id is one without a session.
+func readsBadIDs(e *env) error {
+	s := e.storage()
+	for _, id := range strangeIDs(e.id()) {
+		label := id[:min(len(id), 24)]
+		request := e.session(s, id)
+		data, err := request.Data()
+		switch {
+		case err != nil:
+			return fmt.Errorf("reading the id %q: %w", label, err)
+		case len(data) > 0:
+			return fmt.Errorf("the id %q finds a session of another one", label)
+		}
+		if err := request.Close(); err != nil {
+			return fmt.Errorf("closing what was read under the id %q: %w", label, err)
+		}
+		if err := s.RemoveAll(e.ctx, id); err != nil {
+			return fmt.Errorf("removing the id %q: %w", label, err)
+		}
+	}
+	return nil
+}
+
 func badIDs(e *env) error {
 	s := e.storage()
 	safe := e.id()
 	if err := e.save(s, safe, values{"k": "mine"}); err != nil {
 		return err
 	}
-	for _, id := range []string{
-		"../" + safe, safe + "/..", "/" + safe, "a/../" + safe, safe + "\x00", safe + "\n", "\r\n" + safe,
-		"*", "secret-id-*", "?" + safe[1:], "[s]" + safe[1:], safe + " ", "ä" + safe, "\xff\xfe", strings.Repeat("x", 10<<20),
-	} {
+	for _, id := range strangeIDs(safe) {
 		label := id[:min(len(id), 24)]
 		found, err := e.data(s, id)
 		if err == nil && len(found) > 0 {
@@ -260,9 +344,16 @@ func secondClose(e *env) error {
 	if e.direct(s) {
 		return nil // closing such a session slides its expiry, no more
 	}
-	for _, data := range []values{{"a": "1"}, {"b": "2"}} { // a new session, and a known one
+	steps := []values{{"a": "1"}, {"b": "2"}} // a new session, and a known one
+	if !e.deferred {
+		steps = append(steps, values{"n": math.NaN()}) // which equals nothing, and may be refused
+	}
+	for n, data := range steps {
 		request := e.session(s, id)
 		if err := errors.Join(request.SetMap(data), request.Close()); err != nil {
+			if n == 2 {
+				return nil
+			}
 			return err
 		}
 		before := fault.Writes()

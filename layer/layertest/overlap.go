@@ -25,6 +25,7 @@ var noLostUpdate = []Check{
 	{"many requests", "Under load, some requests lose what they have saved.", Nothing, onOneNode(overlapMany)},
 	{"two nodes", "Of two requests on two nodes, one loses what it has saved.", NeedsNodes, onTwoNodes(overlap)},
 	{"many requests on two nodes", "Under load, some requests on two nodes lose what they have saved.", NeedsNodes, onTwoNodes(overlapMany)},
+	{"lost answers", "A write whose answer was lost is written again, over what another node has made of it.", NeedsWrapped, writesOnce},
 	{"regenerate", "What another request saves while the id is changed is lost.", Nothing, onOneNode(overlapRegenerate)},
 }
 
@@ -195,6 +196,33 @@ func overlapMany(e *env, a, b gsession.Storage) error {
 		return last
 	}
 	return nil
+}
+
+// writesOnce: whether the first attempt was applied isn't known, and another node has read it.
+func writesOnce(e *env) error {
+	fault := &Fault{}
+	a, id := e.wrapped(e.T, fault.Wrap), e.id()
+	if e.direct(a) {
+		return nil // such a store is given each key by itself
+	}
+	b := e.beside(fault)
+	if err := errors.Join(e.save(a, id, values{"k": "0", "kept": "0"}), e.flushed(a)); err != nil {
+		return err
+	}
+	request, err := e.begin(a, id)
+	if err != nil {
+		return err
+	}
+	var other error
+	fault.meanwhile(id, nil, func() { other = errors.Join(e.save(b, id, values{"k": "2"}), e.flushed(b)) })
+	if err := request.Set("k", "1"); err != nil {
+		return err
+	}
+	_ = request.Close() // the storage may find out what has become of it, or not
+	if err := errors.Join(e.flushed(a), other); err != nil {
+		return err
+	}
+	return e.expect(e.beside(fault), id, values{"k": "2", "kept": "0"}) // memory holds nothing there
 }
 
 func overlapRegenerate(e *env, a, b gsession.Storage) error {

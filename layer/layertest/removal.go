@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
 )
@@ -17,6 +18,10 @@ var noResurrection = []Check{
 	{"second close on another node", "GoFrame's second close of a request, after its user has logged out on another node, alarms though nothing is lost, or logs the user in again.", NeedsNodes, onTwoNodes(holdsAgainstSecondClose)},
 	{"second close of what was refused", "A change that was refused is tried again at the store by GoFrame's second close, and counted twice.", NeedsWrapped, refusesOnce},
 	{"new log-in", "What a request of the old log-in changed shows in the new one.", Nothing, holdsAfterNewLogin},
+	{"same log-in again", "What a request of the old log-in changed shows in the new one, which looks the same.", Nothing, holdsAfterSameLogin},
+	{"new id against a log-out", "A log-out on another node while the id is changed leaves the session under its new id.", NeedsWrapped, holdsWhileRegenerating},
+	{"lost answers", "A session that began with a lost answer is begun again after its log-out.", NeedsWrapped, beginsOnce},
+	{"removal that failed", "A log-out that failed takes the changes of running requests with it.", NeedsWrapped, failsToRemove},
 	{"log-in by the same request", "A request that drops the session and fills it anew is refused.", Nothing, fillsAnew},
 	{"under load", "Now and then a log-out is undone.", Nothing, onOneNode(holdsUnderLoad)},
 	{"under load on two nodes", "Now and then a log-out is undone by another node.", NeedsNodes, onTwoNodes(holdsUnderLoad)},
@@ -138,7 +143,11 @@ func refusesOnce(e *env) error {
 	return e.expect(fault.Store(), id, values{})
 }
 
-func holdsAfterNewLogin(e *env) error {
+func holdsAfterNewLogin(e *env) error { return e.holdsAfter(values{"user": "two"}) }
+
+func holdsAfterSameLogin(e *env) error { return e.holdsAfter(values{"user": "one"}) }
+
+func (e *env) holdsAfter(login values) error {
 	s, id := e.storage(), e.id()
 	if e.direct(s) {
 		return nil
@@ -153,7 +162,7 @@ func holdsAfterNewLogin(e *env) error {
 	if err := e.logOut(s, id); err != nil {
 		return err
 	}
-	if err := e.save(s, id, values{"user": "two"}); err != nil {
+	if err := e.save(s, id, login); err != nil {
 		return err
 	}
 	if err := request.Set("late", "x"); err != nil {
@@ -162,7 +171,90 @@ func holdsAfterNewLogin(e *env) error {
 	if err := e.refused(request.Close()); err != nil {
 		return err
 	}
-	return e.expect(s, id, values{"user": "two"})
+	return e.expect(s, id, login)
+}
+
+// holdsWhileRegenerating: the other node logs out once this one has looked at the old id, and has
+// yet to write the new one.
+func holdsWhileRegenerating(e *env) error {
+	for _, deleteOld := range []bool{true, false} {
+		fault := &Fault{}
+		s, id, next := e.wrapped(e.T, fault.Wrap), e.id(), e.id()
+		if e.direct(s) {
+			return nil // such a session has no data to take along
+		}
+		if err := errors.Join(e.save(s, id, values{"user": "one"}), e.flushed(s)); err != nil {
+			return err
+		}
+		request := e.session(s, id)
+		request.SetIdFunc(func(time.Duration) string { return next })
+		if _, err := request.Data(); err != nil {
+			return err
+		}
+		var other error
+		fault.meanwhile(next, func() { other = fault.Store().RemoveAll(e.ctx, id) }, nil)
+		_, _ = request.RegenerateId(deleteOld) // refused, or undone
+		_ = request.Close()
+		if err := errors.Join(e.flushed(s), other); err != nil {
+			return err
+		}
+		// Memory above a storage that hides what becomes of a commit behind has its bound to find out.
+		limit := time.Duration(0)
+		if e.deferred {
+			limit = e.maxStale + freshBound
+		}
+		for storage, limit := range map[gsession.Storage]time.Duration{fault.Store(): 0, s: limit} {
+			var left values
+			var err error
+			if !poll(limit, func() bool { left, err = e.data(storage, next); return err == nil && len(left) == 0 }) {
+				return errors.Join(err, fmt.Errorf("%d keys are left under the new id", len(left)))
+			}
+		}
+	}
+	return nil
+}
+
+// beginsOnce: the session may have begun, and has ended on another node.
+func beginsOnce(e *env) error {
+	fault := &Fault{}
+	a, id := e.wrapped(e.T, fault.Wrap), e.id()
+	if e.direct(a) {
+		return nil // such a store is given each key by itself
+	}
+	b := e.beside(fault)
+	var other error
+	fault.meanwhile(id, nil, func() { other = e.logOut(b, id) })
+	request := e.session(a, id)
+	if err := request.Set("user", "one"); err != nil {
+		return err
+	}
+	_ = request.Close() // the storage may find out what has become of it, or not
+	if err := errors.Join(e.flushed(a), other); err != nil {
+		return err
+	}
+	return e.expect(e.beside(fault), id, values{}) // memory holds nothing there
+}
+
+func failsToRemove(e *env) error {
+	fault := &Fault{}
+	s, id := e.wrapped(e.T, fault.Wrap), e.id()
+	if err := errors.Join(e.save(s, id, values{"user": "one"}), e.flushed(s)); err != nil {
+		return err
+	}
+	request, err := e.begin(s, id)
+	if err != nil {
+		return err
+	}
+	fault.Fail(errors.New("the disk is on fire"))
+	removal := s.RemoveAll(e.ctx, id)
+	fault.Fail(nil)
+	if removal == nil {
+		return errors.New("a removal that the store refused was accepted")
+	}
+	if err := errors.Join(request.Set("k", "v"), request.Close(), e.flushed(s)); err != nil {
+		return fmt.Errorf("the session is still there, and its write returned: %w", err)
+	}
+	return e.expect(s, id, values{"user": "one", "k": "v"})
 }
 
 func fillsAnew(e *env) error {

@@ -1,9 +1,12 @@
 package layertest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
+	"sync/atomic"
 
 	"github.com/gogf/gf/v2/os/gsession"
 )
@@ -16,6 +19,9 @@ var transparent = []Check{
 	{"replace", "A map that a program makes itself is mixed with what was there before.", Nothing, replaces},
 	{"replace what is new", "The second map that a program makes for a new session is mixed with its first.", Nothing, replacesNew},
 	{"replace with the same map", "A map that a program writes again is taken for the same request's second close, and what came between stays.", Nothing, replacesAgain},
+	{"no context", "A program without a context panics.", Nothing, withoutContext},
+	{"odd keys", "A key that isn't text is another one once it has been saved.", NeedsBare, oddKeys},
+	{"values that change", "A value that encodes differently each time is another one on each node.", NeedsNodes, changingValues},
 	{"regenerate", "A log-in that changes the id, as it should, loses the session.", Nothing, regenerates},
 }
 
@@ -179,6 +185,81 @@ func replacesAgain(e *env) error {
 		}
 		if err := e.save(s, id, values{"between": "x"}); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func withoutContext(e *env) error {
+	s, id := e.storage(), e.id()
+	var none context.Context
+	manager := gsession.New(ttl, s)
+	for range 2 {
+		request := manager.New(none, id)
+		if err := errors.Join(request.Set("k", "v"), request.Close()); err != nil {
+			return err
+		}
+		if err := e.expect(s, id, values{"k": "v"}); err != nil {
+			return err
+		}
+	}
+	if err := s.RemoveAll(none, id); err != nil {
+		return err
+	}
+	return e.expect(s, id, values{})
+}
+
+func oddKeys(e *env) error {
+	s, bare, id := e.storage(), e.bare(e.T), e.id()
+	odd := values{"": "1", "\xff": "2", "a\xfe\xff": "3", "\x00": "4", " ": "5", "ä\u2028": "6", strings.Repeat("k", 300): "7"}
+	if err := e.save(bare, id, odd); err != nil {
+		return nil // nothing to compare with
+	}
+	want, err := e.data(bare, id)
+	if err != nil {
+		return err
+	}
+	if err := e.save(s, id, odd); err != nil {
+		return err
+	}
+	for range 3 { // before a commit behind, and after it
+		if err := e.expect(s, id, want); err != nil {
+			return fmt.Errorf("not as the bare store: %w", err)
+		}
+		if err := e.flushed(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ticking encodes as another number each time.
+type ticking struct{}
+
+var ticks atomic.Int64
+
+func (ticking) MarshalJSON() ([]byte, error) { return fmt.Append(nil, ticks.Add(1)), nil }
+
+func changingValues(e *env) error {
+	a, b := e.two()
+	for range 3 {
+		id := e.id()
+		request := e.session(a, id)
+		if err := errors.Join(request.Set("k", ticking{}), request.Close()); err != nil {
+			return err
+		}
+		first, err := e.session(a, id).Data() // also of what isn't in the store yet
+		if err != nil {
+			return err
+		}
+		for _, s := range []gsession.Storage{a, b} {
+			again, err := e.data(s, id)
+			if err != nil {
+				return err
+			}
+			if len(again) != 1 || fmt.Sprint(again) != fmt.Sprint(first) {
+				return fmt.Errorf("the session holds %v, and %v before", again, first)
+			}
 		}
 	}
 	return nil
