@@ -544,3 +544,101 @@ type remains struct{ *caches }
 func (s remains) Close(ctx context.Context) error {
 	return s.Storage.(interface{ Close(context.Context) error }).Close(ctx)
 }
+
+// adopts holds the maps that it was given, with what is nested in them. mu guards given.
+type adopts struct {
+	gsession.Storage
+	mu    sync.Mutex
+	given map[string]map[string]any
+}
+
+func (s *adopts) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	s.mu.Lock()
+	s.given[id] = m.Map()
+	s.mu.Unlock()
+	return s.Storage.SetSession(ctx, id, m, ttl)
+}
+
+func (s *adopts) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if data := s.given[id]; data != nil {
+		return gmap.NewStrAnyMapFrom(maps.Clone(data), true), nil
+	}
+	return s.Storage.GetSession(ctx, id, ttl)
+}
+
+// skims takes a nested map for what it was.
+type skims struct{ gsession.Storage }
+
+func (s skims) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if there, err := s.Storage.GetSession(ctx, id, ttl); err == nil && there != nil {
+		for key, value := range there.Map() {
+			if _, nested := value.(map[string]any); nested {
+				m.Set(key, value)
+			}
+		}
+	}
+	return s.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// empties leaves an empty session behind where one was removed.
+type empties struct{ gsession.Storage }
+
+func (s empties) RemoveAll(ctx context.Context, id string) error {
+	if err := s.Storage.RemoveAll(ctx, id); err != nil {
+		return err
+	}
+	return s.Storage.SetSession(ctx, id, gmap.NewStrAnyMap(true), time.Hour)
+}
+
+// catches takes a panic for a success.
+type catches struct{ gsession.Storage }
+
+func (s catches) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	defer func() { _ = recover() }()
+	return s.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// trims makes names of ids.
+type trims struct{ gsession.Storage }
+
+func (s trims) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	return s.Storage.GetSession(ctx, strings.Trim(id, "./ \n\x00"), ttl)
+}
+
+// hoards has a close that saves nothing. mu guards held.
+type hoards struct {
+	gsession.Storage
+	mu   sync.Mutex
+	held map[string]*gmap.StrAnyMap
+}
+
+func (s *hoards) SetSession(_ context.Context, id string, m *gmap.StrAnyMap, _ time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[id] = m
+	return nil
+}
+
+func (s *hoards) Close(context.Context) error { return nil }
+
+// overflows computes with a ttl what can't be computed.
+type overflows struct{ gsession.Storage }
+
+func (s overflows) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if ttl > 10*365*24*time.Hour {
+		ttl = time.Nanosecond
+	}
+	return s.Storage.SetSession(ctx, id, m, ttl)
+}
+
+// wipes removes what is there ahead of each write.
+type wipes struct{ gsession.Storage }
+
+func (s wipes) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+	if err := s.RemoveAll(ctx, id); err != nil {
+		return err
+	}
+	return s.Storage.SetSession(ctx, id, gmap.NewStrAnyMapFrom(m.Map(), true), ttl)
+}

@@ -87,6 +87,16 @@ func (e *env) save(s gsession.Storage, id string, data map[string]any) error {
 	return e.settle()
 }
 
+// trySave is save, and catches a panic.
+func (e *env) trySave(s gsession.Storage, id string, data map[string]any) (panicked bool, err error) {
+	defer func() {
+		if recover() != nil {
+			panicked = true
+		}
+	}()
+	return false, e.save(s, id, data)
+}
+
 // begin is a request that has loaded its session and goes on.
 func (e *env) begin(s gsession.Storage, id string) (*gsession.Session, error) {
 	request := e.session(s, id)

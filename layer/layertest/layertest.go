@@ -11,7 +11,40 @@
 // provides it: Nodes for what happens between two processes, Bare for what the store
 // returns without layers, Wrapped for a store that fails.
 //
-// The suite works through gsession's own Session as well as through the storage.
+// The suite works through gsession's own Session as well as through the storage. The checks under
+// load find a race now and then: run them often.
+//
+// # What is checked
+//
+// [Laws] says of each check what a user sees when it fails, and which option it needs.
+//
+//	1 transparent
+//		types, values, no session, style, replace, replace what is new, replace with the same map, no
+//		context, odd keys, values that change, regenerate
+//	2 isolated
+//		requests, nested values, given maps, nested changes
+//	3 read your writes
+//		at once, under load
+//	4 fresh
+//		another node
+//	5 no lost update
+//		two requests, two that create, removed keys, many requests, two nodes, many requests on two
+//		nodes, lost answers, regenerate
+//	6 no resurrection
+//		running request, running request on another node, new id, new id on another node, second close,
+//		second close on another node, second close of what was refused, new log-in, same log-in again,
+//		new id against a log-out, lost answers, removal that failed, log-in by the same request, under
+//		load, under load on two nodes, leaves nothing
+//	7 no silent loss
+//		cancelled callers, failing store, panicking store, what can't be saved, refused ahead of the
+//		store, refused or readable, panicking values, ids that can't exist, bad ids, second close, close
+//		of the storage
+//	8 time to live
+//		ends, in use, shortened, no time to live, odd times
+//	9 bounded
+//		goroutines, after close, close under load
+//	10 private
+//		error texts, the store's texts, dumps
 package layertest
 
 import (

@@ -2,6 +2,9 @@ package layertest_test
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -64,6 +67,7 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 	newClosed := func(s gsession.Storage) *closed {
 		return &closed{Storage: s, outcomes: map[*gmap.StrAnyMap]error{}}
 	}
+	found := map[string]bool{"8 no time to live": true} // by the next test
 	for _, broken := range []struct {
 		law   int
 		check string
@@ -89,10 +93,15 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 			return &shares{Storage: s, maps: map[string]*gmap.StrAnyMap{}}
 		}},
 		{2, "nested values", "caches", newCaches(true)},
+		{2, "given maps", "adopts", func(s gsession.Storage) gsession.Storage {
+			return &adopts{Storage: s, given: map[string]map[string]any{}}
+		}},
+		{2, "nested changes", "skims", func(s gsession.Storage) gsession.Storage { return skims{s} }},
 		{3, "at once", "caches", newCaches(false)},
 		{3, "under load", "caches", newCaches(false)},
 		{4, "another node", "caches", newCaches(true)},
 		{5, "two requests", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{5, "two that create", "wipes", func(s gsession.Storage) gsession.Storage { return wipes{s} }},
 		{5, "many requests", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{5, "removed keys", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{5, "two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
@@ -116,6 +125,8 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		}},
 		{6, "new id against a log-out", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{6, "lost answers", "insists", func(s gsession.Storage) gsession.Storage { return insists{s} }},
+		{6, "log-in by the same request", "buries", func(s gsession.Storage) gsession.Storage { return &buries{Storage: s, buried: map[string]bool{}} }},
+		{6, "leaves nothing", "empties", func(s gsession.Storage) gsession.Storage { return empties{s} }},
 		{6, "removal that failed", "buries", func(s gsession.Storage) gsession.Storage { return &buries{Storage: s, buried: map[string]bool{}} }},
 		{6, "under load", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{6, "under load on two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
@@ -125,12 +136,18 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		{7, "refused ahead of the store", "touches", func(s gsession.Storage) gsession.Storage { return touches{s} }},
 		{7, "refused or readable", "spoils", func(s gsession.Storage) gsession.Storage { return &spoils{Storage: s, spoiled: map[string]bool{}} }},
 		{7, "refused or readable", "swallows", func(s gsession.Storage) gsession.Storage { return swallows{s} }},
+		{7, "panicking store", "catches", func(s gsession.Storage) gsession.Storage { return catches{s} }},
+		{7, "bad ids", "trims", func(s gsession.Storage) gsession.Storage { return trims{s} }},
+		{7, "close of the storage", "hoards", func(s gsession.Storage) gsession.Storage {
+			return &hoards{Storage: s, held: map[string]*gmap.StrAnyMap{}}
+		}},
 		{7, "panicking values", "spreads", func(s gsession.Storage) gsession.Storage { return &spreads{Storage: s} }},
 		{7, "ids that can't exist", "objects", func(s gsession.Storage) gsession.Storage { return objects{s} }},
 		{7, "second close", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{8, "ends", "lingers", func(s gsession.Storage) gsession.Storage { return lingers{s} }},
 		{8, "ends", "hurries", func(s gsession.Storage) gsession.Storage { return hurries{s} }},
 		{8, "in use", "stands", func(s gsession.Storage) gsession.Storage { return stands{s} }},
+		{8, "odd times", "overflows", func(s gsession.Storage) gsession.Storage { return overflows{s} }},
 		{8, "shortened", "stands", func(s gsession.Storage) gsession.Storage { return stands{s} }},
 		{9, "after close", "remains", func(s gsession.Storage) gsession.Storage { return remains{newCaches(true)(s).(*caches)} }},
 		{9, "goroutines", "leaky", func(s gsession.Storage) gsession.Storage { return leaky(s, forever) }},
@@ -140,6 +157,7 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		{10, "dumps", "shows", func(s gsession.Storage) gsession.Storage { return &shows{Storage: s} }},
 		{10, "dumps", "sprawls", func(s gsession.Storage) gsession.Storage { return &sprawls{Storage: s} }},
 	} {
+		found[fmt.Sprint(broken.law, " ", broken.check)] = true
 		t.Run(broken.check+" "+broken.by, func(t *testing.T) {
 			t.Parallel()
 			open, opts := reference(broken.with)
@@ -152,6 +170,37 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 				t.Errorf("law %d, %q, doesn't find out a decorator that breaks it: %v", broken.law, broken.check, err)
 			}
 		})
+	}
+	for _, law := range layertest.Laws() {
+		for _, check := range law.Checks {
+			if !found[fmt.Sprint(law.Number, " ", check.Name)] {
+				t.Errorf("no decorator breaks law %d, %q", law.Number, check.Name)
+			}
+		}
+	}
+}
+
+// listed finds a law of the package's documentation, and the lines with its checks.
+var listed = regexp.MustCompile(`(?m)^//\t(\d+) (.*)\n((?://\t\t.*\n)+)`)
+
+func TestTheDocumentationListsTheChecks(t *testing.T) {
+	source, err := os.ReadFile("layertest.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for _, law := range listed.FindAllStringSubmatch(string(source), -1) {
+		got = append(got, fmt.Sprintf("%s %s: %s", law[1], law[2], strings.Join(strings.Fields(strings.ReplaceAll(law[3], "//", "")), " ")))
+	}
+	for _, law := range layertest.Laws() {
+		var names []string
+		for _, c := range law.Checks {
+			names = append(names, c.Name)
+		}
+		want = append(want, fmt.Sprintf("%d %s: %s", law.Number, law.Name, strings.Join(names, ", ")))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("listed are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 

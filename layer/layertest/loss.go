@@ -113,14 +113,10 @@ func panicking(e *env) error {
 		fault.Panic(false)
 		return e.delivered(s, fault, id)
 	}
-	panicked := func() (p any) {
-		defer func() { p = recover() }()
-		_ = e.save(s, id, values{"k": "new"})
-		return nil
-	}()
+	panicked, err := e.trySave(s, id, values{"k": "new"})
 	fault.Panic(false)
-	if panicked == nil {
-		return errors.New("a panic of the store got lost")
+	if err == nil && !panicked {
+		return errors.New("a write in which the store panicked was accepted")
 	}
 	if err := e.save(s, id, values{"k": "new"}); err != nil {
 		return err
@@ -234,16 +230,7 @@ type explosive struct{}
 func (explosive) MarshalJSON() ([]byte, error) { panic("layertest: the value panics") }
 
 func panicsAlone(e *env) error {
-	s := e.storage()
-	save := func(id string, data values) (err error, panicked bool) {
-		defer func() {
-			if p := recover(); p != nil {
-				err, panicked = errors.New("panicked"), true
-			}
-		}()
-		return e.save(s, id, data), false
-	}
-	mine := e.id()
+	s, mine := e.storage(), e.id()
 	var group sync.WaitGroup
 	failed := make(chan error, 8)
 	for range cap(failed) {
@@ -251,19 +238,19 @@ func panicsAlone(e *env) error {
 		group.Go(func() {
 			for round := range 5 {
 				data := values{"k": fmt.Sprint(round)}
-				err, _ := save(id, data)
-				if err == nil {
+				panicked, err := e.trySave(s, id, data)
+				if err == nil && !panicked {
 					err = e.expect(s, id, data)
 				}
-				if err != nil {
-					failed <- fmt.Errorf("another session: %w", err)
+				if err != nil || panicked {
+					failed <- errors.Join(fmt.Errorf("another session's request panicked: %t", panicked), err)
 					return
 				}
 			}
 		})
 	}
 	for range 5 {
-		_, _ = save(mine, values{"bad": explosive{}}) // its own caller may see the panic
+		_, _ = e.trySave(s, mine, values{"bad": explosive{}}) // its own caller may see the panic
 	}
 	group.Wait()
 	close(failed)
@@ -273,7 +260,7 @@ func panicsAlone(e *env) error {
 	if err := s.RemoveAll(e.ctx, mine); err != nil {
 		return err
 	}
-	if err, _ := save(mine, values{"k": "v"}); err != nil {
+	if err := e.save(s, mine, values{"k": "v"}); err != nil {
 		return fmt.Errorf("the session itself, afterwards: %w", err)
 	}
 	return e.expect(s, mine, values{"k": "v"})
