@@ -29,11 +29,11 @@
 //		another node
 //	5 no lost update
 //		two requests, two that create, removed keys, many requests, two nodes, many requests on two
-//		nodes, lost answers, regenerate
+//		nodes, a lost reply, regenerate
 //	6 no resurrection
 //		running request, running request on another node, new id, new id on another node, second close,
 //		second close on another node, second close of what was refused, new log-in, same log-in again,
-//		new id against a log-out, lost answers, removal that failed, log-in by the same request, under
+//		new id against a log-out, a lost reply, removal that failed, log-in by the same request, under
 //		load, under load on two nodes, leaves nothing
 //	7 no silent loss
 //		cancelled callers, failing store, panicking store, what can't be saved, refused ahead of the

@@ -106,7 +106,7 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		{5, "removed keys", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{5, "two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{5, "many requests on two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
-		{5, "lost answers", "insists", func(s gsession.Storage) gsession.Storage { return insists{s} }},
+		{5, "a lost reply", "insists", func(s gsession.Storage) gsession.Storage { return insists{s} }},
 		{5, "regenerate", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{6, "running request", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
 		{6, "running request on another node", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
@@ -124,7 +124,7 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 			return &compares{Storage: s, given: map[*gmap.StrAnyMap]string{}}
 		}},
 		{6, "new id against a log-out", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
-		{6, "lost answers", "insists", func(s gsession.Storage) gsession.Storage { return insists{s} }},
+		{6, "a lost reply", "insists", func(s gsession.Storage) gsession.Storage { return insists{s} }},
 		{6, "log-in by the same request", "buries", func(s gsession.Storage) gsession.Storage { return &buries{Storage: s, buried: map[string]bool{}} }},
 		{6, "leaves nothing", "empties", func(s gsession.Storage) gsession.Storage { return empties{s} }},
 		{6, "removal that failed", "buries", func(s gsession.Storage) gsession.Storage { return &buries{Storage: s, buried: map[string]bool{}} }},

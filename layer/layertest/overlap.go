@@ -25,7 +25,7 @@ var noLostUpdate = []Check{
 	{"many requests", "Under load, some requests lose what they have saved.", Nothing, onOneNode(overlapMany)},
 	{"two nodes", "Of two requests on two nodes, one loses what it has saved.", NeedsNodes, onTwoNodes(overlap)},
 	{"many requests on two nodes", "Under load, some requests on two nodes lose what they have saved.", NeedsNodes, onTwoNodes(overlapMany)},
-	{"lost answers", "A write whose answer was lost is written again, over what another node has made of it.", NeedsWrapped, writesOnce},
+	{"a lost reply", "A write whose reply was lost is written again, over what another node has made of it.", NeedsWrapped, writesOnce},
 	{"regenerate", "What another request saves while the id is changed is lost.", Nothing, onOneNode(overlapRegenerate)},
 }
 

@@ -20,7 +20,7 @@ var noResurrection = []Check{
 	{"new log-in", "What a request of the old log-in changed shows in the new one.", Nothing, holdsAfterNewLogin},
 	{"same log-in again", "What a request of the old log-in changed shows in the new one, which looks the same.", Nothing, holdsAfterSameLogin},
 	{"new id against a log-out", "A log-out on another node while the id is changed leaves the session under its new id.", NeedsWrapped, holdsWhileRegenerating},
-	{"lost answers", "A session that began with a lost answer is begun again after its log-out.", NeedsWrapped, beginsOnce},
+	{"a lost reply", "A session that began with a lost reply is begun again after its log-out.", NeedsWrapped, beginsOnce},
 	{"removal that failed", "A log-out that failed takes the changes of running requests with it.", NeedsWrapped, failsToRemove},
 	{"log-in by the same request", "A request that drops the session and fills it anew is refused.", Nothing, fillsAnew},
 	{"under load", "Now and then a log-out is undone.", Nothing, onOneNode(holdsUnderLoad)},
