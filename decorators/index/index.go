@@ -251,7 +251,7 @@ func (s *Storage) end(ctx context.Context, was *tiers.Snapshot, entry principals
 
 // current returns a session as the store holds it, whatever a cache below knows, nil if it is gone.
 func (s *Storage) current(ctx context.Context, id string, was *tiers.Snapshot, ttl time.Duration) (*tiers.Snapshot, error) {
-	if s.Style(ctx) == tiers.StyleSnapshot {
+	if was.Len() > 0 && s.Style(ctx) == tiers.StyleSnapshot { // an inquiry is about what was there
 		now, err := s.Storage.Commit(ctx, id, tiers.Inquiry(was), ttl)
 		if errors.Is(err, tiers.ErrRevoked) {
 			return nil, nil
