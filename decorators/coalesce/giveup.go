@@ -118,7 +118,7 @@ func (r *reports) run(running chan error) {
 		r.log(unlogged, unheard, trouble)
 		for _, l := range lost {
 			r.call(l.GiveUp)
-			r.journal.reported(l.entry)
+			r.journal.drop(l.entry)
 		}
 		r.mu.Lock()
 	}

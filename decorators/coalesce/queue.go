@@ -46,8 +46,6 @@ func (k *sessionQueue) newest() *write {
 	return k.flying
 }
 
-func (k *sessionQueue) isEmpty() bool { return k.flying == nil && len(k.waiting) == 0 }
-
 // removing reports whether the session's removal waits.
 func (k *sessionQueue) removing() bool { return len(k.waiting) > 0 && k.waiting[0].delta == nil }
 

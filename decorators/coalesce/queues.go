@@ -84,7 +84,7 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 	l.tally.Add(telemetry.Changes)
 	behind := c.behind && !l.draining
 	k := l.queue(c.id, node)
-	first := k.isEmpty()
+	first := k.newest() == nil
 	if w = k.last(); w == nil || w.lone || c.lone || behind != w.pending || !w.merge(ctx, c.delta, c.ttl) {
 		w = &write{delta: c.delta, ttl: c.ttl, lone: c.lone, pending: behind, calls: 1, since: time.Now()}
 		if behind {
@@ -228,7 +228,7 @@ func (l *queues) hasten(k *sessionQueue, awaited bool) {
 
 // arrange sees to it that the queue's first write goes when it is due, and gives an empty queue up.
 func (l *queues) arrange(k *sessionQueue) {
-	if l.schedule.arrange(k); k.isEmpty() {
+	if l.schedule.arrange(k); k.newest() == nil {
 		delete(l.sessions, k.id)
 	}
 }

@@ -33,6 +33,8 @@ type kept struct {
 	Calls    int             `json:"calls"`
 	TTL      int64           `json:"ttl"` // nanoseconds
 	Deadline int64           `json:"deadline"`
+
+	delta *tiers.Delta // until it is encoded
 }
 
 var (
@@ -52,14 +54,10 @@ func (r *records) keep(k *sessionQueue) (synced <-chan error) {
 	if r.journal == nil {
 		return nil
 	}
-	var (
-		changes []kept
-		deltas  []*tiers.Delta
-	)
+	var changes []kept
 	add := func(w *write) {
 		if w.pending {
-			changes = append(changes, kept{Sent: w.sent, Calls: w.calls, TTL: int64(w.ttl), Deadline: w.deadline.UnixMilli()})
-			deltas = append(deltas, w.delta)
+			changes = append(changes, kept{delta: w.delta, Sent: w.sent, Calls: w.calls, TTL: int64(w.ttl), Deadline: w.deadline.UnixMilli()})
 		}
 	}
 	k.each(func(w *write) {
@@ -69,18 +67,16 @@ func (r *records) keep(k *sessionQueue) (synced <-chan error) {
 		add(w)
 	})
 	switch {
-	case len(changes) == 0 && k.entry == 0:
-		return nil
 	case len(changes) == 0:
-		r.journal.Drop(k.entry)
+		r.drop(k.entry)
 		k.entry = 0
 		return nil
 	case k.entry == 0:
 		k.entry = r.journal.Next()
 	}
 	return r.journal.Put(k.entry, func() []byte {
-		for n := range changes {
-			changes[n].Delta, _ = deltas[n].MarshalJSON() // of values that the store could form
+		for n, c := range changes {
+			changes[n].Delta, _ = c.delta.MarshalJSON() // of values that the store could form
 		}
 		content, _ := json.Marshal(record{ID: []byte(k.id), Changes: changes})
 		return content
@@ -123,7 +119,7 @@ func (r *records) unmark(k *sessionQueue, w *write) {
 	}
 }
 
-// lose keeps how many changes were given up, in an entry that is new for 0, until reported drops it.
+// lose keeps how many changes were given up, in an entry that is new for 0, until that was reported.
 func (r *records) lose(entry uint64, changes int) uint64 {
 	switch {
 	case r.journal == nil:
@@ -138,7 +134,8 @@ func (r *records) lose(entry uint64, changes int) uint64 {
 	return entry
 }
 
-func (r *records) reported(entry uint64) {
+// drop lets go of an entry, if it isn't 0.
+func (r *records) drop(entry uint64) {
 	if entry != 0 {
 		r.journal.Drop(entry)
 	}

@@ -102,13 +102,10 @@ func (s *slides) learn(id string, loaded *tiers.Snapshot, clock uint64) {
 		return
 	}
 	at, known := loaded.Expires()
-	if !known {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	hash := hashOf(id)
-	if e, ok := s.find(hash); s.forgets == clock && !(ok && e.emptied) {
+	if e, ok := s.find(hash); known && s.forgets == clock && !(ok && e.emptied) {
 		s.put(hash, expiry{at: at, known: !at.IsZero()})
 	}
 }
