@@ -97,7 +97,8 @@ const closeGrace = time.Second
 // SetSession commits what the map's holder changed since it was handed out, or since its last
 // close. A close that changed nothing loses nothing: it slides the expiry, and returns nil
 // if the session is gone. A change that was refused for good is refused again, without
-// asking the store; [RefusedBefore] distinguishes it from the first time.
+// asking the store; [RefusedBefore] distinguishes it from the first time. One that may have been
+// applied although its close failed is conditional when it is closed again.
 //
 // A map that a gsession.Session made, after it had found no session, joins what
 // others have created meanwhile, and is followed from then on. Any other map that this Maps
@@ -125,7 +126,10 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 			g, follows = h.now(), true
 		}
 	}
+	again := f.again(g, id, data)
 	switch {
+	case again != nil:
+		change = again
 	case g != nil && call != adaptedNot:
 		// The adapter, or a decorator above this Maps, may have replaced what the map holds.
 		change, err = f.diff(g, data, g.held)
@@ -191,8 +195,30 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		f.remember(m, given{id: id, base: change.Base(), change: change, stamp: stamp, held: held, committed: before})
 	case err != nil && g != nil && change != nil && failure.IsFinal(err):
 		f.remember(m, given{id: g.id, base: change.Base(), change: change, stamp: g.stamp, held: held, refused: err})
+	case err != nil && follows && (g == nil || g.id == id) && change != nil && !change.Empty() &&
+		tiers.MayBeApplied(err) && !failure.IsFinal(err):
+		unsure := given{id: id, base: nothing, stamp: stamp}
+		if g != nil {
+			unsure = *g
+		}
+		unsure.held, unsure.unsure = held, change.Conditional(nil)
+		f.remember(m, unsure)
 	}
 	return err
+}
+
+// again is the delta of a map that is closed as it was when its last close failed and may have been
+// applied, nil for any other.
+func (f *Maps) again(g *given, id string, data map[string]any) *tiers.Delta {
+	if g == nil || g.unsure == nil || g.id != id {
+		return nil
+	}
+	state := (&given{change: g.unsure}).state()
+	f.unhide(state, data)
+	if more, err := tiers.Diff(state, data); err != nil || !more.Empty() {
+		return nil
+	}
+	return g.unsure
 }
 
 // diff is the delta of a known map, nil if nothing is left to write. One that is refused

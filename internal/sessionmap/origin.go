@@ -54,8 +54,9 @@ type given struct {
 	stamp  uint64         // the tombstones' clock before base was read
 	held   map[string]any // what the map was made of, to be compared and never read
 
-	committed int64 // when the holder last committed, on the clock since started; 0 if it hasn't
-	refused   error // what the holder's last close was refused with, for good
+	committed int64        // when the holder last committed, on the clock since started; 0 if it hasn't
+	refused   error        // what the holder's last close was refused with, for good
+	unsure    *tiers.Delta // what it has failed with, which may have been applied, conditional; nil for nothing
 }
 
 // state is what the map was like when it was handed out or last closed, and not what
