@@ -2,7 +2,10 @@ package load
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync/atomic"
 
@@ -89,12 +92,12 @@ func (l *Load) Do(ctx context.Context, op Op, n, turn int) error {
 // unchanged reads a key that nobody writes.
 func (l *Load) unchanged(r peers.Request, n int, key string) error {
 	v, err := r.Get(key)
-	if err != nil {
-		return err
-	}
-	if v == nil && l.torn {
+	if l.isHalf(err) || err == nil && v == nil && l.torn {
 		l.Outdated.Add(1)
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	return l.shape.checkUnchanged(l.ids[n], key, v)
 }
@@ -103,6 +106,9 @@ func (l *Load) unchanged(r peers.Request, n int, key string) error {
 // before the request began, floor.
 func (l *Load) writable(r peers.Request, n int, key string, floor uint64) error {
 	v, err := r.Get(key)
+	if l.isHalf(err) {
+		return nil
+	}
 	if err != nil || v == nil && l.torn {
 		return err
 	}
@@ -137,7 +143,16 @@ func (l *Load) change(r peers.Request, n, turn int, floor uint64) error {
 		err = r.Close()
 	}
 	slot.end(write, alone && err == nil)
+	if l.isHalf(err) {
+		return nil
+	}
 	return err
+}
+
+// isHalf reports whether a read has met a half of what was being written, as such a subject's may.
+func (l *Load) isHalf(err error) bool {
+	var syntax *json.SyntaxError
+	return l.torn && (errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &syntax))
 }
 
 func (l *Load) cart(r peers.Request, n int) error {
@@ -236,7 +251,10 @@ func (l *Load) Serve(r peers.Request, op Op, n, turn int, v *Serving) (string, e
 	if op == Change {
 		v.slot = slot
 		v.write, v.alone = slot.begin()
-		if err := r.Set(key, l.shape.changed(l.ids[n], key, v.write)); err != nil {
+		switch err := r.Set(key, l.shape.changed(l.ids[n], key, v.write)); {
+		case l.isHalf(err):
+			v.alone = false
+		case err != nil:
 			return "", err
 		}
 	}

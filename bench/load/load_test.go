@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/errors/gerror"
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/bench/peers"
@@ -146,6 +148,27 @@ func TestMissingSessionsAreFound(t *testing.T) {
 	torn := New(peers.Subject{Torn: true}, node, TenKeys, ids)
 	if err := torn.Do(ctx, Read, 0, 0); err != nil || torn.Outdated.Load() == 0 {
 		t.Errorf("a subject that is torn answers %v with %d outdated, want nil and some", err, torn.Outdated.Load())
+	}
+}
+
+// half is a store that is read while it writes a file.
+type half struct{ gsession.Storage }
+
+func (half) GetSession(context.Context, string, time.Duration) (*gmap.StrAnyMap, error) {
+	return nil, gerror.Wrap(io.ErrUnexpectedEOF, "json.UnmarshalUseNumber failed")
+}
+
+func TestASessionThatIsReadHalfWrittenIsOutdated(t *testing.T) {
+	node := memory(t, func(s gsession.Storage) gsession.Storage { return half{s} })
+	ids := []string{ID(1, 0)}
+	for _, op := range []Op{Read, Change} {
+		torn := New(peers.Subject{Torn: true}, node, TenKeys, ids)
+		if err := torn.Do(ctx, op, 0, 0); err != nil || torn.Outdated.Load() == 0 {
+			t.Errorf("%s: a subject that is torn returns %v with %d outdated, want nil and some", op, err, torn.Outdated.Load())
+		}
+		if err := New(peers.Subject{}, node, TenKeys, ids).Do(ctx, op, 0, 0); err == nil {
+			t.Errorf("%s: another subject may return half a session", op)
+		}
 	}
 }
 

@@ -31,7 +31,7 @@ type Subject struct {
 	Memory   bool // serves from the memory of the process
 	HTTP     bool // is a storage that a ghttp server takes
 	Direct   bool // reads and writes keys, not sessions: it has no map to hand out
-	// Torn says that a session is empty for a moment while it is written. Such results are
+	// Torn says that a session is empty, or half there, for a moment while it is written. Such results are
 	// counted as stale; of any other subject they fail the run.
 	Torn  bool
 	Floor bool // no storage, but the least that something costs
