@@ -363,7 +363,7 @@ func (d *Delta) Preview(current *Snapshot) *Snapshot {
 func (d *Delta) MapValues(f, back func(key string, value any) (any, error)) (*Delta, error) {
 	c := *d
 	var err error
-	if c.change.Set, err = mapValues(Adopt(d.change.Set).Map(), f); err != nil {
+	if c.change.Set, err = value.Map(Adopt(d.change.Set).Map(), f); err != nil {
 		return nil, err
 	}
 	if d.base != nil {

@@ -152,25 +152,13 @@ func (s *Snapshot) MapValues(f func(key string, value any) (any, error)) (*Snaps
 	if s == nil {
 		return nil, nil
 	}
-	data, err := mapValues(s.Map(), f)
+	data, err := value.Map(s.Map(), f)
 	if err != nil {
 		return nil, err
 	}
 	mapped := Adopt(data)
 	mapped.version, mapped.expires, mapped.known = s.version, s.expires, s.known
 	mapped.read, mapped.unpacked = s.read, s.unpacked
-	return mapped, nil
-}
-
-func mapValues(data map[string]any, f func(key string, value any) (any, error)) (map[string]any, error) {
-	mapped := make(map[string]any, len(data))
-	for key, v := range data {
-		v, err := f(key, v)
-		if err != nil {
-			return nil, err
-		}
-		mapped[key] = v
-	}
 	return mapped, nil
 }
 

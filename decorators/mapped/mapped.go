@@ -118,14 +118,14 @@ func (m *mapped) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.
 
 // Preview returns the values as a Load gives them.
 func (m *mapped) Preview(data map[string]any) (map[string]any, error) {
-	written, err := mapValues(data, m.write)
+	written, err := value.Map(data, m.write)
 	if err != nil {
 		return nil, err
 	}
 	if !value.IsText(written) {
 		return nil, tiers.NewError("strata: a decorator maps a session value to what isn't text", nil)
 	}
-	return mapValues(written, m.read)
+	return value.Map(written, m.read)
 }
 
 func (m *mapped) Get(ctx context.Context, id, key string) (any, error) {
@@ -141,7 +141,7 @@ func (m *mapped) Data(ctx context.Context, id string) (map[string]any, error) {
 	if err != nil || stored == nil {
 		return nil, err
 	}
-	return mapValues(stored, m.read)
+	return value.Map(stored, m.read)
 }
 
 func (m *mapped) Set(ctx context.Context, id, key string, v any, ttl time.Duration) error {
@@ -149,21 +149,9 @@ func (m *mapped) Set(ctx context.Context, id, key string, v any, ttl time.Durati
 }
 
 func (m *mapped) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	written, err := mapValues(data, m.write)
+	written, err := value.Map(data, m.write)
 	if err != nil {
 		return tiers.NotApplied(err)
 	}
 	return m.Storage.SetMap(ctx, id, written, ttl)
-}
-
-func mapValues(data map[string]any, f func(key string, value any) (any, error)) (map[string]any, error) {
-	mapped := make(map[string]any, len(data))
-	for key, v := range data {
-		v, err := f(key, v)
-		if err != nil {
-			return nil, err
-		}
-		mapped[key] = v
-	}
-	return mapped, nil
 }

@@ -75,6 +75,19 @@ func MustCopy(value any) any {
 	return c
 }
 
+// Map returns the same keys with what f makes of their values, or f's first error.
+func Map(data map[string]any, f func(key string, value any) (any, error)) (map[string]any, error) {
+	mapped := make(map[string]any, len(data))
+	for key, v := range data {
+		v, err := f(key, v)
+		if err != nil {
+			return nil, err
+		}
+		mapped[key] = v
+	}
+	return mapped, nil
+}
+
 // copier is the state of one copy: the containers on the path to here, and whether
 // texts are copied as well.
 type copier struct {
