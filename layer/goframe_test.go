@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,13 +24,24 @@ import (
 	"github.com/gf-strata/strata/layer"
 )
 
+// goframeLog is where GoFrame's default log goes. A chain that another test has left logs at any
+// time, while the logger's own settings aren't to be changed.
+var goframeLog redirected
+
+type redirected struct{ to atomic.Pointer[teststore.Log] }
+
+func (r *redirected) Write(p []byte) (int, error) {
+	if l := r.to.Load(); l != nil {
+		return l.Write(p)
+	}
+	return os.Stderr.Write(p)
+}
+
 // defaultLog takes GoFrame's default log for the time of the test, which mustn't be parallel.
 func defaultLog(t *testing.T) *teststore.Log {
-	l, log := &teststore.Log{}, glog.Instance()
-	before := log.GetWriter()
-	log.SetWriter(l)
-	log.SetStdoutPrint(false)
-	t.Cleanup(func() { log.SetWriter(before); log.SetStdoutPrint(true) })
+	l := &teststore.Log{}
+	goframeLog.to.Store(l)
+	t.Cleanup(func() { goframeLog.to.Store(nil) })
 	return l
 }
 

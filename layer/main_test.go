@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/gogf/gf/v2/os/glog"
 )
 
 // Defaults of these tests, which flags override: the suite mostly waits for sessions to
@@ -25,5 +27,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
+	glog.Instance().SetWriter(&goframeLog)
+	glog.Instance().SetStdoutPrint(false)
 	os.Exit(m.Run())
 }
