@@ -2,6 +2,7 @@ package layer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -101,6 +102,35 @@ func TestAHungMasterDelaysItsOwnSessionsOnly(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// go-redis asks any master for the table of COMMAND before a single command of a cluster, and all
+// others wait: a master that hangs would hold up the sessions of all. No command of a chain does.
+func TestAChainOverAClusterNeverAsksCommand(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	store := redisstore.New(cluster.Client(), redisstore.Prefix("app:"))
+	chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Indexed(userOf))
+	ctx := context.Background()
+	usersAndTheirSessions(t, chain, chain)
+	for _, id := range numbered("single ", 20) {
+		bases := begun(t, chain, []string{id})
+		bases[id].Set("n", 1)
+		if err := errors.Join(chain.SetSession(ctx, id, bases[id], time.Hour), chain.UpdateTTL(ctx, id, time.Minute), chain.RemoveAll(ctx, id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(store.Advise(ctx)) > 0 { // it asks INFO
+		t.Error("there is advice about a store that has a prefix")
+	}
+	if err := chain.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	for _, master := range cluster.Masters {
+		if stats := master.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_command"); stats != "" {
+			t.Errorf("a master was asked COMMAND: %s", stats)
+		}
 	}
 }
 

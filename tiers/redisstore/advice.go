@@ -32,8 +32,12 @@ func advise(ctx context.Context, client redis.UniversalClient, prefix string) (a
 		o := client.Options()
 		timeouts(o.ReadTimeout > 0, add)
 		if o.ReadTimeout > 0 {
-			info, err := client.Info(ctx).Result()
-			inform(info, err, add)
+			// A node's client: that of the cluster asks COMMAND first, and others wait for it.
+			node, err := client.MasterForKey(ctx, prefix)
+			if err == nil {
+				info, err := node.WithTimeout(infoTimeout).Info(ctx).Result()
+				inform(info, err, add)
+			}
 		}
 	}
 	return all

@@ -150,9 +150,11 @@ func (d diversion) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessP
 	}
 }
 
-// send sends commands together.
+// send sends commands together. A cluster gets one command as a pipeline too: before a single
+// one go-redis asks any master for the table of COMMAND, and while that one hangs, or as long
+// as the user may not ask, every single command of the process waits for it.
 func (p *path) send(ctx context.Context, commands []redis.Cmder) error {
-	if len(commands) == 1 {
+	if _, isCluster := p.client.(*redis.ClusterClient); len(commands) == 1 && !isCluster {
 		return p.client.Process(ctx, commands[0])
 	}
 	pipe := p.client.Pipeline()
