@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
@@ -35,38 +36,72 @@ func Local(opts ...LocalOption) Decorator {
 }
 
 // MaxBytes bounds the memory that cached sessions take, in bytes; 64 MiB unless set.
-func MaxBytes(n int64) LocalOption { return local.MaxBytes(n) }
+// Their ids and keys count. On top come the guard and 4,096 absent ids, 3 MiB, and
+// ristretto's counters. Memory keeps nothing that a request owns: a value that is a part of a
+// form is copied, and so is an id, which is a part of a header.
+func MaxBytes(n int64) LocalOption {
+	if n <= 0 {
+		panic(fmt.Sprintf("strata: layer.MaxBytes(%d) holds no session; pass a positive number of bytes, or leave layer.Local() out", n))
+	}
+	return func(o *local.Options) { o.MaxBytes = n }
+}
 
 // Invalidation has a source notify of changes in the store, beside the sources that Local
 // finds below it: redisstore.New(client, redisstore.Prefix(prefix)) for a chain over GoFrame's StorageRedis,
 // or one of your own. A source notifies at once of a change that MaxStale would let pass; where
 // the store doesn't say when a session expires, MaxStale bounds what is served all the same.
-// Close the chain before the source.
-func Invalidation(source InvalidationSource) LocalOption { return local.Invalidation(source) }
+// Close the chain before the source, which stays the caller's to close.
+func Invalidation(source InvalidationSource) LocalOption {
+	if source == nil {
+		panic("strata: layer.Invalidation needs a source; pass redisstore.New(client, redisstore.Prefix(prefix)), or leave it out")
+	}
+	return func(o *local.Options) { o.Invalidations = append(o.Invalidations, source) }
+}
 
 // MaxStale bounds how long a session is served that no source vouches for: the longest
 // time for which a write of another process may go unnoticed; 1 s unless set. 0 serves
 // nothing of that kind from memory, and still shares a load among requests that come
 // within 50 ms.
-func MaxStale(d time.Duration) LocalOption { return local.MaxStale(d) }
+func MaxStale(d time.Duration) LocalOption {
+	if d < 0 {
+		panic(fmt.Sprintf("strata: layer.MaxStale(%v) is negative; pass 0 to serve nothing from memory", d))
+	}
+	return func(o *local.Options) { o.MaxStale = d }
+}
 
 // LoadTimeout is how long a read waits for the store at most, also one that ignores its
 // context; 1 s unless set. Once reads of several sessions in a row have failed so, further ones
 // are refused at once, and the store is asked again every 250 ms.
-func LoadTimeout(d time.Duration) LocalOption { return local.LoadTimeout(d) }
+func LoadTimeout(d time.Duration) LocalOption {
+	if d <= 0 {
+		panic(fmt.Sprintf("strata: layer.LoadTimeout(%v) leaves no time to read; pass a positive duration", d))
+	}
+	return func(o *local.Options) { o.LoadTimeout = d }
+}
 
 // ServeStale serves reads from memory when the store returns an error, or nothing within a tenth
 // of LoadTimeout, for so long after the moment up to which the session was known to be current,
 // and never past its expiry. Off unless set. A change that such a request makes is merged into
 // the store's session once the store works again, or refused. A log-out on another node isn't noticed
 // meanwhile: choose a bound that allows for it.
-func ServeStale(d time.Duration) LocalOption { return local.ServeStale(d) }
+func ServeStale(d time.Duration) LocalOption {
+	if d <= 0 {
+		panic(fmt.Sprintf("strata: layer.ServeStale(%v) serves nothing; pass a positive duration, or leave it out", d))
+	}
+	return func(o *local.Options) { o.ServeStale = d }
+}
 
 // Audited has a part of the hits compared with the store, in the background: 0.001 is
 // one in a thousand. Off unless set. Results are counted in strata.audit.reads; a
 // difference that [Local] doesn't allow is logged, its age is recorded in
-// strata.audit.age, and the session is read anew.
-func Audited(fraction float64) LocalOption { return local.Audited(fraction) }
+// strata.audit.age, and the session is read anew. At most 64 hits wait to be compared; others
+// are counted as skipped.
+func Audited(fraction float64) LocalOption {
+	if !(fraction > 0 && fraction <= 1) {
+		panic(fmt.Sprintf("strata: layer.Audited(%v) is no part of the hits; pass more than 0 and at most 1, or leave it out", fraction))
+	}
+	return func(o *local.Options) { o.Audited = fraction }
+}
 
 // WarmRestart saves at Close which sessions memory holds, in a file of the given path, and has
 // them read again in batches when the next process has started, so that they are in memory
@@ -75,26 +110,44 @@ func Audited(fraction float64) LocalOption { return local.Audited(fraction) }
 // The file holds session ids and nothing else of a session. Each is a key to one, so that the
 // file is as secret as the cookies: its mode is 0600, and it belongs in a folder that no other user
 // can read. Each session that is served was read from the store by the process that serves it (laws 3, 4 and
-// 6). A damaged file is ignored, which the log says; one that isn't of WarmRestart is left
-// alone. If it can't be written Close returns an error, and nothing else is lost.
+// 6). MaxBytes bounds the file. A damaged one is ignored, which the log says; one that isn't of WarmRestart
+// is left alone. If it can't be written Close returns an error, the earlier file stays, and nothing else is lost.
 //
-// It needs redisstore, and invalidations that arrive or Exclusive.
-func WarmRestart(path string) LocalOption { return local.WarmRestart(path) }
+// It needs redisstore, and invalidations that arrive or Exclusive; without them nothing is read ahead.
+func WarmRestart(path string) LocalOption {
+	if path == "" {
+		panic("strata: layer.WarmRestart needs a file; pass a path such as /var/lib/app/sessions.warm, or leave it out")
+	}
+	return func(o *local.Options) { o.WarmRestart = path }
+}
 
 // Negative is how long an id is known to have no session, for at most 4,096 ids; 1 s
-// unless set, and never longer than MaxStale unless Exclusive. 0 turns it off.
-func Negative(d time.Duration) LocalOption { return local.Negative(d) }
+// unless set, and never longer than MaxStale unless a source vouches or Exclusive is set. 0 turns it off.
+func Negative(d time.Duration) LocalOption {
+	if d < 0 {
+		panic(fmt.Sprintf("strata: layer.Negative(%v) is negative; pass 0 to remember no absent session", d))
+	}
+	return func(o *local.Options) { o.Negative = d }
+}
 
 // Exclusive says that this process is the store's only user, through this chain
 // alone, so that MaxStale needn't bound what is served. With a second process on the
 // store, one of them serves sessions that the other has logged out.
 //
+// Put Coalesced below it: without it, Local doesn't notice when a write is applied after its
+// error, as may happen after a timeout.
+//
 // Where the store doesn't say when a session expires, as GoFrame's own stores don't,
 // MaxStale still bounds what is served later than a ttl after the last write.
-func Exclusive() LocalOption { return local.Exclusive() }
+func Exclusive() LocalOption { return func(o *local.Options) { o.Exclusive = true } }
 
-// GuardSlots is how many counters there are for the writes that invalidate cached sessions;
-// 262,144 unless set, at 8 bytes each. Sessions that this node holds and that share one cost
-// each other a reload, never a wrong result: 4 % of 10,000, 32 % of 100,000. Writes of
-// sessions that it doesn't hold invalidate none of the others.
-func GuardSlots(n int) LocalOption { return local.GuardSlots(n) }
+// GuardSlots is how many counters there are for the writes that invalidate cached sessions,
+// rounded up to a power of two; 262,144 unless set, at 8 bytes each. Sessions that this node holds
+// and that share one cost each other a reload, never a wrong result: 4 % of 10,000, 32 % of 100,000.
+// Writes of sessions that it doesn't hold invalidate none of the others.
+func GuardSlots(n int) LocalOption {
+	if n <= 0 || n > 1<<28 {
+		panic(fmt.Sprintf("strata: layer.GuardSlots(%d) is out of range; pass 1 to 268,435,456, or leave it out", n))
+	}
+	return func(o *local.Options) { o.GuardSlots = n }
+}

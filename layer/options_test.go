@@ -49,6 +49,7 @@ func TestOptionsAtTheirExtremes(t *testing.T) {
 		"MaxBytes":                           extremes(layer.MaxBytes, layer.Local, []int64{0, -1, math.MinInt64}, []int64{1, math.MaxInt64}),
 		"MaxStale":                           extremes(layer.MaxStale, layer.Local, []time.Duration{-1, math.MinInt64}, []time.Duration{0, least, most}),
 		"ServeStale":                         extremes(layer.ServeStale, layer.Local, []time.Duration{0, -1, math.MinInt64}, []time.Duration{least, most}),
+		"LoadTimeout":                        extremes(layer.LoadTimeout, layer.Local, []time.Duration{0, -1, math.MinInt64}, []time.Duration{time.Minute, most}),
 		"Negative":                           extremes(layer.Negative, layer.Local, []time.Duration{-1, math.MinInt64}, []time.Duration{0, least, most}),
 		"WarmRestart":                        extremes(layer.WarmRestart, layer.Local, []string{""}, nil),
 		"Audited":                            extremes(layer.Audited, layer.Local, []float64{0, -1, 1.01, nan, math.Inf(1)}, []float64{tiny, 1}),
@@ -83,6 +84,8 @@ func TestOptionsAtTheirExtremes(t *testing.T) {
 					t.Errorf("refused %t, want %t: %s", refused, e.refused, text)
 				case refused && !(strings.HasPrefix(text, "strata: ") && strings.Contains(text, ";")):
 					t.Errorf("%q doesn't say what to do", text)
+				case refused && !strings.Contains(name, " ") && !strings.Contains(text, name):
+					t.Errorf("%q doesn't name the option", text)
 				}
 				if !refused {
 					works(t, e.make())

@@ -4,7 +4,7 @@ import "time"
 
 // InvalidationSource is the capability of a store that notifies of its changes, by any node, so
 // that a cache needn't guess how long its copies are right. A cache finds one below it;
-// see also local.Invalidation.
+// see also layer.Invalidation.
 type InvalidationSource interface {
 	// Subscribe notifies the listener of everything that happens from now on, until stop is
 	// called; after stop has returned the listener isn't called again.

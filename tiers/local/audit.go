@@ -100,7 +100,7 @@ func (a *auditor) compare(ctx context.Context, hit audited) {
 		a.s.tally.Add(telemetry.AuditSame)
 		return
 	}
-	vouched := hit.e.watched || a.s.options.exclusive
+	vouched := hit.e.watched || a.s.options.Exclusive
 	if vouched {
 		a.await(ctx, hit, now)
 	}

@@ -22,8 +22,8 @@ import (
 // limits and sessions are atomic; the other fields are set at construction and guard themselves.
 type memory struct {
 	clock
-	options  *options
-	limits   atomic.Pointer[limits]
+	options  *Options
+	limits   atomic.Pointer[Options] // those of them that may change
 	guard    *guard
 	watch    *watch
 	tally    *telemetry.Tally
@@ -48,11 +48,11 @@ type stripe struct {
 func (m *memory) stripe(hash uint64) *stripe { return &m.stripes[hash%uint64(len(m.stripes))] }
 
 func (m *memory) init() error {
-	m.hot.init(m.options.maxBytes)
+	m.hot.init(m.options.MaxBytes)
 	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *packed]{
 		// Ten counters for each session of 1 KiB that fits, as ristretto advises.
-		NumCounters:        min(max(m.options.maxBytes/1024, 1000), 10_000_000) * 10,
-		MaxCost:            m.options.maxBytes - m.hot.most.Load(),
+		NumCounters:        min(max(m.options.MaxBytes/1024, 1000), 10_000_000) * 10,
+		MaxCost:            m.options.MaxBytes - m.hot.most.Load(),
 		BufferItems:        64,
 		IgnoreInternalCost: true,
 		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
@@ -248,8 +248,8 @@ func (m *memory) entry(hash uint64, p *packed) *entry {
 		return p.entry
 	}
 	until := p.ends
-	if p.known && !m.options.exclusive && !p.watched { // see horizon
-		until = min(until, later(p.loaded, m.limits.Load().maxStale))
+	if p.known && !m.options.Exclusive && !p.watched { // see horizon
+		until = min(until, later(p.loaded, m.limits.Load().MaxStale))
 	}
 	return &entry{hash: hash, id: p.content[:p.id], stamp: p.stamp, until: until, loaded: p.loaded,
 		own: p.own, watched: p.watched, cached: true}

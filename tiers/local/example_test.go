@@ -11,7 +11,7 @@ import (
 
 // Programs write layer.Chain(store, layer.Local()).
 func ExampleNew() {
-	tier := local.New(gsession.NewStorageMemory(), local.MaxBytes(32<<20))
+	tier := local.New(gsession.NewStorageMemory(), func(o *local.Options) { o.MaxBytes = 32 << 20 })
 	fmt.Println(tier.Close(context.Background()))
 	// Output: <nil>
 }

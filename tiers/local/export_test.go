@@ -1,5 +1,35 @@
 package local
 
+import (
+	"time"
+
+	"github.com/gf-strata/strata/tiers"
+)
+
+// The options of package layer, unchecked.
+
+func MaxBytes(n int64) Option { return func(o *Options) { o.MaxBytes = n } }
+
+func MaxStale(d time.Duration) Option { return func(o *Options) { o.MaxStale = d } }
+
+func Negative(d time.Duration) Option { return func(o *Options) { o.Negative = d } }
+
+func ServeStale(d time.Duration) Option { return func(o *Options) { o.ServeStale = d } }
+
+func LoadTimeout(d time.Duration) Option { return func(o *Options) { o.LoadTimeout = d } }
+
+func Exclusive() Option { return func(o *Options) { o.Exclusive = true } }
+
+func GuardSlots(n int) Option { return func(o *Options) { o.GuardSlots = n } }
+
+func Audited(fraction float64) Option { return func(o *Options) { o.Audited = fraction } }
+
+func WarmRestart(path string) Option { return func(o *Options) { o.WarmRestart = path } }
+
+func Invalidation(source tiers.InvalidationSource) Option {
+	return func(o *Options) { o.Invalidations = append(o.Invalidations, source) }
+}
+
 // Held is a read that is held up after it has asked what the sources say: what it would do
 // when it goes on.
 func (s *Storage) Held(id string, meanwhile func()) (hit, none, joins bool) {

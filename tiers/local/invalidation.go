@@ -246,7 +246,7 @@ func (l *listener) ValidUntil(until time.Time) {
 func (l *listener) Unsupported(reason error) {
 	l.watch.order.reporter.Warn(context.Background(), "unsupported",
 		"strata: the store can't send invalidations, so that MaxStale bounds what is served from memory",
-		slog.Duration("max_stale", l.watch.order.memory.limits.Load().maxStale), slog.String("reason", failure.Explain(reason)))
+		slog.Duration("max_stale", l.watch.order.memory.limits.Load().MaxStale), slog.String("reason", failure.Explain(reason)))
 	l.watch.mu.Lock()
 	if l.lost || l.until != 0 {
 		l.watch.order.tally.Add(telemetry.InvalidatedByLoss)

@@ -38,7 +38,7 @@ type Storage struct {
 	inner         tiers.Storage
 	circuits      *circuit.Store // between here and the store, at the lowest layer that has any
 	face          *sessionmap.Maps
-	options       options
+	options       Options
 	thinner       tiers.SlideLimiter // a layer below that skips slides itself, nil for none
 	memory        memory
 	order         order
@@ -60,36 +60,30 @@ var (
 
 // New puts a local tier on a storage.
 func New(inner gsession.Storage, opts ...Option) *Storage {
-	s := &Storage{wrapped: inner, options: defaults()}
-	for _, opt := range opts {
-		if opt == nil {
-			panic("strata: an option of layer.Local is nil; pass what a constructor returns, or leave it out")
-		}
-		opt(&s.options)
-	}
-	s.memory.limits.Store(&s.options.limits)
+	s := &Storage{wrapped: inner, options: optionsOf(opts)}
+	s.memory.limits.Store(&s.options)
 	s.inner, s.circuits = circuit.Over(inner)
 	s.thinner, _ = tiers.Find[tiers.SlideLimiter](inner)
 	s.face = sessionmap.New(s)
 	clock := clock{time.Now()}
 	s.memory.clock, s.memory.options, s.memory.tally = clock, &s.options, &s.tally
-	s.memory.guard, s.memory.watch = newGuard(s.options.guardSlots), &s.watch
+	s.memory.guard, s.memory.watch = newGuard(s.options.GuardSlots), &s.watch
 	s.order.memory, s.order.flights, s.order.own = &s.memory, &s.flights, &s.own
 	s.order.tally, s.order.reporter = &s.tally, &s.reporter
 	s.watch.clock, s.watch.order, s.watch.ready = clock, &s.order, make(chan struct{})
 	s.own.order, s.own.inner = &s.order, s.inner
 	s.own.init()
-	s.flights.init(&s.tally, s.options.loadTimeout)
+	s.flights.init(&s.tally, s.options.LoadTimeout)
 	if err := s.memory.init(); err != nil {
 		panic("strata: layer.Local can't make its cache: " + err.Error())
 	}
-	s.auditor = newAuditor(s, s.options.audited)
+	s.auditor = newAuditor(s, s.options.Audited)
 	s.reporter.Start(s)
-	for _, source := range s.options.sources {
+	for _, source := range s.options.Invalidations {
 		s.subscriptions.add(subscription{layer: source}, func() func() { return s.watch.listen(source) })
 	}
 	s.discover(inner, true)
-	s.restart = newRestart(s, s.options.restart)
+	s.restart = newRestart(s, s.options.WarmRestart)
 	return s
 }
 
@@ -117,7 +111,7 @@ func (s *Storage) discover(below gsession.Storage, alike bool) {
 			source = layer.Source()
 			ok = source != nil
 		}
-		if ok && !s.options.exclusive {
+		if ok && !s.options.Exclusive {
 			s.subscriptions.add(subscription{layer: below}, func() func() { return s.watch.listen(source) })
 		}
 	}
@@ -170,7 +164,7 @@ func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash u
 	if _, ok := s.memory.stale(hash, id); !ok {
 		return join(ctx)
 	}
-	soon, cancel := context.WithTimeout(ctx, s.memory.limits.Load().loadTimeout/softPart)
+	soon, cancel := context.WithTimeout(ctx, s.memory.limits.Load().LoadTimeout/softPart)
 	defer cancel()
 	read, err := join(soon)
 	switch snapshot, ok := s.memory.stale(hash, id); {
@@ -228,7 +222,7 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	var written *entry
 	defer func() { s.order.wrote(c, written) }()
 	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
-	if err == nil && (snapshot != nil || s.options.exclusive) {
+	if err == nil && (snapshot != nil || s.options.Exclusive) {
 		written = &entry{id: id, snapshot: snapshot, loaded: began, kept: later(began, ttl.Truncate(time.Second)), own: s.own.of(ttl)}
 	}
 	return snapshot, err
@@ -249,7 +243,7 @@ func (s *Storage) commitPublished(ctx context.Context, hash uint64, id string, d
 	}()
 	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
 	published = err == nil && snapshot.Published()
-	if err == nil && s.options.exclusive { // the store has the session, in a state that isn't known
+	if err == nil && s.options.Exclusive { // the store has the session, in a state that isn't known
 		written = &entry{id: id, loaded: began, kept: later(began, ttl.Truncate(time.Second))}
 	}
 	return snapshot, err
@@ -394,7 +388,7 @@ func (s *Storage) Gauges(set func(telemetry.Gauge, float64)) {
 	}
 	set(telemetry.Sessions, float64(s.memory.count()))
 	set(telemetry.MemoryUsage, float64(s.memory.hot.held.Load()+s.memory.cache.MaxCost()-s.memory.cache.RemainingCost()))
-	set(telemetry.MemoryLimit, float64(s.memory.limits.Load().maxBytes))
+	set(telemetry.MemoryLimit, float64(s.memory.limits.Load().MaxBytes))
 	sources, supported := s.watch.state()
 	if sources == 0 {
 		return
@@ -420,14 +414,11 @@ func (s *Storage) Report(to *telemetry.Sink) {
 // that aren't given to their defaults. Other options stay as they are. Sessions that are in memory
 // keep their end; those beyond a smaller bound go as others are kept.
 func (s *Storage) Change(opts ...Option) {
-	o := defaults()
-	for _, opt := range opts {
-		opt(&o)
-	}
-	s.memory.limits.Store(&o.limits)
-	s.flights.timeout.Store(int64(o.loadTimeout))
-	s.memory.hot.most.Store(o.maxBytes / hotPart)
-	s.memory.gate.do(0, func() { s.memory.cache.UpdateMaxCost(o.maxBytes - o.maxBytes/hotPart) })
+	o := optionsOf(opts)
+	s.memory.limits.Store(&o)
+	s.flights.timeout.Store(int64(o.LoadTimeout))
+	s.memory.hot.most.Store(o.MaxBytes / hotPart)
+	s.memory.gate.do(0, func() { s.memory.cache.UpdateMaxCost(o.MaxBytes - o.MaxBytes/hotPart) })
 }
 
 // Close ends the tier's goroutines and subscriptions, and saves the file of WarmRestart. It waits

@@ -275,27 +275,6 @@ func TestErrorsAreNotRemembered(t *testing.T) {
 	})
 }
 
-func TestImpossibleOptionsPanic(t *testing.T) {
-	for name, option := range map[string]func(){
-		"MaxBytes":   func() { local.MaxBytes(0) },
-		"MaxStale":   func() { local.MaxStale(-1) },
-		"Negative":   func() { local.Negative(-1) },
-		"GuardSlots": func() { local.GuardSlots(0) },
-		"Audited":    func() { local.Audited(1.5) },
-		"Local":      func() { local.New(teststore.New(), nil) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			defer func() {
-				if message, ok := recover().(string); !ok || !strings.Contains(message, "layer."+name) {
-					t.Errorf("panic %q doesn't name the option", message)
-				}
-			}()
-			option()
-			t.Error("no panic")
-		})
-	}
-}
-
 func commit(t *testing.T, l *local.Storage, id string, data map[string]any) {
 	t.Helper()
 	delta, err := tiers.Replace(data)

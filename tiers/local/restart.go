@@ -65,7 +65,7 @@ func (r *restart) asked(ttl time.Duration) {
 // run reads the file, and its sessions once the sources vouch for memory: before that
 // nothing would be served. Without sources they would be served for MaxStale only.
 func (r *restart) run(ctx context.Context) {
-	sessions, ttl, err := readKnown(r.path, r.s.options.maxBytes)
+	sessions, ttl, err := readKnown(r.path, r.s.options.MaxBytes)
 	if err != nil {
 		r.s.reporter.Warn(ctx, "restart", "strata: the file of WarmRestart can't be used and is ignored",
 			slog.String("reason", failure.Explain(err)))
@@ -83,7 +83,7 @@ func (r *restart) run(ctx context.Context) {
 		r.s.reporter.Warn(ctx, "restart", "strata: WarmRestart has no use over this store, which reads sessions one by one")
 		return
 	}
-	if !r.s.options.exclusive && !r.s.watch.await(ctx) {
+	if !r.s.options.Exclusive && !r.s.watch.await(ctx) {
 		return
 	}
 	for batch := r.next(); len(batch) > 0 && ctx.Err() == nil; batch = r.next() {

@@ -113,7 +113,7 @@ func (m *memory) held(hash uint64, id string) (*entry, view) {
 // stale returns the state that memory holds of a session if the store fails, as
 // long as it wasn't invalidated and the bound of ServeStale allows.
 func (m *memory) stale(hash uint64, id string) (*tiers.Snapshot, bool) {
-	if m.limits.Load().serveStale == 0 {
+	if m.limits.Load().ServeStale == 0 {
 		return nil, false
 	}
 	vouched := m.watch.stood() // before the view, as in it
@@ -128,7 +128,7 @@ func (m *memory) stale(hash uint64, id string) (*tiers.Snapshot, bool) {
 	if e.watched {
 		end = vouched
 	}
-	return e.snapshot, v.now-int64(m.limits.Load().serveStale) < end
+	return e.snapshot, v.now-int64(m.limits.Load().ServeStale) < end
 }
 
 // expiry returns when the session that memory holds ends, the zero time if it never does, and how
@@ -165,12 +165,12 @@ const overlapWindow = 50 * time.Millisecond
 // return a state that the store held long ago.
 func (m *memory) joinable(v view) (oldest int64) {
 	switch {
-	case m.options.exclusive, v.watched && v.now < v.until:
+	case m.options.Exclusive, v.watched && v.now < v.until:
 		return math.MinInt64
 	case v.watched:
 		return v.now - int64(overlapWindow)
 	default:
-		return v.now - int64(max(m.limits.Load().maxStale, overlapWindow))
+		return v.now - int64(max(m.limits.Load().MaxStale, overlapWindow))
 	}
 }
 
@@ -189,9 +189,9 @@ func (m *memory) bound(hash uint64, e *entry) {
 
 // horizonOfAbsence is the moment until which the tier remembers that there is no session.
 func (m *memory) horizonOfAbsence(e *entry) int64 {
-	life := m.limits.Load().negative
-	if !e.watched && !m.options.exclusive {
-		life = min(life, m.limits.Load().maxStale)
+	life := m.limits.Load().Negative
+	if !e.watched && !m.options.Exclusive {
+		life = min(life, m.limits.Load().MaxStale)
 	}
 	return later(e.loaded, life)
 }
@@ -200,12 +200,12 @@ func (m *memory) horizonOfAbsence(e *entry) int64 {
 // no expiry, an exclusive process still knows that a session it wrote lives for its
 // ttl, and must look again after that.
 func (m *memory) horizon(e *entry) int64 {
-	stale := later(e.loaded, m.limits.Load().maxStale)
+	stale := later(e.loaded, m.limits.Load().MaxStale)
 	if e.snapshot == nil {
 		return 0
 	}
 	at, known := e.snapshot.Expires()
-	vouched := m.options.exclusive || e.watched
+	vouched := m.options.Exclusive || e.watched
 	switch {
 	case known && at.IsZero():
 		if vouched {
@@ -218,7 +218,7 @@ func (m *memory) horizon(e *entry) int64 {
 			return expiry
 		}
 		return min(stale, expiry)
-	case m.options.exclusive:
+	case m.options.Exclusive:
 		return max(stale, e.kept)
 	default:
 		return stale
