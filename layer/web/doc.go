@@ -21,7 +21,7 @@
 //   - A session ends after [Idle] without a request, and after [Absolute] whatever happens.
 //   - After a session has ended, [Reason] says why to the next request. [Handle] says which of the listed
 //     sessions is the visitor's own.
-//   - A WebSocket, a stream or a long job ends with its session, on every node ([Until]).
+//   - A WebSocket, a stream or a long job ends with its session, and at a log-in, on every node ([Until]).
 //   - The cookie is HttpOnly, SameSite=Lax, and Secure with the prefix __Host- over TLS. It is sent
 //     anew when a tenth of its life is over. A response that sends it, or has read the session,
 //     isn't for shared caches.
@@ -32,7 +32,7 @@
 // and when the cookie was sent. It is merged, carried to another id and stored like any other;
 // nodes without this package pass it on. Handlers don't see it, and can't change it.
 //
-// A session that takes another id leaves a note of it under the old one, for two minutes: so Until goes on
+// A session that takes another id without a log-in leaves a note of it under the old one, for two minutes: so Until goes on
 // on other nodes. No client can ask for it, as its name is no id.
 //
 // # Settings of the server

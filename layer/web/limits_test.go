@@ -490,3 +490,33 @@ func TestOverADirectStore(t *testing.T) {
 	c.status("/logout", http.StatusOK)
 	c.want("/who", ";{}")
 }
+
+// Login ends the id that the client had, also where the handler has made a new one before and kept the old.
+func TestLoginEndsAnIdThatTheHandlerHasKept(t *testing.T) {
+	redis := redistest.Start(t)
+	for name, storage := range map[string]gsession.Storage{
+		"snapshot": gsession.NewStorageMemory(),
+		"direct":   gsession.NewStorageRedisHashTable(redis.GoFrame(t), "h:"),
+	} {
+		s := serveOn(t, storage, func(server *ghttp.Server, chain *layer.Stack) {
+			standard()(server, chain)
+			server.BindHandler("/keep", func(r *ghttp.Request) {
+				r.Session.MustRegenerateId(false)
+				r.Response.Write(web.Login(r, "ann"))
+			})
+		})
+		for _, begin := range []string{"/set", "/login"} {
+			old := s.bare(begin).cookie.Value
+			in := s.bare("/keep", "Cookie", sends(old)).cookie.Value
+			if in == old {
+				t.Fatalf("%s: the log-in keeps the id", name)
+			}
+			if got := s.bare("/who", "Cookie", sends(in)).body; !strings.HasPrefix(got, "ann;") {
+				t.Errorf("%s: the new session is %q", name, got)
+			}
+			if got := s.bare("/who", "Cookie", sends(old)).body; got != ";{}" {
+				t.Errorf("%s: after %s, the old id shows %q", name, begin, got)
+			}
+		}
+	}
+}

@@ -23,7 +23,8 @@ var ErrCrossSite = errors.New("strata: web: another site's page has sent this lo
 
 // Login says that the principal has proved who it is. The session gets a new id, keeps its data, and
 // begins anew as to its limits; the old id is ended on every node, with what runs under it: such
-// requests are refused with layer.ErrRevoked. All of it is part of the request's commit.
+// requests are refused with layer.ErrRevoked, and what [Until] has returned to them ends. All of it is
+// part of the request's commit.
 //
 // Where the id travels in a cookie, a request of another site's page is refused with ErrCrossSite,
 // unless TrustedOrigins names the site.
@@ -43,6 +44,7 @@ func Login(r *ghttp.Request, principal string) error {
 		}
 	}
 	return q.change(func(rec *record, now int64) {
+		q.loggedIn = true
 		*rec = record{began: now, proved: now, principal: principal, idle: rec.idle, absolute: rec.absolute}
 	})
 }

@@ -42,6 +42,7 @@ type request struct {
 	id        string       // what the session is called, or will be
 	stored    string       // what the store calls it; "" where there is none
 	endStored bool         // the session under stored ends when the one under id is there
+	loggedIn  bool         // by Login, since the last commit: what waits for the old id ends with it
 	removed   bool         // this request has ended a session
 	missing   bool         // there is no session under the id that was presented
 	reason    layer.Reason // why, where that is known
@@ -148,7 +149,7 @@ func (q *request) accept(id string) (ok bool) {
 func (q *request) renew(id string) {
 	q.session = q.manager.New(q.ctx, id)
 	q.r.Session = q.session
-	q.loaded, q.id, q.stored, q.endStored = false, id, "", false
+	q.loaded, q.id, q.stored, q.endStored, q.loggedIn = false, id, "", false, false
 }
 
 // end commits, once the handler is done. Later code, ghttp's own close included, finds a session
@@ -302,9 +303,7 @@ func (q *request) commit() error {
 		q.expires(now, ttl)
 		return nil
 	}
-	if q.until != nil && q.stored != "" {
-		q.of.watch.follow(q.until, q.stored)
-	}
+	q.of.watch.follow(q.until, q.stored)
 	if cookies && !q.writer.closed {
 		switch {
 		case q.stored == "" && q.removed:
@@ -355,13 +354,18 @@ func (q *request) change(edit func(rec *record, now int64)) error {
 	if _, err := q.session.Id(); err != nil { // loads it, or makes an id
 		return err
 	}
-	before := q.record
+	before, loggedIn := q.record, q.loggedIn
 	edit(&q.record, time.Now().UnixMilli())
+	var err error
 	if q.id == q.stored || q.id == q.presented || q.of.signer != nil {
-		if _, err := q.session.RegenerateId(true); err != nil {
-			q.record = before
-			return err
-		}
+		_, err = q.session.RegenerateId(true)
+	}
+	if err == nil && q.stored != "" && !q.endStored {
+		err = q.RemoveAll(q.ctx, q.stored) // the handler's own RegenerateId has kept it
+	}
+	if err != nil {
+		q.record, q.loggedIn = before, loggedIn
+		return err
 	}
 	return q.session.Remove() // of no key: has the session be written
 }
@@ -481,7 +485,7 @@ func (q *request) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	data.Set(Key, q.record.String())
 	ttl = q.ttl(now)
 	var err error
-	if moving {
+	if moving && !q.loggedIn {
 		err = q.of.watch.leaveNote(ctx, false, q.stored, q.id)
 	}
 	if err == nil {
@@ -489,9 +493,9 @@ func (q *request) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	}
 	data.Remove(Key)
 	if err == nil && moving {
-		q.of.watch.moved(q.stored, q.id)
+		q.follow(q.stored, q.id)
 		if err = q.remove(ctx, q.stored, ""); err != nil {
-			q.of.watch.moved(q.id, q.stored)
+			q.follow(q.id, q.stored)
 			err = errors.Join(err, q.remove(ctx, q.id, ""))
 		}
 	}
@@ -499,9 +503,19 @@ func (q *request) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 		q.record = before
 		return err
 	}
-	q.stored, q.endStored = q.id, false
+	q.stored, q.endStored, q.loggedIn = q.id, false, false
 	q.expires(now, ttl)
 	return nil
+}
+
+// follow has what waits for the end of the session wait for it under another id: after a log-in this
+// request alone, as an attacker who had the old id may have sent the others.
+func (q *request) follow(from, to string) {
+	if q.loggedIn {
+		q.of.watch.follow(q.until, to)
+	} else {
+		q.of.watch.moved(from, to)
+	}
 }
 
 // remove ends a session for a reason, which is "" where it goes on under another id.
@@ -551,11 +565,15 @@ func (q *request) UpdateTTL(context.Context, string, time.Duration) error { retu
 func (q *request) RemoveAll(ctx context.Context, id string) error {
 	if id != q.id {
 		if q.direct {
-			if err := q.of.watch.leaveNote(ctx, true, id, q.id); err != nil {
+			if !q.loggedIn {
+				if err := q.of.watch.leaveNote(ctx, true, id, q.id); err != nil {
+					return err
+				}
+			}
+			q.follow(id, q.id)
+			if err := q.remove(ctx, id, ""); err != nil {
 				return err
 			}
-			q.of.watch.moved(id, q.id)
-			return q.remove(ctx, id, "")
 		}
 		q.endStored = q.endStored || id == q.stored
 		return nil
@@ -583,7 +601,7 @@ func (q *request) writeRecord(before record, cookies bool, now time.Time) error 
 		before = record{}
 	}
 	q.touch(now)
-	q.stored = q.id
+	q.stored, q.endStored, q.loggedIn = q.id, false, false
 	if q.record == before {
 		return nil
 	}

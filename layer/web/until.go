@@ -34,8 +34,9 @@ const mostUntil = 1 << 16
 // error for which errors.Is finds layer.ErrRevoked, and layer.ReasonOf says why, where that is
 // known.
 //
-// Changes of the session, slides of its expiry and a new id don't end it; nor does it keep the
-// session alive. Where the store notifies of changes, as redisstore does, it ends within their
+// A log-in ends it, as an attacker who had the old id may hold the other end: only the request of the [Login]
+// itself goes on. Changes of the session, slides of its expiry and a new id without a log-in don't end
+// it; nor does it keep the session alive. Where the store notifies of changes, as redisstore does, it ends within their
 // delay. Elsewhere, and while invalidations can't be received, the store is asked each second; an
 // end by a limit is noticed up to a quarter of a second later. A store that doesn't answer ends
 // nothing.
@@ -55,7 +56,7 @@ func Until(r *ghttp.Request) context.Context {
 	q.until = &follower{ctx: ctx, cancel: cancel, ttl: q.server.idle}
 	if err := q.load(); err != nil {
 		cancel(err)
-	} else if q.stored != "" {
+	} else {
 		q.of.watch.follow(q.until, q.stored)
 	}
 	return ctx
@@ -134,13 +135,17 @@ func (w *watch) begin(s *sessions) {
 	w.store = sessionmap.Adapt(reader)
 }
 
-// follow has a request wait for the end of a session.
+// follow has a request wait for the end of a session, in place of what it has waited for.
 func (w *watch) follow(f *follower, id string) {
+	if f == nil || id == "" {
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if f.id != "" || f.ctx.Err() != nil {
+	if f.id == id || f.ctx.Err() != nil {
 		return // it waits already, or needn't any more
 	}
+	w.drop(f)
 	if w.waiting >= w.most {
 		f.cancel(ErrTooMany)
 		return

@@ -166,7 +166,9 @@ func TestUntilTheSessionEndsOnAnotherNode(t *testing.T) {
 		// What doesn't end the session doesn't end the stream: reads, changes, and a new id.
 		two.bare("/get", "Cookie", sends(id))
 		one.bare("/set", "Cookie", sends(id))
-		id = one.bare("/login", "Cookie", sends(id)).cookie.Value
+		for _, path := range []string{"/renew", "/prove"} {
+			id = one.bare(path, "Cookie", sends(id)).cookie.Value
+		}
 		if got := two.bare("/who", "Cookie", sends(id)).body; !strings.HasPrefix(got, "ann;") {
 			t.Fatalf("%s: the session is %q", name, got)
 		}
@@ -182,6 +184,45 @@ func TestUntilTheSessionEndsOnAnotherNode(t *testing.T) {
 	}
 }
 
+// An attacker who had the id from before a log-in may hold what was opened under it, on any node: it ends with
+// the log-in, also where it has followed another new id before. The request that logs in goes on.
+func TestUntilALogIn(t *testing.T) {
+	redis := redistest.Start(t)
+	for name, node := range map[string]func() *site{
+		"Redis":         func() *site { s, _ := indexed(t, redis); return s },
+		"written later": func() *site { s, _ := indexed(t, redis, layer.WriteBehind(time.Minute)); return s },
+		"StorageMemory": nil,
+	} {
+		one := serve(t, until())
+		two, loggedOut := one, ""
+		if node != nil {
+			one, two, loggedOut = node(), node(), string(layer.ReasonLoggedOut)
+		}
+		for _, begin := range []string{"/set", "/login"} {
+			var streams []*stream
+			id := ""
+			for _, path := range []string{begin, "/renew"} {
+				id = one.bare(path, "Cookie", sends(id)).cookie.Value
+				if err := one.chain.Flush(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+				streams = append(streams, one.stream("/until", id), two.stream("/until", id))
+			}
+			for _, s := range streams {
+				s.lives()
+			}
+			own := one.stream("/until?login=ann", id)
+			for n, s := range streams {
+				t.Log(name, begin, n)
+				s.ends("ended ")
+			}
+			own.lives()
+			one.bare("/logout", "Cookie", sends(own.id))
+			own.ends("ended " + loggedOut)
+		}
+	}
+}
+
 // A session that goes on under another id does so where changes are written behind, too.
 func TestUntilWhereChangesAreWrittenBehind(t *testing.T) {
 	redis := redistest.Start(t)
@@ -193,7 +234,7 @@ func TestUntilWhereChangesAreWrittenBehind(t *testing.T) {
 	}
 	s := two.stream("/until", id)
 	for range 3 {
-		id = one.bare("/login", "Cookie", sends(id)).cookie.Value
+		id = one.bare("/renew", "Cookie", sends(id)).cookie.Value
 	}
 	one.bare("/logout", "Cookie", sends(id))
 	s.ends("ended " + string(layer.ReasonLoggedOut))
@@ -235,7 +276,7 @@ func TestUntilOverAStoreThatSendsNoInvalidations(t *testing.T) {
 	s := serve(t, until())
 	id := s.bare("/set").cookie.Value
 	by := s.stream("/until", id)
-	in := s.bare("/login", "Cookie", sends(id)).cookie.Value // goes on under another id
+	in := s.bare("/renew", "Cookie", sends(id)).cookie.Value // goes on under another id
 	by.lives()
 	if err := s.chain.RemoveAll(context.Background(), in); err != nil {
 		t.Fatal(err)
@@ -277,6 +318,9 @@ func TestUntilOverADirectStore(t *testing.T) {
 	id := s.bare("/set").cookie.Value
 	by := s.stream("/until", id)
 	in := s.bare("/login", "Cookie", sends(id)).cookie.Value
+	by.ends("ended ")
+	by = s.stream("/until", in)
+	in = s.bare("/prove", "Cookie", sends(in)).cookie.Value
 	by.lives()
 	client, ctx := redis.Client(), context.Background()
 	for _, key := range client.Keys(ctx, "*").Val() {

@@ -175,6 +175,12 @@ func standard(opts ...web.Option) func(*ghttp.Server, *layer.Stack) {
 			}
 			r.Response.Write(web.Token(r))
 		})
+		server.BindHandler("/renew", func(r *ghttp.Request) { r.Session.MustRegenerateId(r.GetQuery("keep").String() == "") })
+		server.BindHandler("/prove", func(r *ghttp.Request) {
+			if web.Reauthenticated(r) != nil || web.SetLimits(r, 2*life, 0) != nil {
+				r.Response.WriteStatus(http.StatusForbidden)
+			}
+		})
 		server.BindHandler("/logout", func(r *ghttp.Request) {
 			if err := web.Logout(r); err != nil {
 				r.Response.WriteStatus(http.StatusBadGateway)
