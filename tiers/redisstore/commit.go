@@ -7,6 +7,7 @@ import (
 
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/pause"
 )
 
 // held is the session that a key holds, nil for none, and its version. An empty value and
@@ -80,35 +81,8 @@ const maxPause = time.Millisecond
 
 // wait breaks the step of commits that race each other.
 func wait(ctx context.Context, losses int) error {
-	if losses < freeLosses || sleep(ctx, rand.N(maxPause)) {
+	if losses < freeLosses || pause.For(ctx, rand.N(maxPause)) {
 		return nil
 	}
 	return fault.New(ctx, "EVAL", ctx.Err())
-}
-
-// Pauses before a command that failed is sent again, as go-redis makes them.
-const (
-	firstRetry = 8 * time.Millisecond
-	lastRetry  = 512 * time.Millisecond
-)
-
-// pause waits before an attempt, and reports false where ctx ends before it.
-func pause(ctx context.Context, attempt int) bool {
-	most := lastRetry
-	if attempt < 7 {
-		most = firstRetry << (attempt - 1)
-	}
-	return sleep(ctx, most/2+rand.N(most/2))
-}
-
-// sleep reports false where ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/pause"
 )
 
 // operation is one call of a Storage, and how long it takes from its first command: what never
@@ -195,7 +196,7 @@ func (o *operation) merge(ctx context.Context, key string, delta *tiers.Delta, m
 			if w.isUncertain(err) {
 				delta = delta.Conditional(current)
 			}
-			if faults++; faults > o.retries || !passes(err) || !pause(ctx, faults) {
+			if faults++; faults > o.retries || !passes(err) || !pause.Before(ctx, faults) {
 				return nil, failed(delta, err)
 			}
 			see = delta.NeedsCurrent()
@@ -291,7 +292,7 @@ func (o *operation) commitAll(ctx context.Context, commits []tiers.Commit) []tie
 			}
 		}
 		attempts = again
-		if faults++; len(attempts) > 0 && (faults > o.retries || !pause(ctx, faults)) {
+		if faults++; len(attempts) > 0 && (faults > o.retries || !pause.Before(ctx, faults)) {
 			for _, a := range attempts {
 				results[a.n].Err = failed(a.delta, a.err)
 			}

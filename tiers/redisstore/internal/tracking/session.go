@@ -15,6 +15,7 @@ import (
 
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/pause"
 )
 
 var (
@@ -277,7 +278,7 @@ func (r *watchSession) follow(ctx context.Context) error {
 		case errors.Is(err, errMoved), errors.Is(err, errReplica), errors.Is(err, errDeaf), errors.Is(err, errPanic), fault.IsReply(err), time.Since(last) > r.lease:
 			return err
 		}
-		if !sleep(ctx, r.pace+rand.N(r.pace)) {
+		if !pause.For(ctx, r.pace+rand.N(r.pace)) {
 			return ctx.Err()
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/pause"
 )
 
 const (
@@ -117,8 +118,8 @@ func (w *watcher) run(ctx context.Context) {
 		defer w.paths.end()
 	}
 	var (
-		pause = firstPause
-		since time.Time // watch sessions end after the password was taken, and before they stand
+		longest = firstPause
+		since   time.Time // watch sessions end after the password was taken, and before they stand
 	)
 	for {
 		began := time.Now()
@@ -136,33 +137,21 @@ func (w *watcher) run(ctx context.Context) {
 		most := lastPause
 		switch {
 		case stood > w.lease:
-			pause = firstPause
+			longest = firstPause
 		case reached < connected:
 			most = awayPause
 		case reached == confirmed:
 			most = 2 * lastPause // a watch session of two connections
 		}
-		pause = min(pause, most)
-		wait := pause - rand.N(pause/6)
-		pause *= 2
+		longest = min(longest, most)
+		wait := longest - rand.N(longest/6)
+		longest *= 2
 		if w.refused(err, !since.IsZero() && time.Since(since) > w.trial) {
 			wait = w.retry - rand.N(w.retry/4)
 		}
-		if !sleep(ctx, wait) {
+		if !pause.For(ctx, wait) {
 			return
 		}
-	}
-}
-
-// sleep reports false where ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
