@@ -44,3 +44,12 @@ func (s *Storage) Held(id string, meanwhile func()) (hit, none, joins bool) {
 	none = n != nil && n.stamp == v.stamp && v.serves(n)
 	return hit, none, v.stamp == flying && s.memory.joinable(v) < v.now-int64(overlapWindow)
 }
+
+// Saved returns the ids in a file of WarmRestart.
+func Saved(path string) (ids []string, err error) {
+	sessions, _, err := readKnown(path, 1<<30)
+	for _, s := range sessions {
+		ids = append(ids, s.id)
+	}
+	return ids, err
+}

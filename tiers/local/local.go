@@ -6,10 +6,10 @@
 // nothing has bumped its id since its load began. The expiry in the store bounds an entry as
 // well, and so does MaxStale while no source vouches for memory.
 //
-// Locks are taken in this order: subscriptions.mu, those of sources and feeds, restart.mu, a
-// stripe, and then flights.mu or ownWrites.mu. watch.mu is taken after those of subscriptions and
-// sources, and none after it. Two stripes are never held together, and none of the tier's locks
-// while a session is loaded or written.
+// Locks are taken in this order: subscriptions.mu, those of sources and feeds, a stripe, and then
+// flights.mu or ownWrites.mu. watch.mu is taken after those of subscriptions and sources, and none
+// after it. Two stripes are never held together, and none of the tier's locks while a session is
+// loaded or written.
 package local
 
 import (
@@ -433,9 +433,9 @@ func (s *Storage) Close(ctx context.Context) error {
 	var saved error
 	go func() {
 		defer close(stopped)
+		held := s.restart.holds() // before reads that are broken off invalidate what they were to read again
 		s.own.close()
-		s.restart.end()
-		saved = s.restart.save()
+		saved = s.restart.save(held)
 		s.subscriptions.stop()
 		s.watch.stop()
 		s.auditor.close()

@@ -10,7 +10,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gf-strata/strata/internal/failure"
@@ -21,17 +23,16 @@ import (
 // next process, in batches. The file holds ids alone, so a session that was changed or removed in
 // between is never served as it was.
 //
-// mu guards waiting and ttl; the other fields are set at construction. One goroutine reads,
-// until everything is read, the store fails, or the tier is closed.
+// ttl is atomic; waiting and reading belong to the one goroutine, which reads until everything is
+// read, the store fails or the tier is closed, and to save after that. The others are set at
+// construction.
 type restart struct {
-	s    *Storage
-	path string
-	stop context.CancelFunc
-	done sync.WaitGroup
-
-	mu      sync.Mutex
-	waiting []known       // to be read
-	ttl     time.Duration // of the last load
+	s       *Storage
+	path    string
+	done    sync.WaitGroup
+	ttl     atomic.Int64 // of the last load
+	waiting []known      // to be read
+	reading int          // of the first of them
 }
 
 // known is a session that memory held.
@@ -46,20 +47,15 @@ func newRestart(s *Storage, path string) *restart {
 		return nil
 	}
 	r := &restart{s: s, path: path}
-	ctx, stop := context.WithCancel(context.Background())
-	r.stop = stop
-	r.done.Go(func() { r.run(ctx) })
+	r.done.Go(func() { r.run(s.own.life) })
 	return r
 }
 
 // asked notes with which ttl sessions are loaded.
 func (r *restart) asked(ttl time.Duration) {
-	if r == nil {
-		return
+	if r != nil {
+		r.ttl.Store(int64(ttl))
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ttl = ttl
 }
 
 // run reads the file, and its sessions once the sources vouch for memory: before that
@@ -71,11 +67,8 @@ func (r *restart) run(ctx context.Context) {
 			slog.String("reason", failure.Explain(err)))
 		return
 	}
-	r.mu.Lock()
-	if r.waiting = sessions; r.ttl == 0 {
-		r.ttl = ttl
-	}
-	r.mu.Unlock()
+	r.waiting = sessions
+	r.ttl.CompareAndSwap(0, int64(ttl))
 	if len(sessions) == 0 {
 		return
 	}
@@ -86,9 +79,13 @@ func (r *restart) run(ctx context.Context) {
 	if !r.s.options.Exclusive && !r.s.watch.await(ctx) {
 		return
 	}
-	for batch := r.next(); len(batch) > 0 && ctx.Err() == nil; batch = r.next() {
-		began := time.Now()
-		if failed := r.s.own.reread(batch); failed == len(batch) {
+	for !r.s.memory.gate.closed() { // or else the batch may not have been kept, and waits on
+		batch, began := r.next(), time.Now()
+		if len(batch) == 0 {
+			r.waiting = nil
+			return
+		}
+		if r.s.own.reread(batch) == len(batch) {
 			return
 		}
 		pause := time.NewTimer(time.Since(began)) // half of the store's time is others'
@@ -102,56 +99,46 @@ func (r *restart) run(ctx context.Context) {
 
 // next begins to read a batch of the sessions that wait and weren't loaded meanwhile.
 func (r *restart) next() (batch []rereading) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for bytes := int64(0); len(r.waiting) > 0 && len(batch) < rereadBatch && bytes < rereadBytes; {
-		next := r.waiting[0]
-		r.waiting = r.waiting[1:]
+	r.waiting, r.reading = r.waiting[r.reading:], 0
+	for bytes := int64(0); r.reading < len(r.waiting) && len(batch) < rereadBatch && bytes < rereadBytes; {
+		next := r.waiting[r.reading]
+		r.reading++
 		hash := r.s.memory.guard.Hash(next.id)
 		if e, v := r.s.memory.look(hash); e != nil && e.current(next.id, v) {
 			continue
 		}
-		e := &entry{hash: hash, id: next.id, own: r.s.own.of(r.ttl)}
+		e := &entry{hash: hash, id: next.id, own: r.s.own.of(time.Duration(r.ttl.Load()))}
 		batch = append(batch, rereading{entry: e, call: r.s.order.begin(hash, false)})
 		bytes += next.size
 	}
 	return batch
 }
 
-// end ends the reading.
-func (r *restart) end() {
-	if r == nil {
-		return
-	}
-	r.stop()
-	r.done.Wait()
-}
-
-// holds returns the sessions to be saved: those in memory, and those that are still to be read.
-func (r *restart) holds() (sessions []known, ttl time.Duration) {
-	seen := map[string]bool{}
-	add := func(id string, size int64) {
-		if !seen[id] {
-			seen[id] = true
-			sessions = append(sessions, known{id, size})
-		}
-	}
-	r.s.memory.each(add)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, w := range r.waiting {
-		add(w.id, w.size)
-	}
-	return sessions, r.ttl
-}
-
-// save writes the file anew. It is called when nothing is kept any more.
-func (r *restart) save() error {
+// holds returns the sessions in memory. It is called when nothing is kept any more.
+func (r *restart) holds() (held []known) {
 	if r == nil {
 		return nil
 	}
-	sessions, ttl := r.holds()
-	if err := writeKnown(r.path, sessions, ttl); err != nil {
+	r.s.memory.each(func(id string, size int64) { held = append(held, known{id, size}) })
+	return held
+}
+
+// save writes the file anew, of the sessions that memory held and those that are still to be read.
+// It is called when reads in the background have been broken off.
+func (r *restart) save(held []known) error {
+	if r == nil {
+		return nil
+	}
+	r.done.Wait()
+	var sessions []known
+	seen := map[string]bool{}
+	for _, k := range slices.Concat(held, r.waiting) {
+		if !seen[k.id] {
+			seen[k.id] = true
+			sessions = append(sessions, k)
+		}
+	}
+	if err := writeKnown(r.path, sessions, time.Duration(r.ttl.Load())); err != nil {
 		return tiers.NewError("strata: what memory held couldn't be saved for the next start (WarmRestart): "+reasonOf(err)+"; nothing else is lost", err)
 	}
 	return nil
