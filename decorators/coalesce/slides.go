@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gf-strata/strata/internal/generations"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -26,9 +27,8 @@ type slides struct {
 	tally   *telemetry.Tally
 
 	mu      sync.Mutex
-	young   map[uint64]expiry
-	old     map[uint64]expiry
-	forgets uint64 // how often one was forgotten
+	all     generations.Map[uint64, expiry] // by the id's hash
+	forgets uint64                          // how often one was forgotten
 	closed  bool
 }
 
@@ -55,35 +55,19 @@ func (e expiry) moment() time.Time {
 func (s *slides) set(id string, e expiry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.put(hashOf(id), e)
-}
-
-// put is called under mu, as find is.
-func (s *slides) put(hash uint64, e expiry) {
-	if s.young == nil || len(s.young) >= slidesKept {
-		s.old, s.young = s.young, map[uint64]expiry{}
-	}
-	s.young[hash] = e
-}
-
-func (s *slides) find(hash uint64) (e expiry, ok bool) {
-	if e, ok = s.young[hash]; !ok {
-		e, ok = s.old[hash]
-	}
-	return e, ok
+	s.all.Put(hashOf(id), e, slidesKept)
 }
 
 func (s *slides) get(id string) (e expiry, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.find(hashOf(id))
+	return s.all.Get(hashOf(id))
 }
 
 func (s *slides) forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.young, hashOf(id))
-	delete(s.old, hashOf(id))
+	s.all.Delete(hashOf(id))
 	s.forgets++
 }
 
@@ -105,8 +89,8 @@ func (s *slides) learn(id string, loaded *tiers.Snapshot, clock uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	hash := hashOf(id)
-	if e, ok := s.find(hash); known && s.forgets == clock && !(ok && e.emptied) {
-		s.put(hash, expiry{at: at, known: !at.IsZero()})
+	if e, ok := s.all.Get(hash); known && s.forgets == clock && !(ok && e.emptied) {
+		s.all.Put(hash, expiry{at: at, known: !at.IsZero()}, slidesKept)
 	}
 }
 
@@ -131,7 +115,7 @@ func (s *slides) longer(ttl time.Duration) time.Duration {
 // skips reports whether the session still lives for all of its ttl, so that it needn't be slid.
 func (s *slides) skips(id string, ttl time.Duration) (until time.Time, skips bool) {
 	s.mu.Lock()
-	e, ok := s.find(hashOf(id))
+	e, ok := s.all.Get(hashOf(id))
 	ok = ok && !s.closed
 	s.mu.Unlock()
 	if left := time.Until(e.at); ok && left >= ttl && left <= s.longer(ttl) {

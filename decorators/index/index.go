@@ -22,6 +22,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/failure"
+	"github.com/gf-strata/strata/internal/generations"
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/tiers"
@@ -683,8 +684,8 @@ func (s *Storage) prepareKeys(ctx context.Context, id string, set map[string]any
 // closes a second time, and for the second attempt of a commit: its record has to be the same.
 // It holds twice mostBegun at most. mu guards all fields.
 type begun struct {
-	mu         sync.Mutex
-	young, old map[string]begunRecord
+	mu      sync.Mutex
+	records generations.Map[string, begunRecord] // by id
 }
 
 type begunRecord struct {
@@ -697,19 +698,13 @@ const mostBegun = 8192
 func (b *begun) note(id, principal string, r record) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.young == nil || len(b.young) >= mostBegun {
-		b.old, b.young = b.young, map[string]begunRecord{}
-	}
-	b.young[id] = begunRecord{principal, r}
+	b.records.Put(id, begunRecord{principal, r}, mostBegun)
 }
 
 func (b *begun) of(id, principal string) (record, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r, ok := b.young[id]
-	if !ok {
-		r, ok = b.old[id]
-	}
+	r, ok := b.records.Get(id)
 	if !ok || r.principal != principal {
 		return record{}, false
 	}
@@ -719,8 +714,7 @@ func (b *begun) of(id, principal string) (record, bool) {
 func (b *begun) forget(id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.young, id)
-	delete(b.old, id)
+	b.records.Delete(id)
 }
 
 // recent knows which sessions were touched not long ago. Two that share a slot take turns. The

@@ -3,6 +3,8 @@ package sessionmap
 import (
 	"sync"
 	"time"
+
+	"github.com/gf-strata/strata/internal/generations"
 )
 
 // absenceLife bounds how long a request may take from learning that there is no
@@ -17,41 +19,39 @@ const absenceLife = time.Minute
 // At most 65,536 ids are remembered, for one to two minutes; a request that falls
 // out creates the session as a whole, as the bare store would. mu guards all fields.
 type absences struct {
-	mu sync.Mutex
-	generations[uint64, int]
+	mu     sync.Mutex
+	counts generations.Map[uint64, int] // by the id's hash
 }
 
 func (a *absences) note(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.age(generationSize, absenceLife)
-	a.young[hashID(id)]++
+	a.counts.Put(hashID(id), a.of(id)+1, generationSize)
+}
+
+// of counts the absences to take. It is called under mu.
+func (a *absences) of(id string) int {
+	a.counts.Age(absenceLife)
+	count, _ := a.counts.Get(hashID(id))
+	return count
 }
 
 // noted reports whether there is an absence to take.
 func (a *absences) noted(id string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.age(generationSize, absenceLife)
-	hash := hashID(id)
-	return a.young[hash]+a.old[hash] > 0
+	return a.of(id) > 0
 }
 
 // take consumes one absence of the id.
 func (a *absences) take(id string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.age(generationSize, absenceLife)
-	hash := hashID(id)
-	for _, generation := range []map[uint64]int{a.young, a.old} {
-		switch n := generation[hash]; {
-		case n > 1:
-			generation[hash]--
-			return true
-		case n == 1:
-			delete(generation, hash)
-			return true
-		}
+	count := a.of(id)
+	if count > 1 {
+		a.counts.Put(hashID(id), count-1, generationSize)
+	} else {
+		a.counts.Delete(hashID(id))
 	}
-	return false
+	return count > 0
 }

@@ -60,7 +60,7 @@ func TestAbsencesAreBounded(t *testing.T) {
 	var a absences
 	for n := range 3 * generationSize {
 		a.note(fmt.Sprint(n))
-		if size := len(a.young) + len(a.old); size > 2*generationSize {
+		if size := a.counts.Len(); size > 2*generationSize {
 			t.Fatalf("%d absences are kept", size)
 		}
 	}

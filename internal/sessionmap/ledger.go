@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"github.com/gogf/gf/v2/container/gmap"
+
+	"github.com/gf-strata/strata/internal/generations"
 )
 
 // ledger remembers the maps of a GoFrame version whose gmap can't carry an origin: by the Go map
@@ -17,8 +19,8 @@ import (
 // It has 8,192 maps and sessions at most. mu guards all fields.
 type ledger struct {
 	mu   sync.Mutex
-	maps generations[uintptr, *origin]
-	last generations[lastKey, *origin]
+	maps generations.Map[uintptr, *origin]
+	last generations.Map[lastKey, *origin]
 }
 
 type lastKey struct {
@@ -56,10 +58,8 @@ func (l *ledger) newMap(h *origin, id string) *gmap.StrAnyMap {
 func (l *ledger) note(h *origin, held map[string]any, id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.maps.age(ledgerSize, 0)
-	l.maps.young[reflect.ValueOf(held).Pointer()] = h
-	l.last.age(ledgerSize, 0)
-	l.last.young[lastKey{h.maps, strings.Clone(id)}] = h
+	l.maps.Put(reflect.ValueOf(held).Pointer(), h, ledgerSize)
+	l.last.Put(lastKey{h.maps, strings.Clone(id)}, h, ledgerSize)
 }
 
 // of finds the origin of a map, nil for none. The address isn't another map's: the origin keeps
@@ -69,7 +69,7 @@ func (l *ledger) of(m *gmap.StrAnyMap) *origin {
 	at := reflect.ValueOf(held).Pointer()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h := l.maps.get(at)
+	h, _ := l.maps.Get(at)
 	if h == nil {
 		return nil
 	}
@@ -83,5 +83,6 @@ func (l *ledger) of(m *gmap.StrAnyMap) *origin {
 func (l *ledger) lastOf(f *Maps, id string) *origin {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.last.get(lastKey{f, id})
+	h, _ := l.last.Get(lastKey{f, id})
+	return h
 }

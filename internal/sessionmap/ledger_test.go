@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/internal/generations"
 )
 
 // Under a GoFrame whose maps can't be followed the same holds for requests whose maps are
@@ -53,7 +55,7 @@ func TestForgottenMapIsComparedWithTheLastOne(t *testing.T) {
 	session := gsession.New(ttl, f).New(t.Context(), id)
 	session.MustSet("theme", "dark")
 	l := unfollowed.Load()
-	l.maps = generations[uintptr, *origin]{}
+	l.maps = generations.Map[uintptr, *origin]{}
 	c.put(id, values{"user": "ann", "cart": 1}) // another node
 	closed(t, session)
 	wantData(t, c.holds(id), values{"user": "ann", "cart": 1, "theme": "dark"})
@@ -69,10 +71,10 @@ func TestLedgerIsBounded(t *testing.T) {
 		f.get(t, name)
 	}
 	l := unfollowed.Load()
-	if n := len(l.maps.young) + len(l.maps.old); n > 2*ledgerSize || n < ledgerSize {
+	if n := l.maps.Len(); n > 2*ledgerSize || n < ledgerSize {
 		t.Errorf("%d maps are remembered", n)
 	}
-	if n := len(l.last.young) + len(l.last.old); n > 2*ledgerSize || n < ledgerSize {
+	if n := l.last.Len(); n > 2*ledgerSize || n < ledgerSize {
 		t.Errorf("%d sessions are remembered", n)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gf-strata/strata/internal/generations"
 )
 
 // generationSize bounds each of the two generations of tombstones and of absences.
@@ -29,7 +31,7 @@ type tombstones struct {
 	expected expected
 
 	mu      sync.Mutex
-	removed generations[uint64, uint64] // the clock after the removal, by the id's hash
+	removed generations.Map[uint64, uint64] // the clock after the removal, by the id's hash
 }
 
 func (t *tombstones) now() uint64 { return t.clock.Load() }
@@ -47,8 +49,7 @@ func (t *tombstones) bury(id string) {
 	if !t.expected.has(hash) {
 		return
 	}
-	t.removed.age(generationSize, 0)
-	t.removed.young[hash] = at
+	t.removed.Put(hash, at, generationSize)
 }
 
 // Since reports whether the session is known to have been removed after the clock showed
@@ -60,7 +61,8 @@ func (t *tombstones) Since(id string, stamp uint64) bool {
 	hash := hashID(id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.removed.get(hash) > stamp
+	at, _ := t.removed.Get(hash)
+	return at > stamp
 }
 
 // known reports whether a removal of the session is remembered.
@@ -71,7 +73,8 @@ func (t *tombstones) known(id string) bool {
 	hash := hashID(id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.removed.get(hash) > 0
+	_, removed := t.removed.Get(hash)
+	return removed
 }
 
 // expected knows of which ids maps may be held: surely of those for which one was handed out

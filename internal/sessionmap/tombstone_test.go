@@ -44,7 +44,7 @@ func TestForgottenRemovalsRefuseNobody(t *testing.T) {
 		graves.expect(name)
 		stamps[name] = graves.now()
 		graves.bury(name)
-		if size := len(graves.removed.young) + len(graves.removed.old); size > 2*generationSize {
+		if size := graves.removed.Len(); size > 2*generationSize {
 			t.Fatalf("%d tombstones are kept", size)
 		}
 	}
@@ -70,7 +70,7 @@ func TestMadeUpIDsLeaveNoTombstone(t *testing.T) {
 	for n := range 70_000 {
 		graves.bury(fmt.Sprint("made up ", n))
 	}
-	if n := len(graves.removed.young) + len(graves.removed.old); n > 1+70_000*2*1000/expectedSize {
+	if n := graves.removed.Len(); n > 1+70_000*2*1000/expectedSize {
 		t.Errorf("%d tombstones of 70,000 log-outs of made-up ids", n)
 	}
 	if !graves.Since("held 0", stamp) || graves.Since("held 1", stamp) {
