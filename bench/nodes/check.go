@@ -28,16 +28,41 @@ type Violation struct {
 type Verdict struct {
 	Reads      int
 	Ages       Ages // of the reads that missed an acknowledged write
+	InGaps     Ages // of those in a gap
 	Expired    int  // reads that found none of a session, which had expired
 	Carried    int  // keys of an earlier log-in under the same id, a known limit
 	Violations []Violation
 }
 
-// checker judges reads. bound is the age in nanoseconds which what another node wrote
-// may have, and quiet a time in which that is less; they aren't changed while the checker
-// works.
+// Bounds are the ages in nanoseconds which what another node wrote may have: Age, but for
+// reads in a gap.
+type Bounds struct {
+	Age  int64
+	Gaps []Gap
+}
+
+// Gap is a time in which a node isn't notified of changes, and may not know that.
+type Gap struct {
+	Node     int
+	From, To int64
+}
+
+// of is the bound of a read, and whether it is in a gap: there it may miss all that the node
+// needn't have known when the gap began.
+func (b Bounds) of(node int, start int64) (age int64, gap bool) {
+	age = b.Age
+	for _, g := range b.Gaps {
+		if g.Node == node && g.From <= start && start <= g.To {
+			age, gap = max(age, b.Age+start-g.From), true
+		}
+	}
+	return age, gap
+}
+
+// checker judges reads. quiet is a time in which bounds.Age is less; both aren't changed while
+// the checker works.
 type checker struct {
-	bound   int64
+	bounds  Bounds
 	quiet   Quiet
 	verdict *Verdict
 	found   map[Law]int
@@ -53,14 +78,14 @@ type carried struct {
 
 // Check judges every read in the records of all nodes, which are complete: whatever was
 // done to their sessions is among them. Losses of the server are known already.
-func Check(records []Record, bound int64, losses []Loss, quiet Quiet) Verdict {
+func Check(records []Record, bounds Bounds, losses []Loss, quiet Quiet) Verdict {
 	for n := range records {
 		records[n].Acked = ended(&records[n])
 	}
 	for n := range losses {
 		losses[n].apply(records)
 	}
-	c := &checker{bound: bound, quiet: quiet, verdict: &Verdict{}, found: map[Law]int{}, carried: map[carried]bool{}}
+	c := &checker{bounds: bounds, quiet: quiet, verdict: &Verdict{}, found: map[Law]int{}, carried: map[carried]bool{}}
 	all := histories(records)
 	for id, h := range all {
 		if isOwn(id) {
@@ -80,6 +105,7 @@ func Check(records []Record, bound int64, losses []Loss, quiet Quiet) Verdict {
 
 // read judges one read: what it missed, and whether all that it saw was written.
 func (c *checker) read(h *history, r *Record) {
+	bound, gap := c.bounds.of(r.Node, r.Start)
 	oldest := int64(never) // the acknowledgement of the first write that it missed
 	broken := map[Law]bool{}
 	miss := func(w *Record, what Law) {
@@ -89,9 +115,9 @@ func (c *checker) read(h *history, r *Record) {
 		case r.Node == Truth:
 		case r.Node == w.Node:
 			what = OwnWrite
-		case age <= c.bound && c.quiet.late(w, r):
+		case age <= bound && c.quiet.late(w, r):
 			what = Late
-		case age <= c.bound:
+		case age <= bound:
 			return
 		case what == Lost:
 			what = Stale
@@ -109,9 +135,13 @@ func (c *checker) read(h *history, r *Record) {
 	case r.Epoch == 0:
 		c.violate(Resurrected, r, "%s holds data and no log-in", r.ID)
 	default:
-		c.present(h, r, miss)
+		c.present(h, r, bound, miss)
 	}
-	if oldest != never && r.Node != Truth {
+	switch {
+	case oldest == never || r.Node == Truth:
+	case gap:
+		c.verdict.InGaps.Add(r.Start - oldest)
+	default:
 		c.verdict.Ages.Add(r.Start - oldest)
 	}
 }
@@ -138,13 +168,13 @@ func (c *checker) absent(h *history, r *Record, miss func(*Record, Law)) {
 }
 
 // present judges a read that found a session.
-func (c *checker) present(h *history, r *Record, miss func(*Record, Law)) {
+func (c *checker) present(h *history, r *Record, bound int64, miss func(*Record, Law)) {
 	login := h.logins[r.Epoch]
 	if login == nil || login.Start > r.End {
 		c.violate(Invented, r, "%s shows a log-in that nobody made", r.ID)
 		return
 	}
-	if over := h.over(r); over != never && r.Start-over > c.bound {
+	if over := h.over(r); over != never && r.Start-over > bound {
 		c.violate(Expired, r, "%s is shown %.1f ms after its expiry", r.ID, float64(r.Start-over)/1e6)
 	}
 	for _, out := range h.logouts {

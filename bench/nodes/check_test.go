@@ -147,7 +147,7 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 		"kept by a change that perhaps came":      {"", short(login, maybe(used), seen(1, 3000, 1, 1))},
 		"refused while logged out":                {"", []Record{login, logout, refused(write(Change, 0, 2, 45, 55))}},
 	} {
-		verdict := Check(test.records, bound, nil, Quiet{})
+		verdict := Check(test.records, Bounds{Age: bound}, nil, Quiet{})
 		found := map[Law]bool{}
 		for _, v := range verdict.Violations {
 			found[v.Law] = true
@@ -175,7 +175,7 @@ func TestAQuietTimeIsJudgedByItsOwnBound(t *testing.T) {
 		"on a machine that stumbles": {400, Quiet{0, 1000 * ms, 101 * ms}, 0},
 		"of which nothing is known":  {400, Quiet{}, 0},
 	} {
-		verdict := Check(records(test.age), 500*ms, nil, test.quiet)
+		verdict := Check(records(test.age), Bounds{Age: 500 * ms}, nil, test.quiet)
 		if len(verdict.Violations) != test.found || test.found > 0 && verdict.Violations[0].Law != Late {
 			t.Errorf("%s: found %v", name, verdict.Violations)
 		}
@@ -217,7 +217,7 @@ func TestALossOfTheServersIsToldApart(t *testing.T) {
 		"a read of the new master, before it is up": {[]Record{login, early, late, seen(1, 55, 1, 1), seen(Truth, 300, 1, 2)}, held(2), true, 0},
 		"no loss at all":                            {read(1), nil, false, 0},
 	} {
-		verdict := Check(test.records, bound, test.losses, Quiet{})
+		verdict := Check(test.records, Bounds{Age: bound}, test.losses, Quiet{})
 		lost := 0
 		for _, loss := range test.losses {
 			lost += loss.Writes
@@ -248,7 +248,7 @@ func TestWhatIsNotReachedIsTold(t *testing.T) {
 }
 
 func TestAgesAreTold(t *testing.T) {
-	verdict := Check([]Record{write(Login, 0, 1, 0, 10), write(Change, 1, 1, 20, 30), seen(0, 35, 1, 0), seen(0, 230, 1, 0), seen(0, 40, 1, 1)}, bound, nil, Quiet{})
+	verdict := Check([]Record{write(Login, 0, 1, 0, 10), write(Change, 1, 1, 20, 30), seen(0, 35, 1, 0), seen(0, 230, 1, 0), seen(0, 40, 1, 1)}, Bounds{Age: bound}, nil, Quiet{})
 	ages := verdict.Ages
 	if len(ages.All) != 2 || ages.Beyond(time.Duration(bound)) != 1 || ages.Quantile(0) != 5*time.Millisecond || ages.Quantile(1) != 200*time.Millisecond {
 		t.Errorf("the ages are %v", ages.All)
@@ -281,6 +281,33 @@ func TestHistoriesThatAreNotLinearizableAreFound(t *testing.T) {
 		checked, unknown, violations := Linearizable(test.records)
 		if checked != 1 || unknown != 0 || (len(violations) == 0) != test.linear {
 			t.Errorf("%s: %d checked, %d unknown, found %v", name, checked, unknown, violations)
+		}
+	}
+}
+
+// While a node may not know that it is notified of nothing, it may miss what it needn't have known
+// before, and no more: not what it wrote itself, and nothing later.
+func TestTheCheckerKnowsGaps(t *testing.T) {
+	login, early, late := write(Login, 0, 1, 0, 10), write(Change, 1, 1, 20, 30), write(Change, 1, 2, 300, 310)
+	bounds := Bounds{Age: bound, Gaps: []Gap{{Node: 0, From: 200 * ms, To: 900 * ms}}}
+	for name, test := range map[string]struct {
+		want Law
+		read Record
+	}{
+		"of before the gap":                  {Stale, seen(0, 899, 1, 0)},
+		"of the gap":                         {"", seen(0, 899, 1, 1)},
+		"after the gap":                      {Stale, seen(0, 901, 1, 1)},
+		"at another node":                    {Stale, seen(2, 500, 1, 1)},
+		"at the node that wrote":             {OwnWrite, seen(1, 500, 1, 1)},
+		"in the store":                       {Lost, seen(Truth, 500, 1, 1)},
+		"of before the gap, until the bound": {Stale, seen(0, 250, 1, 0)},
+	} {
+		verdict := Check([]Record{login, early, late, test.read}, bounds, nil, Quiet{})
+		if (test.want == "") != (len(verdict.Violations) == 0) || test.want != "" && verdict.Violations[0].Law != test.want {
+			t.Errorf("%s: %v, want %q", name, verdict.Violations, test.want)
+		}
+		if n := len(verdict.InGaps.All); (n == 1) != (test.read.Node == 0 && test.read.Start <= 900*ms) {
+			t.Errorf("%s: %d stale reads in gaps", name, n)
 		}
 	}
 }

@@ -11,7 +11,8 @@
 // node. Programs without Strata write too: whole values as redis-cli does, and a bare
 // GoFrame StorageRedis. A crowd at each node meets those of the others at three sessions, in
 // bursts without a pause. The driver cuts each node's connections, keeps back what it sends
-// or is sent, or only what it is sent (deaf), delays each piece of it (jitter), stops it with
+// or is sent, or only what it is sent (deaf), delays each piece of it (jitter), has its connections go on with new ones
+// to the servers without a sign (redial), stops it with
 // SIGSTOP, kills, restarts and hangs the server, has it refuse writes, for a moment or for
 // seconds (outage, full), forces failovers, kills masters behind Sentinel and in a cluster, moves slots
 // and lets some linger on their way to a master that had none.
@@ -31,7 +32,7 @@
 //     before t. There is no bound on this one: its age is 0.
 //   - Fresh: it shows every one that any node had acknowledged before t - bound, foreign
 //     programs included. The bound is the lease of the invalidations (redisstore.WatchLease)
-//     and 50 ms of slack, whatever goes wrong.
+//     and 50 ms of slack, whatever goes wrong; ten seconds more after a silent redial.
 //   - Fresh without faults: each round begins with a quiet time, in which the bound is that
 //     of an invalidation and of a read of the store after it: 150 ms, and twice the worst
 //     stall of a PING on a node's way to a server, which is what a busy machine adds. Where

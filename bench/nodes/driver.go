@@ -34,6 +34,10 @@ type Options struct {
 // Bound is the age at which a read is too old whatever goes wrong.
 func (o Options) Bound() time.Duration { return o.Lease + o.Slack }
 
+// GapBound is how long a node may go on without noticing that it is notified of nothing, or that it
+// is connected to a server that its address has left, as docs/architecture.md states it.
+func (o Options) GapBound() time.Duration { return 10*time.Second + o.Bound() }
+
 // DefaultOptions are a short run of everything.
 func DefaultOptions() Options {
 	return Options{Duration: 10 * time.Second, Round: 5 * time.Second, Quiet: 1500 * time.Millisecond, Nodes: 3, Workers: 4, Visitors: 60, Crowd: 8, Rate: 100, Users: 100, Own: 4,
@@ -80,6 +84,7 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 			timings = append(timings, answer.Timings...)
 		}
 	}
+	w.gaps = nil
 	collect(w.all(Ask{What: askBegin, Round: round}))
 	w.evidence = w.tap()
 	defer w.watchRoles(w.evidence)()
@@ -134,12 +139,13 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 		report.Audits.Changed += answer.Audits.Changed
 		report.Audits.Differs += answer.Audits.Differs
 	}
+	report.Audits.Differs -= w.allowed
 	records = append(records, everything(ids, w.truth(round))...)
 	if w.unasked(0) || alone {
 		report.Alone++ // what they have lost by it, and when, isn't known
 		return list
 	}
-	if violations := report.judge(records, losses, quiet); len(violations) > 0 {
+	if violations := report.judge(records, losses, quiet, w.gaps); len(violations) > 0 {
 		report.Evidence = append(report.Evidence, w.keepEvidence(records, violations))
 	}
 	return list

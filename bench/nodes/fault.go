@@ -19,7 +19,7 @@ type fault struct {
 
 // faults are those that a topology knows.
 func faults(topology string) []fault {
-	all := []fault{{"cut", cutOff}, {"stall", stall}, {"deaf", deaf}, {"pause", pause}, {"jitter", jitter}, {"refuse", refuse}}
+	all := []fault{{"cut", cutOff}, {"stall", stall}, {"deaf", deaf}, {"pause", pause}, {"jitter", jitter}, {"refuse", refuse}, {"redial", redial}}
 	switch topology {
 	case standalone:
 		return append(all, fault{"restart", restart}, fault{"hang", hang}, fault{"outage", outage}, fault{"full", full})
@@ -140,6 +140,36 @@ func (w *world) do(server *redistest.Server, args ...any) {
 	if !polled(20*time.Second, func() bool { return client.Do(context.Background(), args...).Err() == nil }) {
 		w.tb.Fatalf("a server doesn't carry out %q", args)
 	}
+}
+
+// redial has a node's connections go on with new ones to the servers, as behind a relay that has
+// reconnected: a server forgets what the node asked to be notified of, and the node has no sign of
+// that. Nothing else goes wrong until it must have found that out, and for as long again as a
+// read may be old.
+func redial(w *world, random *rand.Rand, _ int) *Loss {
+	node := random.IntN(len(w.proxies))
+	before := w.differing(node)
+	gap := Gap{Node: node, From: now()}
+	for range 1 + random.IntN(3) {
+		for _, p := range w.proxies[node] {
+			p.Redial()
+		}
+		wait(some(random, 10*time.Millisecond, 500*time.Millisecond))
+	}
+	gap.To = now() + int64(w.options.GapBound())
+	w.gaps = append(w.gaps, gap)
+	wait(w.options.GapBound() + 2*w.options.Bound())
+	w.allowed += w.differing(node) - before
+	return nil
+}
+
+// differing is how many audited hits of a node differed from the store beyond what is allowed.
+func (w *world) differing(node int) int64 {
+	w.tb.Helper()
+	if w.options.Mode == modePrincipals { // which replies to nothing
+		return 0
+	}
+	return w.each(w.nodes[node:node+1], Ask{What: askRead})[0].Audits.Differs
 }
 
 // pause stops a node, which then finds that time has passed.

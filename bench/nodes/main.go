@@ -20,7 +20,7 @@ func main() {
 	o := DefaultOptions()
 	o.Replicas, o.Probes, o.Requests, o.Round, o.Quiet = 3, 3000, 20000, 12*time.Second, 3*time.Second
 	topology := flag.String("topology", "all", "standalone, cluster, sentinel or all")
-	faults := flag.String("faults", "cut,stall,deaf,pause,jitter,hang,outage,full,refuse,restart,failover,crash,move,linger", "which faults, by comma; empty for none")
+	faults := flag.String("faults", "cut,stall,deaf,pause,jitter,redial,hang,outage,full,refuse,restart,failover,crash,move,linger", "which faults, by comma; empty for none")
 	flag.DurationVar(&o.Duration, "duration", 10*time.Minute, "of the load, shared by the topologies")
 	flag.IntVar(&o.Nodes, "nodes", o.Nodes, "node processes")
 	flag.IntVar(&o.Users, "sessions", o.Users, "users, each with a session")

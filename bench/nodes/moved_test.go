@@ -11,10 +11,6 @@ import (
 	"github.com/gf-strata/strata/internal/redistest"
 )
 
-// movedBound is how long a node may go on with the server that an address led to before, as
-// layer's documentation states it.
-func (o Options) movedBound() time.Duration { return 10*time.Second + o.Bound() }
-
 // Moved is what a run found in which the nodes' address led to another server from some
 // moment on, while their connections to the old one stayed, which became a replica that lags.
 type Moved struct {
@@ -57,7 +53,7 @@ func RunMoved(tb testing.TB, o Options) (found Moved) {
 	w.do(after, "replicaof", "no", "one")
 	follow(before, link.Addr())
 	w.do(after, "del", prefix+ended)
-	for out := now(); now()-out < int64(o.movedBound()+time.Second); wait(10 * time.Millisecond) {
+	for out := now(); now()-out < int64(o.GapBound()+time.Second); wait(10 * time.Millisecond) {
 		for _, answer := range w.each(nodes, Ask{What: askRead, IDs: []string{ended}}) {
 			if r := answer.Records[0]; !r.Absent {
 				found.Shown = max(found.Shown, time.Duration(r.Start-out))

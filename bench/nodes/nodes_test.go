@@ -86,8 +86,20 @@ func TestAnAddressThatLeadsElsewhere(t *testing.T) {
 	o := short()
 	found := RunMoved(t, o)
 	t.Logf("the log-out was missed for %v", found.Shown)
-	if found.Shown > o.movedBound() || !found.Kept {
-		t.Errorf("a session was shown %v after its log-out, want %v at most, and a later one kept: %v", found.Shown, o.movedBound(), found.Kept)
+	if found.Shown > o.GapBound() || !found.Kept {
+		t.Errorf("a session was shown %v after its log-out, want %v at most, and a later one kept: %v", found.Shown, o.GapBound(), found.Kept)
+	}
+}
+
+// A relay that connects again and gives no sign makes a node miss changes no longer than stated.
+func TestARelayThatRedials(t *testing.T) {
+	t.Parallel()
+	o := short("redial")
+	o.Requests = 0
+	report := Run(t, standalone, o)
+	sound(t, report)
+	if len(report.InGaps.All) == 0 {
+		t.Error("the node missed nothing")
 	}
 }
 
@@ -169,7 +181,7 @@ func TestPrincipalsAreJudged(t *testing.T) {
 		"began just before the update": {[]deed{at("login", "a", 25), updated, shown(0)}, ""},
 	} {
 		p := &Principals{Deeds: map[string]int{}, Broken: map[string][]string{}}
-		p.judge(c.deeds, bound)
+		p.judge(c.deeds, Bounds{Age: bound})
 		if _, is := p.Broken[c.rule]; is != (c.rule != "") || len(p.Broken) > 1 {
 			t.Errorf("%s: broken %q, want %q", name, p.Broken, c.rule)
 		}

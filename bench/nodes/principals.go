@@ -262,7 +262,7 @@ func RunPrincipals(tb testing.TB, topology string, o Options) *Principals {
 	wait(o.Bound())
 	last, listed := w.lastLook(deeds)
 	deeds = append(deeds, last...)
-	found.judge(deeds, o.Bound())
+	found.judge(deeds, Bounds{int64(o.Bound()), w.gaps})
 	for id, is := range listed {
 		if !is {
 			found.broken(ruleListed, id, "%s", id)
@@ -367,7 +367,7 @@ type life struct {
 }
 
 // judge compares what was read with what had been acknowledged the bound before.
-func (p *Principals) judge(deeds []deed, bound time.Duration) {
+func (p *Principals) judge(deeds []deed, bounds Bounds) {
 	slices.SortFunc(deeds, func(a, b deed) int { return cmp.Compare(a.Start, b.Start) })
 	lives := map[string]*life{}
 	persons := map[int][]*life{}
@@ -419,6 +419,7 @@ func (p *Principals) judge(deeds []deed, bound time.Duration) {
 		person := persons[l.login.Person]
 		for _, r := range l.reads {
 			if r.Shown {
+				bound, _ := bounds.of(r.Node, r.Start)
 				p.judgeShown(id, l, r, person, bound)
 			}
 		}
@@ -428,11 +429,11 @@ func (p *Principals) judge(deeds []deed, bound time.Duration) {
 			continue
 		}
 		for _, l := range persons[d.Person] {
-			if l.login == nil || l.stored+int64(bound) > d.Start {
+			if l.login == nil || l.stored+bounds.Age > d.Start {
 				continue
 			}
 			for _, r := range l.reads {
-				if r.Shown && r.Start > d.End+int64(bound) && r.Versions[fmt.Sprint(d.Writer)] < d.Version {
+				if bound, _ := bounds.of(r.Node, r.Start); r.Shown && r.Start > d.End+bound && r.Versions[fmt.Sprint(d.Writer)] < d.Version {
 					p.broken(ruleUpdate, r.ID, "shows version %d of writer %d, %v after %d was acknowledged", r.Versions[fmt.Sprint(d.Writer)], d.Writer,
 						time.Duration(r.Start-d.End), d.Version)
 				}
@@ -442,13 +443,13 @@ func (p *Principals) judge(deeds []deed, bound time.Duration) {
 }
 
 // judgeShown judges a read that showed a session.
-func (p *Principals) judgeShown(id string, l *life, r deed, person []*life, bound time.Duration) {
-	if l.over != never && r.Start > l.over+int64(bound) {
+func (p *Principals) judgeShown(id string, l *life, r deed, person []*life, bound int64) {
+	if l.over != never && r.Start > l.over+bound {
 		p.broken(ruleRevoked, id, "%s, and shown at node %d %v later", l.why, r.Node, time.Duration(r.Start-l.over))
 	}
 	var newer []string
 	for _, other := range person {
-		if other.login != nil && other.login.Start > l.login.End && other.login.End+int64(bound) < r.Start && other.lastShow >= r.Start {
+		if other.login != nil && other.login.Start > l.login.End && other.login.End+bound < r.Start && other.lastShow >= r.Start {
 			newer = append(newer, fmt.Sprintf("%s (at node %d %v before)", other.login.ID, other.login.Node, time.Duration(r.Start-other.login.End)))
 		}
 	}

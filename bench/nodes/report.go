@@ -22,6 +22,7 @@ type Report struct {
 	Failed     int // reads that returned an error
 	Faults     map[string]int
 	Ages       Ages
+	InGaps     Ages // of reads while a node needn't know that it is notified of nothing
 	Carried    int
 	Expired    int
 	ServerLost int
@@ -40,7 +41,7 @@ type Report struct {
 }
 
 // judge checks the records of a round, and returns what was broken.
-func (r *Report) judge(records []Record, losses []Loss, quiet Quiet) []Violation {
+func (r *Report) judge(records []Record, losses []Loss, quiet Quiet, gaps []Gap) []Violation {
 	r.Rounds++
 	r.Records += len(records)
 	for _, record := range records {
@@ -52,11 +53,12 @@ func (r *Report) judge(records []Record, losses []Loss, quiet Quiet) []Violation
 		r.Quiet++
 		r.Stall = max(r.Stall, time.Duration(quiet.Stall))
 	}
-	verdict := Check(records, int64(r.Options.Bound()), losses, quiet)
+	verdict := Check(records, Bounds{int64(r.Options.Bound()), gaps}, losses, quiet)
 	r.Reads += verdict.Reads
 	r.Carried += verdict.Carried
 	r.Expired += verdict.Expired
 	r.Ages.All = append(r.Ages.All, verdict.Ages.All...)
+	r.InGaps.All = append(r.InGaps.All, verdict.InGaps.All...)
 	for n := range losses {
 		r.ServerLost += losses[n].Writes
 	}
@@ -145,6 +147,9 @@ func (r *Report) Print(out io.Writer) {
 	}
 	beyond := r.Ages.Beyond(o.Bound())
 	line("older than the bound", "%d (%.6f of all reads)", beyond, float64(beyond)/float64(max(r.Reads, 1)))
+	if r.Faults["redial"] > 0 {
+		line("stale after a silent redial, the oldest", "%d, %v (bound %v)", len(r.InGaps.All), round(r.InGaps.Quantile(1)), o.GapBound())
+	}
 	for _, law := range []Law{Stale, Late, Backwards, OwnWrite, Resurrected, Expired, Lost, Invented, NotLinear} {
 		line("violations: "+string(law), "%d", r.Counts[law])
 	}

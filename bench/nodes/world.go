@@ -39,6 +39,8 @@ type world struct {
 	dir      string
 	evidence *evidence // of this round
 	outages  []Outage  // of this round
+	gaps     []Gap     // of this round
+	allowed  int64     // audits that differed in gaps
 	bare     *gsession.Manager
 }
 

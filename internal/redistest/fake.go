@@ -17,14 +17,8 @@ import (
 // whose CLIENT TRACKING it replied OK to.
 func StartFake(t testing.TB, reply func(command []string) string) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var (
-		all      sync.WaitGroup
 		mu       sync.Mutex
-		conns    []net.Conn
 		tracking []net.Conn
 	)
 	replied := func(conn net.Conn, command []string, text string) {
@@ -40,28 +34,9 @@ func StartFake(t testing.TB, reply func(command []string) string) string {
 			}
 		}
 	}
-	all.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			conns = append(conns, conn)
-			mu.Unlock()
-			all.Go(func() { serve(conn, reply, replied) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		mu.Lock()
-		for _, conn := range conns {
-			_ = conn.Close()
-		}
-		mu.Unlock()
-		all.Wait()
-	})
-	return listener.Addr().String()
+	var h hub
+	h.start(t, func(conn net.Conn) { serve(conn, reply, replied) })
+	return h.Addr()
 }
 
 const (
@@ -79,7 +54,6 @@ const (
 
 // serve reads commands and writes replies.
 func serve(conn net.Conn, reply func([]string) string, replied func(net.Conn, []string, string)) {
-	defer func() { _ = conn.Close() }()
 	in := bufio.NewReader(conn)
 	number := func() int {
 		line, _ := in.ReadString('\n')

@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -17,58 +15,7 @@ import (
 // replied to must not be sent in a pipeline with others. It returns the relay's address.
 func StartRelay(tb testing.TB, target string, instead func(command []string) string) string {
 	tb.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var (
-		all   sync.WaitGroup
-		mu    sync.Mutex
-		conns []net.Conn
-		over  bool
-	)
-	keep := func(conn net.Conn) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		conns = append(conns, conn)
-		return !over
-	}
-	all.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", target)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			if !keep(client) || !keep(server) {
-				_, _ = client.Close(), server.Close()
-				return
-			}
-			all.Go(func() {
-				_, _ = io.Copy(client, server)
-				_ = client.Close()
-			})
-			all.Go(func() {
-				relay(client, server, instead)
-				_, _ = client.Close(), server.Close()
-			})
-		}
-	})
-	tb.Cleanup(func() {
-		_ = listener.Close()
-		mu.Lock()
-		over = true
-		for _, conn := range conns {
-			_ = conn.Close()
-		}
-		mu.Unlock()
-		all.Wait()
-	})
-	return listener.Addr().String()
+	return startProxy(tb, target, instead).Addr()
 }
 
 func relay(client io.ReadWriter, server io.Writer, instead func([]string) string) {
