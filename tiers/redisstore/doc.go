@@ -50,6 +50,7 @@
 //
 // The server must allow EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE, and for
 // invalidations HELLO 3, CLIENT TRACKING, PING and, in a cluster, CLUSTER NODES. The tests run on
-// Redis 7.0. With a maxmemory policy that evicts, Redis logs users out as it likes: choose
-// noeviction.
+// Redis 7.0, and were run on Redis 6.0 and 8.0 and on Valkey 8.0. In Redis 6 CLIENT is one of the
+// dangerous commands: a user without those needs +client|tracking there. With a maxmemory policy
+// that evicts, Redis logs users out as it likes: choose noeviction.
 package redisstore

@@ -350,8 +350,10 @@ func (s *Storage) roundTrip(ctx context.Context, commands ...command) {
 	}
 	err := s.tracker.Send(ctx, all...)
 	for _, c := range commands {
-		if value, own := c.Result(); value == nil && own == nil {
-			c.SetErr(cmp.Or(err, fault.ErrReply))
+		value, own := c.Result()
+		if value == nil && own == nil {
+			own = cmp.Or(err, fault.ErrReply)
 		}
+		c.SetErr(fault.Inner(own))
 	}
 }

@@ -93,16 +93,39 @@ var advice = map[string]string{
 	"CLUSTERDOWN": "the cluster isn't complete",
 }
 
-// Code is the code that a reply begins with, and what to do about it. A script
-// may hide the code of the command that failed behind its own.
+// refusal is a reply that a server would have given to a command outside a script.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+func (refusal) RedisError()     {}
+
+// Inner is the error of the command that failed within a script, where the server has put it behind
+// an ERR: Redis 6 does so with every error ("ERR Error running script (call to f_…):
+// @user_script:1: @user_script: 1: -OOM command not allowed"), all servers with a right that the
+// user lacks. Any other error is returned as it is.
+func Inner(err error) error {
+	var reply redis.Error
+	if !errors.As(err, &reply) || !strings.HasPrefix(reply.Error(), "ERR ") {
+		return err
+	}
+	text := reply.Error()
+	if strings.Contains(text, "The user executing the script can't") || strings.Contains(text, "ACL failure in script") {
+		return refusal("NOPERM in a script")
+	}
+	if n := strings.LastIndex(text, "@user_script"); n >= 0 {
+		_, line, _ := strings.Cut(text[n:], ":")
+		_, inner, _ := strings.Cut(line, ": ")
+		inner = strings.TrimPrefix(inner, "-")
+		if code, _, _ := strings.Cut(inner, " "); IsCode(code) {
+			return refusal(inner)
+		}
+	}
+	return err
+}
+
+// Code is the code that a reply begins with, and what to do about it.
 func Code(reply string) string {
 	code, _, _ := strings.Cut(reply, " ")
-	switch {
-	case code == "ERR" && strings.Contains(reply, "WRONGTYPE"):
-		code = "WRONGTYPE"
-	case code == "ERR" && strings.Contains(reply, "The user executing the script can't"):
-		code = "NOPERM"
-	}
 	if !IsCode(code) {
 		return "refused by the server"
 	}

@@ -206,7 +206,8 @@ func TestWatchGoesWhereItsAddressLeads(t *testing.T) {
 func TestWatchOfACommonUser(t *testing.T) {
 	a, b := start(t), start(t)
 	for _, f := range []*fixture{a, b} {
-		f.check(f.raw.Do(ctx, "acl", "setuser", "app", "on", ">pw", "~p:*", "+@all", "-@dangerous").Err())
+		f.check(f.raw.Do(ctx, "acl", "setuser", "app", "on", ">pw", "~p:*", "+@all", "-@dangerous",
+			"+client|tracking").Err()) // the last for Redis 6
 	}
 	proxy := redistest.StartProxy(t, a.server.Addr())
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), Username: "app", Password: "pw"})
