@@ -79,14 +79,14 @@ func Open(dir string) (j *Journal, records []Record, damaged int, err error) {
 		return nil, nil, 0, unusable("the journal's directory can't be made", err)
 	}
 	path := filepath.Join(dir, fileName)
-	j = &Journal{kick: make(chan struct{}, 1), gone: make(chan struct{}), due: map[uint64]func() []byte{}}
-	isNew := false
-	switch err := j.inspect(path, &records, &damaged); {
-	case errors.Is(err, fs.ErrNotExist):
-		isNew = true
-	case err != nil:
-		return nil, nil, 0, err
+	info, err := os.Stat(path)
+	isNew := errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 // bbolt has begun it at most
+	if !isNew {
+		if err := check(path); err != nil {
+			return nil, nil, 0, err
+		}
 	}
+	j = &Journal{kick: make(chan struct{}, 1), gone: make(chan struct{}), due: map[uint64]func() []byte{}}
 	if err := j.open(path); err != nil {
 		if isNew && !errors.Is(err, errInUse) {
 			_ = os.Remove(path) // half of a file is none
@@ -97,54 +97,32 @@ func Open(dir string) (j *Journal, records []Record, damaged int, err error) {
 		syncDir(dir)
 		syncDir(filepath.Dir(dir))
 	}
+	if records, damaged, err = j.read(); err != nil {
+		return nil, nil, 0, errors.Join(unusable("the journal can't be read", err), j.db.Close())
+	}
 	go j.run()
 	return j, records, damaged, nil
 }
 
-// inspect reads the records of a file that bbolt hasn't opened yet. Those that are damaged
-// are due to be dropped.
-func (j *Journal) inspect(path string, records *[]Record, damaged *int) error {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err != nil {
-		return unusable("the journal can't be opened", err)
-	}
-	defer func() { _ = f.Close() }()
-	for end := time.Now().Add(lockTimeout); ; {
-		*records, *damaged = nil, 0
-		m, err := check(f, func(key, value []byte) {
+// read returns the records. Those that are damaged are due to be dropped.
+func (j *Journal) read() (records []Record, damaged int, err error) {
+	err = j.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucket).ForEach(func(key, value []byte) error {
 			if len(key) != 8 {
-				*damaged++
-				return
+				damaged++
+				return nil
 			}
-			entry := binary.BigEndian.Uint64(key)
-			j.last = max(j.last, entry)
-			if content, ok := open(value); ok {
-				*records = append(*records, Record{Entry: entry, Content: append([]byte(nil), content...)})
+			j.last = binary.BigEndian.Uint64(key)
+			if content, ok := unseal(value); ok {
+				records = append(records, Record{Entry: j.last, Content: slices.Clone(content)})
 			} else {
-				*damaged++
-				j.due[entry] = nil
+				damaged++
+				j.due[j.last] = nil
 			}
-		})
-		if err == nil {
 			return nil
-		}
-		var number syscall.Errno
-		if errors.As(err, &number) {
-			return unusable("the journal can't be read", err)
-		}
-		info, _ := f.Stat()
-		if now, again := readMeta(f, info.Size()); again == nil && now != m {
-			if time.Now().After(end) { // another process writes
-				return errInUse
-			}
-			continue
-		}
-		return tiers.NewError("strata: the journal is damaged: "+err.Error()+
-			"; move its file away to start without what it holds", err)
-	}
+		})
+	})
+	return records, damaged, err
 }
 
 func (j *Journal) open(path string) error {
@@ -194,7 +172,7 @@ func seal(content []byte) []byte {
 	return append(sealed, content...)
 }
 
-func open(sealed []byte) (content []byte, ok bool) {
+func unseal(sealed []byte) (content []byte, ok bool) {
 	if len(sealed) < 4 {
 		return nil, false
 	}

@@ -261,6 +261,33 @@ func TestARecordIsRewritten(t *testing.T) {
 	}
 }
 
+// leaves are the pages of a file that have, or had, the record 42 of 201, so that others follow.
+func leaves(t *testing.T, file []byte) (pages [][]byte) {
+	t.Helper()
+	size := os.Getpagesize()
+	for page := range slices.Chunk(file, size) {
+		if bytes.Contains(page, []byte("42"+strings.Repeat("x", 400))) && binary.NativeEndian.Uint16(page[8:]) == 2 {
+			pages = append(pages, page)
+		}
+	}
+	if len(pages) == 0 {
+		t.Fatal("no page has the record 42")
+	}
+	return pages
+}
+
+// A process that was killed when it had made the file has left an empty one.
+func TestAnEmptyFileIsANewJournal(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "pending.db"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j, records, damaged := open(t, dir)
+	if add(t, j, "one"); len(records)+damaged != 0 {
+		t.Errorf("%v records, %d damaged", records, damaged)
+	}
+}
+
 // Every damage of the file is an error of Open's, and leaves the file as it is.
 func TestADamagedFileIsAnError(t *testing.T) {
 	dir := t.TempDir()
@@ -302,6 +329,19 @@ func TestADamagedFileIsAnError(t *testing.T) {
 		"cut in the middle":   func(b []byte) []byte { return b[:len(b)/2] },
 		"nothing but a head":  func(b []byte) []byte { return b[:page] },
 		"a few bytes":         func(b []byte) []byte { return b[:10] },
+		"a key of another page": func(b []byte) []byte {
+			for _, page := range leaves(t, b) {
+				last := page[16*int(binary.NativeEndian.Uint16(page[10:])):]
+				last[binary.NativeEndian.Uint32(last[4:])] = 1 // its first byte
+			}
+			return b
+		},
+		"a record that is marked as a bucket": func(b []byte) []byte {
+			for _, page := range leaves(t, b) {
+				page[16] = 1 | 2
+			}
+			return b
+		},
 	} {
 		if _, err := reopen(spoil(slices.Clone(content))); err == nil || !strings.Contains(err.Error(), "journal is damaged") || !strings.Contains(err.Error(), "move its file away") {
 			t.Errorf("%s: %v", name, err)
