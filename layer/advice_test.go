@@ -76,8 +76,10 @@ func TestAdvice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	check(admin.ConfigSet(ctx, "maxmemory-policy", "allkeys-lru").Err())
-	want("an eviction policy", ask(good(), prefix), "eviction")
+	for _, policy := range []string{"allkeys-lru", "volatile-lru"} {
+		check(admin.ConfigSet(ctx, "maxmemory-policy", policy).Err())
+		want(policy, ask(good(), prefix), "eviction")
+	}
 	check(admin.ConfigSet(ctx, "maxmemory-policy", "noeviction").Err())
 
 	check(admin.Do(ctx, "acl", "setuser", "shop", "on", ">word", "~app:*", "&*", "+@all", "-@dangerous").Err())

@@ -20,10 +20,7 @@ var (
 // Both languages show the same code and the same options, have the same sections, and link to each other.
 func TestChinesePagesMatchTheEnglishOnes(t *testing.T) {
 	root := "../.."
-	pages, err := filepath.Glob(filepath.Join(root, "docs/zh/*.md"))
-	if err != nil || len(pages) == 0 {
-		t.Fatal("no Chinese pages", err)
-	}
+	pages := chinesePages(t)
 	english := func(page string) string { return filepath.Join(root, "docs", filepath.Base(page)) }
 	if readme := filepath.Join(root, "README.zh-CN.md"); exists(readme) {
 		pages = append(pages, readme)
@@ -50,6 +47,28 @@ func TestChinesePagesMatchTheEnglishOnes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Chinese text has Chinese punctuation.
+func TestChinesePagesHaveChinesePunctuation(t *testing.T) {
+	half := regexp.MustCompile(`\p{Han}[,;:?!()]|[,;:?!()]\p{Han}`)
+	for _, page := range append(chinesePages(t), "../../README.zh-CN.md") {
+		text := regexp.MustCompile(`\]\([^)]*\)`).ReplaceAllString(codeSpan.ReplaceAllString(codeBlock.ReplaceAllString(read(t, page), ""), ""), "]")
+		for _, line := range strings.Split(text, "\n") {
+			if found := half.FindString(line); found != "" {
+				t.Errorf("%s: %q in %.60q has half-width punctuation", page, found, line)
+			}
+		}
+	}
+}
+
+func chinesePages(t *testing.T) []string {
+	t.Helper()
+	pages, err := filepath.Glob("../../docs/zh/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatal("no Chinese pages", err)
+	}
+	return pages
 }
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }

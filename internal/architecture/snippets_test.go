@@ -204,14 +204,41 @@ func TestCommandsExist(t *testing.T) {
 	}
 }
 
-// Each link to a file leads to one.
+// Each link to a file leads to one, and to a heading that is there.
 func TestLinksLead(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)`)
+	link := regexp.MustCompile(`\]\(([^)#\s]*)(?:#([^)]*))?\)`)
+	found := 0
 	for _, page := range pages(t) {
 		for _, m := range link.FindAllStringSubmatch(codeSpan.ReplaceAllString(codeBlock.ReplaceAllString(read(t, page), ""), "code"), -1) {
-			if !strings.Contains(m[1], "://") && !exists(filepath.Join(filepath.Dir(page), m[1])) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			to := filepath.Join(filepath.Dir(page), m[1])
+			if m[1] == "" {
+				to = page
+			}
+			if !exists(to) {
 				t.Errorf("%s: the link to %s leads nowhere", page, m[1])
+				continue
+			}
+			if m[2] != "" {
+				found++
+				if !slices.Contains(anchors(read(t, to)), m[2]) {
+					t.Errorf("%s: %s has no heading #%s", page, m[1], m[2])
+				}
 			}
 		}
 	}
+	if found < 4 {
+		t.Errorf("only %d links to headings were found", found)
+	}
+}
+
+// anchors are the names that GitHub gives to a page's headings.
+func anchors(page string) (names []string) {
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(codeBlock.ReplaceAllString(page, ""), -1) {
+		kept := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		names = append(names, strings.ReplaceAll(kept, " ", "-"))
+	}
+	return names
 }

@@ -58,9 +58,9 @@ func inform(info string, err error, add func(topic, text string)) {
 	if strings.Contains(info, "role:slave") {
 		add("replica", "the server is a replica, which may be behind its master and takes no writes; connect to the master")
 	}
-	if strings.Contains(info, "maxmemory_policy:allkeys-") {
-		add("eviction", "the server's maxmemory-policy is allkeys-…, so that it drops sessions in use when its memory is full; "+
-			"set volatile-lru or noeviction, and enough memory")
+	// Sessions have a time to live, so that volatile-… drops them too: one that memory serves looks unused to Redis.
+	if strings.Contains(info, "maxmemory_policy:") && !strings.Contains(info, "maxmemory_policy:noeviction") {
+		add("eviction", "the server's maxmemory-policy lets it drop sessions in use when its memory is full; set noeviction, and enough memory")
 	}
 }
 
