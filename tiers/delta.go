@@ -52,10 +52,17 @@ func Add(data map[string]any, removed ...string) (*Delta, error) {
 
 // Diff is the delta of a request that was given base and closes with data.
 func Diff(base *Snapshot, data map[string]any) (*Delta, error) {
-	c, err := change.Diff(base.data, data)
+	return DeltaOf(base, change.Compare(base.data, data, ""))
+}
+
+// DeltaOf is Diff of what was compared already, which is used up. The delta is refused once one of
+// the removals has happened.
+func DeltaOf(base *Snapshot, difference change.Difference, removals ...change.Removal) (*Delta, error) {
+	c, err := difference.Change()
 	if err != nil {
 		return nil, unkept(err)
 	}
+	c.Removals = removals
 	return deltaOf(base, c), nil
 }
 
@@ -103,14 +110,6 @@ func Restore(content []byte, sent bool) (*Delta, error) {
 func (d *Delta) MarshalJSON() ([]byte, error) {
 	content, err := d.change.Encode()
 	return content, unkept(err)
-}
-
-// Unless returns the same change, which is refused once removals has removed the session: after
-// its clock showed stamp.
-func (d *Delta) Unless(removals change.Removals, id string, stamp uint64) *Delta {
-	c := *d
-	c.change.Removals = []change.Removal{{Of: removals, ID: id, Stamp: stamp}}
-	return &c
 }
 
 // AsUrgent returns the same change, to be committed without delay; see [Delta.Urgent].

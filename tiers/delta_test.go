@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/gf-strata/strata/internal/change"
 )
 
 // drawData draws the state of a session; nil is none where that is allowed.
@@ -33,8 +35,8 @@ func drawSnapshot(t *rapid.T, label string, none bool) *Snapshot {
 
 func add(data values) (*Delta, error) { return Add(data) }
 
-func mustDiff(t rapid.TB, base *Snapshot, data values) *Delta {
-	d, err := Diff(base, data)
+func mustDiff(t rapid.TB, base *Snapshot, data values, removals ...change.Removal) *Delta {
+	d, err := DeltaOf(base, change.Compare(base.Data(), data, ""), removals...)
 	if err != nil {
 		t.Fatalf("Diff: %v", err)
 	}
@@ -182,8 +184,8 @@ func TestApplyToASessionThatIsGone(t *testing.T) {
 					t.Fatalf("Apply = %v, %v", next, err)
 				}
 				wantData(t, next, tt.want)
-				removed := removedIDs("a")
-				next, err = mustDiff(t, tt.base, tt.data).Unless(&removed, "a", 0).Apply(Adopt(values{"other": 1, "user": 4}))
+				removed := removedHash(1)
+				next, err = mustDiff(t, tt.base, tt.data, change.Removal{Of: &removed, Hash: 1}).Apply(Adopt(values{"other": 1, "user": 4}))
 				if errors.Is(err, ErrRevoked) != tt.revoked || !tt.revoked && err != nil {
 					t.Fatalf("after the removal, beside a new session: %v, %v", next, err)
 				}
@@ -266,28 +268,24 @@ func TestRereadChangesNothingAndIsNotEmpty(t *testing.T) {
 	}
 }
 
-// removedIDs has the one session that was removed.
-type removedIDs string
+// removedHash is that of the one session that was removed.
+type removedHash uint64
 
-func (r *removedIDs) Since(id string, _ uint64) bool { return string(*r) == id }
+func (r *removedHash) Removed(hash, _ uint64) bool { return uint64(*r) == hash }
 
 // Thousands of changes may be joined before the store takes them: what tells of a
 // removal doesn't grow with them.
 func TestJoinsKeepOneLookoutForRemovals(t *testing.T) {
-	var removed removedIDs
+	var removed removedHash
 	base := Adopt(map[string]any{"k": 1})
-	change := func(n int) *Delta {
-		d, err := Diff(base, map[string]any{"k": 1, "n": n})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d.Unless(&removed, "a", 0)
+	changed := func(n int) *Delta {
+		return mustDiff(t, base, values{"k": 1, "n": n}, change.Removal{Of: &removed, Hash: 1})
 	}
-	joined := change(0)
-	removed = "another"
+	joined := changed(0)
+	removed = 2
 	for n := range 100 {
 		var ok bool
-		if joined, ok = joined.Merge(change(n)); !ok {
+		if joined, ok = joined.Merge(changed(n)); !ok {
 			t.Fatal("the changes don't join")
 		}
 	}
@@ -297,7 +295,7 @@ func TestJoinsKeepOneLookoutForRemovals(t *testing.T) {
 	if joined.change.IsRevoked() {
 		t.Error("another session's removal counts")
 	}
-	removed = "a"
+	removed = 1
 	if !joined.change.IsRevoked() {
 		t.Error("the session's removal doesn't count")
 	}

@@ -63,50 +63,76 @@ type Change struct {
 	Origin func(key string, value any) (any, error)
 }
 
-// Removals knows which sessions were removed.
+// Removals knows which sessions were removed, by hashes of its own of their ids.
 type Removals interface {
-	// Since reports whether the session was removed after its clock showed stamp.
-	Since(id string, stamp uint64) bool
+	// Removed reports whether the session was removed after its clock showed stamp.
+	Removed(hash, stamp uint64) bool
 }
 
 // Removal is one that hadn't happened when its clock showed Stamp, and may have since.
 type Removal struct {
-	Of    Removals
-	ID    string
-	Stamp uint64
+	Of          Removals
+	Hash, Stamp uint64
 }
 
-// Diff is the change of a request that was given base and closes with data.
-func Diff(base, data map[string]any) (Change, error) {
-	c := Change{Kind: Update, Base: base, Had: len(base) > 0}
-	kept := 0
+// Difference is what a request closes with beside what it was given, as far as that shows without a
+// call of a method of a value: it may be made while the request's map is locked.
+type Difference struct {
+	base    map[string]any
+	set     map[string]any // what the request holds, where that isn't surely the same
+	removed []string
+	kept    int
+}
+
+// Compare compares what a request was given with what it closes with. The request wasn't shown the hidden
+// key, "" for none, which stays as long as another key of base does.
+func Compare(base, data map[string]any, hidden string) Difference {
+	d := Difference{base: base}
 	for key, v := range data {
+		if hidden != "" && key == hidden {
+			continue
+		}
 		before, had := base[key]
 		if had {
-			kept++
-			if equal(before, v) {
+			d.kept++
+			if value.IsScalar(v) && equal(before, v) {
 				continue
 			}
+		}
+		if d.set == nil {
+			d.set = map[string]any{}
+		}
+		d.set[key] = v
+	}
+	if d.kept == len(base) {
+		return d
+	}
+	for key := range base {
+		_, kept := data[key]
+		if hidden != "" && key == hidden {
+			kept = d.kept > 0
+		}
+		if !kept {
+			d.removed = append(d.removed, key)
+		}
+	}
+	return d
+}
+
+// Change is the change of the request, which shares nothing with it. It is called once.
+func (d Difference) Change() (Change, error) {
+	for key, v := range d.set {
+		if before, had := d.base[key]; had && equal(before, v) {
+			delete(d.set, key)
+			continue
 		}
 		isolated, err := value.Own(v)
 		if err != nil {
 			return Change{}, err
 		}
-		if c.Set == nil {
-			c.Set = map[string]any{}
-		}
-		c.Set[strings.Clone(key)] = isolated
+		d.set[strings.Clone(key)] = isolated // an assignment replaces the key as well
 	}
-	c.Cleared = kept == 0
-	if kept == len(base) {
-		return c, nil
-	}
-	for key := range base {
-		if _, kept := data[key]; !kept {
-			c.Removed = append(c.Removed, key)
-		}
-	}
-	return c, nil
+	return Change{Kind: Update, Base: d.base, Had: len(d.base) > 0, Set: d.set, Removed: d.removed, Cleared: d.kept == 0}, nil
 }
 
 // Plan is what a Change does to a session.
@@ -287,7 +313,7 @@ func (c *Change) sawLast(key string, now any, has bool) bool {
 
 // IsRevoked reports whether one of the removals has happened.
 func (c *Change) IsRevoked() bool {
-	return slices.ContainsFunc(c.Removals, func(r Removal) bool { return r.Of.Since(r.ID, r.Stamp) })
+	return slices.ContainsFunc(c.Removals, func(r Removal) bool { return r.Of.Removed(r.Hash, r.Stamp) })
 }
 
 // NeedsSession reports whether the change is refused if the session is gone.
@@ -347,7 +373,7 @@ func mergeRemoved(c, later *Change) []string {
 func mergeRemovals(some, more []Removal) []Removal {
 	all := slices.Clone(some)
 	for _, m := range more {
-		same := func(r Removal) bool { return r.Of == m.Of && r.ID == m.ID }
+		same := func(r Removal) bool { return r.Of == m.Of && r.Hash == m.Hash }
 		if n := slices.IndexFunc(all, same); n >= 0 {
 			all[n].Stamp = min(all[n].Stamp, m.Stamp)
 		} else {

@@ -49,7 +49,7 @@ func PretendUnfollowed() (restore func()) {
 // newMap makes a map that can't carry its origin.
 func (l *ledger) newMap(h *origin, id string) *gmap.StrAnyMap {
 	h.m.KVMap = gmap.NewStrAnyMapFrom(h.first.held, true).KVMap
-	_, h.first.held = contents(&h.m)
+	h.first.held = heldBy(&h.m)
 	l.note(h, h.first.held, id)
 	return &h.m
 }
@@ -65,7 +65,7 @@ func (l *ledger) note(h *origin, held map[string]any, id string) {
 // of finds the origin of a map, nil for none. The address isn't another map's: the origin keeps
 // what it was noted for.
 func (l *ledger) of(m *gmap.StrAnyMap) *origin {
-	_, held := contents(m)
+	held := heldBy(m)
 	at := reflect.ValueOf(held).Pointer()
 	l.mu.Lock()
 	defer l.mu.Unlock()

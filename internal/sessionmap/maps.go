@@ -3,11 +3,13 @@ package sessionmap
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
 
+	"github.com/gf-strata/strata/internal/change"
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -37,24 +39,6 @@ func New(core tiers.Storage) *Maps {
 // out, and whatever a map holds under it out of the session. It is called before any other method.
 // A request that keeps nothing of what it was given keeps the hidden key neither.
 func (f *Maps) Hide(key string) { f.hidden = key }
-
-// unhide gives a map's data what the request wasn't shown of the state that it was given.
-func (f *Maps) unhide(base *tiers.Snapshot, data map[string]any) {
-	if f.hidden == "" {
-		return
-	}
-	delete(data, f.hidden)
-	value, has := base.Data()[f.hidden]
-	if !has {
-		return
-	}
-	for key := range data {
-		if _, kept := base.Data()[key]; kept {
-			data[f.hidden] = value
-			return
-		}
-	}
-}
 
 var errNilMap = tiers.NewError("strata: SetSession needs a map; call RemoveAll to remove a session", nil)
 
@@ -111,42 +95,42 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		return err
 	}
 	var (
-		h, g         = f.knows(m)
-		data, held   = contents(m)
+		carrier, h   = originOf(m), (*origin)(nil)
+		g            *given
 		call, urgent = adaptedCall(ctx)
-		follows      = g != nil
 		change       *tiers.Delta // what the holder did
+		held         map[string]any
 		err          error
 	)
-	if f.hidden != "" {
-		delete(data, f.hidden)
+	if carrier != nil && carrier.maps == f {
+		h = carrier
+	} else if l := unfollowed.Load(); l != nil && call == adaptedNot && bySession() && !f.absences.noted(id) {
+		h = l.lastOf(f, id)
 	}
-	if l := unfollowed.Load(); l != nil && g == nil && call == adaptedNot && bySession() && !f.absences.noted(id) {
-		if h = l.lastOf(f, id); h != nil {
-			g, follows = h.now(), true
-		}
+	if h != nil {
+		g = h.now()
 	}
-	again := f.again(g, id, data)
-	switch {
-	case again != nil:
-		change = again
-	case g != nil && call != adaptedNot:
+	follows := g != nil
+	if follows {
 		// The adapter, or a decorator above this Maps, may have replaced what the map holds.
-		change, err = f.diff(g, data, g.held)
-	case g != nil:
-		change, err = f.diff(g, data, held)
-	case call == adaptedCreate:
-		change, err = tiers.Add(data)
-	case call == adaptedReplace || originOf(m) != nil || !bySession():
-		change, err = tiers.Replace(data)
-	case len(data) == 0 && f.absences.noted(id):
-		return nil // its RemoveAll, say: an empty session would be left behind
-	case !f.absences.take(id):
-		follows = true
-		change, err = tiers.Replace(data)
-	default:
-		follows = true
-		change, err = tiers.Add(data)
+		change, held, err = f.diff(g, id, m, call != adaptedNot)
+	} else {
+		var data map[string]any
+		data, held = f.contents(m)
+		switch {
+		case call == adaptedCreate:
+			change, err = tiers.Add(data)
+		case call == adaptedReplace || carrier != nil || !bySession():
+			change, err = tiers.Replace(data)
+		case len(data) == 0 && f.absences.noted(id):
+			return nil // its RemoveAll, say: an empty session would be left behind
+		case !f.absences.take(id):
+			follows = true
+			change, err = tiers.Replace(data)
+		default:
+			follows = true
+			change, err = tiers.Add(data)
+		}
 	}
 	if follows {
 		f.tombstones.expect(id)
@@ -155,7 +139,7 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	delta := change
 	var carried *tiers.Snapshot
 	if err == nil && g != nil && g.id != id {
-		delta, carried, err = f.carry(ctx, h, g, change, data, ttl)
+		delta, carried, err = f.carry(ctx, h, g, change, m, ttl)
 	}
 	if err == nil && delta == nil {
 		return nil
@@ -192,9 +176,9 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	}
 	switch {
 	case err == nil && follows:
-		f.remember(m, given{id: id, base: change.Base(), change: change, stamp: stamp, held: held, committed: before})
+		f.remember(m, carrier, given{id: id, base: change.Base(), change: change, stamp: stamp, held: held, committed: before})
 	case err != nil && g != nil && change != nil && failure.IsFinal(err):
-		f.remember(m, given{id: g.id, base: change.Base(), change: change, stamp: g.stamp, held: held, refused: err})
+		f.remember(m, carrier, given{id: g.id, base: change.Base(), change: change, stamp: g.stamp, held: held, refused: err})
 	case err != nil && follows && (g == nil || g.id == id) && change != nil && !change.Empty() &&
 		tiers.MayBeApplied(err) && !failure.IsFinal(err):
 		unsure := given{id: id, base: nothing, stamp: stamp}
@@ -202,56 +186,68 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 			unsure = *g
 		}
 		unsure.held, unsure.unsure = held, change.Conditional(nil)
-		f.remember(m, unsure)
+		f.remember(m, carrier, unsure)
 	}
 	return err
 }
 
-// again is the delta of a map that is closed as it was when its last close failed and may have been
-// applied, nil for any other.
-func (f *Maps) again(g *given, id string, data map[string]any) *tiers.Delta {
-	if g == nil || g.unsure == nil || g.id != id {
-		return nil
+// contents copies what a map holds of its session, and returns the Go map that holds it.
+func (f *Maps) contents(m *gmap.StrAnyMap) (data, held map[string]any) {
+	m.RLockFunc(func(current map[string]any) {
+		held, data = current, maps.Clone(current)
+	})
+	if f.hidden != "" {
+		delete(data, f.hidden)
 	}
-	state := (&given{change: g.unsure}).state()
-	f.unhide(state, data)
-	if more, err := tiers.Diff(state, data); err != nil || !more.Empty() {
-		return nil
-	}
-	return g.unsure
+	return data, held
 }
 
-// diff is the delta of a known map, nil if nothing is left to write. One that is refused
-// comes with ErrRevoked.
-func (f *Maps) diff(g *given, data, held map[string]any) (*tiers.Delta, error) {
+// compare compares what a map holds with a state of its session.
+func (f *Maps) compare(m *gmap.StrAnyMap, state *tiers.Snapshot) (d change.Difference, held map[string]any) {
+	m.RLockFunc(func(current map[string]any) {
+		held, d = current, change.Compare(state.Data(), current, f.hidden)
+	})
+	return d, held
+}
+
+// diff is the delta of a known map, nil if nothing is left to write, and the Go map that it was made of.
+// One that is refused comes with ErrRevoked. Closed as it was when its last close failed and may have been
+// applied, the map has the delta of that close. The holder of a map that may have been replaced hasn't
+// emptied it.
+func (f *Maps) diff(g *given, id string, m *gmap.StrAnyMap, replaced bool) (*tiers.Delta, map[string]any, error) {
+	if g.unsure != nil && g.id == id {
+		state := (&given{change: g.unsure}).state()
+		difference, held := f.compare(m, state)
+		if more, err := tiers.DeltaOf(state, difference); err == nil && more.Empty() {
+			return g.unsure, held, nil
+		}
+	}
 	gone := f.tombstones.Since(g.id, g.stamp)
-	if gone && !sameMap(g.held, held) {
-		// The holder's own RemoveAll emptied the map: what is in it came later.
-		if len(data) == 0 {
-			return nil, nil
-		}
-		return tiers.Add(data)
-	}
 	state := g.state()
-	f.unhide(state, data)
-	delta, err := tiers.Diff(state, data)
-	if err != nil {
-		return nil, err
-	}
-	if !gone || delta.Empty() {
-		id := g.id
-		if !delta.Empty() { // it may be kept for long
-			id = strings.Clone(id)
+	difference, held := f.compare(m, state)
+	if gone && !replaced && !sameMap(g.held, held) {
+		// The holder's own RemoveAll emptied the map: what is in it came later.
+		data, held := f.contents(m)
+		if len(data) == 0 {
+			return nil, held, nil
 		}
-		return delta.Unless(&f.tombstones, id, g.stamp), nil
+		delta, err := tiers.Add(data)
+		return delta, held, err
 	}
+	removal := change.Removal{Of: &f.tombstones, Hash: hashID(g.id), Stamp: g.stamp}
+	delta, err := tiers.DeltaOf(state, difference, removal)
 	switch {
+	case err != nil:
+		return nil, held, err
+	case !gone || delta.Empty():
+		return delta, held, nil
 	case !delta.Begins():
-		return delta, tiers.ErrRevoked
+		return delta, held, tiers.ErrRevoked
 	case len(delta.Set()) == 0:
-		return nil, nil
+		return nil, held, nil
 	}
-	return tiers.Add(delta.Set())
+	delta, err = tiers.Add(delta.Set())
+	return delta, held, err
 }
 
 // carry is the delta that takes a session to another id, as RegenerateId does: the
@@ -263,8 +259,9 @@ func (f *Maps) diff(g *given, data, held map[string]any) (*tiers.Delta, error) {
 //
 // carried is the state that the store held under the old id, nil if nothing was loaded
 // from there.
-func (f *Maps) carry(ctx context.Context, h *origin, g *given, change *tiers.Delta, data map[string]any, ttl time.Duration) (_ *tiers.Delta, carried *tiers.Snapshot, err error) {
+func (f *Maps) carry(ctx context.Context, h *origin, g *given, change *tiers.Delta, m *gmap.StrAnyMap, ttl time.Duration) (_ *tiers.Delta, carried *tiers.Snapshot, err error) {
 	if change == nil || change.Base() == nil || change.Begins() && g.state().Len() > 0 || h.adopted() {
+		data, _ := f.contents(m)
 		delta, err := tiers.Replace(data)
 		return delta, nil, err
 	}
@@ -332,12 +329,8 @@ func (f *Maps) follow(ctx context.Context, m *move) error {
 		return err
 	}
 	data := now.Map()
-	if f.hidden != "" {
-		delete(data, f.hidden)
-	}
-	f.unhide(m.carried, data)
 	m.keep(data)
-	delta, err := tiers.Diff(m.carried, data)
+	delta, err := tiers.DeltaOf(m.carried, change.Compare(m.carried.Data(), data, f.hidden))
 	if err != nil {
 		return err
 	}
@@ -427,8 +420,7 @@ func (f *Maps) Revoked(m *gmap.StrAnyMap) bool {
 	if g == nil || !f.tombstones.Since(g.id, g.stamp) {
 		return false
 	}
-	_, held := contents(m)
-	return sameMap(g.held, held)
+	return sameMap(g.held, heldBy(m))
 }
 
 var nothing = tiers.Adopt(map[string]any{})

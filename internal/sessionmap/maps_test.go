@@ -498,3 +498,65 @@ func TestALoadThatOverlapsALogOutIsOfTheLaterLogIn(t *testing.T) {
 		t.Errorf("the session is %v", now)
 	}
 }
+
+// busy is a value whose copy uses the session that it is in.
+type busy struct {
+	m    *gmap.StrAnyMap
+	name string
+}
+
+func (b *busy) DeepCopy() any {
+	b.m.Set("copied", b.name)
+	return &busy{b.m, b.name}
+}
+
+// A value's own code runs outside the map's lock, which it may need.
+func TestAValueMayUseItsSessionWhenItIsCopied(t *testing.T) {
+	c := newCore()
+	c.put(id, values{"a": 1})
+	f := newFront(c)
+	m := f.get(t, id)
+	m.Set("busy", &busy{m, "x"})
+	ended := make(chan error, 1)
+	go func() { ended <- f.SetSession(context.Background(), id, m, ttl) }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the close waits for the map's lock, which it holds itself")
+	}
+	wantData(t, m.MapCopy(), values{"a": 1, "busy": m.Get("busy"), "copied": "x"})
+}
+
+// The key that a chain hides stays with the session as long as the request keeps something of it.
+func TestAHiddenKeyStaysUntilTheSessionIsCleared(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(m *gmap.StrAnyMap)
+		want   values
+	}{
+		"nothing":             {func(*gmap.StrAnyMap) {}, values{"a": 1, "b": 2, "hidden": "h"}},
+		"one key removed":     {func(m *gmap.StrAnyMap) { m.Remove("b") }, values{"a": 1, "hidden": "h"}},
+		"all keys changed":    {func(m *gmap.StrAnyMap) { m.Sets(values{"a": 3, "b": 3}) }, values{"a": 3, "b": 3, "hidden": "h"}},
+		"replaced by another": {func(m *gmap.StrAnyMap) { m.Replace(values{"c": 1}) }, values{"c": 1}},
+		"set by the request":  {func(m *gmap.StrAnyMap) { m.Set("hidden", "another") }, values{"a": 1, "b": 2, "hidden": "h"}},
+		"set and cleared":     {func(m *gmap.StrAnyMap) { m.Replace(values{"hidden": "another", "c": 1}) }, values{"c": 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCore()
+			c.put(id, values{"a": 1, "b": 2, "hidden": "h"})
+			f := newFront(c)
+			f.Hide("hidden")
+			m := f.get(t, id)
+			if m.Contains("hidden") {
+				t.Error("the request is shown the hidden key")
+			}
+			tt.change(m)
+			f.set(t, id, m)
+			wantData(t, c.holds(id), tt.want)
+			f.set(t, id, m)
+			wantData(t, c.holds(id), tt.want)
+		})
+	}
+}

@@ -1,7 +1,6 @@
 package sessionmap
 
 import (
-	"crypto/rand"
 	"maps"
 	"reflect"
 	"sync"
@@ -105,29 +104,26 @@ func (f *Maps) newMap(g given) *gmap.StrAnyMap {
 	return &h.m
 }
 
-// remember ties a map to what it now stands for, also one that its holder made. A map of another
-// Maps is left alone, and so is one without a lock or with its owner's nil checker.
-func (f *Maps) remember(m *gmap.StrAnyMap, g given) {
+// remember ties a map to what it now stands for, also one that its holder made; h is its origin, nil for
+// none. A map of another Maps is left alone, and so is one without a lock or with its owner's nil checker.
+func (f *Maps) remember(m *gmap.StrAnyMap, h *origin, g given) {
 	l := unfollowed.Load()
-	if h := originOf(m); h != nil {
-		if h.maps == f {
-			h.given.Store(&g)
-			if l != nil {
-				l.note(h, g.held, g.id)
-			}
-		}
+	switch {
+	case h != nil && h.maps != f:
 		return
+	case h == nil:
+		if h = (&origin{maps: f}); l == nil && !isFree(m) {
+			return
+		}
+		h.given.Store(&g)
+		if l == nil {
+			m.SetNilChecker(h.isNil)
+		}
+	default:
+		h.given.Store(&g)
 	}
 	if l != nil {
-		h := &origin{maps: f}
-		h.given.Store(&g)
 		l.note(h, g.held, g.id)
-		return
-	}
-	if _, free := inspect(m); free {
-		h := &origin{maps: f}
-		h.given.Store(&g)
-		m.SetNilChecker(h.isNil)
 	}
 }
 
@@ -147,13 +143,10 @@ func (h *origin) now() *given {
 	return &given{id: h.first.id, base: h.first.base, stamp: h.first.stamp, held: h.first.held}
 }
 
-// contents copies what a map holds, and returns the Go map that holds it: Clear and Replace put
-// another one in its place.
-func contents(m *gmap.StrAnyMap) (data, held map[string]any) {
-	m.RLockFunc(func(current map[string]any) {
-		held, data = current, maps.Clone(current)
-	})
-	return data, held
+// heldBy is the Go map that a map holds: Clear and Replace put another one in its place.
+func heldBy(m *gmap.StrAnyMap) (held map[string]any) {
+	m.RLockFunc(func(current map[string]any) { held = current })
+	return held
 }
 
 // sameMap reports whether two variables hold one Go map.
@@ -169,9 +162,9 @@ var (
 	ourChecker   = reflect.ValueOf((&origin{}).isNil).Pointer()
 )
 
-// field is one of a gmap.KVMap; without an index, there is none of the name and the type.
+// field is one of a gmap.KVMap, if there is one of the name and the type.
 type field struct {
-	index  []int
+	found  bool
 	offset uintptr
 }
 
@@ -182,11 +175,9 @@ func fieldOf[T any](names ...string) (f field) {
 		if !ok || len(part.Index) != 1 {
 			return field{}
 		}
-		f.index, f.offset, t = append(f.index, part.Index...), f.offset+part.Offset, part.Type
+		f.offset, t = f.offset+part.Offset, part.Type
 	}
-	if t != reflect.TypeFor[T]() {
-		return field{}
-	}
+	f.found = t == reflect.TypeFor[T]()
 	return f
 }
 
@@ -195,49 +186,46 @@ func at[T any](m *gmap.KVMap[string, any], f field) *T {
 	return (*T)(unsafe.Add(unsafe.Pointer(m), f.offset))
 }
 
-// inspect reports whether a map's checker is an origin's, and else whether it may
-// become one: the map has a lock, and no checker of its owner's. It calls nothing
-// and changes nothing.
-func inspect(m *gmap.StrAnyMap) (ours, free bool) {
+// isFree reports whether a map may be given a checker of ours: it has a lock, and no checker of its
+// owner's. It changes nothing.
+func isFree(m *gmap.StrAnyMap) (free bool) {
 	m.RLockFunc(func(map[string]any) {
-		kv := reflect.ValueOf(m.KVMap).Elem()
-		if checker := kv.FieldByIndex(checkerField.index); !checker.IsNil() {
-			ours = checker.Pointer() == ourChecker
-			return
-		}
-		free = !kv.FieldByIndex(lockField.index).IsNil()
+		free = *at[gmap.NilChecker[any]](m.KVMap, checkerField) == nil && *at[*sync.RWMutex](m.KVMap, lockField) != nil
 	})
-	return ours, free
+	return free
 }
 
-// inquiryKey is a key that no session has, whatever a client can make an application
-// store; nothing is ever stored under it.
-var inquiryKey = "\x00strata\x00" + rand.Text()
+// inquiry is what a checker of ours is asked about to learn whose it is. No program can store one.
+type inquiry struct{ origin *origin }
 
-// originOf asks the map's nil checker, if it is ours, by offering it a nil to store.
+// originOf asks the map's nil checker, if it is ours. It changes nothing.
 func originOf(m *gmap.StrAnyMap) (h *origin) {
 	if l := unfollowed.Load(); l != nil {
 		return l.of(m)
 	}
-	if ours, _ := inspect(m); ours {
-		m.GetOrSet(inquiryKey, reflect.ValueOf(&h).Elem())
-	}
+	m.RLockFunc(func(map[string]any) {
+		checker := *at[gmap.NilChecker[any]](m.KVMap, checkerField)
+		if checker != nil && reflect.ValueOf(checker).Pointer() == ourChecker {
+			var asked inquiry
+			checker(&asked)
+			h = asked.origin
+		}
+	})
 	return h
 }
 
-var originType = reflect.TypeFor[*origin]()
-
 // isNil is the checker: gmap's own rule, but for an inquiry.
 func (h *origin) isNil(value any) bool {
-	if value == nil {
+	switch v := value.(type) {
+	case nil:
+		return true
+	case *inquiry:
+		v.origin = h
 		return true
 	}
 	v, ok := value.(reflect.Value)
 	if !ok {
 		v = reflect.ValueOf(value)
-	} else if v.IsValid() && v.Type() == originType && v.CanSet() {
-		v.Set(reflect.ValueOf(h))
-		return true
 	}
 	switch v.Kind() {
 	case reflect.Chan, reflect.Map, reflect.Slice, reflect.Func, reflect.Interface, reflect.UnsafePointer, reflect.Pointer:
@@ -259,7 +247,7 @@ var checkGoFrame = sync.OnceFunc(func() {
 })
 
 func canFollow() bool {
-	if checkerField.index == nil || lockField.index == nil || dataField.index == nil {
+	if !checkerField.found || !lockField.found || !dataField.found {
 		return false
 	}
 	f, free := &Maps{}, gmap.NewStrAnyMap(true)
@@ -268,7 +256,7 @@ func canFollow() bool {
 	if h == nil || &h.m != m || m.Size() != 0 || originOf(free) != nil {
 		return false
 	}
-	f.remember(free, given{})
+	f.remember(free, nil, given{})
 	h = originOf(free)
 	return h != nil && h.adopted()
 }

@@ -55,10 +55,14 @@ func (t *tombstones) bury(id string) {
 // Since reports whether the session is known to have been removed after the clock showed
 // stamp.
 func (t *tombstones) Since(id string, stamp uint64) bool {
+	return t.clock.Load() != stamp && t.Removed(hashID(id), stamp)
+}
+
+// Removed is Since for an id's hash.
+func (t *tombstones) Removed(hash, stamp uint64) bool {
 	if t.clock.Load() == stamp {
 		return false
 	}
-	hash := hashID(id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	at, _ := t.removed.Get(hash)
