@@ -42,6 +42,9 @@
 // with redis.FailoverOptions.ReplicaOnly, or gredis.Config.SlaveOnly, doesn't show
 // it: don't pass one; its first write fails with READONLY.
 //
+// Where a master of a cluster sends no reply, the client asks in the background who has which slots:
+// a replica that has taken over from one that hangs serves its sessions at once.
+//
 // A master confirms a write before its replicas have it. A replica that takes over, in a
 // cluster or by a sentinel's choice, may lack writes that were acknowledged, a log-out or
 // a log-in among them, and so may a server that is started again without appendonly and

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
 // maxMoves bounds the search for a connection to the server that is watched.
@@ -122,6 +123,7 @@ func (t *Tracker) Send(ctx context.Context, commands ...redis.Cmder) error {
 		err := p.send(ctx, commands)
 		t.paths.give(p)
 		if !errors.Is(err, errUnproven) { // or else nothing has been sent
+			t.suspect(ctx, err)
 			return err
 		}
 		t.paths.leave(p)
@@ -131,5 +133,14 @@ func (t *Tracker) Send(ctx context.Context, commands ...redis.Cmder) error {
 		for _, c := range commands {
 			c.SetErr(nil)
 		}
+	}
+}
+
+// suspect has a cluster's client ask in the background who has which slots, if a master sends no
+// reply: by itself it asks after a redirection, which a master that hangs doesn't send, or after a
+// minute, and until then doesn't notice that a replica has taken over.
+func (t *Tracker) suspect(ctx context.Context, err error) {
+	if cluster, ok := t.client.(*redis.ClusterClient); ok && err != nil && !fault.IsReply(err) && !errors.Is(err, context.Canceled) {
+		cluster.ReloadState(ctx)
 	}
 }
