@@ -241,9 +241,16 @@ func TestWhatIsNotReachedIsTold(t *testing.T) {
 	if len(r.Outages.All) != 1 || len(r.Recoveries.All) != 1 || r.Recoveries.All[0] != int64(mostRecovery)+1 {
 		t.Errorf("the requests in an outage are %v, the recoveries %v", r.Outages.All, r.Recoveries.All)
 	}
-	r.Sticky.Reads, r.OwnMisses, r.Audits.Differs = 2*mostReads, 1, 1
+	r.Sticky.Reads, r.OwnReads, r.Audits.Differs = 2*mostReads, 1000, 1
+	if r.OwnMisses = map[string]int{"one cause": 5, "another": 5}; len(r.Unreached()) != 5 {
+		t.Errorf("few reads of own writes that ask Redis: %q", r.Unreached())
+	}
+	r.OwnMisses["another"]++
 	if texts := r.Unreached(); len(texts) != 6 {
 		t.Errorf("not reached: %q", texts)
+	}
+	if r.Late.Add(int64(mostDelay / 2)); len(r.Unreached()) != 3 {
+		t.Errorf("not reached by a busy machine: %q", r.Unreached())
 	}
 }
 

@@ -54,7 +54,7 @@ func Run(tb testing.TB, topology string, o Options) *Report {
 	w := newWorld(tb, topology, o)
 	report := &Report{Topology: topology, Options: o, Faults: map[string]int{}}
 	if o.Requests > 0 {
-		w.figures(report)
+		report.Figures = w.figures()
 	}
 	random := rand.New(rand.NewPCG(o.Seed, 0))
 	var list []fault

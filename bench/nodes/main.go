@@ -30,7 +30,7 @@ func main() {
 	flag.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()), "of the load and the faults")
 	kills := flag.Int("kills", 20, "of nodes that write behind with a journal, after the topologies")
 	principals := flag.Duration("principals", time.Minute, "of ending, limiting and changing sessions by whose they are, after that, without the faults by which servers lose what they had acknowledged; 0 for none")
-	flag.BoolVar(&o.Strict, "strict", false, "exit with status 1 also for a figure that isn't reached; it takes an idle machine")
+	flag.BoolVar(&o.Strict, "strict", false, "exit with status 1 also for a figure that isn't reached, on a machine that isn't busy")
 	flag.Parse()
 	o.Faults = strings.Split(*faults, ",")
 	topologies := []string{*topology}

@@ -8,13 +8,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/local"
 )
-
-// loader returns how a read was served.
-type loader interface {
-	Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error)
-}
 
 // tolerated is how many requests of a worker may fail where the machine stalls.
 const tolerated = 10
@@ -53,24 +51,48 @@ func (n *node) measure(ask Ask) (float64, error) {
 	return float64(ask.Count / n.Workers * n.Workers), errors.Join(errs...)
 }
 
-// own writes and reads in turn, and returns how many of the reads asked the server.
-func (n *node) own(ask Ask) (misses float64, err error) {
+// refusals are why memory doesn't serve a session that it holds.
+var refusals = map[telemetry.Count]string{
+	telemetry.RefusedInvalidated: "invalidated",
+	telemetry.RefusedExpired:     "expired",
+	telemetry.RefusedUnvouched:   "unvouched",
+	telemetry.RefusedUnread:      "not yet read again",
+}
+
+// own writes and reads in turn, and returns how many of the reads asked the server, and why.
+func (n *node) own(ask Ask) (misses map[string]int, err error) {
+	tier, ok := layer.As[*local.Storage](n.chain)
+	if !ok {
+		return nil, errors.New("the chain has no memory")
+	}
 	c := newClient(n.Node, (n.Node+1)*writers, n.manager)
 	id := ask.IDs[0]
+	misses = map[string]int{}
 	for done, failed := 0, 0; done < ask.Count; done++ {
 		if _, outcome := c.change(id); outcome != OK {
 			if failed++; failed > tolerated {
-				return 0, errors.New("changes failed without any fault")
+				return nil, errors.New("changes failed without any fault")
 			}
 			continue
 		}
-		read, err := n.stack.Unwrap().(loader).Load(context.Background(), id, ttl)
+		before := map[telemetry.Count]int64{}
+		for refusal := range refusals {
+			before[refusal] = tier.Tally().Total(refusal)
+		}
+		read, err := tier.Load(context.Background(), id, ttl)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		if read.Outcome != tiers.OutcomeHit {
-			misses++
+		if read.Outcome == tiers.OutcomeHit {
+			continue
 		}
+		why := "not in memory"
+		for refusal, name := range refusals {
+			if tier.Tally().Total(refusal) > before[refusal] {
+				why = name
+			}
+		}
+		misses[why]++
 	}
 	return misses, nil
 }

@@ -157,7 +157,7 @@ func (n *node) answer(ask Ask) (answer Answer) {
 	case askMeasure:
 		answer.Figure, err = n.measure(ask)
 	case askOwn:
-		answer.Figure, err = n.own(ask)
+		answer.Misses, err = n.own(ask)
 	case askWrite:
 		answer.Records, err = n.write(ask)
 	case askFollow:

@@ -32,12 +32,10 @@ type Report struct {
 	Examples   []Violation
 	Evidence   []string // folders with the histories of sessions that a law was broken for
 
-	Scattered, Sticky, Bare Figures
-	OwnReads, OwnMisses     int
-	Audits                  Audits
-	Outages                 Ages // durations of requests while the chains knew of an outage
-	Recoveries              Ages // of each outage, until the last request that failed began
-	Delays                  Ages
+	Figures
+	Audits     Audits
+	Outages    Ages // durations of requests while the chains knew of an outage
+	Recoveries Ages // of each outage, until the last request that failed began
 }
 
 // judge checks the records of a round, and returns what was broken.
@@ -106,12 +104,6 @@ func (r *Report) Violations() (n int) {
 	return n
 }
 
-// The bounds that are expected of a machine that has little else to do.
-const (
-	mostDelay = 2 * time.Millisecond // p99 of the invalidations
-	mostReads = 0.07                 // of Redis a request, where a session's requests stay on one node
-)
-
 // Unreached is what was expected and isn't so.
 func (r *Report) Unreached() (texts []string) {
 	expect := func(met bool, format string, args ...any) {
@@ -122,12 +114,9 @@ func (r *Report) Unreached() (texts []string) {
 	expect(r.Audits.Differs == 0, "no audited hit differs from the store beyond what is allowed")
 	expect(r.Outages.Quantile(0.99) < mostOutage, "a request's p99 under %v in an outage", mostOutage)
 	expect(r.Recoveries.Quantile(1) <= mostRecovery, "no failure %v after an outage", mostRecovery)
-	if r.Options.Requests == 0 {
-		return texts
+	if !r.busy() {
+		texts = append(texts, r.unreached()...)
 	}
-	expect(r.Delays.Quantile(0.99) < mostDelay, "an invalidation delay p99 under %v", mostDelay)
-	expect(r.Sticky.Reads <= mostReads, "at most %.2f Redis reads a request", mostReads)
-	expect(r.OwnMisses == 0, "no read of an own write asks Redis")
 	return texts
 }
 
@@ -165,7 +154,13 @@ func (r *Report) Print(out io.Writer) {
 		line("invalidation delay p50, p99, p99.9", "%v, %v, %v (%d changes)", round(r.Delays.Quantile(0.5)), round(r.Delays.Quantile(0.99)), round(r.Delays.Quantile(0.999)), len(r.Delays.All))
 		line("Redis reads a request, 95 % reads", "%.3f sticky, %.3f scattered, %.3f bare", r.Sticky.Reads, r.Scattered.Reads, r.Bare.Reads)
 		line("Redis commands a request, 95 % reads", "%.3f sticky, %.3f scattered, %.3f bare", r.Sticky.Commands, r.Scattered.Commands, r.Bare.Commands)
-		line("reads of own writes that asked Redis", "%d of %d", r.OwnMisses, r.OwnReads)
+		line("reads of own writes that asked Redis", "%d of %d", r.ownMisses(), r.OwnReads)
+		for why, n := range r.OwnMisses {
+			line("", "%s %d", why, n)
+		}
+		if r.busy() {
+			line("figures not judged on a busy machine", "woke up %v late (p99)", round(r.Late.Quantile(0.99)))
+		}
 	}
 	if len(r.Recoveries.All) > 0 {
 		line("requests in an outage p50, p99, p99.9", "%v, %v, %v (%d requests)", round(r.Outages.Quantile(0.5)), round(r.Outages.Quantile(0.99)), round(r.Outages.Quantile(0.999)), len(r.Outages.All))

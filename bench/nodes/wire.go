@@ -7,7 +7,7 @@ const (
 	askHalt    = "halt"    // returns the records
 	askRead    = "read"    // read the ids once
 	askMeasure = "measure" // serve Count requests, 95 % of them reads
-	askOwn     = "own"     // write and read Count times; Figure is how many reads went to the server
+	askOwn     = "own"     // write and read Count times; Misses are the reads that went to the server
 	askWrite   = "write"   // write Count versions of an id, one each time that askNext comes
 	askFollow  = "follow"  // poll an id until it shows Count; Records say when it did
 	askEnd     = "end"
@@ -31,6 +31,7 @@ type Answer struct {
 	Timings []Timing
 	Audits  Audits // of the node's life
 	Figure  float64
+	Misses  map[string]int // by what kept memory from serving
 	Err     string
 }
 

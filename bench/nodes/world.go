@@ -40,6 +40,7 @@ type world struct {
 	evidence *evidence // of this round
 	outages  []Outage  // of this round
 	gaps     []Gap     // of this round
+	probes   int       // how often delays were measured
 	allowed  int64     // audits that differed in gaps
 	bare     *gsession.Manager
 }
