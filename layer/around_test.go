@@ -26,11 +26,10 @@ func testSealed() layer.Decorator {
 // A decorator that encrypts keeps the laws below and above the others, and at both ends.
 func TestEncryptingDecoratorConforms(t *testing.T) {
 	server := redistest.Start(t)
-	patient := layer.LoadTimeout(30 * time.Second)
 	for name, decorators := range map[string][]layer.Decorator{
 		"alone": {testSealed()},
-		"below": {testSealed(), layer.Coalesced(), layer.Local(patient), layer.Traced()},
-		"above": {layer.Coalesced(), layer.Local(patient), strange, testSealed()},
+		"below": {testSealed(), patientCoalesced(), patientLocal(), layer.Traced()},
+		"above": {patientCoalesced(), patientLocal(), strange, testSealed()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -143,7 +142,7 @@ func TestAroundIsFlushedAndClosedWithTheChain(t *testing.T) {
 	chain := layer.Chain(gsession.NewStorageMemory(), layer.Around(func(below tiers.Storage) tiers.Storage {
 		own = &ended{Base: tiers.Base{Storage: below}}
 		return own
-	}), layer.Local())
+	}), patientLocal())
 	if err := chain.Close(context.Background()); err != nil || own.flushes != 1 || own.closes != 1 {
 		t.Errorf("flushed %d times, closed %d, %v", own.flushes, own.closes, err)
 	}

@@ -41,7 +41,7 @@ func TestRequestsAreNotKept(t *testing.T) {
 	)
 	ctx := context.Background()
 	server := redistest.Start(t)
-	chain := layer.Chain(redisstore.New(server.Client()), layer.Coalesced(), layer.Local(layer.MaxBytes(maxBytes)))
+	chain := layer.Chain(redisstore.New(server.Client()), patientCoalesced(), patientLocal(layer.MaxBytes(maxBytes)))
 	defer func() { _ = chain.Close(ctx) }()
 	web := ghttp.GetServer("bounds " + gsession.NewSessionId())
 	web.SetDumpRouterMap(false)
@@ -114,7 +114,7 @@ func (*absentStore) SetSession(context.Context, string, *gmap.StrAnyMap, time.Du
 func TestPendingChangesAreNotTheRequests(t *testing.T) {
 	const maxPending = 4 << 20
 	ctx := context.Background()
-	chain := layer.Chain(&absentStore{}, layer.Coalesced(layer.WriteBehind(time.Hour), layer.MaxPendingBytes(maxPending)))
+	chain := layer.Chain(&absentStore{}, patientCoalesced(layer.WriteBehind(time.Hour), layer.MaxPendingBytes(maxPending)))
 	defer func() {
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
@@ -152,7 +152,7 @@ func TestMaxBytesIsTheHeap(t *testing.T) {
 	ctx := context.Background()
 	for _, size := range []int{10, 500} {
 		before := heap()
-		chain := layer.Chain(&everyID{}, layer.Local(layer.MaxBytes(maxBytes), layer.MaxStale(time.Hour)))
+		chain := layer.Chain(&everyID{}, patientLocal(layer.MaxBytes(maxBytes), layer.MaxStale(time.Hour)))
 		pad := strings.Repeat("i", size)
 		for n := range 40_000 {
 			if m, err := chain.GetSession(ctx, fmt.Sprint(pad, n), time.Hour); m == nil || err != nil {
@@ -219,7 +219,7 @@ func TestManyRequestsKeepTheHeapWithinTheBounds(t *testing.T) {
 	}
 	ctx := context.Background()
 	before := heap()
-	chain := layer.Chain(&someIDs{}, layer.Coalesced(), layer.Local(layer.MaxBytes(maxBytes), layer.MaxStale(time.Hour), layer.Negative(time.Hour)))
+	chain := layer.Chain(&someIDs{}, patientCoalesced(), patientLocal(layer.MaxBytes(maxBytes), layer.MaxStale(time.Hour), layer.Negative(time.Hour)))
 	defer func() { _ = chain.Close(ctx) }()
 	header := make([]byte, 32<<10)
 	for n := range requests {
@@ -264,7 +264,7 @@ func TestManyVisitsKeepTheHeapWithinTheBounds(t *testing.T) {
 	ctx := context.Background()
 	server := redistest.Start(t)
 	before := heap()
-	chain := layer.Chain(redisstore.New(server.Client()), layer.Coalesced(), layer.Local(layer.MaxBytes(maxBytes)))
+	chain := layer.Chain(redisstore.New(server.Client()), patientCoalesced(), patientLocal(layer.MaxBytes(maxBytes)))
 	defer func() { _ = chain.Close(ctx) }()
 	web := ghttp.GetServer("many visits " + gsession.NewSessionId())
 	web.SetDumpRouterMap(false)

@@ -50,9 +50,9 @@ func TestCacheAboveADecoratorThatChangesSessions(t *testing.T) {
 		"maps, shows its base": func(s gsession.Storage) gsession.Storage { return shown{prefixed{s}} },
 	} {
 		for mode, coalesced := range map[string]layer.Decorator{
-			"synchronous": layer.Coalesced(), "behind": layer.Coalesced(layer.WriteBehind(time.Hour)),
+			"synchronous": patientCoalesced(), "behind": patientCoalesced(layer.WriteBehind(time.Hour)),
 		} {
-			chain := layer.Chain(teststore.New(), coalesced, between, layer.Local())
+			chain := layer.Chain(teststore.New(), coalesced, between, patientLocal())
 			for round := range 3 {
 				m, err := chain.GetSession(ctx, "a", time.Hour)
 				if err != nil {

@@ -24,7 +24,7 @@ func TestEightNodesLoseNoKeyOfOneSession(t *testing.T) {
 	server := redistest.Start(t)
 	const nodes, requests, rounds = 8, 4, 15
 	open := func() *layer.Stack {
-		return layer.Chain(redisstore.New(server.Client()), layer.Coalesced(layer.WriteTimeout(time.Minute)), layer.Local())
+		return layer.Chain(redisstore.New(server.Client()), patientCoalesced(), patientLocal())
 	}
 	var group sync.WaitGroup
 	for node := range nodes {
@@ -79,7 +79,7 @@ func TestChangedSessionsStayInMemory(t *testing.T) {
 			ctx := context.Background()
 			store := teststore.New()
 			store.OnCommit = func(context.Context, string) error { runtime.Gosched(); return nil }
-			chain := layer.Chain(store, layer.Coalesced(opts...), layer.Local(layer.MaxStale(time.Hour)), layer.Traced())
+			chain := layer.Chain(store, patientCoalesced(opts...), patientLocal(layer.MaxStale(time.Hour)), layer.Traced())
 			manager := gsession.New(time.Hour, chain)
 			begin := func() { // the cache takes a new session when it gets to it
 				request := manager.New(ctx, "a")

@@ -137,31 +137,41 @@ func subjects() []subject {
 }
 
 func client(t *testing.T, server *redistest.Server) redis.UniversalClient {
-	c := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
+	c := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, ReadTimeout: patience, PoolTimeout: patience})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-// stacks are each decorator alone, and in company. The machine may be too busy with all of
-// them for the time in which a read is given up.
+// patientLocal and patientCoalesced wait for a store as long as it takes on a busy machine. They are for
+// tests that are about something else than the time after which a layer gives up.
+func patientLocal(opts ...layer.LocalOption) layer.Decorator {
+	return layer.Local(append([]layer.LocalOption{layer.LoadTimeout(patience)}, opts...)...)
+}
+
+func patientCoalesced(opts ...layer.CoalescedOption) layer.Decorator {
+	return layer.Coalesced(append([]layer.CoalescedOption{layer.WriteTimeout(patience)}, opts...)...)
+}
+
+const patience = 30 * time.Second
+
+// stacks are each decorator alone, and in company.
 func stacks(direct bool) map[string][]layer.Decorator {
-	patient := layer.LoadTimeout(30 * time.Second)
 	all := map[string][]layer.Decorator{
 		"no decorator": {},
-		"Local":        {layer.Local(patient)},
+		"Local":        {patientLocal()},
 		"Traced":       {layer.Traced()},
-		"Coalesced":    {layer.Coalesced()},
-		"behind":       {layer.Coalesced(layer.WriteBehind(5 * time.Millisecond))},
-		"all":          {layer.Coalesced(), layer.Local(patient), layer.Traced()},
+		"Coalesced":    {patientCoalesced()},
+		"behind":       {patientCoalesced(layer.WriteBehind(5 * time.Millisecond))},
+		"all":          {patientCoalesced(), patientLocal(), layer.Traced()},
 		"Indexed":      {layer.Indexed(everybody)},
-		"all indexed":  {layer.Coalesced(), layer.Local(patient), layer.Indexed(everybody), layer.Traced()},
-		"indexed low":  {layer.Indexed(everybody), layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)), strange, layer.Local(patient)},
-		"all behind":   {layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)), layer.Local(patient), layer.Traced()},
-		"strangers":    {strange, layer.Coalesced(), strange, layer.Local(patient), strange, layer.Traced(), strange},
+		"all indexed":  {patientCoalesced(), patientLocal(), layer.Indexed(everybody), layer.Traced()},
+		"indexed low":  {layer.Indexed(everybody), patientCoalesced(layer.WriteBehind(5 * time.Millisecond)), strange, patientLocal()},
+		"all behind":   {patientCoalesced(layer.WriteBehind(5 * time.Millisecond)), patientLocal(), layer.Traced()},
+		"strangers":    {strange, patientCoalesced(), strange, patientLocal(), strange, layer.Traced(), strange},
 	}
 	if direct {
 		all["Snapshots"] = []layer.Decorator{layer.Snapshots()}
-		all["Snapshots and all"] = []layer.Decorator{layer.Snapshots(), layer.Coalesced(), layer.Local(patient), layer.Traced()}
+		all["Snapshots and all"] = []layer.Decorator{layer.Snapshots(), patientCoalesced(), patientLocal(), layer.Traced()}
 	}
 	return all
 }

@@ -37,10 +37,10 @@ func TestDifferential(t *testing.T) {
 		},
 	}
 	pieces := map[string]func() layer.Decorator{
-		"Local":     func() layer.Decorator { return layer.Local() },
-		"Exclusive": func() layer.Decorator { return layer.Local(layer.Exclusive()) },
-		"Coalesced": func() layer.Decorator { return layer.Coalesced() },
-		"Behind":    func() layer.Decorator { return layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)) },
+		"Local":     func() layer.Decorator { return patientLocal() },
+		"Exclusive": func() layer.Decorator { return patientLocal(layer.Exclusive()) },
+		"Coalesced": func() layer.Decorator { return patientCoalesced() },
+		"Behind":    func() layer.Decorator { return patientCoalesced(layer.WriteBehind(5 * time.Millisecond)) },
 		"Traced":    func() layer.Decorator { return layer.Traced() },
 		"Indexed":   func() layer.Decorator { return layer.Indexed(oneUser) },
 		"stranger":  func() layer.Decorator { return strange },

@@ -83,7 +83,7 @@ func walk(w io.Writer, v reflect.Value, seen map[uintptr]bool) {
 // Programs print what holds a session while requests write. Nothing of the chain is shown,
 // and nothing is read without its lock: the race detector looks on.
 func TestDumpsEndAtTheChain(t *testing.T) {
-	chain := layer.Chain(gsession.NewStorageMemory(), layer.Coalesced(), layer.Local(layer.Exclusive()), layer.Traced())
+	chain := layer.Chain(gsession.NewStorageMemory(), patientCoalesced(), patientLocal(layer.Exclusive()), layer.Traced())
 	defer chain.Close(t.Context())
 	manager := gsession.New(time.Hour, chain)
 	save := func(n int) error {
@@ -159,7 +159,7 @@ func TestDumpOfARequest(t *testing.T) {
 		defer mu.Unlock()
 		return strings.Join(texts, "\n")
 	}
-	chain := layer.Chain(gsession.NewStorageMemory(), layer.Coalesced(), layer.Local(layer.Exclusive()), layer.Traced())
+	chain := layer.Chain(gsession.NewStorageMemory(), patientCoalesced(), patientLocal(layer.Exclusive()), layer.Traced())
 	defer chain.Close(t.Context())
 	manager := gsession.New(time.Hour, chain)
 	for n := range 1000 {

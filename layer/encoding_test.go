@@ -39,10 +39,10 @@ func TestMemoryShowsWhatTheStoreHas(t *testing.T) {
 	}
 	chains := map[string][]layer.Decorator{
 		"bare":       nil,
-		"local":      {layer.Local(layer.Exclusive())},
-		"coalesced":  {layer.Coalesced()},
-		"full":       {layer.Coalesced(), layer.Local(layer.Exclusive())},
-		"full later": {layer.Coalesced(layer.WriteBehind(time.Hour)), layer.Local(layer.Exclusive())},
+		"local":      {patientLocal(layer.Exclusive())},
+		"coalesced":  {patientCoalesced()},
+		"full":       {patientCoalesced(), patientLocal(layer.Exclusive())},
+		"full later": {patientCoalesced(layer.WriteBehind(time.Hour)), patientLocal(layer.Exclusive())},
 	}
 	values := map[string]struct {
 		key     string
@@ -63,8 +63,8 @@ func TestMemoryShowsWhatTheStoreHas(t *testing.T) {
 		for chainName, decorators := range chains {
 			t.Run(storeName+" "+chainName, func(t *testing.T) {
 				store := open(t)
-				chain := layer.Chain(store, decorators...)
-				defer func() { _ = chain.Close(ctx) }()
+				chain, bare := layer.Chain(store, decorators...), layer.Chain(store)
+				defer func() { _, _ = chain.Close(ctx), bare.Close(ctx) }()
 				for name, v := range values {
 					for _, whole := range []bool{false, true} {
 						ids++
@@ -92,7 +92,7 @@ func TestMemoryShowsWhatTheStoreHas(t *testing.T) {
 						if err = chain.Flush(ctx); err != nil {
 							t.Fatal(err)
 						}
-						stored, err := layer.Chain(store).GetSession(ctx, id, time.Hour)
+						stored, err := bare.GetSession(ctx, id, time.Hour)
 						if err != nil {
 							t.Fatalf("%s, whole %v: the store can't be read: %v", name, whole, err)
 						}

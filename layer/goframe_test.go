@@ -94,9 +94,9 @@ func TestThereIsNoAdviceForGoFramesStores(t *testing.T) {
 					o.errors = append(o.errors, err)
 				}
 			}
-			chain := layer.Chain(c.store, layer.Coalesced(layer.WriteTimeout(time.Second)), layer.Local(layer.MaxStale(0)),
+			chain := layer.Chain(c.store, patientCoalesced(), patientLocal(layer.MaxStale(0)),
 				layer.Traced(layer.TracerProvider(o.tracer), layer.RootSpans()))
-			reported := layer.Chain(c.store, traced, layer.Coalesced(layer.WriteTimeout(time.Second)), layer.Local(layer.MaxStale(0)))
+			reported := layer.Chain(c.store, traced, patientCoalesced(), patientLocal(layer.MaxStale(0)))
 			use := func() {
 				for _, chain := range []*layer.Stack{chain, reported} {
 					s := gsession.New(time.Hour, chain).New(ctx, id)
@@ -143,7 +143,7 @@ func (unslid) UpdateTTL(context.Context, string, time.Duration) error { return e
 // ghttp closes a session when the response has been sent, and drops the error of it.
 func TestErrorsThatGhttpDropsAreLogged(t *testing.T) {
 	traced, log := logged()
-	chain := layer.Chain(unslid{gsession.NewStorageMemory()}, layer.Local(), traced)
+	chain := layer.Chain(unslid{gsession.NewStorageMemory()}, patientLocal(), traced)
 	defer func() { _ = chain.Close(context.Background()) }()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -164,7 +164,7 @@ func TestErrorsThatGhttpDropsAreLogged(t *testing.T) {
 	}
 	defer func() { _ = server.Shutdown() }()
 	jar, _ := cookiejar.New(nil)
-	client := &http.Client{Jar: jar, Transport: &http.Transport{}, Timeout: 10 * time.Second}
+	client := &http.Client{Jar: jar, Transport: &http.Transport{}, Timeout: time.Minute}
 	defer client.CloseIdleConnections()
 	for _, path := range []string{"/write", "/read"} {
 		answer, err := client.Get("http://" + listener.Addr().String() + path)

@@ -49,14 +49,21 @@ func numbered(prefix string, n int) (ids []string) {
 }
 
 // A master of three hangs. Sessions of the others are written and logged out meanwhile, and
-// what hangs arrives when it goes on.
+// what hangs arrives when it goes on. Nothing gives up before, so that what waited for the hung
+// master would wait for good.
 func TestAHungMasterDelaysItsOwnSessionsOnly(t *testing.T) {
 	t.Parallel()
-	cluster := redistest.StartCluster(t, 3)
-	client := cluster.Client()
+	const never = 10 * time.Minute
+	cluster := redistest.StartCluster(t, 3, "--cluster-node-timeout", "60000")
+	var addrs []string
+	for _, master := range cluster.Masters {
+		addrs = append(addrs, master.Addr())
+	}
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true, ReadTimeout: never, PoolTimeout: never, PoolSize: 200})
+	t.Cleanup(func() { _ = client.Close() })
 	store := redisstore.New(client)
 	for name, opts := range map[string][]layer.CoalescedOption{
-		"synchronous": nil, "behind": {layer.WriteBehind(5 * time.Millisecond)},
+		"synchronous": {layer.WriteTimeout(never)}, "behind": {layer.WriteTimeout(never), layer.WriteBehind(5 * time.Millisecond)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			chain := layer.Chain(store, layer.Coalesced(opts...))
@@ -74,21 +81,24 @@ func TestAHungMasterDelaysItsOwnSessionsOnly(t *testing.T) {
 				bases[id].Set("n", 1)
 				stuck.Go(func() { _ = chain.SetSession(ctx, id, bases[id], time.Hour) })
 			}
+			waited, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
 			for _, id := range well {
 				bases[id].Set("n", 1)
-				if err := chain.SetSession(ctx, id, bases[id], time.Hour); err != nil {
+				if err := chain.SetSession(waited, id, bases[id], time.Hour); err != nil {
 					t.Error(err)
+					break
 				}
 			}
-			if !polled(2*time.Second, func() bool { // less than a write that hangs waits
-				return !slices.ContainsFunc(well, func(id string) bool {
+			if !polled(30*time.Second, func() bool {
+				return t.Failed() || !slices.ContainsFunc(well, func(id string) bool {
 					read, err := store.Load(ctx, id, time.Hour)
 					return err != nil || read.Snapshot == nil || number(read.Snapshot) != 1
 				})
 			}) {
 				t.Error("a session of a master that is well wasn't written beside one that hangs")
 			}
-			if err := chain.RemoveAll(ctx, well[0]); err != nil {
+			if err := chain.RemoveAll(waited, well[0]); err != nil {
 				t.Error(err)
 			}
 			hung.Resume()
@@ -97,7 +107,7 @@ func TestAHungMasterDelaysItsOwnSessionsOnly(t *testing.T) {
 				t.Error(err)
 			}
 			for _, id := range slow {
-				if read, err := store.Load(ctx, id, time.Hour); len(opts) > 0 && (err != nil || read.Snapshot == nil || number(read.Snapshot) != 1) {
+				if read, err := store.Load(ctx, id, time.Hour); err != nil || read.Snapshot == nil || number(read.Snapshot) != 1 {
 					t.Errorf("a session of the master that hung holds %v, %v", read.Snapshot, err)
 				}
 			}
@@ -144,13 +154,17 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 	defer func() { _ = client.Close() }()
 	traced, log := logged()
 	chain := layer.Chain(redisstore.New(client), layer.Coalesced(layer.WriteBehind(20*time.Millisecond)),
-		layer.Local(layer.ServeStale(time.Minute)), traced)
+		layer.Local(layer.ServeStale(time.Hour)), traced)
 	ctx, ids := context.Background(), numbered("hung ", 50)
 	other := layer.Chain(redisstore.New(server.Client()))
+	defer func() { _ = other.Close(ctx) }()
 	bases := begun(t, other, append(ids, "marker")) // another node's, which needs no second look
 	// Nothing of what was written is announced any more once the last write was.
-	if m, err := chain.GetSession(ctx, "marker", time.Hour); err != nil || m == nil {
-		t.Fatal(m, err)
+	if !polled(20*time.Second, func() bool {
+		m, err := chain.GetSession(ctx, "marker", time.Hour)
+		return err == nil && m != nil
+	}) {
+		t.Fatal("a session can't be read")
 	}
 	if err := other.RemoveAll(ctx, "marker"); err != nil {
 		t.Fatal(err)
@@ -168,7 +182,7 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 		for _, id := range ids {
 			m, err := chain.GetSession(ctx, id, time.Hour)
 			if err != nil || m == nil {
-				t.Fatal(m, err)
+				return false
 			}
 			bases[id] = m
 		}
@@ -204,7 +218,7 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if !polled(10*time.Second, func() bool { // most are the probe of nobody
+	if !polled(time.Minute, func() bool { // most are the probe of nobody, and the machine may be busy
 		slowest, failed := answers()
 		return slowest < 200*time.Millisecond && failed == 0
 	}) {
@@ -219,11 +233,11 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 	if m, err := chain.GetSession(ctx, ids[0], time.Hour); err == nil && m != nil {
 		t.Error("a session that was logged out here is served")
 	}
-	if !polled(10*time.Second, func() bool { return strings.Contains(log.String(), "doesn't take changes of sessions") }) {
+	if !polled(time.Minute, func() bool { return strings.Contains(log.String(), "doesn't take changes of sessions") }) {
 		t.Error("the log doesn't say that changes are pending")
 	}
 	server.Resume()
-	if !polled(10*time.Second, func() bool {
+	if !polled(time.Minute, func() bool {
 		_, err := chain.GetSession(ctx, "unknown 0", time.Hour)
 		return err == nil
 	}) {
@@ -247,7 +261,7 @@ func TestAServerThatRefusesWrites(t *testing.T) {
 	server := redistest.Start(t)
 	admin := server.Client()
 	traced, log := logged()
-	chain := layer.Chain(redisstore.New(server.Client()), layer.Coalesced(layer.WriteBehind(20*time.Millisecond)), layer.Local(), traced)
+	chain := layer.Chain(redisstore.New(server.Client()), patientCoalesced(layer.WriteBehind(time.Hour)), patientLocal(), traced)
 	ctx, ids := context.Background(), numbered("oom ", 50)
 	bases := begun(t, chain, ids)
 	if err := admin.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
@@ -259,7 +273,9 @@ func TestAServerThatRefusesWrites(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if !polled(2*time.Second, func() bool {
+	flushed := make(chan error, 1)
+	go func() { flushed <- chain.Flush(ctx) }() // all are pending by now
+	if !polled(time.Minute, func() bool {
 		return strings.Contains(log.String(), "OOM") && strings.Contains(log.String(), "pending=50")
 	}) {
 		t.Errorf("the log doesn't say what is wrong:\n%s", log)
@@ -279,7 +295,7 @@ func TestAServerThatRefusesWrites(t *testing.T) {
 	if err := admin.ConfigSet(ctx, "maxmemory", "0").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := chain.Close(ctx); err != nil {
+	if err := errors.Join(<-flushed, chain.Close(ctx)); err != nil {
 		t.Error(err)
 	}
 	store := redisstore.New(server.Client())

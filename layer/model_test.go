@@ -37,12 +37,12 @@ type request struct {
 
 func newModel(t *rapid.T) *model {
 	pieces := map[string]func() layer.Decorator{
-		"Local":           func() layer.Decorator { return layer.Local() },
-		"Local exclusive": func() layer.Decorator { return layer.Local(layer.Exclusive(), layer.GuardSlots(2)) },
-		"Local no memory": func() layer.Decorator { return layer.Local(layer.MaxStale(0)) },
-		"Coalesced":       func() layer.Decorator { return layer.Coalesced() },
-		"Behind":          func() layer.Decorator { return layer.Coalesced(layer.WriteBehind(time.Millisecond)) },
-		"Far behind":      func() layer.Decorator { return layer.Coalesced(layer.WriteBehind(time.Hour)) },
+		"Local":           func() layer.Decorator { return patientLocal() },
+		"Local exclusive": func() layer.Decorator { return patientLocal(layer.Exclusive(), layer.GuardSlots(2)) },
+		"Local no memory": func() layer.Decorator { return patientLocal(layer.MaxStale(0)) },
+		"Coalesced":       func() layer.Decorator { return patientCoalesced() },
+		"Behind":          func() layer.Decorator { return patientCoalesced(layer.WriteBehind(time.Millisecond)) },
+		"Far behind":      func() layer.Decorator { return patientCoalesced(layer.WriteBehind(time.Hour)) },
 		"Traced":          func() layer.Decorator { return layer.Traced() },
 		"stranger":        func() layer.Decorator { return strange },
 	}

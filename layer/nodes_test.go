@@ -21,7 +21,7 @@ import (
 func node(t *testing.T, store gsession.Storage, opts ...layer.LocalOption) (*layer.Stack, *gsession.Manager) {
 	t.Helper()
 	opts = append(opts, layer.MaxStale(time.Hour)) // so that only announcements make it fresh
-	chain := layer.Chain(store, layer.Coalesced(), layer.Local(opts...), layer.Traced())
+	chain := layer.Chain(store, patientCoalesced(), patientLocal(opts...), layer.Traced())
 	t.Cleanup(func() {
 		if err := chain.Close(context.Background()); err != nil {
 			t.Error(err)
@@ -114,7 +114,7 @@ func TestOwnWritesCostNoRead(t *testing.T) {
 	warm(t, client, here, "a")
 	const rounds, most = 200, 10
 	misses := most + 1
-	for tries := 0; misses > most && tries < 5; tries++ { // one that loses the channel isn't the rule
+	for end := time.Now().Add(time.Minute); misses > most && time.Now().Before(end); { // a busy machine may need some tries
 		misses = 0
 		for n := range rounds {
 			request := here.New(ctx, "a")
@@ -148,7 +148,7 @@ func TestAWatcherServesAnyStoreOnRedis(t *testing.T) {
 		}
 	})
 	chain := layer.Chain(gsession.NewStorageRedis(server.GoFrame(t), "bare:"),
-		layer.Local(layer.MaxStale(time.Hour), layer.Invalidation(watcher)))
+		patientLocal(layer.MaxStale(time.Hour), layer.Invalidation(watcher)))
 	here := gsession.New(time.Hour, chain)
 	request := here.New(ctx, "a")
 	if err := errors.Join(request.Set("k", "old"), request.Close()); err != nil {
@@ -192,7 +192,7 @@ func TestCloseReturnsThoughADialerHangs(t *testing.T) {
 	defer client.Close()
 	defer close(release)
 	store := redisstore.New(client)
-	chain := layer.Chain(store, layer.Coalesced(), layer.Local())
+	chain := layer.Chain(store, patientCoalesced(), patientLocal())
 	<-dialing // of the watcher
 	closes := func(what string, close func(context.Context) error) error {
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)

@@ -150,7 +150,7 @@ func TestTheLargestBoundsServeFromMemory(t *testing.T) {
 		"MaxStale":            {layer.MaxStale(most)},
 		"MaxStale, Negative":  {layer.MaxStale(most), layer.Negative(most)},
 		"Exclusive, Negative": {layer.Exclusive(), layer.Negative(most), layer.ServeStale(most)},
-		"MaxBytes":            {layer.MaxBytes(math.MaxInt64)},
+		"MaxBytes":            {layer.MaxBytes(math.MaxInt64), layer.MaxStale(time.Hour), layer.Negative(time.Hour)},
 	} {
 		store := teststore.New()
 		store.Put("a", map[string]any{"k": 1}, time.Hour)

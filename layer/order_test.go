@@ -139,11 +139,11 @@ func sightOf(data map[string]any, before sight) sight {
 func TestNoNodeShowsAnOlderState(t *testing.T) {
 	t.Parallel()
 	chains := map[string][]func() layer.Decorator{
-		"Local":            {func() layer.Decorator { return layer.Local() }},
-		"Coalesced, Local": {func() layer.Decorator { return layer.Coalesced() }, func() layer.Decorator { return layer.Local() }},
+		"Local":            {func() layer.Decorator { return patientLocal() }},
+		"Coalesced, Local": {func() layer.Decorator { return patientCoalesced() }, func() layer.Decorator { return patientLocal() }},
 		"WriteBehind, Local": {
-			func() layer.Decorator { return layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)) },
-			func() layer.Decorator { return layer.Local() },
+			func() layer.Decorator { return patientCoalesced(layer.WriteBehind(5 * time.Millisecond)) },
+			func() layer.Decorator { return patientLocal() },
 		},
 	}
 	for name, decorators := range chains {
@@ -281,9 +281,9 @@ func (w *orderWorker) relogin(t *testing.T, id string) {
 // where the state has waited for too long to be read again.
 func TestOwnWritesStayWarm(t *testing.T) {
 	for name, decorators := range map[string][]layer.Decorator{
-		"Local":              {layer.Local()},
-		"Coalesced, Local":   {layer.Coalesced(), layer.Local()},
-		"WriteBehind, Local": {layer.Coalesced(layer.WriteBehind(5 * time.Millisecond)), layer.Local()},
+		"Local":              {patientLocal()},
+		"Coalesced, Local":   {patientCoalesced(), patientLocal()},
+		"WriteBehind, Local": {patientCoalesced(layer.WriteBehind(5 * time.Millisecond)), patientLocal()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t)

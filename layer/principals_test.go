@@ -49,7 +49,7 @@ func (d device) user(t testing.TB) string {
 
 func TestPrincipalsInTheProcess(t *testing.T) {
 	ctx := context.Background()
-	chain := layer.Chain(gsession.NewStorageMemory(), layer.Coalesced(), layer.Local(), layer.Indexed(userOf), layer.Traced())
+	chain := layer.Chain(gsession.NewStorageMemory(), patientCoalesced(), patientLocal(), layer.Indexed(userOf), layer.Traced())
 	defer func() {
 		if err := chain.Close(ctx); err != nil {
 			t.Error(err)

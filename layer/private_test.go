@@ -110,7 +110,7 @@ func toldOfARun(t *testing.T, opts []layer.CoalescedOption) {
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1, DialTimeout: time.Second})
 	t.Cleanup(func() { _ = client.Close() })
 	store := redisstore.New(client, redisstore.Prefix(prefix))
-	chain := layer.Chain(store, traced, layer.Coalesced(opts...), layer.Local(layer.Audited(1)), layer.Traced(layer.TracerProvider(o.tracer), layer.RootSpans()))
+	chain := layer.Chain(store, traced, patientCoalesced(opts...), patientLocal(layer.Audited(1)), layer.Traced(layer.TracerProvider(o.tracer), layer.RootSpans()))
 	manager := gsession.New(time.Hour, chain)
 	said := func(err error) {
 		if err != nil {
@@ -185,7 +185,7 @@ func TestAnErrorAtTheCloseIsLogged(t *testing.T) {
 	ctx := context.Background()
 	o, traced := observe()
 	store := gsession.NewStorageMemory()
-	chain := layer.Chain(store, layer.Local(), traced)
+	chain := layer.Chain(store, patientLocal(), traced)
 	defer func() { _ = chain.Close(ctx) }()
 	manager := gsession.New(time.Hour, chain)
 	first := manager.New(ctx, "closed")
@@ -215,22 +215,22 @@ func TestOneTracedSpeaksForTheChain(t *testing.T) {
 	ctx := context.Background()
 	for name, chain := range map[string]func(traced layer.Decorator) *layer.Stack{
 		"first": func(traced layer.Decorator) *layer.Stack {
-			return layer.Chain(gsession.NewStorageMemory(), traced, layer.Coalesced(), layer.Local())
+			return layer.Chain(gsession.NewStorageMemory(), traced, patientCoalesced(), patientLocal())
 		},
 		"last": func(traced layer.Decorator) *layer.Stack {
-			return layer.Chain(gsession.NewStorageMemory(), layer.Coalesced(), layer.Local(), traced)
+			return layer.Chain(gsession.NewStorageMemory(), patientCoalesced(), patientLocal(), traced)
 		},
 		"above a chain": func(traced layer.Decorator) *layer.Stack {
-			inner := layer.Chain(gsession.NewStorageMemory(), layer.Coalesced(), layer.Local())
+			inner := layer.Chain(gsession.NewStorageMemory(), patientCoalesced(), patientLocal())
 			t.Cleanup(func() { _ = inner.Close(ctx) })
 			return layer.Chain(inner, traced)
 		},
 		"above a stranger": func(traced layer.Decorator) *layer.Stack {
 			strange := func(inner gsession.Storage) gsession.Storage { return struct{ gsession.Storage }{inner} }
-			return layer.Chain(gsession.NewStorageMemory(), layer.Coalesced(), layer.Local(), strange, traced)
+			return layer.Chain(gsession.NewStorageMemory(), patientCoalesced(), patientLocal(), strange, traced)
 		},
 		"over Snapshots": func(traced layer.Decorator) *layer.Stack {
-			return layer.Chain(newKeyed(), layer.Snapshots(), layer.Coalesced(), layer.Local(), traced)
+			return layer.Chain(newKeyed(), layer.Snapshots(), patientCoalesced(), patientLocal(), traced)
 		},
 	} {
 		o, traced := observe()
@@ -268,7 +268,7 @@ func TestAMergedCommitIsLinkedToItsRequests(t *testing.T) {
 	t.Parallel()
 	exporter := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
-	chain := layer.Chain(gsession.NewStorageMemory(), layer.Traced(layer.TracerProvider(provider)), layer.Coalesced(layer.WriteBehind(time.Hour)))
+	chain := layer.Chain(gsession.NewStorageMemory(), layer.Traced(layer.TracerProvider(provider)), patientCoalesced(layer.WriteBehind(time.Hour)))
 	manager := gsession.New(time.Hour, chain)
 	first := manager.New(context.Background(), "merged")
 	first.MustSet("k", 0)

@@ -104,7 +104,7 @@ func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 				client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
 				t.Cleanup(func() { _ = client.Close() })
 				traced, log := logged()
-				chain := layer.Chain(redisstore.New(client, redisstore.Prefix("p:")), layer.Coalesced(), layer.Local(), traced)
+				chain := layer.Chain(redisstore.New(client, redisstore.Prefix("p:")), patientCoalesced(), patientLocal(), traced)
 				t.Cleanup(func() { _ = chain.Close(ctx) })
 				return gsession.New(time.Hour, chain), chain, log
 			}

@@ -52,9 +52,9 @@ func TestWarningsOfAChainThatIsBeingBuiltAreLoggedByItsLogger(t *testing.T) {
 	dir := t.TempDir()
 	store := teststore.New()
 	store.Refuse(func(string) error { return errors.New("away") })
-	behind := layer.Coalesced(layer.WriteBehind(time.Hour), layer.Journal(dir))
+	behind := patientCoalesced(layer.WriteBehind(time.Hour), layer.Journal(dir))
 	chain := layer.Chain(store, behind)
-	const life = 3 * time.Second
+	const life = 10 * time.Second // far longer than what comes until expired takes
 	s := gsession.New(life, chain).New(ctx, "late")
 	s.MustSet("k", 1)
 	if err := s.Close(); err != nil {
@@ -69,14 +69,14 @@ func TestWarningsOfAChainThatIsBeingBuiltAreLoggedByItsLogger(t *testing.T) {
 	polled(30*time.Second, func() bool { return time.Now().After(expired) })
 	traced, l := logged()
 	_ = layer.Chain(store, behind, traced).Close(over)
-	if !polled(10*time.Second, func() bool { return strings.Contains(l.String(), "expired before the journal was read again") }) {
+	if !polled(30*time.Second, func() bool { return strings.Contains(l.String(), "expired before the journal was read again") }) {
 		t.Errorf("logged %q, and not what the journal had lost", l)
 	}
 
 	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
 	defer func() { _ = ring.Close() }()
 	traced, l = logged()
-	chain = layer.Chain(redisstore.New(ring), layer.Local(), traced)
+	chain = layer.Chain(redisstore.New(ring), patientLocal(), traced)
 	defer func() { _ = chain.Close(ctx) }()
 	if !strings.Contains(l.String(), "the store can't send invalidations") {
 		t.Errorf("logged %q, and not that the store can't announce", l)
@@ -92,9 +92,9 @@ func TestAClientThatGoesAwayIsNoWarning(t *testing.T) {
 		written bool
 		warned  string
 	}{
-		"written":          {[]layer.Decorator{layer.Coalesced(), layer.Local()}, true, true, ""},
-		"lost":             {[]layer.Decorator{layer.Coalesced(), layer.Local()}, false, false, "the request had gone by then"},
-		"without a keeper": {[]layer.Decorator{layer.Local()}, true, false, "a session could not be written"},
+		"written":          {[]layer.Decorator{patientCoalesced(), patientLocal()}, true, true, ""},
+		"lost":             {[]layer.Decorator{patientCoalesced(), patientLocal()}, false, false, "the request had gone by then"},
+		"without a keeper": {[]layer.Decorator{patientLocal()}, true, false, "a session could not be written"},
 	} {
 		ctx := context.Background()
 		store := &away{StorageMemory: gsession.NewStorageMemory(), back: c.back, wait: make(chan struct{})}
@@ -136,8 +136,8 @@ func TestSpansSayThatAReadWasPendingOrStale(t *testing.T) {
 	provider, option, exporter := tracedWith(t)
 	ctx := context.Background()
 	store := &unread{away: away{StorageMemory: gsession.NewStorageMemory(), back: true}}
-	chain := layer.Chain(store, layer.Coalesced(layer.WriteBehind(time.Hour)),
-		layer.Local(layer.MaxStale(0), layer.ServeStale(time.Hour)), layer.Traced(option))
+	chain := layer.Chain(store, patientCoalesced(layer.WriteBehind(time.Hour)),
+		patientLocal(layer.MaxStale(0), layer.ServeStale(time.Hour)), layer.Traced(option))
 	defer func() { _ = chain.Close(ctx) }()
 	manager := gsession.New(time.Hour, chain)
 	save := func(value string) {
@@ -167,9 +167,7 @@ func TestSpansSayThatAReadWasPendingOrStale(t *testing.T) {
 	}
 	read("2")
 	store.gone.Store(true)
-	want := "session Load *local.Storage stale"
-	var got []string
-	if !polled(30*time.Second, func() bool { got = read("2"); return slices.Contains(got, want) }) {
+	if got, want := read("2"), "session Load *local.Storage stale"; !slices.Contains(got, want) {
 		t.Errorf("spans %q, want %q", got, want)
 	}
 }
@@ -193,7 +191,7 @@ func TestABatchIsLinkedToItsRequests(t *testing.T) {
 	provider, option, exporter := tracedWith(t)
 	ctx := context.Background()
 	client := redistest.Start(t).Client()
-	chain := layer.Chain(redisstore.New(client), layer.Traced(option), layer.Coalesced(layer.WriteBehind(time.Hour)))
+	chain := layer.Chain(redisstore.New(client), layer.Traced(option), patientCoalesced(layer.WriteBehind(time.Hour)))
 	manager := gsession.New(time.Hour, chain)
 	save := func(ctx context.Context, n int) {
 		s := manager.New(ctx, fmt.Sprint("batch", n%2))

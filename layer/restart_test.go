@@ -33,7 +33,7 @@ func TestTheNextProcessHoldsWhatTheLastOneHeld(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	last := layer.Chain(store(), layer.Coalesced(), layer.Local(layer.WarmRestart(path)))
+	last := layer.Chain(store(), patientCoalesced(), patientLocal(layer.WarmRestart(path)))
 	for _, id := range ids {
 		warm(t, client, gsession.New(time.Hour, last), id)
 	}

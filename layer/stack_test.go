@@ -292,7 +292,7 @@ func TestNilContext(t *testing.T) {
 	var none context.Context
 	for name, store := range map[string]gsession.Storage{"snapshot": newFew(), "direct": newKeyed()} {
 		t.Run(name, func(t *testing.T) {
-			chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Traced())
+			chain := layer.Chain(store, patientCoalesced(), patientLocal(), layer.Traced())
 			for op, err := range ops(none, chain, id) {
 				if err != nil && !errors.Is(err, gsession.ErrorDisabled) {
 					t.Errorf("%s = %v", op, err)
@@ -341,12 +341,12 @@ func TestDecoratorsInAnOrderThatCosts(t *testing.T) {
 		decorators []layer.Decorator
 		want       []string
 	}{
-		"as advised":            {newFew(), []layer.Decorator{layer.Coalesced(), layer.Local()}, nil},
-		"one of both":           {newFew(), []layer.Decorator{layer.Local()}, nil},
-		"Local first":           {newFew(), []layer.Decorator{layer.Local(), layer.Coalesced()}, []string{"layer.Local stands below layer.Coalesced"}},
-		"past a stranger":       {newFew(), []layer.Decorator{layer.Local(), wrapped("A", nil, nil), layer.Coalesced()}, []string{"layer.Local stands below"}},
-		"Snapshots first":       {newKeyed(), []layer.Decorator{layer.Snapshots(), layer.Coalesced(), layer.Local()}, nil},
-		"Snapshots above Local": {newKeyed(), []layer.Decorator{layer.Local(), layer.Snapshots()}, []string{"layer.Snapshots stands above"}},
+		"as advised":            {newFew(), []layer.Decorator{patientCoalesced(), patientLocal()}, nil},
+		"one of both":           {newFew(), []layer.Decorator{patientLocal()}, nil},
+		"Local first":           {newFew(), []layer.Decorator{patientLocal(), patientCoalesced()}, []string{"layer.Local stands below layer.Coalesced"}},
+		"past a stranger":       {newFew(), []layer.Decorator{patientLocal(), wrapped("A", nil, nil), patientCoalesced()}, []string{"layer.Local stands below"}},
+		"Snapshots first":       {newKeyed(), []layer.Decorator{layer.Snapshots(), patientCoalesced(), patientLocal()}, nil},
+		"Snapshots above Local": {newKeyed(), []layer.Decorator{patientLocal(), layer.Snapshots()}, []string{"layer.Snapshots stands above"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var said strings.Builder
@@ -457,9 +457,9 @@ func TestOverlappingRequestsThroughAStranger(t *testing.T) {
 	for name, decorators := range map[string][]layer.Decorator{
 		"none":      nil,
 		"one":       {wrapped("A", nil, nil)},
-		"in middle": {layer.Local(layer.Exclusive()), wrapped("A", nil, nil), layer.Local(layer.Exclusive())},
-		"outermost": {layer.Local(layer.Exclusive()), wrapped("A", nil, nil)},
-		"innermost": {wrapped("A", nil, nil), layer.Local(layer.Exclusive())},
+		"in middle": {patientLocal(layer.Exclusive()), wrapped("A", nil, nil), patientLocal(layer.Exclusive())},
+		"outermost": {patientLocal(layer.Exclusive()), wrapped("A", nil, nil)},
+		"innermost": {wrapped("A", nil, nil), patientLocal(layer.Exclusive())},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := newFew()
@@ -532,7 +532,7 @@ func TestRegenerateIDOfASnapshotStore(t *testing.T) {
 }
 
 func TestRegenerateIDOfADirectStore(t *testing.T) {
-	for name, decorators := range map[string][]layer.Decorator{"bare": nil, "cached": {layer.Local()}} {
+	for name, decorators := range map[string][]layer.Decorator{"bare": nil, "cached": {patientLocal()}} {
 		t.Run(name, func(t *testing.T) {
 			store := newKeyed()
 			chain := layer.Chain(store, decorators...)
@@ -725,7 +725,7 @@ func TestAPanicOfALayersCloseIsTheCallers(t *testing.T) {
 
 // GoFrame's ids can be guessed; those of a chain can't, whatever its store makes.
 func TestNewIsTheChainsOwn(t *testing.T) {
-	chain := layer.Chain(gsession.NewStorageMemory(), layer.Local())
+	chain := layer.Chain(gsession.NewStorageMemory(), patientLocal())
 	defer func() { _ = chain.Close(context.Background()) }()
 	first, err := chain.New(context.Background(), time.Hour)
 	second, _ := chain.New(context.Background(), time.Hour)
@@ -740,7 +740,7 @@ func TestAChainThatCannotBeBuiltKeepsNothingOpen(t *testing.T) {
 	t.Parallel()
 	store := teststore.New()
 	dir := t.TempDir()
-	coalesced := layer.Coalesced(layer.WriteBehind(time.Second), layer.Journal(dir))
+	coalesced := patientCoalesced(layer.WriteBehind(time.Second), layer.Journal(dir))
 	func() {
 		defer func() {
 			if reason, ok := recover().(string); !ok || !strings.Contains(reason, "decorator 2 of layer.Chain is nil") {
@@ -754,7 +754,7 @@ func TestAChainThatCannotBeBuiltKeepsNothingOpen(t *testing.T) {
 		t.Fatalf("a chain that couldn't be built keeps the journal open: %v", err)
 	}
 	defer func() { _ = first.Close(context.Background()) }()
-	if second, err := layer.New(store, coalesced, layer.Local()); second != nil || err == nil || !strings.Contains(err.Error(), "directory of its own") {
+	if second, err := layer.New(store, coalesced, patientLocal()); second != nil || err == nil || !strings.Contains(err.Error(), "directory of its own") {
 		t.Errorf("New returns %v, %v", second, err)
 	}
 	defer func() {

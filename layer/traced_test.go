@@ -66,7 +66,7 @@ func underHandler(provider *sdktrace.TracerProvider, exporter *tracetest.InMemor
 
 func TestTracedInsideAndOutsideOfLocal(t *testing.T) {
 	provider, option, exporter := tracedWith(t)
-	chain := layer.Chain(gsession.NewStorageMemory(), layer.Traced(option), layer.Local(layer.MaxStale(time.Minute)), layer.Traced(option))
+	chain := layer.Chain(gsession.NewStorageMemory(), layer.Traced(option), patientLocal(layer.MaxStale(time.Minute)), layer.Traced(option))
 	defer func() { _ = chain.Close(context.Background()) }()
 	const id = "inside-and-outside"
 	read := func(ctx context.Context) {
@@ -149,7 +149,7 @@ func TestTracedOverADirectStore(t *testing.T) {
 func TestSpansOfADirectStoreSayWhetherMemoryHasServed(t *testing.T) {
 	provider, option, exporter := tracedWith(t)
 	store := teststore.NewKeys(map[string]map[string]any{"direct": {"user": "john"}})
-	chain := layer.Chain(store, layer.Local(layer.MaxStale(time.Minute)), layer.Traced(option))
+	chain := layer.Chain(store, patientLocal(layer.MaxStale(time.Minute)), layer.Traced(option))
 	defer func() { _ = chain.Close(context.Background()) }()
 	const layerName = " *local.Storage "
 	var got []string

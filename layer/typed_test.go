@@ -33,7 +33,7 @@ func typedSessions(t *testing.T) map[string]func() *gsession.Session {
 	t.Cleanup(func() { _ = store.Close(context.Background()) })
 	open := map[string]func() *gsession.Session{}
 	for name, storage := range map[string]gsession.Storage{"redis": store, "memory": gsession.NewStorageMemory()} {
-		chain := layer.Chain(storage, layer.Coalesced(), layer.Local())
+		chain := layer.Chain(storage, patientCoalesced(), patientLocal())
 		t.Cleanup(func() { _ = chain.Close(context.Background()) })
 		manager := gsession.New(time.Hour, chain)
 		open[name] = func() *gsession.Session { return manager.New(context.Background(), "typed-session-of-the-test") }

@@ -20,7 +20,7 @@ func TestUnknownGoFrameIsLoggedOnce(t *testing.T) {
 	defer sessionmap.PretendUnfollowed()()
 	ctx := context.Background()
 	var lines bytes.Buffer
-	chain := layer.Chain(gsession.NewStorageMemory(), layer.Local(), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&lines, nil)))))
+	chain := layer.Chain(gsession.NewStorageMemory(), patientLocal(), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&lines, nil)))))
 	if err := chain.SetSession(ctx, "a", gmap.NewStrAnyMapFrom(map[string]any{"k": 1}, true), time.Hour); err != nil {
 		t.Fatal(err)
 	}

@@ -22,8 +22,8 @@ type Cluster struct {
 }
 
 // StartCluster runs a cluster until the test ends, and waits until every master
-// takes every key.
-func StartCluster(tb testing.TB, masters int) *Cluster {
+// takes every key. It takes more redis-server flags for all of them.
+func StartCluster(tb testing.TB, masters int, flags ...string) *Cluster {
 	tb.Helper()
 	c := &Cluster{tb: tb}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
@@ -34,7 +34,7 @@ func StartCluster(tb testing.TB, masters int) *Cluster {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		s := Start(tb, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000", "--repl-diskless-sync-delay", "0")
+		s := Start(tb, append([]string{"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000", "--repl-diskless-sync-delay", "0"}, flags...)...)
 		c.Masters = append(c.Masters, s)
 		client := s.Client()
 		if n == 0 {

@@ -145,7 +145,7 @@ func (e *env) expect(s gsession.Storage, id string, want map[string]any) (err er
 }
 
 // freshBound is how long another node's commit may go unseen here, on a busy machine.
-const freshBound = 2 * time.Second
+const freshBound = 20 * time.Second
 
 // direct reports whether per-key calls work.
 func (e *env) direct(s gsession.Storage) bool {

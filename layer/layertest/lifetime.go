@@ -48,7 +48,7 @@ func expires(e *env) error {
 	}
 	// A read may count as a use, so that nothing is read until the time has come.
 	time.Sleep(e.life() + e.precision + e.maxStale)
-	if !poll(5*time.Second, func() bool { return gone(id) }) {
+	if !poll(freshBound, func() bool { return gone(id) }) {
 		return errors.New("the session is still there long after its time")
 	}
 	return nil
@@ -87,7 +87,7 @@ func slides(e *env) error {
 		switch {
 		case !ended:
 			return nil
-		case !stalled || tries == 3:
+		case !stalled || tries == 20:
 			return fmt.Errorf("a session in use ended within two of its lives of %v", life)
 		}
 	}
@@ -102,7 +102,7 @@ func shortens(e *env) error {
 		return err
 	}
 	time.Sleep(e.life() + e.precision)
-	if !poll(5*time.Second, func() bool { return e.expect(s, id, values{}) == nil }) {
+	if !poll(freshBound, func() bool { return e.expect(s, id, values{}) == nil }) {
 		return errors.New("the session is still there long after its time")
 	}
 	return nil
@@ -192,7 +192,7 @@ func stops(e *env) error {
 			return err
 		}
 	}
-	if !poll(10*time.Second, func() bool { return running() < chains }) {
+	if !poll(freshBound, func() bool { return running() < chains }) {
 		return fmt.Errorf("%d goroutines are left of %d chains", running(), chains)
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
 )
@@ -123,7 +122,7 @@ func seesOtherNodes(e *env) error {
 				return err
 			}
 			var last error
-			if !poll(e.maxStale+5*time.Second, func() bool { last = e.expect(b, id, step.want); return last == nil }) {
+			if !poll(e.maxStale+freshBound, func() bool { last = e.expect(b, id, step.want); return last == nil }) {
 				return fmt.Errorf("long after the bound: %w", last)
 			}
 		}
@@ -192,7 +191,7 @@ func overlapMany(e *env, a, b gsession.Storage) error {
 		return err
 	}
 	var last error
-	if !poll(e.maxStale+5*time.Second, func() bool { last = e.expect(a, id, want); return last == nil }) {
+	if !poll(e.maxStale+freshBound, func() bool { last = e.expect(a, id, want); return last == nil }) {
 		return last
 	}
 	return nil
