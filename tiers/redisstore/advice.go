@@ -12,11 +12,15 @@ import (
 )
 
 // advise returns what to change in a client's options and in the server's, of which one INFO informs.
-func advise(ctx context.Context, client redis.UniversalClient, prefix string) (all []tiers.Advice) {
+func advise(ctx context.Context, client redis.UniversalClient, prefix string, waits bool) (all []tiers.Advice) {
 	add := func(topic, text string) { all = append(all, tiers.Advice{Topic: topic, Text: text}) }
 	if prefix == "" {
 		add("prefix", "session ids are keys of the database as they are, so that an id which a client makes up can name any key; "+
 			"give redisstore a Prefix, unless StorageRedis has used these keys without one")
+	}
+	if waits {
+		add("timeout", "the client asks its sentinels without a time-out, so that one which hangs holds up all new connections; "+
+			"set readTimeout in GoFrame's configuration of Redis, such as 3s")
 	}
 	switch client := client.(type) {
 	case *redis.Client:

@@ -1,13 +1,17 @@
 package redisstore_test
 
 import (
+	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/gogf/gf/v2/database/gredis"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
@@ -59,4 +63,51 @@ func (f *fixture) idOf(s *redisstore.Storage, master *redistest.Server) string {
 	}
 	f.Fatal("the master has no session")
 	return ""
+}
+
+// GoFrame's adapter sets no time-outs for a cluster either, unless its configuration does.
+func TestAHungMasterEndsCallsUnderGoFrame(t *testing.T) {
+	t.Parallel()
+	f := &fixture{T: t}
+	cluster := startCluster(t)
+	client, err := gredis.New(&gredis.Config{Address: strings.Join(addresses(cluster), ",")})
+	f.check(err)
+	defer func() { _ = client.Close(ctx) }()
+	s := redisstore.FromGoFrame(client)
+	hung := cluster.Masters[2]
+	id := f.idOf(s, hung)
+	hung.Pause()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.Load(ctx, id, ttl)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		private(t, err)
+	case <-time.After(time.Minute):
+		t.Error("it waits for ever")
+	}
+	hung.Resume()
+	f.await(func() bool { _, err := s.Load(ctx, id, ttl); return err == nil })
+	f.check(s.Close(ctx))
+	if _, err = client.Get(ctx, id); err != nil {
+		t.Error("the storage has closed the client of the program:", err)
+	}
+}
+
+func TestSentinelsUnderGoFrameWithoutATimeoutAreAdvisedOf(t *testing.T) {
+	over, cancel := context.WithCancel(ctx)
+	cancel() // no server is asked
+	for timeout, want := range map[time.Duration]bool{0: true, time.Second: false} {
+		client, err := gredis.New(&gredis.Config{Address: "127.0.0.1:1", MasterName: "main", ReadTimeout: timeout})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = client.Close(ctx) }()
+		all := redisstore.FromGoFrame(client, redisstore.Prefix("p:")).Advise(over)
+		if got := slices.ContainsFunc(all, func(a tiers.Advice) bool { return strings.Contains(a.Text, "set readTimeout") }); got != want {
+			t.Errorf("with a time-out of %v it is advised: %v", timeout, all)
+		}
+	}
 }

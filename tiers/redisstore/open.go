@@ -9,6 +9,7 @@ import (
 
 	"github.com/gf-strata/strata/internal/value"
 	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
 // Time-outs of a client that Open makes, unless the url sets them.
@@ -63,9 +64,10 @@ func orElse[T comparable](value *T, fallback T) {
 // The storage talks to the server without GoFrame's adapter, whose spans carry
 // whole sessions. That adapter sets no time-outs unless its configuration does, and
 // a server that hangs would hold every request; where it has set none, reads and
-// writes of a single server end after 3 s here. For a cluster set readTimeout and
-// writeTimeout in the configuration. A context's deadline isn't looked at while a
-// command is under way; Open's client does.
+// writes end after 3 s here. For a cluster that takes connections of the storage's own, made
+// as the configuration says; close the storage when the program ends. Of sentinels, set
+// readTimeout in the configuration: one that hangs would hold up all new connections. A
+// context's deadline isn't looked at while a command is under way; Open's client does.
 func FromGoFrame(client *gredis.Redis, opts ...Option) *Storage {
 	const instead = `import _ "github.com/gogf/gf/contrib/nosql/redis/v2" and pass g.Redis() with its configuration, or use redisstore.New with a go-redis client`
 	if client == nil || client.GetAdapter() == nil {
@@ -76,13 +78,27 @@ func FromGoFrame(client *gredis.Redis, opts ...Option) *Storage {
 	if !ok || value.IsNil(raw) {
 		panic(fmt.Sprintf("strata: redisstore.FromGoFrame can't use an adapter on %T; %s", raw, instead))
 	}
-	return New(bounded(universal), opts...)
+	if c, ok := universal.(*redis.ClusterClient); ok && c.Options().ReadTimeout <= 0 {
+		s := New(redis.NewClusterClient(boundedOptions(c)), opts...)
+		s.owned = true
+		return s
+	}
+	c, ok := universal.(*redis.Client)
+	if !ok || c.Options().ReadTimeout > 0 {
+		return New(universal, opts...)
+	}
+	s := New(c.WithTimeout(ioTimeout), opts...)
+	s.waits = tracking.IsBehindSentinels(c.Options())
+	return s
 }
 
-// bounded is a view of the same connections that doesn't wait for ever.
-func bounded(client redis.UniversalClient) redis.UniversalClient {
-	if c, ok := client.(*redis.Client); ok && c != nil && c.Options().ReadTimeout <= 0 {
-		return c.WithTimeout(ioTimeout)
-	}
-	return client
+// boundedOptions are those of a cluster's client, but for the time-outs that it lacks.
+func boundedOptions(c *redis.ClusterClient) *redis.ClusterOptions {
+	o := *c.Options()
+	o.ReadTimeout, o.WriteTimeout = ioTimeout, ioTimeout
+	// None is 0 once options are in use, and the default where they are passed.
+	orElse(&o.MaxRedirects, -1)
+	orElse(&o.MinRetryBackoff, -1)
+	orElse(&o.MaxRetryBackoff, -1)
+	return &o
 }

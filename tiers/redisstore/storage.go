@@ -26,12 +26,13 @@ import (
 // documentation says, starts goroutines only while it is watched, and is safe for
 // concurrent use.
 //
-// client, owned, retries, prefix, lease, tracker and face are set at construction and guard
+// client, owned, waits, retries, prefix, lease, tracker and face are set at construction and guard
 // themselves, as meter does; closed is guarded by once.
 type Storage struct {
 	gsession.StorageBase // per-key methods return gsession.ErrorDisabled
 	client               redis.UniversalClient
-	owned                bool // Open made the client
+	owned                bool // the client is the storage's own
+	waits                bool // for sentinels, without end
 	retries              int  // of a write
 	prefix               string
 	lease                time.Duration
@@ -305,7 +306,9 @@ func (s *Storage) InvalidationErr() error { return s.tracker.InvalidationErr() }
 func (s *Storage) Indexer() principals.Index { return index{s} }
 
 // Advise looks at the client's options and, by one INFO, at the server.
-func (s *Storage) Advise(ctx context.Context) []tiers.Advice { return advise(ctx, s.client, s.prefix) }
+func (s *Storage) Advise(ctx context.Context) []tiers.Advice {
+	return advise(ctx, s.client, s.prefix, s.waits)
+}
 
 // command is a *redis.Cmd, or holds one: only its Result distinguishes a reply from none.
 type command interface {
@@ -313,7 +316,7 @@ type command interface {
 	Result() (any, error)
 }
 
-// Close ends all watches, and closes the connections if Open made them, and nothing else. Calls that are under way, and later ones, fail then.
+// Close ends all watches, and closes the connections if they are the storage's own, and nothing else. Calls that are under way, and later ones, fail then.
 // Close again returns what the first call did.
 func (s *Storage) Close(ctx context.Context) error {
 	s.once.Do(func() {

@@ -53,8 +53,8 @@ type single struct {
 	named   string
 }
 
-// behindSentinels knows redis.NewFailoverClient by the name that it gives its address.
-func (s *single) behindSentinels() bool { return s.options.Addr == "FailoverClient" }
+// IsBehindSentinels knows redis.NewFailoverClient by the name that it gives its address.
+func IsBehindSentinels(o *redis.Options) bool { return o.Addr == "FailoverClient" }
 
 func (s *single) masters(context.Context) ([]*redis.Options, error) {
 	s.named = ""
@@ -65,7 +65,7 @@ func (s *single) masters(context.Context) ([]*redis.Options, error) {
 // is another one than before, a canary is due, which distinguishes servers.
 func (s *single) view(ctx context.Context, members []*member) (string, error) {
 	m := members[0]
-	if s.behindSentinels() {
+	if IsBehindSentinels(s.options) {
 		named, err := s.ask(ctx)
 		if err != nil {
 			return "", err

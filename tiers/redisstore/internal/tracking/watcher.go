@@ -68,7 +68,7 @@ func startWatcher(client redis.UniversalClient, s settings, paths *paths) *watch
 		close(w.done)
 		return w
 	}
-	if s, ok := w.topology.(*single); ok && !s.behindSentinels() {
+	if s, ok := w.topology.(*single); ok && !IsBehindSentinels(s.options) {
 		w.paths = paths
 	}
 	go w.run(ctx)
