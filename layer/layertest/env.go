@@ -14,12 +14,22 @@ import (
 
 const ttl = time.Hour
 
-// env is what one check works with.
+// env holds the options, the context and the storages of one check.
 type env struct {
 	*testing.T
 	*config
 	ctx  context.Context
-	pair []gsession.Storage // the two nodes of a check that has them
+	pair []gsession.Storage // the nodes that two has opened
+}
+
+// failure is the panic by which must ends a check.
+type failure struct{ error }
+
+// must ends the check if there is an error. Only the check's own goroutine may call it.
+func (e *env) must(errs ...error) {
+	if err := errors.Join(errs...); err != nil {
+		panic(failure{err})
+	}
 }
 
 func (e *env) storage() gsession.Storage { return e.open(e.T) }
@@ -31,7 +41,7 @@ func (e *env) two() (a, b gsession.Storage) {
 	return a, b
 }
 
-// settle brings what the nodes have accepted to their store, if they say that it isn't.
+// settle flushes the nodes of two, if they are Deferred.
 func (e *env) settle() error {
 	if !e.deferred {
 		return nil
@@ -44,7 +54,7 @@ func (e *env) settle() error {
 	return nil
 }
 
-// flushed brings what one node has accepted to its store.
+// flushed flushes one storage, if it is Deferred.
 func (e *env) flushed(s gsession.Storage) error {
 	if !e.deferred {
 		return nil
@@ -52,9 +62,20 @@ func (e *env) flushed(s gsession.Storage) error {
 	return flush(e.ctx, s)
 }
 
-// beside opens a second node on the store of another one that has a Fault.
+// beside opens a second node on the store that the fault wraps.
 func (e *env) beside(fault *Fault) gsession.Storage {
 	return e.wrapped(e.T, func(gsession.Storage) gsession.Storage { return fault.Store() })
+}
+
+// closeWithoutReply closes a request of s twice, as GoFrame does. The store applies the first close and its reply is
+// lost; then another node acts.
+func (e *env) closeWithoutReply(s gsession.Storage, fault *Fault, request *gsession.Session, other func() error) {
+	var failed error
+	fault.meanwhile(request.MustId(), nil, func() { failed = other() })
+	for range 2 {
+		_ = request.Close() // some storages find out that it was applied, and some return an error
+	}
+	e.must(e.flushed(s), failed)
 }
 
 func flush(ctx context.Context, s gsession.Storage) error {
@@ -67,15 +88,15 @@ func flush(ctx context.Context, s gsession.Storage) error {
 
 var ids atomic.Int64
 
-// id is one that no other check uses. It is recognised in a text.
+// id returns an id that no other check uses, and that leaks recognises in a text.
 func (e *env) id() string { return fmt.Sprintf("secret-id-%d-%d", time.Now().UnixNano(), ids.Add(1)) }
 
-// session is a request's session.
+// session begins a request.
 func (e *env) session(s gsession.Storage, id string) *gsession.Session {
 	return gsession.New(ttl, s).New(e.ctx, id)
 }
 
-// save is a request that sets values, from beginning to end.
+// save runs a request that sets values.
 func (e *env) save(s gsession.Storage, id string, data map[string]any) error {
 	request := e.session(s, id)
 	if err := request.SetMap(data); err != nil {
@@ -87,7 +108,7 @@ func (e *env) save(s gsession.Storage, id string, data map[string]any) error {
 	return e.settle()
 }
 
-// trySave is save, and catches a panic.
+// trySave is save that recovers from a panic.
 func (e *env) trySave(s gsession.Storage, id string, data map[string]any) (panicked bool, err error) {
 	defer func() {
 		if recover() != nil {
@@ -97,14 +118,22 @@ func (e *env) trySave(s gsession.Storage, id string, data map[string]any) (panic
 	return false, e.save(s, id, data)
 }
 
-// begin is a request that has loaded its session and goes on.
-func (e *env) begin(s gsession.Storage, id string) (*gsession.Session, error) {
+// begin begins a request and has it load its session.
+func (e *env) begin(s gsession.Storage, id string) *gsession.Session {
 	request := e.session(s, id)
 	_, err := request.Data()
-	return request, err
+	e.must(err)
+	return request
 }
 
-// data is what a new request finds.
+// find is data, and ends the check with its error.
+func (e *env) find(s gsession.Storage, id string) map[string]any {
+	data, err := e.data(s, id)
+	e.must(err)
+	return data
+}
+
+// data returns the session's data, as a new request finds it.
 func (e *env) data(s gsession.Storage, id string) (map[string]any, error) {
 	if err := e.settle(); err != nil {
 		return nil, err
@@ -112,7 +141,7 @@ func (e *env) data(s gsession.Storage, id string) (map[string]any, error) {
 	return e.session(s, id).Data()
 }
 
-// logOut is a request that removes its session.
+// logOut runs a request that removes its session.
 func (e *env) logOut(s gsession.Storage, id string) error {
 	request := e.session(s, id)
 	if err := request.RemoveAll(); err != nil {
@@ -121,10 +150,10 @@ func (e *env) logOut(s gsession.Storage, id string) error {
 	return request.Close()
 }
 
-// expect compares what a new request finds, as text: stores differ in Go types.
+// expect compares the session's data with want, as text: stores differ in Go types.
 //
-// Where nodes commit behind their requests, the other one's commit may be the later, and its
-// invalidation on its way.
+// Two nodes that are Deferred get time: the other one's commit may come later, and its invalidation
+// after that.
 func (e *env) expect(s gsession.Storage, id string, want map[string]any) (err error) {
 	limit := time.Duration(0)
 	if e.deferred && e.pair != nil {
@@ -144,7 +173,7 @@ func (e *env) expect(s gsession.Storage, id string, want map[string]any) (err er
 	return err
 }
 
-// freshBound is how long another node's commit may go unseen here, on a busy machine.
+// freshBound is how long a node may not see another node's commit, on a busy machine.
 const freshBound = 20 * time.Second
 
 // direct reports whether per-key calls work.
@@ -153,10 +182,10 @@ func (e *env) direct(s gsession.Storage) bool {
 	return !errors.Is(err, gsession.ErrorDisabled)
 }
 
-// life is a short time to live that the store keeps.
+// life returns a short time to live that the store can keep.
 func (e *env) life() time.Duration { return max(400*time.Millisecond, 2*e.precision) }
 
-// delivered looks for what was accepted while the store took no writes.
+// delivered expects in the store a write that was accepted while the store failed.
 func (e *env) delivered(s gsession.Storage, fault *Fault, id string) error {
 	if err := flush(e.ctx, s); err != nil {
 		return err
@@ -164,23 +193,17 @@ func (e *env) delivered(s gsession.Storage, fault *Fault, id string) error {
 	return e.expect(fault.Store(), id, values{"k": "new"})
 }
 
-// both lets two requests overlap, of which each sets a key of its own.
+// both has two requests overlap that set different keys.
 func (e *env) both(a, b gsession.Storage, id string, want values) error {
-	one, err := e.begin(a, id)
-	if err != nil {
-		return err
-	}
-	two, err := e.begin(b, id)
-	if err != nil {
-		return err
-	}
+	one := e.begin(a, id)
+	two := e.begin(b, id)
 	if err := errors.Join(one.Set("a", "1"), two.Set("b", "2"), one.Close(), two.Close()); err != nil {
 		return err
 	}
 	return e.expect(b, id, want)
 }
 
-// refused reports whether the error is that of a removed session's write.
+// refused returns an error unless err refuses the write of a removed session.
 func (e *env) refused(err error) error {
 	switch {
 	case err == nil:
@@ -191,7 +214,7 @@ func (e *env) refused(err error) error {
 	return nil
 }
 
-// content is what the storage can keep.
+// content returns values that the storage can keep.
 func (e *env) content(s gsession.Storage) values {
 	if e.direct(s) {
 		return textOnly()
@@ -199,7 +222,7 @@ func (e *env) content(s gsession.Storage) values {
 	return kinds()
 }
 
-// poll asks until it is true, or for so long.
+// poll calls ok until it returns true, for limit at most, and reports whether it did.
 func poll(limit time.Duration, ok func() bool) bool {
 	for deadline := time.Now().Add(limit); ; {
 		if ok() {

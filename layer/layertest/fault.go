@@ -20,11 +20,11 @@ type Fault struct {
 	writes int
 	done   int // of writes, without an error
 
-	before, after func() // of the next SetSession of id
+	before, after func() // run before and after the next SetSession of id
 	id            string
 }
 
-// Wrap is what the layers are put on.
+// Wrap wraps the store on which the layers are put.
 func (f *Fault) Wrap(store gsession.Storage) gsession.Storage {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -60,15 +60,15 @@ func (f *Fault) accepted() int {
 	return f.done
 }
 
-// Store is what was wrapped.
+// Store returns the store that was wrapped.
 func (f *Fault) Store() gsession.Storage {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.store
 }
 
-// meanwhile has the two run before and after the next SetSession of the id, as other nodes do. If
-// there is an after, what the store returned gets lost: the write has been applied, and fails.
+// meanwhile has the two run before and after the next SetSession of the id, as other nodes do. With an
+// after, that SetSession returns an error although it was applied: its reply is lost.
 func (f *Fault) meanwhile(id string, before, after func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -113,14 +113,13 @@ func (f *Fault) begin() error {
 	return nil
 }
 
-// refused is the error of a write that the store was never given, and says so to those who
-// may try again.
+// refused is the error of a write that didn't reach the store. NotApplied lets a caller try it again.
 type refused struct{ error }
 
 func (r refused) Unwrap() error    { return r.error }
 func (r refused) NotApplied() bool { return true }
 
-// faulty embeds the store, and overrides what writes.
+// faulty embeds the store, and overrides the methods that write.
 type faulty struct {
 	gsession.Storage
 	fault *Fault

@@ -7,10 +7,10 @@ import (
 )
 
 var isolated = []Check{
-	{"requests", "What one request does to its session shows in another one before it is closed.", Nothing, requestsApart},
-	{"nested values", "A map or a list inside of a session is shared between requests.", Nothing, nestedApart},
+	{"requests", "A change of one request shows in another one before the first is closed.", Nothing, requestsApart},
+	{"nested values", "Requests share a map or a list inside a session.", Nothing, nestedApart},
 	{"given maps", "A program that goes on using the map it has saved changes the session.", Nothing, givenApart},
-	{"nested changes", "A change deep inside of a value isn't saved.", Nothing, nestedChanges},
+	{"nested changes", "A change deep inside a value isn't saved.", Nothing, nestedChanges},
 }
 
 func nested() values {
@@ -43,20 +43,11 @@ func requestsApart(e *env) error {
 	if e.direct(s) {
 		return nil // each call of such a store is a write
 	}
-	if err := e.save(s, id, values{"a": "1"}); err != nil {
-		return err
-	}
+	e.must(e.save(s, id, values{"a": "1"}))
 	for range 3 {
-		one, err := e.begin(s, id)
-		if err != nil {
-			return err
-		}
-		if err := one.Set("a", "changed"); err != nil {
-			return err
-		}
-		if err := e.expect(s, id, values{"a": "1"}); err != nil {
-			return err
-		}
+		one := e.begin(s, id)
+		e.must(one.Set("a", "changed"))
+		e.must(e.expect(s, id, values{"a": "1"}))
 	}
 	return nil
 }
@@ -66,23 +57,16 @@ func nestedApart(e *env) error {
 	if e.direct(s) {
 		return nil // values of such a store are text
 	}
-	if err := e.save(s, id, nested()); err != nil {
-		return err
-	}
+	e.must(e.save(s, id, nested()))
 	for range 3 {
-		data, err := e.data(s, id)
-		if err != nil {
-			return err
-		}
+		data := e.find(s, id)
 		deface(data)
 		m, err := s.GetSession(e.ctx, id, ttl)
 		if err != nil {
 			return err
 		}
 		deface(m.Map())
-		if err := e.expect(s, id, nested()); err != nil {
-			return err
-		}
+		e.must(e.expect(s, id, nested()))
 	}
 	return nil
 }
@@ -97,9 +81,7 @@ func givenApart(e *env) error {
 		"Session":    func(data values) error { return e.save(s, id, data) },
 	} {
 		data := nested()
-		if err := save(data); err != nil {
-			return err
-		}
+		e.must(save(data))
 		deface(data)
 		if err := e.expect(s, id, nested()); err != nil {
 			return fmt.Errorf("after %s: %w", name, err)
@@ -113,9 +95,7 @@ func nestedChanges(e *env) error {
 	if e.direct(s) {
 		return nil
 	}
-	if err := e.save(s, id, nested()); err != nil {
-		return err
-	}
+	e.must(e.save(s, id, nested()))
 	change := func(request *gsession.Session) error {
 		value, err := request.Get("map")
 		if err != nil {
@@ -124,16 +104,9 @@ func nestedChanges(e *env) error {
 		value.Val().(values)["added"] = "yes"
 		return request.Set("touched", "yes")
 	}
-	request, err := e.begin(s, id)
-	if err != nil {
-		return err
-	}
-	if err := change(request); err != nil {
-		return err
-	}
-	if err := request.Close(); err != nil {
-		return err
-	}
+	request := e.begin(s, id)
+	e.must(change(request))
+	e.must(request.Close())
 	want := nested()
 	want["map"].(values)["added"], want["touched"] = "yes", "yes"
 	return e.expect(s, id, want)

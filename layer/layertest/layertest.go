@@ -6,21 +6,20 @@
 //		return layer.Chain(openStore(t), myDecorator)
 //	})
 //
-// A law that a store makes impossible is named with Except, and stays visible in the
-// test's output. Effects that take more than one storage to see are checked if an option
-// provides it: Nodes for what happens between two processes, Bare for what the store
-// returns without layers, Wrapped for a store that fails.
+// Name a law that a store makes impossible with Except; it stays visible in the test's output. Some
+// checks need more than one storage and run if an option provides it: Nodes for two processes on one
+// store, Bare for the store without layers, Wrapped for a store that fails.
 //
 // The suite works through gsession's own Session as well as through the storage. The checks under
-// load find a race now and then: run them often.
+// load don't find a race each time: run them often.
 //
 // # What is checked
 //
-// [Laws] says of each check what a user sees when it fails, and which option it needs.
+// [Laws] has, for each check, the symptom that a user sees, and the option that it needs.
 //
 //	1 transparent
-//		types, values, no session, style, replace, replace what is new, replace with the same map, no
-//		context, odd keys, values that change, regenerate
+//		types, values, no session, style, replace, replace a new session, replace with the same map, nil
+//		context, odd keys, values that encode differently, regenerate
 //	2 isolated
 //		requests, nested values, given maps, nested changes
 //	3 read your writes
@@ -28,17 +27,17 @@
 //	4 fresh
 //		another node
 //	5 no lost update
-//		two requests, two that create, removed keys, many requests, two nodes, many requests on two
-//		nodes, a lost reply, regenerate
+//		two requests, two that create, removed keys, many requests, two nodes, many requests on two nodes, a
+//		lost reply, regenerate
 //	6 no resurrection
 //		running request, running request on another node, new id, new id on another node, second close,
-//		second close on another node, second close of what was refused, new log-in, same log-in again,
-//		new id against a log-out, a lost reply, removal that failed, log-in by the same request, under
-//		load, under load on two nodes, leaves nothing
+//		second close on another node, second close after a refusal, new log-in, same log-in again, log-out
+//		during a change of id, a lost reply, removal that failed, log-in by the same request, under load,
+//		under load on two nodes, nothing is left
 //	7 no silent loss
-//		cancelled callers, failing store, panicking store, what can't be saved, refused ahead of the
-//		store, refused or readable, panicking values, ids that can't exist, bad ids, second close, close
-//		of the storage
+//		cancelled callers, failing store, panicking store, values that can't be saved, refused before the
+//		store is written, refused or readable, panicking values, reading strange ids, writing strange ids,
+//		second close, close of the storage
 //	8 time to live
 //		ends, in use, shortened, no time to live, odd times
 //	9 bounded
@@ -58,14 +57,14 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 )
 
-// Law is one of the ten, with what is checked of it.
+// Law is one of the ten, with its checks.
 type Law struct {
 	Number int
 	Name   string
 	Checks []Check
 }
 
-// Check is one thing that a law means.
+// Check tests one consequence of a law.
 type Check struct {
 	Name        string
 	Explanation string // what a user sees when it fails
@@ -73,10 +72,10 @@ type Check struct {
 	run         func(e *env) error
 }
 
-// Need is what a check can't do without.
+// Need is the option without which a check isn't run.
 type Need uint8
 
-// These are what options provide.
+// The needs, each with the option that provides it.
 const (
 	Nothing      Need = iota
 	NeedsNodes        // Nodes
@@ -84,7 +83,7 @@ const (
 	NeedsWrapped      // Wrapped
 )
 
-// Laws are all laws, in order. They are the caller's: to leave checks out, say.
+// Laws returns all laws, in order. The caller may change them, to leave checks out for one.
 func Laws() []Law {
 	return []Law{
 		{1, "transparent", slices.Clone(transparent)},
@@ -128,8 +127,8 @@ func Run(t *testing.T, open func(t *testing.T) gsession.Storage, opts ...Option)
 // checkTimeout ends a check that hangs. A busy machine takes minutes for one of those under load.
 const checkTimeout = 10 * time.Minute
 
-// Verify checks one law and returns what is wrong, exceptions aside. Where Run fails
-// a test, Verify lets a suite's own tests see that a broken storage is found out.
+// Verify checks one law and returns its breaches, without those that Except names. With it a test can
+// expect that a storage breaks a law; Run would fail the test.
 func Verify(t *testing.T, law Law, open func(t *testing.T) gsession.Storage, opts ...Option) error {
 	t.Helper()
 	config := newConfig(open, opts)
@@ -157,7 +156,11 @@ func (c Check) verify(t *testing.T, config *config) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
 	defer cancel()
 	defer func() {
-		if p := recover(); p != nil {
+		switch p := recover().(type) {
+		case nil:
+		case failure:
+			err = p.error
+		default:
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()

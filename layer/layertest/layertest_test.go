@@ -56,6 +56,8 @@ func TestAStorageThatKeepsTheLawsPasses(t *testing.T) {
 	layertest.Run(t, open, opts...)
 }
 
+func overwriting(s gsession.Storage) gsession.Storage { return overwrites{s} }
+
 // A law that can't fail proves nothing: each is broken here on purpose.
 func TestEveryLawFindsItsBreaker(t *testing.T) {
 	forever := make(chan struct{})
@@ -80,13 +82,13 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		{1, "no session", "invents", func(s gsession.Storage) gsession.Storage { return invents{s} }},
 		{1, "style", "enables", func(s gsession.Storage) gsession.Storage { return enables{s} }},
 		{1, "replace", "caches", newCaches(false)},
-		{1, "replace what is new", "joins", func(s gsession.Storage) gsession.Storage { return &joins{Storage: s, absent: map[string]int{}} }},
+		{1, "replace a new session", "joins", func(s gsession.Storage) gsession.Storage { return &joins{Storage: s, absent: map[string]int{}} }},
 		{1, "replace with the same map", "repeats", func(s gsession.Storage) gsession.Storage {
 			return &repeats{Storage: s, written: map[*gmap.StrAnyMap]string{}}
 		}},
-		{1, "no context", "drops", func(s gsession.Storage) gsession.Storage { return drops{s} }},
+		{1, "nil context", "drops", func(s gsession.Storage) gsession.Storage { return drops{s} }},
 		{1, "odd keys", "mangles", func(s gsession.Storage) gsession.Storage { return mangles{s} }},
-		{1, "values that change", "encodes", func(s gsession.Storage) gsession.Storage {
+		{1, "values that encode differently", "encodes", func(s gsession.Storage) gsession.Storage {
 			return &encodes{Storage: s, encoded: map[string][]byte{}}
 		}},
 		{1, "regenerate", "forgets", func(s gsession.Storage) gsession.Storage { return &forgets{Storage: s, known: map[string]bool{}} }},
@@ -101,50 +103,50 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		{3, "at once", "caches", newCaches(false)},
 		{3, "under load", "caches", newCaches(false)},
 		{4, "another node", "caches", newCaches(true)},
-		{5, "two requests", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{5, "two requests", "overwrites", overwriting},
 		{5, "two that create", "wipes", func(s gsession.Storage) gsession.Storage { return wipes{s} }},
-		{5, "many requests", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
-		{5, "removed keys", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
-		{5, "two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
-		{5, "many requests on two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{5, "many requests", "overwrites", overwriting},
+		{5, "removed keys", "overwrites", overwriting},
+		{5, "two nodes", "overwrites", overwriting},
+		{5, "many requests on two nodes", "overwrites", overwriting},
 		{5, "a lost reply", "insists", func(s gsession.Storage) gsession.Storage { return insists{s} }},
-		{5, "regenerate", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
-		{6, "running request", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
-		{6, "running request on another node", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
-		{6, "new id", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
-		{6, "new id on another node", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{5, "regenerate", "overwrites", overwriting},
+		{6, "running request", "overwrites", overwriting},
+		{6, "running request on another node", "overwrites", overwriting},
+		{6, "new id", "overwrites", overwriting},
+		{6, "new id on another node", "overwrites", overwriting},
 		{6, "second close", "alarms", func(s gsession.Storage) gsession.Storage { return alarms{newClosed(s)} }},
 		{6, "second close", "relents", func(s gsession.Storage) gsession.Storage { return relents{newClosed(s)} }},
 		{6, "second close", "revives", func(s gsession.Storage) gsession.Storage { return revives{newClosed(s)} }},
 		{6, "second close on another node", "alarms", func(s gsession.Storage) gsession.Storage { return alarms{newClosed(s)} }},
 		{6, "second close on another node", "relents", func(s gsession.Storage) gsession.Storage { return relents{newClosed(s)} }},
 		{6, "second close on another node", "revives", func(s gsession.Storage) gsession.Storage { return revives{newClosed(s)} }},
-		{6, "second close of what was refused", "asks", func(s gsession.Storage) gsession.Storage { return asks{newClosed(s)} }},
-		{6, "new log-in", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{6, "second close after a refusal", "asks", func(s gsession.Storage) gsession.Storage { return asks{newClosed(s)} }},
+		{6, "new log-in", "overwrites", overwriting},
 		{6, "same log-in again", "compares", func(s gsession.Storage) gsession.Storage {
 			return &compares{Storage: s, given: map[*gmap.StrAnyMap]string{}}
 		}},
-		{6, "new id against a log-out", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{6, "log-out during a change of id", "overwrites", overwriting},
 		{6, "a lost reply", "insists", func(s gsession.Storage) gsession.Storage { return insists{s} }},
 		{6, "log-in by the same request", "buries", func(s gsession.Storage) gsession.Storage { return &buries{Storage: s, buried: map[string]bool{}} }},
-		{6, "leaves nothing", "empties", func(s gsession.Storage) gsession.Storage { return empties{s} }},
+		{6, "nothing is left", "empties", func(s gsession.Storage) gsession.Storage { return empties{s} }},
 		{6, "removal that failed", "buries", func(s gsession.Storage) gsession.Storage { return &buries{Storage: s, buried: map[string]bool{}} }},
-		{6, "under load", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
-		{6, "under load on two nodes", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{6, "under load", "overwrites", overwriting},
+		{6, "under load on two nodes", "overwrites", overwriting},
 		{7, "cancelled callers", "drops", func(s gsession.Storage) gsession.Storage { return drops{s} }},
 		{7, "failing store", "swallows", func(s gsession.Storage) gsession.Storage { return swallows{s} }},
-		{7, "what can't be saved", "swallows", func(s gsession.Storage) gsession.Storage { return swallows{s} }},
-		{7, "refused ahead of the store", "touches", func(s gsession.Storage) gsession.Storage { return touches{s} }},
+		{7, "values that can't be saved", "swallows", func(s gsession.Storage) gsession.Storage { return swallows{s} }},
+		{7, "refused before the store is written", "touches", func(s gsession.Storage) gsession.Storage { return touches{s} }},
 		{7, "refused or readable", "spoils", func(s gsession.Storage) gsession.Storage { return &spoils{Storage: s, spoiled: map[string]bool{}} }},
 		{7, "refused or readable", "swallows", func(s gsession.Storage) gsession.Storage { return swallows{s} }},
 		{7, "panicking store", "catches", func(s gsession.Storage) gsession.Storage { return catches{s} }},
-		{7, "bad ids", "trims", func(s gsession.Storage) gsession.Storage { return trims{s} }},
+		{7, "writing strange ids", "trims", func(s gsession.Storage) gsession.Storage { return trims{s} }},
 		{7, "close of the storage", "hoards", func(s gsession.Storage) gsession.Storage {
 			return &hoards{Storage: s, held: map[string]*gmap.StrAnyMap{}}
 		}},
 		{7, "panicking values", "spreads", func(s gsession.Storage) gsession.Storage { return &spreads{Storage: s} }},
-		{7, "ids that can't exist", "objects", func(s gsession.Storage) gsession.Storage { return objects{s} }},
-		{7, "second close", "overwrites", func(s gsession.Storage) gsession.Storage { return overwrites{s} }},
+		{7, "reading strange ids", "objects", func(s gsession.Storage) gsession.Storage { return objects{s} }},
+		{7, "second close", "overwrites", overwriting},
 		{8, "ends", "lingers", func(s gsession.Storage) gsession.Storage { return lingers{s} }},
 		{8, "ends", "hurries", func(s gsession.Storage) gsession.Storage { return hurries{s} }},
 		{8, "in use", "stands", func(s gsession.Storage) gsession.Storage { return stands{s} }},
@@ -232,12 +234,28 @@ func TestALostSessionWithoutAnEndIsFound(t *testing.T) {
 }
 
 func TestAnExceptionIsNotChecked(t *testing.T) {
-	open, opts := reference(func(s gsession.Storage) gsession.Storage { return overwrites{s} })
+	open, opts := reference(overwriting)
 	law := layertest.Laws()[4]
 	if layertest.Verify(t, law, open, opts...) == nil {
 		t.Fatal("the law isn't broken")
 	}
 	if err := layertest.Verify(t, law, open, append(opts, layertest.Except(5, "", "GoFrame's way"))...); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestExceptRefusesAnUnknownCheck(t *testing.T) {
+	for _, unknown := range []func(){
+		func() { layertest.Except(11, "", "no such law") },
+		func() { layertest.Except(5, "two request", "no such check") },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("accepted")
+				}
+			}()
+			unknown()
+		}()
 	}
 }

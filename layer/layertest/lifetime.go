@@ -23,7 +23,7 @@ var timeToLive = []Check{
 
 var bounded = []Check{
 	{"goroutines", "Each chain that is closed leaves goroutines behind.", Nothing, stops},
-	{"after close", "What memory held when the storage was closed is served for good.", NeedsWrapped, readsBelowAfterClose},
+	{"after close", "Sessions in memory are served for good after the storage was closed.", NeedsWrapped, readsBelowAfterClose},
 	{"close under load", "Closing while requests run breaks them.", Nothing, closesUnderLoad},
 }
 
@@ -34,9 +34,7 @@ func expires(e *env) error {
 	began := time.Now()
 	for _, id := range []string{id, early} {
 		request := manager.New(e.ctx, id)
-		if err := errors.Join(request.Set("k", "v"), request.Close()); err != nil {
-			return err
-		}
+		e.must(request.Set("k", "v"), request.Close())
 	}
 	gone := func(id string) bool {
 		value, err := manager.New(e.ctx, id).Get("k")
@@ -64,9 +62,7 @@ func slides(e *env) error {
 		manager := gsession.New(life, s)
 		request := manager.New(e.ctx, id)
 		last := time.Now()
-		if err := errors.Join(request.Set("k", "v"), request.Close()); err != nil {
-			return err
-		}
+		e.must(request.Set("k", "v"), request.Close())
 		stalled, ended := false, false
 		for end := time.Now().Add(2 * life); time.Now().Before(end) && !ended; {
 			request := manager.New(e.ctx, id)
@@ -79,9 +75,7 @@ func slides(e *env) error {
 			if ended = value.IsNil(); ended {
 				break
 			}
-			if err := request.Close(); err != nil {
-				return err
-			}
+			e.must(request.Close())
 			time.Sleep(life / 20)
 		}
 		switch {
@@ -95,12 +89,8 @@ func slides(e *env) error {
 
 func shortens(e *env) error {
 	s, id := e.storage(), e.id()
-	if err := errors.Join(e.save(s, id, values{"k": "v"}), e.flushed(s), e.expect(s, id, values{"k": "v"})); err != nil {
-		return err
-	}
-	if err := s.UpdateTTL(e.ctx, id, e.life()); err != nil {
-		return err
-	}
+	e.must(e.save(s, id, values{"k": "v"}), e.flushed(s), e.expect(s, id, values{"k": "v"}))
+	e.must(s.UpdateTTL(e.ctx, id, e.life()))
 	time.Sleep(e.life() + e.precision)
 	if !poll(freshBound, func() bool { return e.expect(s, id, values{}) == nil }) {
 		return errors.New("the session is still there long after its time")
@@ -108,7 +98,7 @@ func shortens(e *env) error {
 	return nil
 }
 
-// lasts: stores take a ttl of 0 for none at all, or refuse it.
+// lasts compares with the bare store: some stores take a ttl of 0 for no end at all, and some refuse it.
 func lasts(e *env) error {
 	s, bare, id := e.storage(), e.bare(e.T), e.id()
 	save := func(s gsession.Storage) error {
@@ -145,9 +135,7 @@ func oddTimes(e *env) error {
 		if err := e.save(s, other, values{"k": "again"}); err != nil {
 			return fmt.Errorf("after a ttl of %v: %w", life, err)
 		}
-		if err := e.expect(s, other, values{"k": "again"}); err != nil {
-			return err
-		}
+		e.must(e.expect(s, other, values{"k": "again"}))
 	}
 	return nil
 }
@@ -188,9 +176,7 @@ func stops(e *env) error {
 		return err
 	}
 	for range chains {
-		if err := use(); err != nil {
-			return err
-		}
+		e.must(use())
 	}
 	if !poll(freshBound, func() bool { return running() < chains }) {
 		return fmt.Errorf("%d goroutines are left of %d chains", running(), chains)
@@ -207,15 +193,9 @@ func readsBelowAfterClose(e *env) error {
 		return nil // the maps of such a store hold nothing
 	}
 	known, unknown := e.id(), e.id()
-	if err := errors.Join(e.save(s, known, values{"k": "v"}), e.flushed(s)); err != nil {
-		return err
-	}
-	if err := errors.Join(e.expect(s, known, values{"k": "v"}), e.expect(s, unknown, values{})); err != nil {
-		return err
-	}
-	if err := c.Close(e.ctx); err != nil {
-		return err
-	}
+	e.must(e.save(s, known, values{"k": "v"}), e.flushed(s))
+	e.must(e.expect(s, known, values{"k": "v"}), e.expect(s, unknown, values{}))
+	e.must(c.Close(e.ctx))
 	store := fault.Store()
 	m, err := store.GetSession(e.ctx, known, ttl)
 	if err != nil {
@@ -224,9 +204,7 @@ func readsBelowAfterClose(e *env) error {
 	if m == nil {
 		return errors.New("what was saved isn't in the store")
 	}
-	if err := errors.Join(store.SetSession(e.ctx, unknown, locked(m.Map()), ttl), store.RemoveAll(e.ctx, known)); err != nil {
-		return err
-	}
+	e.must(store.SetSession(e.ctx, unknown, locked(m.Map()), ttl), store.RemoveAll(e.ctx, known))
 	return errors.Join(e.expect(s, known, values{}), e.expect(s, unknown, values{"k": "v"}))
 }
 

@@ -14,17 +14,17 @@ import (
 )
 
 var noSilentLoss = []Check{
-	{"cancelled callers", "A write was reported as done, and isn't there.", Nothing, cancelled},
+	{"cancelled callers", "A write returned nil, and isn't there.", Nothing, cancelled},
 	{"failing store", "The store refused a write, and the caller got no error.", NeedsWrapped, failing},
 	{"panicking store", "After a panic in the store, the session can't be used any more.", NeedsWrapped, panicking},
-	{"what can't be saved", "A value that can't be saved takes the rest of the session with it.", Nothing, unsavable},
-	{"refused ahead of the store", "A value that can't be saved is refused, and something is written all the same.", NeedsWrapped, refusedUntouched},
+	{"values that can't be saved", "A value that can't be saved takes the rest of the session with it.", Nothing, unsavable},
+	{"refused before the store is written", "A value that can't be saved is refused, and something is written all the same.", NeedsWrapped, refusedUntouched},
 	{"refused or readable", "A value that can't be saved is written, and then no request can read the session.", NeedsNodes, refusedOrReadable},
 	{"panicking values", "A value that panics while it is encoded makes other sessions' requests panic.", Nothing, panicsAlone},
-	{"ids that can't exist", "A strange cookie makes each page an error.", Nothing, readsBadIDs},
-	{"bad ids", "An id that a client made up breaks the storage, or finds another session.", Nothing, badIDs},
+	{"reading strange ids", "A strange cookie makes each page an error.", Nothing, readsBadIDs},
+	{"writing strange ids", "An id that a client made up breaks the storage, or finds another session.", Nothing, badIDs},
 	{"second close", "GoFrame's second close of a request costs a second write.", NeedsWrapped, secondClose},
-	{"close of the storage", "What was saved right before the program ended is lost.", NeedsWrapped, survivesClose},
+	{"close of the storage", "Changes from right before the end of the program are lost.", NeedsWrapped, survivesClose},
 }
 
 func cancelled(e *env) error {
@@ -56,9 +56,7 @@ func cancelled(e *env) error {
 		if err := e.save(s, id, values{"k": "again"}); err != nil {
 			return fmt.Errorf("after a cancelled request: %w", err)
 		}
-		if err := e.expect(s, id, values{"k": "again"}); err != nil {
-			return err
-		}
+		e.must(e.expect(s, id, values{"k": "again"}))
 	}
 	return nil
 }
@@ -66,15 +64,11 @@ func cancelled(e *env) error {
 func failing(e *env) error {
 	fault := &Fault{}
 	s, id := e.wrapped(e.T, fault.Wrap), e.id()
-	if err := e.save(s, id, values{"k": "old"}); err != nil {
-		return err
-	}
+	e.must(e.save(s, id, values{"k": "old"}))
 	broken := errors.New("the disk is on fire")
 	fault.Fail(broken)
 	if e.deferred {
-		if err := e.save(s, id, values{"k": "new"}); err != nil {
-			return err
-		}
+		e.must(e.save(s, id, values{"k": "new"}))
 		fault.Fail(nil)
 		return e.delivered(s, fault, id)
 	}
@@ -85,31 +79,21 @@ func failing(e *env) error {
 		return fmt.Errorf("a removal that the store refused returned %v", err)
 	}
 	fault.Fail(nil)
-	if err := e.expect(s, id, values{"k": "old"}); err != nil {
-		return err
-	}
-	if err := e.save(s, id, values{"k": "new"}); err != nil {
-		return err
-	}
+	e.must(e.expect(s, id, values{"k": "old"}))
+	e.must(e.save(s, id, values{"k": "new"}))
 	return e.expect(s, id, values{"k": "new"})
 }
 
 func panicking(e *env) error {
 	fault := &Fault{}
 	s, id := e.wrapped(e.T, fault.Wrap), e.id()
-	if err := e.save(s, id, values{"k": "old"}); err != nil {
-		return err
-	}
+	e.must(e.save(s, id, values{"k": "old"}))
 	if e.deferred { // a session whose beginning may have been lost isn't begun again
-		if err := flush(e.ctx, s); err != nil {
-			return err
-		}
+		e.must(flush(e.ctx, s))
 	}
 	fault.Panic(true)
 	if e.deferred {
-		if err := e.save(s, id, values{"k": "new"}); err != nil {
-			return err
-		}
+		e.must(e.save(s, id, values{"k": "new"}))
 		fault.Panic(false)
 		return e.delivered(s, fault, id)
 	}
@@ -118,13 +102,11 @@ func panicking(e *env) error {
 	if err == nil && !panicked {
 		return errors.New("a write in which the store panicked was accepted")
 	}
-	if err := e.save(s, id, values{"k": "new"}); err != nil {
-		return err
-	}
+	e.must(e.save(s, id, values{"k": "new"}))
 	return e.expect(s, id, values{"k": "new"})
 }
 
-// unsavable: a store that takes any Go value may take these; then they are there.
+// unsavable allows for a store that takes any Go value: it may take these, and then they must be there.
 func unsavable(e *env) error {
 	cycle := values{}
 	cycle["itself"] = cycle
@@ -132,9 +114,7 @@ func unsavable(e *env) error {
 		"a channel": make(chan int), "NaN": math.NaN(), "a cycle": cycle, "a JSON number": json.Number("1"), "a complex number": complex(1, 2),
 	} {
 		s, id := e.storage(), e.id()
-		if err := e.save(s, id, values{"k": "old"}); err != nil {
-			return err
-		}
+		e.must(e.save(s, id, values{"k": "old"}))
 		if e.direct(s) && name == "a cycle" {
 			continue // GoFrame's adapter runs out of stack on one
 		}
@@ -173,8 +153,7 @@ func unsavables() map[string]any {
 	}
 }
 
-// refusedUntouched: what a store refuses afterwards, of a write that was accepted before, it
-// reports then.
+// refusedUntouched leaves out deferred storages, which accept a write before their store refuses it.
 func refusedUntouched(e *env) error {
 	for name, value := range unsavables() {
 		fault := &Fault{}
@@ -183,9 +162,7 @@ func refusedUntouched(e *env) error {
 			return nil // a direct store is given each key by itself
 		}
 		known := e.id()
-		if err := e.save(s, known, values{"k": "old"}); err != nil {
-			return err
-		}
+		e.must(e.save(s, known, values{"k": "old"}))
 		for _, id := range []string{known, e.id()} {
 			before := fault.accepted()
 			refusal := e.save(s, id, values{"bad": value, "k": "new"})
@@ -205,9 +182,7 @@ func refusedOrReadable(e *env) error {
 	}
 	for name, value := range unsavables() {
 		known := e.id()
-		if err := e.save(a, known, values{"k": "old"}); err != nil {
-			return err
-		}
+		e.must(e.save(a, known, values{"k": "old"}))
 		for _, id := range []string{known, e.id()} {
 			refusal := e.save(a, id, values{"bad": value, "k": "new"})
 			for _, s := range []gsession.Storage{b, a} {
@@ -254,12 +229,8 @@ func panicsAlone(e *env) error {
 	}
 	group.Wait()
 	close(failed)
-	if err := <-failed; err != nil {
-		return err
-	}
-	if err := s.RemoveAll(e.ctx, mine); err != nil {
-		return err
-	}
+	e.must(<-failed)
+	e.must(s.RemoveAll(e.ctx, mine))
 	if err := e.save(s, mine, values{"k": "v"}); err != nil {
 		return fmt.Errorf("the session itself, afterwards: %w", err)
 	}
@@ -274,7 +245,7 @@ func strangeIDs(safe string) []string {
 	}
 }
 
-// readsBadIDs: a visitor with such an id is one without a session.
+// readsBadIDs expects that a visitor with such an id has no session.
 func readsBadIDs(e *env) error {
 	s := e.storage()
 	for _, id := range strangeIDs(e.id()) {
@@ -300,9 +271,7 @@ func readsBadIDs(e *env) error {
 func badIDs(e *env) error {
 	s := e.storage()
 	safe := e.id()
-	if err := e.save(s, safe, values{"k": "mine"}); err != nil {
-		return err
-	}
+	e.must(e.save(s, safe, values{"k": "mine"}))
 	for _, id := range strangeIDs(safe) {
 		label := id[:min(len(id), 24)]
 		found, err := e.data(s, id)
@@ -315,9 +284,7 @@ func badIDs(e *env) error {
 		if err := e.expect(s, id, values{"k": "theirs"}); err != nil {
 			return fmt.Errorf("under the id %q: %w", label, err)
 		}
-		if err := e.logOut(s, id); err != nil {
-			return err
-		}
+		e.must(e.logOut(s, id))
 		if err := e.expect(s, safe, values{"k": "mine"}); err != nil {
 			return fmt.Errorf("after using the id %q: %w", label, err)
 		}
@@ -344,9 +311,7 @@ func secondClose(e *env) error {
 			return err
 		}
 		before := fault.Writes()
-		if err := request.Close(); err != nil {
-			return err
-		}
+		e.must(request.Close())
 		if after := fault.Writes(); after != before {
 			return fmt.Errorf("the second close cost %d writes", after-before)
 		}
@@ -361,11 +326,7 @@ func survivesClose(e *env) error {
 	if !ok {
 		return nil
 	}
-	if err := e.save(s, id, values{"k": "v"}); err != nil {
-		return err
-	}
-	if err := closer.Close(e.ctx); err != nil {
-		return err
-	}
+	e.must(e.save(s, id, values{"k": "v"}))
+	e.must(closer.Close(e.ctx))
 	return e.expect(fault.Store(), id, values{"k": "v"})
 }

@@ -2,13 +2,14 @@ package layertest
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
 )
 
-// Option gives the suite what it can't find out, or provides what a check needs.
+// Option says something of the storage that the suite can't find out, or provides a check with storages.
 type Option func(*config)
 
 type config struct {
@@ -52,13 +53,13 @@ func Nodes(open func(t *testing.T) (a, b gsession.Storage)) Option {
 	return func(c *config) { c.nodes = open }
 }
 
-// Bare provides the store without layers, on a store of its own: results are compared.
+// Bare provides the store without layers, for a comparison of results. Each call opens a new store.
 func Bare(open func(t *testing.T) gsession.Storage) Option {
 	return func(c *config) { c.bare = open }
 }
 
-// Wrapped provides the layers on a store that the suite has wrapped, so that it can
-// count what reaches it and make it fail.
+// Wrapped provides the layers on a store that the suite has wrapped, so that it can count the calls
+// of the store and make them fail.
 func Wrapped(open func(t *testing.T, wrap func(store gsession.Storage) gsession.Storage) gsession.Storage) Option {
 	return func(c *config) { c.wrapped = open }
 }
@@ -69,7 +70,7 @@ func Revoked(err error) Option {
 	return func(c *config) { c.revoked = err }
 }
 
-// MaxStale is how long a node may serve what another has overwritten; 1 s unless set. It
+// MaxStale is how long a node may serve a state that another has overwritten; 1 s unless set. It
 // panics outside 0 to 1 h, as Precision does.
 func MaxStale(d time.Duration) Option {
 	mustWait("MaxStale", d)
@@ -101,8 +102,13 @@ func Reserved(key string) Option {
 	return func(c *config) { c.reserved = key }
 }
 
-// Except leaves one check of a law out, or the whole law where check is empty, and
-// says why in the test's output.
+// Except leaves one check of a law out, or the whole law if check is empty, and logs why in the test's
+// output. It panics if there is no such law or check.
 func Except(law int, check, why string) Option {
+	if !slices.ContainsFunc(Laws(), func(l Law) bool {
+		return l.Number == law && (check == "" || slices.ContainsFunc(l.Checks, func(c Check) bool { return c.Name == check }))
+	}) {
+		panic(fmt.Sprintf("strata: layertest.Except(%d, %q): there is no such law or check; Laws lists them", law, check))
+	}
 	return func(c *config) { c.exceptions = append(c.exceptions, exception{law, check, why}) }
 }

@@ -14,21 +14,21 @@ var noResurrection = []Check{
 	{"running request on another node", "A request that was running on another node when its user logged out logs the user in again.", NeedsNodes, onTwoNodes(holdsAgainst(closing))},
 	{"new id", "A request that was running when its user logged out carries the session to a new id.", Nothing, onOneNode(holdsAgainst(regenerating))},
 	{"new id on another node", "A request on another node carries a session that was logged out to a new id.", NeedsNodes, onTwoNodes(holdsAgainst(regenerating))},
-	{"second close", "GoFrame's second close of a request, after its user has logged out, alarms though nothing is lost, or logs the user in again.", Nothing, onOneNode(holdsAgainstSecondClose)},
-	{"second close on another node", "GoFrame's second close of a request, after its user has logged out on another node, alarms though nothing is lost, or logs the user in again.", NeedsNodes, onTwoNodes(holdsAgainstSecondClose)},
-	{"second close of what was refused", "A change that was refused is tried again at the store by GoFrame's second close, and counted twice.", NeedsWrapped, refusesOnce},
-	{"new log-in", "What a request of the old log-in changed shows in the new one.", Nothing, holdsAfterNewLogin},
-	{"same log-in again", "What a request of the old log-in changed shows in the new one, which looks the same.", Nothing, holdsAfterSameLogin},
-	{"new id against a log-out", "A log-out on another node while the id is changed leaves the session under its new id.", NeedsWrapped, holdsWhileRegenerating},
-	{"a lost reply", "A session that began with a lost reply is begun again after its log-out.", NeedsWrapped, beginsOnce},
-	{"removal that failed", "A log-out that failed takes the changes of running requests with it.", NeedsWrapped, failsToRemove},
-	{"log-in by the same request", "A request that drops the session and fills it anew is refused.", Nothing, fillsAnew},
+	{"second close", "GoFrame's second close of a request after a log-out returns an error though nothing is lost, or logs the user in again.", Nothing, onOneNode(holdsAgainstSecondClose)},
+	{"second close on another node", "GoFrame's second close of a request after a log-out on another node returns an error though nothing is lost, or logs the user in again.", NeedsNodes, onTwoNodes(holdsAgainstSecondClose)},
+	{"second close after a refusal", "GoFrame's second close tries a refused change again at the store, and it is counted twice.", NeedsWrapped, refusesOnce},
+	{"new log-in", "A change by a request of the old log-in shows in the new one.", Nothing, holdsAfterNewLogin},
+	{"same log-in again", "A change by a request of the old log-in shows in the new one, which holds the same data.", Nothing, holdsAfterSameLogin},
+	{"log-out during a change of id", "A log-out on another node while the id is changed leaves the session under its new id.", NeedsWrapped, holdsWhileRegenerating},
+	{"a lost reply", "A session is begun again after its log-out, as the reply to its first write was lost.", NeedsWrapped, beginsOnce},
+	{"removal that failed", "A log-out that failed loses the changes of running requests.", NeedsWrapped, failsToRemove},
+	{"log-in by the same request", "A request that removes its session and fills it again is refused.", Nothing, fillsAnew},
 	{"under load", "Now and then a log-out is undone.", Nothing, onOneNode(holdsUnderLoad)},
 	{"under load on two nodes", "Now and then a log-out is undone by another node.", NeedsNodes, onTwoNodes(holdsUnderLoad)},
-	{"leaves nothing", "A log-out leaves an empty session behind.", Nothing, leavesNothing},
+	{"nothing is left", "A log-out leaves an empty session behind.", Nothing, leavesNothing},
 }
 
-// closing and regenerating are what a request may end with.
+// closing and regenerating are two ways in which a request ends.
 func closing(request *gsession.Session) error { return request.Close() }
 
 func regenerating(request *gsession.Session) error {
@@ -39,25 +39,15 @@ func regenerating(request *gsession.Session) error {
 func holdsAgainst(end func(*gsession.Session) error) func(e *env, a, b gsession.Storage) error {
 	return func(e *env, a, b gsession.Storage) error {
 		id := e.id()
-		if err := e.save(a, id, values{"user": "one"}); err != nil {
-			return err
-		}
-		request, err := e.begin(b, id)
-		if err != nil {
-			return err
-		}
-		if err := e.logOut(a, id); err != nil {
-			return err
-		}
+		e.must(e.save(a, id, values{"user": "one"}))
+		request := e.begin(b, id)
+		e.must(e.logOut(a, id))
 		// A direct store can't refuse: the key is written at once, before the request ends.
 		written := request.Set("late", "x")
 		if written == nil {
 			written = end(request)
 		}
-		left, err := e.data(b, request.MustId())
-		if err != nil {
-			return err
-		}
+		left := e.find(b, request.MustId())
 		if _, back := left["user"]; back {
 			return errors.New("what was loaded before the log-out is back")
 		}
@@ -71,33 +61,17 @@ func holdsAgainst(end func(*gsession.Session) error) func(e *env, a, b gsession.
 	}
 }
 
-// holdsAgainstSecondClose: one request has saved what it changed before the log-out, and another
-// one closes after it for the first time.
+// holdsAgainstSecondClose has one request that has saved its change before the log-out, and one that closes for the
+// first time after it.
 func holdsAgainstSecondClose(e *env, a, b gsession.Storage) error {
 	id := e.id()
 	if e.direct(b) {
 		return nil // closing such a session slides its expiry, no more
 	}
-	if err := e.save(a, id, values{"user": "one"}); err != nil {
-		return err
-	}
-	saved, err := e.begin(b, id)
-	if err != nil {
-		return err
-	}
-	late, err := e.begin(b, id)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(saved.Set("k", "v"), saved.Close(), e.settle(), late.Set("late", "x")); err != nil {
-		return err
-	}
-	if err := e.logOut(a, id); err != nil {
-		return err
-	}
-	if err := e.settle(); err != nil {
-		return err
-	}
+	e.must(e.save(a, id, values{"user": "one"}))
+	saved, late := e.begin(b, id), e.begin(b, id)
+	e.must(saved.Set("k", "v"), saved.Close(), e.settle(), late.Set("late", "x"))
+	e.must(e.logOut(a, id), e.settle())
 	for range 2 {
 		if err := saved.Close(); err != nil {
 			return fmt.Errorf("nothing was lost, and the second close returned: %w", err)
@@ -118,24 +92,13 @@ func refusesOnce(e *env) error {
 	if e.direct(s) {
 		return nil
 	}
-	if err := e.save(s, id, values{"user": "one"}); err != nil {
-		return err
-	}
-	request, err := e.begin(s, id)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(request.Set("late", "x"), e.logOut(s, id)); err != nil {
-		return err
-	}
-	if err := e.refused(request.Close()); err != nil {
-		return err
-	}
+	e.must(e.save(s, id, values{"user": "one"}))
+	request := e.begin(s, id)
+	e.must(request.Set("late", "x"), e.logOut(s, id))
+	e.must(e.refused(request.Close()))
 	before := fault.Writes()
 	for range 2 {
-		if err := e.refused(request.Close()); err != nil {
-			return err
-		}
+		e.must(e.refused(request.Close()))
 	}
 	if after := fault.Writes(); after != before {
 		return fmt.Errorf("closing again cost %d writes", after-before)
@@ -152,30 +115,17 @@ func (e *env) holdsAfter(login values) error {
 	if e.direct(s) {
 		return nil
 	}
-	if err := e.save(s, id, values{"user": "one"}); err != nil {
-		return err
-	}
-	request, err := e.begin(s, id)
-	if err != nil {
-		return err
-	}
-	if err := e.logOut(s, id); err != nil {
-		return err
-	}
-	if err := e.save(s, id, login); err != nil {
-		return err
-	}
-	if err := request.Set("late", "x"); err != nil {
-		return err
-	}
-	if err := e.refused(request.Close()); err != nil {
-		return err
-	}
+	e.must(e.save(s, id, values{"user": "one"}))
+	request := e.begin(s, id)
+	e.must(e.logOut(s, id))
+	e.must(e.save(s, id, login))
+	e.must(request.Set("late", "x"))
+	e.must(e.refused(request.Close()))
 	return e.expect(s, id, login)
 }
 
-// holdsWhileRegenerating: the other node logs out once this one has looked at the old id, and has
-// yet to write the new one.
+// holdsWhileRegenerating has another node log out after this one has looked at the old id and before it writes the
+// new one.
 func holdsWhileRegenerating(e *env) error {
 	for _, deleteOld := range []bool{true, false} {
 		fault := &Fault{}
@@ -183,9 +133,7 @@ func holdsWhileRegenerating(e *env) error {
 		if e.direct(s) {
 			return nil // such a session has no data to take along
 		}
-		if err := errors.Join(e.save(s, id, values{"user": "one"}), e.flushed(s)); err != nil {
-			return err
-		}
+		e.must(e.save(s, id, values{"user": "one"}), e.flushed(s))
 		request := e.session(s, id)
 		request.SetIdFunc(func(time.Duration) string { return next })
 		if _, err := request.Data(); err != nil {
@@ -195,10 +143,8 @@ func holdsWhileRegenerating(e *env) error {
 		fault.meanwhile(next, func() { other = fault.Store().RemoveAll(e.ctx, id) }, nil)
 		_, _ = request.RegenerateId(deleteOld) // refused, or undone
 		_ = request.Close()
-		if err := errors.Join(e.flushed(s), other); err != nil {
-			return err
-		}
-		// Memory above a storage that hides what becomes of a commit behind has its bound to find out.
+		e.must(e.flushed(s), other)
+		// Memory doesn't notice how a commit behind ended before its bound is over.
 		limit := time.Duration(0)
 		if e.deferred {
 			limit = e.maxStale + freshBound
@@ -214,7 +160,8 @@ func holdsWhileRegenerating(e *env) error {
 	return nil
 }
 
-// beginsOnce: the session may have begun, and has ended on another node.
+// beginsOnce loses the reply to the write that begins a session. Another node logs out before the request is closed a
+// second time.
 func beginsOnce(e *env) error {
 	fault := &Fault{}
 	a, id := e.wrapped(e.T, fault.Wrap), e.id()
@@ -222,31 +169,17 @@ func beginsOnce(e *env) error {
 		return nil // such a store is given each key by itself
 	}
 	b := e.beside(fault)
-	var other error
-	fault.meanwhile(id, nil, func() { other = e.logOut(b, id) })
 	request := e.session(a, id)
-	if err := request.Set("user", "one"); err != nil {
-		return err
-	}
-	for range 2 { // GoFrame closes once more
-		_ = request.Close() // the storage may find out what has become of it, or not
-	}
-	if err := errors.Join(e.flushed(a), other); err != nil {
-		return err
-	}
+	e.must(request.Set("user", "one"))
+	e.closeWithoutReply(a, fault, request, func() error { return e.logOut(b, id) })
 	return e.expect(e.beside(fault), id, values{}) // memory holds nothing there
 }
 
 func failsToRemove(e *env) error {
 	fault := &Fault{}
 	s, id := e.wrapped(e.T, fault.Wrap), e.id()
-	if err := errors.Join(e.save(s, id, values{"user": "one"}), e.flushed(s)); err != nil {
-		return err
-	}
-	request, err := e.begin(s, id)
-	if err != nil {
-		return err
-	}
+	e.must(e.save(s, id, values{"user": "one"}), e.flushed(s))
+	request := e.begin(s, id)
 	fault.Fail(errors.New("the disk is on fire"))
 	removal := s.RemoveAll(e.ctx, id)
 	fault.Fail(nil)
@@ -261,32 +194,19 @@ func failsToRemove(e *env) error {
 
 func fillsAnew(e *env) error {
 	s, id := e.storage(), e.id()
-	if err := e.save(s, id, values{"user": "one", "cart": "full"}); err != nil {
-		return err
-	}
-	request, err := e.begin(s, id)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(request.RemoveAll(), request.Set("user", "two"), request.Close()); err != nil {
-		return err
-	}
+	e.must(e.save(s, id, values{"user": "one", "cart": "full"}))
+	request := e.begin(s, id)
+	e.must(request.RemoveAll(), request.Set("user", "two"), request.Close())
 	return e.expect(s, id, values{"user": "two"})
 }
 
 func holdsUnderLoad(e *env, a, b gsession.Storage) error {
 	for range 20 {
 		id := e.id()
-		if err := e.save(a, id, values{"user": "one"}); err != nil {
-			return err
-		}
+		e.must(e.save(a, id, values{"user": "one"}))
 		var running []*gsession.Session
 		for n := range 8 {
-			request, err := e.begin([]gsession.Storage{a, b}[n%2], id)
-			if err != nil {
-				return err
-			}
-			running = append(running, request)
+			running = append(running, e.begin([]gsession.Storage{a, b}[n%2], id))
 		}
 		var group sync.WaitGroup
 		for n, request := range running {
@@ -295,14 +215,9 @@ func holdsUnderLoad(e *env, a, b gsession.Storage) error {
 				_ = request.Close() // accepted before the log-out, or refused after it
 			})
 		}
-		if err := e.logOut(a, id); err != nil {
-			return err
-		}
+		e.must(e.logOut(a, id))
 		group.Wait()
-		left, err := e.data(a, id)
-		if err != nil {
-			return err
-		}
+		left := e.find(a, id)
 		if _, back := left["user"]; back || len(left) > 0 && !e.direct(a) {
 			return fmt.Errorf("%d keys are back after the log-out", len(left))
 		}
@@ -312,16 +227,9 @@ func holdsUnderLoad(e *env, a, b gsession.Storage) error {
 
 func leavesNothing(e *env) error {
 	s, id := e.storage(), e.id()
-	if err := e.save(s, id, values{"user": "one"}); err != nil {
-		return err
-	}
-	request, err := e.begin(s, id)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(request.RemoveAll(), request.Close(), request.Close()); err != nil {
-		return err
-	}
+	e.must(e.save(s, id, values{"user": "one"}))
+	request := e.begin(s, id)
+	e.must(request.RemoveAll(), request.Close(), request.Close())
 	m, err := s.GetSession(e.ctx, id, ttl)
 	if err != nil {
 		return err

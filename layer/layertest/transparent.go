@@ -14,14 +14,14 @@ import (
 var transparent = []Check{
 	{"types", "A handler that asserts a type works on a miss and panics on a hit, or the other way round.", Nothing, sameTypes},
 	{"values", "A handler finds other values than the store would give it.", NeedsBare, sameValues},
-	{"no session", "What is there and what isn't is mixed up.", NeedsBare, sameAbsence},
+	{"no session", "A read finds a session that isn't there, or none that is.", NeedsBare, sameAbsence},
 	{"style", "GoFrame takes the storage for one of the other style, and writes get lost.", NeedsBare, sameStyle},
-	{"replace", "A map that a program makes itself is mixed with what was there before.", Nothing, replaces},
-	{"replace what is new", "The second map that a program makes for a new session is mixed with its first.", Nothing, replacesNew},
-	{"replace with the same map", "A map that a program writes again is taken for the same request's second close, and what came between stays.", Nothing, replacesAgain},
-	{"no context", "A program without a context panics.", Nothing, withoutContext},
-	{"odd keys", "A key that isn't text is another one once it has been saved.", NeedsBare, oddKeys},
-	{"values that change", "A value that encodes differently each time is another one on each node.", NeedsNodes, changingValues},
+	{"replace", "A map that a program makes itself is merged with the session that it replaces.", Nothing, replaces},
+	{"replace a new session", "The second map that a program makes for a new session is merged with the first.", Nothing, replacesNew},
+	{"replace with the same map", "A map that a program writes again is taken for a request's second close, and changes in between stay.", Nothing, replacesAgain},
+	{"nil context", "A program without a context panics.", Nothing, withoutContext},
+	{"odd keys", "A key that isn't text changes when it is saved.", NeedsBare, oddKeys},
+	{"values that encode differently", "A value that encodes differently each time differs between nodes.", NeedsNodes, changingValues},
 	{"regenerate", "A log-in that changes the id, as it should, loses the session.", Nothing, regenerates},
 }
 
@@ -38,18 +38,10 @@ func textOnly() values { return values{"a": "1", "b": "text", "c": ""} }
 
 func sameTypes(e *env) error {
 	s, id := e.storage(), e.id()
-	if err := e.save(s, id, e.content(s)); err != nil {
-		return err
-	}
-	first, err := e.data(s, id)
-	if err != nil {
-		return err
-	}
+	e.must(e.save(s, id, e.content(s)))
+	first := e.find(s, id)
 	for range 20 {
-		again, err := e.data(s, id)
-		if err != nil {
-			return err
-		}
+		again := e.find(s, id)
 		if !reflect.DeepEqual(first, again) {
 			return fmt.Errorf("a second read gives %#v after %#v", again, first)
 		}
@@ -60,19 +52,11 @@ func sameTypes(e *env) error {
 func sameValues(e *env) error {
 	s, bare, id := e.storage(), e.bare(e.T), e.id()
 	for _, storage := range []gsession.Storage{s, bare} {
-		if err := e.save(storage, id, e.content(s)); err != nil {
-			return err
-		}
+		e.must(e.save(storage, id, e.content(s)))
 	}
-	want, err := e.data(bare, id)
-	if err != nil {
-		return err
-	}
+	want := e.find(bare, id)
 	for range 3 {
-		got, err := e.data(s, id)
-		if err != nil {
-			return err
-		}
+		got := e.find(s, id)
 		if !reflect.DeepEqual(got, want) {
 			return fmt.Errorf("got %#v, the bare store gives %#v", got, want)
 		}
@@ -139,12 +123,8 @@ func replaces(e *env) error {
 		return nil // the maps of such a store hold nothing
 	}
 	for _, data := range []values{{"a": "1", "b": "2"}, {"b": "3"}, {"c": "4"}} {
-		if err := s.SetSession(e.ctx, id, locked(data), ttl); err != nil {
-			return err
-		}
-		if err := e.expect(s, id, data); err != nil {
-			return err
-		}
+		e.must(s.SetSession(e.ctx, id, locked(data), ttl))
+		e.must(e.expect(s, id, data))
 	}
 	return nil
 }
@@ -160,12 +140,8 @@ func replacesNew(e *env) error {
 		}
 	}
 	for _, data := range []values{{"user": "anna", "admin": "yes"}, {"user": "bert"}, {"user": "carl", "cart": "a"}} {
-		if err := s.SetSession(e.ctx, id, locked(data), ttl); err != nil {
-			return err
-		}
-		if err := e.expect(s, id, data); err != nil {
-			return err
-		}
+		e.must(s.SetSession(e.ctx, id, locked(data), ttl))
+		e.must(e.expect(s, id, data))
 	}
 	return nil
 }
@@ -177,15 +153,9 @@ func replacesAgain(e *env) error {
 	}
 	m := locked(values{"a": "1"})
 	for range 3 {
-		if err := s.SetSession(e.ctx, id, m, ttl); err != nil {
-			return err
-		}
-		if err := e.expect(s, id, values{"a": "1"}); err != nil {
-			return err
-		}
-		if err := e.save(s, id, values{"between": "x"}); err != nil {
-			return err
-		}
+		e.must(s.SetSession(e.ctx, id, m, ttl))
+		e.must(e.expect(s, id, values{"a": "1"}))
+		e.must(e.save(s, id, values{"between": "x"}))
 	}
 	return nil
 }
@@ -196,16 +166,10 @@ func withoutContext(e *env) error {
 	manager := gsession.New(ttl, s)
 	for range 2 {
 		request := manager.New(none, id)
-		if err := errors.Join(request.Set("k", "v"), request.Close()); err != nil {
-			return err
-		}
-		if err := e.expect(s, id, values{"k": "v"}); err != nil {
-			return err
-		}
+		e.must(request.Set("k", "v"), request.Close())
+		e.must(e.expect(s, id, values{"k": "v"}))
 	}
-	if err := s.RemoveAll(none, id); err != nil {
-		return err
-	}
+	e.must(s.RemoveAll(none, id))
 	return e.expect(s, id, values{})
 }
 
@@ -215,20 +179,13 @@ func oddKeys(e *env) error {
 	if err := e.save(bare, id, odd); err != nil {
 		return nil // nothing to compare with
 	}
-	want, err := e.data(bare, id)
-	if err != nil {
-		return err
-	}
-	if err := e.save(s, id, odd); err != nil {
-		return err
-	}
+	want := e.find(bare, id)
+	e.must(e.save(s, id, odd))
 	for range 3 { // before a commit behind, and after it
 		if err := e.expect(s, id, want); err != nil {
 			return fmt.Errorf("not as the bare store: %w", err)
 		}
-		if err := e.flushed(s); err != nil {
-			return err
-		}
+		e.must(e.flushed(s))
 	}
 	return nil
 }
@@ -245,18 +202,13 @@ func changingValues(e *env) error {
 	for range 3 {
 		id := e.id()
 		request := e.session(a, id)
-		if err := errors.Join(request.Set("k", ticking{}), request.Close()); err != nil {
-			return err
-		}
+		e.must(request.Set("k", ticking{}), request.Close())
 		first, err := e.session(a, id).Data() // also of what isn't in the store yet
 		if err != nil {
 			return err
 		}
 		for _, s := range []gsession.Storage{a, b} {
-			again, err := e.data(s, id)
-			if err != nil {
-				return err
-			}
+			again := e.find(s, id)
 			if len(again) != 1 || fmt.Sprint(again) != fmt.Sprint(first) {
 				return fmt.Errorf("the session holds %v, and %v before", again, first)
 			}
@@ -268,32 +220,20 @@ func changingValues(e *env) error {
 func regenerates(e *env) error {
 	for _, deleteOld := range []bool{true, false} {
 		s, id := e.storage(), e.id()
-		if err := e.save(s, id, values{"user": "one"}); err != nil {
-			return err
-		}
-		request, err := e.begin(s, id)
-		if err != nil {
-			return err
-		}
+		e.must(e.save(s, id, values{"user": "one"}))
+		request := e.begin(s, id)
 		next, err := request.RegenerateId(deleteOld)
 		if err != nil {
 			return err
 		}
-		if err := request.Set("more", "x"); err != nil {
-			return err
-		}
+		e.must(request.Set("more", "x"))
 		for range 2 {
-			if err := request.Close(); err != nil {
-				return err
-			}
+			e.must(request.Close())
 		}
 		if err := e.expect(s, next, values{"user": "one", "more": "x"}); err != nil {
 			return fmt.Errorf("under the new id: %w", err)
 		}
-		old, err := e.data(s, id)
-		if err != nil {
-			return err
-		}
+		old := e.find(s, id)
 		if kept := len(old) > 0; kept == deleteOld {
 			return fmt.Errorf("RegenerateId(%v) left %d keys under the old id", deleteOld, len(old))
 		}
