@@ -109,8 +109,8 @@
 //
 // After the topologies some nodes that write behind with a journal are killed, every other
 // time while the server hangs, and started again on the same directories. Then the store holds
-// what each session's node had accepted last, or no fewer changes were reported to OnGiveUp
-// than there are sessions that lack it; and no session is there that was logged out.
+// every change that a session's node had accepted, or the node has reported no fewer changes to
+// OnGiveUp than its sessions lack; and no session is there that was logged out.
 //
 // # Sessions by whose they are
 //

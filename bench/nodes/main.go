@@ -56,7 +56,7 @@ func main() {
 		status = max(status, program(func(tb testing.TB) bool {
 			found := RunBehind(tb, behind, *kills)
 			found.Print(os.Stdout)
-			return !found.Silent() && len(found.Back) == 0
+			return !found.Silent && len(found.Back) == 0
 		}))
 	}
 	if *principals > 0 {

@@ -109,26 +109,27 @@ func TestKilledNodesThatWriteBehind(t *testing.T) {
 	o := short()
 	found := RunBehind(t, o, 8)
 	t.Logf("%d kills, %d accepted, %d reported, %d sessions lost", found.Kills, found.Accepted, found.Reported, len(found.Lost))
-	if found.Accepted < 100 || found.Silent() || len(found.Back) > 0 {
+	if found.Accepted < 100 || found.Silent || len(found.Back) > 0 {
 		t.Errorf("%d accepted, %d reported, lost: %q, back: %q", found.Accepted, found.Reported, found.Lost, found.Back)
 	}
 }
 
 func TestWhatANodeHadAcceptedIsCompared(t *testing.T) {
 	read := func(version int64) Record { return Record{Epoch: 1, Cells: []Cell{{0, version}}} }
+	versions := func() accepted { return accepted{versions: []int64{2, 3}} }
 	b := &Behind{}
-	b.compare(map[string]accepted{"same": {version: 3}, "newer": {version: 3}, "out": {out: true}},
-		map[string]Record{"same": read(3), "newer": read(4), "begun": read(1)})
-	if len(b.Lost)+len(b.Back) > 0 || b.Silent() {
+	b.compare(map[string]accepted{"same": versions(), "newer": versions(), "out": {out: true}, "leaving": {versions: []int64{2}, leaving: true}},
+		map[string]Record{"same": read(3), "newer": read(4), "begun": read(1)}, 0)
+	if len(b.Lost)+len(b.Back) > 0 || b.Silent {
 		t.Errorf("sound, and found %+v", b)
 	}
-	b.compare(map[string]accepted{"gone": {version: 3}, "older": {version: 3}, "back": {out: true}},
-		map[string]Record{"older": read(2), "back": read(1)})
-	if len(b.Lost) != 2 || len(b.Back) != 1 || !b.Silent() {
-		t.Errorf("2 are lost and 1 is back, found %+v", b)
-	}
-	if b.Reported = 2; b.Silent() {
-		t.Error("what was reported counts as lost in silence")
+	for reported, silent := range map[int]bool{2: true, 3: false} {
+		b = &Behind{}
+		b.compare(map[string]accepted{"gone": versions(), "older": versions(), "back": {out: true}},
+			map[string]Record{"older": read(2), "back": read(1)}, reported)
+		if len(b.Lost) != 2 || b.Lacking != 3 || len(b.Back) != 1 || b.Silent != silent {
+			t.Errorf("2 lack 3 changes, %d of which are reported, and 1 is back, found %+v", reported, b)
+		}
 	}
 }
 
