@@ -23,8 +23,11 @@ type Delta struct {
 	recreates bool      // see Recreates
 }
 
-// deltaOf is the delta of a change of base.
-func deltaOf(base *Snapshot, c change.Change) *Delta { return &Delta{base: base, change: c} }
+// deltaOf is the delta of a change of base. Texts come back from every store as they are.
+func deltaOf(base *Snapshot, c change.Change) *Delta {
+	c.Previewed = c.Previewed || value.IsText(c.Set)
+	return &Delta{base: base, change: c}
+}
 
 // Replace is the delta of a map that no layer handed out: the session becomes data.
 func Replace(data map[string]any) (*Delta, error) {
@@ -217,7 +220,7 @@ func (d *Delta) Rebase(current *Snapshot) *Delta {
 func (d *Delta) Apply(current *Snapshot) (map[string]any, error) {
 	p, err := d.plan(current)
 	switch {
-	case p == nil:
+	case !p.Writes:
 		return nil, err
 	case p.Whole:
 		return maps.Clone(p.Set), err
@@ -234,7 +237,7 @@ func (d *Delta) Apply(current *Snapshot) (map[string]any, error) {
 // is the caller's alone, and nil if there is nothing to write.
 func (d *Delta) Changes(current *Snapshot) (set map[string]any, removed []string, err error) {
 	p, err := d.plan(current)
-	if p == nil {
+	if !p.Writes {
 		return nil, nil, err
 	}
 	removed = p.Removed
@@ -248,7 +251,7 @@ func (d *Delta) Changes(current *Snapshot) (set map[string]any, removed []string
 	return Adopt(p.Set).Map(), removed, err
 }
 
-func (d *Delta) plan(current *Snapshot) (*change.Plan, error) {
+func (d *Delta) plan(current *Snapshot) (change.Plan, error) {
 	if current == nil {
 		return d.change.Plan(nil)
 	}
@@ -317,21 +320,15 @@ func (d *Delta) IsConditional() bool { return d.change.Conditional }
 // once. It fails if the store can't keep a value. If preview isn't known, and nil,
 // values other than texts stay as they are.
 func (d *Delta) Previewed(preview Preview) (*Delta, error) {
-	if d.change.Previewed {
+	if d.change.Previewed || preview == nil {
 		return d, nil
+	}
+	set, err := preview(d.change.Set)
+	if err != nil {
+		return nil, err
 	}
 	c := *d
-	c.change.Previewed = true
-	switch {
-	case value.IsText(d.change.Set):
-	case preview == nil:
-		return d, nil
-	default:
-		var err error
-		if c.change.Set, err = preview(d.change.Set); err != nil {
-			return nil, err
-		}
-	}
+	c.change.Set, c.change.Previewed = set, true
 	return &c, nil
 }
 
@@ -340,8 +337,9 @@ func (d *Delta) Previewed(preview Preview) (*Delta, error) {
 func (d *Delta) CanPreview() bool { return d.change.Previewed }
 
 // Preview is the state that reads will return once the delta is in the store, given what
-// it holds now. A delta that will be refused shows no session.
-func (d *Delta) Preview(current *Snapshot) *Snapshot {
+// it holds now, with the mark of [Snapshot.AsPublished] if it is to be published. A delta that will be
+// refused shows no session.
+func (d *Delta) Preview(current *Snapshot, publish bool) *Snapshot {
 	next, err := d.Apply(current)
 	switch {
 	case next != nil:
@@ -350,11 +348,11 @@ func (d *Delta) Preview(current *Snapshot) *Snapshot {
 	default:
 		return current
 	}
-	preview := Adopt(next)
-	if current != nil {
+	preview := adopt(next)
+	if preview.published = publish; current != nil {
 		preview.expires, preview.known, preview.read = current.expires, current.known, current.read
 	}
-	return preview
+	return &preview
 }
 
 // MapValues is the same change of a session whose values f maps to others; back is its

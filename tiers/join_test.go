@@ -89,7 +89,7 @@ func TestJoinIsOneAfterTheOther(t *testing.T) {
 			t.Fatal("joined shows what one of the two doesn't, or not what both do")
 		}
 		if first.CanPreview() && joined.CanPreview() {
-			if got, want := joined.Preview(current), later.Preview(first.Preview(current)); !got.Same(want) {
+			if got, want := joined.Preview(current, false), later.Preview(first.Preview(current, false), false); !got.Same(want) {
 				t.Fatal("joined shows what one after the other doesn't")
 			}
 		}

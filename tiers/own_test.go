@@ -111,7 +111,7 @@ func TestChangeOfUnpackedOwnsItsTexts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for what, data := range map[string]map[string]any{"applied": next, "shown": d.Preview(woken).data} {
+	for what, data := range map[string]map[string]any{"applied": next, "shown": d.Preview(woken, false).data} {
 		if within(packed, reflect.ValueOf(data)) {
 			t.Errorf("what is %s keeps the whole", what)
 		}

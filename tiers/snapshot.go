@@ -13,20 +13,20 @@ import (
 //
 // No field is written after the constructor has returned.
 type Snapshot struct {
-	data      map[string]any
-	nested    []string // keys whose values a shallow copy would share
-	size      int64
-	expires   time.Time
-	known     bool
-	version   string
-	read      time.Time
-	published bool
+	data    map[string]any
+	nested  []string // keys whose values a shallow copy would share
+	size    int64
+	version string
+	read    time.Time
+	expires time.Time
 
-	unpacked bool // its texts are parts of one
+	known     bool // when it expires
+	published bool
+	unpacked  bool // its texts are parts of one
 }
 
 // snapshotBytes is a Snapshot itself; TestSizeIsAboutRight holds it against the heap.
-const snapshotBytes = 128
+const snapshotBytes = 112
 
 // NewSnapshot copies data, nested values included. It fails if a value can't be
 // copied: one that contains itself, or is nested more than 10,000 deep.
@@ -41,7 +41,12 @@ func NewSnapshot(data map[string]any) (*Snapshot, error) {
 // Adopt makes a snapshot of a map without a copy: the caller lets go of it, nested
 // values included.
 func Adopt(data map[string]any) *Snapshot {
-	s := &Snapshot{data: data}
+	s := adopt(data) // so that only the last of several methods that copy it allocates
+	return &s
+}
+
+func adopt(data map[string]any) Snapshot {
+	s := Snapshot{data: data}
 	s.size = snapshotBytes + value.MapSize(len(data))
 	for key, v := range data {
 		if !value.IsScalar(v) {

@@ -70,7 +70,7 @@ func (k *sessionQueue) preview(stored *tiers.Snapshot) (_ *tiers.Snapshot, known
 		case !w.delta.CanPreview():
 			known = false
 		default:
-			state = w.delta.Preview(state)
+			state = w.delta.Preview(state, true)
 		}
 	})
 	if !known || state == nil {
@@ -130,7 +130,7 @@ type seen struct {
 func (v *view) over(state *tiers.Snapshot) *tiers.Snapshot {
 	for _, c := range v.changes {
 		if !c.write.ended() || c.write.err == nil {
-			state = c.delta.Preview(state)
+			state = c.delta.Preview(state, false)
 		}
 	}
 	return state

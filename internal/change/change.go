@@ -45,18 +45,19 @@ const (
 // was handed out: a store that applies the change after it looked at what it overwrites can't mix
 // a new log-in with what was changed in the old one.
 type Change struct {
-	Kind      Kind
-	Base      map[string]any // what the request was given, or what the store was last known to hold; of Update and End
-	Had       bool           // the request was given keys
-	Set       map[string]any
-	Previewed bool // Set holds what the store will give back
-	Removed   []string
-	Cleared   bool // the request removed every key that it was given
+	Kind        Kind
+	Had         bool // the request was given keys
+	Cleared     bool // the request removed every key that it was given
+	Previewed   bool // Set holds what the store will give back
+	Conditional bool // it overwrites only what is as the request had seen it
+	Sent        bool // an attempt may have begun the session
 
-	Conditional bool            // it overwrites only what is as the request had seen it
-	Guards      map[string]bool // keys that must be as in Base, or nothing is done
-	Sent        bool            // an attempt may have begun the session
-	Removals    []Removal
+	Base    map[string]any // what the request was given, or what the store was last known to hold; of Update and End
+	Set     map[string]any
+	Removed []string
+
+	Guards   map[string]bool // keys that must be as in Base, or nothing is done
+	Removals []Removal
 
 	Marks map[uint64]bool // of what Base, which was read from a journal, doesn't hold; nil for a whole Base
 	// Origin returns what a mark is of, for a change whose values were mapped.
@@ -135,16 +136,17 @@ func (d Difference) Change() (Change, error) {
 	return Change{Kind: Update, Base: d.base, Had: len(d.base) > 0, Set: d.set, Removed: d.removed, Cleared: d.kept == 0}, nil
 }
 
-// Plan is what a Change does to a session.
+// Plan is what a Change does to a session, nothing for its zero value.
 type Plan struct {
+	Writes  bool
 	Whole   bool // what the store holds goes
 	Set     map[string]any
 	Removed []string
 }
 
-// Plan returns what to write, given what the store holds, an empty map for no session; nil for
-// nothing. A plan beside ErrConflict is carried out, and the error returned then.
-func (c *Change) Plan(current map[string]any) (*Plan, error) {
+// Plan returns what to write, given what the store holds, an empty map for no session. A
+// plan that writes beside ErrConflict is carried out, and the error returned then.
+func (c *Change) Plan(current map[string]any) (Plan, error) {
 	if c.Kind == End {
 		return c.planEnd(current)
 	}
@@ -152,9 +154,9 @@ func (c *Change) Plan(current map[string]any) (*Plan, error) {
 		return c.planConditional(current)
 	}
 	if c.Kind == Replace {
-		return &Plan{Whole: true, Set: c.Set}, nil
+		return Plan{Writes: true, Whole: true, Set: c.Set}, nil
 	}
-	plan := &Plan{Set: c.Set, Removed: c.Removed}
+	plan := Plan{Writes: true, Set: c.Set, Removed: c.Removed}
 	if c.Kind == Add {
 		return plan, nil
 	}
@@ -163,50 +165,50 @@ func (c *Change) Plan(current map[string]any) (*Plan, error) {
 	case !gone:
 		return plan, nil
 	case !c.Cleared:
-		return nil, ErrRevoked
+		return Plan{}, ErrRevoked
 	case len(c.Set) == 0:
-		return nil, nil
+		return Plan{}, nil
 	case revoked: // what is there now is another session, which what was set joins
-		return &Plan{Set: c.Set}, nil
+		return Plan{Writes: true, Set: c.Set}, nil
 	default:
 		return plan, nil
 	}
 }
 
-func (c *Change) planEnd(current map[string]any) (*Plan, error) {
+func (c *Change) planEnd(current map[string]any) (Plan, error) {
 	switch {
 	case len(current) == 0 && c.Conditional: // an earlier attempt's doing, most likely
-		return nil, nil
+		return Plan{}, nil
 	case len(current) == 0:
-		return nil, ErrRevoked
+		return Plan{}, ErrRevoked
 	case !reflect.DeepEqual(current, c.Base):
-		return nil, ErrConflict
+		return Plan{}, ErrConflict
 	default:
-		return &Plan{Whole: true, Set: map[string]any{}}, nil
+		return Plan{Writes: true, Whole: true, Set: map[string]any{}}, nil
 	}
 }
 
-func (c *Change) planConditional(current map[string]any) (*Plan, error) {
+func (c *Change) planConditional(current map[string]any) (Plan, error) {
 	if len(current) > 0 && c.guardsChanged(current) {
-		return nil, ErrConflict
+		return Plan{}, ErrConflict
 	}
 	revoked := c.IsRevoked()
 	begins := c.Kind != Update || !c.Had || revoked
 	switch {
 	case len(current) > 0 && c.isDone(current):
-		return nil, nil
+		return Plan{}, nil
 	case len(current) > 0 && (begins || !c.knows(current)):
-		return nil, ErrConflict
+		return Plan{}, ErrConflict
 	case len(current) > 0:
 		return c.planUntouched(current)
 	case begins && !c.Sent && c.Kind != Replace && !revoked: // what a replacement was made on isn't known
-		return &Plan{Whole: true, Set: c.Set}, nil
+		return Plan{Writes: true, Whole: true, Set: c.Set}, nil
 	case c.NeedsSession() || revoked:
-		return nil, ErrRevoked
+		return Plan{}, ErrRevoked
 	case len(c.Set) == 0:
-		return nil, nil
+		return Plan{}, nil
 	default:
-		return nil, ErrConflict
+		return Plan{}, ErrConflict
 	}
 }
 
@@ -277,8 +279,8 @@ func (c *Change) isOwn(key string, now any) bool {
 }
 
 // planUntouched writes the keys that hold what the request had seen.
-func (c *Change) planUntouched(current map[string]any) (_ *Plan, err error) {
-	p := &Plan{Set: map[string]any{}}
+func (c *Change) planUntouched(current map[string]any) (p Plan, err error) {
+	p.Set = map[string]any{}
 	for key := range c.Set {
 		now, has := current[key]
 		switch {
@@ -299,9 +301,7 @@ func (c *Change) planUntouched(current map[string]any) (_ *Plan, err error) {
 			err = ErrConflict
 		}
 	}
-	if len(p.Set)+len(p.Removed) == 0 {
-		p = nil
-	}
+	p.Writes = len(p.Set)+len(p.Removed) > 0
 	return p, err
 }
 
