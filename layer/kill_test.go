@@ -65,7 +65,7 @@ func victim() error {
 	for lines.Scan() && lines.Text() != "" {
 		known = append(known, lines.Text())
 	}
-	late, cancel := context.WithTimeout(ctx, 20*time.Second)
+	late, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := chain.Flush(late); err != nil {
 		return err
@@ -228,7 +228,8 @@ type killing struct {
 	server  *redistest.Server
 	proxy   *redistest.Proxy
 	journal string
-	fill    string // a file that fills the journal's disk, "" for none
+	fill    string         // a file that fills the journal's disk, "" for none
+	hinders sync.WaitGroup // what begins to hinder, by a timer
 	other   *redisstore.Storage
 	model   map[string]*account
 	out     map[string]bool // sessions that were logged out
@@ -377,6 +378,7 @@ func (k *killing) run(round int, last bool) {
 		}
 	}
 	write("")
+	var stuck *time.Timer
 	killed, moment := make(chan struct{}), rand.IntN(40)
 	kill := sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
@@ -396,8 +398,7 @@ func (k *killing) run(round int, last bool) {
 			}
 			k.hinder(round)
 			write("go")
-			// One that gets no reply from the server accepts nothing more.
-			time.AfterFunc(500*time.Millisecond, kill)
+			stuck = time.AfterFunc(5*time.Second, kill)
 		case len(words) == 2 && words[0] == "lost":
 			n, _ := strconv.Atoi(words[1])
 			reported += n
@@ -411,7 +412,11 @@ func (k *killing) run(round int, last bool) {
 			if h.accepted(); h.out {
 				k.out[words[1]] = true
 			}
-			if k.done++; !last && moment == 0 {
+			// One that gets no reply from the server accepts nothing more.
+			if k.done++; !last {
+				stuck.Reset(500 * time.Millisecond)
+			}
+			if !last && moment == 0 {
 				time.AfterFunc(time.Duration(rand.IntN(10_000))*time.Microsecond, kill)
 			}
 			moment--
@@ -441,15 +446,22 @@ func (k *killing) hinder(round int) {
 			k.Fatal(err)
 		}
 	case round%4 == 2:
-		time.AfterFunc(time.Duration(rand.IntN(40))*time.Millisecond, k.proxy.StallAnswers)
+		k.soon(k.proxy.StallAnswers)
 	}
 	if k.fill != "" && round%3 != 0 {
-		time.AfterFunc(time.Duration(rand.IntN(40))*time.Millisecond, func() { _ = os.WriteFile(k.fill, make([]byte, 8<<20), 0o600) })
+		k.soon(func() { _ = os.WriteFile(k.fill, make([]byte, 8<<20), 0o600) })
 	}
 }
 
+func (k *killing) soon(hinder func()) {
+	k.hinders.Go(func() {
+		time.Sleep(time.Duration(rand.IntN(40)) * time.Millisecond)
+		hinder()
+	})
+}
+
 func (k *killing) relieve() {
-	time.Sleep(50 * time.Millisecond) // what hinders comes by a timer, and goes for good here
+	k.hinders.Wait()
 	k.proxy.Cut()
 	k.proxy.Resume()
 	if err := k.server.Client().ConfigSet(context.Background(), "maxmemory", "0").Err(); err != nil {

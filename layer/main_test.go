@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/gogf/gf/v2/os/glog"
+
+	"github.com/gf-strata/strata/internal/principals"
 )
 
 // Defaults of these tests, which flags override: the suite mostly waits for sessions to
@@ -27,6 +29,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
+	principals.FindTimeout, principals.EndTimeout = patience, patience
 	glog.Instance().SetWriter(&goframeLog)
 	glog.Instance().SetStdoutPrint(false)
 	os.Exit(m.Run())

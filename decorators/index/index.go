@@ -229,7 +229,7 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 // begun under its id since is left alone, and returned. If the store fails, the next call that loads
 // the session tries again.
 func (s *Storage) end(ctx context.Context, was *tiers.Snapshot, entry principals.Entry, reason principals.Reason) (another *tiers.Snapshot) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), principals.EndTimeout)
 	defer cancel()
 	now, err := s.current(ctx, entry.ID, was, entry.TTL)
 	if err != nil {
@@ -264,8 +264,6 @@ func (s *Storage) current(ctx context.Context, id string, was *tiers.Snapshot, t
 	read, err := s.Storage.Load(ctx, id, ttl)
 	return read.Snapshot, err
 }
-
-const endTimeout = 3 * time.Second
 
 // change is what a commit does to the index.
 type change struct {
@@ -534,7 +532,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 // leave removes entries of sessions that have ended, before a limit counts them again; later where
 // the index can't now, and once more where touches may be on their way.
 func (s *Storage) leave(ctx context.Context, entries []principals.Entry) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), principals.EndTimeout)
 	defer cancel()
 	onTheirWay := s.queue.forget(entries)
 	if s.indexer.Leave(ctx, entries) != nil || onTheirWay {
@@ -547,12 +545,9 @@ func (s *Storage) leave(ctx context.Context, entries []principals.Entry) {
 // ReasonLoggedOut is that of a session whose user has ended it.
 const ReasonLoggedOut principals.Reason = "logged_out"
 
-// findTimeout is how long a log-out waits to learn whose the session is.
-const findTimeout = 250 * time.Millisecond
-
 // find returns the entry of a session that is about to end.
 func (s *Storage) find(ctx context.Context, id string) (principals.Entry, bool) {
-	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	ctx, cancel := context.WithTimeout(ctx, principals.FindTimeout)
 	defer cancel()
 	_, r, principal, err := s.look(ctx, id, 0)
 	if err != nil || r.tag == "" {

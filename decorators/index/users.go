@@ -297,7 +297,7 @@ func (s Principals) Explain(ctx context.Context, id string, err error) error {
 	if !errors.Is(err, tiers.ErrRevoked) || errors.As(err, &ended) {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), findTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), principals.FindTimeout)
 	defer cancel()
 	reason, failed := s.ReasonOf(ctx, id)
 	if failed != nil || reason == "" {

@@ -386,7 +386,7 @@ func TestAttackMadeUpIds(t *testing.T) {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key)
 	attack := func(ids int, store *counted, routes func(*ghttp.Server, *layer.Stack)) (reads int, heap int64) {
-		chain := layer.Chain(store, layer.Local())
+		chain := layer.Chain(store, layer.Local(layer.LoadTimeout(deadline)))
 		defer func() { _ = chain.Close(context.Background()) }()
 		s := serveChain(t, chain, routes)
 		flood := func(n int) {
@@ -458,7 +458,7 @@ func TestAttackHugeCookie(t *testing.T) {
 		t.Errorf("the server says %q", line)
 	}
 	attack := func(store *counted, routes func(*ghttp.Server, *layer.Stack)) bool {
-		chain := layer.Chain(store, layer.Local())
+		chain := layer.Chain(store, layer.Local(layer.LoadTimeout(deadline)))
 		defer func() { _ = chain.Close(context.Background()) }()
 		generous := serveChain(t, chain, func(server *ghttp.Server, chain *layer.Stack) {
 			server.SetMaxHeaderBytes(16 << 20)

@@ -24,7 +24,7 @@ func node(t testing.TB, redis *redistest.Server, routes func(*ghttp.Server, *lay
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close(context.Background()) })
-	chain := layer.Chain(store, layer.Coalesced(), layer.Local())
+	chain := layer.Chain(store, layer.Coalesced(layer.WriteTimeout(deadline)), layer.Local(layer.LoadTimeout(deadline)))
 	t.Cleanup(func() { _ = chain.Close(context.Background()) })
 	return serveChain(t, chain, routes)
 }

@@ -86,7 +86,7 @@ func TestReasonsAndDescriptionsAcrossNodes(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = store.Close(context.Background()) })
-		chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Indexed(nil))
+		chain := layer.Chain(store, layer.Coalesced(layer.WriteTimeout(deadline)), layer.Local(layer.LoadTimeout(deadline)), layer.Indexed(nil))
 		t.Cleanup(func() { _ = chain.Close(context.Background()) })
 		return serveChain(t, chain, reasons())
 	}
@@ -208,7 +208,7 @@ func TestDescribed(t *testing.T) {
 
 // A log-in beyond the limit isn't a failure of the server: a proxy would take 503 for one.
 func TestALogInBeyondTheLimit(t *testing.T) {
-	chain := layer.Chain(gsession.NewStorageMemory(), layer.Local(), layer.Indexed(nil, layer.Limit(1, layer.RefuseNew)),
+	chain := layer.Chain(gsession.NewStorageMemory(), layer.Local(layer.LoadTimeout(deadline)), layer.Indexed(nil, layer.Limit(1, layer.RefuseNew)),
 		layer.Traced(layer.Logger(slog.New(slog.DiscardHandler))))
 	t.Cleanup(func() { _ = chain.Close(context.Background()) })
 	s := serveChain(t, chain, standard())

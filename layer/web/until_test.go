@@ -131,7 +131,7 @@ func indexed(t testing.TB, redis *redistest.Server, coalesced ...layer.Coalesced
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close(context.Background()) })
-	chain := layer.Chain(store, layer.Coalesced(coalesced...), layer.Local(), layer.Indexed(nil))
+	chain := layer.Chain(store, layer.Coalesced(append([]layer.CoalescedOption{layer.WriteTimeout(deadline)}, coalesced...)...), layer.Local(layer.LoadTimeout(deadline)), layer.Indexed(nil))
 	t.Cleanup(func() { _ = chain.Close(context.Background()) })
 	return serveChain(t, chain, until()), proxy
 }
@@ -314,7 +314,7 @@ func TestUntilALimit(t *testing.T) {
 // A direct store's session is followed as well.
 func TestUntilOverADirectStore(t *testing.T) {
 	redis := redistest.Start(t)
-	s := serveChain(t, layer.Chain(gsession.NewStorageRedisHashTable(redis.GoFrame(t), "h:"), layer.Coalesced()), until())
+	s := serveChain(t, layer.Chain(gsession.NewStorageRedisHashTable(redis.GoFrame(t), "h:"), layer.Coalesced(layer.WriteTimeout(deadline))), until())
 	id := s.bare("/set").cookie.Value
 	by := s.stream("/until", id)
 	in := s.bare("/login", "Cookie", sends(id)).cookie.Value

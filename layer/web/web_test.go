@@ -25,14 +25,20 @@ import (
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
 )
 
 const (
-	deadline = 20 * time.Second
+	deadline = time.Minute // for whatever a busy machine takes
 	life     = time.Hour
 )
+
+func TestMain(m *testing.M) {
+	principals.FindTimeout, principals.EndTimeout = deadline, deadline
+	os.Exit(m.Run())
+}
 
 // site is a ghttp server of a test, over a store that counts.
 type site struct {
@@ -111,7 +117,7 @@ func serve(t testing.TB, routes func(*ghttp.Server, *layer.Stack)) *site {
 func serveOn(t testing.TB, storage gsession.Storage, routes func(*ghttp.Server, *layer.Stack)) *site {
 	t.Helper()
 	store := &counted{Storage: storage}
-	chain := layer.Chain(store, layer.Local())
+	chain := layer.Chain(store, layer.Local(layer.LoadTimeout(deadline)))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), deadline)
 		defer cancel()
@@ -594,7 +600,7 @@ func TestPanicsOfTheProgramsFunctions(t *testing.T) {
 		}),
 	} {
 		store := &counted{Storage: gsession.NewStorageMemory()}
-		chain := layer.Chain(store, layer.Local(), layer.Indexed(nil), layer.Traced(layer.Logger(slog.New(slog.DiscardHandler))))
+		chain := layer.Chain(store, layer.Local(layer.LoadTimeout(deadline)), layer.Indexed(nil), layer.Traced(layer.Logger(slog.New(slog.DiscardHandler))))
 		s := serveChain(t, chain, func(server *ghttp.Server, chain *layer.Stack) {
 			t.Cleanup(func() { _ = chain.Close(context.Background()) })
 			standard(opt, web.MostUntil(1))(server, chain)
@@ -832,7 +838,7 @@ func TestStaticFilesBeginNoSession(t *testing.T) {
 func TestAFailureIsLoggedOnce(t *testing.T) {
 	var said said
 	store := &counted{Storage: gsession.NewStorageMemory()}
-	chain := layer.Chain(store, layer.Local(), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
+	chain := layer.Chain(store, layer.Local(layer.LoadTimeout(deadline)), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
 	defer func() { _ = chain.Close(context.Background()) }()
 	s := serveChain(t, chain, func(server *ghttp.Server, chain *layer.Stack) {
 		server.SetErrorLogEnabled(true)
