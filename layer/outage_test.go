@@ -86,7 +86,7 @@ func outage(t *testing.T, server *redistest.Server, chain *layer.Stack, id func(
 	mu.Lock()
 	before := accepted[id(0)]
 	mu.Unlock()
-	server.Again(t)
+	server.Restart(t)
 	// Under load for as long as it takes until a write is in the store again.
 	probe := redisstore.New(server.Client())
 	if !polled(60*time.Second, func() bool {

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -36,57 +34,48 @@ const (
 	behindSessions = 8 // of each node
 )
 
-// accepted is what a node had acknowledged of a session, in the order of its log.
+// accepted is what a node had acknowledged of a session.
 type accepted struct {
-	versions []int64
-	leaving  bool // a log-out was begun, which may have been carried out
-	out      bool
+	versions []int64 // of the changes
+	leaving  bool    // a log-out was begun, which may have been carried out
+	out      bool    // and acknowledged
 }
 
-// ledger reads what a node has accepted, from the file that it appends to after each
-// acknowledgement, and how much was reported as given up.
-func ledger(path string) (all map[string]accepted, lines, reported int, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, 0, 0, err
-	}
-	defer func() { _ = file.Close() }()
-	all = map[string]accepted{}
-	for scanner := bufio.NewScanner(file); scanner.Scan(); {
-		var (
-			what, id string
-			version  int64
-		)
-		if _, err := fmt.Sscan(scanner.Text(), &what, &id, &version); err != nil {
-			continue // cut short by the kill
+// acceptedOf is what a node had acknowledged of each session, and how many changes it has reported as
+// given up.
+func acceptedOf(deeds []deed) (all map[string]*accepted, reported int) {
+	all = map[string]*accepted{}
+	for _, d := range deeds {
+		if d.What == "lost" {
+			reported += int(d.Version)
+			continue
 		}
-		switch what {
+		a := all[d.ID]
+		if a == nil {
+			a = &accepted{}
+			all[d.ID] = a
+		}
+		switch d.What {
 		case "change":
-			all[id] = accepted{versions: append(all[id].versions, version)}
+			a.versions = append(a.versions, d.Version)
 		case "leave":
-			all[id] = accepted{versions: all[id].versions, leaving: true}
-			continue
-		case "out":
-			all[id] = accepted{out: true}
-		case "lost":
-			reported += int(version)
-			continue
+			a.leaving = true
+		case "logout":
+			a.out = true
 		}
-		lines++
 	}
-	return all, lines, reported, nil
+	return all, reported
 }
 
 // behind is a node's part: a worker for each session changes it as fast as the journal takes
 // it, and now and then logs out and goes on with a new one. end ends it.
 func (n *node) behind() (end func(), err error) {
-	log, err := os.OpenFile(filepath.Join(n.Dir, "ledger"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ledger, err := openLedger(n.Dir)
 	if err != nil {
 		return nil, err
 	}
-	say := func(format string, args ...any) { _, _ = log.WriteString(fmt.Sprintf(format, args...) + "\n") }
 	n.stack = layer.Chain(n.store(), layer.Coalesced(layer.WriteBehind(behindInterval), layer.Journal(filepath.Join(n.Dir, "journal")),
-		layer.OnGiveUp(func(g layer.GiveUp) { say("lost - %d", g.Changes) })), layer.Local())
+		layer.OnGiveUp(func(g layer.GiveUp) { ledger.note(deed{What: "lost", Version: int64(g.Changes)}) })), layer.Local())
 	n.chain, n.manager = n.stack, gsession.New(ttl, n.stack)
 	stop := make(chan struct{})
 	var all sync.WaitGroup
@@ -103,9 +92,9 @@ func (n *node) behind() (end func(), err error) {
 				}
 				request := n.manager.New(context.Background(), id)
 				if random.IntN(40) == 0 {
-					say("leave %s 0", id)
+					ledger.note(deed{What: "leave", ID: id})
 					if request.RemoveAll() == nil {
-						say("out %s 0", id)
+						ledger.note(deed{What: "logout", ID: id})
 					}
 					id = fmt.Sprintf("r0-behind%d-%d-%d", n.Node, session, version)
 					continue
@@ -115,7 +104,7 @@ func (n *node) behind() (end func(), err error) {
 					err = request.Close()
 				}
 				if err == nil {
-					say("change %s %d", id, version)
+					ledger.note(deed{What: "change", ID: id, Version: version})
 				}
 			}
 		})
@@ -124,7 +113,7 @@ func (n *node) behind() (end func(), err error) {
 		close(stop)
 		all.Wait()
 		_ = n.close()
-		_ = log.Close()
+		ledger.close()
 	}, nil
 }
 
@@ -166,11 +155,7 @@ func RunBehind(tb testing.TB, o Options, kills int) *Behind {
 		held[r.ID] = r
 	}
 	for n := range running {
-		all, lines, reported, err := ledger(filepath.Join(w.nodeDir(n), "ledger"))
-		if err != nil {
-			tb.Fatal(err)
-		}
-		found.Accepted += lines
+		all, reported := acceptedOf(w.deeds(n))
 		found.compare(all, held, reported)
 	}
 	return found
@@ -179,11 +164,13 @@ func RunBehind(tb testing.TB, o Options, kills int) *Behind {
 // compare judges what the store holds of a node's sessions. One that was begun, and was on its way
 // to the store when the node was killed, may have been logged out meanwhile, which the next process
 // can't know: it reports the changes, and doesn't write them again.
-func (b *Behind) compare(all map[string]accepted, held map[string]Record, reported int) {
+func (b *Behind) compare(all map[string]*accepted, held map[string]Record, reported int) {
 	lacking := 0
 	for id, a := range all {
+		b.Accepted += len(a.versions)
 		r, there := held[id]
 		if a.out {
+			b.Accepted++
 			if there && !r.Absent {
 				b.Back = append(b.Back, id)
 			}
@@ -192,7 +179,7 @@ func (b *Behind) compare(all map[string]accepted, held map[string]Record, report
 		if a.leaving && (!there || r.Absent) {
 			continue
 		}
-		later := slices.DeleteFunc(a.versions, func(version int64) bool { return version <= r.version(0) })
+		later := slices.DeleteFunc(slices.Clone(a.versions), func(version int64) bool { return version <= r.version(0) })
 		if len(later) > 0 {
 			b.Lost = append(b.Lost, fmt.Sprintf("%s holds version %d, and lacks %d changes", id, r.version(0), len(later)))
 			lacking += len(later)

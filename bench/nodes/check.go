@@ -24,7 +24,7 @@ type Violation struct {
 	Text string
 }
 
-// Verdict is what a check of some records found.
+// Verdict is what checks of records found.
 type Verdict struct {
 	Reads      int
 	Ages       Ages // of the reads that missed an acknowledged write

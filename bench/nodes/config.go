@@ -27,17 +27,14 @@ const ttl = time.Hour
 // Config is what a node process is started with.
 type Config struct {
 	Node, Workers int
-	Visitors      int // more readers, of a request a second each
 	Crowd         int // more workers, that meet at few sessions
 	Mode          string
-	Lease         time.Duration
 	Dir           string // for its ledger and its journal
 	Rate          int    // requests a second and worker
 	Audit         float64
 	Seed          uint64
 	SlotsFile     string
 	Slots         int // users
-	Own           int // sessions that only this node uses, for the linearizability check
 	Server        Server
 }
 

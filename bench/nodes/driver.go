@@ -14,34 +14,35 @@ type Options struct {
 	Quiet    time.Duration // before the faults of a round begin
 	Nodes    int
 	Workers  int // of each node
-	Visitors int // more readers of each node, of a request a second each
 	Crowd    int // more workers of each node, that meet at few sessions as fast as they can
 	Rate     int // requests a second and worker
 	Users    int
-	Own      int // sessions that one node alone uses, of each node
 	Replicas int // of a cluster's masters
 	Probes   int // changes whose way to another node is measured
 	Requests int // of each node, that are measured without faults; 0 for none
 	Seed     uint64
 	Faults   []string // none for a quiet run
-	Lease    time.Duration
-	Slack    time.Duration
 	Mode     string
 	Audit    float64 // the part of the hits that the nodes compare with the store
 	Strict   bool    // an expectation that isn't reached counts for the exit status
 }
 
-// Bound is the age at which a read is too old whatever goes wrong.
-func (o Options) Bound() time.Duration { return o.Lease + o.Slack }
+const (
+	lease = 500 * time.Millisecond // of the invalidations
+	slack = 50 * time.Millisecond
 
-// GapBound is how long a node may go on without noticing that it is notified of nothing, or that it
-// is connected to a server that its address has left, as docs/architecture.md states it.
-func (o Options) GapBound() time.Duration { return 10*time.Second + o.Bound() }
+	// ageBound is the age at which a read is too old whatever goes wrong.
+	ageBound = lease + slack
+
+	// gapBound is how long a node may go on without noticing that it is notified of nothing, or that
+	// it is connected to a server that its address has left, as docs/architecture.md states it.
+	gapBound = 10*time.Second + ageBound
+)
 
 // DefaultOptions are a short run of everything.
 func DefaultOptions() Options {
-	return Options{Duration: 10 * time.Second, Round: 5 * time.Second, Quiet: 1500 * time.Millisecond, Nodes: 3, Workers: 4, Visitors: 60, Crowd: 8, Rate: 100, Users: 100, Own: 4,
-		Replicas: 1, Probes: 300, Requests: 4000, Seed: 1, Lease: 500 * time.Millisecond, Slack: 50 * time.Millisecond, Mode: modeChain, Audit: 0.002}
+	return Options{Duration: 10 * time.Second, Round: 5 * time.Second, Quiet: 1500 * time.Millisecond, Nodes: 3, Workers: 4, Crowd: 8, Rate: 100, Users: 100,
+		Replicas: 1, Probes: 300, Requests: 4000, Seed: 1, Mode: modeChain, Audit: 0.002}
 }
 
 // mostRounds bounds a run that goes on beyond its time.
@@ -130,7 +131,7 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 	report.judgeOutages(w.outages, timings)
 	w.outages = nil
 	records = append(records, outsiders.halt()...)
-	wait(w.options.Bound()) // from now on every acknowledged write must be seen by all
+	wait(ageBound) // from now on every acknowledged write must be seen by all
 	ids := sessions(records)
 	report.Audits = Audits{}
 	for _, answer := range w.all(Ask{What: askRead, IDs: ids}) {

@@ -2,10 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/redistest"
 )
@@ -60,7 +59,7 @@ func stall(w *world, random *rand.Rand, _ int) *Loss {
 	for _, p := range proxies {
 		p.Stall()
 	}
-	wait(some(random, 10*time.Millisecond, 3*w.options.Lease))
+	wait(some(random, 10*time.Millisecond, 3*lease))
 	for _, p := range proxies {
 		p.Resume()
 	}
@@ -74,7 +73,7 @@ func deaf(w *world, random *rand.Rand, _ int) *Loss {
 	for _, p := range proxies {
 		p.StallAnswers()
 	}
-	wait(some(random, 10*time.Millisecond, 3*w.options.Lease))
+	wait(some(random, 10*time.Millisecond, 3*lease))
 	for _, p := range proxies {
 		p.Resume()
 	}
@@ -102,7 +101,7 @@ func (w *world) delay(longest time.Duration) {
 func hang(w *world, random *rand.Rand, _ int) *Loss {
 	server := w.servers[0]
 	server.Pause()
-	wait(some(random, 100*time.Millisecond, 4*w.options.Lease))
+	wait(some(random, 100*time.Millisecond, 4*lease))
 	server.Resume()
 	return nil
 }
@@ -120,7 +119,7 @@ func refuse(w *world, random *rand.Rand, _ int) *Loss {
 		}
 	}
 	begin()
-	wait(some(random, 100*time.Millisecond, 2*w.options.Lease))
+	wait(some(random, 100*time.Millisecond, 2*lease))
 	end()
 	return nil
 }
@@ -135,11 +134,9 @@ func (w *world) setAll(name, value string) {
 // do has a server carry out a command, over a connection of its own.
 func (w *world) do(server *redistest.Server, args ...any) {
 	w.tb.Helper()
-	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
-	defer func() { _ = client.Close() }()
-	if !polled(20*time.Second, func() bool { return client.Do(context.Background(), args...).Err() == nil }) {
-		w.tb.Fatalf("a server doesn't carry out %q", args)
-	}
+	w.await(20*time.Second, fmt.Sprintf("a server carries out %q", args), func() bool {
+		return w.at(server).Do(context.Background(), args...).Err() == nil
+	})
 }
 
 // redial has a node's connections go on with new ones to the servers, as behind a relay that has
@@ -156,9 +153,9 @@ func redial(w *world, random *rand.Rand, _ int) *Loss {
 		}
 		wait(some(random, 10*time.Millisecond, 500*time.Millisecond))
 	}
-	gap.To = now() + int64(w.options.GapBound())
+	gap.To = now() + int64(gapBound)
 	w.gaps = append(w.gaps, gap)
-	wait(w.options.GapBound() + 2*w.options.Bound())
+	wait(gapBound + 2*ageBound)
 	w.allowed += w.differing(node) - before
 	return nil
 }
@@ -176,7 +173,7 @@ func (w *world) differing(node int) int64 {
 func pause(w *world, random *rand.Rand, _ int) *Loss {
 	node := w.nodes[random.IntN(len(w.nodes))]
 	node.pause()
-	wait(some(random, 10*time.Millisecond, 3*w.options.Lease))
+	wait(some(random, 10*time.Millisecond, 3*lease))
 	node.resume()
 	return nil
 }
@@ -185,20 +182,18 @@ func pause(w *world, random *rand.Rand, _ int) *Loss {
 func restart(w *world, random *rand.Rand, _ int) *Loss {
 	server := w.servers[0]
 	server.Stop()
-	wait(some(random, 0, 2*w.options.Lease))
-	server.Again(w.tb)
+	wait(some(random, 0, 2*lease))
+	server.Restart(w.tb)
 	return nil
 }
 
 // replicated has a replica confirm a write of now, and returns the moment before it.
 func (w *world) replicated(master *redistest.Server, key string) int64 {
 	w.tb.Helper()
-	client := redis.NewClient(&redis.Options{Addr: master.Addr()})
-	defer func() { _ = client.Close() }()
 	var began int64
-	if !polled(20*time.Second, func() bool {
+	w.await(20*time.Second, "a replica has what the master has", func() bool {
 		ctx := context.Background()
-		conn := client.Conn()
+		conn := w.at(master).Conn()
 		defer func() { _ = conn.Close() }()
 		began = now()
 		if conn.Set(ctx, key, began, time.Minute).Err() != nil {
@@ -206,9 +201,7 @@ func (w *world) replicated(master *redistest.Server, key string) int64 {
 		}
 		n, err := conn.Wait(ctx, 1, time.Second).Result()
 		return err == nil && n >= 1
-	}) {
-		w.tb.Fatal("no replica has what the master has")
-	}
+	})
 	return began
 }
 
@@ -217,23 +210,16 @@ func (w *world) replicated(master *redistest.Server, key string) int64 {
 // master more than once.
 func (w *world) settled() {
 	w.tb.Helper()
-	if !polled(90*time.Second, w.sentinel.Settled) {
-		w.tb.Fatal("the servers aren't what the sentinel takes them for")
-	}
+	w.await(90*time.Second, "the servers are what the sentinel takes them for", w.sentinel.Settled)
 }
 
 // demoted waits until a master has become a replica that has the data.
 func (w *world) demoted(old *redistest.Server) {
 	w.tb.Helper()
-	client := redis.NewClient(&redis.Options{Addr: old.Addr()})
-	defer func() { _ = client.Close() }()
-	if !polled(90*time.Second, func() bool {
-		info, err := client.InfoMap(context.Background(), "replication").Result()
+	w.await(90*time.Second, "the old master is a replica with the data", func() bool {
+		info, err := w.at(old).InfoMap(context.Background(), "replication").Result()
 		return err == nil && info["Replication"]["role"] == "slave" && info["Replication"]["master_link_status"] == "up"
-	}) {
-		info, err := client.Info(context.Background(), "replication").Result()
-		w.tb.Fatalf("the old master doesn't become a replica with the data: %v\n%s", err, info)
-	}
+	})
 }
 
 func sentinelFailover(w *world, _ *rand.Rand, round int) *Loss {
@@ -250,10 +236,8 @@ func crash(w *world, _ *rand.Rand, round int) *Loss {
 	old := w.sentinel.Master()
 	from := w.replicated(old, "marker")
 	old.Stop()
-	if !polled(30*time.Second, func() bool { return w.sentinel.Master() != old }) {
-		w.tb.Fatal("the sentinel doesn't replace a master that is gone")
-	}
-	old.Again(w.tb)
+	w.await(30*time.Second, "the sentinel replaces a master that is gone", func() bool { return w.sentinel.Master() != old })
+	old.Restart(w.tb)
 	w.settled()
 	loss := newLoss(from, now(), w.truth(round))
 	return &loss
@@ -268,10 +252,8 @@ func clusterFailover(w *world, random *rand.Rand, round int) *Loss {
 func clusterCrash(w *world, random *rand.Rand, round int) *Loss {
 	return w.replace(random.IntN(len(w.replicas)), round, func(old, replica *redistest.Server) {
 		old.Stop()
-		if !polled(90*time.Second, func() bool { return len(w.ranges(replica)) > 0 }) {
-			w.tb.Fatal("the cluster doesn't replace a master that is gone")
-		}
-		old.Again(w.tb)
+		w.await(90*time.Second, "the cluster replaces a master that is gone", func() bool { return len(w.ranges(replica)) > 0 })
+		old.Restart(w.tb)
 	})
 }
 

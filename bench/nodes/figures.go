@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Figures are what was measured without faults.
@@ -102,11 +100,8 @@ func (w *world) measureAll() (f Figures) {
 func (w *world) measured(nodes []*process, ask Ask, read string) (f Traffic) {
 	w.tb.Helper()
 	before := w.commands()
-	requests := 0.0
-	for _, answer := range w.each(nodes, ask) {
-		requests += answer.Figure
-	}
-	after := w.commands()
+	w.each(nodes, ask)
+	after, requests := w.commands(), float64(len(nodes)*ask.Count)
 	for name, calls := range after {
 		calls -= before[name]
 		f.Commands += calls / requests
@@ -123,10 +118,8 @@ func (w *world) commands() map[string]float64 {
 	ctx := context.Background()
 	calls := map[string]float64{}
 	for _, s := range w.servers {
-		client := redis.NewClient(&redis.Options{Addr: s.Addr()})
-		info, err := client.InfoMap(ctx, "commandstats").Result()
-		role, errRole := client.InfoMap(ctx, "replication").Result()
-		_ = client.Close()
+		info, err := w.at(s).InfoMap(ctx, "commandstats").Result()
+		role, errRole := w.at(s).InfoMap(ctx, "replication").Result()
 		if err != nil || errRole != nil {
 			w.tb.Fatal(err, errRole)
 		}

@@ -16,8 +16,13 @@ type load struct {
 	clients []*client
 }
 
-// zipf is the exponent of the users' shares: the busiest of 100 has about a fifth.
-const zipf = 1.1
+const (
+	// zipf is the exponent of the users' shares: the busiest of 100 has about a fifth.
+	zipf = 1.1
+
+	visitors    = 60 // more readers of each node, of a request a second each
+	ownSessions = 4  // sessions that one node alone uses, of each node, for the linearizability check
+)
 
 // sessionID is the id of a user in one generation.
 func sessionID(round, slot int, generation uint64) string {
@@ -78,7 +83,7 @@ func (n *node) start(round, nodes int) *load {
 		random := rand.New(rand.NewPCG(n.Seed, uint64(round)<<32|uint64(c.writer)))
 		l.workers.Go(func() { n.crowd(l, c, round, nodes, random) })
 	}
-	for visitor := range n.Visitors {
+	for visitor := range visitors {
 		c := newClient(n.Node, 0, n.manager)
 		l.clients = append(l.clients, c)
 		random := rand.New(rand.NewPCG(n.Seed, uint64(round)<<32|uint64((n.Node+1)*writers+n.Workers+visitor)))
@@ -168,7 +173,7 @@ func (n *node) work(l *load, c *client, round, nodes int, random *rand.Rand) {
 			slot := n.Slots - 1 - random.IntN(foreigners)
 			c.read(foreignID(round, n.Slots-1-slot, n.back(slot, random)))
 		case what < 200:
-			n.ownSession(c, ownID(round, n.Node, random.IntN(n.Own)), random)
+			n.ownSession(c, ownID(round, n.Node, random.IntN(ownSessions)), random)
 		case what < 870:
 			slot := int(users.Uint64())
 			c.read(sessionID(round, slot, n.back(slot, random)))

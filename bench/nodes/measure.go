@@ -17,8 +17,8 @@ import (
 // tolerated is how many requests of a worker may fail where the machine stalls.
 const tolerated = 10
 
-// measure serves requests as fast as it can, 95 % of them reads, and returns how many.
-func (n *node) measure(ask Ask) (float64, error) {
+// measure serves requests as fast as it can, 95 % of them reads.
+func (n *node) measure(ask Ask) error {
 	var workers sync.WaitGroup
 	errs := make([]error, n.Workers)
 	for worker := range n.Workers {
@@ -26,7 +26,8 @@ func (n *node) measure(ask Ask) (float64, error) {
 			c := newClient(n.Node, (n.Node+1)*writers+worker, n.manager)
 			random := rand.New(rand.NewPCG(n.Seed, uint64(worker)))
 			users := rand.NewZipf(random, zipf, 1, uint64(n.Slots-foreigners-1))
-			for done, failed := 0, 0; done < ask.Count/n.Workers; {
+			share := ask.Count*(worker+1)/n.Workers - ask.Count*worker/n.Workers
+			for done, failed := 0, 0; done < share; {
 				slot := int(users.Uint64())
 				if ask.Sticky && slot%ask.Nodes != n.Node {
 					continue
@@ -48,7 +49,7 @@ func (n *node) measure(ask Ask) (float64, error) {
 		})
 	}
 	workers.Wait()
-	return float64(ask.Count / n.Workers * n.Workers), errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 // refusals are why memory doesn't serve a session that it holds.

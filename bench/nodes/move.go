@@ -9,17 +9,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/gf-strata/strata/internal/redistest"
 )
 
 // ranges are the slots that a master has, as it says itself.
 func (w *world) ranges(master *redistest.Server) (ranges [][2]int) {
 	w.tb.Helper()
-	client := redis.NewClient(&redis.Options{Addr: master.Addr()})
-	defer func() { _ = client.Close() }()
-	text, err := client.ClusterNodes(context.Background()).Result()
+	text, err := w.at(master).ClusterNodes(context.Background()).Result()
 	if err != nil {
 		w.tb.Fatal(err)
 	}
@@ -55,41 +51,27 @@ func (w *world) has(master *redistest.Server, slot int) bool {
 // keyOf is a key that a master has.
 func (w *world) keyOf(master *redistest.Server) string {
 	w.tb.Helper()
-	ranges := w.ranges(master)
-	for n := range 1 << 20 {
-		key := fmt.Sprintf("marker%d", n)
-		slot := keySlot(key)
-		for _, r := range ranges {
-			if r[0] <= slot && slot <= r[1] {
-				return key
-			}
+	for n := 0; ; n++ {
+		if key := fmt.Sprintf("marker%d", n); w.has(master, w.slotOf(key)) {
+			return key
 		}
 	}
-	w.tb.Fatal("a master has no slot")
-	return ""
 }
 
-// keySlot is the slot of a key without a {tag}: CRC16, as Redis Cluster's specification
-// has it.
-func keySlot(key string) int {
-	var crc uint16
-	for n := range len(key) {
-		crc ^= uint16(key[n]) << 8
-		for range 8 {
-			if crc&0x8000 != 0 {
-				crc = crc<<1 ^ 0x1021
-			} else {
-				crc <<= 1
-			}
-		}
+// slotOf is the slot of a key.
+func (w *world) slotOf(key string) int {
+	w.tb.Helper()
+	slot, err := w.at(w.masters[0]).ClusterKeySlot(context.Background(), key).Result()
+	if err != nil {
+		w.tb.Fatal(err)
 	}
-	return int(crc % 16384)
+	return int(slot)
 }
 
 // move moves the slot of a busy user to another master.
 func move(w *world, random *rand.Rand, round int) *Loss {
 	user := random.IntN(3)
-	slot := keySlot(prefix + sessionID(round, user, w.slots.Generation(user)))
+	slot := w.slotOf(prefix + sessionID(round, user, w.slots.Generation(user)))
 	for n, from := range w.masters {
 		if w.has(from, slot) {
 			w.cluster.Move(slot, from, w.masters[(n+1+random.IntN(len(w.masters)-1))%len(w.masters)])
@@ -109,7 +91,7 @@ const lingering = 5
 func linger(w *world, random *rand.Rand, round int) *Loss {
 	slots := map[int]*redistest.Server{}
 	add := func(id string) {
-		slot := keySlot(prefix + id)
+		slot := w.slotOf(prefix + id)
 		for _, master := range w.masters {
 			if w.has(master, slot) {
 				slots[slot] = master
@@ -126,7 +108,7 @@ func linger(w *world, random *rand.Rand, round int) *Loss {
 	for slot, master := range slots {
 		finish = append(finish, w.cluster.Linger(slot, master, w.spare))
 	}
-	wait(some(random, w.options.Lease, 4*w.options.Lease))
+	wait(some(random, lease, 4*lease))
 	for _, finish := range finish {
 		finish()
 	}
@@ -142,15 +124,10 @@ func linger(w *world, random *rand.Rand, round int) *Loss {
 // takes those that it knows to be its master's.
 func (w *world) agreed() {
 	w.tb.Helper()
-	clients := make([]*redis.Client, len(w.servers))
-	for n, server := range w.servers {
-		clients[n] = redis.NewClient(&redis.Options{Addr: server.Addr()})
-		defer func() { _ = clients[n].Close() }()
-	}
-	if !polled(20*time.Second, func() bool {
+	w.await(20*time.Second, "the servers agree who has which slot", func() bool {
 		var first string
-		for n, client := range clients {
-			text, err := client.ClusterNodes(context.Background()).Result()
+		for n, server := range w.servers {
+			text, err := w.at(server).ClusterNodes(context.Background()).Result()
 			view := owners(text)
 			if n == 0 {
 				first = view
@@ -160,9 +137,7 @@ func (w *world) agreed() {
 			}
 		}
 		return true
-	}) {
-		w.tb.Fatal("the servers don't agree who has which slot")
-	}
+	})
 }
 
 // owners is who has which slots, and since which epoch, in the answer of CLUSTER NODES. A

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/gf-strata/strata/internal/redistest"
 )
 
@@ -39,9 +37,7 @@ func RunMoved(tb testing.TB, o Options) (found Moved) {
 			tb.Fatal("a node doesn't show what was written")
 		}
 	}
-	direct := redis.NewClient(&redis.Options{Addr: after.Addr()})
-	defer func() { _ = direct.Close() }()
-	has := func(id string) bool { return direct.Exists(ctx, prefix+id).Val() == 1 }
+	has := func(id string) bool { return w.at(after).Exists(ctx, prefix+id).Val() == 1 }
 	if !polled(20*time.Second, func() bool { return has(ended) }) {
 		tb.Fatal("the replica doesn't get what its master has")
 	}
@@ -53,16 +49,14 @@ func RunMoved(tb testing.TB, o Options) (found Moved) {
 	w.do(after, "replicaof", "no", "one")
 	follow(before, link.Addr())
 	w.do(after, "del", prefix+ended)
-	for out := now(); now()-out < int64(o.GapBound()+time.Second); wait(10 * time.Millisecond) {
+	for out := now(); now()-out < int64(gapBound+time.Second); wait(10 * time.Millisecond) {
 		for _, answer := range w.each(nodes, Ask{What: askRead, IDs: []string{ended}}) {
 			if r := answer.Records[0]; !r.Absent {
 				found.Shown = max(found.Shown, time.Duration(r.Start-out))
 			}
 		}
 	}
-	old := redis.NewClient(&redis.Options{Addr: before.Addr()})
-	defer func() { _ = old.Close() }()
-	if old.Exists(ctx, prefix+ended).Val() != 1 {
+	if w.at(before).Exists(ctx, prefix+ended).Val() != 1 {
 		tb.Fatal("the old server doesn't lag")
 	}
 	w.each(nodes[:1], Ask{What: askWrite, IDs: []string{begun}, Count: 1})

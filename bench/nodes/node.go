@@ -91,7 +91,7 @@ func (n *node) open() error {
 	}
 	store := n.store()
 	// A node that has lost the server for long goes on without invalidations: one bound for both.
-	opts := []layer.LocalOption{layer.Audited(n.Audit), layer.MaxStale(n.Lease)}
+	opts := []layer.LocalOption{layer.Audited(n.Audit), layer.MaxStale(lease)}
 	if n.Mode == modeBroken {
 		store = struct{ tiers.Storage }{store} // nobody finds the announcements behind it
 		opts = append(opts, layer.Invalidation(liar{}))
@@ -111,7 +111,7 @@ func (n *node) open() error {
 }
 
 func (n *node) store() tiers.Storage {
-	return redisstore.New(n.Server.client(), redisstore.Prefix(prefix), redisstore.WatchLease(n.Lease))
+	return redisstore.New(n.Server.client(), redisstore.Prefix(prefix), redisstore.WatchLease(lease))
 }
 
 func (n *node) close() error {
@@ -155,7 +155,7 @@ func (n *node) answer(ask Ask) (answer Answer) {
 		answer.Records, err = n.readAll(ask.IDs)
 		answer.Audits = n.audits()
 	case askMeasure:
-		answer.Figure, err = n.measure(ask)
+		err = n.measure(ask)
 	case askOwn:
 		answer.Misses, err = n.own(ask)
 	case askWrite:

@@ -86,8 +86,8 @@ func TestAnAddressThatLeadsElsewhere(t *testing.T) {
 	o := short()
 	found := RunMoved(t, o)
 	t.Logf("the log-out was missed for %v", found.Shown)
-	if found.Shown > o.GapBound() || !found.Kept {
-		t.Errorf("a session was shown %v after its log-out, want %v at most, and a later one kept: %v", found.Shown, o.GapBound(), found.Kept)
+	if found.Shown > gapBound || !found.Kept {
+		t.Errorf("a session was shown %v after its log-out, want %v at most, and a later one kept: %v", found.Shown, gapBound, found.Kept)
 	}
 }
 
@@ -116,16 +116,16 @@ func TestKilledNodesThatWriteBehind(t *testing.T) {
 
 func TestWhatANodeHadAcceptedIsCompared(t *testing.T) {
 	read := func(version int64) Record { return Record{Epoch: 1, Cells: []Cell{{0, version}}} }
-	versions := func() accepted { return accepted{versions: []int64{2, 3}} }
+	versions := func() *accepted { return &accepted{versions: []int64{2, 3}} }
 	b := &Behind{}
-	b.compare(map[string]accepted{"same": versions(), "newer": versions(), "out": {out: true}, "leaving": {versions: []int64{2}, leaving: true}},
+	b.compare(map[string]*accepted{"same": versions(), "newer": versions(), "out": {out: true}, "leaving": {versions: []int64{2}, leaving: true}},
 		map[string]Record{"same": read(3), "newer": read(4), "begun": read(1)}, 0)
 	if len(b.Lost)+len(b.Back) > 0 || b.Silent {
 		t.Errorf("sound, and found %+v", b)
 	}
 	for reported, silent := range map[int]bool{2: true, 3: false} {
 		b = &Behind{}
-		b.compare(map[string]accepted{"gone": versions(), "older": versions(), "back": {out: true}},
+		b.compare(map[string]*accepted{"gone": versions(), "older": versions(), "back": {out: true}},
 			map[string]Record{"older": read(2), "back": read(1)}, reported)
 		if len(b.Lost) != 2 || b.Lacking != 3 || len(b.Back) != 1 || b.Silent != silent {
 			t.Errorf("2 lack 3 changes, %d of which are reported, and 1 is back, found %+v", reported, b)
@@ -210,7 +210,7 @@ func TestABrokenChainIsFound(t *testing.T) {
 	o := short()
 	o.Mode, o.Requests, o.Users = modeBroken, 0, 10
 	report := Run(t, standalone, o)
-	if report.Counts[Stale] == 0 || report.Ages.Beyond(o.Bound()) == 0 {
+	if report.Counts[Stale] == 0 || report.Ages.Beyond(ageBound) == 0 {
 		t.Errorf("a cache that is never invalidated passes: %v", report.Counts)
 	}
 	if report.Counts[Expired] > 0 || report.Expired == 0 {
@@ -255,11 +255,5 @@ func explains(t *testing.T, report *Report) {
 	}
 	if explained == 0 {
 		t.Errorf("none of the %d histories has all of %q", written, parts)
-	}
-}
-
-func TestSlotsOfKeys(t *testing.T) {
-	if slot := keySlot("123456789"); slot != 12739 { // the specification's example
-		t.Errorf("a key is in slot %d", slot)
 	}
 }

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,19 +29,6 @@ const (
 func whose(data map[string]any) string {
 	person, _ := data[keyPerson].(string)
 	return person
-}
-
-// deed is what a node did, a line of its ledger.
-type deed struct {
-	Node, Person int
-	What         string // login, read, change, revoke, revokeAll or update
-	ID           string `json:",omitempty"` // unless it is about all sessions of the person
-	Start, End   int64
-	Outcome      Outcome
-	Shown        bool             `json:",omitempty"` // read: the person was logged in
-	Writer       int              `json:",omitempty"` // update
-	Version      int64            `json:",omitempty"`
-	Versions     map[string]int64 `json:",omitempty"` // read: of the updates that the session shows
 }
 
 // Principals is what a run found in which nodes end, limit and change sessions by whose they are,
@@ -76,15 +59,10 @@ func personID(person, device int, generation uint64) string {
 
 // principals is a node's part: its workers log in, read, change, revoke and update until end.
 func (n *node) principals() (end func(), err error) {
-	file, err := os.Create(filepath.Join(n.Dir, "ledger"))
+	ledger, err := openLedger(n.Dir)
 	if err != nil {
 		return nil, err
 	}
-	ledger := bufio.NewWriter(file)
-	var (
-		mu      sync.Mutex
-		encoder = json.NewEncoder(ledger)
-	)
 	if err := n.open(); err != nil {
 		return nil, err
 	}
@@ -102,11 +80,7 @@ func (n *node) principals() (end func(), err error) {
 				case <-ctx.Done():
 					return
 				}
-				for _, d := range w.step() {
-					mu.Lock()
-					_ = encoder.Encode(d)
-					mu.Unlock()
-				}
+				ledger.note(w.step()...)
 			}
 		})
 	}
@@ -114,7 +88,7 @@ func (n *node) principals() (end func(), err error) {
 		stop()
 		all.Wait()
 		_ = n.close()
-		_, _ = ledger.Flush(), file.Close()
+		ledger.close()
 	}, nil
 }
 
@@ -253,16 +227,12 @@ func RunPrincipals(tb testing.TB, topology string, o Options) *Principals {
 	w.end()
 	var deeds []deed
 	for n := range o.Nodes {
-		part, err := deedsOf(filepath.Join(w.nodeDir(n), "ledger"))
-		if err != nil {
-			tb.Fatal(err)
-		}
-		deeds = append(deeds, part...)
+		deeds = append(deeds, w.deeds(n)...)
 	}
-	wait(o.Bound())
+	wait(ageBound)
 	last, listed := w.lastLook(deeds)
 	deeds = append(deeds, last...)
-	found.judge(deeds, Bounds{int64(o.Bound()), w.gaps})
+	found.judge(deeds, Bounds{int64(ageBound), w.gaps})
 	for id, is := range listed {
 		if !is {
 			found.broken(ruleListed, id, "%s", id)
@@ -277,7 +247,7 @@ func RunPrincipals(tb testing.TB, topology string, o Options) *Principals {
 // lastLook reads all sessions at a new node, and whether those that are there are listed.
 func (w *world) lastLook(deeds []deed) (reads []deed, listed map[string]bool) {
 	w.tb.Helper()
-	n := &node{Config: Config{Mode: modePrincipals, Node: Truth, Lease: w.options.Lease, Audit: w.options.Audit, Server: w.direct}}
+	n := &node{Config: Config{Mode: modePrincipals, Node: Truth, Audit: w.options.Audit, Server: w.direct}}
 	if err := n.open(); err != nil {
 		w.tb.Fatal(err)
 	}
@@ -321,23 +291,6 @@ func (w *world) lastLook(deeds []deed) (reads []deed, listed map[string]bool) {
 		listed[d.ID] = handles[d.Person][handle]
 	}
 	return reads, listed
-}
-
-func deedsOf(path string) (deeds []deed, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }()
-	for lines := json.NewDecoder(bufio.NewReader(file)); ; {
-		var d deed
-		if err := lines.Decode(&d); errors.Is(err, io.EOF) {
-			return deeds, nil
-		} else if err != nil {
-			return nil, err
-		}
-		deeds = append(deeds, d)
-	}
 }
 
 func (p *Principals) broken(rule, id, format string, args ...any) {

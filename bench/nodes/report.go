@@ -51,7 +51,7 @@ func (r *Report) judge(records []Record, losses []Loss, quiet Quiet, gaps []Gap)
 		r.Quiet++
 		r.Stall = max(r.Stall, time.Duration(quiet.Stall))
 	}
-	verdict := Check(records, Bounds{int64(r.Options.Bound()), gaps}, losses, quiet)
+	verdict := Check(records, Bounds{int64(ageBound), gaps}, losses, quiet)
 	r.Reads += verdict.Reads
 	r.Carried += verdict.Carried
 	r.Expired += verdict.Expired
@@ -126,18 +126,18 @@ func (r *Report) Print(out io.Writer) {
 		_, _ = fmt.Fprintf(out, "  %-44s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	o := r.Options
-	_, _ = fmt.Fprintf(out, "%s: %d nodes, %d users, %d rounds, seed %d, bound %v (lease %v)\n", r.Topology, o.Nodes, o.Users, r.Rounds, o.Seed, o.Bound(), o.Lease)
+	_, _ = fmt.Fprintf(out, "%s: %d nodes, %d users, %d rounds, seed %d, bound %v (lease %v)\n", r.Topology, o.Nodes, o.Users, r.Rounds, o.Seed, ageBound, lease)
 	line("faults", "%s", r.faults())
 	line("operations, failed reads, unknown writes", "%d, %d, %d", r.Records, r.Failed, r.Unanswered)
 	line("reads checked", "%d", r.Reads)
 	line("stale reads", "%d", len(r.Ages.All))
-	for _, text := range r.Ages.Histogram(o.Bound()) {
+	for _, text := range r.Ages.Histogram(ageBound) {
 		line("", "%s", text)
 	}
-	beyond := r.Ages.Beyond(o.Bound())
+	beyond := r.Ages.Beyond(ageBound)
 	line("older than the bound", "%d (%.6f of all reads)", beyond, float64(beyond)/float64(max(r.Reads, 1)))
 	if r.Faults["redial"] > 0 {
-		line("stale after a silent redial, the oldest", "%d, %v (bound %v)", len(r.InGaps.All), round(r.InGaps.Quantile(1)), o.GapBound())
+		line("stale after a silent redial, the oldest", "%d, %v (bound %v)", len(r.InGaps.All), round(r.InGaps.Quantile(1)), gapBound)
 	}
 	for _, law := range []Law{Stale, Late, Backwards, OwnWrite, Resurrected, Expired, Lost, Invented, NotLinear} {
 		line("violations: "+string(law), "%d", r.Counts[law])

@@ -8,7 +8,7 @@ const (
 	askRead    = "read"    // read the ids once
 	askMeasure = "measure" // serve Count requests, 95 % of them reads
 	askOwn     = "own"     // write and read Count times; Misses are the reads that went to the server
-	askWrite   = "write"   // write Count versions of an id, one each time that askNext comes
+	askWrite   = "write"   // write version Count of an id
 	askFollow  = "follow"  // poll an id until it shows Count; Records say when it did
 	askEnd     = "end"
 )
@@ -29,8 +29,7 @@ type Answer struct {
 	Failed  int // reads that returned an error
 	Stalls  []Stall
 	Timings []Timing
-	Audits  Audits // of the node's life
-	Figure  float64
+	Audits  Audits         // of the node's life
 	Misses  map[string]int // by what kept memory from serving
 	Err     string
 }

@@ -33,6 +33,7 @@ type world struct {
 	epoch    int                  // of the sentinel's choice of a master, when that was last looked at
 	proxies  [][]*redistest.Proxy // of each node
 	client   redis.UniversalClient
+	clients  map[string]*redis.Client // of one server each, by address
 	nodes    []*process
 	slots    *Slots
 	direct   Server
@@ -48,7 +49,7 @@ type world struct {
 // newWorld runs servers and nodes until the test ends.
 func newWorld(tb testing.TB, topology string, o Options) *world {
 	tb.Helper()
-	w := &world{tb: tb, options: o, topology: topology, dir: tb.TempDir(), direct: Server{Topology: topology}}
+	w := &world{tb: tb, options: o, topology: topology, dir: tb.TempDir(), clients: map[string]*redis.Client{}, direct: Server{Topology: topology}}
 	switch topology {
 	case cluster:
 		w.cluster = redistest.StartCluster(tb, 3)
@@ -82,6 +83,25 @@ func newWorld(tb testing.TB, topology string, o Options) *world {
 	return w
 }
 
+// at is a client of one server.
+func (w *world) at(server *redistest.Server) *redis.Client {
+	client := w.clients[server.Addr()]
+	if client == nil {
+		client = redis.NewClient(&redis.Options{Addr: server.Addr()})
+		w.clients[server.Addr()] = client
+		w.tb.Cleanup(func() { _ = client.Close() })
+	}
+	return client
+}
+
+// await asks until the condition holds.
+func (w *world) await(timeout time.Duration, what string, condition func() bool) {
+	w.tb.Helper()
+	if !polled(timeout, condition) {
+		w.tb.Fatalf("not within %v: %s", timeout, what)
+	}
+}
+
 // spawn runs a node behind proxies of its own; a bare one without.
 func (w *world) spawn(n int, mode string) *process {
 	w.tb.Helper()
@@ -99,8 +119,8 @@ func (w *world) spawn(n int, mode string) *process {
 		}
 		w.proxies = append(w.proxies, proxies)
 	}
-	p, err := spawn(w.dir, Config{Node: n, Workers: o.Workers, Visitors: o.Visitors, Crowd: o.Crowd, Mode: mode, Dir: w.nodeDir(n), Lease: o.Lease, Rate: o.Rate, Audit: o.Audit, Seed: o.Seed,
-		SlotsFile: filepath.Join(w.dir, "slots"), Slots: o.Users + foreigners, Own: o.Own, Server: server})
+	p, err := spawn(w.dir, Config{Node: n, Workers: o.Workers, Crowd: o.Crowd, Mode: mode, Dir: w.nodeDir(n), Rate: o.Rate, Audit: o.Audit, Seed: o.Seed,
+		SlotsFile: filepath.Join(w.dir, "slots"), Slots: o.Users + foreigners, Server: server})
 	if err != nil {
 		w.tb.Fatal(err)
 	}

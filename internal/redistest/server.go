@@ -115,7 +115,8 @@ func (s *Server) Stop() {
 	}
 }
 
-// Restart stops the server and runs it again on the same port, empty.
+// Restart stops the server and runs it again on the same port, with what it has kept on disk:
+// nothing, unless its flags say otherwise.
 func (s *Server) Restart(tb testing.TB) {
 	tb.Helper()
 	s.Stop()
@@ -123,10 +124,6 @@ func (s *Server) Restart(tb testing.TB) {
 		tb.Fatalf("redis-server doesn't start again: %v", err)
 	}
 }
-
-// Again runs a stopped server on the same port, with what it has kept on disk: nothing
-// but where its flags say so.
-func (s *Server) Again(tb testing.TB) { s.Restart(tb) }
 
 // Pause keeps the server from answering, with its connections open, until Resume.
 func (s *Server) Pause() { s.process.pause() }
