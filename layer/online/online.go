@@ -29,6 +29,7 @@ import (
 
 	"github.com/gogf/gf/v2/net/ghttp"
 
+	"github.com/gf-strata/strata/internal/scheme"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
 )
@@ -146,15 +147,9 @@ func (h *handler) token(w http.ResponseWriter, r *http.Request) string {
 	token := rand.Text()
 	http.SetCookie(w, &http.Cookie{
 		Name: cookieName, Value: token, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: isSecure(r),
+		Secure: scheme.IsTLS(r),
 	})
 	return token
-}
-
-// isSecure reports whether the client has sent a request over TLS, which a proxy may have ended.
-func isSecure(r *http.Request) bool {
-	proto, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
-	return r.TLS != nil || strings.EqualFold(strings.TrimSpace(proto), "https")
 }
 
 const tokenLength = 26 // of rand.Text

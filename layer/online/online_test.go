@@ -351,3 +351,24 @@ func TestAPrincipalIsTakenAsItIs(t *testing.T) {
 		t.Errorf("%d: ann lives on: %v, mallory: %v", status, d.lives("of-ann-0123456789"), d.lives("of-mallory-0123456789"))
 	}
 }
+
+// The token's cookie is Secure if the client has spoken TLS with the first of several proxies.
+func TestTheTokensCookieBehindProxies(t *testing.T) {
+	d := newDesk(t, true)
+	for proto, secure := range map[string]bool{"": false, "http, https": false, "https": true, "HTTPS, http": true} {
+		r, err := http.NewRequest(http.MethodGet, d.base, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Admin", "yes")
+		r.Header.Set("X-Forwarded-Proto", proto)
+		got, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = got.Body.Close()
+		if c := got.Cookies(); len(c) != 1 || c[0].Secure != secure || !c[0].HttpOnly || c[0].SameSite != http.SameSiteStrictMode {
+			t.Errorf("%q: the cookie is %v", proto, c)
+		}
+	}
+}

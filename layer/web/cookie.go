@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/gogf/gf/v2/net/ghttp"
+
+	"github.com/gf-strata/strata/internal/scheme"
 )
 
 // CookieOptions are what differs from the defaults; the zero value changes nothing. The cookie is
@@ -61,23 +63,16 @@ type cookie struct {
 }
 
 func (c *cookie) over(r *ghttp.Request) (secure bool, name string) {
-	secure = !c.insecure && (c.secure || isSecure(r))
+	secure = !c.insecure && (c.secure || scheme.IsTLS(r.Request))
 	if secure && !c.exact && c.domain == "" && c.path == "/" {
 		return secure, hostPrefix + c.name
 	}
 	return secure, c.name
 }
 
-// isSecure reports whether the client has sent a request over TLS, which a proxy may have ended. Of
-// several proxies in a row, the first one names what the client has spoken.
-func isSecure(r *ghttp.Request) bool {
-	proto, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
-	return r.TLS != nil || strings.EqualFold(strings.TrimSpace(proto), "https")
-}
-
 // isExposed reports whether a request has come over a network without TLS.
 func isExposed(r *ghttp.Request) bool {
-	if isSecure(r) {
+	if scheme.IsTLS(r.Request) {
 		return false
 	}
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
