@@ -57,7 +57,9 @@ type LimitOption func(*principals.Limit)
 var ErrLimit error = index.ErrLimit
 
 // Limit bounds the sessions of a principal; there is no bound unless set. It holds across all nodes,
-// however many log in at once. A session that goes on under another id stays one.
+// however many log in at once. A session that goes on under another id stays one. If many are beyond
+// a limit, as of one that has just been introduced, a log-in ends 128 of them itself, and the others in
+// the background.
 func Limit(n int, at AtLimit, opts ...LimitOption) IndexedOption {
 	if n < 1 {
 		panic(fmt.Sprintf("strata: layer.Limit(%d, …) leaves a principal no session; pass 1 or more, or leave it out for no limit", n))

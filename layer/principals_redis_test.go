@@ -162,9 +162,10 @@ func TestASessionThatTheIndexHasLostIsEnded(t *testing.T) {
 	if err := running.Close(); !errors.Is(err, layer.ErrRevoked) || layer.ReasonOf(err) != layer.ReasonEndedByAdmin {
 		t.Errorf("a running request returned %v, reason %q", err, layer.ReasonOf(err))
 	}
-	if n := f.client.Exists(ctx, f.prefix+lost).Val(); n != 0 {
+	if content := f.client.Get(ctx, f.prefix+lost).Val(); content != "" && content != "{}" {
 		t.Error("it is in the store")
 	}
+	eventually(t, "the store forgets it", func() bool { return f.client.Exists(ctx, f.prefix+lost).Val() == 0 })
 }
 
 // A session that is pending at a node that writes behind keeps its entry when others list, count
@@ -415,8 +416,8 @@ func TestIndexedCostsNoMoreCommandsThanStated(t *testing.T) {
 	}
 }
 
-// All of a principal's 100 sessions are ended in three round trips.
-func TestAHundredSessionsAreEndedInThreeRoundTrips(t *testing.T) {
+// All of a principal's 100 sessions are ended in four round trips: a mark, a look at each, the reason, and the removal.
+func TestAHundredSessionsAreEndedInFourRoundTrips(t *testing.T) {
 	ctx := context.Background()
 	server := redistest.Start(t)
 	chain, count := countedChain(t, server, "p:", patientCoalesced(), patientLocal(), layer.Indexed(userOf))
@@ -436,7 +437,7 @@ func TestAHundredSessionsAreEndedInThreeRoundTrips(t *testing.T) {
 		if ended != 100 || err != nil {
 			t.Errorf("%d ended, %v", ended, err)
 		}
-		return trips <= 3 || t.Failed()
+		return trips <= 4 || t.Failed()
 	}) {
 		t.Errorf("%d round trips: %v", trips, commands)
 	}

@@ -191,13 +191,9 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 }
 
 func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read tiers.Read) (tiers.Read, error) {
-	principal := s.whose(read.Snapshot.Data())
+	principal, r, has := s.recorded(read.Snapshot.Data())
 	if principal == "" {
 		return read, nil
-	}
-	r, has := recordOf(read.Snapshot.Data())
-	if has = has && r.isOf(principal); !has {
-		r = record{key: principals.KeyOf(principal)} // it began before there was an index
 	}
 	key := r.key
 	state, err := s.marks.of(ctx, key)
@@ -225,29 +221,80 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 	return read, nil
 }
 
-// end removes a session that is over by a mark. The read may be old: another session that has
-// begun under its id since is left alone, and returned. If the store fails, the next call that loads
-// the session tries again.
+// end ends a session that is over by a mark. The read may be old: another session that has begun under
+// its id since is left alone, and returned. If the store fails, the next call that loads the session
+// tries again.
 func (s *Storage) end(ctx context.Context, was *tiers.Snapshot, entry principals.Entry, reason principals.Reason) (another *tiers.Snapshot) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), principals.EndTimeout)
 	defer cancel()
-	now, err := s.current(ctx, entry.ID, was, entry.TTL)
-	if err != nil {
-		return nil
-	}
-	if now.Len() > 0 {
-		if r, _ := recordOf(now.Data()); r.tag != entry.Tag {
-			return now
-		}
-		_ = s.indexer.Because(ctx, []string{entry.ID}, reason, s.options.KeepReasons)
-		if s.Storage.RemoveAll(ctx, entry.ID) != nil {
+	for range mostEnds {
+		err := s.empty(ctx, was, entry)
+		switch {
+		case err == nil:
+			_ = s.indexer.Because(ctx, []string{entry.ID}, reason, s.options.KeepReasons)
+			s.maps.Removed(entry.ID)
+			fallthrough
+		case errors.Is(err, tiers.ErrRevoked):
+			s.begun.forget(entry.ID)
+			s.queue.leave(entry)
+			return nil
+		case !errors.Is(err, tiers.ErrConflict):
 			return nil
 		}
-		s.maps.Removed(entry.ID)
+		if was, err = s.current(ctx, entry.ID, was, entry.TTL); err != nil {
+			return nil
+		}
+		if was.Len() > 0 && !s.holds(was, entry) {
+			return was
+		}
 	}
-	s.begun.forget(entry.ID)
-	s.queue.leave(entry)
 	return nil
+}
+
+const (
+	endTimeout = 3 * time.Second
+	mostEnds   = 8 // of a session that changes each time
+)
+
+// empty ends a session if it is still what it was: ErrConflict if it has changed, and ErrRevoked if it is
+// gone. It isn't removed, as a log-in may come under its id meanwhile: what is left is no session, and
+// expires at once.
+func (s *Storage) empty(ctx context.Context, was *tiers.Snapshot, entry principals.Entry) error {
+	if s.Style(ctx) == tiers.StyleSnapshot {
+		_, err := s.Storage.Commit(ctx, entry.ID, tiers.End(was), time.Second) // GoFrame's stores take no less
+		return err
+	}
+	read, err := s.Storage.Load(ctx, entry.ID, entry.TTL)
+	switch {
+	case err != nil:
+		return err
+	case read.Snapshot.Len() == 0:
+		return tiers.ErrRevoked
+	case !s.holds(read.Snapshot, entry):
+		return tiers.ErrConflict
+	}
+	return s.Storage.RemoveAll(ctx, entry.ID)
+}
+
+// holds reports whether a session is still that of an entry: another one may have begun under its id.
+func (s *Storage) holds(session *tiers.Snapshot, entry principals.Entry) bool {
+	if session.Len() == 0 {
+		return false
+	}
+	_, r, has := s.recorded(session.Data())
+	return r.key == entry.Key && (!has || r.tag == entry.Tag)
+}
+
+// recorded returns whose a session is, "" for nobody's, and its record, or what stands for that if it
+// began before there was an index.
+func (s *Storage) recorded(data map[string]any) (principal string, r record, has bool) {
+	if principal = s.whose(data); principal == "" {
+		return "", record{}, false
+	}
+	if r, has = recordOf(data); has && r.isOf(principal) {
+		return principal, r, true
+	}
+	return principal, record{key: principals.KeyOf(principal)}, false
 }
 
 // current returns a session as the store holds it, whatever a cache below knows, nil if it is gone.
@@ -414,7 +461,8 @@ func (s *Storage) carry(ctx context.Context, id, principal string, r record, c c
 	return c, nil
 }
 
-// enter enters a session and ends those beyond the limit, before it is there.
+// enter enters a session and ends those beyond the limit, before it is there; many, as of a limit that
+// has just been introduced, in the background.
 func (s *Storage) enter(ctx context.Context, entry principals.Entry, limit principals.Limit) (principals.Entered, error) {
 	entered, err := s.indexer.Enter(ctx, entry, limit)
 	if err == nil && (entered.Refused || len(entered.Excess) > 0) {
@@ -430,12 +478,12 @@ func (s *Storage) enter(ctx context.Context, entry principals.Entry, limit princ
 	case entered.Refused:
 		return entered, ErrLimit
 	}
-	for _, e := range entered.Excess {
-		if err := s.Principals().endOne(ctx, e, ReasonDisplaced); err != nil {
-			s.queue.leave(entry)
-			return entered, err
-		}
+	now := entered.Excess[:min(len(entered.Excess), mostAtOnce)]
+	if _, err := s.Principals().endAll(ctx, now, ReasonDisplaced, false); err != nil {
+		s.queue.leave(entry)
+		return entered, err
 	}
+	s.queue.end(entered.Excess[len(now):])
 	return entered, nil
 }
 
@@ -549,34 +597,21 @@ const ReasonLoggedOut principals.Reason = "logged_out"
 func (s *Storage) find(ctx context.Context, id string) (principals.Entry, bool) {
 	ctx, cancel := context.WithTimeout(ctx, principals.FindTimeout)
 	defer cancel()
-	_, r, principal, err := s.look(ctx, id, 0)
-	if err != nil || r.tag == "" {
-		return principals.Entry{}, false
-	}
-	return r.entry(id, principal, 0), true
+	entry, err := s.look(ctx, id)
+	return entry, err == nil && entry.Tag != ""
 }
 
-// look returns a session as the store below holds it, with its record and principal.
-func (s *Storage) look(ctx context.Context, id string, ttl time.Duration) (*tiers.Snapshot, record, string, error) {
-	if ttl == 0 {
-		ttl = time.Minute // StorageFile judges by it, which may hide a session that is gone anyway
-	}
+// look returns the entry of a session as the store below holds it, without a tag if it has none.
+func (s *Storage) look(ctx context.Context, id string) (principals.Entry, error) {
 	if s.Style(ctx) == tiers.StyleOpaque {
-		return nil, record{}, "", nil
+		return principals.Entry{}, nil
 	}
-	read, err := s.Storage.Load(ctx, id, ttl)
+	read, err := s.Storage.Load(ctx, id, time.Minute) // StorageFile judges by it, which may hide a session that is gone anyway
 	if err != nil || read.Snapshot.Len() == 0 {
-		return nil, record{}, "", err
+		return principals.Entry{}, err
 	}
-	principal := s.whose(read.Snapshot.Data())
-	if principal == "" {
-		return read.Snapshot, record{}, "", nil
-	}
-	r, has := recordOf(read.Snapshot.Data())
-	if !has || !r.isOf(principal) {
-		return read.Snapshot, record{}, principal, nil
-	}
-	return read.Snapshot, r, principal, nil
+	principal, r, _ := s.recorded(read.Snapshot.Data())
+	return r.entry(id, principal, 0), nil
 }
 
 // GetSession hands out a copy of the session to a layer above without the capability.
@@ -748,6 +783,7 @@ type queue struct {
 	mu      sync.Mutex
 	touched map[string]principals.Entry // by id
 	left    []principals.Entry
+	ended   []principals.Entry // beyond a limit
 	writing bool
 	waiting []chan struct{}
 	closed  bool
@@ -756,6 +792,7 @@ type queue struct {
 const (
 	mostQueued   = 16384
 	mostTogether = 512
+	mostAtOnce   = 128 // sessions beyond a limit that a log-in ends itself
 	queueTimeout = 2 * time.Second
 )
 
@@ -794,14 +831,24 @@ func (q *queue) leave(e principals.Entry) {
 	})
 }
 
+// end has sessions beyond a limit ended; the next log-in finds those that don't fit.
+func (q *queue) end(entries []principals.Entry) {
+	for _, e := range entries {
+		q.add(func() { q.ended = append(q.ended, e) })
+	}
+}
+
 func (q *queue) add(put func()) {
 	q.mu.Lock()
-	if !q.closed && len(q.touched)+len(q.left) < mostQueued {
+	if !q.closed && q.length() < mostQueued {
 		put()
 	}
 	q.mu.Unlock()
 	q.rouse()
 }
+
+// length is called under mu.
+func (q *queue) length() int { return len(q.touched) + len(q.left) + len(q.ended) }
 
 func (q *queue) rouse() {
 	select {
@@ -811,7 +858,7 @@ func (q *queue) rouse() {
 }
 
 // take returns the next to be written.
-func (q *queue) take() (touched, left []principals.Entry) {
+func (q *queue) take() (touched, left, ended []principals.Entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for id, e := range q.touched {
@@ -821,22 +868,28 @@ func (q *queue) take() (touched, left []principals.Entry) {
 		touched = append(touched, e)
 		delete(q.touched, id)
 	}
-	n := min(len(q.left), mostTogether)
-	left, q.left = q.left[:n:n], slices.Clone(q.left[n:])
-	q.writing = len(touched)+len(left) > 0
+	left, q.left = split(q.left, mostTogether)
+	ended, q.ended = split(q.ended, mostAtOnce)
+	q.writing = len(touched)+len(left)+len(ended) > 0
 	if !q.writing {
 		for _, w := range q.waiting {
 			close(w)
 		}
 		q.waiting = nil
 	}
-	return touched, left
+	return touched, left, ended
+}
+
+// split returns the first n, and a copy of the others.
+func split(entries []principals.Entry, n int) (first, others []principals.Entry) {
+	n = min(len(entries), n)
+	return entries[:n:n], slices.Clone(entries[n:])
 }
 
 func (q *queue) run(s *Storage) {
 	for {
-		touched, left := q.take()
-		if len(touched)+len(left) == 0 {
+		touched, left, ended := q.take()
+		if len(touched)+len(left)+len(ended) == 0 {
 			select {
 			case <-q.wake:
 				continue
@@ -851,6 +904,7 @@ func (q *queue) run(s *Storage) {
 		if len(left) > 0 {
 			_ = s.indexer.Leave(ctx, left)
 		}
+		_, _ = s.Principals().endAll(ctx, ended, ReasonDisplaced, false) // the next log-in tries again
 		cancel()
 		if s.over.Err() != nil {
 			return
@@ -862,7 +916,7 @@ func (q *queue) run(s *Storage) {
 func (q *queue) flush(ctx context.Context) error {
 	done := make(chan struct{})
 	q.mu.Lock()
-	if !q.writing && len(q.touched)+len(q.left) == 0 || q.closed {
+	if !q.writing && q.length() == 0 || q.closed {
 		q.mu.Unlock()
 		return nil
 	}
@@ -882,7 +936,7 @@ func (q *queue) close(ctx context.Context) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	q.touched, q.left = nil, nil
+	q.touched, q.left, q.ended = nil, nil, nil
 	for _, w := range q.waiting {
 		close(w)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/gf-strata/strata/internal/principals"
@@ -68,18 +69,13 @@ func (s Principals) List(ctx context.Context, principal string) ([]Session, erro
 		if read.Err != nil {
 			return nil, read.Err
 		}
-		r, has := record{}, false
-		if read.Read.Snapshot.Len() > 0 {
-			if r, has = recordOf(read.Read.Snapshot.Data()); has {
-				has = r.isOf(principal) && r.tag == e.Tag && s.of.whose(read.Read.Snapshot.Data()) == principal
-			}
-		}
-		if !has {
+		if !s.of.holds(read.Read.Snapshot, e) {
 			if !young(e) {
 				stale = append(stale, e)
 			}
 			continue
 		}
+		_, r, _ := s.of.recorded(read.Read.Snapshot.Data())
 		reason, over, err := s.of.marks.verdict(ctx, state, key, r)
 		if err != nil {
 			return nil, err
@@ -110,70 +106,120 @@ func (s Principals) loadAll(ctx context.Context, entries []principals.Entry) []t
 	return s.of.Base.LoadAll(ctx, loads)
 }
 
-// heal removes the entries of sessions that are gone, and reports whether there were any.
+// heal removes the entries of sessions that are gone, and reports whether there were any. It begins with
+// the newest, and looks on while it finds some: so a principal with very many sessions isn't read whole.
 func (s Principals) heal(ctx context.Context, key principals.Key) (gone bool, err error) {
 	entries, err := s.of.indexer.Entries(ctx, key)
-	if err != nil || len(entries) == 0 {
+	if err != nil {
 		return false, err
 	}
-	var stale []principals.Entry
-	for n, read := range s.loadAll(ctx, entries) {
-		if read.Err != nil {
-			return false, read.Err
-		}
-		if young(entries[n]) {
-			continue
-		}
-		if read.Read.Snapshot.Len() > 0 {
-			if r, has := recordOf(read.Read.Snapshot.Data()); has && r.tag == entries[n].Tag {
-				continue
+	for len(entries) > 0 {
+		from := max(0, len(entries)-mostAtOnce)
+		var stale []principals.Entry
+		for n, read := range s.loadAll(ctx, entries[from:]) {
+			e := entries[from+n]
+			switch {
+			case read.Err != nil:
+				return false, read.Err
+			case !young(e) && !s.of.holds(read.Read.Snapshot, e):
+				stale = append(stale, e)
 			}
 		}
-		stale = append(stale, entries[n])
+		if len(stale) == 0 {
+			break
+		}
+		if err := s.of.indexer.Leave(ctx, stale); err != nil {
+			return false, err
+		}
+		gone, entries = true, entries[:from]
 	}
-	if len(stale) == 0 {
-		return false, nil
-	}
-	return true, s.of.indexer.Leave(ctx, stale)
+	return gone, nil
 }
 
 // young reports whether a session may be pending at another node, which writes behind, and so be in
 // the index and not yet in the store.
 func young(e principals.Entry) bool { return time.Since(e.Begun) < time.Minute }
 
-// endOne ends a session that is in the index, which may not have been committed yet.
-func (s Principals) endOne(ctx context.Context, e principals.Entry, reason principals.Reason) error {
-	snapshot, _, _, err := s.of.look(ctx, e.ID, e.TTL)
-	if err != nil {
-		return err
-	}
-	if err := s.of.indexer.Because(ctx, []string{e.ID}, reason, s.of.options.KeepReasons); err != nil {
-		return err
-	}
-	if snapshot.Len() == 0 {
-		if err := s.of.indexer.MarkEnded(ctx, e, reason, s.of.options.LongestSession); err != nil {
-			return err
+// endAll ends sessions of the index, and returns the ids of those that it has ended. An entry that is
+// left of a session under whose id another one has begun ends nothing. A session that isn't there may be
+// pending at another node: a mark ends it, unless one has been set.
+func (s Principals) endAll(ctx context.Context, entries []principals.Entry, reason principals.Reason, marked bool) (ids []string, err error) {
+	for chunk := range slices.Chunk(entries, mostTogether) {
+		var (
+			there []principals.Entry
+			ended []string
+		)
+		for n, read := range s.loadAll(ctx, chunk) {
+			e := chunk[n]
+			switch {
+			case read.Err != nil:
+				return ids, read.Err
+			case s.of.holds(read.Read.Snapshot, e):
+				there = append(there, e)
+			case read.Read.Snapshot.Len() > 0 || !young(e):
+				continue
+			case !marked:
+				if err := s.of.indexer.MarkEnded(ctx, e, reason, s.of.options.LongestSession); err != nil {
+					return ids, err
+				}
+				s.of.marks.invalidate(s.of.indexer.ShardOf(e.Key))
+			}
+			ended = append(ended, e.ID)
 		}
-		s.of.marks.invalidate(s.of.indexer.ShardOf(e.Key))
+		if len(ended) > 0 {
+			if err := s.of.indexer.Because(ctx, ended, reason, s.of.options.KeepReasons); err != nil {
+				return ids, err
+			}
+		}
+		if err := s.remove(ctx, there, chunk, marked); err != nil {
+			return ids, err
+		}
+		for _, id := range ended {
+			s.of.maps.Removed(id)
+			s.of.begun.forget(id)
+		}
+		ids = append(ids, ended...)
 	}
-	if err := s.of.Storage.RemoveAll(ctx, e.ID); err != nil {
+	return ids, nil
+}
+
+// remove removes sessions, and the entries of those and of others. If a mark has ended them, what waits to
+// be written is over as well, so that the layers below needn't know.
+func (s Principals) remove(ctx context.Context, sessions, entries []principals.Entry, marked bool) error {
+	if remover, ok := s.of.indexer.(principals.Remover); ok && marked {
+		return remover.RemoveEntries(ctx, sessions, entries)
+	}
+	var (
+		errs  = make([]error, len(sessions))
+		slots = make(chan struct{}, removers)
+		all   sync.WaitGroup
+	)
+	for n, e := range sessions {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			errs[n] = s.of.Storage.RemoveAll(ctx, e.ID)
+		})
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	s.of.maps.Removed(e.ID)
-	s.of.begun.forget(e.ID)
-	return s.of.indexer.Leave(ctx, []principals.Entry{e})
+	return s.of.indexer.Leave(ctx, entries)
 }
+
+const removers = 16
 
 // Handle returns the handle of a session, "" if it has no principal, or isn't there.
 func (s Principals) Handle(ctx context.Context, id string) (string, error) {
 	if tiers.CheckID(id) != nil {
 		return "", nil
 	}
-	_, r, principal, err := s.of.look(ctx, id, 0)
-	if err != nil || r.tag == "" {
+	entry, err := s.of.look(ctx, id)
+	if err != nil || entry.Tag == "" {
 		return "", err
 	}
-	return handleOf(r.entry(id, principal, 0)), nil
+	return handleOf(entry), nil
 }
 
 // Revoke ends the session that a handle stands for, and returns its id, or none. It has two while
@@ -184,13 +230,11 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason principals
 		return nil, ErrHandle
 	}
 	entries, err := s.of.indexer.Entries(ctx, key)
-	for _, e := range entries {
-		if e.Tag == tag {
-			ids = append(ids, e.ID)
-			err = errors.Join(err, s.endOne(ctx, e, reason))
-		}
+	if err != nil {
+		return nil, err
 	}
-	if err == nil && len(ids) == 0 {
+	entries = slices.DeleteFunc(entries, func(e principals.Entry) bool { return e.Tag != tag })
+	if ids, err = s.endAll(ctx, entries, reason, false); err == nil && len(ids) == 0 {
 		// It has ended, or it is pending somewhere and its entry was lost: then the mark ends it.
 		err = s.of.indexer.MarkEnded(ctx, principals.Entry{Key: key, Tag: tag}, reason, s.of.options.LongestSession)
 		s.of.marks.invalidate(s.of.indexer.ShardOf(key))
@@ -217,42 +261,8 @@ func (s Principals) RevokeAll(ctx context.Context, principal string, reason prin
 	if err != nil {
 		return nil, err
 	}
-	ended := entries[:0:0]
-	for _, e := range entries {
-		if !slices.Contains(mark.Kept, e.Tag) {
-			ended = append(ended, e)
-			ids = append(ids, e.ID)
-		}
-	}
-	if len(ended) == 0 {
-		return nil, nil
-	}
-	if err := s.of.indexer.Because(ctx, ids, reason, s.of.options.KeepReasons); err != nil {
-		return nil, err
-	}
-	if err := s.removeEntries(ctx, ended); err != nil {
-		return nil, err
-	}
-	for _, id := range ids {
-		s.of.maps.Removed(id)
-		s.of.begun.forget(id)
-	}
-	return ids, nil
-}
-
-// removeEntries removes sessions that are over by a mark already.
-func (s Principals) removeEntries(ctx context.Context, entries []principals.Entry) error {
-	if remover, ok := s.of.indexer.(principals.Remover); ok {
-		return remover.RemoveEntries(ctx, entries)
-	}
-	var errs []error
-	for _, e := range entries {
-		errs = append(errs, s.of.Storage.RemoveAll(ctx, e.ID))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	return s.of.indexer.Leave(ctx, entries)
+	entries = slices.DeleteFunc(entries, func(e principals.Entry) bool { return slices.Contains(mark.Kept, e.Tag) })
+	return s.endAll(ctx, entries, reason, true)
 }
 
 // RevokeEverybody ends the sessions of all principals by a mark; each is removed when it is met.

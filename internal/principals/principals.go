@@ -133,10 +133,10 @@ type Index interface {
 	ReasonOf(ctx context.Context, id string) (Reason, error)
 }
 
-// Remover is an Index that removes many sessions, with their entries, in few round
+// Remover is an Index that removes many sessions, and the entries of those and of others, in few round
 // trips.
 type Remover interface {
-	RemoveEntries(ctx context.Context, entries []Entry) error
+	RemoveEntries(ctx context.Context, sessions, entries []Entry) error
 }
 
 // ErrCursor is Page's for a cursor that it hasn't returned.

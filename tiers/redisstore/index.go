@@ -382,11 +382,11 @@ func (x index) leave(ctx context.Context, entries []principals.Entry) (calls []*
 	return calls
 }
 
-// RemoveEntries removes sessions and their entries in one pipeline: the caller has marked
+// RemoveEntries removes sessions and entries in one pipeline: the caller has marked
 // them, so that one whose removal fails is over all the same.
-func (x index) RemoveEntries(ctx context.Context, entries []principals.Entry) error {
+func (x index) RemoveEntries(ctx context.Context, sessions, entries []principals.Entry) error {
 	var commands []command
-	for _, e := range entries {
+	for _, e := range sessions {
 		key, err := x.key(e.ID)
 		if err != nil {
 			continue // no session has it
@@ -399,7 +399,7 @@ func (x index) RemoveEntries(ctx context.Context, entries []principals.Entry) er
 	if err := x.send(ctx, "DEL", commands); err != nil {
 		return err
 	}
-	for _, e := range entries {
+	for _, e := range sessions {
 		x.face.Removed(e.ID)
 	}
 	return nil

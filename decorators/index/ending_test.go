@@ -1,0 +1,237 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+
+	"github.com/gf-strata/strata/internal/principals"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// watched is a storage whose calls a test follows. A hook is called after a commit, and before a removal.
+// mu guards the other fields.
+type watched struct {
+	tiers.Storage
+	mu              sync.Mutex
+	committed       func()
+	removes         func()
+	loads, removals int
+}
+
+func (w *watched) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	w.mu.Lock()
+	w.loads++
+	w.mu.Unlock()
+	return w.Storage.Load(ctx, id, ttl)
+}
+
+func (w *watched) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	snapshot, err := w.Storage.Commit(ctx, id, delta, ttl)
+	w.mu.Lock()
+	hook := w.committed
+	w.committed = nil
+	w.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
+	return snapshot, err
+}
+
+func (w *watched) RemoveAll(ctx context.Context, id string) error {
+	w.mu.Lock()
+	w.removals++
+	hook := w.removes
+	w.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
+	return w.Storage.RemoveAll(ctx, id)
+}
+
+func watch(s *Storage) *watched {
+	w := &watched{Storage: s.Storage}
+	s.Storage = w
+	return w
+}
+
+// put is a log-in of a node without an index.
+func put(t *testing.T, s tiers.Storage, id, user string) {
+	t.Helper()
+	if err := s.SetSession(context.Background(), id, gmap.NewStrAnyMapFrom(map[string]any{"user": user}, true), time.Hour); err != nil {
+		t.Error(err)
+	}
+}
+
+func userUnder(t *testing.T, s *Storage, id string) string {
+	t.Helper()
+	user, err := open(s, id).Get("user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user.String()
+}
+
+// An entry is left of a session that has ended behind the index's back. Another user has logged in under
+// its id since, as GoFrame keeps ids: whatever ends the first one's sessions leaves that one alone.
+func TestAnEntryThatIsLeftEndsNobodyElsesSession(t *testing.T) {
+	const id = "session-0123456789"
+	ctx := context.Background()
+	for name, end := range map[string]func(t *testing.T, s *Storage, handle string) error{
+		"RevokeAll": func(t *testing.T, s *Storage, _ string) error {
+			ids, err := s.Principals().RevokeAll(ctx, "ann", "elsewhere", nil)
+			if len(ids) != 0 {
+				t.Errorf("%d sessions are said to have ended", len(ids))
+			}
+			return err
+		},
+		"Revoke": func(_ *testing.T, s *Storage, handle string) error {
+			_, err := s.Principals().Revoke(ctx, handle, "elsewhere")
+			return err
+		},
+		"a limit": func(t *testing.T, s *Storage, _ string) error {
+			s.options.Limit = principals.Limit{Most: 1}
+			logIn(t, s, "another-0123456789")
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := node(t)
+			logIn(t, s, id)
+			list, err := s.Principals().List(ctx, "ann")
+			if err != nil || len(list) != 1 {
+				t.Fatal(list, err)
+			}
+			if err := s.Storage.RemoveAll(ctx, id); err != nil {
+				t.Fatal(err)
+			}
+			put(t, s, id, "bob")
+			if err := end(t, s, list[0].Handle); err != nil {
+				t.Fatal(err)
+			}
+			if got := userUnder(t, s, id); got != "bob" {
+				t.Errorf("the session is now %q's", got)
+			}
+			if reason, err := s.Principals().ReasonOf(ctx, id); reason != "" || err != nil {
+				t.Errorf("a session that lives has ended for %q, %v", reason, err)
+			}
+			if entries, err := s.indexer.Entries(ctx, principals.KeyOf("ann")); err != nil {
+				t.Fatal(err)
+			} else {
+				for _, e := range entries {
+					if e.ID == id {
+						t.Error("the entry is still there")
+					}
+				}
+			}
+		})
+	}
+}
+
+// A session is over by a mark. While a request ends it, another one logs in under its id: that session
+// stays, whoever comes first.
+func TestALogInWhileASessionIsEnded(t *testing.T) {
+	const id = "session-0123456789"
+	ctx := context.Background()
+	for name, when := range map[string]func(w *watched, logIn func()){
+		"before": func(_ *watched, logIn func()) { logIn() },
+		"while":  func(w *watched, logIn func()) { w.committed, w.removes = logIn, sync.OnceFunc(logIn) },
+	} {
+		s := node(t)
+		logIn(t, s, id)
+		old, err := s.Storage.Load(ctx, id, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		endAll(t, s, false)
+		w := watch(s)
+		when(w, func() {
+			if err := w.Storage.RemoveAll(ctx, id); err != nil {
+				t.Error(err)
+			}
+			put(t, w.Storage, id, "bob")
+		})
+		s.marks.invalidateAll()
+		if _, err := s.loaded(ctx, id, time.Hour, old); err != nil {
+			t.Fatal(err)
+		}
+		if got := userUnder(t, s, id); got != "bob" {
+			t.Errorf("%s: the session is %q's", name, got)
+		}
+	}
+}
+
+// A limit is introduced while a principal has very many sessions: the first log-in reads and ends some of
+// them, and doesn't wait for the others, which are ended in the background.
+func TestALogInUnderANewLimitEndsFewSessionsItself(t *testing.T) {
+	const many = 3*mostAtOnce + 7
+	ctx := context.Background()
+	s := node(t)
+	for n := range many {
+		logIn(t, s, fmt.Sprintf("session-%d-0123456789", n))
+	}
+	w := watch(s)
+	goOn := make(chan struct{})
+	w.removes = func() {
+		w.mu.Lock()
+		waits := w.removals > mostAtOnce
+		w.mu.Unlock()
+		if waits {
+			<-goOn
+		}
+	}
+	s.options.Limit = principals.Limit{Most: 2}
+	logIn(t, s, "new-0123456789")
+	w.mu.Lock()
+	if w.removals < mostAtOnce || w.loads > 4*mostAtOnce {
+		t.Errorf("%d sessions have ended, %d were read", w.removals, w.loads)
+	}
+	w.mu.Unlock()
+	close(goOn)
+	if err := s.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	lives := 0
+	for n := range many {
+		if userUnder(t, s, fmt.Sprintf("session-%d-0123456789", n)) != "" {
+			lives++
+		}
+	}
+	if list, err := s.Principals().List(ctx, "ann"); lives != 1 || len(list) != 2 || err != nil || userUnder(t, s, "new-0123456789") != "ann" {
+		t.Errorf("%d of the sessions from before live, %d are listed, %v", lives, len(list), err)
+	}
+	if reason, err := s.Principals().ReasonOf(ctx, "session-9-0123456789"); reason != ReasonDisplaced || err != nil {
+		t.Errorf("a session has ended for %q, %v", reason, err)
+	}
+}
+
+// What is left over of very many sessions that are gone takes no place of others.
+func TestALimitLooksPastSessionsThatAreGone(t *testing.T) {
+	const many = 2*mostAtOnce + 7
+	ctx := context.Background()
+	s := node(t)
+	s.options.Limit = principals.Limit{Most: 2, Refuse: true}
+	logIn(t, s, "oldest-0123456789")
+	gone := make([]principals.Entry, many)
+	for n := range gone {
+		gone[n] = principals.Entry{Principal: "ann", Key: principals.KeyOf("ann"), ID: fmt.Sprintf("gone-%d-0123456789", n), Tag: newTag(), Begun: time.Now().Add(-time.Hour), TTL: 2 * time.Hour}
+	}
+	if err := s.indexer.Touch(ctx, gone); err != nil {
+		t.Fatal(err)
+	}
+	logIn(t, s, "second-0123456789")
+	session := open(s, "third-0123456789")
+	if err := errors.Join(session.Set("user", "ann"), session.Close()); !errors.Is(err, ErrLimit) {
+		t.Errorf("a third log-in returned %v", err)
+	}
+	for _, id := range []string{"oldest-0123456789", "second-0123456789"} {
+		if userUnder(t, s, id) != "ann" {
+			t.Error("a session was ended for one that is gone")
+		}
+	}
+}
