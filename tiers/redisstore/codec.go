@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/gf-strata/strata/tiers"
@@ -16,16 +17,62 @@ import (
 
 // encode is what json.Marshal makes of a gmap.StrAnyMap with this content, byte for
 // byte, which GoFrame's StorageRedis writes. The values are formed, so that it doesn't fail,
-// and makes the same of the same ones.
-func encode(data map[string]any) ([]byte, error) {
-	if data == nil {
-		return []byte("{}"), nil // null is no session
+// and makes the same of the same ones. Most are texts that need no escape; the rest is left to
+// json.Marshal.
+func encode(data map[string]any) (content []byte, err error) {
+	var few [16]string
+	keys, size := few[:0], 2
+	for key, value := range data {
+		keys = append(keys, key)
+		text, _ := value.(string)
+		size += len(key) + len(text) + 6
 	}
-	content, err := json.Marshal(data)
+	slices.Sort(keys)
+	content = append(make([]byte, 0, size), '{')
+	for n, key := range keys {
+		if n > 0 {
+			content = append(content, ',')
+		}
+		if content, err = appendText(content, key); err != nil {
+			return nil, err
+		}
+		content = append(content, ':')
+		switch value := data[key].(type) {
+		case string:
+			content, err = appendText(content, value)
+		default:
+			content, err = appendValue(content, value)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return append(content, '}'), nil
+}
+
+func appendText(content []byte, text string) ([]byte, error) {
+	if !isPlain(text) {
+		return appendValue(content, text)
+	}
+	return append(append(append(content, '"'), text...), '"'), nil
+}
+
+func appendValue(content []byte, value any) ([]byte, error) {
+	encoded, err := json.Marshal(value)
 	if err != nil {
 		return nil, tiers.NewError("strata: redis: a session can't be encoded as JSON", err)
 	}
-	return content, nil
+	return append(content, encoded...), nil
+}
+
+// isPlain reports whether a text needs no escape in JSON, nor in HTML.
+func isPlain(text string) bool {
+	for n := range len(text) {
+		if c := text[n]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
 }
 
 // encodeFor adds white space, at random, where the session has begun anew under an id that was

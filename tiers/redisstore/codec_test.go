@@ -80,13 +80,21 @@ func FuzzForm(f *testing.F) {
 	f.Add("k", "v", int64(1), true)
 	f.Add("\xff", "<&>\u2028", int64(-1<<63), false)
 	f.Add("", "\xc0", int64(0), false)
+	for _, c := range "\"\\<>& /'\x00\x1f\x7f\u00ff\u2028" {
+		f.Add("key"+string(c), string(c), int64(1), true)
+	}
+	f.Add("key", "a \"quoted\" \\ text\x7f\n with <html> & \u2028 and 中文", int64(1), true)
 	f.Fuzz(func(t *testing.T, key, text string, number int64, yes bool) {
 		for _, data := range []map[string]any{
-			{key: text}, {key: number, "n": int(number)}, {key: yes, "none": nil, "other": text}, {},
+			{key: text}, {key: number, "n": int(number)}, {key: yes, "none": nil, "other": text}, {}, nil,
+			{key: text, key + key: text + text, "z": "plain", "a": []any{text, key}},
 		} {
 			content, err := encode(data)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if theirs, err := gjson.Marshal(gmap.NewStrAnyMapFrom(data)); err != nil || len(data) > 0 && !bytes.Equal(content, theirs) {
+				t.Fatalf("encoded as %q, gmap as %q, %v", content, theirs, err)
 			}
 			want, err := unmarshal(content)
 			if err != nil {
