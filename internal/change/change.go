@@ -371,13 +371,15 @@ func mergeRemoved(c, later *Change) []string {
 // mergeRemovals are the removals that revoke either change, one for each chain that looks out
 // for the session, however many changes were merged.
 func mergeRemovals(some, more []Removal) []Removal {
-	all := slices.Clone(some)
+	all := some // shared with the change that it is of, as long as it stays the same
 	for _, m := range more {
-		same := func(r Removal) bool { return r.Of == m.Of && r.Hash == m.Hash }
-		if n := slices.IndexFunc(all, same); n >= 0 {
-			all[n].Stamp = min(all[n].Stamp, m.Stamp)
-		} else {
-			all = append(all, m)
+		n := slices.IndexFunc(all, func(r Removal) bool { return r.Of == m.Of && r.Hash == m.Hash })
+		switch {
+		case n < 0:
+			all = append(slices.Clip(all), m)
+		case m.Stamp < all[n].Stamp:
+			all = slices.Clone(all)
+			all[n].Stamp = m.Stamp
 		}
 	}
 	return all

@@ -62,6 +62,9 @@ func Copy(value any) (any, error) {
 
 // Own is Copy that also copies the texts.
 func Own(value any) (any, error) {
+	if c, ok := ownScalar(value); ok {
+		return c, nil
+	}
 	i := copier{texts: true}
 	return i.copy(value, 0)
 }
@@ -115,18 +118,20 @@ func (i *copier) text(text string) string {
 
 // scalar isn't ok for what a copy of the interface doesn't copy.
 func (i *copier) scalar(value any) (c any, ok bool) {
-	if !IsScalar(value) {
-		return nil, false
-	}
 	if i.texts {
-		switch v := value.(type) {
-		case string:
-			return strings.Clone(v), true
-		case json.Number:
-			return json.Number(strings.Clone(string(v))), true
-		}
+		return ownScalar(value)
 	}
-	return value, true
+	return value, IsScalar(value)
+}
+
+func ownScalar(value any) (c any, ok bool) {
+	switch v := value.(type) {
+	case string:
+		return strings.Clone(v), true
+	case json.Number:
+		return json.Number(strings.Clone(string(v))), true
+	}
+	return value, IsScalar(value)
 }
 
 type container struct {

@@ -88,9 +88,9 @@ func (m *memory) keep(hash uint64, e *entry) {
 		m.absences.put(e)
 		return
 	}
-	e.id = strings.Clone(e.id) // it may be a part of something large
 	m.gate.do(hash, func() {
 		if e.snapshot == nil || e.size() > mostSmall {
+			e.id = strings.Clone(e.id) // it may be a part of something large
 			m.set(hash, &packed{entry: e}, e.cost())
 			m.hot.drop(hash)
 			return
@@ -222,7 +222,7 @@ func (e *entry) size() int64 {
 }
 
 // piece is a hot entry in one allocation with its snapshot and its id, which takes four lines of
-// the processor's cache; a hit reads three. A longer id stays where it is.
+// the processor's cache; a hit reads three. A longer id is a copy of its own.
 type piece struct {
 	entry    entry
 	snapshot tiers.Snapshot
@@ -238,6 +238,8 @@ func (e *entry) compact() *entry {
 	p.entry.snapshot = &p.snapshot
 	if len(e.id) <= len(p.id) {
 		p.entry.id = unsafe.String(&p.id[0], copy(p.id[:], e.id)) // the bytes aren't written after this
+	} else {
+		p.entry.id = strings.Clone(e.id) // it may be a part of something large
 	}
 	return &p.entry
 }
