@@ -249,8 +249,11 @@ func TestWhatIsNotReachedIsTold(t *testing.T) {
 	if texts := r.Unreached(); len(texts) != 6 {
 		t.Errorf("not reached: %q", texts)
 	}
-	if r.Late.Add(int64(mostDelay / 2)); len(r.Unreached()) != 3 {
+	if r.Late.Add(int64(mostDelay / 2)); len(r.Unreached()) != 4 {
 		t.Errorf("not reached by a busy machine: %q", r.Unreached())
+	}
+	if r.OwnMisses = map[string]int{unvouched: 500, unread: 500}; len(r.Unreached()) != 3 {
+		t.Errorf("not reached by a busy machine, whose reads come too late: %q", r.Unreached())
 	}
 }
 

@@ -52,12 +52,19 @@ func (n *node) measure(ask Ask) error {
 	return errors.Join(errs...)
 }
 
-// refusals are why memory doesn't serve a session that it holds.
+// Why memory doesn't serve a session that it holds: the sources vouch too late, or it is read again too
+// late. Both take time.
+const (
+	unvouched = "unvouched"
+	unread    = "not yet read again"
+)
+
+// refusals are all reasons.
 var refusals = map[telemetry.Count]string{
 	telemetry.RefusedInvalidated: "invalidated",
 	telemetry.RefusedExpired:     "expired",
-	telemetry.RefusedUnvouched:   "unvouched",
-	telemetry.RefusedUnread:      "not yet read again",
+	telemetry.RefusedUnvouched:   unvouched,
+	telemetry.RefusedUnread:      unread,
 }
 
 // own writes and reads in turn, and returns how many of the reads asked the server, and why.

@@ -114,10 +114,7 @@ func (r *Report) Unreached() (texts []string) {
 	expect(r.Audits.Differs == 0, "no audited hit differs from the store beyond what is allowed")
 	expect(r.Outages.Quantile(0.99) < mostOutage, "a request's p99 under %v in an outage", mostOutage)
 	expect(r.Recoveries.Quantile(1) <= mostRecovery, "no failure %v after an outage", mostRecovery)
-	if !r.busy() {
-		texts = append(texts, r.unreached()...)
-	}
-	return texts
+	return append(texts, r.unreached()...)
 }
 
 // Print writes the table.
@@ -159,7 +156,7 @@ func (r *Report) Print(out io.Writer) {
 			line("", "%s %d", why, n)
 		}
 		if r.busy() {
-			line("figures not judged on a busy machine", "woke up %v late (p99)", round(r.Late.Quantile(0.99)))
+			line("times not judged on a busy machine", "woke up %v late (p99)", round(r.Late.Quantile(0.99)))
 		}
 	}
 	if len(r.Recoveries.All) > 0 {
