@@ -16,13 +16,10 @@ import (
 
 // operation is the span around one operation:
 //
-//	if !s.tracer.Wants(ctx) {
-//		return s.Storage.Get(ctx, id, key)
-//	}
-//	ctx, op := s.begin(ctx, telemetry.Get)
+//	ctx, op := s.begin(ctx, telemetry.Slide)
 //	defer op.end()
-//	value, err := s.Storage.Get(ctx, id, key)
-//	op.done(found(value != nil), uncounted, err)
+//	until, err := s.Storage.Slide(ctx, id, ttl)
+//	op.done(telemetry.OK, uncounted, err)
 //
 // It is a value on the stack of the operation, whose goroutine alone uses it. An end
 // without done is a panic.
@@ -114,14 +111,6 @@ func loaded(read tiers.Read) telemetry.Outcome {
 		return telemetry.Absent
 	}
 	return read.Outcome
-}
-
-// found is the outcome of a read past the snapshots.
-func found(there bool) telemetry.Outcome {
-	if there {
-		return telemetry.OK
-	}
-	return telemetry.Absent
 }
 
 // keysOf counts a snapshot's keys.

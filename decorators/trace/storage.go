@@ -111,14 +111,9 @@ func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	if s.Style(ctx) == tiers.StyleSnapshot {
 		return s.maps.GetSession(ctx, id, ttl)
 	}
-	if !s.tracer.Wants(ctx) {
+	return read(ctx, s, s.tracer.Wants(ctx), telemetry.GetSession, func(ctx context.Context) (*gmap.StrAnyMap, error) {
 		return s.Storage.GetSession(ctx, id, ttl)
-	}
-	ctx, op := s.beginRead(ctx, telemetry.GetSession)
-	defer op.end()
-	m, err := s.Storage.GetSession(ctx, id, ttl)
-	op.done(found(m != nil), uncounted, err)
-	return m, err
+	}, func(m *gmap.StrAnyMap) (bool, int) { return m != nil, uncounted })
 }
 
 // SetSession is for a layer above without the capability. Over a snapshot store it
@@ -127,47 +122,28 @@ func (s *Storage) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, 
 	if s.Style(ctx) == tiers.StyleSnapshot {
 		return s.maps.SetSession(ctx, id, m, ttl)
 	}
-	if !s.tracer.Wants(ctx) {
+	return s.write(ctx, s.tracer.Wants(ctx), telemetry.SetSession, uncounted, func(ctx context.Context) error {
 		return s.Storage.SetSession(ctx, id, m, ttl)
-	}
-	ctx, op := s.begin(ctx, telemetry.SetSession)
-	defer op.end()
-	err := s.Storage.SetSession(ctx, id, m, ttl)
-	op.done(telemetry.OK, uncounted, err)
-	return err
+	})
 }
 
 // RemoveAll is the inner storage's, with a span. Once it has returned, maps that
 // this layer handed out are of a removed session (law 6).
 func (s *Storage) RemoveAll(ctx context.Context, id string) error {
-	if !s.tracer.Wants(ctx) {
-		return s.remove(ctx, id)
-	}
-	ctx, op := s.begin(ctx, telemetry.RemoveAll)
-	defer op.end()
-	err := s.remove(ctx, id)
-	op.done(telemetry.OK, uncounted, err)
-	return err
-}
-
-func (s *Storage) remove(ctx context.Context, id string) error {
-	err := s.Storage.RemoveAll(ctx, id)
-	if err == nil {
-		s.maps.Removed(id)
-	}
-	return err
+	return s.write(ctx, s.tracer.Wants(ctx), telemetry.RemoveAll, uncounted, func(ctx context.Context) error {
+		err := s.Storage.RemoveAll(ctx, id)
+		if err == nil {
+			s.maps.Removed(id)
+		}
+		return err
+	})
 }
 
 // UpdateTTL is the inner storage's, with a span.
 func (s *Storage) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {
-	if !s.tracer.Wants(ctx) {
+	return s.write(ctx, s.tracer.Wants(ctx), telemetry.UpdateTTL, uncounted, func(ctx context.Context) error {
 		return s.Storage.UpdateTTL(ctx, id, ttl)
-	}
-	ctx, op := s.begin(ctx, telemetry.UpdateTTL)
-	defer op.end()
-	err := s.Storage.UpdateTTL(ctx, id, ttl)
-	op.done(telemetry.OK, uncounted, err)
-	return err
+	})
 }
 
 // CommitAll is the inner storage's, with a span for all of it, which counts the keys
@@ -214,85 +190,82 @@ func (s *Storage) wants(ctx context.Context) bool {
 }
 
 // New is the inner storage's, with a span.
-func (s *Storage) New(ctx context.Context, ttl time.Duration) (string, error) {
-	if !s.wants(ctx) {
-		return s.Storage.New(ctx, ttl)
-	}
-	ctx, op := s.begin(ctx, telemetry.New)
-	defer op.end()
-	id, err := s.Storage.New(ctx, ttl)
-	op.done(telemetry.OK, uncounted, err)
+func (s *Storage) New(ctx context.Context, ttl time.Duration) (id string, err error) {
+	err = s.write(ctx, s.wants(ctx), telemetry.New, uncounted, func(ctx context.Context) (err error) {
+		id, err = s.Storage.New(ctx, ttl)
+		return err
+	})
 	return id, err
 }
 
 // Get is the inner storage's, with a span.
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
-	if !s.wants(ctx) {
+	return read(ctx, s, s.wants(ctx), telemetry.Get, func(ctx context.Context) (any, error) {
 		return s.Storage.Get(ctx, id, key)
-	}
-	ctx, op := s.beginRead(ctx, telemetry.Get)
-	defer op.end()
-	value, err := s.Storage.Get(ctx, id, key)
-	op.done(found(value != nil), uncounted, err)
-	return value, err
+	}, func(value any) (bool, int) { return value != nil, uncounted })
 }
 
 // GetSize is the inner storage's, with a span that counts the keys.
 func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
-	if !s.wants(ctx) {
+	return read(ctx, s, s.wants(ctx), telemetry.GetSize, func(ctx context.Context) (int, error) {
 		return s.Storage.GetSize(ctx, id)
-	}
-	ctx, op := s.beginRead(ctx, telemetry.GetSize)
-	defer op.end()
-	size, err := s.Storage.GetSize(ctx, id)
-	op.done(found(size > 0), size, err)
-	return size, err
+	}, func(size int) (bool, int) { return size > 0, size })
 }
 
 // Data is the inner storage's, with a span that counts the keys.
 func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
-	if !s.wants(ctx) {
+	return read(ctx, s, s.wants(ctx), telemetry.Data, func(ctx context.Context) (map[string]any, error) {
 		return s.Storage.Data(ctx, id)
-	}
-	ctx, op := s.beginRead(ctx, telemetry.Data)
-	defer op.end()
-	data, err := s.Storage.Data(ctx, id)
-	op.done(found(len(data) > 0), len(data), err)
-	return data, err
+	}, func(data map[string]any) (bool, int) { return len(data) > 0, len(data) })
 }
 
 // Set is the inner storage's, with a span.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	if !s.wants(ctx) {
+	return s.write(ctx, s.wants(ctx), telemetry.Set, 1, func(ctx context.Context) error {
 		return s.Storage.Set(ctx, id, key, value, ttl)
-	}
-	ctx, op := s.begin(ctx, telemetry.Set)
-	defer op.end()
-	err := s.Storage.Set(ctx, id, key, value, ttl)
-	op.done(telemetry.OK, 1, err)
-	return err
+	})
 }
 
 // SetMap is the inner storage's, with a span that counts the keys.
 func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	if !s.wants(ctx) {
+	return s.write(ctx, s.wants(ctx), telemetry.SetMap, len(data), func(ctx context.Context) error {
 		return s.Storage.SetMap(ctx, id, data, ttl)
-	}
-	ctx, op := s.begin(ctx, telemetry.SetMap)
-	defer op.end()
-	err := s.Storage.SetMap(ctx, id, data, ttl)
-	op.done(telemetry.OK, len(data), err)
-	return err
+	})
 }
 
 // Remove is the inner storage's, with a span.
 func (s *Storage) Remove(ctx context.Context, id, key string) error {
-	if !s.wants(ctx) {
+	return s.write(ctx, s.wants(ctx), telemetry.Remove, 1, func(ctx context.Context) error {
 		return s.Storage.Remove(ctx, id, key)
+	})
+}
+
+// write is a call whose result says nothing but whether it failed, in a span if one is wanted.
+func (s *Storage) write(ctx context.Context, wanted bool, method telemetry.Operation, keys int, call func(context.Context) error) error {
+	if !wanted {
+		return call(ctx)
 	}
-	ctx, op := s.begin(ctx, telemetry.Remove)
+	ctx, op := s.begin(ctx, method)
 	defer op.end()
-	err := s.Storage.Remove(ctx, id, key)
-	op.done(telemetry.OK, 1, err)
+	err := call(ctx)
+	op.done(telemetry.OK, keys, err)
 	return err
+}
+
+// read is a read that doesn't return a Snapshot, in a span if one is wanted. found says of its result
+// whether it is there, and how many keys it has.
+func read[T any](ctx context.Context, s *Storage, wanted bool, method telemetry.Operation, call func(context.Context) (T, error), found func(T) (there bool, keys int)) (T, error) {
+	if !wanted {
+		return call(ctx)
+	}
+	ctx, op := s.beginRead(ctx, method)
+	defer op.end()
+	result, err := call(ctx)
+	there, keys := found(result)
+	outcome := telemetry.OK
+	if !there {
+		outcome = telemetry.Absent
+	}
+	op.done(outcome, keys, err)
+	return result, err
 }
