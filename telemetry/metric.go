@@ -179,9 +179,9 @@ const (
 	seconds
 )
 
-func sum(a, b float64) float64  { return a + b }
-func most(a, b float64) float64 { return max(a, b) }
-func less(a, b float64) float64 { return min(a, b) }
+func sum(a, b float64) float64   { return a + b }
+func most(a, b float64) float64  { return max(a, b) }
+func least(a, b float64) float64 { return min(a, b) }
 
 // A unit of "1" would have Prometheus call a state a ratio.
 var gauges = [numGauges]gaugeDef{
@@ -191,6 +191,6 @@ var gauges = [numGauges]gaugeDef{
 	PendingChanges:   {pendingChanges, "{change}", "Changes that are accepted and not in the store yet.", additive, sum},
 	PendingMemory:    {pendingBytes, "By", "Memory that they take, about.", additive, sum},
 	PendingAge:       {pendingAge, "s", "How long the oldest of them has been waiting.", seconds, most},
-	WatchConnected:   {watchConnected, "{source}", "1 while the store's invalidations arrive, else 0.", whole, less},
+	WatchConnected:   {watchConnected, "{source}", "1 while the store's invalidations arrive, else 0.", whole, least},
 	WatchUnsupported: {watchUnsupported, "{source}", "1 where the store can't notify of its changes, else 0.", whole, most},
 }

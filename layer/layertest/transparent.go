@@ -122,11 +122,7 @@ func replaces(e *env) error {
 	if e.direct(s) {
 		return nil // the maps of such a store hold nothing
 	}
-	for _, data := range []values{{"a": "1", "b": "2"}, {"b": "3"}, {"c": "4"}} {
-		e.must(s.SetSession(e.ctx, id, locked(data), ttl))
-		e.must(e.expect(s, id, data))
-	}
-	return nil
+	return e.writeMaps(s, id, values{"a": "1", "b": "2"}, values{"b": "3"}, values{"c": "4"})
 }
 
 func replacesNew(e *env) error {
@@ -139,7 +135,12 @@ func replacesNew(e *env) error {
 			return err
 		}
 	}
-	for _, data := range []values{{"user": "anna", "admin": "yes"}, {"user": "bert"}, {"user": "carl", "cart": "a"}} {
+	return e.writeMaps(s, id, values{"user": "anna", "admin": "yes"}, values{"user": "bert"}, values{"user": "carl", "cart": "a"})
+}
+
+// writeMaps writes maps of a program's own, and expects that each replaces the session.
+func (e *env) writeMaps(s gsession.Storage, id string, maps ...values) error {
+	for _, data := range maps {
 		e.must(s.SetSession(e.ctx, id, locked(data), ttl))
 		e.must(e.expect(s, id, data))
 	}
