@@ -34,7 +34,7 @@
 //     has arrived, or a read of the store later (100 ms at most) where the node had written
 //     the session itself, or slid its expiry, within the second before; and whatever goes
 //     wrong if it had returned a lease before t ([redisstore.WatchLease] and the time in
-//     which a process is woken), but for one: the address leads to another server, or
+//     which a process is woken), except one: the address leads to another server, or
 //     through another connection, by now, while the older connections stay open (a virtual
 //     IP, a relay). That is noticed within ten seconds and a lease. Redis sends no
 //     invalidations for SWAPDB, so that no database with sessions may be swapped. The moments are of one clock, and no two machines need

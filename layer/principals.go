@@ -205,7 +205,7 @@ func (u *Users) Reason(ctx context.Context, id string) (Reason, error) {
 // RevokeAll and RevokeEverybody, on any node. f must return quickly, and call nothing of Users.
 func (u *Users) Watch(f func()) (stop func()) { return u.index.Notice(f) }
 
-// Changes are what Update does to one session.
+// Changes collects the changes that Update makes to one session.
 type Changes struct {
 	data    map[string]any
 	touched map[string]bool

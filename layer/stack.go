@@ -26,11 +26,11 @@ import (
 // decorator of another module needs no import of this package.
 type Decorator = func(inner gsession.Storage) gsession.Storage
 
-// ErrRevoked is what SetSession returns when the session was removed, or expired, after the
+// ErrRevoked is returned by SetSession if the session was removed, or expired, after the
 // request had loaded it (law 6). Nothing was written.
 var ErrRevoked = tiers.ErrRevoked
 
-// ErrConflict is what SetSession returns when the store's reply to a first attempt was lost, and
+// ErrConflict is returned by SetSession if the store's reply to a first attempt was lost, and
 // the session has changed since: changes that would overwrite something newer, or bring a session
 // back, were left out (laws 5 and 6).
 var ErrConflict = tiers.ErrConflict
@@ -48,7 +48,7 @@ var ErrConflict = tiers.ErrConflict
 // a func, so that they show nothing of the layers and read nothing without its lock.
 type Stack struct{ parts func() *parts }
 
-// parts are a chain's. All fields are set by Chain, but for closed and panicked, which are
+// parts are a chain's. All fields are set by Chain, except closed and panicked, which are
 // written before ended is closed, and onClose and over, which mu guards; refused and reporter
 // guard themselves.
 type parts struct {
@@ -84,9 +84,8 @@ func Chain(store gsession.Storage, decorators ...Decorator) *Stack {
 	return s
 }
 
-// New is Chain that returns an error where something outside of the program is in the way:
-// a journal that can't be opened. It panics only for what Chain calls a mistake. Nothing that
-// it had opened stays open then.
+// New is Chain that returns an error if a journal can't be opened. It still panics for a mistake in
+// the program. If it returns an error or panics, it closes the layers that it had made.
 func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err error) {
 	if value.IsNil(store) {
 		panic("strata: layer.Chain needs a store; pass the gsession.Storage that you have, such as gsession.NewStorageRedis(g.Redis())")
@@ -142,8 +141,8 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 	return s, nil
 }
 
-// introduce has layers discover those below them that they can't find themselves, as a stranger
-// without Unwrap stands between; the innermost first, as its discovery may concern those above.
+// introduce has each layer discover those below it, also below a decorator without Unwrap. The innermost layer
+// is first, as its discovery may concern those above it.
 func introduce(layers []gsession.Storage) {
 	for n, l := range slices.Backward(layers) {
 		if discoverer, ok := l.(interface{ Discover(gsession.Storage) }); ok {
@@ -214,7 +213,7 @@ func (s *Stack) Close(ctx context.Context) error {
 	}
 }
 
-// outcome is what Close returns, or panics with, once the layers have ended.
+// outcome returns the result of Close once the layers have ended, or raises a layer's panic.
 func (p *parts) outcome() error {
 	if p.panicked != nil {
 		panic(p.panicked)
@@ -264,8 +263,7 @@ func (p *parts) endOthers() {
 	}
 }
 
-// decorators are the layers that the chain made. One that returned what it was
-// given made none.
+// decorators returns the layers that the chain made: a decorator that returned its inner storage made none.
 func (p *parts) decorators() []gsession.Storage {
 	store := p.layers[len(p.layers)-1]
 	var made []gsession.Storage
@@ -282,7 +280,7 @@ func same(a, b gsession.Storage) bool {
 	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
-// given is the context of a call: GoFrame's own storages take a nil one.
+// given replaces a nil context, which GoFrame's own storages take as well.
 func given(ctx context.Context) context.Context {
 	if ctx == nil {
 		return context.Background()
@@ -290,8 +288,8 @@ func given(ctx context.Context) context.Context {
 	return ctx
 }
 
-// GetSession returns a copy of the session, nil where there is none. The map is the
-// caller's alone (law 2) and remembers what it was made from.
+// GetSession returns a copy of the session, nil if there is none. The map is the
+// caller's alone (law 2) and carries its origin.
 func (s *Stack) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	p, ctx := s.parts(), given(ctx)
 	if p.check(id) != nil {
@@ -448,8 +446,8 @@ func (s *Stack) Remove(ctx context.Context, id, key string) error {
 	return p.top.Remove(ctx, id, key)
 }
 
-// check returns why no session can have the id. A stranger's decorator on StorageFile
-// wouldn't look at it.
+// check returns why no session can have the id, also for StorageFile: a decorator of another author may
+// stand between it and the chain.
 func (p *parts) check(id string) error {
 	if err := tiers.CheckID(id); err != nil || !p.files {
 		return err
@@ -457,8 +455,8 @@ func (p *parts) check(id string) error {
 	return sessionmap.CheckFileID(id)
 }
 
-// checkKeys is check for a per-key call: over a store that disables those, a Session goes on
-// with its map whatever the id, so that a request may still regenerate it.
+// checkKeys is check for a per-key call. Over a store that disables these, a Session goes on with its map
+// even if the id is bad, so that a request may still regenerate it.
 func (p *parts) checkKeys(ctx context.Context, id string) error {
 	err := p.check(id)
 	if err != nil && p.top.Style(ctx) == tiers.StyleSnapshot {
@@ -467,7 +465,7 @@ func (p *parts) checkKeys(ctx context.Context, id string) error {
 	return err
 }
 
-// absent is what reads, and removals of a key, return for an id that no session has.
+// absent returns the error of a read, or of the removal of a key, under an id that no session can have.
 func absent(err error) error {
 	if errors.Is(err, gsession.ErrorDisabled) {
 		return err
@@ -475,7 +473,7 @@ func absent(err error) error {
 	return nil
 }
 
-// sinkOf is the sink of the outermost Traced that has one.
+// sinkOf returns the sink of the outermost Traced that has one.
 func sinkOf(layers []gsession.Storage) *telemetry.Sink {
 	for _, l := range layers {
 		if traced, ok := l.(interface{ Sink() *telemetry.Sink }); ok && traced.Sink() != nil {
@@ -497,8 +495,8 @@ func (s *Stack) Report(to *telemetry.Sink) {
 	}
 }
 
-// Delays are how long the store, invalidations and what the chain else has measured took, since the
-// first call, which begins it: a chain that nobody looks at pays nothing. Package status draws them.
+// Delays returns how long the store and invalidations took since the first call of Delays. That call begins the
+// measuring, so that a chain without a status page pays nothing. Package status draws them.
 func (s *Stack) Delays() []telemetry.Delay { return s.parts().reporter.Delays() }
 
 // refusals count the writes of a chain that came after a removal. The tally guards itself.
@@ -508,8 +506,8 @@ func (r *refusals) Tally() *telemetry.Tally { return &r.tally }
 
 func (r *refusals) Gauges(func(telemetry.Gauge, float64)) {}
 
-// logDropped logs an error that GoFrame drops when it closes a session, and returns it. A client
-// that goes away is no error where a layer has the write in hand, and reports for itself.
+// logDropped logs an error that GoFrame drops when it closes a session, and returns it. It logs nothing for a
+// client that has left if a layer goes on with the write: that layer reports how it ends.
 func (p *parts) logDropped(ctx context.Context, message string, err error) error {
 	if err == nil || errors.Is(err, gsession.ErrorDisabled) || errors.Is(err, failure.ErrUnderWay) || sessionmap.RefusedBefore(err) {
 		return err

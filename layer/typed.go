@@ -10,7 +10,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// ErrNoValue is what TypedKey.Get returns if the session has no value under the key.
+// ErrNoValue is returned by TypedKey.Get if the session has no value under the key.
 var ErrNoValue error = tiers.NewError("strata: the session has no value under this key", nil)
 
 // TypedKey reads and writes one value of type T under one key of a session, as JSON. It is

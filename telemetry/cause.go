@@ -9,21 +9,20 @@ import (
 // maxCauses bounds the spans that one is linked to; more are left out.
 const maxCauses = 32
 
-// Causes are the requests on whose behalf something is done once, or later. Nothing of a
-// request is kept but which span it belongs to. The zero value is ready; it isn't safe
-// for concurrent use.
+// Causes are the requests for which an operation is done once for all of them, or later. Only
+// the span of each request is kept. The zero value is ready; it isn't safe for concurrent use.
 type Causes struct{ spans []trace.SpanContext }
 
-// Add takes the request of a context in, if its trace is sampled.
+// Add adds the request of a context, if its trace is sampled.
 func (c *Causes) Add(ctx context.Context) {
 	span := trace.SpanFromContext(ctx)
 	if span.SpanContext().IsSampled() && len(c.spans) < maxCauses && !unseen(span) {
-		// The trace's state is a part of a header.
+		// The trace's state comes from a header, and may hold anything.
 		c.spans = append(c.spans, span.SpanContext().WithTraceState(trace.TraceState{}))
 	}
 }
 
-// Merge takes those of another in.
+// Merge adds the causes of another.
 func (c *Causes) Merge(other Causes) {
 	c.spans = append(c.spans, other.spans[:min(len(other.spans), maxCauses-len(c.spans))]...)
 }
@@ -57,7 +56,7 @@ type causes struct {
 	links  []trace.Link
 }
 
-// linksOf are the links that a span in the context has, which those below it have not.
+// linksOf returns the links for the next span in the context; spans below that one have none.
 func linksOf(ctx context.Context) []trace.Link {
 	next, _ := ctx.Value(causesKey{}).(*causes)
 	if next == nil || trace.SpanContextFromContext(ctx).SpanID() != next.parent {

@@ -43,7 +43,7 @@ func (h histogramDef) seconds() (bounds []float64) {
 	return bounds
 }
 
-// Delay is how long one kind of thing took in a chain, as a histogram.
+// Delay is a histogram of how long one kind of operation took in a chain.
 type Delay struct {
 	Metric string    `json:"metric"`           // as in the table of the package
 	Series string    `json:"series,omitempty"` // the operation of the store
@@ -51,8 +51,8 @@ type Delay struct {
 	Counts []int64   `json:"counts"`           // one more than bounds, for what took longer than the last
 }
 
-// delays are those of one chain. They are kept from the moment that they were first asked for,
-// so that a chain that nobody looks at pays nothing. A nil one keeps none.
+// delays are those of one chain. They are kept from the first call of all, so that a chain without a
+// status page pays nothing. A nil one keeps none.
 //
 // wanted is atomic; mu guards counts.
 type delays struct {

@@ -14,8 +14,8 @@ import (
 // logInterval is how often one cause is logged at most.
 const logInterval = 10 * time.Second
 
-// rareLog logs each cause now and then. The causes are constants and Go types, of which
-// a program has few.
+// rareLog logs a line for each cause, once in logInterval at most. The causes are constants and Go
+// types, of which a program has few.
 //
 // logger is set at construction; mu guards said.
 type rareLog struct {
@@ -90,10 +90,10 @@ const (
 	earlyDelay = time.Second
 )
 
-// early are the warnings of a layer that is being built: the chain knows where they go
-// only when all of it stands. A layer that isn't in a chain logs them after a while.
+// early keeps the warnings of a layer that is being built: where they go is known only when
+// the chain is complete. A layer that isn't in a chain logs them after earlyDelay.
 //
-// mu guards all fields. said ends it for good.
+// mu guards all fields. Once said is set, nothing is kept any more.
 type early struct {
 	mu    sync.Mutex
 	kept  []warning
@@ -101,8 +101,8 @@ type early struct {
 	said  bool
 }
 
-// keep takes a warning; the alarm is called if no sink was set in time. It is false
-// where warnings don't wait any more.
+// keep keeps a warning; alarm is called if no sink is set in time. It returns false if warnings
+// aren't kept any more.
 func (e *early) keep(w warning, alarm func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -33,7 +33,7 @@ type Reporting interface {
 // other lock is taken.
 type meters struct {
 	provider  metric.MeterProvider
-	standIn   bool // OpenTelemetry's own, of before a program sets a global one
+	standIn   bool // OpenTelemetry's own, until a program sets a global one
 	histogram map[string]metric.Float64Histogram
 	observe   func() metric.Registration
 
@@ -86,7 +86,7 @@ func newMeters(provider metric.MeterProvider) *meters {
 	return m
 }
 
-// make makes the instrument, and what observes a value with it.
+// make makes the instrument and a function that observes a value with it.
 func (g gaugeDef) make(meter metric.Meter) (metric.Observable, func(metric.Observer, float64)) {
 	switch g.kind {
 	case additive:
@@ -110,8 +110,8 @@ func handle(err error) {
 	}
 }
 
-// isStandIn knows what OpenTelemetry hands out until a program sets a global provider. It
-// passes on to the first that is set, and drops all before.
+// isStandIn reports whether a provider is OpenTelemetry's stand-in for the global one until a program sets that. It
+// passes on to the first provider that is set, and drops all measurements before.
 func isStandIn(provider metric.MeterProvider) bool {
 	kind := reflect.TypeOf(provider)
 	for kind.Kind() == reflect.Pointer {
@@ -149,7 +149,7 @@ func (m *meters) add(l Reporting, follows bool) {
 	m.report()
 }
 
-// report begins to answer the provider's readers.
+// report registers the callback that reads the counts.
 func (m *meters) report() {
 	if m.registration == nil {
 		m.registration = m.observe()
@@ -188,7 +188,8 @@ func (m *meters) leave(l Reporting, keeps bool) {
 	}
 }
 
-// belongTo takes two providers of a type that isn't a pointer for one.
+// belongTo reports whether the meters are of the provider. Two providers of one type that isn't a pointer are taken
+// for one.
 func (m *meters) belongTo(provider metric.MeterProvider) bool {
 	kind := reflect.TypeOf(provider)
 	if kind.Kind() != reflect.Pointer {
@@ -197,12 +198,11 @@ func (m *meters) belongTo(provider metric.MeterProvider) bool {
 	return m.provider == provider
 }
 
-// hand gives the layers that follow the global provider to the next one's meters. Their
-// counts stay in the exports of this one, which may be read on; the next one
-// gets all of it as well, as it has nothing yet.
+// hand moves the layers that follow the global provider to the next one's meters. Their counts stay in this
+// one's exports, which may still be read; the next one exports all of them as well, as it has none yet.
 //
-// The stand-in passes what it was given on to a provider that exports it, most likely
-// the next one. So the stand-in ends first, and leaves nothing behind.
+// The stand-in passes its callback on to a provider that exports it, most likely the next one. So the stand-in
+// is unregistered first, and keeps no counts.
 func (m *meters) hand(next *meters) {
 	if m.standIn && m.registration != nil {
 		handle(m.registration.Unregister())
@@ -227,8 +227,7 @@ func (m *meters) hand(next *meters) {
 	next.report()
 }
 
-// record costs some hundred nanoseconds if a provider listens, and next to nothing
-// else.
+// record costs some hundred nanoseconds if a provider listens, and next to nothing if none does.
 func (m *meters) record(ctx context.Context, name string, d time.Duration, opts ...metric.RecordOption) {
 	if m.listened() {
 		m.histogram[name].Record(ctx, d.Seconds(), opts...)

@@ -81,7 +81,7 @@ const (
 	CauseKey  = attribute.Key("strata.cause")
 )
 
-// series is what a Count is exported as.
+// series is the metric and the attributes of a Count.
 type series struct {
 	metric     string
 	attributes attribute.Set
@@ -127,7 +127,7 @@ func with(metric string, key attribute.Key, value string) series {
 	return series{metric: metric, attributes: attribute.NewSet(key.String(value))}
 }
 
-// counters are the units and descriptions of what is counted.
+// counters are the counters' units and descriptions.
 var counters = map[string][2]string{
 	localReads:         {"{read}", "Reads that asked memory, by outcome."},
 	localRefusals:      {"{session}", "Sessions in memory that could not be served, by reason."},

@@ -9,10 +9,9 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// known are the meters of each provider, so that two chains don't make two of one, and
-// those of the global provider of the moment. Layers without a provider of their
-// own are registered there, and follow when a program sets another global one; that is noticed
-// when a chain is built, and when a store or an invalidation is timed.
+// known holds the meters of each provider, so that chains share those of one provider, and the meters of the
+// present global provider. Layers without a provider of their own are registered there. They follow when a program
+// sets another global one; that is noticed when a chain is built, and when a store or an invalidation is timed.
 //
 // mu guards of, and is held while layers register, move and retire; global is written
 // under it.

@@ -52,7 +52,7 @@ func (s *Sink) meters() *meters {
 	return globalMeters()
 }
 
-// settled is meters under known.mu, when what the global provider was before has moved.
+// settled is meters under known.mu, after layers have followed a change of the global provider.
 func (s *Sink) settled() *meters {
 	global := follow()
 	if s.explicit != nil {
@@ -65,17 +65,17 @@ func (s *Sink) settled() *meters {
 // and GoFrame's default log.
 func Standard() *Sink { return standard }
 
-// Over is the sink for a chain on a store: whatever else is taken for one, such as a
-// stranger's decorator, isn't measured.
+// Over returns the sink of a chain on a store. Only that store is measured: another layer may take a decorator of
+// another author for the store.
 func (s *Sink) Over(store any) *Sink {
 	over := *s
 	over.store, over.delays = store, &delays{}
 	return &over
 }
 
-// Reporter is a layer's way to its sink. The zero value is ready, and reports to the
-// global meter provider and to GoFrame's default log, unless it is given another sink.
-// Lines from before that wait for a second.
+// Reporter reports for a layer. The zero value is ready, and reports to the global meter
+// provider and to GoFrame's default log, unless it is given another sink. Lines from before
+// that wait for a second.
 //
 // given is atomic: a layer gets its sink when its goroutines may run already. early
 // guards itself.
@@ -128,7 +128,7 @@ func (r *Reporter) Warn(ctx context.Context, cause, message string, attributes .
 	}
 }
 
-// overdue logs what has waited for a sink for too long.
+// overdue logs the lines that have waited for a sink for too long.
 func (r *Reporter) overdue() { r.early.say(standard.log) }
 
 // Delayed records how long an invalidation took.
@@ -147,10 +147,10 @@ func (r *Reporter) delayed(name string, d time.Duration) {
 	sink.meters().record(context.Background(), name, d)
 }
 
-// Delays are what was measured in the reporter's chain since the first call, which begins it.
+// Delays returns the delays of the reporter's chain since the first call of Delays, which begins the measuring.
 func (r *Reporter) Delays() []Delay { return r.sink().delays.all() }
 
-// observed is a layer, or what a layer stands on, that takes a sink.
+// observed is a layer, or an adapter, that takes a sink.
 type observed interface{ Report(to *Sink) }
 
 // ReportTo gives a sink to a layer that takes one.

@@ -11,8 +11,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// Store measures how long a store takes for its operations. A nil one measures nothing, nor
-// does one whose storage turns out not to be the store of its chain.
+// Store measures how long a store takes for its operations. A nil one measures nothing, and neither does one
+// whose storage isn't the store of its chain.
 //
 // measured and storage are set by NewStore, decorates is atomic; the reporter and options
 // guard themselves.

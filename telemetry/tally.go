@@ -35,7 +35,7 @@ func (t *Tally) Total(c Count) (total int64) {
 	return total
 }
 
-// Reading is one series of a layer at one moment: a count since the layer was made, or a state.
+// Reading is a series of a layer at one moment: a count since the layer was made, or a state.
 type Reading struct {
 	Metric string  `json:"metric"`           // as in the table of the package
 	Series string  `json:"series,omitempty"` // the value of its attribute, such as "hit"
@@ -43,7 +43,7 @@ type Reading struct {
 	State  bool    `json:"state,omitempty"` // may fall
 }
 
-// Readings are all series of a layer that it has ever counted, and its states.
+// Readings returns the series that a layer has counted, and its states.
 func Readings(l Reporting) (all []Reading) {
 	for c := range numCounts {
 		if n := l.Tally().Total(c); n != 0 {

@@ -16,7 +16,7 @@ import (
 //
 // provider, explicit, roots and options are set at construction; global is atomic.
 type Tracer struct {
-	provider trace.TracerProvider // nil: the global one, whichever that is by then
+	provider trace.TracerProvider // nil: the global one at the time of an operation
 	explicit trace.Tracer         // that provider's
 	roots    bool
 	global   atomic.Pointer[resolved]
@@ -29,8 +29,8 @@ type resolved struct {
 	tracer   trace.Tracer
 }
 
-// exportless is GoFrame's default provider, and the one that its spans name: GoFrame keeps
-// its type to itself. It is immutable.
+// exportless is GoFrame's default provider, and the provider that its spans name: GoFrame
+// doesn't export the type. It is immutable.
 type exportless struct{ provider, own trace.TracerProvider }
 
 var scopeVersion = trace.WithInstrumentationVersion(Version)
@@ -60,8 +60,8 @@ func NewTracer(config Config, attributes ...attribute.KeyValue) *Tracer {
 //
 //   - the context belongs to no trace, unless layer.RootSpans was asked for,
 //   - its trace isn't sampled, or
-//   - the provider would be the one that GoFrame installs when none is set: it
-//     samples everything and exports nothing. A span of its is no parent either.
+//   - the provider would be the one that GoFrame installs if none is set: it samples
+//     everything and exports nothing. Its spans are no parents either.
 //
 // It allocates nothing.
 func (t *Tracer) Wants(ctx context.Context) bool {
@@ -139,7 +139,7 @@ type Served struct{ outcome atomic.Pointer[Outcome] }
 // servedKey is the context key of a [Served].
 type servedKey struct{}
 
-// expected is how many of them wait, so that other reads look for none.
+// expected is how many Served wait for a result. If none does, reads don't look for one.
 var expected atomic.Int64
 
 // WithServed is followed by the read in the context that it returns, and by [Served.Or].

@@ -56,7 +56,7 @@ type Commit struct {
 	TTL   time.Duration
 }
 
-// Committed is what a Storage.Commit returns.
+// Committed is the result of a Storage.Commit.
 type Committed struct {
 	Snapshot *Snapshot
 	Err      error
@@ -86,11 +86,11 @@ type Reload struct {
 	ID  string
 	TTL time.Duration
 
-	// Known is what the session was. If it is unchanged, what is returned may share its data.
+	// Known is an earlier state of the session. If it is unchanged, the result may share its data.
 	Known *Snapshot
 }
 
-// Reloaded is what a Storage.Load returns.
+// Reloaded is the result of a Storage.Load.
 type Reloaded struct {
 	Read Read
 	Err  error

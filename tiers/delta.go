@@ -58,8 +58,8 @@ func Diff(base *Snapshot, data map[string]any) (*Delta, error) {
 	return DeltaOf(base, change.Compare(base.data, data, ""))
 }
 
-// DeltaOf is Diff of what was compared already, which is used up. The delta is refused once one of
-// the removals has happened.
+// DeltaOf is Diff for two states that were compared already; it uses the difference up. The delta is refused
+// once one of the removals has happened.
 func DeltaOf(base *Snapshot, difference change.Difference, removals ...change.Removal) (*Delta, error) {
 	c, err := difference.Change()
 	if err != nil {
@@ -261,10 +261,10 @@ func (d *Delta) plan(current *Snapshot) (change.Plan, error) {
 // Base is the snapshot that the request was given, nil if it was given none.
 func (d *Delta) Base() *Snapshot { return d.base }
 
-// Set is what the request set. It must not be changed.
+// Set returns the keys that the request set, with their values. It must not be changed.
 func (d *Delta) Set() map[string]any { return d.change.Set }
 
-// Removed are the keys that the request removed. It must not be changed.
+// Removed returns the keys that the request removed. It must not be changed.
 func (d *Delta) Removed() []string { return d.change.Removed }
 
 // Empty reports whether the request changed nothing.
@@ -281,8 +281,8 @@ func (d *Delta) changesNothing() bool {
 // a store needn't read it first.
 func (d *Delta) Replaces() bool { return d.change.Kind == change.Replace && !d.change.Conditional }
 
-// NeedsCurrent reports whether what becomes of the delta depends on more of what the store holds
-// than Base has: a store reads it first.
+// NeedsCurrent reports whether the result of the delta depends on more of the store's state than Base
+// has. If so, a store reads the session first.
 func (d *Delta) NeedsCurrent() bool {
 	return d.change.Conditional && (d.change.Kind != change.Update || !d.change.Had || d.change.Marks != nil)
 }

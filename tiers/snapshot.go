@@ -184,7 +184,7 @@ func (s *Snapshot) Pack(b []byte) (_ []byte, ok bool) {
 	return value.Pack(b, s.version, s.size, s.data)
 }
 
-// Unpack makes the Snapshot again of what Pack has appended. Its texts are parts of it.
+// Unpack returns the Snapshot that Pack has appended. Its texts are parts of packed.
 func Unpack(packed string) *Snapshot {
 	s := &Snapshot{unpacked: true}
 	s.version, s.size, s.data, s.nested = value.Unpack(packed)

@@ -37,7 +37,7 @@ type Storage interface {
 	Style(ctx context.Context) Style
 }
 
-// Read is what a Load returns.
+// Read is the result of a Load.
 type Read struct {
 	Snapshot *Snapshot // nil: no such session
 	Outcome  Outcome   // where it comes from, for telemetry

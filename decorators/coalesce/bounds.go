@@ -2,8 +2,8 @@ package coalesce
 
 import "container/list"
 
-// bounds count what isn't in the store yet, whether or not a caller waits for it, and say when
-// another change has room (law 9). The queues' mutex guards all fields.
+// bounds count the changes that aren't in the store yet, also those for which a caller waits, and say when another
+// change has room (law 9). The queues' mutex guards all fields.
 type bounds struct {
 	maxSessions int
 	maxBytes    int64

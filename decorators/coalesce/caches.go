@@ -7,8 +7,8 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// caches are notified of what becomes of sessions. The queues' mutex guards the list, under which
-// all methods are called.
+// caches are notified of the states of sessions. The queues' mutex guards the list, and is held when a method is
+// called.
 type caches struct{ all []*subscription }
 
 type subscription struct{ cache tiers.CommitListener }
@@ -26,7 +26,7 @@ func (l *queues) follow(cache tiers.CommitListener) (stop func()) {
 	}
 }
 
-// token is what a cache has returned at the beginning of a commit or a read.
+// token is returned by a cache at the beginning of a commit or a read.
 type token struct {
 	*subscription
 	value uint64
@@ -45,7 +45,7 @@ func (c *caches) became(id string, ttl time.Duration, tokens []token, state *tie
 	}
 }
 
-// end is called in place of became if nothing came of what was begun.
+// end is called in place of became if a commit or a read has ended without a state.
 func (c *caches) end(id string, tokens []token) {
 	for _, t := range tokens {
 		t.cache.Abandon(id)

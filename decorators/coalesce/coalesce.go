@@ -96,10 +96,10 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 // Unwrap returns the storage below.
 func (s *Storage) Unwrap() gsession.Storage { return s.wrapped }
 
-// Circuits are what stands between this layer and the store.
+// Circuits returns the circuits between this layer and the store.
 func (s *Storage) Circuits() *circuit.Store { return s.circuits }
 
-// Follow notifies a cache above of what becomes of the sessions that are written here.
+// Follow notifies a cache above of the sessions' states after writes.
 func (s *Storage) Follow(c tiers.CommitListener) (stop func()) { return s.queues.follow(c) }
 
 // Commit returns when the store holds the change, alone or merged with others, or
@@ -270,7 +270,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	return nil
 }
 
-// SkipsSlide is what a Slide begins with.
+// SkipsSlide is the first step of a Slide.
 func (s *Storage) SkipsSlide(id string, ttl time.Duration) (until time.Time, skips bool) {
 	if ttl <= 0 {
 		return time.Time{}, false

@@ -132,7 +132,7 @@ func (r *reports) due() bool {
 	return r.unlogged.Changes > 0 && (r.closing || r.logged.IsZero() || time.Since(r.logged) >= logEvery)
 }
 
-// call is what inCallback looks for. A panic of a callback is not ours
+// call is the function that inCallback looks for in the stack. A panic of a callback is not ours
 // to hide.
 //
 //go:noinline

@@ -19,7 +19,7 @@ type Options struct {
 // Option sets one of them.
 type Option = func(*Options)
 
-// optionsOf are the defaults, but for what opts set.
+// optionsOf returns the defaults with opts applied.
 func optionsOf(opts []Option) Options {
 	o := Options{WriteTimeout: 5 * time.Second, MaxPending: 100_000, MaxPendingBytes: 64 << 20, SlideEvery: 0.1}
 	for _, opt := range opts {

@@ -6,11 +6,11 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// sessionQueue is what waits for one session, the oldest first, and what is at the store. The
+// sessionQueue holds a session's writes: those that wait, the oldest first, and the one that is at the store. The
 // queues' mutex guards all fields.
 type sessionQueue struct {
 	id      string
-	node    string // of the store that has the session, as far as is known
+	node    string // of the store that has the session, if known
 	flying  *write
 	waiting []*write
 	changes int             // writes that change the session
@@ -59,9 +59,9 @@ func (k *sessionQueue) each(do func(*write)) {
 	}
 }
 
-// preview is what readers see of a session, given what the store holds: with all that is pending,
-// and without what callers still wait for, as its own end notifies. It isn't known if only the store
-// knows what it makes of a value.
+// preview returns the state of a session that readers see, given the store's: with pending writes, and without
+// writes for which callers still wait, whose end notifies caches by itself. It isn't known if only the store knows
+// what a value is like when it is read again.
 func (k *sessionQueue) preview(stored *tiers.Snapshot) (_ *tiers.Snapshot, known bool) {
 	state, known := stored, true
 	k.each(func(w *write) {
@@ -111,8 +111,7 @@ func (k *sessionQueue) landed(w *write) *tiers.Snapshot {
 	return state
 }
 
-// view is what a read must lay over what the store returns: the queue with its pending writes as
-// they were before the store was asked.
+// view holds the pending writes that a read adds to the store's state: those of before the store was asked.
 type view struct {
 	id      string
 	queue   *sessionQueue // nil if nothing is pending
@@ -120,13 +119,13 @@ type view struct {
 	tokens  []token // until the caches were notified
 }
 
-// seen is what one write adds to what the store returns.
+// seen is one write of a view.
 type seen struct {
 	write *write
 	delta *tiers.Delta
 }
 
-// over lays the changes over what the store has returned, but for those that have failed.
+// over adds the changes to the state that the store has returned, except those that have failed.
 func (v *view) over(state *tiers.Snapshot) *tiers.Snapshot {
 	for _, c := range v.changes {
 		if !c.write.ended() || c.write.err == nil {

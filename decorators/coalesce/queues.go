@@ -18,7 +18,7 @@ import (
 // that its commits and removals happen in the order in which they came. A change that is accepted, or
 // whose caller has left, leaves its queue only into the store or into a report.
 //
-// The first block is set by init, but for timeout, which is atomic; reports and slides guard
+// The first block is set by init, except timeout, which is atomic; reports and slides guard
 // themselves. mu guards the rest: a queue is in the map while anything of it waits or is at the store.
 type queues struct {
 	shard   func(id string) string
@@ -57,7 +57,7 @@ func (l *queues) init(store tiers.Storage, circuits *circuit.Store, o Options) {
 	}
 }
 
-// change is what a caller adds to a session's queue.
+// change is added by a caller to a session's queue.
 type change struct {
 	id     string
 	delta  *tiers.Delta
@@ -361,7 +361,7 @@ func (l *queues) close(ctx context.Context, gone func()) error {
 	return errors.Join(err, l.journal.close(ctx))
 }
 
-// grace is what Close allows for what doesn't depend on the store if ctx has ended.
+// grace is the time that Close allows for work without the store after ctx has ended.
 const grace = 100 * time.Millisecond
 
 func start(do func() error) (done <-chan error) {
@@ -386,8 +386,8 @@ func within(ctx context.Context, done <-chan error) error {
 	}
 }
 
-// abandon ends what waits in the queues, as it won't be carried out, and returns what is lost of what
-// was accepted. With a journal pending writes stay.
+// abandon ends the writes that wait in the queues, as they won't be carried out, and returns those that were
+// accepted and are lost. With a journal pending writes stay.
 func (l *queues) abandon() (lost GiveUp, kept int) {
 	lost.Cause = errClosed
 	for _, k := range l.sessions {
@@ -453,8 +453,8 @@ func (l *queues) extend(id string, ttl time.Duration) (extended bool) {
 	return extended
 }
 
-// mayBeEmpty reports whether the last change of the session, as far as is known here, has set nothing:
-// by the rules of Apply the session may be gone.
+// mayBeEmpty reports whether the last change of the session that is known here has set no key: by the rules of
+// Apply the session may be gone.
 func (l *queues) mayBeEmpty(id string) bool {
 	e, _ := l.slides.get(id)
 	found := e.emptied

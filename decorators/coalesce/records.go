@@ -9,8 +9,8 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// records are what the journal keeps of what is pending; the zero value keeps nothing. All
-// methods that have a queue are called under the queues' mutex.
+// records keeps pending writes in the journal; the zero value keeps none. Methods with a queue are called under
+// the queues' mutex.
 type records struct {
 	journal *journal.Journal // nil for none
 }

@@ -47,7 +47,7 @@ type schedule struct {
 	closed bool
 }
 
-// node is what is due at one node of the store, and its workers.
+// node holds the queues that are due at one node of the store, and its workers.
 type node struct {
 	circuit  *circuit.Circuit
 	removals list.List // of *sessionQueue, as the other two
@@ -137,7 +137,7 @@ func (s *schedule) ring(m moment) {
 	}
 }
 
-// rush queues what would have become due later, but for what has failed: that waits for its
+// rush queues the writes that would have become due later, except those that have failed: they wait for their
 // next attempt.
 func (s *schedule) rush() {
 	for m := range s.slots {

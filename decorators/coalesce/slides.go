@@ -19,7 +19,7 @@ const slidesKept = 1 << 15
 // sessions at least, in 5 MiB at most, and skip a slide that comes soon after. One that is
 // forgotten is sent again. Ids are kept as 64-bit hashes under a random seed.
 //
-// The first block is set at construction, but for timeout, which is atomic; mu guards the rest.
+// The first block is set at construction, except timeout, which is atomic; mu guards the rest.
 type slides struct {
 	store   tiers.Storage
 	timeout duration
@@ -104,7 +104,7 @@ func (s *slides) landed(w *write, at time.Time, direct bool) {
 	s.set(w.id, expiry{at: at, known: w.snapshot != nil, emptied: emptied})
 }
 
-// longer is what is set for a ttl, so that the next slides can be skipped.
+// longer returns the expiry that is set for a ttl, so that the next slides can be skipped.
 func (s *slides) longer(ttl time.Duration) time.Duration {
 	if ttl <= 0 || ttl >= math.MaxInt64/2 {
 		return ttl

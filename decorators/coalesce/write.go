@@ -15,7 +15,7 @@ import (
 // write is one commit, or removal, of one session, and the callers that wait for it.
 //
 // While it waits in its session's queue, all fields but left grow under the queues' mutex;
-// while it is at the store they rest, but for claims and annulled. left is atomic. The outcome is written before done is closed.
+// while it is at the store they rest, except claims and annulled. left is atomic. The outcome is written before done is closed.
 type write struct {
 	id       string
 	ctx      context.Context // the first caller's, for its values

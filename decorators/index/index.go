@@ -312,7 +312,7 @@ func (s *Storage) current(ctx context.Context, id string, was *tiers.Snapshot, t
 	return read.Snapshot, err
 }
 
-// change is what a commit does to the index.
+// change is the effect of a commit on the index.
 type change struct {
 	delta   *tiers.Delta
 	entered []principals.Entry // undone if the commit fails
@@ -688,8 +688,8 @@ func (s *Storage) isDirect(ctx context.Context) bool {
 	return !s.passive && s.Style(ctx) == tiers.StyleDirect
 }
 
-// prepareKeys is prepare for a direct store: what a session is after a write is what it holds
-// before with what is written.
+// prepareKeys is prepare for a direct store: the session's state after a write is the state before with the keys
+// that are written.
 func (s *Storage) prepareKeys(ctx context.Context, id string, set map[string]any, removed string, ttl time.Duration) (change, error) {
 	read, err := s.Storage.Load(ctx, id, ttl)
 	if err != nil {
@@ -814,7 +814,7 @@ func (q *queue) touch(e principals.Entry) {
 	})
 }
 
-// forget drops touches, but for those that may be on their way.
+// forget drops touches, except those that may be on their way.
 func (q *queue) forget(entries []principals.Entry) (onTheirWay bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -276,7 +276,7 @@ func (m *marks) verdict(ctx context.Context, state *shardState, key principals.K
 	return reason, over, nil
 }
 
-// verdict is that of these marks.
+// verdict says whether these marks have ended a session, and why.
 func (s *shardState) verdict(key principals.Key, r record) (reason principals.Reason, over bool) {
 	if reason, over = s.Ended[r.tag]; over {
 		return reason, true

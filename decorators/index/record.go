@@ -25,7 +25,7 @@ const (
 	webFields = 7
 )
 
-// record is what a session holds of itself. It is immutable.
+// record is the index's own data in a session. It is immutable.
 type record struct {
 	key       principals.Key
 	tag       string
@@ -75,7 +75,7 @@ func recordOf(data map[string]any) (r record, ok bool) {
 	return r, true
 }
 
-// newRecord is that of a session which begins.
+// newRecord makes the record of a session that begins.
 func newRecord(principal string, described map[string]string) record {
 	r := record{key: principals.KeyOf(principal), principal: escape(principal), tag: newTag(), begun: time.Now().UnixMilli(), class: classOf(described)}
 	if len(described) > 0 {
@@ -116,7 +116,7 @@ func newTag() string {
 	return encoding.EncodeToString(random[:])
 }
 
-// NewNonce is that of a mark.
+// newNonce makes the nonce of a mark.
 func newNonce() string { return newTag() }
 
 func (r record) description() map[string]string {

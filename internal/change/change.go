@@ -39,7 +39,7 @@ const (
 	End                 // the session ends if it is still Base
 )
 
-// Change is what one request changed. Its maps and slices aren't written once it is made.
+// Change holds one request's changes of a session. Its maps and slices aren't written once it is made.
 //
 // Removals, if there are any, say at the last moment whether the session was removed since Base
 // was handed out: a store that applies the change after it looked at what it overwrites can't mix
@@ -59,8 +59,8 @@ type Change struct {
 	Guards   map[string]bool // keys that must be as in Base, or nothing is done
 	Removals []Removal
 
-	Marks map[uint64]bool // of what Base, which was read from a journal, doesn't hold; nil for a whole Base
-	// Origin returns what a mark is of, for a change whose values were mapped.
+	Marks map[uint64]bool // of keys that a Base from a journal doesn't hold; nil if Base is whole
+	// Origin returns the value that a mark is of, for a change whose values were mapped.
 	Origin func(key string, value any) (any, error)
 }
 
@@ -70,17 +70,17 @@ type Removals interface {
 	Removed(hash, stamp uint64) bool
 }
 
-// Removal is one that hadn't happened when its clock showed Stamp, and may have since.
+// Removal is a removal of a session that hadn't happened when its clock showed Stamp, and may have since.
 type Removal struct {
 	Of          Removals
 	Hash, Stamp uint64
 }
 
-// Difference is what a request closes with beside what it was given, as far as that shows without a
-// call of a method of a value: it may be made while the request's map is locked.
+// Difference is the difference between a request's map and the state that it was given. It is found without
+// calling a method of a value, so that it may be made while the request's map is locked.
 type Difference struct {
 	base    map[string]any
-	set     map[string]any // what the request holds, where that isn't surely the same
+	set     map[string]any // values of the request's map that may differ
 	removed []string
 	kept    int
 }
@@ -136,10 +136,10 @@ func (d Difference) Change() (Change, error) {
 	return Change{Kind: Update, Base: d.base, Had: len(d.base) > 0, Set: d.set, Removed: d.removed, Cleared: d.kept == 0}, nil
 }
 
-// Plan is what a Change does to a session, nothing for its zero value.
+// Plan is the effect of a Change on a session, none for the zero value.
 type Plan struct {
 	Writes  bool
-	Whole   bool // what the store holds goes
+	Whole   bool // the store's other keys go
 	Set     map[string]any
 	Removed []string
 }

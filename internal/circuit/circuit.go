@@ -29,8 +29,8 @@ const (
 	slow = 50 * time.Millisecond
 )
 
-// ErrOpen is what a call is refused with that the store wasn't asked for. It is matched with
-// errors.Is, and so is the store's last failure.
+// ErrOpen is the error of a call that is refused without asking the store. errors.Is finds it, and the
+// store's last failure.
 var ErrOpen = tiers.NewError("strata: the store doesn't answer in time; it is asked again every 250 ms, and nothing was sent until then", nil)
 
 type probeKey struct{}
@@ -38,8 +38,8 @@ type probeKey struct{}
 // AsProbe marks calls that no caller waits for: one goes to see whether the store is back.
 func AsProbe(ctx context.Context) context.Context { return context.WithValue(ctx, probeKey{}, true) }
 
-// Circuit is the way to one node of a store, for reads or for writes. The zero value is
-// closed: every call goes. mu guards all fields.
+// Circuit guards one node of a store, for reads or for writes. The zero value is closed: it lets every call
+// through. mu guards all fields.
 type Circuit struct {
 	mu       sync.Mutex
 	failures int       // in a row

@@ -84,7 +84,7 @@ func (s *Store) Close() { s.end() }
 // mostProbes bounds those of a node that are under way, of a store that ignores its context.
 const mostProbes = 16
 
-// probeTime is what a probe waits.
+// probeTime is how long a probe waits for the store.
 const probeTime = time.Second
 
 // probe reads a session in the background, as no caller should wait for it. It isn't ok if

@@ -35,8 +35,8 @@ func BatchFailure[R any](results []R, err func(R) error) error {
 	return nil
 }
 
-// SetupError is what the constructor of a layer panics with if it isn't the program that
-// is at fault, but what it finds: layer.New returns the cause.
+// SetupError is the panic of a layer's constructor if the environment is at fault and not the program:
+// layer.New returns the cause.
 type SetupError struct{ Cause error }
 
 func (e *SetupError) Error() string { return e.Cause.Error() }

@@ -52,7 +52,7 @@ type Limit struct {
 	PerClass bool
 }
 
-// Entered is what an index returns for a session that begins.
+// Entered is the result of entering a session that begins.
 type Entered struct {
 	Refused bool
 	Excess  []Entry // the oldest sessions beyond the limit, which the caller ends

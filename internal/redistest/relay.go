@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// StartRelay passes commands on to a server until the test ends, but for those to which
+// StartRelay passes commands on to a server until the test ends, except those to which
 // instead returns a reply of its own, as a proxy with restrictions does. Commands are in small
 // letters; the reply is one of [StartFake], and "" passes the command on. A command that is
 // replied to must not be sent in a pipeline with others. It returns the relay's address.

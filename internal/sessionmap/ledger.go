@@ -79,7 +79,7 @@ func (l *ledger) of(m *gmap.StrAnyMap) *origin {
 	return h
 }
 
-// lastOf is what a session's last map was made of, nil if that isn't remembered.
+// lastOf returns the origin of a session's last map, nil if that isn't remembered.
 func (l *ledger) lastOf(f *Maps, id string) *origin {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -15,12 +15,12 @@ import (
 )
 
 // Maps is the gsession side of a snapshot storage: it hands out maps that are the
-// request's alone (law 2), and commits what the request changed in them (law 5),
-// never what it had merely loaded (law 6).
+// request's alone (law 2), and commits the request's changes of them (law 5), never keys
+// that it had only loaded (law 6).
 //
-// Every decorator of the capability has one for the layers above it that don't;
-// the outermost one is the chain's. Maps are safe for concurrent use; its fields
-// are set at construction and guard themselves.
+// Each decorator with snapshots has one, for a layer above it without them; the outermost
+// one is the chain's. It is safe for concurrent use; its fields are set at construction and
+// guard themselves.
 type Maps struct {
 	core       tiers.Storage
 	hidden     string // a key, "" for none
@@ -35,9 +35,9 @@ func New(core tiers.Storage) *Maps {
 	return &Maps{core: core}
 }
 
-// Hide keeps a key, under which a layer below has what it needs, out of the maps that are handed
-// out, and whatever a map holds under it out of the session. It is called before any other method.
-// A request that keeps nothing of what it was given keeps the hidden key neither.
+// Hide reserves a key for a layer below: maps that are handed out don't have it, and a value that a map holds
+// under it isn't written. It is called before any other method. A request that removes all keys removes the
+// hidden one as well.
 func (f *Maps) Hide(key string) { f.hidden = key }
 
 var errNilMap = tiers.NewError("strata: SetSession needs a map; call RemoveAll to remove a session", nil)
@@ -57,12 +57,12 @@ func (f *Maps) GetSession(ctx context.Context, id string, ttl time.Duration) (*g
 			f.absences.note(id)
 			return nil, nil
 		}
-		// A removal during the load, of an id that nobody held, has left no tombstone.
+		// A removal during the load left no tombstone if no map of the id was expected.
 		if f.tombstones.expect(id) && f.tombstones.now() != stamp {
 			continue
 		}
-		// One that has left a tombstone may have come before what was loaded: a session that
-		// began since would be taken for the removed one.
+		// A removal that left one may have come before the state that was loaded: a session that began since
+		// would be taken for the removed one.
 		if removals++; removals < mostRemovals && f.tombstones.Since(id, stamp) {
 			continue
 		}
@@ -70,12 +70,12 @@ func (f *Maps) GetSession(ctx context.Context, id string, ttl time.Duration) (*g
 	}
 }
 
-// mostRemovals is how many removals during its load a reader looks past.
+// mostRemovals is how many removals during a load have it repeated.
 const mostRemovals = 4
 
-// closeGrace is how long after a commit an unchanged close of the same map is
-// taken for GoFrame's second close of one request, and costs nothing. The expiry
-// is then set at most so much, or a hundredth of ttl, before the last touch.
+// closeGrace is how long after a commit an unchanged close of the same map is taken for
+// GoFrame's second close of a request, and costs nothing. The expiry may be so much, or a
+// hundredth of the ttl, earlier than after a slide.
 const closeGrace = time.Second
 
 // SetSession commits what the map's holder changed since it was handed out, or since its last
@@ -98,7 +98,7 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		carrier, h   = originOf(m), (*origin)(nil)
 		g            *given
 		call, urgent = adaptedCall(ctx)
-		change       *tiers.Delta // what the holder did
+		change       *tiers.Delta // by the map's holder
 		held         map[string]any
 		err          error
 	)
@@ -123,7 +123,7 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		case call == adaptedReplace || carrier != nil || !bySession():
 			change, err = tiers.Replace(data)
 		case len(data) == 0 && f.absences.noted(id):
-			return nil // its RemoveAll, say: an empty session would be left behind
+			return nil // after its RemoveAll, for example: an empty session would be left behind
 		case !f.absences.take(id):
 			follows = true
 			change, err = tiers.Replace(data)
@@ -191,7 +191,7 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	return err
 }
 
-// contents copies what a map holds of its session, and returns the Go map that holds it.
+// contents copies a map's values, without the hidden key, and returns the Go map that holds them.
 func (f *Maps) contents(m *gmap.StrAnyMap) (data, held map[string]any) {
 	m.RLockFunc(func(current map[string]any) {
 		held, data = current, maps.Clone(current)
@@ -202,7 +202,7 @@ func (f *Maps) contents(m *gmap.StrAnyMap) (data, held map[string]any) {
 	return data, held
 }
 
-// compare compares what a map holds with a state of its session.
+// compare compares a map with a state of its session.
 func (f *Maps) compare(m *gmap.StrAnyMap, state *tiers.Snapshot) (d change.Difference, held map[string]any) {
 	m.RLockFunc(func(current map[string]any) {
 		held, d = current, change.Compare(state.Data(), current, f.hidden)
@@ -210,10 +210,10 @@ func (f *Maps) compare(m *gmap.StrAnyMap, state *tiers.Snapshot) (d change.Diffe
 	return d, held
 }
 
-// diff is the delta of a known map, nil if nothing is left to write, and the Go map that it was made of.
-// One that is refused comes with ErrRevoked. Closed as it was when its last close failed and may have been
-// applied, the map has the delta of that close. The holder of a map that may have been replaced hasn't
-// emptied it.
+// diff returns the delta of a map that this Maps knows, nil if nothing is left to write, and the Go map that the
+// delta was made of. A delta that is refused comes with ErrRevoked. If the last close failed and may have been
+// applied, and the map is unchanged since, diff returns the delta of that close. If replaced is set, the map may
+// hold another Go map although its holder hasn't emptied it.
 func (f *Maps) diff(g *given, id string, m *gmap.StrAnyMap, replaced bool) (*tiers.Delta, map[string]any, error) {
 	if g.unsure != nil && g.id == id {
 		state := (&given{change: g.unsure}).state()
@@ -250,15 +250,13 @@ func (f *Maps) diff(g *given, id string, m *gmap.StrAnyMap, replaced bool) (*tie
 	return delta, held, err
 }
 
-// carry is the delta that takes a session to another id, as RegenerateId does: the
-// state in the store, not only the one that was handed out, with the holder's
-// changes. A session that was removed meanwhile isn't carried anywhere.
+// carry returns the delta that takes a session to another id, as RegenerateId does: the state
+// in the store with the holder's changes. A session that was removed meanwhile isn't carried.
 //
-// A map that the Maps didn't make may be a template for many sessions: only what it
-// holds itself goes to another id.
+// A map that the Maps didn't make may be a template for many sessions: only its own values go
+// to another id.
 //
-// carried is the state that the store held under the old id, nil if nothing was loaded
-// from there.
+// carried is the state that the store held under the old id, nil if it wasn't loaded.
 func (f *Maps) carry(ctx context.Context, h *origin, g *given, change *tiers.Delta, m *gmap.StrAnyMap, ttl time.Duration) (_ *tiers.Delta, carried *tiers.Snapshot, err error) {
 	if change == nil || change.Base() == nil || change.Begins() && g.state().Len() > 0 || h.adopted() {
 		data, _ := f.contents(m)
@@ -280,9 +278,8 @@ func (f *Maps) carry(ctx context.Context, h *origin, g *given, change *tiers.Del
 	return delta.AsUrgent(), current, nil
 }
 
-// look returns the session as the store holds it, and ErrRevoked if base had keys and it
-// is gone. A cache may not know yet that it has changed: a commit finds out, and invalidates
-// what the cache knows.
+// look returns the session as the store holds it, and ErrRevoked if base had keys and the session
+// is gone. It asks by a commit, as a cache may not know yet that the session has changed.
 func (f *Maps) look(ctx context.Context, id string, base *tiers.Snapshot, ttl time.Duration) (*tiers.Snapshot, error) {
 	current, err := f.core.Commit(ctx, id, tiers.Inquiry(base), ttl)
 	if err != nil || current != nil {
@@ -298,10 +295,9 @@ func (f *Maps) look(ctx context.Context, id string, base *tiers.Snapshot, ttl ti
 // undoTimeout bounds the removal of a session that must not live.
 const undoTimeout = 5 * time.Second
 
-// recheck follows the write of a session under its new id: a request on any node may have
-// logged out under the old one since that was read, and the log-out didn't find the new one.
-// A session that isn't known to be there any more, or can't be looked up, doesn't live on. Changes
-// that were committed under the old id meanwhile go on under the new one.
+// recheck is called after a session was written under its new id. A request on any node may have logged out
+// under the old id since that was read, and not have found the new one: then, or if the old id can't be looked
+// up, the new session is removed. Changes that were committed under the old id meanwhile go to the new one.
 func (f *Maps) recheck(ctx context.Context, id string, g *given, change *tiers.Delta, carried *tiers.Snapshot, ttl time.Duration) error {
 	m := move{from: g.id, to: strings.Clone(id), change: change, carried: carried, ttl: ttl}
 	err := f.follow(ctx, &m)
@@ -322,7 +318,7 @@ func (f *Maps) undo(ctx context.Context, id string, err error) error {
 	return errors.Join(err, f.core.RemoveAll(ctx, id))
 }
 
-// follow looks at the old id of a move and takes to the new one what has changed under it.
+// follow looks at the old id of a move, and commits its changes under the new one.
 func (f *Maps) follow(ctx context.Context, m *move) error {
 	now, err := f.look(ctx, m.from, m.carried, m.ttl)
 	if err != nil || now == nil || now.Same(m.carried) {
@@ -342,12 +338,11 @@ func (f *Maps) follow(ctx context.Context, m *move) error {
 	return err
 }
 
-// mostFollows is how many changes under an id that is about to end are taken along. A value that
-// doesn't equal itself changes each time.
+// mostFollows bounds how often changes under an id that is about to end are taken along: a value that doesn't
+// equal itself changes each time.
 const mostFollows = 8
 
-// end empties the old id of a move if it is still what was taken along. Commits under it are
-// refused from then on.
+// end empties the old id of a move if all of its changes were taken along. Later commits under it are refused.
 func (f *Maps) end(ctx context.Context, m *move) error {
 	for range mostFollows {
 		_, err := f.core.Commit(ctx, m.from, tiers.End(m.carried), m.ttl)
@@ -361,9 +356,9 @@ func (f *Maps) end(ctx context.Context, m *move) error {
 	return nil
 }
 
-// RemoveAll removes the session. If it has just gone to another id, what any node has committed
-// under this one since goes there too, and what comes later is refused. If it is gone, by a log-out on
-// another node, the session under the new id doesn't live on.
+// RemoveAll removes the session. If it has just moved to another id, commits of any node under this id since
+// then go there too, and later ones are refused. If another node has logged out under this id, the session
+// under the new id is removed as well.
 func (f *Maps) RemoveAll(ctx context.Context, id string) error {
 	if m, ok := f.moves.take(id); ok {
 		switch err := f.end(ctx, &m); {
@@ -382,8 +377,8 @@ func (f *Maps) RemoveAll(ctx context.Context, id string) error {
 	return nil
 }
 
-// Removed is to be called after RemoveAll of the session has succeeded. Maps that
-// were handed out before are of the removed session from then on.
+// Removed is to be called after a RemoveAll of the session has succeeded. From then on, maps
+// that were handed out before belong to the removed session.
 func (f *Maps) Removed(id string) { f.tombstones.bury(id) }
 
 // Empty makes the map of a direct store's session: it holds no data, and knows which
@@ -413,8 +408,8 @@ func (f *Maps) Marked(m *gmap.StrAnyMap) string {
 	return ""
 }
 
-// Revoked reports whether the session that a map stands for was removed since, other
-// than by the map's holder, whose RemoveAll clears the map.
+// Revoked reports whether the session that a map stands for was removed since, by another
+// caller than the map's holder, whose RemoveAll clears the map.
 func (f *Maps) Revoked(m *gmap.StrAnyMap) bool {
 	_, g := f.knows(m)
 	if g == nil || !f.tombstones.Since(g.id, g.stamp) {

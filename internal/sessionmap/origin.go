@@ -13,18 +13,17 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// origin is what the Maps remembers of a map that it handed out, or has written
-// for a request that made the map itself.
+// origin says which session and snapshot a map was made of. The Maps makes one for each map
+// that it hands out, and for a map of a request's own when that is written.
 //
-// The map carries it: it is reached through the map's nil checker, the one place
-// of a gmap.StrAnyMap that leads back to code of ours. So it costs no table, lives
-// exactly as long as the map, and a map that merely has an equal address or equal
-// content is never mistaken for it.
+// The map carries it: it is reached through the map's nil checker, the one part of a
+// gmap.StrAnyMap that leads back to code of ours. So it needs no table, lives exactly as long
+// as the map, and isn't found by another map at the same address or with the same content.
 //
-// given is replaced as a whole, by the close of the request that holds the map; until then
-// it is nil, and first is what the map was made of. The other fields are set before the map is
-// handed out; those below given are here to be one allocation with it: each hit makes one, and a
-// small heap is collected often.
+// given is nil until the request that holds the map closes it, and is replaced as a whole; first
+// holds the state before that. The other fields are set before the map is handed out. Those below
+// first are here to share the origin's allocation: each hit makes one, and a small heap is
+// collected often.
 type origin struct {
 	maps  *Maps // others know nothing of the map
 	given atomic.Pointer[given]
@@ -34,7 +33,7 @@ type origin struct {
 	lock  sync.RWMutex
 }
 
-// first is what a map was handed out of, without what is known of a close: each hit makes one.
+// first is the session and snapshot that a map was handed out of. It is smaller than given, as each hit makes one.
 type first struct {
 	id    string
 	base  *tiers.Snapshot
@@ -49,18 +48,18 @@ func (h *origin) adopted() bool { return h.m.KVMap == nil }
 type given struct {
 	id     string
 	base   *tiers.Snapshot
-	change *tiers.Delta   // what the holder has closed with since; nil for nothing
+	change *tiers.Delta   // of the holder's last close; nil if there was none
 	stamp  uint64         // the tombstones' clock before base was read
-	held   map[string]any // what the map was made of, to be compared and never read
+	held   map[string]any // the Go map that the map was made of; its address is compared, and it is never read
 
 	committed int64        // when the holder last committed, on the clock since started; 0 if it hasn't
-	refused   error        // what the holder's last close was refused with, for good
-	unsure    *tiers.Delta // what it has failed with, which may have been applied, conditional; nil for nothing
+	refused   error        // of the holder's last close, if that was refused for good
+	unsure    *tiers.Delta // of a last close that failed and may have been applied, made conditional; or nil
 }
 
-// state is what the map was like when it was handed out or last closed, and not what
-// the store holds: a key that another request added must not look like one that this
-// request removed. Most maps are closed once, so that it is made when it is asked for.
+// state returns the map's content when it was handed out or last closed. That isn't the store's
+// state: a key that another request added must not look like one that this request removed.
+// It is made only when it is asked for, as most maps are closed once.
 func (g *given) state() *tiers.Snapshot {
 	switch change := g.change; {
 	case change == nil:
@@ -104,8 +103,8 @@ func (f *Maps) newMap(g given) *gmap.StrAnyMap {
 	return &h.m
 }
 
-// remember ties a map to what it now stands for, also one that its holder made; h is its origin, nil for
-// none. A map of another Maps is left alone, and so is one without a lock or with its owner's nil checker.
+// remember sets the state that a map now stands for. h is its origin, nil for a map that its holder made. A map
+// of another Maps is left alone, and so is one without a lock or with a nil checker of its owner's.
 func (f *Maps) remember(m *gmap.StrAnyMap, h *origin, g given) {
 	l := unfollowed.Load()
 	switch {
@@ -127,7 +126,7 @@ func (f *Maps) remember(m *gmap.StrAnyMap, h *origin, g given) {
 	}
 }
 
-// knows returns what the map was handed out from, nil if not by this Maps.
+// knows returns the map's origin and state, nil if it isn't of this Maps.
 func (f *Maps) knows(m *gmap.StrAnyMap) (*origin, *given) {
 	if h := originOf(m); h != nil && h.maps == f {
 		return h, h.now()
@@ -135,7 +134,7 @@ func (f *Maps) knows(m *gmap.StrAnyMap) (*origin, *given) {
 	return nil, nil
 }
 
-// now is what the map stands for.
+// now returns the session and state that the map stands for.
 func (h *origin) now() *given {
 	if g := h.given.Load(); g != nil {
 		return g
@@ -162,7 +161,7 @@ var (
 	ourChecker   = reflect.ValueOf((&origin{}).isNil).Pointer()
 )
 
-// field is one of a gmap.KVMap, if there is one of the name and the type.
+// field is a field of a gmap.KVMap, found by its name and type.
 type field struct {
 	found  bool
 	offset uintptr
@@ -195,7 +194,7 @@ func isFree(m *gmap.StrAnyMap) (free bool) {
 	return free
 }
 
-// inquiry is what a checker of ours is asked about to learn whose it is. No program can store one.
+// inquiry is passed to a checker of ours, which sets its own origin in it. No program can store one.
 type inquiry struct{ origin *origin }
 
 // originOf asks the map's nil checker, if it is ours. It changes nothing.
@@ -214,7 +213,7 @@ func originOf(m *gmap.StrAnyMap) (h *origin) {
 	return h
 }
 
-// isNil is the checker: gmap's own rule, but for an inquiry.
+// isNil is the checker: gmap's own rule, except for an inquiry.
 func (h *origin) isNil(value any) bool {
 	switch v := value.(type) {
 	case nil:

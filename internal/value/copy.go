@@ -24,7 +24,7 @@ var (
 	errDeep   = &Error{Text: "strata: a session value is nested more than 10,000 deep; store it flatter"}
 )
 
-// deepCopier is what GoFrame's containers implement.
+// deepCopier is implemented by GoFrame's containers.
 type deepCopier interface{ DeepCopy() any }
 
 // IsScalar reports whether a copy of the interface is a copy of the value.

@@ -28,7 +28,7 @@ func Pack(b []byte, mark string, size int64, data map[string]any) (_ []byte, ok 
 	return appendObject(binary.AppendUvarint(appendText(b, mark), uint64(size)), data, 0)
 }
 
-// Unpack makes the values again of what Pack has appended. Their texts are parts of it. nested
+// Unpack returns the values that Pack has appended. Their texts are parts of packed. nested
 // are the keys whose values a shallow copy would share.
 func Unpack(packed string) (mark string, size int64, data map[string]any, nested []string) {
 	p := unpacker{packed}

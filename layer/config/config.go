@@ -90,7 +90,7 @@ func groupOf(ctx context.Context, from *gcfg.Config, name string) (of *group, pl
 	return of, place, value.Val(), read(place, value.Val(), of.keys())
 }
 
-// group is what a group of the configuration says.
+// group holds the settings of a group of the configuration.
 type group struct {
 	store, redis, prefix string
 	folder               string
@@ -105,7 +105,7 @@ type group struct {
 	snapshots bool
 }
 
-// layerConfig is what the group says of one layer. Layers are there unless they are false.
+// layerConfig holds the settings of one layer. A layer is there unless its key is false.
 type layerConfig[O any] struct {
 	out  bool
 	opts []O
@@ -113,7 +113,7 @@ type layerConfig[O any] struct {
 
 func (c *layerConfig[O]) add(opt O) { c.opts = append(c.opts, opt) }
 
-// keys are those that a group may have.
+// keys returns the keys that a group may have.
 func (g *group) keys() keys {
 	return keys{
 		"store":      text(&g.store),
@@ -211,7 +211,7 @@ func client(place, name string) (client *gredis.Redis, err error) {
 	return g.Redis(name), nil
 }
 
-// decorators are those of the group, in the order of the README.
+// decorators returns the group's decorators, in the order of the README.
 func (g *group) decorators() (all []layer.Decorator) {
 	if g.snapshots {
 		all = append(all, layer.Snapshots())

@@ -7,7 +7,7 @@ import (
 	"github.com/gf-strata/strata/layer"
 )
 
-// indexedConfig is what a group says of layer.Indexed, which is there only if the group names it.
+// indexedConfig holds a group's settings of layer.Indexed, which is there only if the group names it.
 type indexedConfig struct {
 	in       bool
 	opts     []layer.IndexedOption

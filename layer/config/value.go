@@ -12,7 +12,7 @@ import (
 	"github.com/gogf/gf/v2/util/gconv"
 )
 
-// keys are what a section of the configuration may hold: each key with what takes its value.
+// keys are the keys that a section of the configuration may have, each with the function that takes its value.
 type keys map[string]take
 
 // take returns an error that says what to write instead, if it can't take the value.

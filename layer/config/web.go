@@ -33,7 +33,7 @@ func WebOf(ctx context.Context, from *gcfg.Config, name string, chain *layer.Sta
 	return sessions, err
 }
 
-// webConfig is what a group says of web.Sessions.
+// webConfig holds a group's settings of web.Sessions.
 type webConfig struct {
 	opts   []web.Option
 	cookie *web.CookieOptions // nil for the default

@@ -119,7 +119,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.send(w)
 }
 
-// request is what a POST asks for.
+// request is the body of a POST.
 type request struct {
 	Do        string `json:"do"`
 	Token     string `json:"token"`
@@ -138,7 +138,7 @@ func read(w http.ResponseWriter, r *http.Request) (asked request, err error) {
 	return request{Do: form.Get("do"), Token: form.Get("token"), Principal: form.Get("principal"), Handle: form.Get("handle"), Cursor: form.Get("cursor")}, err
 }
 
-// token is the one of the client's cookie, which is set where it has none. Another site's page
+// token returns the token in the client's cookie, and sets a cookie if there is none. Another site's page
 // can neither read it nor set it, and all nodes know it.
 func (h *handler) token(w http.ResponseWriter, r *http.Request) string {
 	if c, err := r.Cookie(cookieName); err == nil && len(c.Value) == tokenLength {
@@ -238,7 +238,7 @@ type Principal struct {
 	Sessions  int    `json:"sessions"`
 }
 
-// Session is one of a principal's, as JSON has it.
+// Session is a principal's session in JSON.
 type Session struct {
 	Handle    string            `json:"handle"`
 	Begun     time.Time         `json:"begun"`

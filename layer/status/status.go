@@ -81,14 +81,14 @@ type State struct {
 	Advice []tiers.Advice `json:"advice,omitempty"` // layer.Advice, as it was at the first request
 }
 
-// Fact is what is worth a look first.
+// Fact is one of the figures at the top of the page.
 type Fact struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 	Bad   bool   `json:"bad,omitempty"`
 }
 
-// Layer is one of the chain, by the Go type of its storage.
+// Layer is a layer of the chain, named by the Go type of its storage.
 type Layer struct {
 	Type     string              `json:"type"`
 	Readings []telemetry.Reading `json:"readings,omitempty"`
@@ -113,7 +113,7 @@ func Of(chain *layer.Stack) State {
 	return s
 }
 
-// readings are those of all layers, by metric and series.
+// readings adds up the readings of all layers, by metric and series.
 type readings map[[2]string]float64
 
 func (all readings) add(r telemetry.Reading) { all[[2]string{r.Metric, r.Series}] += r.Value }

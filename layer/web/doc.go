@@ -11,7 +11,7 @@
 //     flushed, streamed, hijacked or upgraded commits before that, and once more at its end. Where
 //     the commit fails and nothing has been sent, the client gets 503, or 409 for
 //     layer.ErrRevoked and layer.ErrLimit ([OnError]).
-//   - After a handler's panic nothing of it is committed, but for what it had sent on its way
+//   - After a handler's panic nothing of it is committed, except what it had sent on its way
 //     ([CommitOnPanic]). Over a direct store (RedisHashTable), each Set is written at once.
 //   - Ids have 128 random bits. One that is malformed reaches no store, and an unknown one isn't
 //     adopted: the first write begins a session under a new one ([AdoptUnknown]).

@@ -12,7 +12,7 @@ import (
 // absolute limits (0 for the middleware's), and last the principal, as it is.
 const Key = "strata.web"
 
-// record is what the package keeps of a session. Moments and spans are in milliseconds, so that
+// record holds the package's own data of a session. Moments and spans are in milliseconds, so that
 // they are the same before and after a store; 0 is unknown.
 type record struct {
 	began, proved, sent int64

@@ -18,8 +18,8 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// request is what the middleware knows of a request's session, and the storage through which
-// that session reaches the chain. It belongs to the request's goroutine, as r.Session does.
+// request holds the state of a request's session, and is the storage through which that session
+// reaches the chain. It belongs to the request's goroutine, as r.Session does.
 //
 // A change of id is noted and made at the commit, so that a handler which panics, or whose commit
 // fails, leaves the client with the session that it had. Direct stores write at once.

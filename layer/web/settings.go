@@ -12,7 +12,7 @@ import (
 
 var errLate = errors.New("strata: web: the session was changed before the middleware web.Sessions; put web.Sessions first")
 
-// settings are what a server's own configuration means for its sessions. They are immutable.
+// settings are those of a server that concern its sessions. They are immutable.
 type settings struct {
 	err    error
 	idle   time.Duration
@@ -33,7 +33,7 @@ func newSettings(s *sessions, server *ghttp.Server) *settings {
 // goframeCookieAge is what GoFrame sets unless SetSessionCookieMaxAge is called.
 const goframeCookieAge = 24 * time.Hour
 
-// on is what the options come to on a server.
+// on returns the cookie that the options make on a server.
 func (o CookieOptions) on(server *ghttp.Server, idle time.Duration) (cookie, error) {
 	c := cookie{
 		name: o.Name, exact: o.Name != "", domain: o.Domain, path: o.Path, sameSite: o.SameSite,

@@ -41,7 +41,7 @@ type memory struct {
 type stripe struct {
 	sync.Mutex
 	calls map[uint64]*calls
-	given [8]uint64 // hashes of what ristretto was given last, which it may not have taken yet
+	given [8]uint64 // hashes of the entries that ristretto was given last; it may not have taken them yet
 	gifts int
 }
 
@@ -206,7 +206,7 @@ type packed struct {
 	watched bool
 }
 
-// entryBytes are those of an entry beside its id and snapshot, here and in ristretto's two maps.
+// entryBytes is the memory of an entry beside its id and snapshot, here and in ristretto's two maps.
 const entryBytes = 224
 
 // cost is about the number of bytes of an entry that isn't packed.

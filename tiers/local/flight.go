@@ -28,7 +28,7 @@ type flights struct {
 	flying  map[flightKey]*flight
 	closing bool
 	crew    crew.Crew
-	timeout atomic.Int64 // of a load, a time.Duration; its callers return then even if the store ignores its context
+	timeout atomic.Int64 // of a load, a time.Duration; readers return then even if the store ignores its context
 	ended   context.Context
 	end     context.CancelFunc
 	tally   *telemetry.Tally
@@ -53,8 +53,8 @@ func (f *flights) init(tally *telemetry.Tally, timeout time.Duration) {
 	f.ended, f.end = context.WithCancel(context.Background())
 }
 
-// join waits for the key's flight, and starts one if there is none that began at the
-// oldest moment or later and isn't given up. A panic of the load is raised in each of them.
+// join waits for the key's flight. It starts one if there is none, or if that began before oldest or has been
+// cancelled. A panic of the load is raised in each reader that waits.
 func (f *flights) join(ctx context.Context, key flightKey, now, oldest int64, load func(context.Context) (tiers.Read, error)) (tiers.Read, error) {
 	if err := ctx.Err(); err != nil {
 		return tiers.Read{}, err
@@ -116,7 +116,7 @@ func (f *flights) land(key flightKey, shared *flight) {
 	}
 }
 
-// forget ends joining the key's flight.
+// forget keeps later readers from joining the key's flight.
 func (f *flights) forget(key flightKey) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -85,8 +85,8 @@ func (h *hot) use(hash uint64) (e *entry, first bool) {
 // used is the bit that marks a place as used.
 func used(place int) uint64 { return 1 << (8*ways + place) }
 
-// put is called under the stripe's lock, as drop is. It demotes entries that find no place any
-// more: another one of the set, more of them if too much is held then, and at last this one.
+// put makes an entry hot, under the stripe's lock, as drop is called. It demotes the entry whose place it takes,
+// and others of the set, and at last this one, if hot entries hold too much memory.
 func (h *hot) put(e *entry, demote func(loser *entry)) {
 	s := h.set(e.hash)
 	place, before := s.find(e.hash)

@@ -14,8 +14,8 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// Two kinds of layers below notify the tier of changes: sources of those in the store (watch), and
-// a layer that commits later of what this node's commits have become (commits).
+// Two kinds of layers below notify the tier: a source notifies of changes in the store (watch), and a layer that
+// merges or delays commits notifies of this node's own (commits).
 
 // subscriptions are the layers and sources that the tier listens to. mu guards all fields.
 type subscriptions struct {
@@ -25,7 +25,7 @@ type subscriptions struct {
 	closed bool
 }
 
-// subscription is one to a layer, as one of the two kinds that it may be.
+// subscription is to a layer, as one of the two kinds.
 type subscription struct {
 	layer   any
 	commits bool
@@ -61,9 +61,9 @@ func (s *subscriptions) stop() {
 	s.stops = nil
 }
 
-// commits receives what a layer below publishes that commits later. If that layer isn't the
-// nearest of its kind, or its sessions may come here changed, commits only invalidates: the state
-// has to be read through the layers between.
+// commits receives the states that a layer below publishes. If that layer isn't the nearest of its kind, or a
+// layer between may change its sessions, commits only invalidates: the state has to be read through the layers
+// between.
 type commits struct {
 	order   *order
 	nearest bool
@@ -116,7 +116,7 @@ func (c commits) Accept(id string, _ time.Duration, state *tiers.Snapshot) {
 // The tier's clock stops while a machine is suspended, as every monotonic one of Go
 // on Linux does, so the rest of a lease may be served after that.
 //
-// watched, until and last are atomics, the latter two being moments on the tier's clock;
+// watched, until and last are atomics; the latter two are moments on the tier's clock.
 // mu guards the fields below it, and the others are set at construction.
 type watch struct {
 	watched atomic.Bool
@@ -139,7 +139,7 @@ type listener struct {
 	source      tiers.InvalidationSource
 	until       int64
 	unsupported bool
-	lost        bool // it has vouched, and not again since that ended
+	lost        bool // its promise has ended, and it hasn't vouched again
 }
 
 var _ tiers.InvalidationListener = (*listener)(nil)

@@ -25,7 +25,7 @@ type Options struct {
 // Option sets one of them.
 type Option = func(*Options)
 
-// optionsOf are the defaults, but for what opts set.
+// optionsOf returns the defaults with opts applied.
 func optionsOf(opts []Option) Options {
 	o := Options{MaxBytes: 64 << 20, MaxStale: time.Second, Negative: time.Second, LoadTimeout: time.Second, GuardSlots: defaultGuardSlots}
 	for _, opt := range opts {

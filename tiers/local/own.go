@@ -182,7 +182,7 @@ func (w *ownWrites) run() {
 	}
 }
 
-// rereading is one of the reads in the background.
+// rereading is a read in the background.
 type rereading struct {
 	entry *entry
 	call  call

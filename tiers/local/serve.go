@@ -42,7 +42,7 @@ type entry struct {
 	snapshot *tiers.Snapshot // nil: packed, or there is no such session, or only kept is known
 	stamp    uint64          // the guard's, before the load began
 	until    int64           // served before this moment
-	own      *ownWrite       // that made it
+	own      *ownWrite       // the write of this node that made it, or nil
 	watched  bool            // served only while the sources vouch
 	cached   bool            // ristretto was given it packed
 	absent   bool            // there is no such session
@@ -53,14 +53,14 @@ type entry struct {
 // current reports whether the entry may be served for the id.
 func (e *entry) current(id string, v view) bool { return e.stands(id, v) && v.vouches(e) }
 
-// stands reports whether the entry has not ended and was not invalidated, vouched for or not.
+// stands reports whether the entry has neither ended nor been invalidated. It doesn't ask the sources.
 func (e *entry) stands(id string, v view) bool {
 	return e.stamp == v.stamp && v.now < e.until && e.id == id && e.snapshot != nil && e.own.trusted(v.now)
 }
 
-// view is the state of the tier with which a read compares an entry. After a loss a source
-// invalidates everything before it vouches anew, so a read that sees the new lease must compare
-// with a stamp that was read later: the vouch comes first, by construction.
+// view is the state of the tier with which a read compares an entry. The vouch is read before the stamp: after a
+// loss a source invalidates everything and then vouches anew, so that a read which sees the new lease also sees
+// the new stamp.
 type view struct {
 	vouch
 	stamp uint64 // the guard's, of the id; held if an entry is kept under it
@@ -73,7 +73,7 @@ type vouch struct {
 	until   int64 // they vouch until then
 }
 
-// vouches reports whether the entry may be served, as far as the sources go.
+// vouches reports whether the sources allow the entry to be served.
 func (v view) vouches(e *entry) bool { return !e.watched || v.now < v.until }
 
 // serves reports whether an entry that is current is served.
@@ -96,9 +96,9 @@ func (m *memory) under(said vouch, hash uint64) view {
 	return view{vouch: said, stamp: stamp, now: m.now()}
 }
 
-// held returns the entry of the id that wasn't invalidated, nil for none, and the view that decides
-// whether it is served: an entry without snapshot says that there is no session. It is
-// called under the stripe's lock, as bound and keep are.
+// held returns the entry of the id if it wasn't invalidated, else nil, and the view that decides whether it is
+// served. An entry without a snapshot says that there is no session. It is called under the stripe's lock, as
+// bound and keep are.
 func (m *memory) held(hash uint64, id string) (*entry, view) {
 	e, v := m.look(hash)
 	if e != nil && e.stamp == v.stamp && e.id == id && e.snapshot != nil {
@@ -110,8 +110,8 @@ func (m *memory) held(hash uint64, id string) (*entry, view) {
 	return nil, v
 }
 
-// stale returns the state that memory holds of a session if the store fails, as
-// long as it wasn't invalidated and the bound of ServeStale allows.
+// stale returns the state in memory when the store has failed, if it wasn't invalidated and is within the bound of
+// ServeStale.
 func (m *memory) stale(hash uint64, id string) (*tiers.Snapshot, bool) {
 	if m.limits.Load().ServeStale == 0 {
 		return nil, false
@@ -131,8 +131,8 @@ func (m *memory) stale(hash uint64, id string) (*tiers.Snapshot, bool) {
 	return e.snapshot, v.now-int64(m.limits.Load().ServeStale) < end
 }
 
-// expiry returns when the session that memory holds ends, the zero time if it never does, and how
-// many keys it has. It isn't known if memory holds none, or the store returns no expiry.
+// expiry returns when the session in memory ends (the zero time if it never does) and how many keys it has. It isn't
+// known if memory doesn't hold the session, or the store returns no expiry.
 func (m *memory) expiry(hash uint64, id string) (at time.Time, known bool, keys int) {
 	e, v := m.look(hash)
 	if e == nil || !e.stands(id, v) {
@@ -156,12 +156,11 @@ func (m *memory) refused(hash uint64, e *entry, v view) {
 	}
 }
 
-// overlapWindow is how long ago a load has begun at most that is joined although no source
-// vouches: its result may be so old.
+// overlapWindow is the greatest age of a load that is joined although no source vouches: its result may be so old.
 const overlapWindow = 50 * time.Millisecond
 
-// joinable returns the oldest beginning of a load that may be joined now. If the sources vouch,
-// there was no invalidation since the load began; else a load that waits for a slow network may
+// joinable returns the moment at which a load may have begun at the earliest if a reader is to join it now. If the
+// sources vouch, there was no invalidation since any load began. Else a load that waits for a slow network may
 // return a state that the store held long ago.
 func (m *memory) joinable(v view) (oldest int64) {
 	switch {

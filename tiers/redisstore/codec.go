@@ -15,10 +15,9 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// encode is what json.Marshal makes of a gmap.StrAnyMap with this content, byte for
-// byte, which GoFrame's StorageRedis writes. The values are formed, so that it doesn't fail,
-// and makes the same of the same ones. Most are texts that need no escape; the rest is left to
-// json.Marshal.
+// encode returns the bytes that json.Marshal makes of a gmap.StrAnyMap with this content, as GoFrame's StorageRedis
+// writes them. The values have been through JSON before, so that it doesn't fail and is the same each time. Most are
+// texts that need no escape; the rest is left to json.Marshal.
 func encode(data map[string]any) (content []byte, err error) {
 	var few [16]string
 	keys, size := few[:0], 2

@@ -29,10 +29,9 @@ func failed(delta *tiers.Delta, err error) error {
 	return tiers.NotApplied(err)
 }
 
-// guess is what the server holds if nothing was written since the request was given base,
-// and the version under which it does. A base that doesn't come from a Load is most likely what
-// a request has just written; a wrong guess costs a round trip. It isn't ok for what can't
-// have been written.
+// guess returns the server's state and its version if nothing was written since the request was given base.
+// A base that doesn't come from a Load is most likely a state that a request has just written. A wrong guess costs
+// a round trip. It isn't ok for a state that can't have been written.
 func guess(base *tiers.Snapshot) (current *tiers.Snapshot, version string, ok bool) {
 	if base == nil {
 		return nil, absent, true

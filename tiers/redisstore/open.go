@@ -92,7 +92,7 @@ func FromGoFrame(client *gredis.Redis, opts ...Option) *Storage {
 	return s
 }
 
-// boundedOptions are those of a cluster's client, but for the time-outs that it lacks.
+// boundedOptions returns the options of a cluster's client, with the time-outs that it lacks.
 func boundedOptions(c *redis.ClusterClient) *redis.ClusterOptions {
 	o := *c.Options()
 	o.ReadTimeout, o.WriteTimeout = ioTimeout, ioTimeout

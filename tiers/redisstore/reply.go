@@ -16,9 +16,8 @@ const (
 	pttlAbsent = -2
 )
 
-// question is what is asked for a session. The remaining time comes first and is counted
-// from before it was asked for: a value that is overwritten in between lives at least as
-// long, where all use one ttl.
+// question is the two commands that read a session. The remaining time is asked for first, and counted from
+// before that: a value that is overwritten in between lives at least as long, if all use one ttl.
 type question struct{ pttl, get *redis.Cmd }
 
 func ask(ctx context.Context, key string) question {
@@ -40,8 +39,8 @@ func (q question) reply(ctx context.Context) (content []byte, left int64, err er
 	return content, left, fault.New(ctx, "PTTL", err)
 }
 
-// loaded is what a Load returns that got content, and left as its remaining time counted
-// from before. Where it is what known was made of, it isn't decoded again.
+// loaded makes the result of a Load of its content and of its remaining time, counted from before. Content from
+// which known was made isn't decoded again.
 func loaded(content []byte, left int64, before time.Time, known *tiers.Snapshot) (_ tiers.Read, err error) {
 	var snapshot *tiers.Snapshot
 	if known != nil && known.Version() == digest(content) {
@@ -66,7 +65,7 @@ func expire(ctx context.Context, key string, ms int64) *redis.Cmd {
 // session, which GoFrame writes as "{}".
 const headBytes = 16
 
-// reply is what the server replied to a command, of the type that the command has.
+// reply returns the server's reply to a command, which must have the command's type.
 func reply[T any](c command) (value T, err error) {
 	value, ok, err := replyOrNil[T](c)
 	if err == nil && !ok {

@@ -42,7 +42,7 @@ type write struct {
 	sent atomic.Bool // the content was given to a connection
 }
 
-// NoRetry is what go-redis asks.
+// NoRetry keeps go-redis from sending the command again.
 func (*write) NoRetry() bool { return true }
 
 // body is an argument that notes when it is written to a connection, which is the only
@@ -57,7 +57,7 @@ func (b body) MarshalBinary() ([]byte, error) {
 	return b.bytes, nil
 }
 
-// String is what a client's hooks print, as of any other command's value.
+// String returns the bytes, for hooks of the client that print commands.
 func (b body) String() string { return string(b.bytes) }
 
 // newWrite is the command that makes the session next, if it still has the version, or
@@ -76,7 +76,7 @@ func newWrite(ctx context.Context, key string, whole bool, version string, next 
 	return w
 }
 
-// operation is what an error calls the command.
+// operation returns the command's name in an error.
 func (w *write) operation() string {
 	if w.Name() == "set" {
 		return "SET"
@@ -91,8 +91,8 @@ func script(ctx context.Context, key, version string, next []byte, ms int64) *wr
 	return w
 }
 
-// outcome is what the server has replied: that the session was written, or what it found
-// instead, nil for no key. A SET that found a key doesn't say what.
+// outcome is the server's reply: the session was written, or the server found another value, nil for no key.
+// A SET that finds a key doesn't return its value.
 type outcome struct {
 	done    bool
 	unknown bool // it found something

@@ -149,8 +149,7 @@ func (w *walk) items(page []byte, top bool) error {
 	return nil
 }
 
-// bucket is the one that holds the records: a page of its own, or in place of one what follows
-// its head.
+// bucket checks the bucket that holds the records. It has a page of its own, or is inline after its head.
 func (w *walk) bucket(name, value []byte) error {
 	w.last = nil
 	switch {

@@ -49,7 +49,7 @@ type Journal struct {
 	closed  bool
 }
 
-// waiter learns what becomes of all that is due, or of what is to be dropped.
+// waiter is notified when the records that are due are on disk, or the ones to drop are off it.
 type waiter struct {
 	done  chan<- error
 	drops bool
@@ -180,7 +180,7 @@ func unseal(sealed []byte) (content []byte, ok bool) {
 	return content, crc32.Checksum(content, castagnoli) == binary.BigEndian.Uint32(sealed)
 }
 
-// Next is an entry that no record has, nor had.
+// Next returns an entry that no record has or had.
 func (j *Journal) Next() uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -280,7 +280,7 @@ func (j *Journal) flush() error {
 	return err
 }
 
-// write is one transaction, of all that is due or of the records to drop.
+// write makes one transaction, of all that is due or of the records to drop.
 func (j *Journal) write(due map[uint64]func() []byte, dropsOnly bool) error {
 	if len(due) == 0 {
 		return nil

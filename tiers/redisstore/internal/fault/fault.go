@@ -77,7 +77,7 @@ func kindOf(err error) string {
 	}
 }
 
-// advice is what to do about the errors of Redis that aren't plain from the code.
+// advice says, by an error's code, what to do about errors of Redis that the code doesn't explain.
 var advice = map[string]string{
 	"WRONGTYPE":   "the key holds no session; give sessions keys of their own with redisstore.Prefix",
 	"READONLY":    "the server is a replica; connect to the master",
@@ -139,8 +139,8 @@ func Code(reply string) string {
 	return code
 }
 
-// words are what servers, and proxies before them, write in an ERR, and what to do about it. The
-// first that are found count.
+// words are parts of the ERR replies of servers and proxies, each with what to do about it. The first that is
+// found counts.
 var words = []struct{ reply, advice string }{
 	{"select is not allowed", onlyZero},
 	{"db index", onlyZero},
@@ -160,7 +160,7 @@ const (
 	lacking  = "the server doesn't have, or allow, the command"
 )
 
-// plain is what to do about an ERR, as far as is known.
+// plain returns what to do about an ERR, if that is known.
 func plain(reply string) string {
 	for _, w := range words {
 		if strings.Contains(reply, w.reply) {

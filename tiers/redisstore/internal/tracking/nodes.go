@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// nodes is what one of a cluster's nodes says of all of them.
+// nodes is one node's view of a cluster.
 type nodes struct {
 	self    string   // who says it
 	master  bool     // it takes itself for one

@@ -102,7 +102,7 @@ func (p *paths) closeUnused(old *path) {
 }
 
 // newPath makes connections as the client does, and calls the hooks that the client has,
-// but for their DialHook, which can't be carried. vet is called with each new connection.
+// except their DialHook, which can't be carried. vet is called with each new connection.
 func newPath(client *redis.Client, vet func(context.Context, *redis.Conn) error) *path {
 	o := *client.Options()
 	o.MinIdleConns = 0

@@ -31,7 +31,7 @@ type Tracker struct {
 	closed    bool
 }
 
-// settings are those of a watcher.
+// settings are a watcher's.
 type settings struct {
 	prefix    string
 	lease     time.Duration

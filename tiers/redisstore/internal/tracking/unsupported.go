@@ -22,14 +22,14 @@ var (
 	errDeaf    = tiers.NewError("strata: redis: a write was followed by no invalidation, as behind a proxy that drops them", nil)
 )
 
-// passing are the beginnings of replies that say nothing of what a server can do, the
-// lack of the right password among them.
+// passing are the beginnings of replies that don't show whether a server supports tracking, such as one to a wrong
+// password.
 var passing = slices.Concat(noData, full, []string{"TRYAGAIN ", "NOAUTH ", "WRONGPASS ", "ERR max number of clients", "READONLY ", "MOVED ", "ASK "})
 
-// noData are those of a server that gives nobody data for now.
+// noData are the replies of a server that serves no data for now.
 var noData = []string{"LOADING ", "BUSY ", "MASTERDOWN ", "CLUSTERDOWN "}
 
-// full are those of a server that takes no writes for now.
+// full are the replies of a server that takes no writes for now.
 var full = []string{"OOM ", "MISCONF ", "NOREPLICAS "}
 
 // says reports whether a server's reply begins in one of these ways.
