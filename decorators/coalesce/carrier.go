@@ -12,8 +12,8 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// carry brings those writes to the store that are in the journal as they have to be, and sees to
-// what becomes of each. Trying whether the store is back takes less time than a write may.
+// carry brings writes to the store, except those that the journal failed to mark as sent, and settles all of them.
+// A probe of the store, with a time of its own, takes less time than a write may.
 func (l *queues) carry(writes []*write, probe time.Duration) {
 	defer l.settle(writes, time.Now()) // also if the store ends the goroutine
 	timeout := l.timeout.get()
@@ -54,8 +54,8 @@ func (l *queues) alone(w *write, timeout time.Duration, probe bool) {
 	finished = true
 }
 
-// together sends the writes' commits in one call. The values of one caller's context stand for
-// all. A store that panics there fails all of them, and the panic is raised in no caller.
+// together sends the writes' commits in one call, with the values of the first caller's context. If the store
+// panics, all of them fail, and the panic isn't raised in a caller.
 func (l *queues) together(writes []*write, timeout time.Duration) {
 	var causes telemetry.Causes
 	for _, w := range writes {
@@ -84,8 +84,8 @@ func commit(ctx context.Context, store tiers.Storage, id string, delta *tiers.De
 	return store.Commit(ctx, id, delta, ttl)
 }
 
-// life is the time to live that a commit sets: the ttl and the part more that a slide sets, counted
-// from the request whose change it is (law 8).
+// life returns the time to live that a commit sets: the ttl and the part that a slide adds, counted from the
+// request that made the change (law 8).
 func (l *queues) life(w *write) time.Duration {
 	longer := l.slides.longer(w.ttl)
 	if !w.pending {
@@ -94,13 +94,13 @@ func (l *queues) life(w *write) time.Duration {
 	return max(time.Until(w.deadline)+longer-w.ttl, time.Millisecond)
 }
 
-// settle takes down what has become of writes.
+// settle notes the outcomes of writes.
 func (l *queues) settle(writes []*write, began time.Time) {
 	nodes := make([]string, len(writes))
 	for n, w := range writes {
 		l.count(w)
 		if w.err != nil {
-			nodes[n] = l.shard(w.id) // which its circuit is of: it may have moved, or be known only now
+			nodes[n] = l.shard(w.id) // the session may have moved, or its node is known only now
 		} else if w.delta != nil {
 			l.slides.landed(w, began.Add(l.life(w)), isDirect(l.ended, l.store))
 		}
@@ -112,7 +112,7 @@ func (l *queues) settle(writes []*write, began time.Time) {
 	}
 }
 
-// count counts what came of a commit that the store was asked for.
+// count counts the outcome of a commit that the store was asked for.
 func (l *queues) count(w *write) {
 	switch {
 	case w.delta == nil, errors.Is(w.err, circuit.ErrOpen):
@@ -125,8 +125,7 @@ func (l *queues) count(w *write) {
 	}
 }
 
-// land ends a write or lets it wait for its next attempt. It is called under mu, as all that
-// follows is.
+// land ends a write, or has it wait for its next attempt. It is called under mu, as conclude is.
 func (l *queues) land(w *write, node string, began time.Time) {
 	k := l.sessions[w.id]
 	if k.flying = nil; w.err != nil {
@@ -165,8 +164,8 @@ func (l *queues) land(w *write, node string, began time.Time) {
 	}
 }
 
-// conclude ends a write whose outcome is known. The writes that a removal has annulled are void with
-// the session, and otherwise their callers get the reason why it wasn't removed.
+// conclude ends a write whose outcome is known. Writes that a removal has annulled get ErrRevoked, or the removal's
+// error if it failed.
 func (l *queues) conclude(k *sessionQueue, w *write) {
 	if w.err != nil && !w.pending && w.left.Load() {
 		l.reports.failed(w.err, nil)

@@ -14,9 +14,9 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// queues hold what waits for each session. One write of a session is at the store at a time, so
-// that its commits and removals happen in the order in which they came. A change that is accepted, or
-// whose caller has left, leaves its queue only into the store or into a report.
+// queues hold the writes of each session. One write of a session is at the store at a time, so that its
+// commits and removals happen in the order in which they came. A change that is accepted, or whose caller has
+// left, leaves its queue only into the store or into a report.
 //
 // The first block is set by init, except timeout, which is atomic; reports and slides guard
 // themselves. mu guards the rest: a queue is in the map while anything of it waits or is at the store.
@@ -24,7 +24,7 @@ type queues struct {
 	shard   func(id string) string
 	store   tiers.Storage
 	batcher tiers.Batcher   // nil if the store takes no batches
-	ended   context.Context // what goes to the store ends with it
+	ended   context.Context // calls of the store end with it
 	end     context.CancelFunc
 	timeout duration // of a write
 	journal records
@@ -37,7 +37,7 @@ type queues struct {
 	schedule schedule
 	bounds   bounds
 	caches   caches // above
-	draining bool   // a change is pending no more: its caller waits
+	draining bool   // callers of new changes wait for the store
 }
 
 func (l *queues) init(store tiers.Storage, circuits *circuit.Store, o Options) {
@@ -67,10 +67,9 @@ type change struct {
 	wait   time.Duration // until it is due then
 }
 
-// add puts a change into its session's queue. shown is what the session's readers see from then on,
-// if that is known, and synced brings nil when the journal has the change, if there is one. A
-// change that came behind is awaited once the queues are being closed. If there is no write, the caller
-// carries the change out.
+// add puts a change into its session's queue. shown is the state that readers see from then on, nil if it
+// isn't known. synced receives nil when the journal has the change; it is nil without a journal. Once the queues are
+// being closed, a change behind is awaited as well. If add returns no write, the caller commits the change itself.
 func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snapshot, synced <-chan error, err error) {
 	node := l.shard(c.id)
 	l.mu.Lock()
@@ -113,9 +112,8 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 
 var errFull = tiers.NewError("strata: too many changes of sessions wait for the store; nothing of this one was written", nil)
 
-// enter waits until there is room for a change, one that is awaited for the write timeout at
-// most, and whatever becomes of the caller, as the change must not get lost. It gives mu up
-// meanwhile.
+// enter waits until there is room for a change: for the write timeout at most if its caller waits for the store,
+// and also after the caller's context has ended, as the change must not get lost. It releases mu meanwhile.
 func (l *queues) enter(c change) error {
 	b, size := &l.bounds, (&write{id: c.id, delta: c.delta}).size()
 	fits := func() bool {
@@ -153,8 +151,8 @@ func (l *queues) enter(c change) error {
 	return nil
 }
 
-// remove annuls what waits in the queue, and removes the session next. Annulled writes get its
-// outcome: they are void if the session is gone.
+// remove annuls the writes that wait in the queue, and removes the session next. Annulled writes end with the
+// removal: their changes are void if the session is gone.
 func (l *queues) remove(ctx context.Context, id string) error {
 	node := l.shard(id)
 	l.mu.Lock()
@@ -168,7 +166,7 @@ func (l *queues) remove(ctx context.Context, id string) error {
 	}
 	k := l.queue(id, node)
 	removal, annulled := &write{}, k.waiting
-	if k.removing() { // that removal does for both
+	if k.removing() { // that removal serves both callers
 		removal, annulled = k.waiting[0], k.waiting[1:]
 		k.waiting = k.waiting[:1]
 	} else {
@@ -184,8 +182,8 @@ func (l *queues) remove(ctx context.Context, id string) error {
 	return l.journal.await(ctx, (*journal.Journal).Dropped)
 }
 
-// passed reports whether a call goes past the queues, as they are being closed. It is called under
-// mu, as all up to abandon is.
+// passed reports whether a call bypasses the queues, as they are being closed. It is called under mu, as all
+// functions up to abandon are.
 func (l *queues) passed(id string) bool {
 	return l.closed() || l.draining && l.sessions[id] == nil
 }
@@ -214,8 +212,7 @@ func (l *queues) enqueue(ctx context.Context, k *sessionQueue, w *write) {
 	l.bounds.add(k, w)
 }
 
-// hasten makes all that waits in the queue due. An awaited write doesn't wait until the store is
-// known to be back.
+// hasten makes all writes in the queue due. One that a caller waits for is also sent while the store is away.
 func (l *queues) hasten(k *sessionQueue, awaited bool) {
 	for _, w := range k.waiting {
 		if w.pending {
@@ -226,7 +223,7 @@ func (l *queues) hasten(k *sessionQueue, awaited bool) {
 	l.arrange(k)
 }
 
-// arrange sees to it that the queue's first write goes when it is due, and gives an empty queue up.
+// arrange has the queue's first write go when it is due, and drops an empty queue.
 func (l *queues) arrange(k *sessionQueue) {
 	if l.schedule.arrange(k); k.newest() == nil {
 		delete(l.sessions, k.id)
@@ -242,7 +239,7 @@ func (l *queues) fly(k *sessionQueue) *write {
 	return w
 }
 
-// finish gives a write of the queue its outcome.
+// finish ends a write of the queue with its outcome.
 func (l *queues) finish(k *sessionQueue, w *write, snapshot *tiers.Snapshot, err error) {
 	l.bounds.release(k, w)
 	if w.pending {
@@ -263,7 +260,7 @@ func (l *queues) back(k *sessionQueue, w *write) {
 	k.waiting = append([]*write{w}, k.waiting...)
 }
 
-// pending counts what isn't in the store yet, and returns for how long the oldest of it has waited.
+// pending counts the changes that aren't in the store yet, and returns how long the oldest has waited.
 func (l *queues) pending() (changes int, bytes int64, oldest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -277,7 +274,7 @@ func (l *queues) pending() (changes int, bytes int64, oldest time.Duration) {
 	return l.bounds.changes, l.bounds.bytes, oldest
 }
 
-// waiting lists what isn't in the store, and counts the calls of that.
+// waiting lists the writes that aren't in the store, and counts the calls that made them.
 func (l *queues) waiting() (writes []*write, calls int) {
 	for _, k := range l.sessions {
 		k.each(func(w *write) { writes = append(append(writes, w), w.annulled...) })
@@ -288,7 +285,7 @@ func (l *queues) waiting() (writes []*write, calls int) {
 	return writes, calls
 }
 
-// flush makes all that waits due, and waits for it, unless the queues were closed.
+// flush makes all writes due and waits for them, unless the queues were closed.
 func (l *queues) flush(ctx context.Context) error {
 	l.mu.Lock()
 	for _, k := range l.sessions {
@@ -322,9 +319,8 @@ var (
 	errClosed   = tiers.NewError("strata: the chain was closed before the store took the write", nil)
 )
 
-// close flushes, and ends all that is still under way when ctx does. Pending writes then stay in the
-// journal, and are given up without one. gone is called when no worker is
-// left.
+// close flushes, and when ctx ends it ends the writes that are under way. Pending writes then stay in the journal,
+// or are given up without one. gone is called when no worker is left.
 func (l *queues) close(ctx context.Context, gone func()) error {
 	l.mu.Lock()
 	l.draining = true

@@ -20,17 +20,18 @@ const (
 	coarsestGrain = 25 * time.Millisecond
 )
 
-// grainOf is by how much a commit that is due within the interval may go early. A long
-// interval has at most a thousand moments.
+// grainOf returns how early a commit may go that is due within the interval. An interval has at
+// most a thousand moments.
 func grainOf(interval time.Duration) time.Duration {
 	return max(min(interval/8, coarsestGrain), interval/1000, finestGrain)
 }
 
 // schedule brings session queues to the store when they are due. Each node of the store has
-// workers of its own, so that one which hangs delays no other, and so have removals.
+// workers of its own, and so have removals, so that a node that hangs delays no other.
 //
 // The first block is set at construction, and crew guards itself. mu, which is the queues',
-// guards grain and the rest; all methods but work, bring and those that timers call are called under it.
+// guards grain and the rest. It is held when a method is called, except work and bring; board takes
+// it itself.
 type schedule struct {
 	mu       *sync.Mutex
 	most     int // workers for commits at one node
@@ -41,7 +42,7 @@ type schedule struct {
 	carry    func(writes []*write, timeout time.Duration) // brings writes to the store; as a probe if timeout isn't 0
 	crew     crew.Crew
 
-	grain  time.Duration    // by which a commit may go early, with others
+	grain  time.Duration    // how early a commit may go, with others
 	nodes  map[string]*node // by name
 	slots  map[moment]*slot
 	closed bool
@@ -68,21 +69,21 @@ type line struct {
 
 func (l *line) wants(due, most int) bool { return l.starting < due && l.running < most }
 
-// moment is when a slot is due, from when the schedule began. Writes that have failed have slots
-// of their own, which aren't rushed.
+// moment is the time at which a slot is due, since the schedule began. Writes that have failed
+// have slots of their own, which aren't rushed.
 type moment struct {
 	after  time.Duration
 	failed bool
 }
 
-// slot is the queues that become due together: each commit of its own moment would make a
-// round trip of its own.
+// slot holds the queues that become due together: without slots each commit would make a round
+// trip of its own.
 type slot struct {
 	queues list.List
 	timer  *time.Timer
 }
 
-// arrange sees to it that the queue's first write goes to the store when it is due.
+// arrange puts the queue into the list of its first write, and starts a worker if one is needed.
 func (s *schedule) arrange(k *sessionQueue) {
 	n := s.node(k.node)
 	switch first := k.first(); {
@@ -98,7 +99,8 @@ func (s *schedule) arrange(k *sessionQueue) {
 	s.staff(n)
 }
 
-// slot is where a pending write waits for its time. One that has failed doesn't go early.
+// slot returns the list in which a pending write waits for its time. One that has failed doesn't
+// go early.
 func (s *schedule) slot(n *node, w *write) *list.List {
 	m := moment{after: w.at.Sub(s.began).Truncate(s.grain), failed: w.attempts > 0}
 	if m.failed {
@@ -121,7 +123,7 @@ func (s *schedule) slot(n *node, w *write) *list.List {
 	return &at.queues
 }
 
-// ring queues what has become due.
+// ring queues the writes of a slot that has become due.
 func (s *schedule) ring(m moment) {
 	at := s.slots[m]
 	if at == nil || s.closed {
@@ -160,7 +162,7 @@ func (s *schedule) move(k *sessionQueue, to *list.List) {
 	}
 }
 
-// stands reports whether the node isn't known to be away.
+// stands reports whether the node's circuit is closed.
 func (n *node) stands() bool { return n.circuit.Until().IsZero() }
 
 func (s *schedule) node(name string) *node {
@@ -178,8 +180,8 @@ func (s *schedule) node(name string) *node {
 	return n
 }
 
-// staff starts a worker for each queue that is due, up to the bound. While the node is away,
-// what is pending sends one now and then to see.
+// staff starts a worker for each queue that is due, up to the bound. While the node is away, one pending
+// write probes it now and then.
 func (s *schedule) staff(n *node) {
 	if s.closed {
 		return
@@ -209,9 +211,9 @@ func (s *schedule) start(n *node, l *line) {
 	s.crew.Go(func() { s.work(n, l) })
 }
 
-// work takes what is due to the store until nothing is: one write, or as many as wait at that
-// moment if the store takes them together. No write waits for others to come: they meet
-// because all workers are busy.
+// work brings writes that are due to the store until none is: one at a time, or as many as wait
+// at that moment if the store takes batches. No write waits for others to come: they meet because
+// all workers are busy.
 func (s *schedule) work(n *node, l *line) {
 	for writes, probe := s.board(n, l); len(writes) > 0; writes, probe = s.board(n, l) {
 		s.bring(n, l, writes, probe)
@@ -234,9 +236,8 @@ func (s *schedule) bring(n *node, l *line, writes []*write, probe time.Duration)
 	returned = true
 }
 
-// board takes the first writes of queues that are due. A removal goes alone, and so do what may
-// panic and what is to show whether the node is back, which gets less time. If none is due, the
-// worker ends.
+// board takes the first writes of queues that are due. A removal goes alone, and so do a write that may
+// panic and a probe, which gets less time. If none is due, the worker ends.
 func (s *schedule) board(n *node, l *line) (writes []*write, probe time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -273,12 +274,12 @@ func (s *schedule) board(n *node, l *line) (writes []*write, probe time.Duration
 	}
 	if len(writes) == 0 {
 		l.running--
-		s.staff(n) // the node may have gone away meanwhile: then the alarm is to ring
+		s.staff(n) // sets the alarm, if the node has gone away meanwhile
 	}
 	return writes, probe
 }
 
-// close takes nothing to the store any more.
+// close keeps workers from bringing anything more to the store.
 func (s *schedule) close() {
 	s.closed = true
 	for _, at := range s.slots {

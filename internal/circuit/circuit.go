@@ -19,13 +19,13 @@ import (
 )
 
 const (
-	// Trips is how many calls in a row fail, each for another session than the one before,
-	// before a circuit opens: what one session does to the store doesn't concern the others.
+	// Trips is how many calls in a row have to fail before a circuit opens, each for another session than the
+	// one before, so that one session that always fails doesn't concern the others.
 	Trips = 3
 	// Pause is the time from one probe of an open circuit to the next.
 	Pause = 250 * time.Millisecond
-	// slow is how long a failure takes that callers don't wait for again. A store that
-	// fails sooner is asked each time, so that each caller gets its own error.
+	// slow is the duration from which on a failure has an open circuit refuse callers. A store that fails sooner is
+	// asked each time, so that each caller gets its own error.
 	slow = 50 * time.Millisecond
 )
 
@@ -35,7 +35,7 @@ var ErrOpen = tiers.NewError("strata: the store doesn't answer in time; it is as
 
 type probeKey struct{}
 
-// AsProbe marks calls that no caller waits for: one goes to see whether the store is back.
+// AsProbe marks a call that no caller waits for: an open circuit lets one through each Pause.
 func AsProbe(ctx context.Context) context.Context { return context.WithValue(ctx, probeKey{}, true) }
 
 // Circuit guards one node of a store, for reads or for writes. The zero value is closed: it lets every call
@@ -44,21 +44,21 @@ type Circuit struct {
 	mu       sync.Mutex
 	failures int       // in a row
 	last     uint64    // the hash of the session that failed last
-	slow     bool      // the last failure was
+	slow     bool      // the last failure took as long as slow
 	next     time.Time // when a probe may go; zero while the circuit is closed
 	cause    error
 }
 
-// Until is when an open circuit lets the next probe through, zero while it is closed.
-// Calls that no caller waits for heed it, whether or not the failures are slow.
+// Until returns when an open circuit lets the next probe through, zero while it is closed. Calls that no
+// caller waits for are held back until then, also if the failures are fast.
 func (c *Circuit) Until() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.next
 }
 
-// enter lets a call through, or returns why not, and whether the store should be asked by a
-// probe. A call may be one itself.
+// enter lets a call through, or returns why not. due says that the caller should have the store probed; a
+// call that is a probe itself is let through then.
 func (c *Circuit) enter(now time.Time, probe bool) (due bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,7 +74,7 @@ func (c *Circuit) enter(now time.Time, probe bool) (due bool, err error) {
 	return due, tiers.NotApplied(tiers.NewError(ErrOpen.Error(), errors.Join(ErrOpen, c.cause)))
 }
 
-// doubt lets callers through again: the store responds to calls of another kind.
+// doubt lets callers through again, as the store responds to calls of another kind.
 func (c *Circuit) doubt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,11 +111,11 @@ type call struct {
 	alarm   *time.Timer
 
 	mu   sync.Mutex
-	late bool // it was taken for failed at its deadline
+	late bool // it was counted as failed at its deadline
 }
 
-// begin is a call that goes. If it is under way at the context's deadline it has failed,
-// also one of a store that ignores its context.
+// begin begins a call. If it is under way at the context's deadline it counts as failed, also if the
+// store ignores its context.
 func (c *Circuit) begin(ctx context.Context, id string) *call {
 	k := &call{circuit: c, session: hash(id), began: time.Now()}
 	if deadline, ok := ctx.Deadline(); ok {
@@ -131,7 +131,7 @@ func (k *call) overdue() {
 	k.fail(context.DeadlineExceeded)
 }
 
-// fail takes a failure down, unless the caller wanted the result sooner than a store needs.
+// fail counts a failure, unless the caller's own deadline came sooner than a store needs.
 func (k *call) fail(err error) {
 	took := time.Since(k.began)
 	if took < slow && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
@@ -140,8 +140,8 @@ func (k *call) fail(err error) {
 	k.circuit.failed(k.session, took, err)
 }
 
-// end takes down how the call went. It isn't called after a panic, which says nothing of the
-// store.
+// end counts how the call went. It isn't called after a panic, which doesn't show whether the store
+// responds.
 func (k *call) end(ctx context.Context, err error) {
 	k.stop()
 	switch {

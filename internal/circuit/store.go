@@ -18,8 +18,7 @@ import (
 // Store is a storage behind circuits: two for each node, as a server may refuse writes and
 // serve reads. Safe for concurrent use.
 //
-// The first block is set at construction. mu guards nodes, which grows with the nodes that
-// there have ever been.
+// The first block is set at construction. mu guards nodes, which keeps each node that it has seen.
 type Store struct {
 	tiers.Storage
 	batcher  tiers.Batcher  // below, nil for none
@@ -72,23 +71,22 @@ func (s *Store) node(shard string) *node {
 	return n
 }
 
-// Report sets where what it wraps reports to.
+// Report sets where the storage below reports to.
 func (s *Store) Report(to *telemetry.Sink) { telemetry.ReportTo(s.Storage, to) }
 
 // Unwrap returns the storage below.
 func (s *Store) Unwrap() gsession.Storage { return s.Storage }
 
-// Close ends probes. Callers are those of an open circuit from then on.
+// Close ends probes. An open circuit lets a caller through in place of a probe from then on.
 func (s *Store) Close() { s.end() }
 
-// mostProbes bounds those of a node that are under way, of a store that ignores its context.
+// mostProbes bounds the probes of a node that are under way, as a store may ignore its context.
 const mostProbes = 16
 
 // probeTime is how long a probe waits for the store.
 const probeTime = time.Second
 
-// probe reads a session in the background, as no caller should wait for it. It isn't ok if
-// that can't be.
+// probe reads a session in the background, so that no caller waits for it. It returns false if it can't.
 func (s *Store) probe(ctx context.Context, n *node, id string, ttl time.Duration) (ok bool) {
 	if s.life.Err() != nil || ttl <= 0 || s.Style(ctx) == tiers.StyleOpaque {
 		return false
@@ -113,7 +111,8 @@ func (s *Store) probe(ctx context.Context, n *node, id string, ttl time.Duration
 	return true
 }
 
-// begin is refused with ErrOpen.
+// begin begins a call, or returns ErrOpen and has the store probed if that is due. If no probe can be made, the call
+// goes through in its place.
 func (s *Store) begin(ctx context.Context, n *node, c *Circuit, id string, ttl time.Duration) (*call, error) {
 	due, err := c.enter(time.Now(), ctx.Value(probeKey{}) != nil)
 	if err != nil && !(due && !s.probe(ctx, n, id, ttl)) {
@@ -158,8 +157,7 @@ func (s *Store) writeKeys(ctx context.Context, id string, ttl time.Duration, do 
 	return err
 }
 
-// Load goes through the circuit of its node's reads, as all that reads does; what writes
-// goes through that of the writes.
+// Load goes through the circuit of its node's reads, as all reads do; writes go through that of its writes.
 func (s *Store) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	return through(ctx, s, reads, id, ttl, func() (tiers.Read, error) { return s.Storage.Load(ctx, id, ttl) })
 }
@@ -228,8 +226,8 @@ func (s *Store) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloa
 		func(err error) tiers.Reloaded { return tiers.Reloaded{Err: err} }, func(l tiers.Reloaded) error { return l.Err })
 }
 
-// together makes one call for each node, at the same time, so that one which hangs delays
-// only what is its own. A panic is the caller's, once all have ended.
+// together makes one call for each node, at the same time, so that a node that hangs delays only its own
+// sessions. A panic is raised in the caller once all have ended.
 func together[Q, R any](ctx context.Context, s *Store, circuit func(*node) *Circuit, asked []Q, of func(Q) (id string, ttl time.Duration),
 	do func(context.Context, []Q) []R, refused func(error) R, failure func(R) error) []R {
 	results := make([]R, len(asked))

@@ -23,19 +23,19 @@ type order struct {
 }
 
 // calls are the reads and writes of the store that are under way for the sessions of one
-// hash, and the states that were returned meanwhile, each of which readers may have seen.
+// hash, and the states that were returned meanwhile. Readers may have seen each of these.
 //
-// One state is newer than another only if its call began after the other one was returned.
-// So a call keeps its state only if none that differs was returned since it began; else
-// neither stays in memory.
+// It is certain that a state is newer than another only if its call began after the other one
+// was returned. So a call keeps its state only if no different one was returned since it began;
+// else neither stays in memory.
 type calls struct {
 	running  int
 	writing  int    // of those
 	deadline int64  // set by the first invalidation while one writes; 0: there was none
 	epoch    uint64 // the guard's; a new one counts as a state that isn't known
-	returned uint64 // states
-	alike    uint64 // the number of the first of the latest ones that are all the same
-	known    bool   // the latest
+	returned uint64 // how many states were returned
+	alike    uint64 // since the state of this number, all have been the same
+	known    bool   // the latest state is known
 	state    *tiers.Snapshot
 }
 
@@ -43,7 +43,7 @@ type calls struct {
 type call struct {
 	hash  uint64
 	stamp uint64 // the guard's, held before it began
-	after uint64 // states that had been returned
+	after uint64 // calls.returned when it began
 	write bool
 }
 
@@ -75,7 +75,7 @@ func (o *order) enter(stripe *stripe, hash uint64, write bool) call {
 	return call{hash: hash, stamp: o.memory.guard.Hold(hash), after: u.returned, write: write}
 }
 
-// over counts a call off, under the stripe's lock.
+// over ends a call, under the stripe's lock.
 func (o *order) over(stripe *stripe, c call) *calls {
 	u := stripe.calls[c.hash]
 	u.watch(o.memory.guard.Epoch())
@@ -95,7 +95,7 @@ func (u *calls) watch(epoch uint64) {
 	}
 }
 
-// note takes down a state that was returned.
+// note notes a state that was returned.
 func (u *calls) note(known bool, state *tiers.Snapshot) {
 	u.returned++
 	if !known || !u.known || !u.state.Same(state) {
@@ -104,7 +104,7 @@ func (u *calls) note(known bool, state *tiers.Snapshot) {
 	u.known, u.state = known, state
 }
 
-// agree reports whether all that was returned since a call began is the same as its state.
+// agree reports whether all states that were returned since a call began are the same as its state.
 func (u *calls) agree(c call, state *tiers.Snapshot) bool {
 	return u.returned == c.after || u.alike <= c.after+1 && u.known && u.state.Same(state)
 }
@@ -118,15 +118,15 @@ func (o *order) returned(c call, id string, read tiers.Read, began int64, shown 
 	return o.loaded(c, &entry{id: id, snapshot: read.Snapshot, absent: read.Snapshot == nil, loaded: began}, shown)
 }
 
-// loaded ends a read. The entry is kept if no other state can be newer; shown says that readers
-// will see it. loaded reports whether the session wasn't invalidated since the read began.
+// loaded ends a read. The entry is kept if no other state can be newer; shown says that readers will
+// see it. loaded returns false if the session was invalidated since the read began.
 func (o *order) loaded(c call, e *entry, shown bool) (current bool) {
 	stripe := o.memory.stripe(c.hash)
 	stripe.Lock()
 	defer stripe.Unlock()
 	u := o.over(stripe, c)
 	before, v := o.memory.held(c.hash, e.id)
-	o.flights.forget(flightKey{id: e.id, stamp: v.stamp}) // they may return something older
+	o.flights.forget(flightKey{id: e.id, stamp: v.stamp}) // it may return an older state
 	current = v.stamp == c.stamp
 	same := before != nil && before.snapshot.Same(e.snapshot)
 	newest := current && u.returned == c.after
@@ -139,7 +139,7 @@ func (o *order) loaded(c call, e *entry, shown bool) (current bool) {
 	o.memory.bound(c.hash, e)
 	switch {
 	case same && (newest || current && e.until < before.until):
-		if e.snapshot != nil { // changes that were made of the one before are of this one
+		if e.snapshot != nil { // so that a preview of the entry before fits this one
 			e.snapshot = e.snapshot.ReadAt(before.snapshot.Read())
 		}
 		o.memory.keep(c.hash, e)
@@ -180,8 +180,8 @@ func (o *order) wrote(c call, e *entry) {
 	o.put(u, c.hash, e)
 }
 
-// put keeps the state that a write has made, under the stripe's lock. An invalidation that came
-// while the write was under way may have been another node's, so the state is read again then.
+// put keeps the state that a write has made, under the stripe's lock. If an invalidation came while the
+// write was under way, the state is read again, as the invalidation may be about another node's write.
 func (o *order) put(u *calls, hash uint64, e *entry) {
 	e.stamp = o.memory.guard.Renew(hash, u.epoch)
 	o.memory.bound(hash, e)
@@ -207,7 +207,7 @@ func (o *order) leave(c call) {
 	o.over(stripe, c)
 }
 
-// reread begins to read the state of an entry again. It isn't ok if that was invalidated.
+// reread begins to read the state of an entry again. It isn't ok if the entry was invalidated.
 func (o *order) reread(e *entry) (r rereading, ok bool) {
 	stripe := o.memory.stripe(e.hash)
 	stripe.Lock()
@@ -221,8 +221,7 @@ func (o *order) reread(e *entry) (r rereading, ok bool) {
 	return rereading{entry: e, call: o.enter(stripe, e.hash, false)}, true
 }
 
-// spoil ends a read in the background that has failed, and invalidates what was to be read
-// again.
+// spoil ends a read in the background that has failed, and invalidates its session.
 func (o *order) spoil(c call) {
 	stripe := o.memory.stripe(c.hash)
 	stripe.Lock()
@@ -234,8 +233,8 @@ func (o *order) spoil(c call) {
 	}
 }
 
-// slid ends a slide, after which the session expires at a moment. The entry that was current
-// when it began stays, as nothing else has changed; the store notifies of a slide as of a write.
+// slid ends a slide, after which the session expires at the given time. The entry that was current when the slide
+// began is kept with that expiry. The store notifies of a slide as of a write.
 func (o *order) slid(c call, id string, ttl time.Duration, at time.Time) {
 	stripe := o.memory.stripe(c.hash)
 	stripe.Lock()
@@ -253,8 +252,7 @@ func (o *order) slid(c call, id string, ttl time.Duration, at time.Time) {
 	}
 }
 
-// cap ends a slide if it isn't known which expiry it has set: the session is served until a
-// moment at most.
+// cap ends a slide that set an unknown expiry: the session is served until the given moment at most.
 func (o *order) cap(c call, id string, until int64) {
 	stripe := o.memory.stripe(c.hash)
 	stripe.Lock()
@@ -272,8 +270,8 @@ func (o *order) cap(c call, id string, until int64) {
 	o.memory.keep(c.hash, &capped)
 }
 
-// notified takes an invalidation of the store. It invalidates the session, or has it read again if
-// that may be about a write of this node.
+// notified receives an invalidation of the store. It invalidates the session, or has it read again if
+// the invalidation may be about a write of this node.
 func (o *order) notified(hash uint64, id string) {
 	deadline := o.own.deadline()
 	stripe := o.memory.stripe(hash)
@@ -305,8 +303,8 @@ func (o *order) invalidate(hash uint64, cause telemetry.Count) {
 	o.tally.AddAt(cause, hash)
 }
 
-// preview keeps a state that a pending write has made of the kept one. In the order of the states
-// that the store returns, both are the same.
+// preview keeps a state that a pending write has made of the kept one. In the order of states both count
+// as the same.
 func (o *order) preview(hash uint64, id string, state *tiers.Snapshot) {
 	stripe := o.memory.stripe(hash)
 	stripe.Lock()

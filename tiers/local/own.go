@@ -10,14 +10,13 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// ownWrites keep a node's own writes in memory although the store notifies of them
-// as well, and an invalidation doesn't say which write it is about, or how many.
+// ownWrites keep a node's own writes in memory although the store notifies of them as well.
+// An invalidation doesn't say which write it is about, or how many.
 //
-// An invalidation right after a write has its state read again in the background. The state is
-// served meanwhile, for rereadWithin at most and no longer than the sources vouched when
-// the invalidation came. So a write of another node is seen some milliseconds later than it would
-// be otherwise, and within the lease. Invalidations that come later, and more than a few of
-// them, invalidate the state.
+// If an invalidation comes right after a write, the state is read again in the background. It is
+// served meanwhile, for rereadWithin at most, and no longer than the sources vouched when the
+// invalidation came. So a write of another node may be seen some milliseconds later, and within
+// the lease. Later invalidations, and more than a few of them, invalidate the state.
 //
 // mu guards the fields below it; the others are set at construction. One goroutine reads the
 // states that wait, as long as there are any.
@@ -67,18 +66,18 @@ const (
 	// rereadTimeout bounds that read.
 	rereadTimeout = time.Second
 
-	// The invalidation of an own write comes within notifiedWithin, if at all. That of the
-	// write before it may come late, and each layer below may write once more.
+	// An invalidation counts as one of an own write within notifiedWithin of it, and notifiedTimes at most: that
+	// of the write before may come late, and each layer below may write once more.
 	notifiedWithin = time.Second
 	notifiedTimes  = 3
 )
 
-// of makes the record of a write that ends now.
+// of makes the ownWrite of a write that ends now.
 func (w *ownWrites) of(ttl time.Duration) *ownWrite {
 	return &ownWrite{wrote: w.order.memory.now(), ttl: ttl}
 }
 
-// slid makes the record of a slide of a state that may be still to be read again.
+// slid makes the ownWrite of a slide, whose state may still wait to be read again.
 func (w *ownWrites) slid(before *ownWrite, ttl time.Duration) *ownWrite {
 	next := w.of(ttl)
 	if before != nil {
@@ -101,7 +100,7 @@ func (w *ownWrites) init() {
 	w.life, w.cancel = context.WithCancel(context.Background())
 }
 
-// deadline is the moment until which a state is served whose invalidation comes now.
+// deadline returns the moment until which a state is served if its invalidation comes now.
 func (w *ownWrites) deadline() int64 {
 	m := w.order.memory
 	until := m.now() + int64(rereadWithin)
@@ -111,9 +110,9 @@ func (w *ownWrites) deadline() int64 {
 	return max(until, 1)
 }
 
-// notified takes an invalidation while an entry is current, nil for none. If it isn't taken,
-// the caller must invalidate the session. The delay is that since the write if this is its first
-// invalidation, and negative for others.
+// notified receives an invalidation for the current entry, which may be nil. If it returns false, the caller
+// must invalidate the session. delay is the time since the write if this is its first invalidation, else
+// negative.
 func (w *ownWrites) notified(e *entry, deadline int64) (taken bool, delay time.Duration) {
 	if e == nil || e.own == nil || e.snapshot == nil {
 		return false, -1
@@ -151,8 +150,8 @@ func (w *ownWrites) again(e *entry, deadline int64) bool {
 	return true
 }
 
-// settle notes that a state was read again since its last invalidation but those that came during
-// the read.
+// settle notes that a state was read again. If another invalidation came during the read, the state waits for the
+// next one.
 func (w *ownWrites) settle(own *ownWrite) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -163,8 +162,8 @@ func (w *ownWrites) settle(own *ownWrite) {
 	own.until.Store(until)
 }
 
-// run pauses after each read for as long as it took, and rereadPause at least, so that states
-// that come meanwhile are read together, unless many wait already.
+// run reads batches until none waits. Unless a batch was large, it pauses for as long as the read took, and
+// rereadPause at least, so that the states that come meanwhile are read together.
 func (w *ownWrites) run() {
 	defer w.done.Done()
 	for batch := w.next(); len(batch) > 0; batch = w.next() {
@@ -204,7 +203,7 @@ func (w *ownWrites) next() (batch []rereading) {
 	return batch
 }
 
-// first takes the first one that waits, nil for none; an idle goroutine ends then.
+// first takes the first entry that waits, or nil. If idle is set and none waits, the goroutine ends.
 func (w *ownWrites) first(idle bool) *entry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -222,7 +221,7 @@ func (w *ownWrites) first(idle bool) *entry {
 	return e
 }
 
-// reread ends each of the calls as any read. A state that can't be read is invalidated.
+// reread reads a batch and ends its calls. A state that can't be read is invalidated.
 func (w *ownWrites) reread(batch []rereading) (failed int) {
 	ctx, cancel := context.WithTimeout(w.life, rereadTimeout)
 	defer cancel()
