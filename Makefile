@@ -86,7 +86,8 @@ lint: ## gofmt, vet and staticcheck
 	$(call each-module,go vet ./... && go run $(STATICCHECK) ./...)
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (20s)
+fuzz: ## every fuzz target for FUZZTIME (20s), and random stacks of layers
+	go test -count=1 -timeout 30m -run 'TestModel|TestDifferential|TestMemoryStaysCoherent' ./layer -rapid.seed=0 -rapid.checks=1000
 	@for package in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			echo "$$package $$target"; \

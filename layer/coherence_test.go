@@ -3,7 +3,9 @@ package layer_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -289,8 +291,15 @@ func TestMemoryStaysCoherent(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			seed, err := strconv.ParseUint(flag.Lookup("rapid.seed").Value.String(), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seed == 0 {
+				seed = rand.Uint64()
+			}
 			for range coherenceRounds {
-				seed := rand.Uint64()
+				seed++
 				if t.Failed() {
 					return
 				}

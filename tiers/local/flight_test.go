@@ -135,7 +135,7 @@ func TestACallerThatGoesAwayDoesNotEndTheLoad(t *testing.T) {
 func TestAHungStoreIsGivenUp(t *testing.T) {
 	s := teststore.New()
 	synctest.Test(t, func(t *testing.T) {
-		l := local.New(s)
+		l := local.New(s, local.LoadTimeout(time.Minute))
 		s.Put("a", map[string]any{"k": 1}, ttl)
 		release := make(chan struct{})
 		s.OnLoad = func(context.Context, string) { <-release }
@@ -180,7 +180,7 @@ func TestAPanicOfTheStoreIsTheCallers(t *testing.T) {
 
 func TestCloseWhileCallsRun(t *testing.T) {
 	s := teststore.New()
-	l := local.New(s)
+	l := local.New(s, local.LoadTimeout(time.Minute))
 	commit(t, l, "a", map[string]any{"k": 1})
 	var group sync.WaitGroup
 	started := make(chan struct{}, 8)
@@ -224,7 +224,7 @@ func TestCloseWhileCallsRun(t *testing.T) {
 func TestCloseWaitsForLoads(t *testing.T) {
 	s := teststore.New()
 	synctest.Test(t, func(t *testing.T) {
-		l := local.New(s)
+		l := local.New(s, local.LoadTimeout(time.Minute))
 		s.Put("a", map[string]any{"k": 1}, ttl)
 		release := make(chan struct{})
 		s.OnLoad = func(context.Context, string) { <-release }

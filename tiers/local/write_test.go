@@ -199,7 +199,7 @@ func TestASlideThatFindsNoSessionInvalidates(t *testing.T) {
 // anything older, whatever ristretto does with its sets.
 func TestReadYourWritesUnderLoad(t *testing.T) {
 	s := teststore.New()
-	l := local.New(s, local.GuardSlots(4), local.Exclusive())
+	l := local.New(s, local.GuardSlots(4), local.Exclusive(), local.LoadTimeout(time.Minute))
 	defer l.Close(ctx)
 	const ids, rounds = 3, 4000
 	var latest [ids]atomic.Int64

@@ -52,7 +52,7 @@ func TestNoCommitIsLost(t *testing.T) {
 
 func storm(f *fixture, one, two gsession.Storage, id string, writers, rounds int) {
 	f.Helper()
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	all(writers, func(w int) {
 		s := one
