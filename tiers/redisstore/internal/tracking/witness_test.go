@@ -11,7 +11,7 @@ import (
 )
 
 // liveness bounds the waits for what must happen.
-const liveness = 15 * time.Second
+const liveness = 40 * time.Second
 
 // witness is a listener that writes down what it is told. mu guards its fields, and
 // changed is closed and replaced at each call; one more call at a time than one is
