@@ -26,16 +26,22 @@ const ttl = time.Hour
 
 // Config is what a node process is started with.
 type Config struct {
-	Node, Workers int
-	Crowd         int // more workers, that meet at few sessions
-	Mode          string
-	Dir           string // for its ledger and its journal
-	Rate          int    // requests a second and worker
-	Audit         float64
-	Seed          uint64
-	SlotsFile     string
-	Slots         int // users
-	Server        Server
+	Work
+	Node      int
+	Dir       string // for its ledger and its journal
+	SlotsFile string
+	Slots     int // users
+	Server    Server
+}
+
+// Work is what a node does.
+type Work struct {
+	Mode    string
+	Workers int
+	Crowd   int     // more workers, that meet at few sessions as fast as they can
+	Rate    int     // requests a second and worker
+	Audit   float64 // the part of the hits that the node compares with the store
+	Seed    uint64
 }
 
 // Server is how to reach Redis. Via holds the proxy to dial in an address's place.

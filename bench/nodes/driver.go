@@ -9,22 +9,16 @@ import (
 
 // Options are what a run is like.
 type Options struct {
+	Work
 	Duration time.Duration // of the load in one topology
 	Round    time.Duration
 	Quiet    time.Duration // before the faults of a round begin
 	Nodes    int
-	Workers  int // of each node
-	Crowd    int // more workers of each node, that meet at few sessions as fast as they can
-	Rate     int // requests a second and worker
 	Users    int
-	Replicas int // of a cluster's masters
-	Probes   int // changes whose way to another node is measured
-	Requests int // of each node, that are measured without faults; 0 for none
-	Seed     uint64
+	Replicas int      // of a cluster's masters
+	Probes   int      // changes whose way to another node is measured
+	Requests int      // of each node, that are measured without faults; 0 for none
 	Faults   []string // none for a quiet run
-	Mode     string
-	Audit    float64 // the part of the hits that the nodes compare with the store
-	Strict   bool    // an expectation that isn't reached counts for the exit status
 }
 
 const (
@@ -41,8 +35,9 @@ const (
 
 // DefaultOptions are a short run of everything.
 func DefaultOptions() Options {
-	return Options{Duration: 10 * time.Second, Round: 5 * time.Second, Quiet: 1500 * time.Millisecond, Nodes: 3, Workers: 4, Crowd: 8, Rate: 100, Users: 100,
-		Replicas: 1, Probes: 300, Requests: 4000, Seed: 1, Mode: modeChain, Audit: 0.002}
+	return Options{Work: Work{Mode: modeChain, Workers: 4, Crowd: 8, Rate: 100, Audit: 0.002, Seed: 1},
+		Duration: 10 * time.Second, Round: 5 * time.Second, Quiet: 1500 * time.Millisecond,
+		Nodes: 3, Users: 100, Replicas: 1, Probes: 300, Requests: 4000}
 }
 
 // mostRounds bounds a run that goes on beyond its time.

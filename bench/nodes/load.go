@@ -52,8 +52,6 @@ const (
 	crowdWriters = 500
 )
 
-func cut(token string) (writer, version string, ok bool) { return strings.Cut(token, ":") }
-
 // begin logs in this node's share of the users.
 func (n *node) begin(round, nodes int) ([]Record, error) {
 	c := newClient(n.Node, (n.Node+1)*writers+writers-1, n.manager)

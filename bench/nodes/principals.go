@@ -247,7 +247,7 @@ func RunPrincipals(tb testing.TB, topology string, o Options) *Principals {
 // lastLook reads all sessions at a new node, and whether those that are there are listed.
 func (w *world) lastLook(deeds []deed) (reads []deed, listed map[string]bool) {
 	w.tb.Helper()
-	n := &node{Config: Config{Mode: modePrincipals, Node: Truth, Audit: w.options.Audit, Server: w.direct}}
+	n := &node{Config: Config{Work: w.options.Work, Node: Truth, Server: w.direct}}
 	if err := n.open(); err != nil {
 		w.tb.Fatal(err)
 	}

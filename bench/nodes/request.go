@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"github.com/gogf/gf/v2/os/gsession"
 
@@ -102,9 +103,7 @@ func (c *client) change(id string) (loggedIn bool, outcome Outcome) {
 }
 
 func (c *client) write(request *gsession.Session, version int64) error {
-	token := Token{c.writer, version}.String()
-	_, own, _ := cut(token)
-	return errors.Join(request.Set(ownKey(c.writer), own), request.Set(keyLast, token))
+	return errors.Join(request.Set(ownKey(c.writer), strconv.FormatInt(version, 10)), request.Set(keyLast, Token{c.writer, version}.String()))
 }
 
 func (c *client) next(id string) int64 {

@@ -119,8 +119,9 @@ func (w *world) spawn(n int, mode string) *process {
 		}
 		w.proxies = append(w.proxies, proxies)
 	}
-	p, err := spawn(w.dir, Config{Node: n, Workers: o.Workers, Crowd: o.Crowd, Mode: mode, Dir: w.nodeDir(n), Rate: o.Rate, Audit: o.Audit, Seed: o.Seed,
-		SlotsFile: filepath.Join(w.dir, "slots"), Slots: o.Users + foreigners, Server: server})
+	config := Config{Work: o.Work, Node: n, Dir: w.nodeDir(n), SlotsFile: filepath.Join(w.dir, "slots"), Slots: o.Users + foreigners, Server: server}
+	config.Mode = mode
+	p, err := spawn(w.dir, config)
 	if err != nil {
 		w.tb.Fatal(err)
 	}
