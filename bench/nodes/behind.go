@@ -74,9 +74,9 @@ func (n *node) behind() (end func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	n.stack = layer.Chain(n.store(), layer.Coalesced(layer.WriteBehind(behindInterval), layer.Journal(filepath.Join(n.Dir, "journal")),
+	n.chain = layer.Chain(n.store(), layer.Coalesced(layer.WriteBehind(behindInterval), layer.Journal(filepath.Join(n.Dir, "journal")),
 		layer.OnGiveUp(func(g layer.GiveUp) { ledger.note(deed{What: "lost", Version: int64(g.Changes)}) })), layer.Local())
-	n.chain, n.manager = n.stack, gsession.New(ttl, n.stack)
+	n.manager = gsession.New(ttl, n.chain)
 	stop := make(chan struct{})
 	var all sync.WaitGroup
 	for session := range behindSessions {

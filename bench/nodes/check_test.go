@@ -241,7 +241,7 @@ func TestWhatIsNotReachedIsTold(t *testing.T) {
 	if len(r.Outages.All) != 1 || len(r.Recoveries.All) != 1 || r.Recoveries.All[0] != int64(mostRecovery)+1 {
 		t.Errorf("the requests in an outage are %v, the recoveries %v", r.Outages.All, r.Recoveries.All)
 	}
-	r.Sticky.Reads, r.OwnReads, r.Audits.Differs = 2*mostReads, 1000, 1
+	r.RedisReads, r.OwnReads, r.Audits.Differs = 2*mostReads, 1000, 1
 	if r.OwnMisses = map[string]int{"one cause": 5, "another": 5}; len(r.Unreached()) != 5 {
 		t.Errorf("few reads of own writes that ask Redis: %q", r.Unreached())
 	}

@@ -13,7 +13,6 @@ import (
 // The chains that a node may have.
 const (
 	modeChain      = "chain"
-	modeBare       = "bare"       // GoFrame's StorageRedis and nothing else
 	modeBehind     = "behind"     // write-behind with a journal; see behind
 	modePrincipals = "principals" // sessions are indexed, limited and ended by whose they are; see principals
 	modeBroken     = "broken"     // a cache that never receives an invalidation

@@ -17,7 +17,7 @@ import (
 // tolerated is how many requests of a worker may fail where the machine stalls.
 const tolerated = 10
 
-// measure serves requests as fast as it can, 95 % of them reads.
+// measure serves requests of this node's share of the users as fast as it can, 95 % of them reads.
 func (n *node) measure(ask Ask) error {
 	var workers sync.WaitGroup
 	errs := make([]error, n.Workers)
@@ -29,7 +29,7 @@ func (n *node) measure(ask Ask) error {
 			share := ask.Count*(worker+1)/n.Workers - ask.Count*worker/n.Workers
 			for done, failed := 0, 0; done < share; {
 				slot := int(users.Uint64())
-				if ask.Sticky && slot%ask.Nodes != n.Node {
+				if slot%ask.Nodes != n.Node {
 					continue
 				}
 				done++

@@ -34,8 +34,7 @@ const replyFD = 3
 type node struct {
 	Config
 	slots   *Slots
-	chain   gsession.Storage
-	stack   *layer.Stack // nil where bare
+	chain   *layer.Stack
 	manager *gsession.Manager
 	load    *load // nil while none runs, as the next
 	stalls  *meter
@@ -80,15 +79,6 @@ func serve(text string) error {
 }
 
 func (n *node) open() error {
-	if n.Mode == modeBare {
-		client, err := n.Server.goframe()
-		if err != nil {
-			return err
-		}
-		n.chain = gsession.NewStorageRedis(client, prefix)
-		n.manager = gsession.New(ttl, n.chain)
-		return nil
-	}
 	store := n.store()
 	// A node that has lost the server for long goes on without invalidations: one bound for both.
 	opts := []layer.LocalOption{layer.Audited(n.Audit), layer.MaxStale(lease)}
@@ -104,8 +94,7 @@ func (n *node) open() error {
 	if n.Mode == modePrincipals {
 		decorators = append(decorators, layer.Indexed(whose, layer.Limit(personLimit, layer.EndOldest)))
 	}
-	n.stack = layer.Chain(store, append(decorators, layer.Traced())...)
-	n.chain = n.stack
+	n.chain = layer.Chain(store, append(decorators, layer.Traced())...)
 	n.manager = gsession.New(ttl, n.chain)
 	return nil
 }
@@ -115,12 +104,9 @@ func (n *node) store() tiers.Storage {
 }
 
 func (n *node) close() error {
-	if n.stack == nil {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return n.stack.Close(ctx)
+	return n.chain.Close(ctx)
 }
 
 // audits are the comparisons of hits with the store so far.

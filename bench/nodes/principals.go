@@ -66,7 +66,7 @@ func (n *node) principals() (end func(), err error) {
 	if err := n.open(); err != nil {
 		return nil, err
 	}
-	users := layer.Principals(n.stack)
+	users := layer.Principals(n.chain)
 	ctx, stop := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	for worker := range n.Workers {
@@ -252,7 +252,7 @@ func (w *world) lastLook(deeds []deed) (reads []deed, listed map[string]bool) {
 		w.tb.Fatal(err)
 	}
 	defer func() { _ = n.close() }()
-	users := layer.Principals(n.stack)
+	users := layer.Principals(n.chain)
 	ctx := context.Background()
 	listed = map[string]bool{}
 	seen := map[string]bool{}

@@ -149,8 +149,7 @@ func (r *Report) Print(out io.Writer) {
 	line("keys carried into a log-in of the same id", "%d", r.Carried)
 	if o.Requests > 0 {
 		line("invalidation delay p50, p99, p99.9", "%v, %v, %v (%d changes)", round(r.Delays.Quantile(0.5)), round(r.Delays.Quantile(0.99)), round(r.Delays.Quantile(0.999)), len(r.Delays.All))
-		line("Redis reads a request, 95 % reads", "%.3f sticky, %.3f scattered, %.3f bare", r.Sticky.Reads, r.Scattered.Reads, r.Bare.Reads)
-		line("Redis commands a request, 95 % reads", "%.3f sticky, %.3f scattered, %.3f bare", r.Sticky.Commands, r.Scattered.Commands, r.Bare.Commands)
+		line("Redis reads a request, 95 % reads", "%.3f", r.RedisReads)
 		line("reads of own writes that asked Redis", "%d of %d", r.ownMisses(), r.OwnReads)
 		for why, n := range r.OwnMisses {
 			line("", "%s %d", why, n)

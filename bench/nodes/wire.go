@@ -15,12 +15,11 @@ const (
 
 // Ask is one command of the driver.
 type Ask struct {
-	What   string
-	Round  int
-	IDs    []string
-	Count  int
-	Nodes  int
-	Sticky bool // each session at one node only
+	What  string
+	Round int
+	IDs   []string
+	Count int
+	Nodes int
 }
 
 // Answer is a node's reply to an Ask, one for each, in their order.

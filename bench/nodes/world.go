@@ -102,14 +102,14 @@ func (w *world) await(timeout time.Duration, what string, condition func() bool)
 	}
 }
 
-// spawn runs a node behind proxies of its own; a bare one without.
+// spawn runs a node behind proxies of its own; one that writes behind without.
 func (w *world) spawn(n int, mode string) *process {
 	w.tb.Helper()
 	o, server := w.options, w.direct
 	if err := os.MkdirAll(w.nodeDir(n), 0o700); err != nil {
 		w.tb.Fatal(err)
 	}
-	if mode != modeBare && mode != modeBehind {
+	if mode != modeBehind {
 		server.Via = map[string]string{}
 		var proxies []*redistest.Proxy
 		for _, s := range w.servers {
