@@ -34,8 +34,8 @@ func Coalesced(opts ...CoalescedOption) Decorator {
 	return func(inner gsession.Storage) gsession.Storage { return coalesce.New(inner, opts...) }
 }
 
-// WriteTimeout is how long a caller waits for its commit at most, and the store for
-// what it was given, if it heeds its context; 5 s unless set.
+// WriteTimeout is how long a caller waits for its commit at most. It is also the deadline of the
+// store's context; 5 s unless set.
 func WriteTimeout(d time.Duration) CoalescedOption {
 	if d <= 0 {
 		panic(fmt.Sprintf("strata: layer.WriteTimeout(%v) leaves no time to write; pass a positive duration", d))
@@ -44,22 +44,20 @@ func WriteTimeout(d time.Duration) CoalescedOption {
 }
 
 // WriteBehind has SetSession return at once. Changes are merged and committed
-// within the interval, up to an eighth of it and 25 ms sooner (of an interval above 25 s, a
-// thousandth), together with what else is due by then, and at once when three quarters of
-// MaxPending or MaxPendingBytes are reached; a session that begins is committed without delay. Reads of
-// this node see the changes, other nodes when they are committed.
+// within the interval. They may go up to an eighth of it and 25 ms sooner (of an interval above 25 s, a
+// thousandth), together with others that are due by then, and go at once when three quarters of
+// MaxPending or MaxPendingBytes are reached. A session that begins is committed without delay. Reads of
+// this node see the changes at once, other nodes when they are committed.
 //
-// A commit that fails is tried again, after 25 ms at first and 2 s at most, until the
-// session would have expired (a ttl of 0 never does); where several sessions fail in a row, one of
-// the store's node is tried each 250 ms until one succeeds. At the end, or when another node has removed the session, the
-// changes are given up, reported to OnGiveUp and logged. Values that the store can't
-// keep are still refused with an error, where it is known what the store makes of
-// values: redisstore and GoFrame's own snapshot stores.
+// A commit that fails is tried again, after 25 ms at first and 2 s at most, until the session would
+// have expired (a ttl of 0 never does). If several sessions of one of the store's nodes fail in a row,
+// one of them is tried each 250 ms until one succeeds. At the end, or when another node has removed the
+// session, the changes are given up, reported to OnGiveUp and logged. A value that the store can't keep
+// is still refused with an error, over redisstore and GoFrame's own snapshot stores.
 //
-// If the process dies, what is pending is lost without a Journal. The chain's Flush
-// returns when all that was pending is in the store; its Close does so within its
-// context's deadline, and says how many changes it could not deliver: those are given up
-// without a Journal.
+// If the process dies, pending changes are lost without a Journal. The chain's Flush returns when all
+// pending changes are in the store. Its Close does so within its context's deadline, and its error says
+// how many changes it could not deliver: without a Journal those are given up.
 func WriteBehind(interval time.Duration) CoalescedOption {
 	if interval <= 0 {
 		panic(fmt.Sprintf("strata: layer.WriteBehind(%v) delays nothing; pass a positive interval, or leave it out to write synchronously", interval))
@@ -67,10 +65,10 @@ func WriteBehind(interval time.Duration) CoalescedOption {
 	return func(o *coalesce.Options) { o.WriteBehind = interval }
 }
 
-// MaxPending bounds the sessions whose changes aren't in the store yet, whether or not a
-// caller waits for them, and the log-outs beside them; 100,000 unless set. At the bound
-// SetSession waits for its turn, also if its context ends: writing behind for as long as it takes, else for
-// WriteTimeout, and the error says then that nothing was written.
+// MaxPending bounds the sessions whose changes aren't in the store yet, those with a caller that waits
+// included, and separately the log-outs; 100,000 unless set. At the bound SetSession waits for its turn, also if its
+// context ends: writing behind for as long as it takes, else for WriteTimeout, and then the error says
+// that nothing was written.
 func MaxPending(n int) CoalescedOption {
 	if n <= 0 {
 		panic(fmt.Sprintf("strata: layer.MaxPending(%d) has no room for a change; pass a positive number of sessions", n))
@@ -88,8 +86,8 @@ func MaxPendingBytes(n int64) CoalescedOption {
 	return func(o *coalesce.Options) { o.MaxPendingBytes = n }
 }
 
-// OnGiveUp is called with changes that were accepted and can't be delivered, one call at a
-// time, from a goroutine of its own; of more than 64 that wait the later ones are put together.
+// OnGiveUp is called with changes that were accepted and can't be delivered, one call at a time, from a
+// goroutine of its own. If more than 64 reports wait, later ones are merged.
 // They are logged as well. Close called from it is refused.
 func OnGiveUp(report func(GiveUp)) CoalescedOption {
 	if report == nil {
@@ -100,15 +98,15 @@ func OnGiveUp(report func(GiveUp)) CoalescedOption {
 
 // Journal keeps what is pending in a directory, so that it survives the process and a
 // power loss: SetSession returns when its change is on disk, many callers sharing one
-// sync. New and Chain open it, and New returns an error where it can't be. The changes in it are
-// pending again: they go to the store, and reads show them. After any crash a change that was accepted is in
-// the store or reported to OnGiveUp; a session that has been removed stays so, and keys
-// that the store has got since are left, as they are newer.
+// sync. New and Chain open it; New returns an error if it can't be opened. The changes in it are
+// pending again: they go to the store, and reads show them. After any crash a change that was accepted is
+// in the store or reported to OnGiveUp; a session that has been removed stays removed, and keys that
+// were written to the store since are left, as they are newer.
 //
 // The store below has to compare what it holds and write in one step, as redisstore does;
-// over any other Chain panics. The directory belongs to one process, and holds what sessions
-// hold, readable by its user only. Where it can't be written, SetSession waits for the store,
-// and Flush and Close return the error. A log-out is off the disk when RemoveAll returns.
+// over any other Chain panics. The directory belongs to one process, and holds data of sessions,
+// readable by its user only. If it can't be written, SetSession waits for the store, and Flush and Close
+// return the error. A log-out is off the disk when RemoveAll returns.
 func Journal(dir string) CoalescedOption {
 	if dir == "" {
 		panic("strata: layer.Journal needs a directory; pass one that outlives the process and that no other process uses")
@@ -116,10 +114,9 @@ func Journal(dir string) CoalescedOption {
 	return func(o *coalesce.Options) { o.Journal = dir }
 }
 
-// SlideEvery is the part of a session's ttl, 0 to 1, for which its expiry isn't slid
-// again; 0.1 unless set. Slides and commits set so much more than the ttl: a session in use never
-// expires early, and an idle one outlives its ttl by no more than that part. 0 slides
-// with every request.
+// SlideEvery is the part of a session's ttl, 0 to 1, in which its expiry is slid once; 0.1 unless set.
+// Slides and commits add that part to the ttl: a session in use never expires early, and an idle one
+// outlives its ttl by that part at most. 0 slides with every request.
 func SlideEvery(fraction float64) CoalescedOption {
 	if !(fraction >= 0 && fraction <= 1) {
 		panic(fmt.Sprintf("strata: layer.SlideEvery(%v) is no part of a ttl; pass 0 to 1, or leave it out for 0.1", fraction))

@@ -27,39 +27,37 @@
 //
 // # Between nodes
 //
-// Over a store that notifies of its changes, for a read that starts at a moment t:
+// These hold over a store that notifies of its changes, for a read that starts at a moment t. All moments are of one
+// clock; no two machines need agree on the time.
 //
-//   - On the node that wrote it, a write that had returned before t is seen.
-//   - On another node, one that had returned before t is seen as soon as its invalidation
-//     has arrived, or a read of the store later (100 ms at most) where the node had written
-//     the session itself, or slid its expiry, within the second before; and whatever goes
-//     wrong if it had returned a lease before t ([redisstore.WatchLease] and the time in
-//     which a process is woken), except one: the address leads to another server, or
-//     through another connection, by now, while the older connections stay open (a virtual
-//     IP, a relay). That is noticed within ten seconds and a lease. Redis sends no
-//     invalidations for SWAPDB, so that no database with sessions may be swapped. The moments are of one clock, and no two machines need
-//     agree on the time. It is the process's monotonic one, which stands still while a
-//     virtual machine is suspended: afterwards what is left of the lease may be served once.
-//   - A node's own write whose commit returns late is not shown from memory where another
-//     state was read there meanwhile, as that may be newer.
-//   - Reads at two nodes may see two writes at different moments. On one node the history
-//     of a session that no other writes is linearizable.
-//   - A log-out holds on every node by the same two limits, and for good: what a request
-//     that had loaded the session writes later, anywhere, is refused. Where a session has
-//     begun anew under the same id by then, only the node that logged out knows the two
-//     apart: on another one that request adds the keys which it changed. Call RegenerateId
+//   - The node sees a write of its own that had returned before t.
+//   - It sees another node's write that had returned before t as soon as its invalidation has arrived. If the node has
+//     written the session itself, or slid its expiry, within the second before, it sees the other write a read of the
+//     store later, 100 ms at most.
+//   - Whatever goes wrong, it sees another node's write that had returned a lease before t (see
+//     [redisstore.WatchLease]; the time in which a process is woken comes on top). There are three exceptions. If the
+//     address has come to lead to another server, or through another connection, while older connections stay open (a
+//     virtual IP, a relay), that is noticed within ten seconds and a lease. Redis sends no invalidations for SWAPDB, so
+//     no database with sessions may be swapped. The process's monotonic clock stands still while a virtual machine is
+//     suspended: afterwards the rest of the lease may be served once.
+//   - If a commit of the node returns late, and another state was read there meanwhile, memory doesn't show the
+//     commit's state, as the other one may be newer.
+//   - Reads at two nodes may see two writes at different moments. On one node the history of a session that no other
+//     node writes is linearizable.
+//   - A log-out holds on every node within the same limits, and for good: later writes of a request that had loaded the
+//     session are refused, on any node. If a session has begun anew under the same id, only the node that logged out
+//     distinguishes the two: a request on another node adds the keys that it changed to the new one. Call RegenerateId
 //     at log-in.
 //
-// bench/nodes checks this as it is written, with real processes, servers and faults. No layer
-// can keep a write that a server acknowledges and then loses, as an asynchronous replica that
-// takes over may.
+// bench/nodes checks this with real processes, servers and faults. No layer can keep a write that a
+// server acknowledges and then loses, as an asynchronous replica that takes over may.
 //
 // The table of package tiers says which laws a store makes impossible.
 //
 // # Session ids
 //
-// GoFrame adopts the id that a client sends. No session has one that is longer than 512 bytes
-// ([tiers.MaxID]), or that can't name a file of StorageFile: a read finds no session, so that
-// the visitor sees an anonymous page, and a write is refused with an error that says so. A
-// request that regenerates the id gets on.
+// GoFrame adopts the id that a client sends. No session has an id that is longer than 512 bytes
+// ([tiers.MaxID]), or, over StorageFile, that can't name a file. Under such an id a read finds no
+// session, so that the visitor sees an anonymous page, and a write is refused with an error that
+// says so. A request that regenerates the id continues.
 package layer

@@ -29,8 +29,8 @@
 //	                      context_canceled, deadline_exceeded, revoked, panic, or the Go type
 //	                      of the innermost error: "syscall.Errno"
 //
-// In a chain over a snapshot store, GetSession arrives as Load, SetSession as
-// Commit, and UpdateTTL as Slide where a layer above wants to know what came of it.
+// In a chain over a snapshot store, GetSession arrives as Load, SetSession as Commit, and UpdateTTL as
+// Slide if a layer above needs the new expiry.
 //
 // # Outcomes
 //
@@ -46,21 +46,19 @@
 //	revoked     the store        error    a commit to a session that was removed meanwhile
 //	error       what failed      error    anything else that failed, a panic included
 //
-// The hit ratio is hit and negative over all of the first seven. A batch is ok where some of
-// its sessions were removed meanwhile, and else as its first failure.
+// The hit ratio is hit and negative over all of the first seven. The outcome of a batch is that of its
+// first failure; a session that was removed meanwhile is none.
 //
-// A span belongs to the trace in its context; where there is none, no span is made unless
-// layer.RootSpans was asked for. Work that is done once for several requests (a commit of merged
-// changes, a batch of commits) is a child of the first whose trace is sampled, and linked
-// to all of those, 32 at most.
+// A span belongs to the trace in its context. Without one no span is made, except with layer.RootSpans.
+// The span of work that is done once for several requests (a commit of merged changes, a batch) is a
+// child of the first request whose trace is sampled, and linked to all such requests, 32 at most.
 //
 // # Metrics
 //
-// Layers count with atomics that are read when a reader collects, so that a hit pays a
-// few nanoseconds whether a provider listens or not; the counts of the layers of a process are
-// added up, of those that were closed too. Without layer.MeterProvider they go to the global
-// provider, also to one that is set, or set anew, later. A provider that isn't a pointer has
-// each chain's layers apart.
+// Layers count with atomics that are read when a reader collects, so that a hit pays a few nanoseconds
+// with or without a provider. The counts of all layers of a process are added up, closed ones included.
+// Without layer.MeterProvider they go to the global provider, also to one that is set later. If a
+// provider isn't a pointer, each chain's layers are counted apart.
 //
 //	metric                              kind            unit            attributes
 //	strata.local.reads                  counter         {read}          strata.outcome=hit|miss|negative|stale
@@ -96,31 +94,38 @@
 //	strata.invalidation.delay        10µs 25µs 50µs 100µs 250µs 500µs 1ms 2.5ms 5ms 10ms 25ms 50ms 100ms 250ms 500ms 1s
 //	strata.store.operation.duration  10µs 25µs 50µs 100µs 250µs 500µs 1ms 2.5ms 5ms 10ms 25ms 50ms 100ms 250ms 500ms 1s 2.5s 5s 10s
 //
-// Each read of memory has one outcome; one that memory refused is a miss. The session was there
-// then, but a write had invalidated it (strata.reason=outdated), it had expired, it was an
-// own write of which Redis had notified the node and that was not read again in time (unread), or no
-// source vouched for it. The causes of an invalidation: a write of this node, an invalidation from the
-// store (that all sessions were removed at once is one), an echo (that of an own write, upon
-// which the session is read again in the background), a loss of invalidations, after which all is
-// invalid once they arrive again, and an audit. That they arrive for the first time is no loss. The
-// delay of an invalidation is measured on own writes, from their end until it arrives, and is 0 if it
-// came first. The age of an audited session that differed is how long it had been in memory: it may
-// have been wrong for a part of that. An audit's "changed" is a difference that was allowed, as its
-// invalidation was on its way, or MaxStale not over.
+// Each read of memory has one outcome. A read that memory refused is a miss: the session was there, but
 //
-// Slides are those of Local and Coalesced, and each is counted by the lowest of them.
-// Revoked writes are those that a caller got an error for; changes that were accepted before are
-// among the give-ups.
+//   - a write had invalidated it (strata.reason=outdated),
+//   - it had expired (expired),
+//   - no source vouched for it (unvouched), or
+//   - Redis had notified of an own write, and the session was not read again in time (unread).
 //
-// The store's operations are those of the innermost storage, from their first command;
-// what is refused before is none, and neither is ErrorDisabled. CommitAll and LoadAll are
-// one operation each, with what they have to do once more.
+// The causes of an invalidation (strata.cause) are
+//
+//   - a write of this node (write),
+//   - an invalidation from the store, which may be about all sessions at once (announcement),
+//   - one about an own write whose state could not be read again, or was another one (echo),
+//   - a loss of invalidations, after which everything is invalid (loss), and
+//   - an audit that found a difference (audit).
+//
+// The delay of an invalidation is measured on own writes, from their end until it arrives, and is 0 if
+// it came first. The age of an audited session that differed is how long it had been in memory: it may
+// have been wrong for a part of that. An audit's "changed" is a difference that is allowed, as its
+// invalidation was on its way, or MaxStale was not over.
+//
+// Each slide is counted once, by the lowest of Local and Coalesced. Revoked writes are those for which a
+// caller got an error; changes that were accepted before are among the give-ups.
+//
+// The store's operations are those of the innermost storage, from their first command. A call that is
+// refused before that is none, and neither is ErrorDisabled. CommitAll and LoadAll are one operation
+// each, repetitions included.
 //
 // # Log
 //
-// A team should know of some things that no caller may see. They are logged as warnings, one line
-// each ten seconds for one cause: errors with which sessions are closed, as GoFrame drops
-// them, writes that fail after their client has gone, changes that are given up or wait in the
-// journal at the end, a store whose invalidations don't arrive, or can't, a journal that fails, and what an audit
-// has found. Lines from before a chain stands are logged when it does.
+// Faults that no caller may see are logged as warnings, one line each ten seconds for one cause: errors
+// of closes, which GoFrame drops; writes that fail after their client has left; changes that are given
+// up, or wait in the journal at the end; invalidations that don't arrive, or can't; a journal that fails;
+// differences that an audit has found. Warnings of a chain that is being built are logged when it is
+// complete.
 package telemetry
