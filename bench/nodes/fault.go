@@ -213,15 +213,6 @@ func (w *world) settled() {
 	w.await(90*time.Second, "the servers are what the sentinel takes them for", w.sentinel.Settled)
 }
 
-// demoted waits until a master has become a replica that has the data.
-func (w *world) demoted(old *redistest.Server) {
-	w.tb.Helper()
-	w.await(90*time.Second, "the old master is a replica with the data", func() bool {
-		info, err := w.at(old).InfoMap(context.Background(), "replication").Result()
-		return err == nil && info["Replication"]["role"] == "slave" && info["Replication"]["master_link_status"] == "up"
-	})
-}
-
 func sentinelFailover(w *world, _ *rand.Rand, round int) *Loss {
 	old := w.sentinel.Master()
 	from := w.replicated(old, "marker")
@@ -265,7 +256,7 @@ func (w *world) replace(n, round int, how func(old, replica *redistest.Server)) 
 	w.agreed()
 	how(old, replica)
 	w.masters[n], w.replicas[n] = replica, old
-	w.demoted(old)
+	w.await(90*time.Second, "the old master is a replica with the data", old.Follows)
 	w.agreed()
 	loss := newLoss(from, now(), w.truth(round))
 	return &loss

@@ -26,13 +26,16 @@ func poll(tb testing.TB, what string, condition func() bool) {
 	}
 }
 
-// linked reports whether a replica has its master's data.
-func linked(ctx context.Context, client *redis.Client) bool {
-	info, err := client.Info(ctx, "replication").Result()
-	return err == nil && follows(info)
+// replication is what a server says of its role; nothing if it doesn't reply.
+func (s *Server) replication() string {
+	client := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1})
+	defer func() { _ = client.Close() }()
+	return client.Info(context.Background(), "replication").Val()
 }
 
-// follows reports whether INFO is that of a replica that has its master's data.
+// Follows reports whether the server is a replica that has its master's data.
+func (s *Server) Follows() bool { return follows(s.replication()) }
+
 func follows(info string) bool {
 	return field(info, "role") == "slave" && field(info, "master_link_status") == "up"
 }
@@ -45,7 +48,7 @@ func (c *Cluster) AddReplica(master *Server) *Server {
 	replica, client := c.join()
 	id := c.id(master)
 	poll(c.tb, "the replica knows its master", func() bool { return client.ClusterReplicate(ctx, id).Err() == nil })
-	poll(c.tb, "the replica has the master's data", func() bool { return linked(ctx, client) })
+	poll(c.tb, "the replica has the master's data", replica.Follows)
 	self := c.id(replica)
 	for _, s := range c.Masters {
 		poll(c.tb, "a master knows the replica", func() bool {
@@ -116,7 +119,7 @@ func (c *Cluster) Failover(replica *Server) {
 	c.tb.Helper()
 	ctx := context.Background()
 	client := replica.Client()
-	poll(c.tb, "the replica has the master's data", func() bool { return linked(ctx, client) })
+	poll(c.tb, "the replica has the master's data", replica.Follows)
 	self := c.id(replica)
 	for _, s := range c.Masters {
 		if s != replica { // one that doesn't know it for a replica gives it no vote

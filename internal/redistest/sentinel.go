@@ -50,7 +50,7 @@ func StartSentinel(tb testing.TB) *Sentinel {
 	s := &Sentinel{tb: tb, addr: "127.0.0.1:" + strconv.Itoa(port), Servers: []*Server{master, replica}}
 	s.api = redis.NewSentinelClient(&redis.Options{Addr: s.addr, MaxRetries: -1, DialerRetries: 1})
 	tb.Cleanup(func() { _ = s.api.Close() })
-	poll(tb, "the replica has the master's data", func() bool { return linked(ctx, replica.Client()) })
+	poll(tb, "the replica has the master's data", replica.Follows)
 	poll(tb, "the sentinel knows the replica", func() bool {
 		replicas, err := s.api.Replicas(ctx, SentinelMaster).Result()
 		return err == nil && len(replicas) == 1 && replicas[0]["flags"] == "slave" && replicas[0]["master-link-status"] == "ok"
@@ -95,19 +95,12 @@ func (s *Sentinel) Epoch() (epoch int) {
 // replica of it that has its data.
 func (s *Sentinel) Settled() bool {
 	s.tb.Helper()
-	ctx, master := context.Background(), s.Master()
+	master := s.Master()
 	for _, server := range s.Servers {
-		client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1, DialerRetries: 1})
-		info, err := client.Info(ctx, "replication").Result()
-		_ = client.Close()
-		switch {
-		case err != nil:
+		switch info := server.replication(); {
+		case server == master && field(info, "role") != "master":
 			return false
-		case server == master:
-			if field(info, "role") != "master" {
-				return false
-			}
-		case !follows(info) || field(info, "master_port") != strconv.Itoa(master.port):
+		case server != master && (!follows(info) || field(info, "master_port") != strconv.Itoa(master.port)):
 			return false
 		}
 	}
