@@ -59,6 +59,8 @@ const (
 	sentinel   = "sentinel"
 )
 
+var topologies = []string{standalone, cluster, sentinel}
+
 // ioTimeout bounds each wait for a server, so that no fault outlasts a round.
 const ioTimeout = time.Second
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/gf-strata/strata/internal/redistest"
@@ -18,7 +19,8 @@ type fault struct {
 
 // faults are those that a topology knows.
 func faults(topology string) []fault {
-	all := []fault{{"cut", cutOff}, {"stall", stall}, {"deaf", deaf}, {"pause", pause}, {"jitter", jitter}, {"refuse", refuse}, {"redial", redial}}
+	all := []fault{{"cut", cutOff}, {"stall", holdBack((*redistest.Proxy).Stall)}, {"deaf", holdBack((*redistest.Proxy).StallAnswers)},
+		{"pause", pause}, {"jitter", jitter}, {"refuse", refuse}, {"redial", redial}}
 	switch topology {
 	case standalone:
 		return append(all, fault{"restart", restart}, fault{"hang", hang}, fault{"outage", outage}, fault{"full", full})
@@ -27,6 +29,18 @@ func faults(topology string) []fault {
 	default:
 		return append(all, fault{"failover", clusterFailover}, fault{"crash", clusterCrash}, fault{"move", move}, fault{"linger", linger})
 	}
+}
+
+// faultNames are all faults that some topology knows.
+func faultNames() (names []string) {
+	for _, topology := range topologies {
+		for _, f := range faults(topology) {
+			if !slices.Contains(names, f.name) {
+				names = append(names, f.name)
+			}
+		}
+	}
+	return names
 }
 
 // wait is how long a fault lasts.
@@ -53,31 +67,20 @@ func cutOff(w *world, random *rand.Rand, _ int) *Loss {
 	return nil
 }
 
-// stall keeps back what a node sends and is sent, from a delay to an outage.
-func stall(w *world, random *rand.Rand, _ int) *Loss {
-	proxies := w.proxies[random.IntN(len(w.proxies))]
-	for _, p := range proxies {
-		p.Stall()
+// holdBack has a node's proxies keep something back, from a delay to an outage. Replies are old when
+// they arrive.
+func holdBack(begin func(*redistest.Proxy)) func(*world, *rand.Rand, int) *Loss {
+	return func(w *world, random *rand.Rand, _ int) *Loss {
+		proxies := w.proxies[random.IntN(len(w.proxies))]
+		for _, p := range proxies {
+			begin(p)
+		}
+		wait(some(random, 10*time.Millisecond, 3*lease))
+		for _, p := range proxies {
+			p.Resume()
+		}
+		return nil
 	}
-	wait(some(random, 10*time.Millisecond, 3*lease))
-	for _, p := range proxies {
-		p.Resume()
-	}
-	return nil
-}
-
-// deaf keeps back what a node is sent, while the servers get what it sends: replies
-// are old when they arrive.
-func deaf(w *world, random *rand.Rand, _ int) *Loss {
-	proxies := w.proxies[random.IntN(len(w.proxies))]
-	for _, p := range proxies {
-		p.StallAnswers()
-	}
-	wait(some(random, 10*time.Millisecond, 3*lease))
-	for _, p := range proxies {
-		p.Resume()
-	}
-	return nil
 }
 
 // jitter delays what all nodes send and are sent, each piece by a time of its own.
@@ -214,21 +217,24 @@ func (w *world) settled() {
 }
 
 func sentinelFailover(w *world, _ *rand.Rand, round int) *Loss {
-	old := w.sentinel.Master()
-	from := w.replicated(old, "marker")
-	w.sentinel.Failover()
-	w.settled()
-	loss := newLoss(from, now(), w.truth(round))
-	return &loss
+	return w.succeeded(round, func(*redistest.Server) { w.sentinel.Failover() })
 }
 
 // crash kills the master, whose replica takes over, and runs it again as a replica.
 func crash(w *world, _ *rand.Rand, round int) *Loss {
+	return w.succeeded(round, func(old *redistest.Server) {
+		old.Stop()
+		w.await(30*time.Second, "the sentinel replaces a master that is gone", func() bool { return w.sentinel.Master() != old })
+		old.Restart(w.tb)
+	})
+}
+
+// succeeded has the sentinel's master and replica change places.
+func (w *world) succeeded(round int, how func(old *redistest.Server)) *Loss {
+	w.tb.Helper()
 	old := w.sentinel.Master()
 	from := w.replicated(old, "marker")
-	old.Stop()
-	w.await(30*time.Second, "the sentinel replaces a master that is gone", func() bool { return w.sentinel.Master() != old })
-	old.Restart(w.tb)
+	how(old)
 	w.settled()
 	loss := newLoss(from, now(), w.truth(round))
 	return &loss

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ func main() {
 	o := DefaultOptions()
 	o.Replicas, o.Probes, o.Requests, o.Round, o.Quiet = 3, 3000, 20000, 12*time.Second, 3*time.Second
 	topology := flag.String("topology", "all", "standalone, cluster, sentinel or all")
-	faults := flag.String("faults", "cut,stall,deaf,pause,jitter,redial,hang,outage,full,refuse,restart,failover,crash,move,linger", "which faults, by comma; empty for none")
+	faults := flag.String("faults", strings.Join(faultNames(), ","), "which faults, by comma; empty for none")
 	flag.DurationVar(&o.Duration, "duration", 10*time.Minute, "of the load, shared by the topologies")
 	flag.IntVar(&o.Requests, "requests", o.Requests, "of each node that are measured first, without faults; 0 measures nothing")
 	flag.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()), "of the load and the faults")
@@ -28,20 +29,22 @@ func main() {
 	principals := flag.Duration("principals", time.Minute, "of ending, limiting and changing sessions by whose they are, after that, without the faults by which servers lose what they had acknowledged; 0 for none")
 	strict := flag.Bool("strict", false, "exit with status 1 also for a figure that isn't reached, on a machine that isn't busy")
 	flag.Parse()
-	o.Faults = strings.Split(*faults, ",")
-	topologies := []string{*topology}
-	switch *topology {
-	case "all":
-		topologies = []string{standalone, cluster, sentinel}
-	case standalone, cluster, sentinel:
-	default:
-		fmt.Fprintln(os.Stderr, "nodes: -topology is standalone, cluster, sentinel or all")
-		os.Exit(2)
+	o.Faults = strings.FieldsFunc(*faults, func(r rune) bool { return r == ',' })
+	for _, name := range o.Faults {
+		if !slices.Contains(faultNames(), name) {
+			wrong("there is no fault %q, but: %s", name, strings.Join(faultNames(), ", "))
+		}
+	}
+	run := topologies
+	if *topology != "all" {
+		if run = []string{*topology}; !slices.Contains(topologies, *topology) {
+			wrong("there is no topology %q, but: %s, all", *topology, strings.Join(topologies, ", "))
+		}
 	}
 	behind := o
-	o.Duration /= time.Duration(len(topologies))
+	o.Duration /= time.Duration(len(run))
 	status := 0
-	for _, topology := range topologies {
+	for _, topology := range run {
 		status = max(status, program(func(tb testing.TB) bool {
 			report := Run(tb, topology, o)
 			report.Print(os.Stdout)
@@ -66,6 +69,12 @@ func main() {
 		}
 	}
 	os.Exit(status)
+}
+
+// wrong ends the program where a flag can't be.
+func wrong(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "nodes: "+format+"\n", args...)
+	os.Exit(2)
 }
 
 // program returns the exit status of a run: 1 where it isn't sound, 2 where it failed itself.
