@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	deadline = 20 * time.Second
+	deadline = time.Minute
 
 	name = "Ann-5d20e1" // what nothing may tell, besides ids and keys
 )

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-const deadline = 20 * time.Second
+const deadline = time.Minute
 
 // visitor is a browser at a shop.
 type visitor struct {
