@@ -18,8 +18,8 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// topics are what the advice for a chain is about. Whether changes are announced is found out
-// beside it, so that it is asked until it returns what is wanted, or for a while.
+// topics returns the topics of the advice for a chain. It asks until these are the wanted ones, or for a while, as
+// the chain finds out in the background whether invalidations arrive.
 func topics(t *testing.T, client redis.UniversalClient, want []string, opts ...redisstore.Option) (found []string) {
 	t.Helper()
 	store := redisstore.New(client, opts...)
@@ -97,7 +97,7 @@ func TestAdvice(t *testing.T) {
 	want("no server", ask(gone, prefix))
 }
 
-// What is found is logged once, without anybody asking, and a good set-up logs nothing.
+// Advice is logged once by the chain itself, and a good set-up logs nothing.
 func TestAdviceIsLoggedAfterTheStart(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -141,8 +141,8 @@ func (h *hushed) Advise(ctx context.Context) []tiers.Advice {
 	panic("an adviser that fails")
 }
 
-// A chain that is closed asks nobody any more, and an adviser that fails doesn't end the program.
-func TestCloseEndsTheQuestions(t *testing.T) {
+// A closed chain asks no advisers, and an adviser that fails doesn't end the program.
+func TestCloseEndsAdvisers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		before := &hushed{StorageMemory: gsession.NewStorageMemory(), asked: make(chan struct{})}

@@ -34,7 +34,7 @@ func heap() int64 {
 
 // Short values of forms of 100 KiB, ids in headers of 8 KiB, ids that are made up and ids
 // that are long, through a real server: what a chain keeps of them stays within its bounds.
-func TestRequestsAreNotKept(t *testing.T) {
+func TestAChainKeepsNoRequests(t *testing.T) {
 	const (
 		maxBytes = 1 << 20
 		tables   = 5 << 20 // the guard, absent ids, and expiries and removals of so few
@@ -184,7 +184,7 @@ func (*someIDs) SetSession(context.Context, string, *gmap.StrAnyMap, time.Durati
 func (*someIDs) RemoveAll(context.Context, string) error                                  { return nil }
 func (*someIDs) UpdateTTL(context.Context, string, time.Duration) error                   { return nil }
 
-// What a chain says that it takes at most, beside MaxBytes.
+// tablesBytes is the memory that a chain takes at most by its documentation, beside MaxBytes.
 const tablesBytes = 3<<20 + // the guard, and 4,096 ids without a session
 	2<<20 + // ristretto's counters, for MaxBytes
 	5<<20 + // expiries, of Coalesced
@@ -204,8 +204,8 @@ func wantHeap(t *testing.T, before int64, maxBytes int64) {
 // for longer.
 const requestsEnv = "STRATA_TEST_REQUESTS"
 
-// What a chain takes after hundreds of thousands of requests is at most one and a half times
-// what its bounds sum up to: ids that are parts of headers, known, made up or long, values that are
+// After hundreds of thousands of requests, a chain takes at most one and a half times the sum of its
+// bounds: ids that are parts of headers, known, made up or long, values that are
 // parts of them as well, log-ins and log-outs.
 func TestManyRequestsKeepTheHeapWithinTheBounds(t *testing.T) {
 	const maxBytes = 8 << 20

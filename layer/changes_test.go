@@ -14,7 +14,7 @@ import (
 	"github.com/gf-strata/strata/layer"
 )
 
-// prefixed is somebody's decorator of maps, under which values are texts with a prefix.
+// prefixed is another author's decorator of maps; below it values are texts with a prefix.
 type prefixed struct{ gsession.Storage }
 
 func (p prefixed) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {

@@ -67,8 +67,8 @@ func TestEightNodesLoseNoKeyOfOneSession(t *testing.T) {
 	}
 }
 
-// Overlapping requests that change a session find it in memory: commits tell the cache
-// what the session is, in the order in which they happen.
+// Overlapping requests that change a session find it in memory: the cache is notified of the session's states in the
+// order of the commits.
 func TestChangedSessionsStayInMemory(t *testing.T) {
 	for name, opts := range map[string][]layer.CoalescedOption{
 		"synchronous": nil,

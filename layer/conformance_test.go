@@ -179,8 +179,8 @@ func stacks(direct bool) map[string][]layer.Decorator {
 // everybody has a session, whatever is in it.
 func everybody(map[string]any) string { return "everybody" }
 
-// TestConformance holds every store under every stack to the ten laws. What a store
-// makes impossible is excepted by name.
+// TestConformance checks the ten laws for every store under every stack. Laws that a store makes
+// impossible are excepted by name.
 func TestConformance(t *testing.T) {
 	server := redistest.Start(t)
 	for _, s := range subjects() {

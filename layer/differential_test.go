@@ -17,8 +17,8 @@ import (
 )
 
 // TestDifferential gives the same calls, none of which overlap, to a random chain and
-// to the bare store, and compares every answer. What differs on purpose: a log-out
-// leaves nothing, where the bare stores leave an empty session.
+// to the bare store, and compares every result. One difference is intended: a log-out
+// leaves nothing, and bare stores leave an empty session.
 func TestDifferential(t *testing.T) {
 	server := redistest.Start(t)
 	goFrame, own := server.GoFrame(t), client(t, server)
@@ -128,8 +128,7 @@ func (p *pair) logOut(t *rapid.T) {
 	p.request(t, func(s *gsession.Session) error { return s.RemoveAll() })
 }
 
-// replace writes maps that a program made itself, also where reads were told that there is no
-// session.
+// replace writes maps that a program made itself, also after reads that found no session.
 func (p *pair) replace(t *rapid.T) {
 	ctx, id, first, second := context.Background(), gsession.NewSessionId(), p.value(t), p.value(t)
 	p.same(t, id)

@@ -19,7 +19,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// distressed is a store that announces what the test says, and answers nothing while it is
+// distressed is a store that sends the invalidations that the test asks for, and returns errors while it is
 // away. listener is set when a chain is built.
 type distressed struct {
 	*teststore.Store
@@ -60,8 +60,8 @@ func (d *distressed) holds(t *testing.T, id string) map[string]any {
 	return read.Snapshot.Map()
 }
 
-// What was read from memory because the store was away is never written over what the store
-// holds when it is back: the request's changes join that, or are refused where it is gone.
+// A state that was read from memory because the store was away never overwrites the store's state:
+// the request's changes are merged with it, or refused if the session is gone.
 func TestAStaleReadNeverBecomesAWriteOfOldData(t *testing.T) {
 	for name, decorators := range map[string][]layer.Decorator{
 		"Local":     nil,
@@ -134,7 +134,8 @@ func distress(t *testing.T, gone, renewed bool, decorators ...layer.Decorator) {
 	}
 }
 
-// A layer that stands behind a stranger without Unwrap is heard: the chain knows it.
+// Local receives the invalidations of a layer behind another author's decorator without Unwrap: the
+// chain knows that layer.
 func TestLocalReceivesInvalidationsPastAStranger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &distressed{Store: teststore.New()}
@@ -158,8 +159,8 @@ func TestLocalReceivesInvalidationsPastAStranger(t *testing.T) {
 	})
 }
 
-// A channel of announcements that can't be had is told with the reason, though nobody reads,
-// and no short loss.
+// If no connection for invalidations can be made, that is logged with the reason, also without a
+// read; a short loss is not.
 func TestInvalidationsThatDoNotArriveAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &distressed{Store: teststore.New()}
@@ -190,8 +191,8 @@ func TestInvalidationsThatDoNotArriveAreLogged(t *testing.T) {
 	})
 }
 
-// A server without announcements is told once, where the whole chain logs, whatever is done
-// with it.
+// A server that sends no invalidations is logged once, by the chain's logger, whatever requests
+// there are.
 func TestAServerThatCannotNotifyIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	const warning = "can't send invalidations"

@@ -23,8 +23,8 @@ func (n nonce) MarshalJSON() ([]byte, error) {
 	return strconv.AppendInt(nil, n.encoded.Add(1), 10), nil
 }
 
-// What memory shows of a change is what the store has, whatever it is: a change is either
-// encoded once, or refused before the store is touched, and what was written can be read.
+// Memory shows a change as the store has it, whatever its values are: it is either encoded once, or
+// refused before the store is written; and a change that was written can be read.
 func TestMemoryShowsWhatTheStoreHas(t *testing.T) {
 	ctx := context.Background()
 	server := redistest.Start(t)

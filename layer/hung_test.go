@@ -18,7 +18,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// begun writes sessions and answers what requests of them hold.
+// begun writes sessions and returns the maps that their requests hold.
 func begun(t *testing.T, chain *layer.Stack, ids []string) map[string]*gmap.StrAnyMap {
 	t.Helper()
 	ctx := context.Background()
@@ -144,9 +144,9 @@ func TestAChainOverAClusterNeverAsksCommand(t *testing.T) {
 	}
 }
 
-// A server hangs. Once some requests have found out, all are answered or refused at once: reads
-// that memory may answer, log-outs, and changes, which wait while writing behind. A log-out of
-// this node is honoured though the store didn't hear of it.
+// A server hangs. Once some requests have found out, all others return or are refused at once: reads
+// that memory may serve, log-outs, and changes, which wait while writing behind. A log-out of this
+// node holds on it although the store didn't receive it.
 func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -159,7 +159,7 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 	other := layer.Chain(redisstore.New(server.Client()))
 	defer func() { _ = other.Close(ctx) }()
 	bases := begun(t, other, append(ids, "marker")) // another node's, which needs no second look
-	// Nothing of what was written is announced any more once the last write was.
+	// Once the invalidation of the last write has arrived, all have.
 	if !polled(20*time.Second, func() bool {
 		m, err := chain.GetSession(ctx, "marker", time.Hour)
 		return err == nil && m != nil
@@ -254,8 +254,8 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 	}
 }
 
-// A server takes no writes and answers reads. What is pending stays readable, the log says
-// at once what is wrong and what is pending, and all arrives when it takes writes again.
+// A server takes no writes and serves reads. Pending changes stay readable, the log says at once why
+// they wait and how many, and all arrive when the server takes writes again.
 func TestAServerThatRefusesWrites(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -20,7 +20,7 @@ import (
 // node is a process with a full chain on a store.
 func node(t *testing.T, store gsession.Storage, opts ...layer.LocalOption) (*layer.Stack, *gsession.Manager) {
 	t.Helper()
-	opts = append(opts, layer.MaxStale(time.Hour)) // so that only announcements make it fresh
+	opts = append(opts, layer.MaxStale(time.Hour)) // so that only invalidations make it fresh
 	chain := layer.Chain(store, patientCoalesced(), patientLocal(opts...), layer.Traced())
 	t.Cleanup(func() {
 		if err := chain.Close(context.Background()); err != nil {
@@ -30,7 +30,7 @@ func node(t *testing.T, store gsession.Storage, opts ...layer.LocalOption) (*lay
 	return chain, gsession.New(time.Hour, chain)
 }
 
-// warm reads until the node answers from memory: it asks the server nothing.
+// warm reads until the node serves the session from memory and asks the server nothing.
 func warm(t *testing.T, client *redis.Client, manager *gsession.Manager, id string) {
 	t.Helper()
 	if !polled(30*time.Second, func() bool {
@@ -53,7 +53,7 @@ func gets(t testing.TB, client *redis.Client) (n int) {
 	return n
 }
 
-// Whoever changes a session, a node that has it in memory knows.
+// A node that has a session in memory notices every change of it, by any client.
 func TestANodeFollowsWhateverChanges(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -100,7 +100,7 @@ func TestANodeFollowsWhateverChanges(t *testing.T) {
 }
 
 // A node that reads what it has just written asks the server nothing on the request's
-// path, although the server announces its writes to it.
+// path, although the server notifies it of its own writes.
 func TestOwnWritesCostNoRead(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -173,7 +173,7 @@ func TestAWatcherServesAnyStoreOnRedis(t *testing.T) {
 	}
 }
 
-// loader is what tells how a read was answered.
+// loader is a layer that says how a read was served.
 type loader interface {
 	Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error)
 }

@@ -72,8 +72,8 @@ const (
 	orderSessions = 3
 )
 
-// sight is a state of a session as readers tell it from others: which log-in it is of, or
-// that there is none since, and the version of each worker's key.
+// sight is a state of a session by which readers distinguish it from others: its log-in, or that there is
+// none since, and the version of each worker's key.
 type sight struct {
 	rank     int // twice the number of the log-in, and one more after it
 	versions [orderWorkers]int
@@ -134,8 +134,8 @@ func sightOf(data map[string]any, before sight) sight {
 	return now
 }
 
-// Whatever overlaps, no reader of a node sees a state that is older than one which a reader of
-// the same node had been answered before this one asked.
+// Whatever overlaps, no reader of a node gets a state that is older than one that another reader of
+// the same node had got before it asked.
 func TestNoNodeShowsAnOlderState(t *testing.T) {
 	t.Parallel()
 	chains := map[string][]func() layer.Decorator{
@@ -326,7 +326,7 @@ func TestOwnWritesStayWarm(t *testing.T) {
 				all.Wait()
 				return asked() - asks, int64(count(telemetry.InvalidatedByOwnWrite)) - echoes
 			}
-			// One for each change would be 1,000. On a machine that is slow just now, announcements
+			// One for each change would be 1,000. On a machine that is slow just now, invalidations
 			// come in lots, of which a few are taken for those of own writes, and states wait for too
 			// long to be read again: the next run may be luckier.
 			var misses, overlaps int64

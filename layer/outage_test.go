@@ -21,7 +21,7 @@ import (
 )
 
 // outage runs writers on a chain while Redis is killed, is away for five seconds and
-// comes back with what it had confirmed. It answers what each session should hold, and
+// comes back with the writes that it had confirmed. It returns the data that each session should hold, and
 // the errors that writers got.
 func outage(t *testing.T, server *redistest.Server, chain *layer.Stack, id func(n int) string, look func()) (accepted map[string]int, failed []error) {
 	t.Helper()
@@ -135,7 +135,7 @@ func inRedis(t *testing.T, server *redistest.Server, accepted map[string]int) {
 	}
 }
 
-// Callers of a synchronous chain are told, and what they weren't told of is there.
+// Callers of a synchronous chain get an error for each write that isn't there afterwards.
 func TestSynchronousCallersGetAnErrorInAnOutage(t *testing.T) {
 	t.Parallel()
 	server, client := durable(t)
@@ -252,7 +252,8 @@ func TestARotatedPasswordLogsNobodyOut(t *testing.T) {
 	}
 }
 
-// A callback can't have Close wait for it, and hears so at once; the chain can be closed later.
+// Close called from a callback, for which it would have to wait, returns an error at once; the chain can
+// be closed later.
 func TestCloseOfAChainInOnGiveUpIsRefused(t *testing.T) {
 	store := &away{StorageMemory: gsession.NewStorageMemory(), back: true}
 	var chain *layer.Stack

@@ -28,7 +28,7 @@ type fleet struct {
 	client redis.UniversalClient
 }
 
-// newFleet makes nodes whose announcements arrive.
+// newFleet makes nodes that receive invalidations.
 func newFleet(t *testing.T, nodes int, opts ...layer.IndexedOption) *fleet {
 	t.Helper()
 	return fleetOf(t, nodes, func() []layer.Decorator {
@@ -278,7 +278,7 @@ func TestTheLimitHoldsWhereManyLogInAtOnce(t *testing.T) {
 	}
 }
 
-// counted counts what a client sends of its callers' own: not what listens for announcements.
+// counted counts the commands that a client sends for its callers, without those of the watcher.
 type counted struct {
 	mu       sync.Mutex
 	commands []string // "|" before each round trip
@@ -546,7 +546,7 @@ func TestUpdateLosesNothing(t *testing.T) {
 
 // An update changes what is there: it begins no session, leaves out one that has ended, leaves a
 // time to live as it was, and tells what failed.
-func TestUpdateChangesWhatIsThere(t *testing.T) {
+func TestUpdateChangesTheStoredSession(t *testing.T) {
 	ctx := context.Background()
 	f := newFleet(t, 2)
 	for n := range 3 {
@@ -584,7 +584,8 @@ func TestUpdateChangesWhatIsThere(t *testing.T) {
 	}
 }
 
-// Each device class has places of its own, and whoever is ended learns that a newer log-in took his.
+// Each device class has a limit of its own, and a session that is ended has the reason that a newer
+// log-in took its place.
 func TestALimitPerDeviceClass(t *testing.T) {
 	ctx := context.Background()
 	f := newFleet(t, 2, layer.Limit(1, layer.EndOldest, layer.PerDeviceClass()))
@@ -651,8 +652,8 @@ func TestAPlaceBelowTheLimitIsFreeOnceItsSessionHasEnded(t *testing.T) {
 	eventually(t, "what has expired", func() bool { return f.device(1, "brief-second-0123456789").set("user", "brief") == nil })
 }
 
-// What a node logs in while it is cut off from announcements, and what it holds, is over by a mark
-// as soon as it can be reached, and within the lease.
+// While a node receives no invalidations, a mark ends its log-ins and the sessions in its memory as
+// soon as it can be reached, and within the lease.
 func TestAMarkReachesANodeThatWasCutOff(t *testing.T) {
 	ctx := context.Background()
 	f := newFleet(t, 1)

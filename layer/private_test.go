@@ -210,7 +210,7 @@ func TestAnErrorAtTheCloseIsLogged(t *testing.T) {
 }
 
 // One Traced anywhere in a chain says where all layers report, the store included.
-func TestOneTracedSpeaksForTheChain(t *testing.T) {
+func TestOneTracedSetsTheSinkOfTheChain(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	for name, chain := range map[string]func(traced layer.Decorator) *layer.Stack{

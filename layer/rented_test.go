@@ -14,7 +14,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// Rented servers and proxies refuse commands. Without announcements MaxStale bounds what memory
+// Rented servers and proxies refuse commands. Without invalidations MaxStale bounds what memory
 // serves, and one line of the log has the reason; what sessions need fails with an advice, and
 // changes nothing.
 func TestSessionsOfServersThatRefuseCommands(t *testing.T) {

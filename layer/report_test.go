@@ -45,7 +45,7 @@ func (a *away) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	return a.StorageMemory.SetSession(ctx, id, m, ttl)
 }
 
-// What is found while a chain is built goes where all of it logs.
+// Warnings of a chain that is being built go to the chain's logger.
 func TestWarningsOfAChainThatIsBeingBuiltAreLoggedByItsLogger(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -130,7 +130,7 @@ func (c cancelled) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap,
 	return c.away.SetSession(ctx, id, m, ttl)
 }
 
-// Traced in the order that is advised tells what a read is made of.
+// With Traced in the advised place, spans say whether a read was pending or stale.
 func TestSpansSayThatAReadWasPendingOrStale(t *testing.T) {
 	t.Parallel()
 	provider, option, exporter := tracedWith(t)

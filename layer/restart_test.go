@@ -17,7 +17,7 @@ import (
 
 // A process that is replaced by its next release serves from memory again what it held, as
 // Redis has it by then.
-func TestTheNextProcessHoldsWhatTheLastOneHeld(t *testing.T) {
+func TestTheNextProcessReadsTheSessionsOfTheLast(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	server := redistest.Start(t)

@@ -79,7 +79,7 @@ func TestMistakesInAChainPanic(t *testing.T) {
 	}
 }
 
-// holder hides what it wraps, but for its Unwrap.
+// holder hides the storage that it wraps, and has an Unwrap.
 type holder struct{ inner gsession.Storage }
 
 func (h holder) Unwrap() gsession.Storage { return h.inner }
@@ -629,7 +629,7 @@ func TestRegenerateIDAfterRemoveAllOfADirectSession(t *testing.T) {
 	wantData(t, store.kept[next], map[string]any{"user": "two"})
 }
 
-// No id of a client's reaches a file outside of the folder, whoever stands between.
+// No id from a client reaches a file outside the folder, whatever decorator stands between.
 func TestStorageFileBehindAStrangerStaysInItsFolder(t *testing.T) {
 	outside := t.TempDir()
 	folder := filepath.Join(outside, "sessions")
@@ -710,7 +710,7 @@ func TestCloseReturnsByItsContext(t *testing.T) {
 	}
 }
 
-// What a layer's Close panics with is its caller's.
+// A panic of a layer's Close is raised in the caller of the chain's Close.
 func TestAPanicOfALayersCloseIsTheCallers(t *testing.T) {
 	chain := layer.Chain(teststore.New(), func(inner gsession.Storage) gsession.Storage {
 		return &stuck{inner, func(context.Context) error { panic("layer") }}

@@ -62,8 +62,8 @@ func dirty(sessions *gsession.Manager, requests int) {
 	group.Wait()
 }
 
-// BenchmarkDirtyRequests tells what a request costs that changes its session, where
-// requests of one session overlap: commands that reach Redis, and time beside GoFrame's
+// BenchmarkDirtyRequests measures requests that change their session, where requests of one session
+// overlap: commands that reach Redis, and time beside GoFrame's
 // bare StorageRedis in the same run, which loses what overlaps.
 func BenchmarkDirtyRequests(b *testing.B) {
 	for name, opts := range map[string][]layer.CoalescedOption{

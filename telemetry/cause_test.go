@@ -18,8 +18,8 @@ func request(provider trace.TracerProvider) (context.Context, trace.SpanContext)
 	return ctx, span.SpanContext()
 }
 
-// What is done once for three requests is a child of the first that is sampled, and
-// linked to all; what is done below it is not.
+// The span of work for three requests is a child of the first that is sampled, and linked to all;
+// spans below it have no links.
 func TestCausesAreLinkedOnce(t *testing.T) {
 	exporter := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
@@ -91,8 +91,8 @@ func TestCausesAreBounded(t *testing.T) {
 	}
 }
 
-// Nothing of the requests is kept but which spans they belong to.
-func TestCausesEndWithNothing(t *testing.T) {
+// Only the spans of requests are kept.
+func TestCausesKeepOnlySpans(t *testing.T) {
 	type key struct{}
 	provider := sdktrace.NewTracerProvider()
 	traced, _ := request(provider)
@@ -105,7 +105,7 @@ func TestCausesEndWithNothing(t *testing.T) {
 	}
 }
 
-// What is kept of a request is no part of its headers: the state of a trace is.
+// No part of a request's headers is kept, such as the state of a trace.
 func TestCausesKeepNoHeader(t *testing.T) {
 	state, err := trace.ParseTraceState("vendor=value")
 	if err != nil {

@@ -55,7 +55,7 @@ func TestEarlyWarningsWaitForTheSink(t *testing.T) {
 
 // A layer without a chain logs in the end, and at once from then on; one that is closed
 // before does then.
-func TestALayerWithoutAChainLogsInTheEnd(t *testing.T) {
+func TestALayerWithoutAChainLogsAfterAWhile(t *testing.T) {
 	for name, end := range map[string]func(*Reporter, Reporting){
 		"left alone": func(*Reporter, Reporting) { synctest.Wait() },
 		"closed":     func(r *Reporter, l Reporting) { r.Stop(l) },

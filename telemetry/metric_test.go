@@ -99,7 +99,7 @@ func bounds(name string, seconds []float64) string {
 }
 
 // The tables in the package's documentation are what is exported.
-func TestTheTablesAreWhatIsExported(t *testing.T) {
+func TestTheTablesListAllThatIsExported(t *testing.T) {
 	reader := metric.NewManualReader()
 	config := Config{Metering: metric.NewMeterProvider(metric.WithReader(reader))}
 	var r Reporter
@@ -152,7 +152,7 @@ func counted(t *testing.T, m metricdata.Metrics) (n int64) {
 	return n
 }
 
-// What layers count adds up, also when some are closed or given another sink later.
+// The counts of layers add up, also when some are closed or given another sink later.
 func TestCountsAddUpAndNeverGoBack(t *testing.T) {
 	reader := metric.NewManualReader()
 	config := Config{Metering: metric.NewMeterProvider(metric.WithReader(reader))}
@@ -202,7 +202,7 @@ func TestStatesOfLayersBecomeOne(t *testing.T) {
 	}
 }
 
-func TestAStoreThatIsNoneIsNotMeasured(t *testing.T) {
+func TestOnlyTheStoreOfTheChainIsMeasured(t *testing.T) {
 	var none *Store
 	none.Report(standard)
 	if began := none.Begin(); !began.IsZero() {

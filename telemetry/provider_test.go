@@ -44,8 +44,8 @@ func state(t *testing.T, m metricdata.Metrics) int64 {
 	return gauge.DataPoints[0].Value
 }
 
-// A program sets its global provider when it likes. What was counted before is exported
-// then; nothing is timed as long as there is none.
+// A program may set its global provider late. Earlier counts are exported then; nothing is timed as
+// long as there is none.
 func TestTheGlobalProviderMayBeSetLater(t *testing.T) {
 	if !isStandIn(otel.GetMeterProvider()) {
 		t.Fatal("another test has left its provider")
@@ -147,8 +147,8 @@ func TestAProviderNeedNotBeComparable(t *testing.T) {
 	}
 }
 
-// What is counted while a chain is closed is in the last export, and the next chain's
-// counters go on from there.
+// Counts from while a chain is closed are in the last export, and the next chain's counters go on from
+// there.
 func TestCountsOutliveTheLastLayer(t *testing.T) {
 	provider, reader := metered()
 	sink := Config{Metering: provider}.Sink()

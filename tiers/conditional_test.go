@@ -43,7 +43,7 @@ func TestARepeatedChangeOverwritesNothingNewer(t *testing.T) {
 	})
 }
 
-// Once it is applied, no repetition changes anything, nor fails.
+// After it was applied, a repetition changes nothing and succeeds.
 func TestARepeatedChangeIsDoneOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		base := drawSnapshot(t, "base", true)
@@ -66,8 +66,8 @@ func TestARepeatedChangeIsDoneOnce(t *testing.T) {
 	})
 }
 
-// A session that an attempt may have begun isn't begun again, and nothing of it gets into
-// one that somebody else has begun.
+// A session that an attempt may have begun isn't begun again, and its changes don't get into one that
+// another request has begun.
 func TestASessionIsBegunOnce(t *testing.T) {
 	add, _ := Add(values{"user": "a", "cart": 1})
 	whole, _ := Replace(values{"user": "a", "cart": 1})

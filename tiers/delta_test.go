@@ -201,7 +201,7 @@ func TestApplyToASessionThatIsGone(t *testing.T) {
 	}
 }
 
-// What no close would write differently is no change.
+// A value that would be written as the same bytes is unchanged.
 func TestEqualValues(t *testing.T) {
 	now := time.Now()
 	for name, tt := range map[string]struct {
@@ -252,7 +252,7 @@ func TestDeltaSharesNothing(t *testing.T) {
 	wantData(t, current.Map(), values{"a": 1})
 }
 
-// An addition and a reread are told from doing nothing.
+// An addition and an inquiry aren't empty deltas.
 func TestRereadChangesNothingAndIsNotEmpty(t *testing.T) {
 	base := Adopt(values{"a": 1})
 	d := Inquiry(base)
@@ -273,9 +273,9 @@ type removedHash uint64
 
 func (r *removedHash) Removed(hash, _ uint64) bool { return uint64(*r) == hash }
 
-// Thousands of changes may be joined before the store takes them: what tells of a
-// removal doesn't grow with them.
-func TestJoinsKeepOneLookoutForRemovals(t *testing.T) {
+// Thousands of changes may be joined before the store takes them: their list of removals doesn't grow
+// with them.
+func TestJoinedDeltasShareTheirRemovals(t *testing.T) {
 	var removed removedHash
 	base := Adopt(map[string]any{"k": 1})
 	changed := func(n int) *Delta {

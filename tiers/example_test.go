@@ -7,7 +7,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// What a request changed joins what others have committed meanwhile.
+// A request's changes are merged with those that others have committed meanwhile.
 func ExampleDiff() {
 	base, _ := tiers.NewSnapshot(map[string]any{"user": "john", "theme": "light"})
 	delta, _ := tiers.Diff(base, map[string]any{"user": "john", "theme": "dark"})

@@ -14,7 +14,7 @@ import (
 
 // A joined delta must do what its two do one after the other, and its outcome must be
 // that of both.
-func TestJoinIsOneAfterTheOther(t *testing.T) {
+func TestAJoinedDeltaDoesWhatItsTwoDo(t *testing.T) {
 	value := rapid.OneOf(rapid.Map(rapid.IntRange(0, 2), func(n int) any { return n }), rapid.SampledFrom([]any{"x", "y"}))
 	session := rapid.MapOfN(rapid.SampledFrom([]string{"a", "b", "c"}), value, 0, 3)
 	rapid.Check(t, func(t *rapid.T) {

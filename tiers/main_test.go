@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Random values are the same each time, but for a -rapid.seed.
+// Random values are the same each time, except a -rapid.seed.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	given := false

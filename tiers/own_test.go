@@ -85,7 +85,7 @@ func TestDeltaOwnsItsTexts(t *testing.T) {
 	}
 }
 
-// A session at rest is one text. What a change leaves of it mustn't keep the rest.
+// A packed session is one text. After a change, the values that stay mustn't keep the whole text.
 func TestChangeOfUnpackedOwnsItsTexts(t *testing.T) {
 	before := Adopt(map[string]any{"small": "a text", "large": strings.Repeat("x", 10_000), "list": []any{"another"}})
 	b, ok := before.Pack(nil)

@@ -44,7 +44,7 @@ func FuzzPack(f *testing.F) {
 	})
 }
 
-// What has a type that JSON doesn't decode to stays as it is, nested too.
+// A value of a type that JSON doesn't decode to isn't packed, nested ones included.
 func TestOtherTypesAreNotPacked(t *testing.T) {
 	for name, value := range map[string]any{
 		"int": 1, "float64": 1.5, "bytes": []byte("x"), "strings": []string{"x"}, "struct": struct{}{},

@@ -103,7 +103,7 @@ type guarded struct {
 	inner map[string]int
 }
 
-func TestWhatOthersGuardIsNotRead(t *testing.T) {
+func TestSizeReadsNothingThatAnotherLockGuards(t *testing.T) {
 	g := guarded{Name: "g", mu: &sync.Mutex{}, inner: map[string]int{}}
 	data := values{"g": g, "behind a pointer": &g, "in a slice": []guarded{g}}
 	base := Adopt(values{"g": g})

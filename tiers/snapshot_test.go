@@ -96,7 +96,7 @@ func TestSnapshotTakesConcurrentReaders(t *testing.T) {
 }
 
 // Each constructor refuses what can't be copied, in a text of its own.
-func TestWhatCannotBeKeptIsRefused(t *testing.T) {
+func TestAValueThatCannotBeKeptIsRefused(t *testing.T) {
 	cyclic := values{}
 	cyclic["self"] = cyclic
 	for name, make := range map[string]func() error{

@@ -63,8 +63,7 @@ func TestGoFramesDefaultProviderMakesNoSpans(t *testing.T) {
 	}
 }
 
-// What GoFrame's default provider makes is exported nowhere: it is no parent of a span, and
-// no sampler goes by it.
+// Spans of GoFrame's default provider aren't exported: they are no parents, and samplers don't see them.
 func TestASpanOfGoFramesDefaultProviderIsNoParent(t *testing.T) {
 	ctx, request := otel.Tracer("").Start(t.Context(), "request")
 	defer request.End()

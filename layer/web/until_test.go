@@ -240,7 +240,7 @@ func TestUntilWhereChangesAreWrittenBehind(t *testing.T) {
 	s.ends("ended " + string(layer.ReasonLoggedOut))
 }
 
-// While announcements can't be received the store is asked, and where that can't be reached
+// While invalidations can't be received the store is asked, and where that can't be reached
 // nothing ends.
 func TestUntilWaitsWhileTheStoreIsAway(t *testing.T) {
 	redis := redistest.Start(t)

@@ -40,7 +40,7 @@ func wantFound(t *testing.T, l *local.Storage, outcome string, n int64) {
 	}
 }
 
-func TestAnAuditFindsAChangeThatWasNotAnnounced(t *testing.T) {
+func TestAnAuditFindsAChangeWithoutAnInvalidation(t *testing.T) {
 	var lines bytes.Buffer
 	reader := metric.NewManualReader()
 	config := telemetry.Config{
@@ -82,8 +82,8 @@ func TestAnAuditFindsAChangeThatWasNotAnnounced(t *testing.T) {
 	}
 }
 
-// A difference is no fault while its announcement may be on its way.
-func TestAnAuditAllowsForAnnouncementsOnTheirWay(t *testing.T) {
+// A difference is no fault while its invalidation may be on its way.
+func TestAnAuditAllowsForInvalidationsOnTheirWay(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		s.Put("a", map[string]any{"k": 2}, ttl)
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
@@ -94,7 +94,7 @@ func TestAnAuditAllowsForAnnouncementsOnTheirWay(t *testing.T) {
 	}, local.Audited(1))
 }
 
-// The lease, where it ends sooner than the auditor's patience: nothing is served then.
+// An audit ends with the lease if that ends first: nothing is served after that.
 func TestAnAuditWaitsNoLongerThanTheLease(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		from.tell().ValidUntil(time.Now().Add(time.Second))
@@ -121,7 +121,7 @@ func TestAnAuditKnowsMaxStale(t *testing.T) {
 	}, local.Audited(1))
 }
 
-// What a node writes itself is no difference, however long the write takes.
+// A node's own write is no difference, however long it takes.
 func TestAnAuditKnowsOwnWrites(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		s.OnCommit = func(context.Context, string) error { time.Sleep(time.Second); return nil }

@@ -101,9 +101,9 @@ func BenchmarkAnnouncement(b *testing.B) {
 	}
 }
 
-// BenchmarkHitInAStorm is what 100,000 announcements a second of sessions that this node
-// doesn't hold do to hits of 10,000 that it does, beside the same in quiet: to their time,
-// to how many of them there are, and what of one core the announcements take.
+// BenchmarkHitInAStorm measures hits of 10,000 sessions while 100,000 invalidations a second arrive for
+// sessions that this node doesn't hold, beside hits in quiet: their time, how many of the reads are
+// hits, and the part of a core that the invalidations take.
 func BenchmarkHitInAStorm(b *testing.B) {
 	const held, foreign = 10_000, 1_000_000
 	s, from := teststore.New(), &source{}

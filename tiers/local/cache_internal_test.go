@@ -15,7 +15,7 @@ import (
 
 // Where too many sessions come at once ristretto takes only some: the others are counted,
 // and aren't said to be held.
-func TestWhatAFullQueueRefusesIsCounted(t *testing.T) {
+func TestEntriesThatAFullQueueRefusesAreCounted(t *testing.T) {
 	const room = 64
 	s := New(teststore.New(), Exclusive(), MaxBytes(room*entryBytes))
 	defer s.Close(context.Background())
@@ -41,9 +41,9 @@ func TestWhatAFullQueueRefusesIsCounted(t *testing.T) {
 	}
 }
 
-// What ristretto was given, and takes a moment later, isn't found under the stamp of another
+// An entry that ristretto takes a moment after it was given it isn't found under the stamp of another
 // state that was loaded meanwhile.
-func TestWhatRistrettoTakesLaterIsInvalid(t *testing.T) {
+func TestAnEntryThatRistrettoTakesLaterIsInvalid(t *testing.T) {
 	for name, size := range map[string]int{"small": 1, "large": mostSmall} {
 		s := New(teststore.New(), Exclusive())
 		for n := range 200 {

@@ -53,8 +53,8 @@ func TestAReadAfterAWriteDoesNotShareTheFlightBeforeIt(t *testing.T) {
 	})
 }
 
-// A load that waits for a slow network may answer what the store held long ago: a later
-// reader joins it only where nobody can have changed the session without being heard.
+// A load that waits for a slow network may return a state that the store held long ago: a later reader
+// joins it only if every change of the session would have been noticed.
 func TestAReadJoinsNoLoadOfLongAgo(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts  []local.Option
@@ -131,7 +131,7 @@ func TestACallerThatGoesAwayDoesNotEndTheLoad(t *testing.T) {
 	})
 }
 
-// A store that never answers, and doesn't heed its context, must not hold readers.
+// A store that never returns, and ignores its context, must not hold readers up.
 func TestAHungStoreIsGivenUp(t *testing.T) {
 	s := teststore.New()
 	synctest.Test(t, func(t *testing.T) {
@@ -246,7 +246,7 @@ func TestCloseWaitsForLoads(t *testing.T) {
 }
 
 // Of two loads that overlap while nobody vouches, the one that began first may have asked last.
-func TestOfOverlappingLoadsNoneIsTakenForTheNewer(t *testing.T) {
+func TestOverlappingLoadsKeepNeitherState(t *testing.T) {
 	s, from := teststore.New(), &source{}
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		s.Put("a", map[string]any{"k": 1}, ttl)
@@ -265,7 +265,7 @@ func TestOfOverlappingLoadsNoneIsTakenForTheNewer(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(60 * time.Millisecond)
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1) // the second
-		s.Put("a", map[string]any{"k": 2}, ttl)             // its announcement is under way
+		s.Put("a", map[string]any{"k": 2}, ttl)             // its invalidation is under way
 		close(ask)
 		first.Wait() // shows 2
 		settle()
@@ -288,7 +288,7 @@ func TestALateLoadReplacesNothingThatOverlapped(t *testing.T) {
 		first.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1) })
 		synctest.Wait()
 		time.Sleep(60 * time.Millisecond)
-		s.Put("a", map[string]any{"k": 2}, ttl) // its announcement is under way
+		s.Put("a", map[string]any{"k": 2}, ttl) // its invalidation is under way
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
 		close(answer)
 		first.Wait()

@@ -43,8 +43,8 @@ func TestGuardHasTheSlotsThatWereAskedFor(t *testing.T) {
 	}
 }
 
-// What is kept under a new generation is valid until something else is heard, and never
-// where an epoch began before.
+// A state that is kept under a new generation is valid until the next bump, and never if an epoch began
+// before.
 func TestGuardRenews(t *testing.T) {
 	g := newGuard(8)
 	hash := g.Hash("a")
@@ -73,7 +73,7 @@ func TestGuardRenews(t *testing.T) {
 
 // Of many that keep something at the same time the last one does, and none where an epoch
 // began.
-func TestOfManyRenewalsOneIsValid(t *testing.T) {
+func TestOneOfManyRenewalsIsValid(t *testing.T) {
 	for range 500 {
 		g := newGuard(1)
 		var held [3]uint64
@@ -189,8 +189,8 @@ type holds struct {
 }
 
 // Each operation is one on one word, so that any interleaving of them is some order. In all
-// orders of a few, a write outdates what was held of its id, and an id that nobody holds
-// outdates nothing of the only one that somebody does.
+// orders of a few, a write invalidates the stamps of its id, and a write of an id without a stamp
+// leaves those of the one other id in the slot valid.
 func TestGuardInAllOrders(t *testing.T) {
 	const ids, length = 3, 4
 	hashes := [ids]uint64{0, 1 << 45, 1 << 60} // the lowest tag stands in for nobody's
@@ -267,8 +267,8 @@ func TestGuardInAllOrders(t *testing.T) {
 	}
 }
 
-// What a node holds outlives the writes of all that it doesn't.
-func TestGuardSparesWhatAloneIsHeld(t *testing.T) {
+// Sessions that a node holds stay valid when sessions that it doesn't hold are written.
+func TestGuardIgnoresWritesOfOtherSessions(t *testing.T) {
 	g := newGuard(defaultGuardSlots)
 	const held = 10_000
 	stamps := map[uint64]uint64{}

@@ -213,7 +213,7 @@ func TestPromotingReplacesNothingNewer(t *testing.T) {
 	}
 }
 
-// What has changed of an entry since it was packed is packed with it.
+// Changes of an entry since it was packed are packed when it is demoted.
 func TestAPromotedEntryThatChangedIsDemotedWithItsChanges(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
 	defer s.Close(context.Background())
@@ -233,8 +233,7 @@ func TestAPromotedEntryThatChangedIsDemotedWithItsChanges(t *testing.T) {
 	}
 }
 
-// What ristretto has evicted while a copy of it was hot is packed again when that loses its
-// place.
+// An entry that ristretto has evicted while it was hot is packed again when it loses its place.
 func TestAnEntryThatRistrettoEvictedIsPackedAgain(t *testing.T) {
 	s := New(teststore.New(), Exclusive())
 	defer s.Close(context.Background())
@@ -250,7 +249,7 @@ func TestAnEntryThatRistrettoEvictedIsPackedAgain(t *testing.T) {
 	}
 }
 
-// The first reader of an entry since the last search for a place is told that it is.
+// The first reader of an entry since the last search for a place learns that it is the first.
 func TestTheFirstReaderOfAHotEntryIsKnown(t *testing.T) {
 	var w hot
 	w.init(1 << 20)

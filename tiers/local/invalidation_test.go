@@ -21,7 +21,7 @@ type topics struct {
 	*source
 }
 
-// odd is a layer of that kind, which announces changes and publishes commits.
+// odd is a layer of that kind, which notifies of changes and publishes commits.
 type odd struct {
 	*teststore.Store
 	names     []string

@@ -61,7 +61,7 @@ func TestHitSparesTheStore(t *testing.T) {
 	})
 }
 
-func TestMaxStaleBoundsWhatNoSourceVouchesFor(t *testing.T) {
+func TestMaxStaleBoundsSessionsWithoutASource(t *testing.T) {
 	for name, bound := range map[string]time.Duration{"default": time.Second, "set": 3 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			var opts []local.Option
@@ -108,8 +108,8 @@ func TestExclusiveServesUntilTheSessionExpires(t *testing.T) {
 	}, local.Exclusive())
 }
 
-// A store that doesn't tell when a session expires is known to keep it for a ttl
-// after a write, and must be asked again and again after that.
+// A store that returns no expiry is known to keep a session for its ttl after a write. After that it
+// must be asked again and again.
 func TestExclusiveOverAStoreThatReturnsNoExpiry(t *testing.T) {
 	s := teststore.New()
 	s.Silent = true
@@ -286,7 +286,7 @@ func commit(t *testing.T, l *local.Storage, id string, data map[string]any) {
 	}
 }
 
-// Whatever was known when the tier was closed, the store answers what comes later.
+// After Close every read goes to the store, whatever memory held.
 func TestNothingIsServedFromMemoryAfterClose(t *testing.T) {
 	s := teststore.New()
 	synctest.Test(t, func(t *testing.T) {

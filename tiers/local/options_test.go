@@ -13,8 +13,8 @@ import (
 	"github.com/gf-strata/strata/tiers/local"
 )
 
-// What may change while the tier runs holds for what is read from then on, and an option that
-// isn't given again has its default.
+// Options that are changed while the tier runs hold for later reads, and an option that isn't given
+// again has its default.
 func TestLimitsChangeWhileTheTierRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()

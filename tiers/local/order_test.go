@@ -13,7 +13,7 @@ import (
 	"github.com/gf-strata/strata/tiers/local"
 )
 
-// A load that was outdated while it was under way may have asked the store last.
+// A load that was invalidated while it was under way may still have asked the store last.
 func TestAnInvalidatedLoadIsFollowedByNothingOlder(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		from.tell().Invalidate("a")
@@ -24,7 +24,7 @@ func TestAnInvalidatedLoadIsFollowedByNothingOlder(t *testing.T) {
 		synctest.Wait()
 		from.tell().Invalidate("a")
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
-		s.Put("a", map[string]any{"k": 2}, ttl) // its announcement is under way
+		s.Put("a", map[string]any{"k": 2}, ttl) // its invalidation is under way
 		close(ask)
 		first.Wait()
 		if read := load(t, l, "a"); value(read) != 2 {
@@ -45,7 +45,7 @@ func onceWith(wait func()) func(context.Context, string) {
 	}
 }
 
-// What is read again in the background doesn't replace what a reader was answered meanwhile.
+// A read in the background doesn't replace a state that a reader got meanwhile.
 func TestALateReadInTheBackgroundShowsNothingOlder(t *testing.T) {
 	for name, c := range map[string]struct {
 		write func(s *teststore.Store)
@@ -75,7 +75,7 @@ func TestALateReadInTheBackgroundShowsNothingOlder(t *testing.T) {
 	}
 }
 
-// What is kept of a session that is gone by now, and may be vouched for again, goes with it.
+// When memory learns that a session is gone, an older state that may be vouched for again goes as well.
 func TestAnAbsenceIsFollowedByNothingOlder(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		from.tell().ValidUntil(time.Time{})
@@ -190,7 +190,7 @@ func value(r tiers.Read) any {
 	return r.Snapshot.Get("k")
 }
 
-// A load may also have read what came after, and end when the write has been answered.
+// A load may also have read a later state, and end after the write has returned.
 func TestALateLoadIsFollowedByNothingOlder(t *testing.T) {
 	for name, c := range whatCameAfter {
 		t.Run(name, func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestALateLoadIsFollowedByNothingOlder(t *testing.T) {
 	}
 }
 
-// A slide doesn't revive what was outdated while it was under way.
+// A slide doesn't revive an entry that was invalidated while it was under way.
 func TestALateSlideShowsNothingOlder(t *testing.T) {
 	for name, c := range whatCameAfter {
 		for when, early := range map[string]bool{"read before the answer": true, "read across it": false} {
@@ -269,7 +269,7 @@ func TestALateSlideShowsNothingOlder(t *testing.T) {
 	}
 }
 
-// What is read again behind a write isn't shown while another one is under way.
+// A state that is read again after a write isn't shown while another write is under way.
 func TestALateCommitShowsNothingOlderThanWhatWasReadAgain(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		slow := slowly(s)
@@ -304,8 +304,8 @@ func (a *announcer) Follow(c tiers.CommitListener) (stop func()) {
 	return func() {}
 }
 
-// The layer that commits later shows readers what it lays its changes over, and tells later
-// what a commit has made of the session: that may be older.
+// A layer that commits later shows readers the state to which it adds its changes, and publishes the
+// result of a commit later: that may be older.
 func TestALatePublishedCommitShowsNothingOlder(t *testing.T) {
 	for name, c := range map[string]struct {
 		shown, became map[string]any
@@ -366,7 +366,7 @@ func (m moments) Load(ctx context.Context, id string, life time.Duration) (tiers
 
 // A change that was made of a state is shown as one of the same state that was read again since,
 // and not of another.
-func TestAChangeOutlivesAReadingOfTheSame(t *testing.T) {
+func TestAPreviewStaysWhenTheSameStateIsReadAgain(t *testing.T) {
 	for name, k := range map[string]any{"the same": 1, "another state": 2} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -389,7 +389,7 @@ func TestAChangeOutlivesAReadingOfTheSame(t *testing.T) {
 	}
 }
 
-// A removal by this node counts as well, though an announcement came before it.
+// A removal by this node counts as well, although an invalidation came before it.
 func TestALateCommitShowsNothingThatWasRemoved(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		for name, remove := range map[string]bool{"removed": true, "announced twice": false} {

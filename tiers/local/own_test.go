@@ -32,15 +32,15 @@ func setK(t *testing.T, l *local.Storage, value any) {
 	}
 }
 
-// readAgain returns when what was announced has been read again.
+// readAgain returns when sessions with an invalidation have been read again.
 func readAgain() {
 	time.Sleep(5 * time.Millisecond)
 	synctest.Wait()
 }
 
-// A node's own write stays in memory, whether its announcement comes after the commit's
-// answer or before, and is read again in the background.
-func TestAnnouncedOwnWritesStayInMemory(t *testing.T) {
+// A node's own write stays in memory, whether its invalidation comes after the commit's reply or before,
+// and is read again in the background.
+func TestOwnWritesStayInMemoryAfterTheirInvalidation(t *testing.T) {
 	for name, early := range map[string]bool{"announced after the answer": false, "announced before the answer": true} {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
@@ -64,7 +64,7 @@ func TestAnnouncedOwnWritesStayInMemory(t *testing.T) {
 				if loads, _, _ := s.Count(); loads < 1+4 || loads > most {
 					t.Errorf("%d loads, want the first and one behind each write", loads)
 				}
-				// What comes now isn't about an own write.
+				// An invalidation that comes now isn't about an own write.
 				time.Sleep(time.Second)
 				s.Put("a", map[string]any{"k": 9}, ttl)
 				from.tell().Invalidate("a")
@@ -74,8 +74,8 @@ func TestAnnouncedOwnWritesStayInMemory(t *testing.T) {
 	}
 }
 
-// One announcement may stand for an own write and another node's after it.
-func TestAnOwnAnnouncementMayHideAnothers(t *testing.T) {
+// One invalidation may stand for an own write and another node's after it.
+func TestAnInvalidationOfAnOwnWriteMayBeAnotherNodes(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		setK(t, l, 2)
 		s.Put("a", map[string]any{"k": 3}, ttl)
@@ -85,7 +85,7 @@ func TestAnOwnAnnouncementMayHideAnothers(t *testing.T) {
 
 		setK(t, l, 4)
 		from.tell().Invalidate("a")
-		s.Drop("a") // another node's log-out, and its announcement
+		s.Drop("a") // another node's log-out, and its invalidation
 		from.tell().Invalidate("a")
 		readAgain()
 		if read := load(t, l, "a"); read.Snapshot != nil { // the first of the two may have shown that already
@@ -134,8 +134,8 @@ func TestAnOwnWriteThatIsNotReadAgainIsInvalidatedInTime(t *testing.T) {
 	}
 }
 
-// Nor longer than the sources had vouched when they announced it, whatever they say since:
-// the lease bounds what another write under the same announcement may take to be seen.
+// It isn't served longer than the sources had vouched when its invalidation came, whatever they vouch
+// since: so another write with the same invalidation is seen within the lease.
 func TestAnOwnWriteThatIsNotReadAgainIsNotServedBeyondTheLease(t *testing.T) {
 	for name, early := range map[string]bool{"announced after the answer": false, "announced before the answer": true} {
 		t.Run(name, func(t *testing.T) {
@@ -166,7 +166,7 @@ func TestAnOwnWriteThatIsNotReadAgainIsNotServedBeyondTheLease(t *testing.T) {
 	}
 }
 
-// Nor where a read that began before the announcement returns the same state meanwhile.
+// It isn't served either if a read that began before the invalidation returns the same state.
 func TestAnEarlierReadDoesNotMakeUpForTheOneBehind(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		setK(t, l, 2)
@@ -191,7 +191,7 @@ func TestAnEarlierReadDoesNotMakeUpForTheOneBehind(t *testing.T) {
 	})
 }
 
-// away is a store that answers one read at a time with an error, and several never.
+// away is a store that returns an error for one read at a time, and nothing for several.
 type away struct{ *teststore.Store }
 
 func (a away) Load(context.Context, string, time.Duration) (tiers.Read, error) {
@@ -224,8 +224,8 @@ func TestAnOwnWriteThatIsNotReadAgainIsNotServedStale(t *testing.T) {
 	})
 }
 
-// EXPIRE is announced like any change.
-func TestAnnouncedSlidesStayInMemory(t *testing.T) {
+// Redis notifies of EXPIRE as of any change.
+func TestOwnSlidesStayInMemoryAfterTheirInvalidation(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		time.Sleep(ttl / 2)
 		if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
@@ -240,7 +240,7 @@ func TestAnnouncedSlidesStayInMemory(t *testing.T) {
 }
 
 // One that comes early, while the state of the write before is still waiting for its own.
-func TestAnEarlyAnnouncementMayHideAnothers(t *testing.T) {
+func TestAnInvalidationDuringAWriteMayBeAnotherNodes(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		setK(t, l, 2)
 		s.OnCommit = func(context.Context, string) error {
@@ -277,8 +277,8 @@ func (r *reloading) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.R
 	return results
 }
 
-// Writes that are announced while others are read again wait for each other.
-func TestAnnouncedWritesAreReadTogether(t *testing.T) {
+// Writes whose invalidations come while others are read again are read together.
+func TestOwnWritesAreReadAgainTogether(t *testing.T) {
 	const sessions = 12
 	s, from := &reloading{Store: teststore.New()}, &source{}
 	synctest.Test(t, func(t *testing.T) {
@@ -318,7 +318,7 @@ func TestAnnouncedWritesAreReadTogether(t *testing.T) {
 }
 
 // A session is read from memory right after its first commit, though ristretto takes a new
-// key some time later, and though the commit was announced in between.
+// key some time later, and though its invalidation came in between.
 func TestANewSessionIsInMemoryAtOnce(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		loads, _, _ := s.Count()

@@ -10,7 +10,7 @@ import (
 	"github.com/gf-strata/strata/tiers/local"
 )
 
-// BenchmarkLoad is each way in which a read is answered, on a store that takes no time;
+// BenchmarkLoad measures each way in which a read is served, on a store that takes no time;
 // BenchmarkLoadHit is the one that matters.
 func BenchmarkLoad(b *testing.B) {
 	const sessions = 50_000 // more than are hot
@@ -52,8 +52,7 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// BenchmarkCommit is what the tier adds to a write, the read that follows its announcement
-// included.
+// BenchmarkCommit measures the tier's part of a write, with the read that follows its invalidation.
 func BenchmarkCommit(b *testing.B) {
 	for name, announced := range map[string]bool{"quiet": false, "announced": true} {
 		b.Run(name, func(b *testing.B) {

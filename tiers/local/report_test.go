@@ -58,8 +58,8 @@ func TestReadsAreCountedByOutcome(t *testing.T) {
 	})
 }
 
-// The first stand of a source loses nothing, a removal of all sessions is announced, and a
-// loss is one however often it is told.
+// When a source first vouches, no loss is counted; a removal of all sessions counts as an invalidation, and a loss
+// once, however often the source reports it.
 func TestOnlyLossesAreCountedAsSuch(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		want := func(what string, losses, byLoss, announced int64) {
@@ -166,8 +166,8 @@ func TestOwnWritesAreCounted(t *testing.T) {
 	})
 }
 
-// An own write that is announced is served while it is read again, for a while; where it
-// can't be read, it is outdated.
+// After its invalidation an own write is served for a while, until it is read again; if it can't be
+// read, it is invalidated.
 func TestReadsAfterOwnWritesAreCounted(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		commit(t, l, "a", map[string]any{"k": 2})

@@ -70,8 +70,8 @@ func saved(t *testing.T, s *teststore.Store, sessions int) (path string) {
 	return path
 }
 
-// What a process held is in memory when the next one has started, read in a few batches: as the
-// store has it by then, and not at all what was logged out meanwhile.
+// The sessions of a process are in memory when the next one has started, read in a few batches: as the
+// store has them by then, without those that were logged out meanwhile.
 func TestSessionsAreInMemoryAfterAWarmRestart(t *testing.T) {
 	const sessions = 3000 // some of them packed
 	s := teststore.New()
@@ -231,8 +231,8 @@ func TestADamagedFileOfARestartIsIgnored(t *testing.T) {
 	}
 }
 
-// What can't be saved is an error of Close, and costs nothing else: the earlier file stays, and so
-// does one of somebody else's.
+// If the file can't be written, Close returns an error and does all else: an earlier file stays, and so
+// does a file of another program.
 func TestARestartThatCannotBeSavedIsAnErrorOfClose(t *testing.T) {
 	s := teststore.New()
 	earlier := saved(t, s, 3)
@@ -271,7 +271,7 @@ func TestARestartThatCannotBeSavedIsAnErrorOfClose(t *testing.T) {
 	}
 }
 
-// Over a store that reads sessions one by one, or without announcements, nothing is read ahead.
+// Over a store that reads sessions one by one, or without invalidations, nothing is read ahead.
 func TestAWarmRestartWithoutUseReadsNothing(t *testing.T) {
 	s := teststore.New()
 	path := saved(t, s, 3)

@@ -67,7 +67,7 @@ func TestAnUnchangedCloseOfASessionThatIsGoneIsRefused(t *testing.T) {
 	}
 }
 
-// thinning is a store behind a layer that skips slides, and says what the store was told.
+// thinning is a store behind a layer that skips slides and returns the expiry that was set last.
 type thinning struct {
 	*teststore.Store
 	slid time.Time
@@ -79,8 +79,8 @@ func (s *thinning) Commit(context.Context, string, *tiers.Delta, time.Duration) 
 	return nil, nil
 }
 
-// What an unchanged close has set is known only where the layer below tells it: where it has
-// skipped the slide, the entry must not outlive its key, nor be taken for what was written.
+// The expiry after an unchanged close is known only if the layer below returns it: if that layer has
+// skipped the slide, the entry must not outlive its key, and the session doesn't count as written.
 func TestAnUnchangedCloseExtendsToWhatTheStoreReturned(t *testing.T) {
 	for name, slides := range map[string]bool{"it slid": true, "it skipped that": false} {
 		t.Run(name, func(t *testing.T) {
@@ -128,8 +128,8 @@ func TestAnUnchangedCloseExtendsToWhatTheStoreReturned(t *testing.T) {
 	}
 }
 
-// What a request shortens is served for no longer than it says, whatever the store tells and
-// however the answer is lost.
+// A session whose ttl a request shortens isn't served for longer than that, whatever the store returns and
+// also if the reply is lost.
 func TestAShorterTTLEndsWhatMemoryServes(t *testing.T) {
 	const short = 50 * time.Millisecond
 	slides := map[string]func(l *local.Storage, base *tiers.Snapshot) error{
@@ -171,7 +171,7 @@ func TestAShorterTTLEndsWhatMemoryServes(t *testing.T) {
 	}
 }
 
-// losing is a store whose answers to slides get lost.
+// losing is a store whose replies to slides get lost.
 type losing struct {
 	*teststore.Store
 	lost bool
@@ -193,7 +193,7 @@ func (s *losing) Commit(ctx context.Context, id string, delta *tiers.Delta, life
 	return snapshot, err
 }
 
-// A ttl that is as long as before shortens nothing, also where the store doesn't tell.
+// A ttl that is as long as before shortens nothing, also if the store returns no expiry.
 func TestAnUnchangedCloseShortensNothing(t *testing.T) {
 	s := teststore.New()
 	s.Silent = true
@@ -280,8 +280,7 @@ func TestAShorterTTLOfTheLayerBelowIsKept(t *testing.T) {
 	})
 }
 
-// silentSlides is a store behind a layer that isn't told what a slide has achieved, although
-// loads say when a session ends.
+// silentSlides is a store that returns no expiry from a slide, although its loads do.
 type silentSlides struct{ *teststore.Store }
 
 func (s silentSlides) Slide(ctx context.Context, id string, life time.Duration) (time.Time, error) {

@@ -81,7 +81,7 @@ func TestNothingIsServedBeforeASourceVouches(t *testing.T) {
 	}, local.Invalidation(from))
 }
 
-func TestWhatIsVouchedForIsServedUntilItChanges(t *testing.T) {
+func TestASessionIsServedUntilItChangesWhileASourceVouches(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		time.Sleep(ttl / 2) // MaxStale is a second
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
@@ -131,7 +131,7 @@ func TestALostChannelEndsServing(t *testing.T) {
 	}
 }
 
-func TestWithoutAnnouncementsMaxStaleBounds(t *testing.T) {
+func TestMaxStaleBoundsWithoutInvalidations(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		s.Put("a", map[string]any{"k": 2}, ttl)
 		from.tell().Unsupported(errors.New("an old server"))
@@ -187,8 +187,8 @@ func TestASourceBelowIsFoundAndLeft(t *testing.T) {
 	})
 }
 
-// When the store is away, memory answers for as long as the option allows, and not for
-// what is known to have changed, nor past the session's expiry.
+// When the store is away, memory serves a session for as long as the option allows, except one that
+// is known to have changed, and never past its expiry.
 func TestServeStale(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		s.Put("b", map[string]any{"k": 1}, 90*time.Second)
@@ -253,8 +253,8 @@ func TestServeStaleOfTwoSources(t *testing.T) {
 	}, local.Invalidation(lost), local.Invalidation(other), local.ServeStale(time.Minute))
 }
 
-// What this node holds stays in memory, however many others are announced to have changed.
-func TestAnnouncementsOfOtherSessionsInvalidateNothing(t *testing.T) {
+// Sessions that this node holds stay in memory, however many invalidations of others arrive.
+func TestInvalidationsOfOtherSessionsInvalidateNothing(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		const held = 500
 		hits := func() (n int) {

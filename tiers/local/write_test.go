@@ -75,7 +75,7 @@ func TestRemoveAllInvalidates(t *testing.T) {
 	})
 }
 
-// What was read before a write must not be kept after it, though the read ends later.
+// A state that was read before a write must not be kept after it, although the read ends later.
 func TestALoadThatAWriteOvertakesIsNotKept(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {

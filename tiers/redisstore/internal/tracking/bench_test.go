@@ -10,7 +10,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
-// BenchmarkWatch is what an announcement costs from the socket to the listener. At
+// BenchmarkWatch is what an invalidation costs from the socket to the listener. At
 // 100,000 a second, 100 ns are a hundredth of a core.
 func BenchmarkWatch(b *testing.B) {
 	const burst = 100_000

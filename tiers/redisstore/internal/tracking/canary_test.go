@@ -15,7 +15,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
-// swallowing answers all rightly, and keeps announcements to itself.
+// swallowing answers all rightly, and keeps invalidations to itself.
 func swallowing(command []string) string {
 	switch command[0] {
 	case "hello":

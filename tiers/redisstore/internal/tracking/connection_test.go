@@ -122,7 +122,7 @@ func TestWatchNeedsTheTopology(t *testing.T) {
 	l.recovers(t, before)
 }
 
-// What isn't an announcement, or a pong to what was asked, ends the connection.
+// What isn't an invalidation, or a pong to what was asked, ends the connection.
 func TestWatchEndsOnWhatItDoesntKnow(t *testing.T) {
 	for name, odd := range map[string]string{
 		"another pong":       redistest.Bulk("x"), // in place of the right one
