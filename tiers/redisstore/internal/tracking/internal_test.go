@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/push"
 
+	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -117,5 +119,27 @@ func BenchmarkAnnouncement(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(keys), "ns/announcement")
 		})
+	}
+}
+
+// A client that sends no command again doesn't on a path either.
+func TestAPathRetriesAsOftenAsTheClient(t *testing.T) {
+	for retries, want := range map[int]int32{-1: 1, 2: 3} {
+		var gets atomic.Int32
+		addr := redistest.StartFake(t, func(command []string) string {
+			if command[0] != "get" {
+				return redistest.Redis6(command)
+			}
+			gets.Add(1)
+			return "" // it hangs up
+		})
+		client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: retries, MinRetryBackoff: -1, MaxRetryBackoff: -1})
+		p := newPath(client, nil)
+		ctx := context.Background()
+		err := p.send(ctx, []redis.Cmder{redis.NewCmd(ctx, "get", "k")})
+		if got := gets.Load(); err == nil || got != want {
+			t.Errorf("with %d retries the command is sent %d times, and ends in %v", retries, got, err)
+		}
+		_, _ = p.own.Close(), client.Close()
 	}
 }

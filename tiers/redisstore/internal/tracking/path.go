@@ -106,6 +106,9 @@ func (p *paths) closeUnused(old *path) {
 func newPath(client *redis.Client, vet func(context.Context, *redis.Conn) error) *path {
 	o := *client.Options()
 	o.MinIdleConns = 0
+	if o.MaxRetries == 0 { // none, which is the default where options are passed
+		o.MaxRetries = -1
+	}
 	o.ClientSideCache, o.ClientSideCacheConfig = nil, nil
 	o.PushNotificationProcessor = nil
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
