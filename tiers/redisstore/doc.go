@@ -42,6 +42,9 @@
 // with redis.FailoverOptions.ReplicaOnly, or gredis.Config.SlaveOnly, doesn't show
 // it: don't pass one; its first write fails with READONLY.
 //
+// New panics on a redis.Ring as well. While a server of one is away, its sessions begin anew on
+// another, and a log-out there is undone when it is back (laws 5 and 6).
+//
 // Where a master of a cluster sends no reply, the client asks in the background who has which slots:
 // a replica that has taken over from one that hangs serves its sessions at once.
 //

@@ -55,7 +55,7 @@ var (
 )
 
 // New makes a storage on a client, which stays the caller's to close. It panics on
-// a nil client, and on one that reads from replicas.
+// a nil client, on one that reads from replicas, and on a redis.Ring.
 //
 // Give the client time-outs, and ContextTimeoutEnabled: without it go-redis doesn't
 // look at a context's deadline while a command is under way. In either case it
@@ -64,7 +64,10 @@ func New(client redis.UniversalClient, opts ...Option) *Storage {
 	if value.IsNil(client) {
 		panic("strata: redisstore.New needs a client; write redisstore.New(redis.NewClient(&redis.Options{Addr: ...})), or redisstore.Open(url)")
 	}
-	if c, ok := client.(*redis.ClusterClient); ok {
+	switch c := client.(type) {
+	case *redis.Ring:
+		panic("strata: redisstore.New can't use a redis.Ring, which has sessions on another server while theirs is away, so that log-outs are undone when it is back; use a cluster, or sentinels")
+	case *redis.ClusterClient:
 		if o := c.Options(); o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
 			panic("strata: redisstore.New needs a client that reads from masters; leave ReadOnly, RouteByLatency, RouteRandomly and ReplicaOnly out of its options")
 		}
@@ -278,7 +281,7 @@ func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
 // A *redis.Client of redis.NewFailoverClient and a *redis.ClusterClient are asked where
 // the masters are, so close the storage before the client. Of a cluster every master is
 // watched, one without slots too, as a slot may be on its way to it; where that one can't
-// be reached, nothing is valid meanwhile. Other clients, redis.Ring for one, and
+// be reached, nothing is valid meanwhile. Clients of other types, and
 // ClusterOptions.ClusterSlots, can't be watched: listeners get Unsupported.
 //
 // Listeners get Unsupported as well from a server without RESP3 or CLIENT TRACKING

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/database/gredis"
@@ -41,6 +42,8 @@ func (a otherAdapter) Client() gredis.RedisRawClient { return a.raw }
 func TestMistakesPanicAtOnce(t *testing.T) {
 	client := redis.NewClient(&redis.Options{})
 	defer func() { _ = client.Close() }()
+	ring := redis.NewRing(&redis.RingOptions{HeartbeatFrequency: time.Hour})
+	defer func() { _ = ring.Close() }()
 	cluster := func(o redis.ClusterOptions) redis.UniversalClient {
 		o.Addrs = []string{"127.0.0.1:1"}
 		return redis.NewClusterClient(&o)
@@ -57,6 +60,7 @@ func TestMistakesPanicAtOnce(t *testing.T) {
 		"nil":        {func() { redisstore.New(nil) }, "redis.NewClient("},
 		"nil client": {func() { redisstore.New((*redis.Client)(nil)) }, "redis.NewClient("},
 		"nil option": {func() { redisstore.New(client, nil) }, "redisstore.Prefix("},
+		"ring":       {func() { redisstore.New(ring) }, "use a cluster"},
 		"replicas":   {func() { redisstore.New(cluster(redis.ClusterOptions{ReadOnly: true})) }, "masters"},
 		"latency":    {func() { redisstore.New(cluster(redis.ClusterOptions{RouteByLatency: true})) }, "masters"},
 		"random":     {func() { redisstore.New(cluster(redis.ClusterOptions{RouteRandomly: true})) }, "masters"},
