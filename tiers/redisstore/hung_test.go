@@ -111,3 +111,25 @@ func TestSentinelsUnderGoFrameWithoutATimeoutAreAdvisedOf(t *testing.T) {
 		}
 	}
 }
+
+// A client's own cache knows no bound for a connection that hangs, so that nothing is read from it.
+func TestNothingIsReadFromTheClientsOwnCache(t *testing.T) {
+	f := start(t)
+	client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), ClientSideCacheConfig: &redis.ClientSideCacheConfig{}})
+	defer func() { f.check(client.Close()) }()
+	index := redisstore.New(client).Indexer()
+	f.check(f.raw.ConfigResetStat(ctx).Err())
+	for range 3 {
+		_, err := index.ReasonOf(ctx, "a")
+		f.check(err)
+		_, err = index.Marks(ctx, []int{1})
+		f.check(err)
+	}
+	stats, err := f.raw.InfoMap(ctx, "commandstats").Result()
+	f.check(err)
+	for _, command := range []string{"get", "hgetall"} {
+		if got := stats["Commandstats"]["cmdstat_"+command]; !strings.HasPrefix(got, "calls=3,") {
+			t.Errorf("of 3 reads by %s the server knows %s", command, got)
+		}
+	}
+}

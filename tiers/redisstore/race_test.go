@@ -170,24 +170,19 @@ func TestLogInAfterLogOut(t *testing.T) {
 }
 
 // overtaking runs a function before the next script is sent.
-type overtaking struct {
-	redis.Hook
-	first func()
-}
+type overtaking struct{ first func() }
 
 func (o *overtaking) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (o *overtaking) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
+func (o *overtaking) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 
-func (o *overtaking) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, c redis.Cmder) error {
-		if first := o.first; first != nil && strings.HasPrefix(c.Name(), "eval") {
+func (o *overtaking) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []redis.Cmder) error {
+		if first := o.first; first != nil && strings.HasPrefix(commands[0].Name(), "eval") {
 			o.first = nil
 			first()
 		}
-		return next(ctx, c)
+		return next(ctx, commands)
 	}
 }
 

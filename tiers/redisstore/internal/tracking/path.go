@@ -25,7 +25,6 @@ type path struct {
 
 // commander is a client, or one connection of it.
 type commander interface {
-	Process(ctx context.Context, cmd redis.Cmder) error
 	Pipeline() redis.Pipeliner
 }
 
@@ -153,13 +152,11 @@ func (d diversion) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessP
 	}
 }
 
-// send sends commands together. A cluster gets one command as a pipeline too: before a single
-// one go-redis asks any master for the table of COMMAND, and while that one hangs, or as long
-// as the user may not ask, every single command of the process waits for it.
+// send sends commands together, one alone as a pipeline too. What go-redis does before a single
+// command isn't wanted: of a cluster it asks any master for the table of COMMAND, and while that
+// one hangs, or as long as the user may not ask, every single command of the process waits for it;
+// and with the client's own cache it replies from memory.
 func (p *path) send(ctx context.Context, commands []redis.Cmder) error {
-	if _, isCluster := p.client.(*redis.ClusterClient); len(commands) == 1 && !isCluster {
-		return p.client.Process(ctx, commands[0])
-	}
 	pipe := p.client.Pipeline()
 	for _, c := range commands {
 		_ = pipe.Process(ctx, c)
