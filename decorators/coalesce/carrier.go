@@ -12,66 +12,56 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// carry brings writes to the store, except those that the journal failed to mark as sent, and settles all of them.
-// A probe of the store, with a time of its own, takes less time than a write may.
+// carry brings those writes to the store that are in the journal as they have to be, several of them in
+// one call, and sees to what becomes of each. A probe has less time than a write may take. The values of one
+// caller's context stand for all.
+//
+// A panic of the store is raised again in its write's caller, but in none of several: changes that
+// could panic were encoded before they were merged.
 func (l *queues) carry(writes []*write, probe time.Duration) {
 	defer l.settle(writes, time.Now()) // also if the store ends the goroutine
-	timeout := l.timeout.get()
-	if probe > 0 {
-		timeout = min(timeout, probe)
+	may, timeout := l.journal.marked(writes), l.timeout.get()
+	if len(may) == 0 {
+		return
 	}
-	switch writes = l.journal.marked(writes); len(writes) {
-	case 0:
-	case 1:
-		l.alone(writes[0], timeout, probe > 0)
-	default:
-		l.together(writes, timeout)
-	}
-}
-
-// alone carries one write out. A panic of the store is raised again in the write's caller, and
-// in no other: changes that could panic were encoded before they were merged.
-func (l *queues) alone(w *write, timeout time.Duration, probe bool) {
-	ctx, cancel := context.WithTimeout(crew.Within(l.ended, w.causes.Attach(w.ctx)), timeout)
-	defer cancel()
-	if probe {
-		ctx = circuit.AsProbe(ctx)
-	}
-	finished := false
-	defer func() {
-		if !finished {
-			w.panicked, w.err = recover(), errAborted
-		}
-	}()
-	if w.delta == nil {
-		w.err = l.store.RemoveAll(ctx, w.id)
-	} else {
-		w.snapshot, w.err = commit(ctx, l.store, w.id, w.delta, l.life(w))
-	}
-	if w.pending && w.err == nil && isDirect(ctx, l.store) {
-		w.err = touch(ctx, l.store, w.id, l.life(w))
-	}
-	finished = true
-}
-
-// together sends the writes' commits in one call, with the values of the first caller's context. If the store
-// panics, all of them fail, and the panic isn't raised in a caller.
-func (l *queues) together(writes []*write, timeout time.Duration) {
 	var causes telemetry.Causes
-	for _, w := range writes {
+	for _, w := range may {
 		causes.Merge(w.causes)
-	}
-	ctx, cancel := context.WithTimeout(crew.Within(l.ended, causes.Attach(writes[0].ctx)), timeout)
-	defer cancel()
-	commits := make([]tiers.Commit, len(writes))
-	for n, w := range writes {
-		commits[n] = tiers.Commit{ID: w.id, Delta: w.delta, TTL: l.life(w)}
 		w.err = errAborted
 	}
-	defer func() { _ = recover() }()
-	for n, result := range l.batcher.CommitAll(ctx, commits) {
-		writes[n].snapshot, writes[n].err = result.Snapshot, result.Err
+	caller := crew.Within(l.ended, causes.Attach(may[0].ctx))
+	if probe > 0 {
+		caller, timeout = circuit.AsProbe(caller), min(timeout, probe)
 	}
+	ctx, cancel := context.WithTimeout(caller, timeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); len(may) == 1 {
+			may[0].panicked = p
+		}
+	}()
+	if len(may) == 1 {
+		may[0].snapshot, may[0].err = l.alone(ctx, may[0])
+		return
+	}
+	commits := make([]tiers.Commit, len(may))
+	for n, w := range may {
+		commits[n] = tiers.Commit{ID: w.id, Delta: w.delta, TTL: l.life(w)}
+	}
+	for n, result := range l.batcher.CommitAll(ctx, commits) {
+		may[n].snapshot, may[n].err = result.Snapshot, result.Err
+	}
+}
+
+func (l *queues) alone(ctx context.Context, w *write) (*tiers.Snapshot, error) {
+	if w.delta == nil {
+		return nil, l.store.RemoveAll(ctx, w.id)
+	}
+	snapshot, err := commit(ctx, l.store, w.id, w.delta, l.life(w))
+	if w.pending && err == nil && isDirect(ctx, l.store) {
+		err = touch(ctx, l.store, w.id, l.life(w))
+	}
+	return snapshot, err
 }
 
 var errAborted = tiers.NewError("strata: the store panicked or ended the goroutine of a write, which may have been applied", nil)
@@ -138,6 +128,7 @@ func (l *queues) land(w *write, node string, began time.Time) {
 			k.waiting[0].delta = k.waiting[0].delta.Rebase(w.snapshot)
 		}
 	}
+	refused := errors.Is(w.err, circuit.ErrOpen) // without an attempt
 	switch {
 	case !w.pending, w.err == nil:
 		l.conclude(k, w)
@@ -146,13 +137,12 @@ func (l *queues) land(w *write, node string, began time.Time) {
 	case k.removing():
 		l.caches.end(k.id, w.tokens)
 		k.waiting[0].annulled = append(k.waiting[0].annulled, w)
-	case errors.Is(w.err, circuit.ErrOpen) && !l.closed():
-		l.back(k, w)
-		l.journal.unmark(k, w)
-	case !failure.IsFinal(w.err) && w.again() && !l.closed():
+	case (refused || !failure.IsFinal(w.err) && w.again()) && !l.closed():
 		applied := tiers.MayBeApplied(w.err)
-		l.tally.Add(telemetry.Retries)
-		l.reports.failed(nil, w.err)
+		if !refused {
+			l.tally.Add(telemetry.Retries)
+			l.reports.failed(nil, w.err)
+		}
 		if l.back(k, w); applied {
 			w.delta = w.delta.Conditional(w.delta.Base())
 		} else {
@@ -167,9 +157,6 @@ func (l *queues) land(w *write, node string, began time.Time) {
 // conclude ends a write whose outcome is known. Writes that a removal has annulled get ErrRevoked, or the removal's
 // error if it failed.
 func (l *queues) conclude(k *sessionQueue, w *write) {
-	if w.err != nil && !w.pending && w.left.Load() {
-		l.reports.failed(w.err, nil)
-	}
 	l.caches.became(k.id, w.ttl, w.tokens, k.landed(w))
 	outcome := error(tiers.ErrRevoked)
 	if w.err != nil {

@@ -22,13 +22,6 @@ type GiveUp struct {
 	Cause    error         // the last failure; it names no session
 }
 
-// add takes a write in that was accepted.
-func (g *GiveUp) add(w *write) {
-	if w.pending {
-		g.join(GiveUp{Changes: w.calls, Attempts: w.attempts, Age: time.Since(w.since), Cause: g.Cause})
-	}
-}
-
 // join takes another report in.
 func (g *GiveUp) join(other GiveUp) {
 	g.Changes += other.Changes

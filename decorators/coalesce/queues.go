@@ -57,20 +57,11 @@ func (l *queues) init(store tiers.Storage, circuits *circuit.Store, o Options) {
 	}
 }
 
-// change is added by a caller to a session's queue.
-type change struct {
-	id     string
-	delta  *tiers.Delta
-	ttl    time.Duration
-	lone   bool          // it merges with no other
-	behind bool          // its caller doesn't wait for the store
-	wait   time.Duration // until it is due then
-}
-
-// add puts a change into its session's queue. shown is the state that readers see from then on, nil if it
-// isn't known. synced receives nil when the journal has the change; it is nil without a journal. Once the queues are
-// being closed, a change behind is awaited as well. If add returns no write, the caller commits the change itself.
-func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snapshot, synced <-chan error, err error) {
+// add puts a change into its session's queue, as a write of its own or in the one that is returned.
+// shown is what the session's readers see from then on, if that is known, and synced brings nil when
+// the journal has the change, if there is one. A change that came to be pending is awaited once the queues
+// are being closed. If there is no write, the caller carries the change out.
+func (l *queues) add(ctx context.Context, c *write) (w *write, shown *tiers.Snapshot, synced <-chan error, err error) {
 	node := l.shard(c.id)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,21 +72,20 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 		return nil, nil, nil, nil
 	}
 	l.tally.Add(telemetry.Changes)
-	behind := c.behind && !l.draining
+	c.pending = c.pending && !l.draining
 	k := l.queue(c.id, node)
 	first := k.newest() == nil
-	if w = k.last(); w == nil || w.lone || c.lone || behind != w.pending || !w.merge(ctx, c.delta, c.ttl) {
-		w = &write{delta: c.delta, ttl: c.ttl, lone: c.lone, pending: behind, calls: 1, since: time.Now()}
-		if behind {
-			// A write that goes at once is on its way before its record is on disk, so that the record
-			// says so from the first.
-			w.at, w.sent = w.since.Add(c.wait), c.wait == 0 && first && l.schedule.node(k.node).stands()
-		}
-		l.enqueue(ctx, k, w)
-	} else {
+	if w = k.last(); w != nil && w.merge(ctx, c) {
 		l.bounds.grow(w, 1)
+	} else {
+		w, c.since = c, time.Now()
+		c.at = c.since.Add(c.delay)
+		// A write that goes at once is on its way before its record is on disk, so that the record
+		// says so from the first.
+		c.sent = c.delay == 0 && first && l.schedule.node(k.node).stands()
+		l.enqueue(ctx, k, c)
 	}
-	if !behind {
+	if !w.pending {
 		l.hasten(k, true)
 		return w, nil, nil, nil
 	}
@@ -112,10 +102,11 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 
 var errFull = tiers.NewError("strata: too many changes of sessions wait for the store; nothing of this one was written", nil)
 
-// enter waits until there is room for a change: for the write timeout at most if its caller waits for the store,
-// and also after the caller's context has ended, as the change must not get lost. It releases mu meanwhile.
-func (l *queues) enter(c change) error {
-	b, size := &l.bounds, (&write{id: c.id, delta: c.delta}).size()
+// enter waits until there is room for a change, one that is awaited for the write timeout at
+// most, and whatever becomes of the caller, as the change must not get lost. It gives mu up
+// meanwhile.
+func (l *queues) enter(c *write) error {
+	b, size := &l.bounds, c.size()
 	fits := func() bool {
 		k := l.sessions[c.id]
 		return l.draining || b.fits(size, k == nil || k.changes == 0)
@@ -125,7 +116,7 @@ func (l *queues) enter(c change) error {
 	}
 	l.schedule.rush()
 	var over <-chan time.Time
-	if !c.behind {
+	if !c.pending {
 		timer := time.NewTimer(l.timeout.get())
 		defer timer.Stop()
 		over = timer.C
@@ -207,6 +198,7 @@ func (l *queues) enqueue(ctx context.Context, k *sessionQueue, w *write) {
 	if w.pending {
 		w.ctx = context.Background() // it may outlive the request by hours
 	}
+	w.calls = max(w.calls, 1)
 	w.causes.Add(ctx)
 	k.waiting = append(k.waiting, w)
 	l.bounds.add(k, w)
@@ -247,6 +239,9 @@ func (l *queues) finish(k *sessionQueue, w *write, snapshot *tiers.Snapshot, err
 	}
 	w.snapshot, w.err = snapshot, err
 	close(w.done)
+	if err != nil && !w.pending && w.left.Load() {
+		l.reports.failed(err, nil)
+	}
 }
 
 // back has a write wait for its next attempt.
@@ -337,8 +332,7 @@ func (l *queues) close(ctx context.Context, gone func()) error {
 	}
 	again := l.closed()
 	l.schedule.close()
-	lost, kept := l.abandon()
-	l.lose(lost)
+	kept := l.abandon()
 	l.mu.Unlock()
 	l.slides.close()
 	l.end()
@@ -382,10 +376,10 @@ func within(ctx context.Context, done <-chan error) error {
 	}
 }
 
-// abandon ends the writes that wait in the queues, as they won't be carried out, and returns those that were
-// accepted and are lost. With a journal pending writes stay.
-func (l *queues) abandon() (lost GiveUp, kept int) {
-	lost.Cause = errClosed
+// abandon ends what waits in the queues, as it won't be carried out. With a journal pending writes stay;
+// it counts their changes.
+func (l *queues) abandon() (kept int) {
+	var lost []*write
 	for _, k := range l.sessions {
 		waiting := k.waiting
 		k.waiting = nil
@@ -397,18 +391,17 @@ func (l *queues) abandon() (lost GiveUp, kept int) {
 			ends := append(w.annulled, w)
 			w.annulled = nil
 			for _, w := range ends {
-				if lost.add(w); w.left.Load() && !w.pending {
-					l.reports.failed(errClosed, nil)
-				}
 				l.finish(k, w, nil, errClosed)
 			}
+			lost = append(lost, ends...)
 		}
 		if k.flying != nil && k.flying.pending && l.journal.isOpen() {
 			kept += k.flying.calls
 		}
 		l.arrange(k)
 	}
-	return lost, kept
+	l.gaveUp(errClosed, lost...)
+	return kept
 }
 
 // claim waits for a write that was accepted, or for its next attempt that fails. The write goes
@@ -553,9 +546,11 @@ func (l *queues) overlay(v *view, stored *tiers.Snapshot, ttl time.Duration) (st
 // gaveUp reports those of the writes that were accepted and aren't in the store. It is called
 // before they leave the journal.
 func (l *queues) gaveUp(cause error, writes ...*write) {
-	lost := GiveUp{Cause: cause}
+	var lost GiveUp
 	for _, w := range writes {
-		lost.add(w)
+		if w.pending {
+			lost.join(GiveUp{Changes: w.calls, Attempts: w.attempts, Age: time.Since(w.since), Cause: cause})
+		}
 	}
 	l.lose(lost)
 }

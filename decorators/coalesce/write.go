@@ -31,9 +31,10 @@ type write struct {
 	since    time.Time      // when its first change came
 	bytes    int64          // as the bounds count it
 
-	pending  bool      // its callers have returned: it is tried again until the session would have expired
-	at       time.Time // when it is due, as the next three if it is pending
-	deadline time.Time // the session's expiry, as its last change wants it
+	pending  bool          // its callers have returned: it is tried again until the session would have expired
+	at       time.Time     // when it is due; all that follows up to left is of pending writes
+	deadline time.Time     // the session's expiry, as its last change wants it
+	delay    time.Duration // until then, from its first change on
 	attempts int
 	sent     bool // as the journal has it: the change may have begun its session
 
@@ -91,13 +92,13 @@ func (w *write) empties() bool {
 }
 
 // merge takes another change in, if one commit can hold both.
-func (w *write) merge(ctx context.Context, delta *tiers.Delta, ttl time.Duration) bool {
-	if w.delta == nil {
+func (w *write) merge(ctx context.Context, c *write) bool {
+	if w.delta == nil || w.lone || c.lone || w.pending != c.pending {
 		return false
 	}
-	merged, ok := w.delta.Merge(delta)
+	merged, ok := w.delta.Merge(c.delta)
 	if ok {
-		w.delta, w.ttl = merged, ttl
+		w.delta, w.ttl = merged, c.ttl
 		w.calls++
 		w.causes.Add(ctx)
 	}
