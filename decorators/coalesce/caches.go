@@ -1,7 +1,6 @@
 package coalesce
 
 import (
-	"slices"
 	"time"
 
 	"github.com/gf-strata/strata/tiers"
@@ -13,20 +12,7 @@ type caches struct{ all []*subscription }
 
 type subscription struct{ cache tiers.CommitListener }
 
-// follow notifies a cache until stop is called.
-func (l *queues) follow(cache tiers.CommitListener) (stop func()) {
-	s := &subscription{cache: cache}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.caches.all = append(l.caches.all, s)
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.caches.all = slices.DeleteFunc(l.caches.all, func(other *subscription) bool { return other == s })
-	}
-}
-
-// token is returned by a cache at the beginning of a commit or a read.
+// token is what a cache has returned at the beginning of a commit or a read.
 type token struct {
 	*subscription
 	value uint64

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/gogf/gf/v2/os/gsession"
+
 	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/internal/crew"
 	"github.com/gf-strata/strata/internal/failure"
@@ -58,8 +60,10 @@ func (l *queues) alone(ctx context.Context, w *write) (*tiers.Snapshot, error) {
 		return nil, l.store.RemoveAll(ctx, w.id)
 	}
 	snapshot, err := commit(ctx, l.store, w.id, w.delta, l.life(w))
-	if w.pending && err == nil && isDirect(ctx, l.store) {
-		err = touch(ctx, l.store, w.id, l.life(w))
+	if w.pending && err == nil && isDirect(ctx, l.store) { // to which no SetSession goes
+		if err = l.store.UpdateTTL(ctx, w.id, l.life(w)); errors.Is(err, gsession.ErrorDisabled) {
+			err = nil
+		}
 	}
 	return snapshot, err
 }

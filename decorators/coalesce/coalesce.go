@@ -222,36 +222,27 @@ func (s *Storage) Reloads() bool { return tiers.ReloaderOf(s.Storage) != nil }
 // LoadAll reads those together that needn't wait for a write. A session that changes while they are
 // read is read once more, alone.
 func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
-	var (
-		results  = make([]tiers.Reloaded, len(loads))
-		views    = make([]*view, len(loads)) // nil for those that are read alone
-		together []tiers.Reload
-		loaded   []tiers.Reloaded
-	)
+	results, views := make([]tiers.Reloaded, len(loads)), make([]*view, len(loads)) // no view of those that are read alone
+	var together []tiers.Reload
 	for n, l := range loads {
-		if v, wait := s.queues.look(l.ID); len(wait) == 0 {
+		if v := s.queues.look(l.ID); v.wait == nil {
 			defer s.queues.leave(v)
 			views[n], together = v, append(together, l)
 		}
 	}
 	began, clock := time.Now(), s.slides.clock()
+	var loaded []tiers.Reloaded
 	if len(together) > 0 {
 		loaded = tiers.ReloaderOf(s.Storage).LoadAll(ctx, together)
 	}
-	for n, v := range views {
-		if v == nil {
-			continue
-		}
-		ok := true
-		if results[n], loaded = loaded[0], loaded[1:]; results[n].Err == nil {
-			results[n].Read, ok = s.under(v, results[n].Read, loads[n].TTL, began, clock)
+	for n, l := range loads {
+		v, ok := views[n], views[n] != nil
+		if ok {
+			if results[n], loaded = loaded[0], loaded[1:]; results[n].Err == nil {
+				results[n].Read, ok = s.under(v, results[n].Read, l.TTL, began, clock)
+			}
 		}
 		if !ok {
-			views[n] = nil
-		}
-	}
-	for n, l := range loads {
-		if views[n] == nil {
 			results[n].Read, results[n].Err = s.Load(ctx, l.ID, l.TTL)
 		}
 	}

@@ -3,12 +3,10 @@ package coalesce
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
-	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/value"
@@ -64,14 +62,6 @@ func writeKeys(ctx context.Context, store tiers.Storage, id string, delta *tiers
 		}
 	}
 	return conflict
-}
-
-// touch sets the expiry of a session whose keys were written, as no SetSession goes to the store.
-func touch(ctx context.Context, store tiers.Storage, id string, ttl time.Duration) error {
-	if err := store.UpdateTTL(ctx, id, ttl); !errors.Is(err, gsession.ErrorDisabled) {
-		return err
-	}
-	return nil
 }
 
 // Set writes one key of a direct store's session. It returns at once; SetSession, as

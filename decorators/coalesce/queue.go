@@ -117,6 +117,7 @@ type view struct {
 	queue   *sessionQueue // nil if nothing is pending
 	changes []seen
 	tokens  []token // until the caches were notified
+	wait    *write  // that ends before the store may be asked, nil for none
 }
 
 // seen is one write of a view.

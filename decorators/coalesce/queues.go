@@ -2,8 +2,10 @@ package coalesce
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -55,6 +57,60 @@ func (l *queues) init(store tiers.Storage, circuits *circuit.Store, o Options) {
 	default:
 		s.most = waitedFor
 	}
+}
+
+// follow notifies a cache until stop is called.
+func (l *queues) follow(cache tiers.CommitListener) (stop func()) {
+	s := &subscription{cache: cache}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.caches.all = append(l.caches.all, s)
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.caches.all = slices.DeleteFunc(l.caches.all, func(other *subscription) bool { return other == s })
+	}
+}
+
+// restore opens the journal and lets what it holds go to the store.
+func (l *queues) restore(dir string) error {
+	j, found, damaged, err := journal.Open(dir)
+	if err != nil {
+		return err
+	}
+	l.journal.journal = j
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for range damaged {
+		l.lose(GiveUp{Changes: 1, Cause: errDamaged})
+	}
+	for _, f := range found {
+		var old record
+		if err := json.Unmarshal(f.Content, &old); err != nil || len(old.Changes) == 0 {
+			lost := GiveUp{Changes: old.Lost, Cause: errBefore}
+			if lost.Changes == 0 {
+				lost = GiveUp{Changes: 1, Cause: errDamaged}
+			}
+			l.lose(lost)
+			j.Drop(f.Entry)
+			continue
+		}
+		k := l.queue(string(old.ID), "")
+		if k.entry != 0 {
+			j.Drop(k.entry)
+		}
+		k.entry = f.Entry
+		for _, c := range old.Changes {
+			if w, err := c.write(); err != nil {
+				l.lose(GiveUp{Changes: c.Calls, Cause: err})
+				l.journal.keep(k)
+			} else {
+				l.enqueue(context.Background(), k, w)
+			}
+		}
+		l.arrange(k)
+	}
+	return nil
 }
 
 // add puts a change into its session's queue, as a write of its own or in the one that is returned.
@@ -453,60 +509,51 @@ func (l *queues) mayBeEmpty(id string) bool {
 	return found
 }
 
-// look returns what a read must show, and the writes that it must wait for first: those that a caller has
-// left, as its error says that they may yet be applied; those that the journal brought; and those
-// with values of which only the store knows what it makes of them.
-func (l *queues) look(id string) (v *view, wait []*write) {
-	v = &view{id: id}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	k := l.sessions[id]
-	if k == nil {
-		return v, nil
-	}
-	k.each(func(w *write) {
+// look returns what a read must show, and the last of the writes that it must wait for first: those that a
+// caller has left, as its error says that they may yet be applied, and those with values of which only
+// the store knows what it makes of them.
+func (l *queues) look(id string) *view {
+	v := &view{id: id}
+	l.inspect(id, func(k *sessionQueue) {
+		k.each(func(w *write) {
+			switch {
+			case !w.pending && !w.left.Load():
+			case !w.pending, !w.delta.CanPreview():
+				v.wait = w
+			default:
+				v.changes = append(v.changes, seen{write: w, delta: w.delta})
+			}
+		})
 		switch {
-		case !w.pending && !w.left.Load():
-		case !w.pending, !w.delta.CanPreview():
-			wait = append(wait, w)
-		default:
-			v.changes = append(v.changes, seen{write: w, delta: w.delta})
+		case v.wait != nil:
+			l.hasten(k, true)
+		case len(v.changes) > 0:
+			v.queue, v.tokens = k, l.caches.begin(id)
 		}
 	})
-	switch {
-	case len(wait) > 0:
-		l.hasten(k, true)
-	case len(v.changes) > 0:
-		v.queue, v.tokens = k, l.caches.begin(id)
-	}
-	return v, wait
+	return v
 }
 
 var errWaits = tiers.NewError("strata: the store didn't take what waits for this session in time", context.DeadlineExceeded)
 
 // before looks, and waits for what a read must wait for.
 func (l *queues) before(ctx context.Context, id string) (*view, error) {
-	late, cancel := context.Context(nil), context.CancelFunc(nil)
-	for {
-		v, wait := l.look(id)
-		if len(wait) == 0 {
-			return v, nil
-		}
-		if late == nil {
-			late, cancel = context.WithTimeout(ctx, l.timeout.get())
-			defer cancel()
-		}
-		for _, w := range wait {
-			select {
-			case <-w.done:
-			case <-late.Done():
-				if ctx.Err() == nil {
-					return v, errWaits
-				}
-				return v, ctx.Err()
-			}
+	v := l.look(id)
+	if v.wait == nil {
+		return v, nil
+	}
+	timer := time.NewTimer(l.timeout.get())
+	defer timer.Stop()
+	for ; v.wait != nil; v = l.look(id) {
+		select {
+		case <-v.wait.done:
+		case <-timer.C:
+			return v, errWaits
+		case <-ctx.Done():
+			return v, ctx.Err()
 		}
 	}
+	return v, nil
 }
 
 // leave ends what the view has begun, unless the caches were notified.

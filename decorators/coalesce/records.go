@@ -166,47 +166,6 @@ func await(ctx context.Context, done <-chan error) error {
 	}
 }
 
-// restore opens the journal and lets what it holds go to the store.
-func (l *queues) restore(dir string) error {
-	j, found, damaged, err := journal.Open(dir)
-	if err != nil {
-		return err
-	}
-	l.journal.journal = j
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for range damaged {
-		l.lose(GiveUp{Changes: 1, Cause: errDamaged})
-	}
-	for _, f := range found {
-		var old record
-		if err := json.Unmarshal(f.Content, &old); err != nil || len(old.Changes) == 0 {
-			lost := GiveUp{Changes: old.Lost, Cause: errBefore}
-			if lost.Changes == 0 {
-				lost = GiveUp{Changes: 1, Cause: errDamaged}
-			}
-			l.lose(lost)
-			j.Drop(f.Entry)
-			continue
-		}
-		k := l.queue(string(old.ID), "")
-		if k.entry != 0 {
-			j.Drop(k.entry)
-		}
-		k.entry = f.Entry
-		for _, c := range old.Changes {
-			if w, err := c.write(); err != nil {
-				l.lose(GiveUp{Changes: c.Calls, Cause: err})
-				l.journal.keep(k)
-			} else {
-				l.enqueue(context.Background(), k, w)
-			}
-		}
-		l.arrange(k)
-	}
-	return nil
-}
-
 // write is the write that a record holds.
 func (c kept) write() (*write, error) {
 	delta, err := tiers.Restore(c.Delta, c.Sent)

@@ -18,8 +18,7 @@ const (
 
 // wide are the types with methods in more files than others, and why.
 var wide = map[string]string{
-	"decorators/coalesce.queues": "what it does with the journal and with caches is beside those",
-	"layer/layertest.env":        "it is what the laws are written with, and each law is a file",
+	"layer/layertest.env": "it is what the laws are written with, and each law is a file",
 }
 
 // parsed are a folder's files without tests, by their names.
