@@ -1,6 +1,7 @@
 package coalesce
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -336,32 +337,36 @@ func (l *queues) waiting() (writes []*write, calls int) {
 	return writes, calls
 }
 
-// flush makes all writes due and waits for them, unless the queues were closed.
+// flush makes all that waits due, and waits for it, until the queues are closed.
 func (l *queues) flush(ctx context.Context) error {
 	l.mu.Lock()
 	for _, k := range l.sessions {
 		l.hasten(k, false)
 	}
-	writes, calls := l.waiting()
-	closed := l.closed()
+	writes, _ := l.waiting()
 	l.mu.Unlock()
-	if closed && calls > 0 {
-		return undelivered(calls, errClosed)
-	}
 	for _, w := range writes {
 		select {
 		case <-w.done:
+			continue
 		case <-ctx.Done():
-			l.mu.Lock()
-			_, calls := l.waiting()
-			l.mu.Unlock()
-			return undelivered(calls, ctx.Err())
+		case <-l.ended.Done(): // what the journal keeps doesn't end
+		}
+		if err := l.undelivered(cmp.Or(ctx.Err(), error(errClosed))); err != nil {
+			return err
 		}
 	}
 	return l.journal.await(ctx, (*journal.Journal).Sync)
 }
 
-func undelivered(calls int, why error) error {
+// undelivered is nil if nothing waits.
+func (l *queues) undelivered(why error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, calls := l.waiting()
+	if calls == 0 {
+		return nil
+	}
 	return tiers.NewError(fmt.Sprintf("strata: %d changes of sessions are not in the store yet", calls), why)
 }
 

@@ -1,6 +1,7 @@
 package coalesce_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -386,6 +387,38 @@ func TestWhatIsRestoredIsReadAndCounted(t *testing.T) {
 	third := journaled(t, s, killed(t, left))
 	if got := get(t, third, "a"); got == nil || !got.Same(tiers.Adopt(map[string]any{"k": "5", "seed": "0", "more": "1"})) {
 		t.Errorf("the process after that reads %v", got)
+	}
+}
+
+// A flush doesn't wait for what the journal keeps once the chain is closed.
+func TestAFlushEndsWithTheChain(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": "0"}, ttl)
+	c := journaled(t, s, t.TempDir())
+	put(t, c, "a", "k", "1")
+	asked := make(chan struct{}, 1)
+	s.Refuse(func(string) error {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		return errors.New("away")
+	})
+	flushed := make(chan error, 1)
+	go func() { flushed <- c.Flush(ctx) }()
+	<-asked // as the flush has made it due
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := c.Close(over); err == nil {
+		t.Error("Close returns nil")
+	}
+	select {
+	case err := <-flushed:
+		if err == nil || !strings.Contains(err.Error(), "1 changes") {
+			t.Errorf("Flush returns %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("Flush doesn't return")
 	}
 }
 
