@@ -135,7 +135,7 @@ func TestACallerThatGoesAwayDoesNotEndTheLoad(t *testing.T) {
 func TestAHungStoreIsGivenUp(t *testing.T) {
 	s := teststore.New()
 	synctest.Test(t, func(t *testing.T) {
-		l := local.New(s, local.LoadTimeout(time.Minute))
+		l := local.New(s)
 		s.Put("a", map[string]any{"k": 1}, ttl)
 		release := make(chan struct{})
 		s.OnLoad = func(context.Context, string) { <-release }
@@ -224,7 +224,7 @@ func TestCloseWhileCallsRun(t *testing.T) {
 func TestCloseWaitsForLoads(t *testing.T) {
 	s := teststore.New()
 	synctest.Test(t, func(t *testing.T) {
-		l := local.New(s, local.LoadTimeout(time.Minute))
+		l := local.New(s)
 		s.Put("a", map[string]any{"k": 1}, ttl)
 		release := make(chan struct{})
 		s.OnLoad = func(context.Context, string) { <-release }
