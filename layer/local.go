@@ -58,10 +58,9 @@ func Invalidation(source InvalidationSource) LocalOption {
 	return func(o *local.Options) { o.Invalidations = append(o.Invalidations, source) }
 }
 
-// MaxStale bounds how long a session is served that no source vouches for: the longest
-// time for which a write of another process may go unnoticed; 1 s unless set. 0 serves
-// nothing of that kind from memory, and still shares a load among requests that come
-// within 50 ms.
+// MaxStale bounds how long memory serves a session while no source vouches for it: a write of another
+// process may go unnoticed for so long; 1 s unless set. 0 serves no such session from memory, and still
+// shares a load among requests that come within 50 ms.
 func MaxStale(d time.Duration) LocalOption {
 	if d < 0 {
 		panic(fmt.Sprintf("strata: layer.MaxStale(%v) is negative; pass 0 to serve nothing from memory", d))
@@ -69,9 +68,9 @@ func MaxStale(d time.Duration) LocalOption {
 	return func(o *local.Options) { o.MaxStale = d }
 }
 
-// LoadTimeout is how long a read waits for the store at most, also one that ignores its
-// context; 1 s unless set. Once reads of several sessions in a row have failed so, further ones
-// are refused at once, and the store is asked again every 250 ms.
+// LoadTimeout is how long a read waits for the store at most, also for a store that ignores its context;
+// 1 s unless set. After reads of several sessions in a row have timed out, further reads are refused at
+// once, and the store is asked again every 250 ms.
 func LoadTimeout(d time.Duration) LocalOption {
 	if d <= 0 {
 		panic(fmt.Sprintf("strata: layer.LoadTimeout(%v) leaves no time to read; pass a positive duration", d))
@@ -79,11 +78,10 @@ func LoadTimeout(d time.Duration) LocalOption {
 	return func(o *local.Options) { o.LoadTimeout = d }
 }
 
-// ServeStale serves reads from memory when the store returns an error, or nothing within a tenth
-// of LoadTimeout, for so long after the moment up to which the session was known to be current,
-// and never past its expiry. Off unless set. A change that such a request makes is merged into
-// the store's session once the store works again, or refused. A log-out on another node isn't noticed
-// meanwhile: choose a bound that allows for it.
+// ServeStale has memory serve a session if the store returns an error, or nothing within a tenth of
+// LoadTimeout. It does so for d after the session was last known to be current, and never past its
+// expiry. Off unless set. A change by such a request is merged into the store's session once the store
+// works again, or refused. A log-out on another node isn't noticed meanwhile: choose d accordingly.
 func ServeStale(d time.Duration) LocalOption {
 	if d <= 0 {
 		panic(fmt.Sprintf("strata: layer.ServeStale(%v) serves nothing; pass a positive duration, or leave it out", d))
@@ -91,11 +89,10 @@ func ServeStale(d time.Duration) LocalOption {
 	return func(o *local.Options) { o.ServeStale = d }
 }
 
-// Audited has a part of the hits compared with the store, in the background: 0.001 is
-// one in a thousand. Off unless set. Results are counted in strata.audit.reads; a
-// difference that [Local] doesn't allow is logged, its age is recorded in
-// strata.audit.age, and the session is read anew. At most 64 hits wait to be compared; others
-// are counted as skipped.
+// Audited compares a part of the hits with the store in the background: 0.001 is one in a thousand. Off
+// unless set. Results are counted in strata.audit.reads. A difference that [Local] doesn't allow is
+// logged, its age is recorded in strata.audit.age, and the session is read anew. At most 64 hits wait to
+// be compared; further ones are counted as skipped.
 func Audited(fraction float64) LocalOption {
 	if !(fraction > 0 && fraction <= 1) {
 		panic(fmt.Sprintf("strata: layer.Audited(%v) is no part of the hits; pass more than 0 and at most 1, or leave it out", fraction))
@@ -103,15 +100,15 @@ func Audited(fraction float64) LocalOption {
 	return func(o *local.Options) { o.Audited = fraction }
 }
 
-// WarmRestart saves at Close which sessions memory holds, in a file of the given path, and has
-// them read again in batches when the next process has started, so that they are in memory
-// before most of their users come. Off unless set. Each process needs a path of its own.
+// WarmRestart has Close save the ids of the sessions in memory in a file. The next process reads these
+// sessions in batches after its start, so that they are in memory before most of their users come. Off
+// unless set. Each process needs a path of its own.
 //
-// The file holds session ids and nothing else of a session. Each is a key to one, so that the
-// file is as secret as the cookies: its mode is 0600, and it belongs in a folder that no other user
-// can read. Each session that is served was read from the store by the process that serves it (laws 3, 4 and
-// 6). MaxBytes bounds the file. A damaged one is ignored, which the log says; one that isn't of WarmRestart
-// is left alone. If it can't be written Close returns an error, the earlier file stays, and nothing else is lost.
+// The file holds session ids and nothing else of a session. It is as secret as the cookies: its mode is
+// 0600, and it belongs in a folder that no other user can read. A session is served only after the new
+// process has read it from the store (laws 3, 4 and 6). MaxBytes bounds the file. A damaged file is
+// logged and ignored; a file of another program is left alone. If the file can't be written, Close
+// returns an error, the earlier file stays, and nothing else is lost.
 //
 // It needs redisstore, and invalidations that arrive or Exclusive; without them nothing is read ahead.
 func WarmRestart(path string) LocalOption {
@@ -130,21 +127,21 @@ func Negative(d time.Duration) LocalOption {
 	return func(o *local.Options) { o.Negative = d }
 }
 
-// Exclusive says that this process is the store's only user, through this chain
-// alone, so that MaxStale needn't bound what is served. With a second process on the
-// store, one of them serves sessions that the other has logged out.
+// Exclusive says that this process is the store's only user, through this chain alone, so that MaxStale
+// isn't needed. With a second process on the store, one of them serves sessions that the other has
+// logged out.
 //
-// Put Coalesced below it: without it, Local doesn't notice when a write is applied after its
-// error, as may happen after a timeout.
+// Put Coalesced below Local: without it, Local doesn't notice a write that is applied after it returned
+// an error, as may happen after a timeout.
 //
-// Where the store doesn't say when a session expires, as GoFrame's own stores don't,
-// MaxStale still bounds what is served later than a ttl after the last write.
+// If the store doesn't return when a session expires, as GoFrame's own stores don't, MaxStale applies
+// again once a ttl has passed since the last write.
 func Exclusive() LocalOption { return func(o *local.Options) { o.Exclusive = true } }
 
-// GuardSlots is how many counters there are for the writes that invalidate cached sessions,
-// rounded up to a power of two; 262,144 unless set, at 8 bytes each. Sessions that this node holds
-// and that share one cost each other a reload, never a wrong result: 4 % of 10,000, 32 % of 100,000.
-// Writes of sessions that it doesn't hold invalidate none of the others.
+// GuardSlots is the number of counters by which writes invalidate cached sessions, rounded up to a power
+// of two; 262,144 unless set, at 8 bytes each. Two sessions of this node that share a counter cost each
+// other a reload, never a wrong result: 4 % of 10,000 sessions do, 32 % of 100,000. Writes of sessions
+// that the node doesn't hold invalidate none that it holds.
 func GuardSlots(n int) LocalOption {
 	if n <= 0 || n > 1<<28 {
 		panic(fmt.Sprintf("strata: layer.GuardSlots(%d) is out of range; pass 1 to 268,435,456, or leave it out", n))

@@ -35,11 +35,12 @@ type PrincipalInfo struct {
 	Sessions  int
 }
 
-// Users are the sessions of a chain by whose they are. Methods are safe for concurrent use.
+// Users lists, ends and changes the sessions of a chain by principal. Methods are safe for concurrent
+// use.
 //
-// A method that ends sessions is effective on this node when it returns, and on every other one
-// when the store's invalidation has arrived there, as a write is (law 4). A request that is
-// running is refused at its commit with ErrRevoked (law 6), and [ReasonOf] says why.
+// A method that ends sessions is effective on this node when it returns, and on another node when the
+// store's invalidation has arrived there, as a write is (law 4). A request that is running is refused at
+// its commit with ErrRevoked (law 6), and [ReasonOf] says why.
 //
 // All fields are set at construction.
 type Users struct {
@@ -49,8 +50,7 @@ type Users struct {
 	layer *index.Storage // that index belongs to
 }
 
-// Principals are the sessions of a chain by whose they are. It panics where the chain has no
-// [Indexed].
+// Principals returns the Users of a chain. It panics if the chain has no [Indexed].
 func Principals(chain *Stack) *Users {
 	if chain == nil {
 		panic("strata: layer.Principals needs a chain; pass what layer.Chain returns")
@@ -157,7 +157,7 @@ func (u *Users) Revoke(ctx context.Context, handle string, reason Reason) error 
 	return errors.Join(err, u.removed(ctx, ids...))
 }
 
-// removed has the layers above the index let go of sessions that it has ended.
+// removed has the layers above the index forget sessions that it has ended.
 func (u *Users) removed(ctx context.Context, ids ...string) error {
 	above := u.cachesAbove()
 	var errs []error
@@ -171,9 +171,9 @@ func (u *Users) removed(ctx context.Context, ids ...string) error {
 	return errors.Join(errs...)
 }
 
-// RevokeAll ends all sessions of the principal, but those that the handles stand for, and returns
-// how many it found. It misses none: a mark says that what began before is over, whether the index
-// knows it or not. A log-in that comes while it runs is ended or comes after it.
+// RevokeAll ends all sessions of the principal, except those of the handles in keep, and returns how many
+// it found. It misses none: a mark ends all sessions that began before, also those that the index
+// doesn't know. A log-in that comes while it runs is ended or comes after it.
 func (u *Users) RevokeAll(ctx context.Context, principal string, reason Reason, keep ...string) (ended int, err error) {
 	if err := checkReason(reason); err != nil {
 		return 0, err
@@ -195,8 +195,8 @@ func (u *Users) RevokeEverybody(ctx context.Context, reason Reason) error {
 	return u.index.RevokeEverybody(given(ctx), reason)
 }
 
-// Reason returns why the session with the id has ended, "" if it hasn't, or that isn't known or no
-// longer: it is kept as long as [KeepReasons] says. A session that has expired has left none.
+// Reason returns why the session with the id has ended. It returns "" if the session hasn't ended, if it
+// has expired, or after the time of [KeepReasons].
 func (u *Users) Reason(ctx context.Context, id string) (Reason, error) {
 	return u.index.ReasonOf(given(ctx), id)
 }
@@ -242,11 +242,11 @@ func (e *UpdateError) Error() string {
 // Unwrap returns the cause.
 func (e *UpdateError) Unwrap() error { return e.Err }
 
-// Update changes all sessions of the principal, as for new roles, and returns how many. Each change
-// is atomic: where another request has written a key meanwhile that f has asked for or set, f is
-// called again with what the session holds by then, so that it must have no other effect. No session
-// begins or lives longer by it, and one that has ended is left out. Of sessions that can't be
-// changed, or for which f returns an error, an [*UpdateError] each is part of the error.
+// Update changes all sessions of the principal, for new roles for example, and returns how many. Each
+// change is atomic: if another request has meanwhile written a key that f has read or set, f is called
+// again with the session's new state, so it must have no other effect. Update begins no session and
+// prolongs none; a session that has ended is left out. For each session that can't be changed, or for
+// which f returns an error, the error has an [*UpdateError].
 func (u *Users) Update(ctx context.Context, principal string, f func(s *Changes) error) (changed int, err error) {
 	if f == nil {
 		panic("strata: Users.Update needs a func that changes a session")

@@ -15,25 +15,21 @@ import (
 // TracedOption sets up Traced.
 type TracedOption func(*telemetry.Config)
 
-// Traced makes an OpenTelemetry span of every operation that passes it, named
-// "session Load" and so on, with the outcome: hit, miss, negative, absent, ok,
-// disabled, revoked or error. Package telemetry lists all names. As the last
-// decorator it shows what the requests see, as the first what the store is asked;
-// it may stand in a chain more than once. It also says where the metrics and the log of
-// all layers of its chain go; both are there without it too, and go to the global meter
-// provider and to GoFrame's default log.
+// Traced makes an OpenTelemetry span for every operation that passes it, named "session Load" and so on,
+// with the outcome: hit, miss, negative, absent, ok, disabled, revoked or error. Package telemetry lists
+// all names. As the last decorator it shows the requests' view, as the first the store's; it may stand in
+// a chain more than once. It also sets where the metrics and the log of all layers of its chain go.
+// Without it these go to the global meter provider and to GoFrame's default log.
 //
 // No session id, key, value or error text is recorded (law 10). ErrorDisabled and
 // a missing session are no failures.
 //
-// The spans go to the global provider of the moment, so that otel.SetTracerProvider
-// may come after Chain. No span is made while that provider is the one that GoFrame
-// installs by default, which exports nothing, within a trace that isn't sampled, and
-// where the context belongs to no trace, unless RootSpans is given; such an operation
-// allocates nothing for it. ghttp gives storages a context without the span that it made
-// for the request: a middleware that sets r.Session = manager.New(r.GetNeverDoneCtx(), id)
-// has them nest, and examples/observed shows all of it: ghttp closes that session once more
-// after the response, and its server span quotes the cookie with the session's id.
+// The spans go to the present global provider, so that otel.SetTracerProvider may come after Chain. No
+// span is made while that is GoFrame's default provider, which exports nothing; within a trace that
+// isn't sampled; or if the context belongs to no trace, except with RootSpans. Such an operation
+// allocates nothing for tracing. With web.Sessions the spans nest under the request's; ghttp alone gives
+// storages a context without its span. Its server span quotes the cookie with the session's id:
+// examples/observed drops that.
 func Traced(opts ...TracedOption) Decorator {
 	var config telemetry.Config
 	for _, opt := range opts {
@@ -45,11 +41,10 @@ func Traced(opts ...TracedOption) Decorator {
 	return func(inner gsession.Storage) gsession.Storage { return trace.New(inner, config) }
 }
 
-// TracerProvider has [Traced] use this provider in place of the global one, and
-// always: GoFrame's default provider is then used as well. A trace that isn't
-// sampled stays so, and the spans that GoFrame's default provider makes are no
-// parents to those of another, as they are never exported. It panics on nil; leave the
-// option out to use the global one.
+// TracerProvider has [Traced] use this provider in place of the global one, also if it is GoFrame's
+// default provider. A trace that isn't sampled stays so. Spans of GoFrame's default provider are no
+// parents of another provider's, as they are never exported. It panics on nil; leave the option out to
+// use the global provider.
 func TracerProvider(provider oteltrace.TracerProvider) TracedOption {
 	if value.IsNil(provider) {
 		panic("strata: layer.TracerProvider needs a provider; write layer.Traced() without it to use the global one, which otel.SetTracerProvider sets")

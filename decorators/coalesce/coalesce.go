@@ -38,11 +38,10 @@ import (
 // and reported if it can't be delivered (law 7). The caller's cancellation ends its
 // waiting, never the commit. Opaque storages are passed through. Safe for concurrent use.
 //
-// For each node of the store it runs as many goroutines as there are sessions being written,
-// at most four if the store takes batches, otherwise sixteen writing behind and 1,024 in
-// synchronous mode, and at most sixteen for removals, plus one each for reports and the
-// journal; idle ones stay for 20 ms. MaxPending and MaxPendingBytes bound
-// the changes that wait (law 9).
+// For each node of the store it runs at most four goroutines if the store takes batches, else sixteen
+// writing behind and 1,024 in synchronous mode; sixteen more for removals; and one each for reports and
+// the journal. Idle ones end after 20 ms. MaxPending and MaxPendingBytes bound the changes that wait
+// (law 9).
 //
 // All fields are set by New and guard themselves.
 type Storage struct {

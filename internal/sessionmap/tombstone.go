@@ -16,14 +16,13 @@ var idSeed = maphash.MakeSeed()
 
 func hashID(id string) uint64 { return maphash.String(idSeed, id) }
 
-// tombstones remember which sessions were removed when, on a clock that counts
-// removals, so that a map handed out before a removal is known for what it is even
-// after the session was created anew under the same id.
+// tombstones remember when sessions were removed, on a clock that counts removals. So a map from before a
+// removal is recognised, also after the session was created anew under the same id.
 //
-// Only ids are remembered of which a request may hold a map, so that log-outs of made-up ids
-// cost nothing. The last 32,768 such removals are kept at least. About those that are forgotten the
-// store decides, as about removals on another node: a commit is refused if it holds no
-// session. Ids are kept as 64-bit hashes under a random seed.
+// Removals are remembered only for ids of which a request may hold a map, so that log-outs of made-up ids
+// cost nothing. The last 32,768 of them are kept at least. For older ones the store decides, as for
+// removals on another node: a commit is refused if the store holds no session. Ids are kept as 64-bit
+// hashes under a random seed.
 //
 // clock is atomic and counts under mu; mu guards the rest but expected, which guards itself.
 type tombstones struct {

@@ -21,9 +21,9 @@ type hot struct {
 	most atomic.Int64 // of held
 }
 
-// set is seven places, in one line of the processor's cache. state has a byte of each
-// entry's hash, so that few entries are looked at, and above these a bit for each place whose
-// entry was found since the place was last passed over in the search for one.
+// set is seven places, in one line of the processor's cache. state has a byte of each entry's hash, so that
+// a look-up reads few entries. Above these it has a bit for each place: the entry was found since the last
+// search for a place passed over it.
 type set struct {
 	state  atomic.Uint64
 	places [ways]atomic.Pointer[entry]

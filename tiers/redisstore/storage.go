@@ -256,44 +256,41 @@ func (s *Storage) Preview(data map[string]any) (map[string]any, error) {
 // Report says where to report how long operations take.
 func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
 
-// Subscribe notifies the listener of the changes of sessions, by this program and by others,
-// until stop is called or the storage is closed. A listener that comes while invalidations
-// arrive gets InvalidateAll and ValidUntil at once. After stop has returned the listener isn't
-// called again; calls that are under way are waited for.
+// Subscribe notifies the listener of changes of sessions, by this program and by others, until stop is
+// called or the storage is closed. A listener that is added while invalidations arrive gets
+// InvalidateAll and ValidUntil at once. stop waits for calls that are under way; after it has returned
+// the listener isn't called again.
 //
-// The connections are the storage's own, one for invalidations and one to ask for each
-// master, made for the first listener and closed with the last, with the client's options,
-// RESP3 and time-outs of 2 to 3 s. The client's hooks aren't called, its OnConnect is.
+// The storage makes connections of its own for the first listener and closes them with the last: two to
+// each master, one for invalidations and one for questions. They have the client's options, RESP3 and
+// time-outs of 2 to 3 s. The client's OnConnect is called, its hooks aren't.
 //
-// About every ten seconds, and before the first ValidUntil, the storage writes a key of its own
-// under the prefix, a long random one with an empty value, on a new connection to each master,
-// and deletes it at once to receive its invalidation. That finds an address that leads to
-// another server by now, and a proxy that drops invalidations or has connected anew without a
-// word: each is noticed within ten seconds and a lease, and at once where the storage makes a
-// connection. Sentinels are asked for the master about three times in a lease, on the connection
-// that the client keeps to one of them; a Dialer of the client's is called with the network
-// "unix" for it, and needn't connect.
+// Before the first ValidUntil, and about every ten seconds after that, the storage writes a key of its
+// own under the prefix (a long random name, an empty value) on a new connection to each master, and
+// deletes it at once, to receive its invalidation. So it notices an address that leads to another server,
+// and a proxy that drops invalidations or has reconnected silently, within ten seconds and a lease, and
+// at once when the storage makes a connection. Sentinels are asked for the master about three times in a
+// lease, on the connection that the client keeps to one of them; a Dialer of the client's is called with
+// the network "unix" for that, and needn't connect.
 //
-// The storage's commands then take connections that were proven to lead to the server that
-// sends the invalidations. Reads of another store, which follows those of this one by
-// layer.Invalidation, may go to a server that the address has left.
+// The storage's commands then use connections that were tested to lead to the server that sends the
+// invalidations. Reads of another store that follows this one by layer.Invalidation may go to a server
+// that the address has left.
 //
-// A *redis.Client of redis.NewFailoverClient and a *redis.ClusterClient are asked where
-// the masters are, so close the storage before the client. Of a cluster every master is
-// watched, one without slots too, as a slot may be on its way to it; where that one can't
-// be reached, nothing is valid meanwhile. Clients of other types, and
-// ClusterOptions.ClusterSlots, can't be watched: listeners get Unsupported.
+// A *redis.Client of redis.NewFailoverClient and a *redis.ClusterClient are asked where the masters are,
+// so close the storage before the client. Every master of a cluster is watched, also one without slots,
+// as a slot may be moving to it; while one can't be reached, nothing is valid. Clients of other types, and
+// clients with ClusterOptions.ClusterSlots, can't be watched: listeners get Unsupported.
 //
-// Listeners get Unsupported as well from a server without RESP3 or CLIENT TRACKING
-// (Redis 6), or if it refuses CLIENT TRACKING or CLUSTER NODES, to this user or to all, or if
-// it takes the password and yet sends no invalidation for some seconds: it hangs, or
-// hangs up, at CLIENT TRACKING, is full, is a replica, or no invalidation arrives. A server
-// that refused a command is asked again about every minute, another one about every ten seconds.
+// Listeners also get Unsupported if the server has no RESP3 or CLIENT TRACKING (Redis 6 has both), if it
+// refuses CLIENT TRACKING or CLUSTER NODES, or if it accepts the password and no invalidation arrives for
+// some seconds: it hangs or hangs up at CLIENT TRACKING, is full, or is a replica. A server that refused
+// a command is asked again about every minute, another one about every ten seconds.
 //
-// The server invalidates keys whatever database they are in, so that another database's
-// key of the same name counts too. A change that the server makes later, such as the removal of
-// an expired key, invalidates when it is made. SWAPDB invalidates nothing (Redis 7.0):
-// don't swap a database that holds sessions.
+// The server doesn't distinguish databases in invalidations, so that a key of the same name in another
+// database counts too. A change that the server makes late, such as the removal of an expired key,
+// invalidates when it is made. SWAPDB invalidates nothing (Redis 7.0): don't swap a database that holds
+// sessions.
 func (s *Storage) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	if value.IsNil(l) {
 		panic("strata: redisstore: Subscribe needs a listener")

@@ -86,7 +86,7 @@ var advice = map[string]string{
 	"OOM":         "the server is out of memory",
 	"NOAUTH":      "the server wants a password",
 	"WRONGPASS":   "the user or password is wrong",
-	"NOPERM":      "the user may not run the command, or not on this key",
+	"NOPERM":      "the user may not run the command, or not on this key; ACL LOG on the server names it",
 	"NOREPLICAS":  "the server has too few replicas to take a write",
 	"MISCONF":     "the server can't save to its disk and takes no writes",
 	"LOADING":     "the server is starting",
