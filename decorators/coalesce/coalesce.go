@@ -116,7 +116,7 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	if err != nil {
 		return nil, err
 	}
-	c := &write{id: id, delta: delta, ttl: ttl, lone: isLone(s.form, delta)}
+	c := change{id: id, delta: delta, ttl: ttl, lone: isLone(s.form, delta)}
 	c.pending = s.interval.get() > 0 && ttl > 0 && !delta.Urgent() && !c.lone
 	if c.pending && !delta.Creates() {
 		// Only the store knows whether a session is still there that another request may have emptied.
@@ -129,7 +129,7 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 // isLone reports whether a delta's encoding may still fail or panic, so that it merges with no other.
 func isLone(form tiers.Preview, delta *tiers.Delta) bool { return form == nil && !isPlain(delta) }
 
-func (s *Storage) put(ctx context.Context, c *write) (*tiers.Snapshot, error) {
+func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	w, shown, synced, err := s.queues.add(ctx, c)
 	switch {
 	case err != nil:
@@ -171,7 +171,7 @@ func (s *Storage) unchanged(ctx context.Context, id string, delta *tiers.Delta, 
 			return nil, err
 		}
 	}
-	return s.put(ctx, &write{id: id, delta: delta, ttl: ttl})
+	return s.put(ctx, change{id: id, delta: delta, ttl: ttl})
 }
 
 // rereads is how often a read is repeated because a change was committed meanwhile.

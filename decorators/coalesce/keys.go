@@ -31,7 +31,7 @@ func (s *Storage) gather(ctx context.Context, id string, set map[string]any, rem
 	if err != nil {
 		return err
 	}
-	c := &write{id: id, delta: delta, ttl: ttl, lone: isLone(s.form, delta), delay: s.interval.get()}
+	c := change{id: id, delta: delta, ttl: ttl, lone: isLone(s.form, delta), delay: s.interval.get()}
 	c.pending = isPlain(delta) && ttl > 0 // what the store may refuse, its caller learns
 	if c.delay == 0 {
 		c.delay = requestHold

@@ -118,7 +118,7 @@ func (l *queues) restore(dir string) error {
 // shown is what the session's readers see from then on, if that is known, and synced brings nil when
 // the journal has the change, if there is one. A change that came to be pending is awaited once the queues
 // are being closed. If there is no write, the caller carries the change out.
-func (l *queues) add(ctx context.Context, c *write) (w *write, shown *tiers.Snapshot, synced <-chan error, err error) {
+func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snapshot, synced <-chan error, err error) {
 	node := l.shard(c.id)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,12 +135,12 @@ func (l *queues) add(ctx context.Context, c *write) (w *write, shown *tiers.Snap
 	if w = k.last(); w != nil && w.merge(ctx, c) {
 		l.bounds.grow(w, 1)
 	} else {
-		w, c.since = c, time.Now()
-		c.at = c.since.Add(c.delay)
+		w = &write{change: c, calls: 1, since: time.Now()}
+		w.at = w.since.Add(c.delay)
 		// A write that goes at once is on its way before its record is on disk, so that the record
 		// says so from the first.
-		c.sent = c.delay == 0 && first && l.schedule.node(k.node).stands()
-		l.enqueue(ctx, k, c)
+		w.sent = c.delay == 0 && first && l.schedule.node(k.node).stands()
+		l.enqueue(ctx, k, w)
 	}
 	if !w.pending {
 		l.hasten(k, true)
@@ -162,7 +162,7 @@ var errFull = tiers.NewError("strata: too many changes of sessions wait for the 
 // enter waits until there is room for a change, one that is awaited for the write timeout at
 // most, and whatever becomes of the caller, as the change must not get lost. It gives mu up
 // meanwhile.
-func (l *queues) enter(c *write) error {
+func (l *queues) enter(c change) error {
 	b, size := &l.bounds, c.size()
 	fits := func() bool {
 		k := l.sessions[c.id]
@@ -213,7 +213,7 @@ func (l *queues) remove(ctx context.Context, id string) error {
 		return errFull
 	}
 	k := l.queue(id, node)
-	removal, annulled := &write{}, k.waiting
+	removal, annulled := &write{calls: 1}, k.waiting
 	if k.removing() { // that removal serves both callers
 		removal, annulled = k.waiting[0], k.waiting[1:]
 		k.waiting = k.waiting[:1]
@@ -255,7 +255,6 @@ func (l *queues) enqueue(ctx context.Context, k *sessionQueue, w *write) {
 	if w.pending {
 		w.ctx = context.Background() // it may outlive the request by hours
 	}
-	w.calls = max(w.calls, 1)
 	w.causes.Add(ctx)
 	k.waiting = append(k.waiting, w)
 	l.bounds.add(k, w)

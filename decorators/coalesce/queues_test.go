@@ -397,6 +397,30 @@ func TestCloseReturnsByItsContext(t *testing.T) {
 	})
 }
 
+// A log-out that hangs counts among what Close couldn't deliver.
+func TestCloseCountsARemovalThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := teststore.New()
+		s.Put("a", map[string]any{"k": 0}, ttl)
+		hold := make(chan struct{})
+		s.Refuse(func(string) error { <-hold; return nil })
+		c := coalesce.New(s, writeBehind(time.Second))
+		removed := make(chan error, 1)
+		go func() { removed <- c.RemoveAll(ctx, "a") }()
+		synctest.Wait()
+		late, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := c.Close(late); err == nil || !strings.Contains(err.Error(), "1 changes") || time.Since(began) > 2*time.Second {
+			t.Errorf("Close returns %v after %v", err, time.Since(began))
+		}
+		close(hold)
+		if err := <-removed; err != nil {
+			t.Errorf("the log-out returns %v", err)
+		}
+	})
+}
+
 // Close has all that wait at a bound go, though what fills it hangs.
 func TestCloseLetsInThoseThatWaitAtABound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

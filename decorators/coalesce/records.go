@@ -177,6 +177,6 @@ func (c kept) write() (*write, error) {
 	if left <= 0 {
 		return nil, errExpired
 	}
-	return &write{delta: delta, ttl: ttl, calls: c.Calls, since: now.Add(left - ttl),
-		pending: true, deadline: now.Add(left), sent: c.Sent}, nil
+	return &write{change: change{delta: delta, ttl: ttl, pending: true}, calls: c.Calls, since: now.Add(left - ttl),
+		deadline: now.Add(left), sent: c.Sent}, nil
 }

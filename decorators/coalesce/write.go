@@ -12,18 +12,25 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
+// change is what a caller adds to a session's queue.
+type change struct {
+	id      string
+	delta   *tiers.Delta // nil: remove the session
+	ttl     time.Duration
+	lone    bool          // its encoding may panic or fail, which concerns no other caller
+	pending bool          // its caller doesn't wait: it is tried again until the session would have expired
+	delay   time.Duration // until it is due then
+}
+
 // write is one commit, or removal, of one session, and the callers that wait for it.
 //
 // While it waits in its session's queue, all fields but left grow under the queues' mutex;
 // while it is at the store they rest, except claims and annulled. left is atomic. The outcome is written before done is closed.
 type write struct {
-	id       string
+	change
 	ctx      context.Context // the first caller's, for its values
 	causes   telemetry.Causes
-	delta    *tiers.Delta // nil: remove the session
-	ttl      time.Duration
 	calls    int            // whose changes it holds
-	lone     bool           // its encoding may panic or fail, which concerns no other caller
 	claims   []chan attempt // of callers that wait for the next attempt, though it is pending
 	annulled []*write       // by this removal, and void if it succeeds
 	tokens   []token        // of its way to the store
@@ -31,10 +38,8 @@ type write struct {
 	since    time.Time      // when its first change came
 	bytes    int64          // as the bounds count it
 
-	pending  bool          // its callers have returned: it is tried again until the session would have expired
-	at       time.Time     // when it is due; all that follows up to left is of pending writes
-	deadline time.Time     // the session's expiry, as its last change wants it
-	delay    time.Duration // until then, from its first change on
+	at       time.Time // when it is due; all that follows up to left is of pending writes
+	deadline time.Time // the session's expiry, as its last change wants it
 	attempts int
 	sent     bool // as the journal has it: the change may have begun its session
 
@@ -66,18 +71,18 @@ func (w *write) again() bool {
 	return now.Before(w.deadline)
 }
 
-// size is the memory that the write keeps while it waits: its change, its id, what it was made
+// size is the memory that a write keeps while it waits: its change, its id, what it was made
 // to, and the state that readers are shown, which is about as large.
-func (w *write) size() int64 {
-	set := w.delta.Set()
-	size := writeBytes + int64(2*len(w.id)) + value.MapSize(len(set))
+func (c *change) size() int64 {
+	set := c.delta.Set()
+	size := writeBytes + int64(2*len(c.id)) + value.MapSize(len(set))
 	for key, v := range set {
 		size += int64(len(key)) + value.Size(v)
 	}
-	for _, key := range w.delta.Removed() {
+	for _, key := range c.delta.Removed() {
 		size += 16 + int64(len(key))
 	}
-	if base := w.delta.Base(); base != nil {
+	if base := c.delta.Base(); base != nil {
 		size += 2 * base.Size()
 	}
 	return size
@@ -92,7 +97,7 @@ func (w *write) empties() bool {
 }
 
 // merge takes another change in, if one commit can hold both.
-func (w *write) merge(ctx context.Context, c *write) bool {
+func (w *write) merge(ctx context.Context, c change) bool {
 	if w.delta == nil || w.lone || c.lone || w.pending != c.pending {
 		return false
 	}
