@@ -136,12 +136,12 @@ func (l *queues) land(w *write, node string, began time.Time) {
 	switch {
 	case !w.pending, w.err == nil:
 		l.conclude(k, w)
-	case l.closed() && l.journal.isOpen(): // undelivered
+	case l.schedule.closed && l.journal.isOpen(): // undelivered
 		l.back(k, w)
 	case k.removing():
 		l.caches.end(k.id, w.tokens)
 		k.waiting[0].annulled = append(k.waiting[0].annulled, w)
-	case (refused || !failure.IsFinal(w.err) && w.again()) && !l.closed():
+	case (refused || !failure.IsFinal(w.err) && w.again()) && !l.schedule.closed:
 		applied := tiers.MayBeApplied(w.err)
 		if !refused {
 			l.tally.Add(telemetry.Retries)

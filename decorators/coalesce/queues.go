@@ -233,10 +233,8 @@ func (l *queues) remove(ctx context.Context, id string) error {
 // passed reports whether a call bypasses the queues, as they are being closed. It is called under mu, as all
 // functions up to abandon are.
 func (l *queues) passed(id string) bool {
-	return l.closed() || l.draining && l.sessions[id] == nil
+	return l.schedule.closed || l.draining && l.sessions[id] == nil
 }
-
-func (l *queues) closed() bool { return l.schedule.closed }
 
 func (l *queues) queue(id, node string) *sessionQueue {
 	k := l.sessions[id]
@@ -390,7 +388,7 @@ func (l *queues) close(ctx context.Context, gone func()) error {
 		}
 		l.mu.Unlock() // later changes of sessions that were being written
 	}
-	again := l.closed()
+	again := l.schedule.closed
 	l.schedule.close()
 	kept := l.abandon()
 	l.mu.Unlock()
