@@ -164,8 +164,12 @@ func TestAHotSessionThatRistrettoEvictedCounts(t *testing.T) {
 // A hot entry is the one that was kept, however long its id is, and begins with a line of the
 // processor's cache.
 func TestACompactEntryIsTheSame(t *testing.T) {
-	if size := unsafe.Sizeof(piece{}); size != pieceBytes || len(piece{}.id) < 32 {
-		t.Errorf("a piece takes %d bytes with room for ids of %d, want %d and GoFrame's of 32", size, len(piece{}.id), pieceBytes)
+	if size := unsafe.Sizeof(piece{}); size != pieceBytes {
+		t.Errorf("a piece takes %d bytes, want %d", size, pieceBytes)
+	}
+	// A hit reads the snapshot's map, and where its list of nested keys is and how long.
+	if read := unsafe.Offsetof(piece{}.snapshot) + unsafe.Sizeof(map[string]any{}) + unsafe.Sizeof(""); read > 2*64 {
+		t.Errorf("a hit reads the first %d bytes, want those of two lines at most", read)
 	}
 	for length := range 2 * len(piece{}.id) {
 		e := entryOf(1, "v")
@@ -283,7 +287,7 @@ func TestPackingDoesNotChangeHowLongAnEntryIsServed(t *testing.T) {
 				s.watch.watched.Store(watched)
 				hash := s.memory.guard.Hash(what)
 				e := entryOf(hash, "v")
-				e.snapshot, e.kept = snapshot(e.snapshot), s.memory.now()+int64(2*time.Hour)
+				e.snapshot, e.until = snapshot(e.snapshot), s.memory.now()+int64(2*time.Hour)
 				e.stamp = s.memory.guard.Stamp(hash)
 				s.memory.bound(hash, e)
 				s.memory.keep(hash, e)

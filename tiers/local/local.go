@@ -223,7 +223,7 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	defer func() { s.order.wrote(c, written) }()
 	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
 	if err == nil && (snapshot != nil || s.options.Exclusive) {
-		written = &entry{id: id, snapshot: snapshot, loaded: began, kept: later(began, ttl.Truncate(time.Second)), own: s.own.of(ttl)}
+		written = &entry{id: id, snapshot: snapshot, loaded: began, until: later(began, ttl.Truncate(time.Second)), own: s.own.of(ttl)}
 	}
 	return snapshot, err
 }
@@ -244,7 +244,7 @@ func (s *Storage) commitPublished(ctx context.Context, hash uint64, id string, d
 	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
 	published = err == nil && snapshot.Published()
 	if err == nil && s.options.Exclusive { // the store has the session, in a state that isn't known
-		written = &entry{id: id, loaded: began, kept: later(began, ttl.Truncate(time.Second))}
+		written = &entry{id: id, loaded: began, until: later(began, ttl.Truncate(time.Second))}
 	}
 	return snapshot, err
 }

@@ -258,14 +258,16 @@ func (o *order) cap(c call, id string, until int64) {
 	stripe.Lock()
 	defer stripe.Unlock()
 	u := o.over(stripe, c)
-	e, _ := o.memory.held(c.hash, id)
-	if e == nil || e.absent || e.until <= until {
+	e, v := o.memory.look(c.hash)
+	if e == nil || e.id != id || e.stamp != v.stamp || e.until <= until {
 		return
 	}
 	capped := *e
-	capped.stamp, capped.until, capped.kept = o.memory.guard.Renew(c.hash, u.epoch), until, min(e.kept, until)
-	if _, known := e.snapshot.Expires(); known {
-		capped.snapshot = e.snapshot.Expiring(o.memory.time(until))
+	capped.stamp, capped.until = o.memory.guard.Renew(c.hash, u.epoch), until
+	if e.snapshot != nil {
+		if _, known := e.snapshot.Expires(); known {
+			capped.snapshot = e.snapshot.Expiring(o.memory.time(until))
+		}
 	}
 	o.memory.keep(c.hash, &capped)
 }

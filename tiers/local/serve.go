@@ -39,15 +39,14 @@ func later(moment int64, d time.Duration) int64 {
 type entry struct {
 	hash     uint64
 	id       string
-	snapshot *tiers.Snapshot // nil: packed, or there is no such session, or only kept is known
+	snapshot *tiers.Snapshot // nil: packed, or there is no such session, or only until is known
 	stamp    uint64          // the guard's, before the load began
-	until    int64           // served before this moment
+	until    int64           // served before this moment; before bound: the store holds the session until then, or longer
 	own      *ownWrite       // the write of this node that made it, or nil
 	watched  bool            // served only while the sources vouch
 	cached   bool            // ristretto was given it packed
 	absent   bool            // there is no such session
 	loaded   int64           // when the load began
-	kept     int64           // the store holds the session at least until then
 }
 
 // current reports whether the entry may be served for the id.
@@ -181,7 +180,7 @@ func (m *memory) bound(hash uint64, e *entry) {
 		return
 	}
 	if before := m.find(hash); before != nil && before.id == e.id && before.stamp == e.stamp {
-		e.kept = max(e.kept, before.kept)
+		e.until = max(e.until, before.until)
 	}
 	e.until = m.horizon(e)
 }
@@ -199,27 +198,20 @@ func (m *memory) horizonOfAbsence(e *entry) int64 {
 // no expiry, an exclusive process still knows that a session it wrote lives for its
 // ttl, and must look again after that.
 func (m *memory) horizon(e *entry) int64 {
-	stale := later(e.loaded, m.limits.Load().MaxStale)
 	if e.snapshot == nil {
-		return 0
+		return e.until
 	}
+	stale, expiry := later(e.loaded, m.limits.Load().MaxStale), int64(never)
 	at, known := e.snapshot.Expires()
-	vouched := m.options.Exclusive || e.watched
+	if known && !at.IsZero() {
+		expiry = m.moment(at)
+	}
 	switch {
-	case known && at.IsZero():
-		if vouched {
-			return never
-		}
-		return stale
-	case known:
-		expiry := m.moment(at)
-		if vouched {
-			return expiry
-		}
-		return min(stale, expiry)
-	case m.options.Exclusive:
-		return max(stale, e.kept)
+	case !known && m.options.Exclusive:
+		return max(stale, e.until)
+	case known && (m.options.Exclusive || e.watched):
+		return expiry
 	default:
-		return stale
+		return min(stale, expiry)
 	}
 }

@@ -171,6 +171,27 @@ func TestAShorterTTLEndsWhatMemoryServes(t *testing.T) {
 	}
 }
 
+// So does what is shortened before the session that this node wrote is first read.
+func TestAShorterTTLEndsWhatWasNotReadYet(t *testing.T) {
+	s := teststore.New()
+	s.Silent = true
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		commit(t, l, "a", map[string]any{"k": 1})
+		settle()
+		if err := l.UpdateTTL(ctx, "a", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		load(t, l, "a")
+		settle()
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+		time.Sleep(time.Minute + time.Minute/10)
+		if read := load(t, l, "a"); read.Outcome == tiers.OutcomeHit {
+			t.Error("served from memory when its time is over")
+		}
+	}, local.Exclusive(), local.MaxStale(0))
+}
+
 // losing is a store whose replies to slides get lost.
 type losing struct {
 	*teststore.Store
