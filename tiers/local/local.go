@@ -210,27 +210,14 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash 
 // Commit passes the delta on, and keeps the state that the store returns, unless
 // readers may have seen another one meanwhile. Whatever the outcome, nothing
 // older is served afterwards (law 3): a commit that failed may have been applied.
+//
+// A layer below that merges commits publishes what the session has become before the commit
+// returns, in the order in which commits happen; a state that it returns unpublished isn't kept.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	hash := s.memory.guard.Hash(id)
-	switch {
-	case delta.Empty():
+	if delta.Empty() {
 		return s.unchanged(ctx, hash, id, delta, ttl)
-	case s.order.published.Load():
-		return s.commitPublished(ctx, hash, id, delta, ttl)
 	}
-	c, began := s.order.begin(hash, true), s.memory.now()
-	var written *entry
-	defer func() { s.order.wrote(c, written) }()
-	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
-	if err == nil && (snapshot != nil || s.options.Exclusive) {
-		written = &entry{id: id, snapshot: snapshot, loaded: began, until: later(began, ttl.Truncate(time.Second)), own: s.own.of(ttl)}
-	}
-	return snapshot, err
-}
-
-// commitPublished commits over a layer that merges commits, and publishes what the session
-// has become before the commit returns, in the order in which commits happen.
-func (s *Storage) commitPublished(ctx context.Context, hash uint64, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	c, began := s.order.begin(hash, true), s.memory.now()
 	published := false
 	var written *entry
@@ -242,9 +229,12 @@ func (s *Storage) commitPublished(ctx context.Context, hash uint64, id string, d
 		}
 	}()
 	snapshot, err := s.inner.Commit(ctx, id, delta, ttl)
-	published = err == nil && snapshot.Published()
-	if err == nil && s.options.Exclusive { // the store has the session, in a state that isn't known
-		written = &entry{id: id, loaded: began, until: later(began, ttl.Truncate(time.Second))}
+	state := snapshot
+	if s.order.published.Load() {
+		published, state = err == nil && snapshot.Published(), nil
+	}
+	if err == nil && (state != nil || s.options.Exclusive) { // the store has the session, if not in a state that is known
+		written = &entry{id: id, snapshot: state, loaded: began, until: later(began, ttl.Truncate(time.Second)), own: s.own.of(ttl)}
 	}
 	return snapshot, err
 }

@@ -186,13 +186,18 @@ func (o *order) put(u *calls, hash uint64, e *entry) {
 	e.stamp = o.memory.guard.Renew(hash, u.epoch)
 	o.memory.bound(hash, e)
 	o.memory.keep(hash, e)
-	if u.deadline == 0 || e.snapshot == nil {
-		return
+	if u.deadline != 0 && e.snapshot != nil {
+		o.doubt(hash, e, u.deadline, telemetry.InvalidatedByOwnWrite)
 	}
-	taken, delay := o.own.notified(e, u.deadline)
+}
+
+// doubt has the state of an entry, nil for none, read again after an invalidation, or invalidates
+// the session, under the stripe's lock.
+func (o *order) doubt(hash uint64, e *entry, deadline int64, cause telemetry.Count) {
+	taken, delay := o.own.notified(e, deadline)
 	if !taken {
 		o.memory.guard.Bump(hash)
-		o.tally.AddAt(telemetry.InvalidatedByOwnWrite, hash)
+		o.tally.AddAt(cause, hash)
 	}
 	if delay >= 0 {
 		o.reporter.Delayed(delay)
@@ -278,19 +283,12 @@ func (o *order) notified(hash uint64, id string) {
 	deadline := o.own.deadline()
 	stripe := o.memory.stripe(hash)
 	stripe.Lock()
+	defer stripe.Unlock()
 	if u := stripe.calls[hash]; u != nil && u.writing > 0 && u.deadline == 0 {
 		u.deadline = deadline
 	}
-	own, _ := o.memory.held(hash, id)
-	taken, delay := o.own.notified(own, deadline)
-	if !taken {
-		o.memory.guard.Bump(hash)
-		o.tally.AddAt(telemetry.InvalidatedByStore, hash)
-	}
-	stripe.Unlock()
-	if delay >= 0 {
-		o.reporter.Delayed(delay)
-	}
+	e, _ := o.memory.held(hash, id)
+	o.doubt(hash, e, deadline, telemetry.InvalidatedByStore)
 }
 
 // invalidate invalidates all entries of the hash, after a write whose outcome isn't known.
