@@ -187,13 +187,14 @@ func (o *order) put(u *calls, hash uint64, e *entry) {
 	o.memory.bound(hash, e)
 	o.memory.keep(hash, e)
 	if u.deadline != 0 && e.snapshot != nil {
-		o.doubt(hash, e, u.deadline, telemetry.InvalidatedByOwnWrite)
+		o.doubt(hash, e.id, u.deadline, telemetry.InvalidatedByOwnWrite)
 	}
 }
 
-// doubt has the state of an entry, nil for none, read again after an invalidation, or invalidates
-// the session, under the stripe's lock.
-func (o *order) doubt(hash uint64, e *entry, deadline int64, cause telemetry.Count) {
+// doubt has the session read again after an invalidation that may be about a write of this node, or
+// else invalidates it, under the stripe's lock.
+func (o *order) doubt(hash uint64, id string, deadline int64, cause telemetry.Count) {
+	e, _ := o.memory.held(hash, id)
 	taken, delay := o.own.notified(e, deadline)
 	if !taken {
 		o.memory.guard.Bump(hash)
@@ -287,8 +288,7 @@ func (o *order) notified(hash uint64, id string) {
 	if u := stripe.calls[hash]; u != nil && u.writing > 0 && u.deadline == 0 {
 		u.deadline = deadline
 	}
-	e, _ := o.memory.held(hash, id)
-	o.doubt(hash, e, deadline, telemetry.InvalidatedByStore)
+	o.doubt(hash, id, deadline, telemetry.InvalidatedByStore)
 }
 
 // invalidate invalidates all entries of the hash, after a write whose outcome isn't known.
