@@ -152,10 +152,10 @@ func (d diversion) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessP
 	}
 }
 
-// send sends commands together, one alone as a pipeline too. What go-redis does before a single
-// command isn't wanted: of a cluster it asks any master for the table of COMMAND, and while that
-// one hangs, or as long as the user may not ask, every single command of the process waits for it;
-// and with the client's own cache it replies from memory.
+// send sends commands together, one alone as a pipeline too. Before a single command go-redis asks
+// any master of a cluster for the table of COMMAND, and while that one hangs, or as long as the user
+// may not ask, every single command of the process waits for it; and with the client's own cache it
+// replies from memory.
 func (p *path) send(ctx context.Context, commands []redis.Cmder) error {
 	pipe := p.client.Pipeline()
 	for _, c := range commands {
