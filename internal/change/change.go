@@ -341,8 +341,10 @@ func (c *Change) Merge(later *Change) (Change, bool) {
 
 // overwrite is a copy of set without what is removed and with what comes later.
 func overwrite(set, later map[string]any, removed []string) map[string]any {
-	next := make(map[string]any, len(set)+len(later))
-	maps.Copy(next, set)
+	next := maps.Clone(set)
+	if next == nil {
+		next = map[string]any{}
+	}
 	for _, key := range removed {
 		delete(next, key)
 	}

@@ -79,23 +79,29 @@ func (m *memory) rejected(item *ristretto.Item[*packed]) {
 	}
 }
 
-// keep puts an entry where it is found.
+// keep puts a copy of an entry where it is found. Its id may have been a part of something large, and isn't
+// any more.
 func (m *memory) keep(hash uint64, e *entry) {
 	e.hash = hash
 	e.cached = false
 	if e.absent {
-		e.id = ""
-		m.absences.put(e)
+		kept := *e
+		kept.id = ""
+		m.absences.put(&kept)
 		return
 	}
 	m.gate.do(hash, func() {
 		if e.snapshot == nil || e.size() > mostSmall {
-			e.id = strings.Clone(e.id) // it may be a part of something large
-			m.set(hash, &packed{entry: e}, e.cost())
+			kept := *e
+			kept.id = strings.Clone(e.id)
+			e.id = kept.id
+			m.set(hash, &packed{entry: &kept}, kept.cost())
 			m.hot.drop(hash)
 			return
 		}
-		m.hot.put(e.compact(), m.demote)
+		kept := e.compact()
+		e.id = kept.id
+		m.hot.put(kept, m.demote)
 	})
 }
 
