@@ -226,6 +226,9 @@ func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 	for n, l := range loads {
 		if v := s.queues.look(l.ID); v.wait == nil {
 			defer s.queues.leave(v)
+			if v.stored != nil {
+				l.Known = v.stored // the caller knows it with what is pending
+			}
 			views[n], together = v, append(together, l)
 		}
 	}

@@ -116,8 +116,9 @@ type view struct {
 	id      string
 	queue   *sessionQueue // nil if nothing is pending
 	changes []seen
-	tokens  []token // until the caches were notified
-	wait    *write  // that ends before the store may be asked, nil for none
+	stored  *tiers.Snapshot // what the store held before them, nil if that isn't known
+	tokens  []token         // until the caches were notified
+	wait    *write          // that ends before the store may be asked, nil for none
 }
 
 // seen is one write of a view.

@@ -530,7 +530,7 @@ func (l *queues) look(id string) *view {
 		case v.wait != nil:
 			l.hasten(k, true)
 		case len(v.changes) > 0:
-			v.queue, v.tokens = k, l.caches.begin(id)
+			v.queue, v.stored, v.tokens = k, k.stored, l.caches.begin(id)
 		}
 	})
 	return v

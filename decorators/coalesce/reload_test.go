@@ -88,3 +88,31 @@ func TestReadsOfSeveralSessionsShowWhatIsPending(t *testing.T) {
 		t.Error("a store that reads sessions one by one doesn't under Coalesced")
 	}
 }
+
+// The store is told what it held, by which it knows an unchanged session again, and not what readers
+// were shown in place of that.
+func TestASessionWithPendingChangesIsReadAgainByWhatTheStoreHeld(t *testing.T) {
+	s := &reloading{Store: teststore.New()}
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Put("pending", map[string]any{"k": "0"}, ttl)
+		base, err := c.Load(ctx, "pending", ttl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		delta, err := tiers.Diff(base.Snapshot, map[string]any{"k": "1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown, err := c.Commit(ctx, "pending", delta, ttl)
+		if err != nil || text(shown) != "map[k:1]" {
+			t.Fatalf("a change shows %s, %v", text(shown), err)
+		}
+		r := tiers.ReloaderOf(c).LoadAll(ctx, []tiers.Reload{{ID: "pending", TTL: ttl, Known: shown}})[0]
+		if r.Err != nil || text(r.Read.Snapshot) != "map[k:1]" {
+			t.Errorf("read again it is %s, %v", text(r.Read.Snapshot), r.Err)
+		}
+		if s.reads[0][0].Known != base.Snapshot {
+			t.Errorf("the store is told %s, want what it held", text(s.reads[0][0].Known))
+		}
+	}, writeBehind(time.Minute))
+}
