@@ -81,9 +81,14 @@ func (n *node) behind() (end func(), err error) {
 	var all sync.WaitGroup
 	for session := range behindSessions {
 		all.Go(func() {
-			start := now() // larger than any before, so that versions and ids are new
+			start := now() // larger than any before, so that versions are new
 			random := rand.New(rand.NewPCG(n.Seed, uint64(start)))
-			id := fmt.Sprintf("r0-behind%d-%d-%d", n.Node, session, start)
+			begun := 0
+			another := func() string { // no id comes twice
+				begun++
+				return fmt.Sprintf("r0-behind%d-%d-%d-%d", n.Node, session, start, begun)
+			}
+			id := another()
 			for version := start; ; version++ {
 				select {
 				case <-stop:
@@ -96,7 +101,7 @@ func (n *node) behind() (end func(), err error) {
 					if request.RemoveAll() == nil {
 						ledger.note(deed{What: "logout", ID: id})
 					}
-					id = fmt.Sprintf("r0-behind%d-%d-%d", n.Node, session, version)
+					id = another()
 					continue
 				}
 				err := request.Set(ownKey(0), fmt.Sprint(version))
