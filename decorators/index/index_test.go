@@ -8,13 +8,13 @@ import (
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
-	"go.uber.org/goleak"
 
+	"github.com/gf-strata/strata/internal/leaktest"
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/tiers"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // node is an index whose marks in memory are what it has read: announcements of others' marks are
 // under way.

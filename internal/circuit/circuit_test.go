@@ -10,14 +10,14 @@ import (
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
-	"go.uber.org/goleak"
 
 	"github.com/gf-strata/strata/internal/circuit"
+	"github.com/gf-strata/strata/internal/leaktest"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 var errDown = errors.New("down")
 

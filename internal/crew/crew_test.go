@@ -9,12 +9,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/gf-strata/strata/internal/crew"
+	"github.com/gf-strata/strata/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // goroutines is how many of a crew's there are. runtime.NumGoroutine counts one that has ended for a
 // moment longer.

@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/gf-strata/strata/internal/leaktest"
 )
 
 // GoFrame's packages start goroutines for good as they are imported.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestServerAnswersBothClients(t *testing.T) {
 	s := Start(t)

@@ -20,6 +20,7 @@ import (
 	"github.com/gf-strata/strata/decorators/coalesce"
 	"github.com/gf-strata/strata/decorators/index"
 	"github.com/gf-strata/strata/decorators/trace"
+	"github.com/gf-strata/strata/internal/leaktest"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/config"
@@ -29,7 +30,7 @@ import (
 
 func TestMain(m *testing.M) {
 	_, _ = gfsnotify.Add(".", func(*gfsnotify.Event) {}) // GoFrame's watcher of files stays for good
-	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(),
+	leaktest.Main(m,
 		goleak.IgnoreTopFunction("github.com/redis/go-redis/v9/maintnotifications.(*CircuitBreakerManager).cleanupLoop")) // a client's that GoFrame keeps
 }
 

@@ -11,14 +11,14 @@ import (
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
-	"go.uber.org/goleak"
 
+	"github.com/gf-strata/strata/internal/leaktest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/status"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const secret = "secretsecretsecret"
 

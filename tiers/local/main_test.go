@@ -5,11 +5,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/gf-strata/strata/internal/leaktest"
 )
 
 // What GoFrame starts when it is imported runs before the tests and after them.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const ttl = time.Hour
 

@@ -11,8 +11,8 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
+	"github.com/gf-strata/strata/internal/leaktest"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -22,7 +22,7 @@ import (
 var examples string
 
 // GoFrame's packages start goroutines for good as they are imported.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(withServer{m}, goleak.IgnoreCurrent()) }
+func TestMain(m *testing.M) { leaktest.Main(withServer{m}) }
 
 // withServer runs the tests beside the server of the examples.
 type withServer struct{ m *testing.M }

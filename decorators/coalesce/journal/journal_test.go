@@ -12,12 +12,11 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/gf-strata/strata/decorators/coalesce/journal"
+	"github.com/gf-strata/strata/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func open(t *testing.T, dir string) (*journal.Journal, []string, int) {
 	t.Helper()

@@ -9,15 +9,15 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
+	"github.com/gf-strata/strata/internal/leaktest"
 	"github.com/gf-strata/strata/internal/redistest"
 )
 
 // GoFrame's packages start goroutines for good as they are imported.
 func TestMain(m *testing.M) {
 	redis.SetLogger(logged) // before anything reads it
-	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
+	leaktest.Main(m)
 }
 
 // logged is what go-redis has logged.
