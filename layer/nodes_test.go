@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
@@ -180,34 +181,36 @@ type loader interface {
 
 // A dialer that ignores its context holds up nobody who closes the chain, or the store.
 func TestCloseReturnsThoughADialerHangs(t *testing.T) {
-	release, dialing := make(chan struct{}), make(chan struct{}, 1)
-	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", Dialer: func(context.Context, string, string) (net.Conn, error) {
-		select {
-		case dialing <- struct{}{}:
-		default:
+	synctest.Test(t, func(t *testing.T) {
+		release, dialing := make(chan struct{}), make(chan struct{}, 1)
+		client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", Dialer: func(context.Context, string, string) (net.Conn, error) {
+			select {
+			case dialing <- struct{}{}:
+			default:
+			}
+			<-release
+			return nil, errors.New("released")
+		}})
+		defer client.Close()
+		defer close(release)
+		store := redisstore.New(client)
+		chain := layer.Chain(store, layer.Coalesced(), layer.Local())
+		<-dialing // of the watcher
+		closes := func(what string, close func(context.Context) error) error {
+			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			defer cancel()
+			began := time.Now()
+			err := close(ctx)
+			if waited := time.Since(began); waited > 1500*time.Millisecond { // the watcher waits for 2 s
+				t.Errorf("%s: Close took %v", what, waited)
+			}
+			return err
 		}
-		<-release
-		return nil, errors.New("released")
-	}})
-	defer client.Close()
-	defer close(release)
-	store := redisstore.New(client)
-	chain := layer.Chain(store, patientCoalesced(), patientLocal())
-	<-dialing // of the watcher
-	closes := func(what string, close func(context.Context) error) error {
-		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-		defer cancel()
-		began := time.Now()
-		err := close(ctx)
-		if waited := time.Since(began); waited > 1500*time.Millisecond { // the watcher waits for 2 s
-			t.Errorf("%s: Close took %v", what, waited)
+		if err := closes("the chain", chain.Close); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the chain: %v", err)
 		}
-		return err
-	}
-	if err := closes("the chain", chain.Close); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("the chain: %v", err)
-	}
-	if err := closes("the store", store.Close); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("the store: %v", err)
-	}
+		if err := closes("the store", store.Close); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the store: %v", err)
+		}
+	})
 }
