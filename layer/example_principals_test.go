@@ -77,7 +77,7 @@ func ExampleUsers_List() {
 	_ = signIn(manager, "on-the-desk", "ann", "desktop")
 
 	mine, _ := users.Handle(ctx, "on-the-desk") // web.Handle(r) in a handler
-	list, err := users.List(ctx, "ann")
+	list, _, err := users.List(ctx, "ann", "")
 	for _, s := range list {
 		fmt.Println(s.Described[layer.DescribedDevice], time.Since(s.Seen) < time.Minute, s.Handle == mine)
 	}
@@ -99,7 +99,7 @@ func ExampleUsers_Revoke() {
 	running := manager.New(ctx, "on-the-phone") // a request that is under way
 	running.MustSet("cart", 3)
 
-	list, _ := users.List(ctx, "ann")
+	list, _, _ := users.List(ctx, "ann", "")
 	fmt.Println(users.Revoke(ctx, list[0].Handle, layer.ReasonEndedByAdmin))
 
 	fmt.Println(whoIs(manager, "on-the-phone"))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
@@ -18,7 +17,7 @@ import (
 // Errors of [Users].
 var (
 	ErrHandle error = index.ErrHandle // this is no handle; take one from List
-	ErrCursor error = index.ErrCursor // this is no cursor of All
+	ErrCursor error = index.ErrCursor // this is no cursor of All or List
 )
 
 // SessionInfo is one session of a principal.
@@ -94,24 +93,23 @@ func (u *Users) cachesAbove() bool {
 	return false
 }
 
-// List returns the principal's sessions, the oldest first.
-func (u *Users) List(ctx context.Context, principal string) ([]SessionInfo, error) {
-	sessions, err := u.index.List(given(ctx), principal)
+// List returns sessions of the principal, 100 at a time, the oldest first, and the cursor of the next page,
+// which is "" after the last one. The first cursor is "". A page has fewer where sessions are gone.
+func (u *Users) List(ctx context.Context, principal, cursor string) (page []SessionInfo, next string, err error) {
+	sessions, next, err := u.index.List(given(ctx), principal, cursor, pageSize)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	var list []SessionInfo
 	for _, s := range sessions {
-		at := slices.IndexFunc(list, func(l SessionInfo) bool { return l.Handle == s.Handle })
-		if at >= 0 { // one session under two ids, while that changes
-			if list[at].Seen.Before(s.Seen) {
-				list[at].Seen = s.Seen
+		if last := len(page) - 1; last >= 0 && page[last].Handle == s.Handle { // one session under two ids, while that changes
+			if page[last].Seen.Before(s.Seen) {
+				page[last].Seen = s.Seen
 			}
 			continue
 		}
-		list = append(list, SessionInfo{Handle: s.Handle, Begun: s.Begun, Seen: s.Seen, Described: s.Described})
+		page = append(page, SessionInfo{Handle: s.Handle, Begun: s.Begun, Seen: s.Seen, Described: s.Described})
 	}
-	return list, nil
+	return page, next, nil
 }
 
 // Handle returns the handle of the session with the id, to find the caller's own in a List; "" if
@@ -123,7 +121,7 @@ func (u *Users) Handle(ctx context.Context, id string) (string, error) {
 // Count is the number of principals that have sessions.
 func (u *Users) Count(ctx context.Context) (int, error) { return u.index.Count(given(ctx)) }
 
-// pageSize is how many principals All returns at once.
+// pageSize is how many principals All returns at once, and how many sessions List.
 const pageSize = 100
 
 // All returns principals that have sessions, 100 at a time, in no order, and the cursor of the next
@@ -252,18 +250,20 @@ func (u *Users) Update(ctx context.Context, principal string, f func(s *Changes)
 		panic("strata: Users.Update needs a func that changes a session")
 	}
 	ctx = given(ctx)
-	sessions, err := u.index.List(ctx, principal)
-	if err != nil {
-		return 0, err
-	}
 	var errs []error
-	for _, s := range sessions {
-		did, err := u.update(ctx, s, f)
-		if did {
-			changed++
+	for next, more := "", true; more; more = next != "" {
+		var sessions []index.Session
+		if sessions, next, err = u.index.List(ctx, principal, next, pageSize); err != nil {
+			return changed, errors.Join(append(errs, err)...)
 		}
-		if err != nil {
-			errs = append(errs, &UpdateError{Handle: s.Handle, Err: err})
+		for _, s := range sessions {
+			did, err := u.update(ctx, s, f)
+			if did {
+				changed++
+			}
+			if err != nil {
+				errs = append(errs, &UpdateError{Handle: s.Handle, Err: err})
+			}
 		}
 	}
 	return changed, errors.Join(errs...)

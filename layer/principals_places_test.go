@@ -88,7 +88,7 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 	}
 	flush()
 	eventually(t, "both are listed", func() bool {
-		list, err := here.List(ctx, "alice")
+		list, _, err := here.List(ctx, "alice", "")
 		return err == nil && len(list) == 2
 	})
 	changed := 0
@@ -161,7 +161,7 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 		t.Errorf("the handle was %q and is %q, %v", before, after, err)
 	}
 	eventually(t, "one is listed", func() bool {
-		list, err := there.List(ctx, "alice")
+		list, _, err := there.List(ctx, "alice", "")
 		return err == nil && len(list) == 1 && list[0].Handle == before
 	})
 	// A log-out by the user himself.
@@ -170,7 +170,7 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 	}
 	flush()
 	eventually(t, "nothing is listed", func() bool {
-		list, err := there.List(ctx, "alice")
+		list, _, err := there.List(ctx, "alice", "")
 		return err == nil && len(list) == 0
 	})
 	if reason, err := there.Reason(ctx, id); reason != layer.ReasonLoggedOut || err != nil {

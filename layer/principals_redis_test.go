@@ -79,7 +79,7 @@ func TestSessionsAreListedAndEndedOnAllNodes(t *testing.T) {
 	}
 	f.device(0, "bob-0123456789").logIn(t, "bob")
 	for node := range 2 {
-		list, err := f.users[node].List(ctx, "alice")
+		list, _, err := f.users[node].List(ctx, "alice", "")
 		if err != nil || len(list) != 5 {
 			t.Fatalf("node %d lists %d sessions, %v", node, len(list), err)
 		}
@@ -123,7 +123,7 @@ func TestSessionsAreListedAndEndedOnAllNodes(t *testing.T) {
 	if reason, err := f.users[1].Reason(ctx, "session-1-0123456789"); reason != layer.ReasonPasswordChanged || err != nil {
 		t.Errorf("the reason is %q, %v", reason, err)
 	}
-	if list, err := f.users[1].List(ctx, "alice"); len(list) != 1 || err != nil {
+	if list, _, err := f.users[1].List(ctx, "alice", ""); len(list) != 1 || err != nil {
 		t.Errorf("%v are left, %v", list, err)
 	}
 	if err := f.users[1].Revoke(ctx, keep, layer.ReasonEndedByAdmin); err != nil {
@@ -192,7 +192,7 @@ func TestASessionThatIsPendingElsewhereIsEnded(t *testing.T) {
 			}
 			return keys
 		}
-		if list, err := f.users[0].List(ctx, "alice"); len(list) != 0 || err != nil {
+		if list, _, err := f.users[0].List(ctx, "alice", ""); len(list) != 0 || err != nil {
 			t.Errorf("another node lists %v, %v", list, err)
 		}
 		if keys := entries(); len(keys) != 1 {
@@ -268,7 +268,7 @@ func TestTheLimitHoldsWhereManyLogInAtOnce(t *testing.T) {
 					return left == 3
 				})
 			}
-			if list, err := f.users[0].List(ctx, "alice"); len(list) != 3 || err != nil {
+			if list, _, err := f.users[0].List(ctx, "alice", ""); len(list) != 3 || err != nil {
 				t.Errorf("%d are listed, %v", len(list), err)
 			}
 			if at.refused && refused != 97 {
@@ -606,7 +606,7 @@ func TestALimitPerDeviceClass(t *testing.T) {
 	if reason, err := f.users[0].Reason(ctx, "desk-0123456789"); reason != layer.ReasonDisplaced || err != nil {
 		t.Errorf("the reason is %q, %v", reason, err)
 	}
-	list, err := f.users[0].List(ctx, "alice")
+	list, _, err := f.users[0].List(ctx, "alice", "")
 	if err != nil || len(list) != 2 || list[0].Described[layer.DescribedIP] != "192.0.2.0" {
 		t.Errorf("listed are %v, %v", list, err)
 	}
@@ -709,7 +709,7 @@ func TestSessionsFromBeforeIndexed(t *testing.T) {
 	if err := f.device(0, "two-0123456789").set("k", 1); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := f.users[0].List(ctx, "alice"); len(list) != 1 || err != nil {
+	if list, _, err := f.users[0].List(ctx, "alice", ""); len(list) != 1 || err != nil {
 		t.Errorf("listed are %v, %v", list, err)
 	}
 	if _, err := f.users[0].RevokeAll(ctx, "alice", layer.ReasonEndedByAdmin); err != nil {
@@ -754,7 +754,7 @@ func TestNothingOfAPrincipalIsInTelemetry(t *testing.T) {
 	for n := range 3 {
 		logIn(fmt.Sprint(id, n))
 	}
-	list, err := users.List(ctx, user)
+	list, _, err := users.List(ctx, user, "")
 	if err != nil || len(list) != 2 {
 		t.Fatal(list, err)
 	}
@@ -784,7 +784,7 @@ func TestNothingOfAPrincipalIsInTelemetry(t *testing.T) {
 	said(err)
 	server.Stop()
 	logIn(id + "9")
-	_, err = users.List(ctx, user)
+	_, _, err = users.List(ctx, user, "")
 	said(err)
 	_, err = users.RevokeAll(ctx, user, layer.ReasonEndedByAdmin)
 	said(err)
@@ -820,7 +820,7 @@ func TestASessionThatGoesFromOnePrincipalToAnotherAndBack(t *testing.T) {
 			if principal == "" {
 				continue
 			}
-			if list, err := f.users[n*2/3%2].List(ctx, principal); len(list) != want || err != nil {
+			if list, _, err := f.users[n*2/3%2].List(ctx, principal, ""); len(list) != want || err != nil {
 				t.Errorf("change %d, to %q: %d sessions of %s are listed, %v", n, user, len(list), principal, err)
 			}
 		}

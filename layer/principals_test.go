@@ -60,7 +60,7 @@ func TestPrincipalsInTheProcess(t *testing.T) {
 	one.logIn(t, "alice")
 	two.logIn(t, "alice")
 	other.logIn(t, "bob")
-	list, err := users.List(ctx, "alice")
+	list, _, err := users.List(ctx, "alice", "")
 	if err != nil || len(list) != 2 {
 		t.Fatalf("listed are %d sessions, %v", len(list), err)
 	}

@@ -276,7 +276,7 @@ func (w *world) lastLook(deeds []deed) (reads []deed, listed map[string]bool) {
 		}
 		if handles[d.Person] == nil {
 			handles[d.Person] = map[string]bool{}
-			sessions, err := users.List(ctx, fmt.Sprint(d.Person))
+			sessions, _, err := users.List(ctx, fmt.Sprint(d.Person), "")
 			if err != nil {
 				w.tb.Fatal(err)
 			}

@@ -103,7 +103,7 @@ func TestAnEntryThatIsLeftEndsNobodyElsesSession(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := node(t)
 			logIn(t, s, id)
-			list, err := s.Principals().List(ctx, "ann")
+			list, _, err := s.Principals().List(ctx, "ann", "", 100)
 			if err != nil || len(list) != 1 {
 				t.Fatal(list, err)
 			}
@@ -202,7 +202,7 @@ func TestALogInUnderANewLimitEndsFewSessionsItself(t *testing.T) {
 			lives++
 		}
 	}
-	if list, err := s.Principals().List(ctx, "ann"); lives != 1 || len(list) != 2 || err != nil || userUnder(t, s, "new-0123456789") != "ann" {
+	if list, _, err := s.Principals().List(ctx, "ann", "", 100); lives != 1 || len(list) != 2 || err != nil || userUnder(t, s, "new-0123456789") != "ann" {
 		t.Errorf("%d of the sessions from before live, %d are listed, %v", lives, len(list), err)
 	}
 	if reason, err := s.Principals().ReasonOf(ctx, "session-9-0123456789"); reason != ReasonDisplaced || err != nil {
@@ -232,6 +232,68 @@ func TestALimitLooksPastSessionsThatAreGone(t *testing.T) {
 	for _, id := range []string{"oldest-0123456789", "second-0123456789"} {
 		if userUnder(t, s, id) != "ann" {
 			t.Error("a session was ended for one that is gone")
+		}
+	}
+}
+
+// Sessions are listed in pages, each of them once, also one that is under two ids while that changes, and
+// the end of a page doesn't get lost with its last session.
+func TestSessionsAreListedInPages(t *testing.T) {
+	const many, size = 25, 4
+	ctx := context.Background()
+	s := node(t)
+	begun := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+	for n := range many {
+		r := newRecord("ann", nil)
+		r.begun = begun.Add(time.Duration(n/3) * time.Millisecond).UnixMilli() // several begin together
+		for range 1 + n%2 {
+			id := newTag() + newTag()
+			data := gmap.NewStrAnyMapFrom(map[string]any{"user": "ann", Key: r.String()}, true)
+			if err := s.Storage.SetSession(ctx, id, data, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.indexer.Touch(ctx, []principals.Entry{r.entry(id, "ann", time.Hour)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var (
+		seen = map[string]bool{}
+		last time.Time
+		next string
+	)
+	for pages := 0; pages == 0 || next != ""; pages++ {
+		w := watch(s)
+		list, cursor, err := s.Principals().List(ctx, "ann", next, size)
+		if err != nil || pages > many {
+			t.Fatalf("page %d: %v", pages, err)
+		}
+		if len(list) < size && cursor != "" || len(list) > size+1 || w.loads > size+1 {
+			t.Errorf("page %d has %d sessions and has read %d", pages, len(list), w.loads)
+		}
+		s.Storage = w.Storage
+		here := map[string]bool{}
+		for _, l := range list {
+			if seen[l.Handle] || l.Begun.Before(last) {
+				t.Errorf("page %d has a session of before", pages)
+			}
+			here[l.Handle], last = true, l.Begun
+		}
+		for handle := range here {
+			seen[handle] = true
+		}
+		if next = cursor; next != "" { // its last session ends
+			if _, err := s.Principals().Revoke(ctx, list[len(list)-1].Handle, "elsewhere"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(seen) != many {
+		t.Errorf("%d sessions are listed", len(seen))
+	}
+	for _, cursor := range []string{"x", "1.x", ".", "1", "zz!." + newTag()} {
+		if _, _, err := s.Principals().List(ctx, "ann", cursor, size); !errors.Is(err, ErrCursor) {
+			t.Errorf("%q returned %v", cursor, err)
 		}
 	}
 }

@@ -85,7 +85,7 @@ func TestALogInAfterAMarkThatIsNotInMemoryYet(t *testing.T) {
 			return id
 		},
 		"list": func(t *testing.T, s *Storage) string {
-			if list, err := s.Principals().List(ctx, "ann"); len(list) != 1 || err != nil {
+			if list, _, err := s.Principals().List(ctx, "ann", "", 100); len(list) != 1 || err != nil {
 				t.Errorf("listed are %v, %v", list, err)
 			}
 			return id
@@ -164,7 +164,7 @@ func TestAnOldCopyOfASessionThatHasBegunAnew(t *testing.T) {
 	if !isAnns(t, s, id) {
 		t.Error("the old copy is taken for the session")
 	}
-	if list, err := s.Principals().List(ctx, "ann"); len(list) != 0 || err != nil { // until the cache knows it
+	if list, _, err := s.Principals().List(ctx, "ann", "", 100); len(list) != 0 || err != nil { // until the cache knows it
 		t.Errorf("listed are %v, %v", list, err)
 	}
 	below.old = tiers.Read{}

@@ -1,9 +1,13 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,27 +51,38 @@ func readHandle(handle string) (key principals.Key, tag string, ok bool) {
 	return key, encoding.EncodeToString(b[len(key):]), true
 }
 
-// List returns a principal's sessions, the oldest first. It looks at each session, and removes
-// entries of those that are gone or another's.
-func (s Principals) List(ctx context.Context, principal string) ([]Session, error) {
+// List returns some of a principal's sessions, the oldest first, and where to go on; the first cursor and
+// the last are "". It looks at each session, and removes entries of those that are gone or another's.
+func (s Principals) List(ctx context.Context, principal, cursor string, size int) (list []Session, next string, err error) {
+	from, ok := readPosition(cursor)
+	if !ok {
+		return nil, "", ErrCursor
+	}
 	key := principals.KeyOf(principal)
 	state, err := s.of.marks.of(ctx, key)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	entries, err := s.of.indexer.Entries(ctx, key)
-	if err != nil || len(entries) == 0 {
-		return nil, err
+	if err != nil {
+		return nil, "", err
 	}
-	var (
-		list    []Session
-		stale   []principals.Entry
-		results = s.loadAll(ctx, entries)
-	)
+	entries = slices.DeleteFunc(entries, func(e principals.Entry) bool { return positionOf(e).compare(from) <= 0 })
+	if len(entries) > size {
+		for size < len(entries) && entries[size].Tag == entries[size-1].Tag {
+			size++ // one session under two ids, while that changes
+		}
+		if size < len(entries) {
+			next = positionOf(entries[size-1]).String()
+		}
+		entries = entries[:size]
+	}
+	var stale []principals.Entry
+	results := s.loadAll(ctx, entries)
 	for n, e := range entries {
 		read := results[n]
 		if read.Err != nil {
-			return nil, read.Err
+			return nil, "", read.Err
 		}
 		if !s.of.holds(read.Read.Snapshot, e) {
 			if !young(e) {
@@ -78,7 +93,7 @@ func (s Principals) List(ctx context.Context, principal string) ([]Session, erro
 		_, r, _ := s.of.recorded(read.Read.Snapshot.Data())
 		reason, over, err := s.of.marks.verdict(ctx, state, key, r)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if over {
 			s.of.end(ctx, read.Read.Snapshot, e, reason)
@@ -94,7 +109,31 @@ func (s Principals) List(ctx context.Context, principal string) ([]Session, erro
 	if len(stale) > 0 {
 		err = s.of.indexer.Leave(ctx, stale)
 	}
-	return list, err
+	return list, next, err
+}
+
+// position is that of a session among those of its principal.
+type position struct {
+	begun int64 // in milliseconds
+	tag   string
+}
+
+func positionOf(e principals.Entry) position { return position{e.Begun.UnixMilli(), e.Tag} }
+
+func (p position) compare(other position) int {
+	return cmp.Or(cmp.Compare(p.begun, other.begun), cmp.Compare(p.tag, other.tag))
+}
+
+// String is the position as a cursor.
+func (p position) String() string { return strconv.FormatInt(p.begun, 36) + "." + p.tag }
+
+func readPosition(cursor string) (p position, ok bool) {
+	if cursor == "" {
+		return position{begun: math.MinInt64}, true
+	}
+	begun, tag, _ := strings.Cut(cursor, ".")
+	n, err := strconv.ParseInt(begun, 36, 64)
+	return position{n, tag}, err == nil && len(tag) == tagLength
 }
 
 // loadAll reads sessions, together where the storage below can.

@@ -61,7 +61,7 @@ func TestTheListedRightsSuffice(t *testing.T) {
 		}
 		if indexed {
 			users := layer.Principals(chain)
-			list, err := users.List(ctx, "ann")
+			list, _, err := users.List(ctx, "ann", "")
 			if err != nil || len(list) == 0 {
 				t.Fatal(list, err)
 			}

@@ -61,7 +61,7 @@ const (
 //
 // A request that accepts JSON and no HTML gets JSON: GET the first principals, and a token. POST
 // takes, as a form or as JSON, token and do: "list" principals from a cursor, "show" the sessions
-// of a principal, "end" the one with a handle, "end_all" of the principal. The token is that of
+// of a principal from a cursor, "end" the one with a handle, "end_all" of the principal. The token is that of
 // the cookie which GET sets. A POST without it is refused, and one of another site's page.
 //
 // Under web.Sessions, the administrator's own session is marked.
@@ -215,7 +215,7 @@ func (h *handler) show(ctx context.Context, r *http.Request, v *view, asked requ
 		}
 		return err
 	}
-	list, err := h.users.List(ctx, asked.Principal)
+	list, next, err := h.users.List(ctx, asked.Principal, asked.Cursor)
 	if err != nil {
 		return err
 	}
@@ -223,7 +223,7 @@ func (h *handler) show(ctx context.Context, r *http.Request, v *view, asked requ
 	if g := ghttp.RequestFromCtx(r.Context()); g != nil {
 		own, _ = web.Handle(g) // without web.Sessions there is none
 	}
-	v.Principal, v.Sessions = asked.Principal, []Session{}
+	v.Principal, v.Cursor, v.Next, v.Sessions = asked.Principal, asked.Cursor, next, []Session{}
 	for _, s := range list {
 		v.Sessions = append(v.Sessions, Session{
 			Handle: s.Handle, Begun: s.Begun.UTC(), Seen: s.Seen.UTC(), Described: s.Described, Own: s.Handle == own,
@@ -254,6 +254,7 @@ type view struct {
 	Count      *int        `json:"count,omitempty"` // of principals
 	Principals []Principal `json:"principals,omitzero"`
 	Next       string      `json:"next,omitempty"` // cursor
+	Cursor     string      `json:"-"`              // of this page of sessions
 	Principal  string      `json:"principal,omitempty"`
 	Sessions   []Session   `json:"sessions,omitzero"`
 	Actions    bool        `json:"-"`

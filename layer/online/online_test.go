@@ -3,6 +3,7 @@ package online_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -370,5 +371,47 @@ func TestTheTokensCookieBehindProxies(t *testing.T) {
 		if c := got.Cookies(); len(c) != 1 || c[0].Secure != secure || !c[0].HttpOnly || c[0].SameSite != http.SameSiteStrictMode {
 			t.Errorf("%q: the cookie is %v", proto, c)
 		}
+	}
+}
+
+// A principal with very many sessions is shown in pages.
+func TestManySessionsAreShownInPages(t *testing.T) {
+	d := newDesk(t, true)
+	const many = 230
+	for n := range many {
+		d.logIn(fmt.Sprintf("session-%d-0123456789", n), "ann")
+	}
+	_, page := d.send(nil)
+	token, cursor, shown := hidden(page, "token"), "", map[string]bool{}
+	for pages := 1; ; pages++ {
+		form := url.Values{"token": {token}, "do": {"show"}, "principal": {"ann"}, "cursor": {cursor}}
+		status, page := d.send(form)
+		if status != http.StatusOK || pages > 3 {
+			t.Fatalf("page %d returned %d", pages, status)
+		}
+		handles := regexp.MustCompile(`name="handle" value="([^"]*)"`).FindAllStringSubmatch(page, -1)
+		if len(handles) > 100 {
+			t.Errorf("page %d has %d sessions", pages, len(handles))
+		}
+		for _, h := range handles {
+			shown[h[1]] = true
+		}
+		_, body := d.send(form, "Accept", "application/json")
+		var answer struct{ Next string }
+		if err := json.Unmarshal([]byte(body), &answer); err != nil {
+			t.Fatal(err)
+		}
+		if cursor = answer.Next; cursor == "" {
+			break
+		}
+		if !strings.Contains(page, `name="cursor" value="`+cursor+`"`) {
+			t.Error("the page doesn't lead to the next one")
+		}
+	}
+	if len(shown) != many {
+		t.Errorf("%d sessions are shown", len(shown))
+	}
+	if status, _ := d.send(url.Values{"token": {token}, "do": {"show"}, "principal": {"ann"}, "cursor": {"x"}}); status != http.StatusBadRequest {
+		t.Errorf("a cursor of nothing returned %d", status)
 	}
 }

@@ -52,7 +52,7 @@ func ExampleReason() {
 		if err != nil {
 			r.Response.WriteStatusExit(503)
 		}
-		devices, err := users.List(r.Context(), principal)
+		devices, _, err := users.List(r.Context(), principal, "")
 		if err != nil {
 			r.Response.WriteStatusExit(503)
 		}

@@ -118,7 +118,7 @@ func TestReasonsAndDescriptionsAcrossNodes(t *testing.T) {
 
 	id = login()
 	users := layer.Principals(two.chain)
-	list, err := users.List(context.Background(), "ann")
+	list, _, err := users.List(context.Background(), "ann", "")
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%v, %v", list, err)
 	}
@@ -142,7 +142,7 @@ func TestReasonsAndDescriptionsAcrossNodes(t *testing.T) {
 	id = login()
 	next := one.bare("/login", "Cookie", sends(id)).cookie.Value
 	why(two, id, "")
-	if list, err := users.List(context.Background(), "ann"); err != nil || len(list) != 1 {
+	if list, _, err := users.List(context.Background(), "ann", ""); err != nil || len(list) != 1 {
 		t.Errorf("%v, %v", list, err)
 	}
 	if n, err := users.RevokeAll(context.Background(), "ann", layer.ReasonPasswordChanged); n != 1 || err != nil {
@@ -196,7 +196,7 @@ func TestDescribed(t *testing.T) {
 	for _, app := range []string{"one", "two"} {
 		own.bare("/login", "X-App", app)
 	}
-	list, err := layer.Principals(chain).List(context.Background(), "ann")
+	list, _, err := layer.Principals(chain).List(context.Background(), "ann", "")
 	for _, info := range list {
 		kept = append(kept, info.Described["app"])
 	}

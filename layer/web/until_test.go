@@ -145,7 +145,7 @@ func TestUntilTheSessionEndsOnAnotherNode(t *testing.T) {
 	users := layer.Principals(one.chain)
 	handle := func() string {
 		t.Helper()
-		list, err := users.List(ctx, "ann")
+		list, _, err := users.List(ctx, "ann", "")
 		if err != nil || len(list) != 1 {
 			t.Fatalf("%d sessions, %v", len(list), err)
 		}
