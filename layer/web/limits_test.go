@@ -229,6 +229,7 @@ func TestNothingCommittedIsLostAtALogin(t *testing.T) {
 // testing/synctest it is the bubble's. mu guards the sessions.
 type timed struct {
 	gsession.StorageBase
+	longer   time.Duration // than it is told to keep sessions
 	mu       sync.Mutex
 	sessions map[string]timedSession
 }
@@ -257,7 +258,7 @@ func (s *timed) SetSession(_ context.Context, id string, data *gmap.StrAnyMap, t
 	if s.sessions == nil {
 		s.sessions = map[string]timedSession{}
 	}
-	s.sessions[id] = timedSession{content, time.Now().Add(ttl)}
+	s.sessions[id] = timedSession{content, time.Now().Add(ttl + s.longer)}
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/local"
 )
 
 // ErrTooMany is the cause of a context that Until returns where as many requests wait for the end
@@ -120,10 +122,17 @@ func (w *watch) begin(s *sessions) {
 			n--
 		}
 	}
-	reader := layers[len(layers)-1]
-	for _, l := range layers {
-		if _, ok := l.(tiers.CommitFeed); ok {
+	reader, cached := layers[len(layers)-1], false
+	for _, l := range slices.Backward(layers) {
+		switch l.(type) {
+		case *local.Storage:
+			cached = true
+		case tiers.CommitFeed:
 			reader = l
+		default:
+			if !cached && changes(l) { // without it, the record of a session can't be read
+				reader = l
+			}
 		}
 		if source, ok := l.(tiers.InvalidationSource); ok {
 			w.source = source
@@ -133,6 +142,16 @@ func (w *watch) begin(s *sessions) {
 		}
 	}
 	w.store = sessionmap.Adapt(reader)
+}
+
+// changes reports whether a layer returns other values than the one below; one that was made of functions
+// shows it by what it unwraps.
+func changes(l gsession.Storage) bool {
+	_, is := l.(interface{ ChangesSessions() })
+	if wraps, ok := l.(interface{ Unwrap() gsession.Storage }); ok && !is {
+		_, is = wraps.Unwrap().(interface{ ChangesSessions() })
+	}
+	return is
 }
 
 // follow has a request wait for the end of a session, in place of what it has waited for.

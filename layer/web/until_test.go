@@ -3,6 +3,8 @@ package web_test
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -296,17 +298,44 @@ func TestUntilOverAStoreThatSendsNoInvalidations(t *testing.T) {
 	nobody.close()
 }
 
+// hidden and shown are the two sides of a decorator that changes values.
+func hidden(_ string, value any) (string, error) {
+	text, err := json.Marshal(value)
+	return hex.EncodeToString(text), err
+}
+
+func shown(_ string, stored any) (value any, err error) {
+	text, _ := stored.(string)
+	content, err := hex.DecodeString(text)
+	if err == nil {
+		err = json.Unmarshal(content, &value)
+	}
+	return value, err
+}
+
 func TestUntilALimit(t *testing.T) {
-	short := 300 * time.Millisecond
+	const short = 300 * time.Millisecond
+	mapped := layer.Mapped(hidden, shown) // only the chain can read the values
 	for name, c := range map[string]struct {
-		opt    web.Option
-		reason layer.Reason
-	}{"idle": {web.Idle(short), layer.ReasonIdle}, "absolute": {web.Absolute(short), layer.ReasonExpired}} {
-		s := serveChain(t, layer.Chain(&timed{}), until(c.opt))
+		opt        web.Option
+		store      *timed
+		decorators []layer.Decorator
+		reason     layer.Reason
+	}{
+		"idle":                   {web.Idle(short), &timed{}, nil, layer.ReasonIdle},
+		"absolute":               {web.Absolute(short), &timed{longer: life}, nil, layer.ReasonExpired},
+		"absolute, mapped":       {web.Absolute(short), &timed{longer: life}, []layer.Decorator{mapped, layer.Local()}, layer.ReasonExpired},
+		"absolute, mapped above": {web.Absolute(short), &timed{longer: life}, []layer.Decorator{layer.Coalesced(), mapped, layer.Local()}, layer.ReasonExpired},
+	} {
+		chain := layer.Chain(c.store, c.decorators...)
+		s := serveChain(t, chain, until(c.opt))
 		begun := time.Now()
 		s.stream("/until?login=ann", "").ends("ended " + string(c.reason))
 		if time.Since(begun) < short-time.Millisecond { // moments are cut to milliseconds
 			t.Errorf("%s: the session ended early", name)
+		}
+		if err := chain.Close(context.Background()); err != nil {
+			t.Error(err)
 		}
 	}
 }
