@@ -14,11 +14,12 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// watched is a storage whose calls a test follows. A hook is called after a commit, and before a removal.
+// watched is a storage whose calls a test follows. A hook is called after a commit, and before a read or a removal.
 // mu guards the other fields.
 type watched struct {
 	tiers.Storage
 	mu              sync.Mutex
+	reads           func()
 	committed       func()
 	removes         func()
 	loads, removals int
@@ -27,7 +28,11 @@ type watched struct {
 func (w *watched) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	w.mu.Lock()
 	w.loads++
+	hook := w.reads
 	w.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
 	return w.Storage.Load(ctx, id, ttl)
 }
 
@@ -295,5 +300,56 @@ func TestSessionsAreListedInPages(t *testing.T) {
 		if _, _, err := s.Principals().List(ctx, "ann", cursor, size); !errors.Is(err, ErrCursor) {
 			t.Errorf("%q returned %v", cursor, err)
 		}
+	}
+}
+
+// Over a storage that reads sessions one by one, as a cache does, several are read at the same time.
+func TestSessionsAreReadAtTheSameTime(t *testing.T) {
+	const few = 4
+	s := node(t)
+	for n := range few {
+		logIn(t, s, fmt.Sprintf("session-%d-0123456789", n))
+	}
+	w := watch(s)
+	var reading sync.WaitGroup
+	reading.Add(few)
+	all := make(chan struct{})
+	go func() { reading.Wait(); close(all) }()
+	w.reads = func() {
+		reading.Done()
+		select {
+		case <-all:
+		case <-time.After(time.Minute):
+			t.Error("a read waits for another one")
+		}
+	}
+	if list, _, err := s.Principals().List(context.Background(), "ann", "", 100); len(list) != few || err != nil {
+		t.Errorf("%d are listed, %v", len(list), err)
+	}
+}
+
+// A storage that panics fails the call, and ends no process, in the background neither.
+func TestAPanicBelowIsAnError(t *testing.T) {
+	ctx := context.Background()
+	s := node(t)
+	for n := range mostAtOnce + 3 {
+		logIn(t, s, fmt.Sprintf("session-%d-0123456789", n))
+	}
+	w := watch(s)
+	w.removes = func() { panic("a storage") }
+	if _, err := s.Principals().RevokeAll(ctx, "ann", "elsewhere", nil); !errors.Is(err, errPanicked) {
+		t.Errorf("RevokeAll returned %v", err)
+	}
+	entries, err := s.indexer.Entries(ctx, principals.KeyOf("ann"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.queue.end(entries)
+	if err := s.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.reads = func() { panic("a storage") }
+	if _, _, err := s.Principals().List(ctx, "ann", "", 100); !errors.Is(err, errPanicked) {
+		t.Errorf("List returned %v", err)
 	}
 }

@@ -904,7 +904,12 @@ func (q *queue) run(s *Storage) {
 		if len(left) > 0 {
 			_ = s.indexer.Leave(ctx, left)
 		}
-		_, _ = s.Principals().endAll(ctx, ended, ReasonDisplaced, false) // the next log-in tries again
+		if len(ended) > 0 {
+			atOnce(1, func(int) error { // of an error, or a panic of the program's own, the next log-in finds those that are left
+				_, err := s.Principals().endAll(ctx, ended, ReasonDisplaced, false)
+				return err
+			})
+		}
 		cancel()
 		if s.over.Err() != nil {
 			return

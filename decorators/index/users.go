@@ -136,14 +136,51 @@ func readPosition(cursor string) (p position, ok bool) {
 	return position{n, tag}, err == nil && len(tag) == tagLength
 }
 
-// loadAll reads sessions, together where the storage below can.
+// loadAll reads sessions, together where the storage below can, else some at the same time.
 func (s Principals) loadAll(ctx context.Context, entries []principals.Entry) []tiers.Reloaded {
+	results := make([]tiers.Reloaded, len(entries))
+	if tiers.ReloaderOf(s.of.Storage) == nil {
+		for n, err := range atOnce(len(entries), func(n int) (err error) {
+			results[n].Read, err = s.of.Storage.Load(ctx, entries[n].ID, entries[n].TTL)
+			return err
+		}) {
+			results[n].Err = err
+		}
+		return results
+	}
 	loads := make([]tiers.Reload, len(entries))
 	for n, e := range entries {
 		loads[n] = tiers.Reload{ID: e.ID, TTL: e.TTL}
 	}
 	return s.of.Base.LoadAll(ctx, loads)
 }
+
+// atOnce makes calls, several at the same time. A panic is that call's error.
+func atOnce(calls int, call func(n int) error) []error {
+	var (
+		errs  = make([]error, calls)
+		slots = make(chan struct{}, mostCalls)
+		all   sync.WaitGroup
+	)
+	for n := range errs {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() {
+				if recover() != nil {
+					errs[n] = errPanicked
+				}
+				<-slots
+			}()
+			errs[n] = call(n)
+		})
+	}
+	all.Wait()
+	return errs
+}
+
+const mostCalls = 16
+
+var errPanicked = tiers.NewError("strata: a storage below layer.Indexed, or the func that it was given, panicked", nil)
 
 // heal removes the entries of sessions that are gone, and reports whether there were any. It begins with
 // the newest, and looks on while it finds some: so a principal with very many sessions isn't read whole.
@@ -228,26 +265,12 @@ func (s Principals) remove(ctx context.Context, sessions, entries []principals.E
 	if remover, ok := s.of.indexer.(principals.Remover); ok && marked {
 		return remover.RemoveEntries(ctx, sessions, entries)
 	}
-	var (
-		errs  = make([]error, len(sessions))
-		slots = make(chan struct{}, removers)
-		all   sync.WaitGroup
-	)
-	for n, e := range sessions {
-		slots <- struct{}{}
-		all.Go(func() {
-			defer func() { <-slots }()
-			errs[n] = s.of.Storage.RemoveAll(ctx, e.ID)
-		})
-	}
-	all.Wait()
+	errs := atOnce(len(sessions), func(n int) error { return s.of.Storage.RemoveAll(ctx, sessions[n].ID) })
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	return s.of.indexer.Leave(ctx, entries)
 }
-
-const removers = 16
 
 // Handle returns the handle of a session, "" if it has no principal, or isn't there.
 func (s Principals) Handle(ctx context.Context, id string) (string, error) {
