@@ -117,6 +117,7 @@ type pair struct {
 	mark    []byte // the reply after which nothing is under way, while that is waited for
 	kept    []byte // what came before it
 	drained chan struct{}
+	over    net.Conn // the server's, once the mark has come: what it sends from then on is lost
 }
 
 // StartProxy forwards connections to an address until the test ends.
@@ -265,18 +266,22 @@ func (p *Proxy) replace(pair *pair, server net.Conn) bool {
 	return open
 }
 
-// drain takes the mark out of what a server has sent; proxy.mu is held.
-func (pair *pair) drain(piece []byte) []byte {
+// drain returns what is to be passed on of what a server has sent: all before the mark. Invalidations
+// may come right behind it. proxy.mu is held.
+func (pair *pair) drain(server net.Conn, piece []byte) []byte {
+	if server == pair.over {
+		return nil
+	}
 	if pair.mark == nil {
 		return piece
 	}
 	pair.kept = append(pair.kept, piece...)
-	all, ok := bytes.CutSuffix(pair.kept, pair.mark)
+	all, _, ok := bytes.Cut(pair.kept, pair.mark)
 	if !ok {
 		return nil
 	}
 	close(pair.drained)
-	pair.mark, pair.kept = nil, nil
+	pair.mark, pair.kept, pair.over = nil, nil, server
 	return all
 }
 
@@ -365,7 +370,7 @@ func (p *Proxy) copy(from net.Conn, to io.Writer, pair *pair, way int) {
 		stalled, longest, tap := p.stalled[way], p.longest, p.tap
 		piece := buffer[:n]
 		if way == toClient {
-			piece = pair.drain(piece)
+			piece = pair.drain(from, piece)
 		}
 		p.mu.Unlock()
 		if tap != nil {
