@@ -145,6 +145,22 @@ func TestPrincipalsWithFaults(t *testing.T) {
 	}
 }
 
+// A session that a node in a gap shows may have been ended when the gap began.
+func TestPrincipalsInAGap(t *testing.T) {
+	at := func(what, id string, node int, start int64) deed {
+		return deed{Node: node, Person: 1, What: what, ID: id, Start: start, End: start + 1, Shown: what == "read"}
+	}
+	deeds := []deed{at("login", "a", 0, 0), at("login", "b", 0, 2), at("login", "c", 0, 4), at("login", "d", 0, 6),
+		at("read", "a", 0, 50), at("read", "b", 2, 61), at("read", "c", 0, 62), at("read", "d", 0, 63)}
+	for node, broken := range map[int]bool{2: false, 3: true} {
+		p := &Principals{Deeds: map[string]int{}, Broken: map[string][]string{}}
+		p.judge(slices.Clone(deeds), Bounds{Age: 10, Gaps: []Gap{{Node: node, From: 30, To: 90}}})
+		if len(p.Broken[ruleLimit]) > 0 != broken {
+			t.Errorf("node %d in a gap: broken %q", node, p.Broken)
+		}
+	}
+}
+
 // Each rule finds what breaks it, and nothing else.
 func TestPrincipalsAreJudged(t *testing.T) {
 	const bound = 10

@@ -311,12 +311,12 @@ func (p *Principals) violations() (all []Violation) {
 
 // life is a session as the deeds show it.
 type life struct {
-	login    *deed // nil if it wasn't acknowledged
-	reads    []deed
-	lastShow int64 // the start of the last read that showed it
-	stored   int64 // when the store had it; never if that isn't known
-	over     int64 // from when on no read may show it; never if it may go on
-	why      string
+	login  *deed // nil if it wasn't acknowledged
+	reads  []deed
+	alive  int64 // when it was there for sure: the bound before a read that showed it, the last such moment
+	stored int64 // when the store had it; never if that isn't known
+	over   int64 // from when on no read may show it; never if it may go on
+	why    string
 }
 
 // judge compares what was read with what had been acknowledged the bound before.
@@ -346,7 +346,8 @@ func (p *Principals) judge(deeds []deed, bounds Bounds) {
 		case d.What == "read":
 			l.reads = append(l.reads, d)
 			if d.Shown {
-				l.lastShow = max(l.lastShow, d.Start)
+				bound, _ := bounds.of(d.Node, d.Start)
+				l.alive = max(l.alive, d.Start-bound)
 				if !writesBehind(d.Node) {
 					l.stored = min(l.stored, d.End)
 				}
@@ -402,7 +403,7 @@ func (p *Principals) judgeShown(id string, l *life, r deed, person []*life, boun
 	}
 	var newer []string
 	for _, other := range person {
-		if other.login != nil && other.login.Start > l.login.End && other.login.End+bound < r.Start && other.lastShow >= r.Start {
+		if other.login != nil && other.login.Start > l.login.End && other.login.End+bound < r.Start && other.alive >= r.Start-bound {
 			newer = append(newer, fmt.Sprintf("%s (at node %d %v before)", other.login.ID, other.login.Node, time.Duration(r.Start-other.login.End)))
 		}
 	}
