@@ -145,16 +145,16 @@ func TestALostChannelFailsNoCommand(t *testing.T) {
 }
 
 // hook counts what a client sends.
-type hook struct{ pipelines atomic.Int64 }
+type hook struct{ sent atomic.Int64 }
 
 func (h *hook) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (h *hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return next
+	return func(ctx context.Context, cmd redis.Cmder) error { h.sent.Add(1); return next(ctx, cmd) }
 }
 
 func (h *hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error { h.pipelines.Add(1); return next(ctx, cmds) }
+	return func(ctx context.Context, cmds []redis.Cmder) error { h.sent.Add(1); return next(ctx, cmds) }
 }
 
 // The hooks of the user's client are called while a watcher vouches as well.
@@ -173,12 +173,41 @@ func TestHooksAreCalledOnThePath(t *testing.T) {
 			f.check(f.raw.Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err())
 			l.revoked(t)
 		}
-		pipelines := h.pipelines.Load()
-		poll(t, "a command", func() bool { return w.Send(ctx, redis.NewStatusCmd(ctx, "get", "p:u")) == redis.Nil })
-		if h.pipelines.Load() == pipelines {
-			t.Errorf("%s the hook has seen nothing", state)
+		for name, commands := range map[string][]redis.Cmder{
+			"a command":  {redis.NewStatusCmd(ctx, "get", "p:u")},
+			"a pipeline": {redis.NewStatusCmd(ctx, "get", "p:u"), redis.NewStatusCmd(ctx, "get", "p:u")},
+		} {
+			sent := h.sent.Load()
+			poll(t, name, func() bool { return w.Send(ctx, commands...) == redis.Nil })
+			if h.sent.Load() == sent {
+				t.Errorf("%s the hook hasn't seen %s", state, name)
+			}
 		}
 	}
+}
+
+// A client's own cache knows no bound for a connection that hangs: nothing is read from it, whether
+// commands go through the client or through connections of the watch session's own.
+func TestTheClientsOwnCacheIsNotAsked(t *testing.T) {
+	f := start(t)
+	client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), ClientSideCacheConfig: &redis.ClientSideCacheConfig{}})
+	defer func() { f.check(client.Close()) }()
+	w := tracking.Start(client, "p:")
+	read := func(state string) {
+		f.check(f.raw.ConfigResetStat(ctx).Err())
+		for range 3 {
+			if err := w.Send(ctx, redis.NewStringCmd(ctx, "get", "p:u")); err != redis.Nil {
+				t.Fatal(err)
+			}
+		}
+		if got := f.raw.InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_get"); !strings.HasPrefix(got, "calls=3,") {
+			t.Errorf("%s, of 3 reads the server knows %s", state, got)
+		}
+	}
+	read("through the client")
+	l := listen(t, w)
+	l.standing(t)
+	read("while it is watched")
 }
 
 // rotating credentials are pushed by a provider.
