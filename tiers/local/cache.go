@@ -227,14 +227,12 @@ func (e *entry) size() int64 {
 	return e.snapshot.Size()
 }
 
-// piece is a hot entry in one allocation with its id, one of GoFrame's say, and its snapshot, which
-// takes four lines of the processor's cache; a hit reads the first two. A longer id is a copy
-// of its own.
+// piece is a hot entry in one allocation with its snapshot and its id, which takes four lines of
+// the processor's cache; a hit reads three. A longer id is a copy of its own.
 type piece struct {
 	entry    entry
-	id       [32]byte
 	snapshot tiers.Snapshot
-	_        [pieceBytes - 32 - unsafe.Sizeof(entry{}) - unsafe.Sizeof(tiers.Snapshot{})]byte
+	id       [pieceBytes - unsafe.Sizeof(entry{}) - unsafe.Sizeof(tiers.Snapshot{})]byte
 }
 
 // pieceBytes is a size for which Go's allocator returns whole lines.
