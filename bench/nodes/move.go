@@ -124,20 +124,18 @@ func linger(w *world, random *rand.Rand, round int) *Loss {
 // takes those that it knows to be its master's.
 func (w *world) agreed() {
 	w.tb.Helper()
-	w.await(20*time.Second, "the servers agree who has which slot", func() bool {
-		var first string
+	views := make([]string, len(w.servers))
+	if !polled(90*time.Second, func() bool {
+		agreed := true
 		for n, server := range w.servers {
 			text, err := w.at(server).ClusterNodes(context.Background()).Result()
-			view := owners(text)
-			if n == 0 {
-				first = view
-			}
-			if err != nil || view != first {
-				return false
-			}
+			views[n] = fmt.Sprintf("%v %s", err, owners(text))
+			agreed = agreed && err == nil && views[n] == views[0]
 		}
-		return true
-	})
+		return agreed
+	}) {
+		w.tb.Fatalf("the servers don't agree who has which slot:\n%s", strings.Join(views, "\n\n"))
+	}
 }
 
 // owners is who has which slots, and since which epoch, in the answer of CLUSTER NODES. A
