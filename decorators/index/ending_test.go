@@ -171,6 +171,35 @@ func TestALogInWhileASessionIsEnded(t *testing.T) {
 	}
 }
 
+// Another node that notices the end of a session asks for the reason at once: it is there before.
+func TestTheReasonIsThereBeforeTheEnd(t *testing.T) {
+	const id = "session-0123456789"
+	ctx := context.Background()
+	s := node(t)
+	logIn(t, s, id)
+	endAll(t, s, false)
+	s.marks.invalidateAll()
+	w, ended := watch(s), false
+	var look func()
+	look = func() {
+		read, err := w.Storage.Load(ctx, id, time.Hour)
+		if err == nil && read.Snapshot.Len() > 0 {
+			w.mu.Lock()
+			w.committed = look // it hasn't ended yet
+			w.mu.Unlock()
+			return
+		}
+		ended = true
+		if reason, reasonErr := s.Principals().ReasonOf(ctx, id); reason != "elsewhere" || errors.Join(err, reasonErr) != nil {
+			t.Errorf("the session has ended, and its reason is %q, %v", reason, errors.Join(err, reasonErr))
+		}
+	}
+	w.committed = look
+	if got := userUnder(t, s, id); got != "" || !ended {
+		t.Errorf("the session is %q's; it has ended: %t", got, ended)
+	}
+}
+
 // A limit is introduced while a principal has very many sessions: the first log-in reads and ends some of
 // them, and doesn't wait for the others, which are ended in the background.
 func TestALogInUnderANewLimitEndsFewSessionsItself(t *testing.T) {

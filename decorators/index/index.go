@@ -228,25 +228,29 @@ func (s *Storage) end(ctx context.Context, was *tiers.Snapshot, entry principals
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), principals.EndTimeout)
 	defer cancel()
 	for range mostEnds {
-		err := s.empty(ctx, was, entry)
-		switch {
-		case err == nil:
+		now, err := s.current(ctx, entry.ID, was, entry.TTL)
+		if err != nil {
+			return nil
+		}
+		if now.Len() > 0 {
+			if !s.holds(now, entry) {
+				return now
+			}
+			// Before it ends: other nodes ask for the reason as soon as they notice the end.
 			_ = s.indexer.Because(ctx, []string{entry.ID}, reason, s.options.KeepReasons)
+			err = s.empty(ctx, now, entry)
+			if errors.Is(err, tiers.ErrConflict) {
+				was = now
+				continue
+			}
+			if err != nil && !errors.Is(err, tiers.ErrRevoked) {
+				return nil
+			}
 			s.maps.Removed(entry.ID)
-			fallthrough
-		case errors.Is(err, tiers.ErrRevoked):
-			s.begun.forget(entry.ID)
-			s.queue.leave(entry)
-			return nil
-		case !errors.Is(err, tiers.ErrConflict):
-			return nil
 		}
-		if was, err = s.current(ctx, entry.ID, was, entry.TTL); err != nil {
-			return nil
-		}
-		if was.Len() > 0 && !s.holds(was, entry) {
-			return was
-		}
+		s.begun.forget(entry.ID)
+		s.queue.leave(entry)
+		return nil
 	}
 	return nil
 }
