@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,13 +131,16 @@ func serveOn(t testing.TB, storage gsession.Storage, routes func(*ghttp.Server, 
 	return s
 }
 
+// servers counts them, as ghttp knows each by a name of its own.
+var servers atomic.Int64
+
 func serveChain(t testing.TB, chain *layer.Stack, routes func(*ghttp.Server, *layer.Stack)) *site {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := ghttp.GetServer(t.Name() + listener.Addr().String())
+	server := ghttp.GetServer(fmt.Sprint(t.Name(), servers.Add(1)))
 	if err := server.SetConfigWithMap(map[string]any{"dumpRouterMap": false, "accessLogEnabled": false, "errorLogEnabled": false}); err != nil {
 		t.Fatal(err)
 	}
