@@ -11,6 +11,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 
 	"github.com/gf-strata/strata/internal/principals"
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -168,6 +169,30 @@ func TestALogInWhileASessionIsEnded(t *testing.T) {
 		if got := userUnder(t, s, id); got != "bob" {
 			t.Errorf("%s: the session is %q's", name, got)
 		}
+	}
+}
+
+// A session of a direct store is looked at once before it is removed, and not twice.
+func TestASessionOfADirectStoreIsLookedAtOnceBeforeItEnds(t *testing.T) {
+	const id = "session-0123456789"
+	ctx := context.Background()
+	s := nodeOver(t, teststore.NewKeys(nil))
+	logIn(t, s, id)
+	old, err := s.Storage.Load(ctx, id, time.Hour)
+	if err != nil || old.Snapshot.Len() == 0 {
+		t.Fatal(old, err)
+	}
+	endAll(t, s, false)
+	s.marks.invalidateAll()
+	w := watch(s)
+	if read, err := s.loaded(ctx, id, time.Hour, old); err != nil || read.Snapshot.Len() > 0 {
+		t.Errorf("a session that is over is returned, %v", err)
+	}
+	if w.loads != 1 || w.removals != 1 {
+		t.Errorf("it was looked at %d times and removed %d times", w.loads, w.removals)
+	}
+	if got := userUnder(t, s, id); got != "" {
+		t.Errorf("it is still %q's", got)
 	}
 }
 

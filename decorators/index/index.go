@@ -238,7 +238,7 @@ func (s *Storage) end(ctx context.Context, was *tiers.Snapshot, entry principals
 			}
 			// Before it ends: other nodes ask for the reason as soon as they notice the end.
 			_ = s.indexer.Because(ctx, []string{entry.ID}, reason, s.options.KeepReasons)
-			err = s.empty(ctx, now, entry)
+			err = s.empty(ctx, now, entry.ID)
 			if errors.Is(err, tiers.ErrConflict) {
 				was = now
 				continue
@@ -255,29 +255,17 @@ func (s *Storage) end(ctx context.Context, was *tiers.Snapshot, entry principals
 	return nil
 }
 
-const (
-	endTimeout = 3 * time.Second
-	mostEnds   = 8 // of a session that changes each time
-)
+const mostEnds = 8 // of a session that changes each time
 
 // empty ends a session if it is still what it was: ErrConflict if it has changed, and ErrRevoked if it is
 // gone. It isn't removed, as a log-in may come under its id meanwhile: what is left is no session, and
-// expires at once.
-func (s *Storage) empty(ctx context.Context, was *tiers.Snapshot, entry principals.Entry) error {
-	if s.Style(ctx) == tiers.StyleSnapshot {
-		_, err := s.Storage.Commit(ctx, entry.ID, tiers.End(was), time.Second) // GoFrame's stores take no less
-		return err
+// expires at once. A direct store has no way to ask for that.
+func (s *Storage) empty(ctx context.Context, was *tiers.Snapshot, id string) error {
+	if s.Style(ctx) != tiers.StyleSnapshot {
+		return s.Storage.RemoveAll(ctx, id)
 	}
-	read, err := s.Storage.Load(ctx, entry.ID, entry.TTL)
-	switch {
-	case err != nil:
-		return err
-	case read.Snapshot.Len() == 0:
-		return tiers.ErrRevoked
-	case !s.holds(read.Snapshot, entry):
-		return tiers.ErrConflict
-	}
-	return s.Storage.RemoveAll(ctx, entry.ID)
+	_, err := s.Storage.Commit(ctx, id, tiers.End(was), time.Second) // GoFrame's stores take no less
+	return err
 }
 
 // holds reports whether a session is still that of an entry: another one may have begun under its id.

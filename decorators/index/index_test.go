@@ -20,7 +20,12 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 // under way.
 func node(t *testing.T) *Storage {
 	t.Helper()
-	s := New(gsession.NewStorageMemory(), func(data map[string]any) string {
+	return nodeOver(t, gsession.NewStorageMemory())
+}
+
+func nodeOver(t *testing.T, store gsession.Storage) *Storage {
+	t.Helper()
+	s := New(store, func(data map[string]any) string {
 		user, _ := data["user"].(string)
 		return user
 	}, Defaults())
