@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
@@ -132,6 +133,32 @@ func TestALogInAfterAMarkThatIsNotInMemoryYet(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A clock may tick rarely: what was read in the same tick may be from before a mark.
+func TestAMarkInTheSameTickOfTheClock(t *testing.T) {
+	const id = "session-0123456789"
+	synctest.Test(t, func(t *testing.T) {
+		s := New(gsession.NewStorageMemory(), func(data map[string]any) string {
+			user, _ := data["user"].(string)
+			return user
+		}, Defaults())
+		defer func() {
+			if err := s.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}()
+		logIn(t, s, id)
+		if !isAnns(t, s, id) {
+			t.Fatal("a session that lives is over")
+		}
+		if err := s.Principals().RevokeEverybody(context.Background(), "elsewhere"); err != nil {
+			t.Fatal(err)
+		}
+		if isAnns(t, s, id) {
+			t.Error("the session outlives a mark")
+		}
+	})
 }
 
 // cache has an old copy of what it was asked for.

@@ -94,8 +94,8 @@ func (m *marks) after(ctx context.Context, key principals.Key) (*shardState, err
 		return nil, context.Cause(ctx)
 	}
 	defer func() { <-s.loading }()
-	if state := s.state.Load(); state != nil && state.began >= began && state.stamp == s.stamp.Load() {
-		return state, nil // another call has read it meanwhile
+	if state := s.state.Load(); state != nil && state.began > began && state.stamp == s.stamp.Load() {
+		return state, nil // another call has read it meanwhile; one of the same tick of the clock may have come before
 	}
 	if err := m.load(ctx, []int{number}); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"hash/maphash"
 	"net/http"
 	"net/netip"
@@ -18,20 +19,41 @@ import (
 // and where the reason isn't known (any more). It may cost a read of the store, where the chain has
 // layer.Indexed.
 //
-// That a session has reached one of its limits is known on nodes that served it, for some time:
-// the absolute one on all of them where ids are Signed, and the idle one where the chain has
-// layer.Indexed as well. All other reasons need layer.Indexed, and are known for as long as
-// layer.KeepReasons says. A request that was running when its session ended has the reason in the
+// That a session has reached one of its limits is known on nodes that served it, for some time; the
+// absolute one on all of them where ids are Signed. All other reasons need layer.Indexed, and are known
+// for as long as layer.KeepReasons says: a session that has ended otherwise, and would have reached its limit
+// since, is said to have reached it by a node that notices the end only then. A request that was running when its session ended has the reason in the
 // error that OnError gets: layer.ReasonOf.
 func Reason(r *ghttp.Request) layer.Reason {
 	q := requestOf(r)
-	if q == nil || q.load() != nil || !q.missing {
+	if q == nil || q.load() != nil {
 		return ""
 	}
-	if q.reason == "" {
-		q.reason = q.of.reasonOf(q.ctx, q.presented)
+	for _, gone := range q.gone {
+		if reason := q.of.reasonOf(q.ctx, gone.id, gone.reason); reason != "" {
+			return reason
+		}
 	}
-	return q.reason
+	return ""
+}
+
+// gone is an id that was presented, without a session, and why that is as far as this node has noticed.
+type gone struct {
+	id     string
+	reason layer.Reason
+}
+
+// reasonOf is why the session with the id isn't there. The index knows better than this node. That it knows
+// nothing doesn't show that the session was idle: an id that was left for another one has no reason, and a
+// reason is forgotten in time.
+func (s *sessions) reasonOf(ctx context.Context, id string, noticed layer.Reason) layer.Reason {
+	if s.users != nil {
+		if reason, err := s.users.Reason(ctx, id); err != nil || reason != "" {
+			s.expiries.forget(id)
+			return reason
+		}
+	}
+	return noticed
 }
 
 // Handle returns the handle of the request's session in layer.Users.List, so that a page can mark
@@ -85,11 +107,14 @@ func (e *expiries) forget(id string) {
 	}
 }
 
-// reason is why the session has ended by itself, "" if it isn't known to have.
+// reason is why the session, which isn't there, has ended by itself, "" if it isn't known to have.
 func (e *expiries) reason(id string, now time.Time) layer.Reason {
 	slot, tag := e.of(id)
 	switch is := slot.Load(); {
-	case is == 0 || is&expiryTag != tag || now.Unix() < int64(uint32(is)):
+	case is == 0 || is&expiryTag != tag:
+		return ""
+	case now.Unix() < int64(uint32(is)):
+		slot.CompareAndSwap(is, 0) // something else has ended it
 		return ""
 	case is&expiryAbsolute != 0:
 		return layer.ReasonExpired

@@ -3,10 +3,14 @@ package web_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gogf/gf/v2/net/ghttp"
@@ -14,6 +18,7 @@ import (
 
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -23,7 +28,7 @@ import (
 func reasons(opts ...web.Option) func(*ghttp.Server, *layer.Stack) {
 	return func(server *ghttp.Server, chain *layer.Stack) {
 		standard(opts...)(server, chain)
-		server.BindHandler("/why", func(r *ghttp.Request) { r.Response.Write(web.Reason(r)) })
+		server.BindHandler("/why", why)
 		server.BindHandler("/handle", func(r *ghttp.Request) {
 			handle, err := web.Handle(r)
 			if err != nil {
@@ -33,6 +38,156 @@ func reasons(opts ...web.Option) func(*ghttp.Server, *layer.Stack) {
 			}
 			r.Response.Write(handle)
 		})
+	}
+}
+
+func why(r *ghttp.Request) { r.Response.Write(web.Reason(r)) }
+
+// Each end has its reason, whichever way the id comes. An id that was left for another one has none, nor has
+// a session whose reason is forgotten.
+func TestTheReasonOfEachEnd(t *testing.T) {
+	const (
+		idle     = 10 * time.Minute
+		absolute = 25 * time.Minute
+		keep     = time.Minute
+	)
+	carriers := map[string]struct {
+		option web.Option
+		header func(id string) (name, value string)
+	}{
+		"cookie": {web.Cookie(web.CookieOptions{}), func(id string) (string, string) { return "Cookie", sends(id) }},
+		"bearer": {web.Bearer(), func(id string) (string, string) { return "Authorization", "Bearer " + id }},
+		"header": {web.Header("X-Session"), func(id string) (string, string) { return "X-Session", id }},
+		"cookies": {web.Cookie(web.CookieOptions{}), func(id string) (string, string) {
+			return "Cookie", sends(web.NewID()) + "; " + sends(id) + "; " + sends(web.NewID())
+		}},
+	}
+	stores := map[string]struct {
+		open    func() gsession.Storage
+		expires bool
+	}{
+		"snapshots": {func() gsession.Storage { return &timed{} }, true},
+		"direct":    {func() gsession.Storage { return teststore.NewKeys(nil) }, false},
+	}
+	type call func(path, id string) (body string)
+	ctx := context.Background()
+	cases := []struct {
+		name    string
+		expires bool // needs a store whose sessions expire
+		end     func(t *testing.T, call call, users *layer.Users, id string)
+		reason  layer.Reason
+	}{
+		{"logged out", false, func(_ *testing.T, call call, _ *layer.Users, id string) { call("/logout", id) }, layer.ReasonLoggedOut},
+		{"kicked", false, func(t *testing.T, _ call, users *layer.Users, id string) {
+			handle, err := users.Handle(ctx, id)
+			if err := errors.Join(err, users.Revoke(ctx, handle, layer.ReasonEndedByAdmin)); err != nil {
+				t.Error(err)
+			}
+		}, layer.ReasonEndedByAdmin},
+		{"revoked", false, func(t *testing.T, _ call, users *layer.Users, _ string) {
+			if _, err := users.RevokeAll(ctx, "ann", layer.ReasonPasswordChanged); err != nil {
+				t.Error(err)
+			}
+		}, layer.ReasonPasswordChanged},
+		{"revoked with everybody", false, func(t *testing.T, _ call, users *layer.Users, _ string) {
+			if err := users.RevokeEverybody(ctx, "closed"); err != nil {
+				t.Error(err)
+			}
+		}, "closed"},
+		{"limit", false, func(_ *testing.T, call call, _ *layer.Users, _ string) { call("/login", "") }, layer.ReasonDisplaced},
+		{"replaced by a log-in", false, func(_ *testing.T, call call, _ *layer.Users, id string) { call("/login", id) }, ""},
+		{"replaced by the handler", false, func(_ *testing.T, call call, _ *layer.Users, id string) { call("/renew", id) }, ""},
+		{"replaced by a proof", false, func(_ *testing.T, call call, _ *layer.Users, id string) { call("/prove", id) }, ""},
+		{"replaced, and later", false, func(_ *testing.T, call call, _ *layer.Users, id string) {
+			call("/login", id)
+			call("/why", id)
+			time.Sleep(2 * idle)
+		}, ""},
+		{"kicked, and forgotten", false, func(t *testing.T, call call, users *layer.Users, id string) {
+			if _, err := users.RevokeAll(ctx, "ann", layer.ReasonEndedByAdmin); err != nil {
+				t.Error(err)
+			}
+			call("/why", id)
+			time.Sleep(2 * idle)
+		}, ""},
+		{"idle", true, func(*testing.T, call, *layer.Users, string) { time.Sleep(idle + time.Second) }, layer.ReasonIdle},
+		{"expired", true, func(_ *testing.T, call call, _ *layer.Users, id string) {
+			for range 5 {
+				call("/get", id)
+				time.Sleep(absolute/5 + time.Second)
+			}
+		}, layer.ReasonExpired},
+		{"kicked before it had expired", true, func(t *testing.T, call call, users *layer.Users, id string) {
+			for range 3 {
+				call("/get", id)
+				time.Sleep(absolute/3 - time.Second)
+			}
+			if _, err := users.RevokeAll(ctx, "ann", layer.ReasonEndedByAdmin); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(4 * time.Second)
+		}, layer.ReasonEndedByAdmin},
+	}
+	for carrier, by := range carriers {
+		for kind, store := range stores {
+			for _, signed := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %s, signed %t", carrier, kind, signed), func(t *testing.T) {
+					options := []web.Option{by.option, web.Idle(idle), web.Absolute(absolute)}
+					if signed {
+						options = append(options, web.Signed(make([]byte, 32)))
+					}
+					var sessions ghttp.HandlerFunc // of the bubble
+					s := serveChain(t, layer.Chain(gsession.NewStorageMemory()), func(server *ghttp.Server, _ *layer.Stack) {
+						server.Use(func(r *ghttp.Request) { sessions(r) })
+						handlers(server)
+						server.BindHandler("/why", why)
+						server.BindHandler("/visit", func(r *ghttp.Request) {
+							r.Session.MustSet("k", "v")
+							r.Response.Write(web.Token(r))
+						})
+					})
+					call := func(path, id string) string {
+						r, w := httptest.NewRequest(http.MethodGet, path, nil), httptest.NewRecorder()
+						if id != "" {
+							r.Header.Set(by.header(id))
+						}
+						s.server.ServeHTTP(w, r)
+						if w.Code != http.StatusOK {
+							t.Errorf("%s returned %d %q", path, w.Code, w.Body)
+						}
+						return w.Body.String()
+					}
+					synctest.Test(t, func(t *testing.T) {
+						chain := layer.Chain(store.open(), layer.Indexed(nil, layer.Limit(1, layer.EndOldest), layer.KeepReasons(keep)))
+						defer func() {
+							if err := chain.Close(ctx); err != nil {
+								t.Error(err)
+							}
+						}()
+						users := layer.Principals(chain)
+						sessions = web.Sessions(chain, options...)
+						for _, c := range cases {
+							if c.expires && !store.expires {
+								continue
+							}
+							id := call("/login", "")
+							if got := call("/why", id); got != "" {
+								t.Errorf("%s: the session has ended for %q before it ended", c.name, got)
+							}
+							c.end(t, call, users, id)
+							if got := call("/why", id); got != string(c.reason) {
+								t.Errorf("%s: the reason is %q, want %q", c.name, got, c.reason)
+							}
+						}
+						visitor := call("/visit", "")
+						call("/logout", visitor)
+						if got := call("/why", visitor); got != "" {
+							t.Errorf("a visitor's session has ended for %q", got)
+						}
+					})
+				})
+			}
+		}
 	}
 }
 

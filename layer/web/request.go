@@ -38,14 +38,13 @@ type request struct {
 	claimed   record   // what that says of itself, where ids are signed
 	others    []string // what other cookies of the name say
 	byHeader  bool
-	loaded    bool         // the store was asked, or an id was made
-	id        string       // what the session is called, or will be
-	stored    string       // what the store calls it; "" where there is none
-	endStored bool         // the session under stored ends when the one under id is there
-	loggedIn  bool         // by Login, since the last commit: what waits for the old id ends with it
-	removed   bool         // this request has ended a session
-	missing   bool         // there is no session under the id that was presented
-	reason    layer.Reason // why, where that is known
+	loaded    bool   // the store was asked, or an id was made
+	id        string // what the session is called, or will be
+	stored    string // what the store calls it; "" where there is none
+	endStored bool   // the session under stored ends when the one under id is there
+	loggedIn  bool   // by Login, since the last commit: what waits for the old id ends with it
+	removed   bool   // this request has ended a session
+	gone      []gone // what was presented, while there is no session under any of it
 	record    record
 	until     *follower // nil unless Until was called
 	ended     bool      // the middleware is done
@@ -119,13 +118,16 @@ func (q *request) present() {
 // mostOthers is how many cookies of the name are tried after the first one.
 const mostOthers = 3
 
-// another has the next of the cookies count, as there is no session under the id so far.
-func (q *request) another(id string) bool {
-	for id == q.presented && !q.ended && len(q.others) > 0 {
+// another notes that there is no session under the id, and has the next of the cookies count.
+func (q *request) another(id string, reason layer.Reason) bool {
+	if id != q.presented || q.ended {
+		return false
+	}
+	q.gone = append(q.gone, gone{id, reason})
+	for len(q.others) > 0 {
 		other := q.others[0]
 		q.others = q.others[1:]
 		if q.accept(other) {
-			q.missing, q.reason = false, ""
 			return q.session.SetId(q.presented) == nil
 		}
 	}
@@ -400,10 +402,9 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	now := time.Now()
 	q.direct = q.of.top.Style(ctx) != tiers.StyleSnapshot
 	if id == q.presented && q.claimed.left(now, 0, q.of.absolute) < 0 {
-		if q.another(id) {
+		if q.another(id, layer.ReasonExpired) {
 			return q.GetSession(ctx, q.presented, ttl)
 		}
-		q.missing, q.reason = true, layer.ReasonExpired
 		return nil, q.unknown()
 	}
 	m, err := q.chain.GetSession(ctx, id, ttl)
@@ -411,10 +412,9 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 		return m, err
 	}
 	if m == nil || !q.direct && m.Size() == 0 { // StorageMemory has an empty one for each id
-		if q.another(id) {
+		if q.another(id, q.of.expiries.reason(id, now)) {
 			return q.GetSession(ctx, q.presented, ttl)
 		}
-		q.missing = q.missing || id == q.presented && !q.ended
 		if q.of.adopt || id != q.presented && !q.ended {
 			q.loaded, q.id = true, id // the client's choice, or the handler's own
 			return m, nil
@@ -435,15 +435,12 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 		if err := q.remove(ctx, id, layer.ReasonExpired); err != nil {
 			return nil, err
 		}
-		if q.another(id) {
+		if q.another(id, layer.ReasonExpired) {
 			return q.GetSession(ctx, q.presented, ttl)
-		}
-		if id == q.presented {
-			q.missing, q.reason = true, layer.ReasonExpired
 		}
 		return nil, q.unknown()
 	}
-	q.loaded, q.id, q.stored, q.record = true, id, id, known
+	q.loaded, q.id, q.stored, q.record, q.gone = true, id, id, known, nil
 	return m, nil
 }
 

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -199,20 +198,6 @@ func (s *sessions) settingsOf(server *ghttp.Server) (*settings, error) {
 	}
 	is := known.(*settings)
 	return is, is.err
-}
-
-// reasonOf is why the session with the id isn't there.
-func (s *sessions) reasonOf(ctx context.Context, id string) layer.Reason {
-	if s.users != nil {
-		if reason, err := s.users.Reason(ctx, id); err != nil || reason != "" {
-			return reason
-		}
-	}
-	reason := s.expiries.reason(id, time.Now())
-	if reason == "" && s.users != nil && s.signer != nil {
-		reason = layer.ReasonIdle // the id was given to a client, and every other end leaves a reason
-	}
-	return reason
 }
 
 // respond is the default of OnError.

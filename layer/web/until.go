@@ -334,7 +334,7 @@ func (w *watch) look(ctx context.Context, id string, ttl time.Duration) {
 	next, reason := "", is.reason
 	if err == nil && !is.there {
 		if next, err = w.forward(ctx, id); err == nil && next == "" && reason == "" {
-			reason = w.of.reasonOf(ctx, id)
+			reason = w.of.reasonOf(ctx, id, w.of.expiries.reason(id, time.Now()))
 		}
 	}
 	w.mu.Lock()

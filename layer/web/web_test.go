@@ -162,42 +162,46 @@ func serveChain(t testing.TB, chain *layer.Stack, routes func(*ghttp.Server, *la
 func standard(opts ...web.Option) func(*ghttp.Server, *layer.Stack) {
 	return func(server *ghttp.Server, chain *layer.Stack) {
 		server.Use(web.Sessions(chain, opts...))
-		server.BindHandler("/get", func(r *ghttp.Request) {
-			value, err := r.Session.Get("k")
-			if err != nil {
-				r.Response.WriteStatus(http.StatusBadGateway)
-				return
-			}
-			r.Response.Write(value.String())
-		})
-		server.BindHandler("/set", func(r *ghttp.Request) {
-			r.Session.MustSet("k", r.GetQuery("v", "v").String())
-			r.Response.Write("set")
-		})
-		server.BindHandler("/add", func(r *ghttp.Request) {
-			r.Session.MustSet(r.GetQuery("k").String(), "v")
-			r.Response.Write("added")
-		})
-		server.BindHandler("/login", func(r *ghttp.Request) {
-			if err := web.Login(r, "ann"); err != nil {
-				r.Response.WriteStatus(http.StatusForbidden, err)
-				return
-			}
-			r.Response.Write(web.Token(r))
-		})
-		server.BindHandler("/renew", func(r *ghttp.Request) { r.Session.MustRegenerateId(r.GetQuery("keep").String() == "") })
-		server.BindHandler("/prove", func(r *ghttp.Request) {
-			if web.Reauthenticated(r) != nil || web.SetLimits(r, 2*life, 0) != nil {
-				r.Response.WriteStatus(http.StatusForbidden)
-			}
-		})
-		server.BindHandler("/logout", func(r *ghttp.Request) {
-			if err := web.Logout(r); err != nil {
-				r.Response.WriteStatus(http.StatusBadGateway)
-			}
-		})
-		server.BindHandler("/who", func(r *ghttp.Request) { r.Response.Write(web.Principal(r), ";", r.Session.MustData()) })
+		handlers(server)
 	}
+}
+
+func handlers(server *ghttp.Server) {
+	server.BindHandler("/get", func(r *ghttp.Request) {
+		value, err := r.Session.Get("k")
+		if err != nil {
+			r.Response.WriteStatus(http.StatusBadGateway)
+			return
+		}
+		r.Response.Write(value.String())
+	})
+	server.BindHandler("/set", func(r *ghttp.Request) {
+		r.Session.MustSet("k", r.GetQuery("v", "v").String())
+		r.Response.Write("set")
+	})
+	server.BindHandler("/add", func(r *ghttp.Request) {
+		r.Session.MustSet(r.GetQuery("k").String(), "v")
+		r.Response.Write("added")
+	})
+	server.BindHandler("/login", func(r *ghttp.Request) {
+		if err := web.Login(r, "ann"); err != nil {
+			r.Response.WriteStatus(http.StatusForbidden, err)
+			return
+		}
+		r.Response.Write(web.Token(r))
+	})
+	server.BindHandler("/renew", func(r *ghttp.Request) { r.Session.MustRegenerateId(r.GetQuery("keep").String() == "") })
+	server.BindHandler("/prove", func(r *ghttp.Request) {
+		if web.Reauthenticated(r) != nil || web.SetLimits(r, 2*life, 0) != nil {
+			r.Response.WriteStatus(http.StatusForbidden)
+		}
+	})
+	server.BindHandler("/logout", func(r *ghttp.Request) {
+		if err := web.Logout(r); err != nil {
+			r.Response.WriteStatus(http.StatusBadGateway)
+		}
+	})
+	server.BindHandler("/who", func(r *ghttp.Request) { r.Response.Write(web.Principal(r), ";", r.Session.MustData()) })
 }
 
 // client is a browser of a site.
