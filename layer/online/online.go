@@ -1,5 +1,5 @@
 // Package online is a page of the users who are on line, and of their sessions, for
-// administrators: it lists them, finds those of a principal, and ends one of them or all (在线用户,
+// administrators: it lists them, finds those of a principal, and ends one of them or all (在线用户、
 // 踢人下线).
 //
 //	users := layer.Principals(chain)
@@ -298,7 +298,7 @@ type wording struct {
 
 var english = &wording{
 	Lang: "en", Title: "On-line users", Lead: "Users with sessions:", Search: "User", Find: "Find", All: "All users",
-	None: "Nobody is logged in.", NoSessions: "This user has no sessions.", Sessions: "Sessions", Principal: "User",
+	None: "Nobody is logged in.", NoSessions: "This user has no sessions.", Sessions: "Sessions:", Principal: "User",
 	Begun: "Logged in", Seen: "Last seen", Device: "Device", Own: "this is you", End: "End", EndAll: "End all sessions",
 	Sure: "Yes, end all", Next: "More", Show: "Show",
 	Done: "Done. It is effective on every node.", Forged: "This request didn't come from this page, or the page is old. Open the page again.",
@@ -307,13 +307,13 @@ var english = &wording{
 }
 
 var chinese = &wording{
-	Lang: "zh-CN", Title: "在线用户", Lead: "在线用户数:", Search: "用户", Find: "查找", All: "全部用户",
-	None: "没有用户登录。", NoSessions: "该用户没有会话。", Sessions: "会话", Principal: "用户",
+	Lang: "zh-CN", Title: "在线用户", Lead: "在线用户数：", Search: "用户", Find: "查找", All: "全部用户",
+	None: "没有用户登录。", NoSessions: "该用户没有会话。", Sessions: "会话：", Principal: "用户",
 	Begun: "登录时间", Seen: "最近活动", Device: "设备", Own: "当前会话", End: "下线", EndAll: "全部下线",
 	Sure: "确认全部下线", Next: "更多", Show: "查看",
-	Done: "已完成,在所有节点上生效。", Forged: "请求不是由本页面发出的,或者页面已过期。请重新打开页面。",
+	Done: "已完成，在所有节点上生效。", Forged: "请求不是由本页面发出的，或者页面已过期。请重新打开页面。",
 	Malformed: "无法识别该请求。请重新打开页面。", ReadOnly: "本页面仅供查看。",
-	Unreachable: "目前无法访问会话,请稍后重试。",
+	Unreachable: "目前无法访问会话，请稍后重试。",
 }
 
 // words is the language that the client would rather have.
