@@ -213,11 +213,15 @@ func (o *order) leave(c call) {
 	o.over(stripe, c)
 }
 
-// reread begins to read the state of an entry again. It isn't ok if the entry was invalidated.
+// reread begins to read the state of an entry again. It isn't ok if the entry was invalidated, or while a write of
+// the session is under way, whose end is a newer state, or invalidates it.
 func (o *order) reread(e *entry) (r rereading, ok bool) {
 	stripe := o.memory.stripe(e.hash)
 	stripe.Lock()
 	defer stripe.Unlock()
+	if u := stripe.calls[e.hash]; u != nil && u.writing > 0 {
+		return rereading{}, false
+	}
 	if kept := o.memory.lookup(e.hash); kept != nil && kept.own == e.own {
 		e = kept // with what was changed since
 	}
