@@ -339,17 +339,30 @@ func (c *Change) Merge(later *Change) (Change, bool) {
 	}, true
 }
 
-// overwrite is a copy of set without what is removed and with what comes later.
+// overwrite is set without what is removed and with what comes later. It may be later itself.
 func overwrite(set, later map[string]any, removed []string) map[string]any {
-	next := maps.Clone(set)
-	if next == nil {
-		next = map[string]any{}
+	if covers(later, set) {
+		return later
 	}
+	next := maps.Clone(set)
 	for _, key := range removed {
 		delete(next, key)
 	}
 	maps.Copy(next, later)
 	return next
+}
+
+// covers reports whether a map has all keys of another one.
+func covers(m, other map[string]any) bool {
+	if len(m) < len(other) {
+		return false
+	}
+	for key := range other {
+		if _, has := m[key]; !has {
+			return false
+		}
+	}
+	return true
 }
 
 // mergeRemoved are the keys that one of the two removed and the later one hasn't set.
