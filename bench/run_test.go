@@ -54,7 +54,7 @@ func (c changed) Begin(ctx context.Context, id string) peers.Request {
 	return peers.OfSession(c.manager.New(ctx, id))
 }
 
-// neighbour answers every sixth session with another one's data.
+// neighbour returns another session's data for every sixth session.
 type neighbour struct{ gsession.Storage }
 
 func (s neighbour) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {

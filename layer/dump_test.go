@@ -139,7 +139,7 @@ func TestDumpOfARequest(t *testing.T) {
 		server.BindHandler("/", func(r *ghttp.Request) {
 			r.Session.MustSet("own", "own")
 			var b bytes.Buffer
-			// What an application gives its templates, such as gogf/focus-single's model.
+			// An application's data for its templates, such as gogf/focus-single's model.
 			gutil.DumpTo(&b, g.Map{"Context": &struct{ Session *ghttp.Session }{r.Session}}, gutil.DumpOption{})
 			mu.Lock()
 			defer mu.Unlock()

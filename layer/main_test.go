@@ -11,7 +11,7 @@ import (
 	"github.com/gf-strata/strata/internal/principals"
 )
 
-// Defaults of these tests, which flags override: the suite mostly waits for sessions to
+// Defaults of these tests, which the command line overrides, as it is parsed later: the suite mostly waits for sessions to
 // expire and runs wide, and random stacks take more draws than a hundred. They are the same
 // draws each time; -rapid.seed=0 has others (make fuzz).
 func TestMain(m *testing.M) {
@@ -22,10 +22,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	defaults := map[string]string{"test.parallel": "12", "rapid.checks": "150", "rapid.seed": "1"}
-	flag.Parse()
-	flag.Visit(func(f *flag.Flag) { delete(defaults, f.Name) })
-	for name, value := range defaults {
+	for name, value := range map[string]string{"test.parallel": "12", "rapid.checks": "150", "rapid.seed": "1"} {
 		if err := flag.Set(name, value); err != nil {
 			panic(err)
 		}

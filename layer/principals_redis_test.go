@@ -545,7 +545,7 @@ func TestUpdateLosesNothing(t *testing.T) {
 }
 
 // An update changes what is there: it begins no session, leaves out one that has ended, leaves a
-// time to live as it was, and tells what failed.
+// time to live as it was, and returns what failed.
 func TestUpdateChangesTheStoredSession(t *testing.T) {
 	ctx := context.Background()
 	f := newFleet(t, 2)

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// echo answers what it gets.
+// echo returns what it receives.
 func echo(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

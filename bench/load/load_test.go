@@ -20,8 +20,8 @@ import (
 
 var ctx = context.Background()
 
-// memory is StorageMemory as a subject, with claims of a test's choice, and perhaps
-// with answers of its own.
+// memory is StorageMemory as a subject, with claims that a test chooses, and perhaps
+// with results of its own.
 func memory(t *testing.T, change func(gsession.Storage) gsession.Storage) peers.Node {
 	t.Helper()
 	for _, s := range peers.All() {
@@ -50,7 +50,7 @@ func (c changed) Begin(ctx context.Context, id string) peers.Request {
 	return peers.OfSession(c.manager.New(ctx, id))
 }
 
-// mixedUp answers another session's data for one id.
+// mixedUp returns another session's data for one id.
 type mixedUp struct {
 	gsession.Storage
 	id, other string

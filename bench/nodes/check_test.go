@@ -195,7 +195,7 @@ func atTruth(r Record) Record {
 	return r
 }
 
-// What the servers have lost is theirs, and nothing else is.
+// The servers' losses are counted as theirs, and no others.
 func TestALossOfTheServersIsToldApart(t *testing.T) {
 	login, early, late := write(Login, 0, 1, 0, 10), write(Change, 1, 1, 20, 30), write(Change, 1, 2, 40, 50)
 	held := func(v1 int64) []Loss {

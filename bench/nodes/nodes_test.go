@@ -99,7 +99,7 @@ func TestARelayThatRedials(t *testing.T) {
 	sound(t, Run(t, standalone, o))
 }
 
-// What a node that writes behind has accepted is in the store after it was killed, or reported.
+// After a kill, each change that a node writing behind has accepted is in the store or reported.
 func TestKilledNodesThatWriteBehind(t *testing.T) {
 	t.Parallel()
 	o := short()

@@ -294,12 +294,12 @@ func TestABrowserLoadsPagesOfOneSession(t *testing.T) {
 	if err != nil || swept.Outdated != 0 {
 		t.Errorf("%d updates are lost, %v", swept.Outdated, err)
 	}
-	// Who loses them is told.
+	// The caller that loses them gets an error.
 	if err = peers.SeedJSON(ask.Env, peers.TTL)(ctx, load.IDs(0, 16), load.TenKeys.Data); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(30 * time.Second)
-	for err == nil && time.Now().Before(deadline) { // until the node has heard of it
+	for err == nil && time.Now().Before(deadline) { // until the node has received it
 		_, err = r.sweep()
 	}
 	var wrong load.Wrong

@@ -17,7 +17,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// What GoFrame starts when it is imported runs before the tests and after them.
+// GoFrame's goroutines, which start when it is imported, run before the tests and after them.
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const ttl = time.Hour
@@ -174,7 +174,7 @@ func TestACancelledCallerStillWrites(t *testing.T) {
 		if _, err := c.Commit(gone, "a", change(t, base, "mine", 1), ttl); !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v, want context.Canceled", err)
 		}
-		// Whoever reads from now on finds it, though the store takes its time.
+		// Readers find it from now on, though the store takes its time.
 		if got := get(t, c, "a").Get("mine"); got != 1 {
 			t.Errorf("the change of a client that went away is %v, want 1", got)
 		}

@@ -119,8 +119,8 @@ func TestEachCountIsExported(t *testing.T) {
 	}, writeBehind(10*time.Second))
 }
 
-// What Close can't deliver, and no journal keeps, is given up: all that waits at once, and
-// what is at the store when it has failed. It is counted also where that is after Close.
+// Close gives up what it can't deliver and no journal keeps: all that waits at once, and
+// what is at the store when it has failed. It is counted also if that is after Close.
 func TestCloseGivesUpWhatItCouldNotDeliver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := teststore.New()
@@ -198,8 +198,8 @@ func TestCloseSaysWhatWaitsInTheJournal(t *testing.T) {
 	}
 }
 
-// The layer reports the failure of a write whose caller has gone, and tells the caller that it
-// will.
+// The layer reports the failure of a write whose caller has gone, and the caller's error says that
+// it will.
 func TestAWriteThatFailsAfterItsCallerHasGoneIsReported(t *testing.T) {
 	s := teststore.New()
 	s.Put("a", map[string]any{"k": 0}, ttl)

@@ -23,8 +23,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// What waits takes as much of the heap as is counted, and as the bound allows: of changes
-// that were accepted, and of those whose callers have left.
+// Waiting changes take as much of the heap as is counted, and as the bound allows: those that
+// were accepted, and those whose callers have left.
 func TestPendingIsWhatTheHeapHas(t *testing.T) {
 	const sessions, bound = 20_000, 16 << 20
 	for name, opts := range map[string][]coalesce.Option{

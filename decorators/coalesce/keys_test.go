@@ -161,7 +161,7 @@ func TestAValueThatIsNotPlainIsWrittenAtOnce(t *testing.T) {
 	}, writeBehind(time.Hour))
 }
 
-// What only the store knows, it is asked: a number may come back as text.
+// The store is asked for what only it knows: a number may come back as text.
 func TestOtherValuesThanTextAreReadFromTheStore(t *testing.T) {
 	w := direct(nil)
 	keyed(t, w, func(t *testing.T, c *coalesce.Storage) {

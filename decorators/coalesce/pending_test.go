@@ -383,7 +383,7 @@ func TestCallersWaitAtABound(t *testing.T) {
 	}
 }
 
-// What was accepted keeps nothing of its request alive.
+// An accepted change keeps nothing of its request alive.
 func TestAPendingChangeKeepsNoRequest(t *testing.T) {
 	type key struct{}
 	s := teststore.New()

@@ -23,8 +23,8 @@ import (
 
 var errAway = errors.New("away")
 
-// nodes is a batching store of several nodes: an id begins with its node's name. What is
-// committed or removed on a node that hangs waits, whatever its context.
+// nodes is a batching store of several nodes: an id begins with its node's name. A commit or
+// removal on a node that hangs waits, whatever its context.
 type nodes struct {
 	*batching
 	hung map[string]chan struct{} // set before use
@@ -262,7 +262,7 @@ func TestAStoreThatIsAwayIsAskedNowAndThen(t *testing.T) {
 	}, writeBehind(time.Second), maxPending(sessions))
 }
 
-// What has failed isn't rushed where a bound is near: it keeps its pauses.
+// A failed write isn't rushed if a bound is near: it keeps its pauses.
 func TestAFullBoundHastensOnlyWhatHasNotFailed(t *testing.T) {
 	s := teststore.New()
 	for n := range 20 {
@@ -487,7 +487,7 @@ func TestCloseInACallbackIsRefused(t *testing.T) {
 	})
 }
 
-// What a store makes of a session without a ttl only the store tells, and none is given up.
+// Only the store knows how long a session without a ttl lives, and none is given up.
 func TestWriteBehindWithoutATTL(t *testing.T) {
 	s := teststore.New()
 	var lives []time.Duration
@@ -559,7 +559,7 @@ func TestWritesOfCallersThatLeftAreBounded(t *testing.T) {
 	})
 }
 
-// What a log-out annuls leaves nothing behind that waits for its time.
+// A write that a log-out annuls leaves nothing behind that waits for its time.
 func TestARemovedSessionWaitsForNoMoment(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {

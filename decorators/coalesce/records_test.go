@@ -61,7 +61,7 @@ func killed(t *testing.T, dir string) (other string) {
 	return other
 }
 
-// What was accepted is read by the next process, whatever the store holds by then.
+// The next process reads what was accepted, whatever the store holds by then.
 func TestTheNextProcessDeliversTheJournal(t *testing.T) {
 	number := func(n string) any { return n }
 	for name, test := range map[string]struct {
@@ -365,8 +365,8 @@ func TestABeginningThatWasSentIsNotBegunAgain(t *testing.T) {
 	}
 }
 
-// What waits is read while the store takes no writes, also by the next process, and counts
-// there as it did here.
+// Waiting writes are read while the store takes no writes, also by the next process, and count
+// there as they did here.
 func TestWhatIsRestoredIsReadAndCounted(t *testing.T) {
 	s, dir := teststore.New(), t.TempDir()
 	s.Put("a", map[string]any{"k": "0", "seed": "0"}, ttl)

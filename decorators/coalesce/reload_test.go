@@ -38,7 +38,7 @@ func (r *reloading) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.R
 	return results
 }
 
-// What is pending is laid over each, as over what Load reads, and a change that is
+// Pending writes are laid over each, as over what Load reads, and a change that is
 // committed meanwhile isn't missed.
 func TestReadsOfSeveralSessionsShowWhatIsPending(t *testing.T) {
 	s := &reloading{Store: teststore.New()}
@@ -89,7 +89,7 @@ func TestReadsOfSeveralSessionsShowWhatIsPending(t *testing.T) {
 	}
 }
 
-// The store is told what it held, by which it knows an unchanged session again, and not what readers
+// The store is given what it held, by which it recognises an unchanged session, and not what readers
 // were shown in place of that.
 func TestASessionWithPendingChangesIsReadAgainByWhatTheStoreHeld(t *testing.T) {
 	s := &reloading{Store: teststore.New()}

@@ -80,8 +80,8 @@ func TestSlideEverySaysHowRareSlidesAre(t *testing.T) {
 	}
 }
 
-// A request that takes the last key removes the session: another that closes unchanged
-// is told so.
+// A request that takes the last key removes the session: another one that closes unchanged
+// gets ErrRevoked.
 func TestAnUnchangedCloseOfAnEmptiedSessionIsRefused(t *testing.T) {
 	for _, opts := range [][]coalesce.Option{nil, {writeBehind(time.Minute)}} {
 		unchangedAfterEmptied(t, opts...)
@@ -123,8 +123,8 @@ func unchangedAfterEmptied(t *testing.T, opts ...coalesce.Option) {
 	}, opts...)
 }
 
-// A commit leaves nothing to slide for the requests that come soon after, and a load that
-// tells the expiry neither: each slide would outdate every other node's copy.
+// After a commit, or a load that returns the expiry, requests that come soon after have nothing to
+// slide: each slide would invalidate every other node's copy.
 func TestASlideAfterACommitOrALoadIsSkipped(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
@@ -159,7 +159,7 @@ func TestASlideAfterACommitOrALoadIsSkipped(t *testing.T) {
 	})
 }
 
-// What a load tells isn't learnt where the session has been removed meanwhile: the one
+// The expiry that a load returns isn't learnt if the session has been removed meanwhile: the one
 // that comes next may end sooner.
 func TestTheExpiryOfARemovedSessionIsForgotten(t *testing.T) {
 	s := teststore.New()
@@ -292,7 +292,7 @@ func TestNoSlideIsSkippedAfterClose(t *testing.T) {
 	})
 }
 
-// silentSlides is a store behind a layer that isn't told what a slide has achieved, although
+// silentSlides is a store behind a layer that doesn't learn what a slide has achieved, although
 // loads say when a session ends.
 type silentSlides struct{ *teststore.Store }
 

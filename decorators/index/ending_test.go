@@ -140,7 +140,7 @@ func TestAnEntryThatIsLeftEndsNobodyElsesSession(t *testing.T) {
 }
 
 // A session is over by a mark. While a request ends it, another one logs in under its id: that session
-// stays, whoever comes first.
+// stays, whichever comes first.
 func TestALogInWhileASessionIsEnded(t *testing.T) {
 	const id = "session-0123456789"
 	ctx := context.Background()
@@ -269,7 +269,7 @@ func TestALogInUnderANewLimitEndsFewSessionsItself(t *testing.T) {
 	}
 }
 
-// What is left over of very many sessions that are gone takes no place of others.
+// Entries that are left over of very many sessions take no place of others.
 func TestALimitLooksPastSessionsThatAreGone(t *testing.T) {
 	const many = 2*mostAtOnce + 7
 	ctx := context.Background()

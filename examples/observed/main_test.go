@@ -35,7 +35,7 @@ func withBinary(m *testing.M) int {
 	return m.Run()
 }
 
-// program is a running shop. said is for whoever has received from read.
+// program is a running shop. said may be read after a receive from read.
 type program struct {
 	t    *testing.T
 	cmd  *exec.Cmd
@@ -70,7 +70,7 @@ func start(t *testing.T, args ...string) *program {
 	return p
 }
 
-// end stops the shop, waits for the exit code 0, and answers what was printed.
+// end stops the shop, waits for the exit code 0, and returns what was printed.
 func (p *program) end() string {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -13,7 +13,7 @@ import (
 const (
 	deadline = time.Minute
 
-	name = "Ann-5d20e1" // what nothing may tell, besides ids and keys
+	name = "Ann-5d20e1" // what nothing may show, besides ids and keys
 )
 
 // visitor is a browser at a shop. ids are those of the sessions that it has had.
@@ -36,7 +36,7 @@ func newVisitor(t *testing.T, base string) *visitor {
 	return &visitor{t: t, base: base, http: &http.Client{Jar: jar, Transport: transport, Timeout: deadline}}
 }
 
-// send answers the status and the body.
+// send returns the status and the body.
 func (v *visitor) send(method, path, body string) (int, string) {
 	v.t.Helper()
 	r, err := http.NewRequest(method, v.base+path, strings.NewReader(body))
@@ -129,7 +129,7 @@ func knowing(t *testing.T, base string, cookie *http.Cookie) *visitor {
 	return v
 }
 
-// private fails where a text tells anything of the visitor's sessions.
+// private fails if a text shows anything of the visitor's sessions.
 func (v *visitor) private(what, text string) {
 	v.t.Helper()
 	if len(v.ids) == 0 {

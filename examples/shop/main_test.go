@@ -106,7 +106,7 @@ func TestRestart(t *testing.T) {
 	p.ended()
 }
 
-// A request that is running when the shop is told to stop is answered, and what it
+// A request that is running when the shop is to stop gets its response, and what it
 // wrote is in the store.
 func TestStopWaitsForRequests(t *testing.T) {
 	dir := t.TempDir()

@@ -93,7 +93,7 @@ func TestBothShopsCount(t *testing.T) {
 		bare := v.plainly()
 		v.wantGet(http.StatusOK, "/")
 		bare.wantPost(http.StatusOK, "/visit", "")
-		// A store that tells what it holds after a write spares the first look a load.
+		// A store that returns what it holds after a write spares the first look a load.
 		if got := v.state().Counts; got.Writes != 1 || got.Hits+got.Loads != 1 {
 			t.Errorf("the page and one look made %+v", got)
 		}
@@ -115,7 +115,7 @@ func TestBothShopsCount(t *testing.T) {
 		if in := v.state().Counts; in.Writes <= after.Writes {
 			t.Errorf("the counts didn't follow the visitor at log-in: %+v after %+v", in, after)
 		}
-		if o.redis != "" { // which announces what was written: the node reads it again
+		if o.redis != "" { // which notifies of what was written: the node reads it again
 			for v.state().Counts.Rereads == 0 {
 				v.late()
 			}
@@ -144,7 +144,7 @@ func TestBothShopsCount(t *testing.T) {
 	})
 }
 
-// What the page's buttons run comes out as Strata claims, and as it is without.
+// The trials behind the page's buttons end as Strata claims, and as they do without it.
 func TestTrials(t *testing.T) {
 	everyStore(t, func(t *testing.T, o options) {
 		base, _ := run(t, o)

@@ -31,7 +31,7 @@ func newVisitor(t *testing.T, base string) *visitor {
 	return &visitor{t: t, base: base, came: time.Now(), http: &http.Client{Jar: jar, Timeout: deadline}}
 }
 
-// send answers the status, 0 where there is none. Any goroutine may call it.
+// send returns the status, or 0 if there is none. Any goroutine may call it.
 func (v *visitor) send(method, path, body string, header http.Header) int {
 	r, err := http.NewRequest(method, v.base+path, strings.NewReader(body))
 	if err != nil {

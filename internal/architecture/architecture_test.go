@@ -17,7 +17,7 @@ import (
 
 const module = "github.com/gf-strata/strata"
 
-// pkg is what `go list -json` tells of a package, without its tests.
+// pkg is what `go list -json` says of a package, without its tests.
 type pkg struct {
 	ImportPath string
 	Dir        string

@@ -16,7 +16,7 @@ var (
 	command = regexp.MustCompile("`[^`]*(?:make (?:bench|nodes|gobench)|(Benchmark\\w+|Test\\w+)|-bench (\\w+))[^`]*`")
 )
 
-// settings are figures that somebody has chosen: defaults of options, and constants.
+// settings are figures that were chosen: defaults of options, and constants.
 var settings = []string{
 	"5 s", "1 s", "3 s", "2 s", "500 ms", "250 ms", "100 ms", "50 ms", "25 ms", "20 ms", "10 ms", "30 s", "64 MiB", "512 MiB",
 }

@@ -113,7 +113,7 @@ func TestAClosedCrewKeepsNoIdleGoroutine(t *testing.T) {
 	})
 }
 
-// What ends its goroutine costs the crew that one.
+// A job that ends its goroutine costs the crew that one.
 func TestAFunctionMayEndItsGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c crew.Crew

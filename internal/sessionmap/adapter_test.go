@@ -485,7 +485,7 @@ func (f *halfFailing) SetSession(context.Context, string, *gmap.StrAnyMap, time.
 	return f.write
 }
 
-// What fails before the write was surely not applied; of a write that failed nobody knows.
+// A call that fails before the write was surely not applied; a write that failed may have been.
 func TestWhatMayBeApplied(t *testing.T) {
 	dial := fmt.Errorf("wrapped: %w", &net.OpError{Op: "dial", Err: errors.New("refused")})
 	for name, test := range map[string]struct {

@@ -6,7 +6,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// What a request and a layer do without a store; BenchmarkHandOut and BenchmarkClose
+// A request's and a layer's work without a store; BenchmarkHandOut and BenchmarkClose
 // are the Maps, with its floor beside it.
 
 func nestedSession() values {

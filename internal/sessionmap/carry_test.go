@@ -13,7 +13,7 @@ import (
 )
 
 // stale is a layer that serves what it loaded first until a commit changes it, as a
-// cache does to which nobody tells what other nodes write.
+// cache does that isn't notified of other nodes' writes.
 type stale struct {
 	*core
 	kept map[string]tiers.Read
@@ -36,7 +36,7 @@ func (s *stale) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl t
 	return nil, err
 }
 
-// A demotion on another node that this node's cache hasn't heard of must not be
+// A demotion on another node of which this node's cache wasn't notified must not be
 // undone by taking the session to another id.
 func TestRegenerateIDCarriesWhatTheStoreHolds(t *testing.T) {
 	for name, deleteOld := range map[string]bool{"and deletes": true, "and keeps": false} {
@@ -100,7 +100,7 @@ func TestRemovedSessionIsNotCarried(t *testing.T) {
 	}
 }
 
-// What a program fills many sessions from belongs to none of them.
+// A map from which a program fills many sessions belongs to none of them.
 func TestTemplateCarriesNobodysSession(t *testing.T) {
 	c := newCore()
 	f := newFront(c)
@@ -129,7 +129,7 @@ func TestMapOfAnotherFaceIsWrittenWhole(t *testing.T) {
 }
 
 // A log-out, on this node or another one, that returns while the session is on its way to
-// another id; and a store that can't tell any more.
+// another id; and a store that can't say any more.
 func TestSessionThatIsRemovedWhileItIsCarriedIsRemovedThereAsWell(t *testing.T) {
 	away := errors.New("away")
 	for where, remove := range map[string]func(f *front) error{

@@ -82,7 +82,7 @@ func TestWaiterGivesUpWithItsContext(t *testing.T) {
 	})
 }
 
-// A lock that is free is taken even under a context that has ended: whoever holds the
+// A lock that is free is taken even under a context that has ended: the holder of the
 // lock decides what that means.
 func TestFreeLockNeedsNoLivingContext(t *testing.T) {
 	var locks Locks

@@ -66,7 +66,7 @@ func TestNestedChangeIsCommitted(t *testing.T) {
 	wantData(t, c.holds(id), values{"cart": values{"items": []any{"b"}}, "other": 2})
 }
 
-// What changes while a commit is under way wasn't committed: the next close does it.
+// A change that is made while a commit is under way wasn't committed: the next close does it.
 func TestChangeDuringACommitIsLeftToTheNext(t *testing.T) {
 	c := newCore()
 	c.put(id, values{"items": []any{"a"}})
@@ -150,7 +150,7 @@ func TestSecondCloseOfANewID(t *testing.T) {
 }
 
 // A close that changed nothing loses nothing when the session is gone. A change that is
-// refused is told, and once: as often as it is closed after that, no store is asked.
+// refused is reported, and once: as often as it is closed after that, no store is asked.
 func TestSecondCloseAfterALogOut(t *testing.T) {
 	for where, remove := range map[string]func(f *front){
 		"here":      func(f *front) { _ = f.RemoveAll(context.Background(), id) },
@@ -194,8 +194,8 @@ func TestSecondCloseAfterALogOut(t *testing.T) {
 	}
 }
 
-// What a commit left out, as it could overwrite something newer, isn't written by GoFrame's
-// second close.
+// GoFrame's second close doesn't write what a commit left out, as that could overwrite something
+// newer.
 func TestSecondCloseAfterAConflict(t *testing.T) {
 	c := newCore()
 	f := newFront(c)
@@ -249,8 +249,8 @@ func TestRequestsThatCreateAtOnceAreMerged(t *testing.T) {
 	wantData(t, c.holds(id), values{"c": 3})
 }
 
-// A program that calls the storage itself replaces the session each time, whatever reads were
-// told before, and with the same map again: as over the bare store.
+// A program that calls the storage itself replaces the session each time, whatever reads have
+// returned before, and with the same map again: as over the bare store.
 func TestMapsOfAProgramReplace(t *testing.T) {
 	c := newCore()
 	f := newFront(c)
@@ -412,7 +412,7 @@ func TestHandedOutValuesAreNotShared(t *testing.T) {
 	wantData(t, f.get(t, id).Map(), values{"list": []any{"a"}})
 }
 
-// What replaces a session by an empty one isn't the close after a RemoveAll once the
+// A write that replaces a session by an empty one isn't the close after a RemoveAll once the
 // session has been written anew.
 func TestEmptyReplacementOfARevivedSessionIsWritten(t *testing.T) {
 	c := newCore()
@@ -427,7 +427,7 @@ func TestEmptyReplacementOfARevivedSessionIsWritten(t *testing.T) {
 }
 
 // A request passes the check for removals, and before the store applies its change the
-// user logs out and somebody else logs in under the same id.
+// user logs out and another user logs in under the same id.
 func TestLogOutAndLogInWhileAChangeIsOnItsWay(t *testing.T) {
 	c := newCore()
 	c.put(id, values{"user": "one"})
@@ -476,7 +476,7 @@ func TestALoadThatOverlapsALogOutIsOfTheLaterLogIn(t *testing.T) {
 		}
 	}
 	put(values{"user": "anna"})
-	if _, err := f.GetSession(ctx, id, ttl); err != nil { // somebody holds it
+	if _, err := f.GetSession(ctx, id, ttl); err != nil { // a request holds it
 		t.Fatal(err)
 	}
 	store.during = func() {

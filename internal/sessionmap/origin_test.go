@@ -146,7 +146,7 @@ func TestMapsOfOthersAreNotKnownAndStayAsTheyAre(t *testing.T) {
 	}
 }
 
-// Whoever sets a checker of his own is not asked and keeps it.
+// A checker that a program has set itself stays, and isn't called.
 func TestCheckerOfTheOwnerIsLeftAlone(t *testing.T) {
 	c := newCore()
 	f := newFront(c)

@@ -132,7 +132,7 @@ func TestErrorsOfAStoreKeepItsSecrets(t *testing.T) {
 	}
 }
 
-// What callers compare with == passes as it is.
+// Errors that callers compare with == pass as they are.
 func TestErrorsThatAreConstantsPass(t *testing.T) {
 	for _, err := range []error{nil, gsession.ErrorDisabled, tiers.ErrRevoked, context.Canceled, context.DeadlineExceeded, errFileID} {
 		p := Adapt(failing{err})

@@ -15,7 +15,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// stranger is somebody's decorator: it knows gsession.Storage alone, and embeds what
+// stranger is a third party's decorator: it knows gsession.Storage alone, and embeds what
 // it wraps under that interface.
 type stranger struct{ gsession.Storage }
 

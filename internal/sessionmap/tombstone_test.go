@@ -34,7 +34,7 @@ func TestTombstonesTellBeforeFromAfter(t *testing.T) {
 	}
 }
 
-// What is forgotten is for the store to decide, and nobody is refused for it.
+// A removal that is forgotten is left to the store, and no request is refused for it.
 func TestForgottenRemovalsRefuseNobody(t *testing.T) {
 	var graves tombstones
 	start := graves.now()

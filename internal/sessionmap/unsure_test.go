@@ -78,7 +78,7 @@ func TestTheSecondCloseOfWhatMayHaveBeenAppliedIsConditional(t *testing.T) {
 	}
 }
 
-// What the handler has changed since the close that failed is a change of its own.
+// A change that the handler makes after the close that failed is a change of its own.
 func TestAChangeAfterACloseThatFailedIsWritten(t *testing.T) {
 	for name, before := range map[string]values{"a session that is there": {"k": "0", "a": "0"}, "a new one": nil} {
 		f, store := lossy(nil)

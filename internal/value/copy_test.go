@@ -342,7 +342,7 @@ func TestNestingIsBounded(t *testing.T) {
 	}
 }
 
-// What can't be copied stays what it is.
+// A value that can't be copied stays what it is.
 func TestChannelsAndFunctionsStay(t *testing.T) {
 	ch := make(chan int)
 	if mustCopy(t, ch) != ch || mustCopy(t, []chan int{ch})[0] != ch {

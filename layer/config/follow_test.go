@@ -17,7 +17,7 @@ import (
 	"github.com/gf-strata/strata/tiers/local"
 )
 
-// until polls, as a file system tells of changes when it does.
+// until polls, as a file system reports changes in its own time.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {

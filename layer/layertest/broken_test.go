@@ -130,7 +130,7 @@ func (o overwrites) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap
 	return o.Storage.SetSession(ctx, id, gmap.NewStrAnyMapFrom(m.Map(), true), ttl)
 }
 
-// swallows tells nobody that a write has failed.
+// swallows hides that a write has failed.
 type swallows struct{ gsession.Storage }
 
 func (s swallows) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
@@ -195,10 +195,10 @@ func (c *closes) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, t
 	return c.Storage.SetSession(ctx, id, m, ttl)
 }
 
-// tells puts the id into its errors.
-type tells struct{ gsession.Storage }
+// leaks puts the id into its errors.
+type leaks struct{ gsession.Storage }
 
-func (t tells) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
+func (t leaks) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) error {
 	if err := t.Storage.SetSession(ctx, id, m, ttl); err != nil {
 		return fmt.Errorf("session %s: %w", id, err)
 	}

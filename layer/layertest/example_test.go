@@ -9,7 +9,7 @@ import (
 	"github.com/gf-strata/strata/layer/layertest"
 )
 
-// TestMyDecorator would be the test of somebody's own decorator.
+// TestMyDecorator would be the test of a third party's decorator.
 func ExampleRun() {
 	TestMyDecorator := func(t *testing.T) {
 		layertest.Run(t, func(t *testing.T) gsession.Storage {

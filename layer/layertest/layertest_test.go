@@ -155,8 +155,8 @@ func TestEveryLawFindsItsBreaker(t *testing.T) {
 		{9, "after close", "remains", func(s gsession.Storage) gsession.Storage { return remains{newCaches(true)(s).(*caches)} }},
 		{9, "goroutines", "leaky", func(s gsession.Storage) gsession.Storage { return leaky(s, forever) }},
 		{9, "close under load", "closes", func(s gsession.Storage) gsession.Storage { return &closes{Storage: s} }},
-		{10, "error texts", "tells", func(s gsession.Storage) gsession.Storage { return tells{s} }},
-		{10, "the store's texts", "tells", func(s gsession.Storage) gsession.Storage { return tells{s} }},
+		{10, "error texts", "leaks", func(s gsession.Storage) gsession.Storage { return leaks{s} }},
+		{10, "the store's texts", "leaks", func(s gsession.Storage) gsession.Storage { return leaks{s} }},
 		{10, "dumps", "shows", func(s gsession.Storage) gsession.Storage { return &shows{Storage: s} }},
 		{10, "dumps", "sprawls", func(s gsession.Storage) gsession.Storage { return &sprawls{Storage: s} }},
 	} {

@@ -169,7 +169,7 @@ func TestThePageListsFindsAndEnds(t *testing.T) {
 	}
 }
 
-// What isn't asked for by the page itself is refused, and changes nothing.
+// A request that the page itself didn't send is refused, and changes nothing.
 func TestForgedActions(t *testing.T) {
 	d := newDesk(t, true)
 	d.logIn("one-0123456789", "ann")

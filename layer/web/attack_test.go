@@ -123,7 +123,7 @@ func TestAttackUnknownId(t *testing.T) {
 	})
 }
 
-// What can't be an id never reaches the store.
+// A text that can't be an id never reaches the store.
 func TestAttackMalformedIds(t *testing.T) {
 	malformed := []string{"x", "../../../etc/passwd", "a/b/c/d/e/f/g/h/i/j", strings.Repeat("x", 129), "id with spaces in it..",
 		"app:config:production", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9", "{}[]()<>@,;:\\\"/?="}
@@ -360,7 +360,7 @@ func TestAttackSharedCache(t *testing.T) {
 		first := s.bare("/set?v=secret")
 		return keeps(first) || keeps(s.bare("/get", "Cookie", sends(first.cookie.Value)))
 	})
-	// What the handler says itself isn't enough where the response brings an id.
+	// The handler's own header isn't enough if the response brings an id.
 	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
 		server.Use(web.Sessions(chain))
 		server.BindHandler("/public", func(r *ghttp.Request) {
@@ -478,7 +478,7 @@ func TestAttackHugeCookie(t *testing.T) {
 	}
 }
 
-// Whoever has the keys of one site makes no ids of another, and a byte that differs is noticed.
+// One site's keys make no ids of another, and a byte that differs is noticed.
 func TestSignedIds(t *testing.T) {
 	old, next, other := make([]byte, 32), make([]byte, 40), make([]byte, 32)
 	for _, key := range [][]byte{old, next, other} {

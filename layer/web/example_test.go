@@ -11,7 +11,7 @@ import (
 	"github.com/gf-strata/strata/layer/web"
 )
 
-// A stream ends with its session, and tells the page why.
+// A stream ends with its session, and says to the page why.
 func ExampleUntil() {
 	chain := layer.Chain(gsession.NewStorageMemory(), layer.Local(), layer.Indexed(nil))
 	server := ghttp.GetServer("events")

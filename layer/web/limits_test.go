@@ -71,7 +71,7 @@ func TestLoginChangesTheIdAndKeepsTheData(t *testing.T) {
 	c.want("/who", ";{}")
 }
 
-// What a handler of GoFrame's habit does is as safe: RegenerateId, RemoveAll, and both with more
+// A handler of GoFrame's habit is as safe: RegenerateId, RemoveAll, and both with more
 // after them.
 func TestHandlersWrittenForGoFrameAloneWork(t *testing.T) {
 	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
@@ -229,7 +229,7 @@ func TestNothingCommittedIsLostAtALogin(t *testing.T) {
 // testing/synctest it is the bubble's. mu guards the sessions.
 type timed struct {
 	gsession.StorageBase
-	longer   time.Duration // than it is told to keep sessions
+	longer   time.Duration // than it is asked to keep sessions
 	mu       sync.Mutex
 	sessions map[string]timedSession
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// reasons is standard with what tells reasons and handles.
+// reasons is standard with routes that return reasons and handles.
 func reasons(opts ...web.Option) func(*ghttp.Server, *layer.Stack) {
 	return func(server *ghttp.Server, chain *layer.Stack) {
 		standard(opts...)(server, chain)

@@ -22,7 +22,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// until is standard with streams that last until their session ends, and then tell why.
+// until is standard with streams that last until their session ends, and then say why.
 func until(opts ...web.Option) func(*ghttp.Server, *layer.Stack) {
 	return func(server *ghttp.Server, chain *layer.Stack) {
 		standard(opts...)(server, chain)
@@ -165,7 +165,7 @@ func TestUntilTheSessionEndsOnAnotherNode(t *testing.T) {
 	} {
 		id := one.bare("/login").cookie.Value
 		streams := []*stream{two.stream("/until", id), two.stream("/until", id), one.stream("/until", id)}
-		// What doesn't end the session doesn't end the stream: reads, changes, and a new id.
+		// Reads, changes and a new id end neither the session nor the stream.
 		two.bare("/get", "Cookie", sends(id))
 		one.bare("/set", "Cookie", sends(id))
 		for _, path := range []string{"/renew", "/prove"} {
@@ -273,7 +273,7 @@ func TestUntilWaitsWhileTheStoreIsAway(t *testing.T) {
 	}
 }
 
-// Over a store that announces nothing, the store is asked.
+// A store that doesn't notify of changes is asked.
 func TestUntilOverAStoreThatSendsNoInvalidations(t *testing.T) {
 	s := serve(t, until())
 	id := s.bare("/set").cookie.Value

@@ -54,7 +54,7 @@ type site struct {
 	anyone *client // of bare
 }
 
-// counted is a store that counts what reaches it, and refuses writes when told to. mu guards the other fields.
+// counted is a store that counts what reaches it, and refuses writes with the error broken. mu guards the other fields.
 type counted struct {
 	gsession.Storage
 	mu            sync.Mutex
@@ -525,7 +525,7 @@ func TestARequestOfAnEndedSessionGets409AndKeepsTheBrowsersCookie(t *testing.T) 
 	}
 }
 
-// What a handler had changed before it panicked isn't committed, and ghttp's answer stays.
+// A handler's changes before it panicked aren't committed, and ghttp's response stays.
 func TestAPanicCommitsNothing(t *testing.T) {
 	panics := map[string]func(*ghttp.Request){
 		"text":    func(*ghttp.Request) { panic("text") },
@@ -741,7 +741,7 @@ func TestOtherMiddlewaresBeforeAndAfter(t *testing.T) {
 	}
 }
 
-// What a middleware or a hook changes once the session is committed is committed before the first byte.
+// Changes of a middleware or a hook after the session is committed are committed before the first byte.
 func TestChangesAfterTheMiddlewareAreCommittedToo(t *testing.T) {
 	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
 		server.Use(func(r *ghttp.Request) {

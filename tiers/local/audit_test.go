@@ -55,7 +55,7 @@ func TestAnAuditFindsAChangeWithoutAnInvalidation(t *testing.T) {
 		s.Put("a", map[string]any{"k": 2}, ttl) // and no word of it
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 		time.Sleep(4 * time.Second)
-		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1) // it may yet be announced
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1) // its invalidation may yet come
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if all := found(l); all["different"] != 1 {
@@ -130,7 +130,7 @@ func TestAnAuditKnowsOwnWrites(t *testing.T) {
 			defer close(done)
 			commit(t, l, "a", map[string]any{"k": 2})
 		}()
-		synctest.Wait() // applied, and not answered yet
+		synctest.Wait() // applied, and not returned yet
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 		<-done
 		time.Sleep(10 * time.Second)

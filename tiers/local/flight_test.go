@@ -86,7 +86,7 @@ func TestAReadJoinsNoLoadOfLongAgo(t *testing.T) {
 				var first sync.WaitGroup
 				first.Go(func() { load(t, l, "a") })
 				time.Sleep(c.waits)
-				s.Put("a", map[string]any{"k": 2}, ttl) // nobody hears of it
+				s.Put("a", map[string]any{"k": 2}, ttl) // without an invalidation
 				var second sync.WaitGroup
 				second.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", c.want) })
 				synctest.Wait()

@@ -184,7 +184,7 @@ func TestGuardServesNothingStale(t *testing.T) {
 // become of it.
 type holds struct {
 	stamp    uint64
-	held     bool // and not outdated since
+	held     bool // and not invalidated since
 	outdated bool
 }
 

@@ -49,7 +49,7 @@ func TestAPackedSessionIsTheSame(t *testing.T) {
 	})
 }
 
-// What a store keeps for ever, and what has Go types that can't be packed, too.
+// Sessions that a store keeps for ever, and those whose Go types can't be packed, too.
 func TestASessionOfGoTypesIsKeptUnpacked(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, _ *source, l *local.Storage) {
 		type cart struct{ Items []int }

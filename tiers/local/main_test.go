@@ -8,7 +8,7 @@ import (
 	"github.com/gf-strata/strata/internal/leaktest"
 )
 
-// What GoFrame starts when it is imported runs before the tests and after them.
+// GoFrame's goroutines, which start when it is imported, run before the tests and after them.
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const ttl = time.Hour

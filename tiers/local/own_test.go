@@ -370,7 +370,7 @@ func TestANewSessionIsInMemoryAtOnce(t *testing.T) {
 			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
 			from.tell().Invalidate(id)
 			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
-			answer <- struct{}{} // the read in the background; whoever reads while it is put in place may miss
+			answer <- struct{}{} // the read in the background; a reader may miss while it is put in place
 			readAgain()
 			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
 		}

@@ -12,8 +12,8 @@ import (
 )
 
 // The benchmarks run a request on StorageRedis and on this store in turn, on one
-// server and one client, and report how much longer this store's takes. What is to
-// be seen: a read costs hardly more for the remaining time that it learns, and an
+// server and one client, and report how much longer this store's takes. They should
+// show that a read costs hardly more for the remaining time that it learns, and an
 // atomic commit little more than an overwrite.
 
 func BenchmarkRead(b *testing.B) {

@@ -13,7 +13,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// everyCall answers the errors of every call that asks the server.
+// everyCall returns the errors of every call that asks the server.
 func everyCall(s *redisstore.Storage, id string) map[string]error { return callAll(ctx, s, id) }
 
 func callAll(ctx context.Context, s *redisstore.Storage, id string) map[string]error {
@@ -86,7 +86,7 @@ func TestCancelledBetween(t *testing.T) {
 func TestServerHangs(t *testing.T) {
 	f := start(t)
 	// Without a retry, that finds the context at its end, it is the connection that
-	// tells of the deadline.
+	// reports the deadline.
 	open, err := redisstore.Open(f.server.URL() + "?max_retries=-1")
 	f.check(err)
 	defer func() { f.check(open.Close(ctx)) }()

@@ -24,7 +24,7 @@ func (f *fixture) eventually(what string, ok func() bool) {
 	}
 }
 
-// The server applies a commit, and its answer is lost. What is sent again then overwrites
+// The server applies a commit, and its reply is lost. The command that is sent again overwrites
 // nothing newer, and brings nothing back.
 func TestALostAnswer(t *testing.T) {
 	f := start(t)
@@ -111,7 +111,7 @@ func TestALostAnswer(t *testing.T) {
 	}
 }
 
-// Who repeats a write has to know whether it may have been applied.
+// A caller that repeats a write has to know whether it may have been applied.
 func TestWhatReachedTheServer(t *testing.T) {
 	f := start(t)
 	add := delta(tiers.Add(values{"k": "v"}))
@@ -179,7 +179,7 @@ func TestAMovingSlotTakesWrites(t *testing.T) {
 		if _, err := s.Commit(ctx, id, delta(tiers.Add(values{"n": 0})), ttl); err != nil {
 			t.Fatal(err)
 		}
-		finish := cluster.Linger(slot, from, to) // whoever lacks the key is asked to ask
+		finish := cluster.Linger(slot, from, to) // clients that miss the key are redirected
 		read, err := s.Load(ctx, id, ttl)
 		if err != nil {
 			t.Fatal(err)

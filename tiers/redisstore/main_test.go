@@ -39,7 +39,7 @@ func (w withServer) Run() int {
 }
 
 const (
-	// What no error text may hold.
+	// Texts that no error may hold.
 	secretID    = "id-5fe2c1"
 	secretKey   = "key-90ab13"
 	secretValue = "value-77d0ee"

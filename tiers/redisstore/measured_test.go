@@ -14,7 +14,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// timed answers what a storage has reported since the last question: how many operations
+// timed returns what a storage has reported since the last call: how many operations
 // of which kind, with the type of their error.
 func (f *fixture) timed(s interface{ Report(*telemetry.Sink) }) func() map[string]uint64 {
 	f.Helper()

@@ -153,8 +153,8 @@ func TestRemovedSessionCanBeMadeAnew(t *testing.T) {
 	f.want("a", `{"user":8}`)
 }
 
-// TestLogInAfterLogOut keeps what a request held before apart from what is there now,
-// which only this node can tell.
+// TestLogInAfterLogOut distinguishes what a request held before from what is there now,
+// which only this node can do.
 func TestLogInAfterLogOut(t *testing.T) {
 	f := start(t)
 	s := f.open()
@@ -245,7 +245,7 @@ func TestCluster(t *testing.T) {
 		}
 	}
 
-	// A client that doesn't know of the cluster is told so.
+	// A client that doesn't know of the cluster gets an error that says so.
 	plain := redisstore.New(cluster.Masters[0].Client())
 	var err error
 	for n := 0; err == nil && n < 100; n++ {

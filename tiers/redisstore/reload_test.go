@@ -101,7 +101,7 @@ func TestLoadAllOfACluster(t *testing.T) {
 	}
 }
 
-// A commit answers what a Load answers after it, whatever was set, over and over.
+// A commit returns what a Load returns after it, whatever was set, over and over.
 func TestACommitAnswersWhatALoadDoes(t *testing.T) {
 	f := start(t)
 	s := f.open()

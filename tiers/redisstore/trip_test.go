@@ -30,7 +30,7 @@ func everyPath(s *redisstore.Storage) map[string]error {
 	return errs
 }
 
-// What isn't a session's state is an error, and never a session that isn't there, a removal
+// A reply that isn't a session's state is an error, and never a session that isn't there, a removal
 // or a write that was made: everybody would be logged out, and others' sessions begun anew.
 func TestNoErrorIsTakenForAnAbsentSession(t *testing.T) {
 	refusing := func(line string) func([]string) string {

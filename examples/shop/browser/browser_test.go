@@ -162,7 +162,7 @@ func TestAVisitor(t *testing.T) {
 	run(t, other, chromedp.Reload(), shows("hello", "Welcome, Bob"))
 }
 
-// The page tells what was wrong beside the field, keeps the focus where a person left it, and says
+// The page says what was wrong beside the field, keeps the focus where a person left it, and says
 // aloud what it counts.
 func TestAPersonWithoutAMouse(t *testing.T) {
 	base, ctx := shop(t), chromium(t)

@@ -15,7 +15,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
-// swallowing answers all rightly, and keeps invalidations to itself.
+// swallowing replies rightly to everything, and keeps invalidations to itself.
 func swallowing(command []string) string {
 	switch command[0] {
 	case "hello":
@@ -55,10 +55,10 @@ func TestWatchCanaryThatWentElsewhere(t *testing.T) {
 	if set := a.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_set"); set != "" || len(l.reasons) > 0 {
 		t.Errorf("the first server got %q, and the listener was told %q", set, l.log)
 	}
-	announces(t, l, b.Client(), "a")
+	notifies(t, l, b.Client(), "a")
 }
 
-// The canary leaves nothing behind, and its own listeners aren't told of it.
+// The canary leaves nothing behind, and its own listeners aren't notified of it.
 func TestWatchCanaryLeavesNothing(t *testing.T) {
 	f := start(t)
 	_, l := watch(t, f.server.Client(), "p:")
@@ -73,7 +73,7 @@ func TestWatchCanaryLeavesNothing(t *testing.T) {
 	}
 }
 
-// A server that takes no writes for now is believed once a canary was heard, and not before.
+// A server that takes no writes for now is believed once a canary was received, and not before.
 func TestWatchOfAFullServer(t *testing.T) {
 	f := start(t)
 	full := func(limit string) { f.check(f.raw.ConfigSet(ctx, "maxmemory", limit).Err()) }
@@ -126,7 +126,7 @@ func TestWatchOfAServerThatCannotSave(t *testing.T) {
 	l.recovers(t, before)
 }
 
-// A user that mustn't write under the prefix can't be told apart from a deaf one.
+// A user that mustn't write under the prefix can't be distinguished from a deaf server.
 func TestWatchOfAUserWhoMustNotWrite(t *testing.T) {
 	server := redistest.Start(t)
 	if err := server.Client().Do(ctx, "acl", "setuser", "default", "resetkeys", "~q:*").Err(); err != nil {

@@ -48,7 +48,7 @@ func (s *strictListener) InvalidateAll()             {}
 func (s *strictListener) Unsupported(error)          {}
 func (s *strictListener) ValidUntil(until time.Time) { s.check(until) }
 
-// go-redis mends a PubSub's connection by itself, and what was announced meanwhile
+// go-redis mends a PubSub's connection by itself, and invalidations of meanwhile
 // would be missed.
 func TestWatchDoesntConnectUnseen(t *testing.T) {
 	var (
@@ -80,7 +80,7 @@ func TestWatchDoesntConnectUnseen(t *testing.T) {
 	}
 }
 
-// Without pongs nobody vouches, though the server answers all else.
+// Without pongs nothing is vouched for, though the server replies to all else.
 func TestWatchNeedsPongs(t *testing.T) {
 	var mute atomic.Bool
 	client := fake(t, func(command []string) string {
@@ -122,7 +122,7 @@ func TestWatchNeedsTheTopology(t *testing.T) {
 	l.recovers(t, before)
 }
 
-// What isn't an invalidation, or a pong to what was asked, ends the connection.
+// A message that is neither an invalidation nor a pong to a ping ends the connection.
 func TestWatchEndsOnWhatItDoesntKnow(t *testing.T) {
 	for name, odd := range map[string]string{
 		"another pong":       redistest.Bulk("x"), // in place of the right one

@@ -66,7 +66,7 @@ func TestWatchLosses(t *testing.T) {
 	}
 }
 
-// A reader that hangs is lost to the server, whose buffer runs over, and then told.
+// The server loses a reader that hangs, as its buffer runs over, and the reader is notified then.
 func TestWatchOverrun(t *testing.T) {
 	f := start(t)
 	f.check(f.raw.ConfigSet(ctx, "client-output-buffer-limit", "normal 65536 0 0").Err())

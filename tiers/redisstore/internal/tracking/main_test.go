@@ -44,7 +44,7 @@ func (l *lines) take() []string {
 }
 
 const (
-	// What no error text may hold.
+	// Texts that no error may hold.
 	secretKey   = "key-90ab13"
 	secretValue = "value-77d0ee"
 

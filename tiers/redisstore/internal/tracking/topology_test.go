@@ -27,8 +27,8 @@ func spread(t *testing.T, c *redistest.Cluster, client *redis.ClusterClient) (ke
 	return keys
 }
 
-// announces sets each key and waits until it was announced.
-func announces(t *testing.T, l *witness, client redis.UniversalClient, keys ...string) {
+// notifies sets each key and waits until its invalidation has come.
+func notifies(t *testing.T, l *witness, client redis.UniversalClient, keys ...string) {
 	t.Helper()
 	l.forget()
 	for _, key := range keys {
@@ -39,7 +39,7 @@ func announces(t *testing.T, l *witness, client redis.UniversalClient, keys ...s
 	}
 }
 
-// settles sets a key until that is announced.
+// settles sets a key until its invalidation comes.
 func settles(t *testing.T, l *witness, client redis.UniversalClient, key string) {
 	t.Helper()
 	l.forget()
@@ -74,18 +74,18 @@ func TestWatchCluster(t *testing.T) {
 		_, l := watch(t, connect(t), "p:")
 		l.standing(t)
 		keys := spread(t, c, client)
-		announces(t, l, client, keys...)
+		notifies(t, l, client, keys...)
 		for _, s := range c.Masters { // one loss is enough
 			before := l.count()
 			if err := s.Client().Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err(); err != nil {
 				t.Fatal(err)
 			}
 			l.recovers(t, before)
-			announces(t, l, client, keys...)
+			notifies(t, l, client, keys...)
 		}
 	})
 
-	// While a slot is on its way, a master without slots announces what is written to it.
+	// While a slot is on its way, a master without slots sends the invalidations of what is written to it.
 	for _, state := range []string{"joining", "watched", "away"} {
 		t.Run("a slot on its way to a master that is "+state, func(t *testing.T) {
 			client := connect(t)
@@ -99,7 +99,7 @@ func TestWatchCluster(t *testing.T) {
 			}
 			_, l := watch(t, connect(t), "p:")
 			l.standing(t)
-			announces(t, l, client, "{a}old")
+			notifies(t, l, client, "{a}old")
 
 			switch state {
 			case "joining":
@@ -111,7 +111,7 @@ func TestWatchCluster(t *testing.T) {
 			if state != "watched" {
 				settles(t, l, client, "{a}new") // it is found within the lease
 			}
-			announces(t, l, client, "{a}new", "{a}old")
+			notifies(t, l, client, "{a}new", "{a}old")
 			l.forget()
 			if err := client.Del(ctx, "p:{a}new").Err(); err != nil {
 				t.Fatal(err)
@@ -120,7 +120,7 @@ func TestWatchCluster(t *testing.T) {
 			before := l.count()
 			finish()
 			l.recovers(t, before)
-			announces(t, l, client, "{a}new", "{a}old")
+			notifies(t, l, client, "{a}new", "{a}old")
 			if err := client.Del(ctx, "p:{a}new", "p:{a}old").Err(); err != nil { // their move would be a change
 				t.Fatal(err)
 			}
@@ -134,7 +134,7 @@ func TestWatchCluster(t *testing.T) {
 		_, l := watch(t, connect(t), "p:", tracking.Lease(time.Minute))
 		l.standing(t)
 		key := spread(t, c, client)[0]
-		announces(t, l, client, key)
+		notifies(t, l, client, key)
 		slot := int(client.ClusterKeySlot(ctx, "p:"+key).Val())
 		connected := func() (n string) {
 			for _, s := range c.Masters {
@@ -149,11 +149,11 @@ func TestWatchCluster(t *testing.T) {
 			before := l.count()
 			l.forget()
 			finish := c.Linger(slot, from, to)
-			announces(t, l, client, key)
+			notifies(t, l, client, key)
 			finish()
-			announces(t, l, client, key)
+			notifies(t, l, client, key)
 			l.recovers(t, before)
-			announces(t, l, client, key)
+			notifies(t, l, client, key)
 			from = to
 		}
 		if now := connected(); now != first {
@@ -192,12 +192,12 @@ func TestWatchCluster(t *testing.T) {
 		_, l := watch(t, connect(t), "p:")
 		l.standing(t)
 		key := spread(t, c, client)[0]
-		announces(t, l, client, key)
+		notifies(t, l, client, key)
 		for _, next := range []*redistest.Server{replica, master} {
 			before := l.count()
 			c.Failover(next)
 			l.recovers(t, before)
-			announces(t, l, client, key)
+			notifies(t, l, client, key)
 		}
 	})
 }
@@ -219,13 +219,13 @@ func TestWatchSentinelFailover(t *testing.T) {
 	client := s.Client()
 	_, l := watch(t, s.Client(), "p:")
 	l.standing(t)
-	announces(t, l, s.Master().Client(), "a")
+	notifies(t, l, s.Master().Client(), "a")
 
 	// One that the sentinel no longer names, and that doesn't know it yet.
 	before := l.count()
 	s.Failover()
 	l.recovers(t, before)
-	announces(t, l, s.Master().Client(), "a")
+	notifies(t, l, s.Master().Client(), "a")
 	_ = client
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// A storage tells of what other nodes commit, slide and remove, under its own prefix.
+// A storage notifies of what other nodes commit, slide and remove, under its own prefix.
 func TestStorageIsASource(t *testing.T) {
 	f := start(t)
 	mine, theirs := redisstore.New(f.server.Client(), redisstore.Prefix("s:"), redisstore.WatchLease(time.Minute)), redisstore.New(f.raw, redisstore.Prefix("s:"))

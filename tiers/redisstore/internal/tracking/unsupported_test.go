@@ -196,7 +196,7 @@ func TestWatchFaultsThatPass(t *testing.T) {
 }
 
 // A server that takes the password and yet lets nobody receive invalidations counts as one
-// that can't announce after some tries, with what the last of them ended with.
+// that can't send them after some tries, with what the last of them ended with.
 func TestWatchGivesUpAfterSomeTries(t *testing.T) {
 	at := func(answer string) func(*testing.T) *redis.Client {
 		return func(t *testing.T) *redis.Client {

@@ -53,12 +53,12 @@ func TestWatchGoesWhereSentinelsSay(t *testing.T) {
 	t.Cleanup(func() { _ = client.Close() })
 	_, l := watch(t, client, "p:", tracking.ProofLife(time.Hour)) // no canary is due by itself
 	l.standing(t)
-	announces(t, l, a.Client(), "a")
+	notifies(t, l, a.Client(), "a")
 	for _, next := range []*redistest.Server{b, a} {
 		before := l.count()
 		named.Store(next)
 		l.recovers(t, before)
-		announces(t, l, next.Client(), "a")
+		notifies(t, l, next.Client(), "a")
 	}
 }
 
@@ -192,12 +192,12 @@ func TestWatchGoesWhereItsAddressLeads(t *testing.T) {
 	t.Cleanup(func() { _ = client.Close() })
 	_, l := watch(t, client, "p:", tracking.ProofLife(200*time.Millisecond))
 	l.standing(t)
-	announces(t, l, a.Client(), "a")
+	notifies(t, l, a.Client(), "a")
 	for _, next := range []*redistest.Server{b, a} {
 		before := l.count()
 		proxy.Lead(next.Addr())
 		l.recovers(t, before)
-		announces(t, l, next.Client(), "a")
+		notifies(t, l, next.Client(), "a")
 	}
 }
 
@@ -217,7 +217,7 @@ func TestWatchOfACommonUser(t *testing.T) {
 	before := l.count()
 	proxy.Lead(b.server.Addr())
 	l.recovers(t, before)
-	announces(t, l, b.raw, "a")
+	notifies(t, l, b.raw, "a")
 	for _, f := range []*fixture{a, b} {
 		if stats := f.raw.InfoMap(ctx, "errorstats").Item("Errorstats", "errorstat_NOPERM"); stats != "" {
 			t.Errorf("refused: %s", stats)
@@ -226,7 +226,7 @@ func TestWatchOfACommonUser(t *testing.T) {
 }
 
 // A relay that connects anew behind its client's back has lost CLIENT TRACKING, and pings are
-// answered as before.
+// replied to as before.
 func TestWatchFindsALostTracking(t *testing.T) {
 	var lost atomic.Bool
 	client := fake(t, func(command []string) string {
@@ -236,7 +236,7 @@ func TestWatchFindsALostTracking(t *testing.T) {
 		case command[0] == "client" && command[1] == "tracking":
 			lost.Store(false)
 		case command[0] == "set" && lost.Load():
-			return "+ok\r\n" // and isn't announced
+			return "+ok\r\n" // and sends no invalidation
 		}
 		return redistest.Redis6(command)
 	})
@@ -342,7 +342,7 @@ func TestWatchClusterViews(t *testing.T) {
 		l.recovers(t, before)
 	}
 
-	// What happens among the members is followed on the connections that there are.
+	// Changes among the members are followed on the connections that there are.
 	connected := tracked.Load()
 	for name, change := range map[string]*string{
 		"moved away, and back": view([nodes]int{3, 2}, halves, ""),

@@ -66,8 +66,8 @@ func TestWatchKeepsToThePrefix(t *testing.T) {
 	}
 }
 
-// A listener hears Missed before anybody vouches, a late one at once, and one that
-// has stopped nothing.
+// A listener receives Missed before anything is vouched for, a late one at once, and one that
+// has stopped receives nothing.
 func TestWatchListeners(t *testing.T) {
 	f := start(t)
 	w, first := watch(t, f.server.Client(), "p:", tracking.Lease(time.Minute))

@@ -13,7 +13,7 @@ import (
 // liveness bounds the waits for what must happen.
 const liveness = 40 * time.Second
 
-// witness is a listener that writes down what it is told. mu guards its fields, and
+// witness is a listener that writes down what it receives. mu guards its fields, and
 // changed is closed and replaced at each call; one more call at a time than one is
 // counted in overlaps.
 type witness struct {
@@ -82,7 +82,7 @@ func poll(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// await waits until the condition holds of what the witness was told.
+// await waits until the condition holds of what the witness has received.
 func (w *witness) await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(liveness)
@@ -115,7 +115,7 @@ func (w *witness) changes(t testing.TB, id string) {
 	w.await(t, "a change", func() bool { return w.ids[id] > 0 })
 }
 
-// count answers how often all was missed so far.
+// count returns how often all was missed so far.
 func (w *witness) count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
