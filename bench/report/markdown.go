@@ -39,7 +39,7 @@ func (r *Run) Markdown(to io.Writer, page, plot string) error {
 		}
 	}
 	fmt.Fprintf(&out, "\n## What each subject keeps\n\n")
-	head("subject", "isolated", "coherent", "overlapping updates", "log-out", "answers that lacked a write")
+	head("subject", "isolated", "coherent", "overlapping updates", "log-out", "reads that lacked a write")
 	for _, k := range r.keepings() {
 		line(k.Name, k.Isolated, k.Coherent, k.Updates, k.Logout, fmt.Sprint(k.Outdated))
 	}
