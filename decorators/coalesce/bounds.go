@@ -1,6 +1,10 @@
 package coalesce
 
-import "container/list"
+import (
+	"container/list"
+	"sync"
+	"time"
+)
 
 // bounds count the changes that aren't in the store yet, also those for which a caller waits, and say when another
 // change has room (law 9). The queues' mutex guards all fields.
@@ -24,6 +28,30 @@ func (b *bounds) fits(size int64, fresh bool) bool {
 // near reports whether changes should go at once, as a bound is three quarters reached.
 func (b *bounds) near() bool {
 	return b.sessions > b.maxSessions/4*3 || b.bytes > b.maxBytes/4*3
+}
+
+// wait has a caller wait until its change fits, and those that came before have gone. It gives mu up meanwhile, and
+// returns false if that is over too late.
+func (b *bounds) wait(mu *sync.Mutex, fits func() bool, over <-chan time.Time) bool {
+	turn := make(chan struct{}, 1)
+	place := b.guests.PushBack(turn)
+	defer func() {
+		b.guests.Remove(place)
+		b.next()
+	}()
+	for late := false; b.guests.Front() != place || !fits(); {
+		if late {
+			return false
+		}
+		mu.Unlock()
+		select {
+		case <-turn:
+		case <-over:
+			late = true
+		}
+		mu.Lock()
+	}
+	return true
 }
 
 // next has the first of the guests look whether it has room. Once it is in, it calls next.

@@ -26,6 +26,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/sessionmap"
@@ -51,6 +52,7 @@ type Storage struct {
 	face          *sessionmap.Maps
 	form          tiers.Preview // nil if it isn't known what the store makes of values
 	interval      duration      // 0: synchronous
+	timeout       duration      // of a write
 	queues        queues
 	slides        slides
 	reports       reports
@@ -75,10 +77,13 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s := &Storage{wrapped: inner, form: tiers.PreviewOf(inner)}
 	s.Storage, s.circuits = circuit.Over(inner)
 	s.face = sessionmap.New(s)
-	s.slides = slides{store: s.Storage, every: o.SlideEvery, tally: &s.tally}
-	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, journal: &s.queues.journal, pending: s.Pending}
-	s.queues.slides, s.queues.reports, s.queues.tally = &s.slides, &s.reports, &s.tally
-	s.queues.init(s.Storage, s.circuits, o)
+	s.slides = slides{store: s.Storage, timeout: &s.timeout, every: o.SlideEvery, tally: &s.tally}
+	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, journal: &s.queues.journal, tally: &s.tally, pending: s.Pending}
+	s.queues.carrier = carrier{store: s.Storage, batcher: tiers.BatcherOf(s.Storage), shard: s.circuits.Shard,
+		timeout: &s.timeout, slides: &s.slides, tally: &s.tally}
+	s.queues.carrier.ended, s.queues.carrier.end = context.WithCancel(context.Background())
+	s.queues.reports, s.queues.tally = &s.reports, &s.tally
+	s.queues.init(s.circuits, o)
 	s.limit(o)
 	if o.Journal != "" {
 		if !tiers.IsAtomic(sessionmap.Adapt(inner)) {
@@ -135,9 +140,9 @@ func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	case err != nil:
 		return nil, err
 	case w == nil: // the chain is being closed
-		return commit(ctx, s.Storage, c.id, c.delta, c.ttl)
+		return perform(ctx, s.Storage, c, c.ttl)
 	case !w.pending:
-		return w.wait(ctx, s.queues.timeout.get(), nil)
+		return w.wait(ctx, s.timeout.get(), nil)
 	case synced == nil:
 		return shown, nil
 	}
@@ -256,7 +261,10 @@ func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 // the session back once it has returned (law 6).
 func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	s.slides.forget(id)
-	if err := s.queues.remove(ctx, id); err != nil {
+	if _, err := s.put(ctx, change{id: id}); err != nil {
+		return err
+	}
+	if err := s.queues.recorded(ctx, (*journal.Journal).Dropped); err != nil {
 		return err
 	}
 	s.face.Removed(id)
@@ -314,8 +322,7 @@ func (s *Storage) Change(opts ...Option) {
 
 func (s *Storage) limit(o Options) {
 	s.interval.set(o.WriteBehind)
-	s.slides.timeout.set(o.WriteTimeout)
-	s.queues.timeout.set(o.WriteTimeout)
+	s.timeout.set(o.WriteTimeout)
 	s.queues.mu.Lock()
 	defer s.queues.mu.Unlock()
 	s.queues.schedule.grain = grainOf(o.WriteBehind)

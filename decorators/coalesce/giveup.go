@@ -22,6 +22,16 @@ type GiveUp struct {
 	Cause    error         // the last failure; it names no session
 }
 
+// lossOf reports those of the writes that were accepted.
+func lossOf(cause error, writes ...*write) (lost GiveUp) {
+	for _, w := range writes {
+		if w.pending {
+			lost.join(GiveUp{Changes: w.calls, Attempts: w.attempts, Age: time.Since(w.since), Cause: cause})
+		}
+	}
+	return lost
+}
+
 // join takes another report in.
 func (g *GiveUp) join(other GiveUp) {
 	g.Changes += other.Changes
@@ -45,6 +55,7 @@ type reports struct {
 	callback func(GiveUp) // nil for none
 	reporter *telemetry.Reporter
 	journal  *records
+	tally    *telemetry.Tally
 	pending  func() (changes int, bytes int64, oldest time.Duration)
 
 	mu       sync.Mutex
@@ -65,7 +76,12 @@ type loss struct {
 	entry uint64
 }
 
+// gaveUp reports changes that are lost, before they leave the journal.
 func (r *reports) gaveUp(lost GiveUp) {
+	if lost.Changes == 0 {
+		return
+	}
+	r.tally.AddN(telemetry.GiveUps, lost.Changes)
 	r.add(func() {
 		if len(r.lost) < mostReports {
 			r.lost = append(r.lost, loss{GiveUp: GiveUp{Cause: lost.Cause}})

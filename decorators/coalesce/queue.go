@@ -2,22 +2,25 @@ package coalesce
 
 import (
 	"container/list"
+	"time"
 
 	"github.com/gf-strata/strata/tiers"
 )
 
-// sessionQueue holds a session's writes: those that wait, the oldest first, and the one that is at the store. The
-// queues' mutex guards all fields.
+// sessionQueue holds a session's writes: those that wait, the oldest first, and the one that is at the store. A
+// removal waits in front of all others, as it annuls what waited before.
+//
+// The queues' mutex guards all fields.
 type sessionQueue struct {
 	id      string
-	node    string // of the store that has the session, if known
 	flying  *write
 	waiting []*write
 	changes int             // writes that change the session
 	entry   uint64          // of what the journal keeps of it, 0 for nothing
 	stored  *tiers.Snapshot // what the store held before all that is pending, nil if that isn't known
 
-	in     *list.List // of the schedule, nil for none
+	node   string     // of the store that has the session, if known; this and what follows is the schedule's
+	in     *list.List // nil for none
 	place  *list.Element
 	urgent bool // a caller waits, though the first write needn't go yet
 }
@@ -38,7 +41,7 @@ func (k *sessionQueue) last() *write {
 	return k.waiting[len(k.waiting)-1]
 }
 
-// newest is the last change of the session, which may be at the store.
+// newest is the last change of the session, which may be at the store. It is nil if the queue is empty.
 func (k *sessionQueue) newest() *write {
 	if w := k.last(); w != nil {
 		return w
@@ -46,8 +49,13 @@ func (k *sessionQueue) newest() *write {
 	return k.flying
 }
 
-// removing reports whether the session's removal waits.
-func (k *sessionQueue) removing() bool { return len(k.waiting) > 0 && k.waiting[0].delta == nil }
+// removal is the session's removal, nil if none waits.
+func (k *sessionQueue) removal() *write {
+	if first := k.first(); first != nil && first.delta == nil {
+		return first
+	}
+	return nil
+}
 
 // each goes through the writes in the order in which they are applied.
 func (k *sessionQueue) each(do func(*write)) {
@@ -57,6 +65,37 @@ func (k *sessionQueue) each(do func(*write)) {
 	for _, w := range k.waiting {
 		do(w)
 	}
+}
+
+// annul has a removal, or the one that waits already, wait in place of all writes. They end with it: their changes
+// are void if the session is gone.
+func (k *sessionQueue) annul(removal *write) *write {
+	annulled := k.waiting
+	if waits := k.removal(); waits != nil { // it serves both callers
+		removal, annulled = waits, annulled[1:]
+	}
+	removal.annulled = append(removal.annulled, annulled...)
+	k.waiting, k.stored = []*write{removal}, nil
+	return removal
+}
+
+// take has the first write go to the store.
+func (k *sessionQueue) take() *write {
+	k.flying, k.waiting = k.waiting[0], k.waiting[1:]
+	return k.flying
+}
+
+// back has a write that was at the store wait in front of all others.
+func (k *sessionQueue) back(w *write) { k.waiting = append([]*write{w}, k.waiting...) }
+
+// extend has what waits keep the session alive for as long as a slide would.
+func (k *sessionQueue) extend(ttl time.Duration) bool {
+	w := k.last()
+	if w == nil || !w.pending || w.empties() || ttl <= 0 {
+		return false
+	}
+	w.ttl, w.deadline = ttl, time.Now().Add(ttl)
+	return true
 }
 
 // preview returns the state of a session that readers see, given the store's: with pending writes, and without
@@ -99,40 +138,22 @@ func (k *sessionQueue) accepted(delta *tiers.Delta, first bool) *tiers.Snapshot 
 	return state
 }
 
-// landed is the preview after a write has ended.
+// landed is the preview after a write has ended. The next write is then one of a request that was given
+// what the store holds.
 func (k *sessionQueue) landed(w *write) *tiers.Snapshot {
-	if k.stored = nil; w.err != nil || w.snapshot == nil || k.removing() {
+	k.stored = nil
+	if w.snapshot == nil || k.removal() != nil {
+		return nil
+	}
+	if next := k.first(); next != nil {
+		next.delta = next.delta.Rebase(w.snapshot)
+	}
+	if w.err != nil {
 		return nil
 	}
 	state, _ := k.preview(w.snapshot)
 	if state != nil {
 		k.stored = w.snapshot
-	}
-	return state
-}
-
-// view holds the pending writes that a read adds to the store's state: those of before the store was asked.
-type view struct {
-	id      string
-	queue   *sessionQueue // nil if nothing is pending
-	changes []seen
-	stored  *tiers.Snapshot // what the store held before them, nil if that isn't known
-	tokens  []token         // until the caches were notified
-	wait    *write          // that ends before the store may be asked, nil for none
-}
-
-// seen is one write of a view.
-type seen struct {
-	write *write
-	delta *tiers.Delta
-}
-
-// over adds the changes to the state that the store has returned, except those that have failed.
-func (v *view) over(state *tiers.Snapshot) *tiers.Snapshot {
-	for _, c := range v.changes {
-		if !c.write.ended() || c.write.err == nil {
-			state = c.delta.Preview(state, false)
-		}
 	}
 	return state
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/internal/circuit"
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -21,17 +22,11 @@ import (
 // commits and removals happen in the order in which they came. A change that is accepted, or whose caller has
 // left, leaves its queue only into the store or into a report.
 //
-// The first block is set by init, except timeout, which is atomic; reports and slides guard
-// themselves. mu guards the rest: a queue is in the map while anything of it waits or is at the store.
+// The first block is set by init; its fields guard themselves. mu guards the rest: a queue is in the map while
+// anything of it waits or is at the store.
 type queues struct {
-	shard   func(id string) string
-	store   tiers.Storage
-	batcher tiers.Batcher   // nil if the store takes no batches
-	ended   context.Context // calls of the store end with it
-	end     context.CancelFunc
-	timeout duration // of a write
+	carrier carrier
 	journal records
-	slides  *slides
 	reports *reports
 	tally   *telemetry.Tally
 
@@ -43,20 +38,16 @@ type queues struct {
 	draining bool   // callers of new changes wait for the store
 }
 
-func (l *queues) init(store tiers.Storage, circuits *circuit.Store, o Options) {
-	l.shard, l.sessions = circuits.Shard, map[string]*sessionQueue{}
-	l.store, l.batcher = store, tiers.BatcherOf(store)
-	l.ended, l.end = context.WithCancel(context.Background())
-	s := &l.schedule
-	s.mu, s.circuit, s.fly, s.carry = &l.mu, circuits.Writes, l.fly, l.carry
-	s.nodes, s.slots, s.began = map[string]*node{}, map[moment]*slot{}, time.Now()
-	switch s.together = 1; {
-	case l.batcher != nil:
-		s.most, s.together = pipelines, pipelineSize
+func (l *queues) init(circuits *circuit.Store, o Options) {
+	l.sessions = map[string]*sessionQueue{}
+	l.schedule = scheduleOf(&l.mu, circuits.Writes, l.fly, l.carry)
+	switch {
+	case l.carrier.batcher != nil:
+		l.schedule.most, l.schedule.together = pipelines, pipelineSize
 	case o.WriteBehind > 0:
-		s.most = writers
+		l.schedule.most = writers
 	default:
-		s.most = waitedFor
+		l.schedule.most = waitedFor
 	}
 }
 
@@ -83,7 +74,7 @@ func (l *queues) restore(dir string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for range damaged {
-		l.lose(GiveUp{Changes: 1, Cause: errDamaged})
+		l.reports.gaveUp(GiveUp{Changes: 1, Cause: errDamaged})
 	}
 	for _, f := range found {
 		var old record
@@ -92,21 +83,19 @@ func (l *queues) restore(dir string) error {
 			if lost.Changes == 0 {
 				lost = GiveUp{Changes: 1, Cause: errDamaged}
 			}
-			l.lose(lost)
+			l.reports.gaveUp(lost)
 			j.Drop(f.Entry)
 			continue
 		}
 		k := l.queue(string(old.ID), "")
-		if k.entry != 0 {
-			j.Drop(k.entry)
-		}
+		l.journal.drop(k.entry)
 		k.entry = f.Entry
 		for _, c := range old.Changes {
-			if w, err := c.write(); err != nil {
-				l.lose(GiveUp{Changes: c.Calls, Cause: err})
+			if w, err := c.write(k.id); err != nil {
+				l.reports.gaveUp(GiveUp{Changes: c.Calls, Cause: err})
 				l.journal.keep(k)
 			} else {
-				l.enqueue(context.Background(), k, w)
+				l.enqueue(k, w)
 			}
 		}
 		l.arrange(k)
@@ -118,29 +107,38 @@ func (l *queues) restore(dir string) error {
 // shown is what the session's readers see from then on, if that is known, and synced brings nil when
 // the journal has the change, if there is one. A change that came to be pending is awaited once the queues
 // are being closed. If there is no write, the caller carries the change out.
+//
+// A removal annuls the writes that wait, and is the next.
 func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snapshot, synced <-chan error, err error) {
-	node := l.shard(c.id)
+	node := l.carrier.shard(c.id)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.enter(c); err != nil {
 		return nil, nil, nil, err
 	}
-	if l.passed(c.id) {
+	if l.schedule.closed || l.draining && l.sessions[c.id] == nil {
 		return nil, nil, nil, nil
 	}
-	l.tally.Add(telemetry.Changes)
-	c.pending = c.pending && !l.draining
 	k := l.queue(c.id, node)
+	c.id, c.pending = k.id, c.pending && !l.draining
+	if c.delta == nil {
+		removal := writeOf(ctx, c)
+		if w = k.annul(removal); w == removal {
+			l.bounds.add(k, w)
+		}
+		l.arrange(k)
+		return w, nil, nil, nil
+	}
+	l.tally.Add(telemetry.Changes)
 	first := k.newest() == nil
 	if w = k.last(); w != nil && w.merge(ctx, c) {
 		l.bounds.grow(w, 1)
 	} else {
-		w = &write{change: c, calls: 1, since: time.Now()}
-		w.at = w.since.Add(c.delay)
+		w = writeOf(ctx, c)
 		// A write that goes at once is on its way before its record is on disk, so that the record
 		// says so from the first.
 		w.sent = c.delay == 0 && first && l.schedule.node(k.node).stands()
-		l.enqueue(ctx, k, w)
+		l.enqueue(k, w)
 	}
 	if !w.pending {
 		l.hasten(k, true)
@@ -161,9 +159,16 @@ var errFull = tiers.NewError("strata: too many changes of sessions wait for the 
 
 // enter waits until there is room for a change, one that is awaited for the write timeout at
 // most, and whatever becomes of the caller, as the change must not get lost. It gives mu up
-// meanwhile.
+// meanwhile. Removals don't wait, and have a bound of their own.
 func (l *queues) enter(c change) error {
-	b, size := &l.bounds, c.size()
+	b := &l.bounds
+	if c.delta == nil {
+		if b.removals >= b.maxSessions && !l.draining {
+			return errFull
+		}
+		return nil
+	}
+	size := c.size()
 	fits := func() bool {
 		k := l.sessions[c.id]
 		return l.draining || b.fits(size, k == nil || k.changes == 0)
@@ -174,66 +179,14 @@ func (l *queues) enter(c change) error {
 	l.schedule.rush()
 	var over <-chan time.Time
 	if !c.pending {
-		timer := time.NewTimer(l.timeout.get())
+		timer := time.NewTimer(l.carrier.timeout.get())
 		defer timer.Stop()
 		over = timer.C
 	}
-	turn, late := make(chan struct{}, 1), false
-	place := b.guests.PushBack(turn)
-	defer func() {
-		b.guests.Remove(place)
-		b.next()
-	}()
-	for !l.draining && (b.guests.Front() != place || !fits()) {
-		if late {
-			return errFull
-		}
-		l.mu.Unlock()
-		select {
-		case <-turn:
-		case <-over:
-			late = true
-		}
-		l.mu.Lock()
-	}
-	return nil
-}
-
-// remove annuls the writes that wait in the queue, and removes the session next. Annulled writes end with the
-// removal: their changes are void if the session is gone.
-func (l *queues) remove(ctx context.Context, id string) error {
-	node := l.shard(id)
-	l.mu.Lock()
-	switch {
-	case l.passed(id):
-		l.mu.Unlock()
-		return l.store.RemoveAll(ctx, id)
-	case l.bounds.removals >= l.bounds.maxSessions:
-		l.mu.Unlock()
+	if !b.wait(&l.mu, fits, over) {
 		return errFull
 	}
-	k := l.queue(id, node)
-	removal, annulled := &write{calls: 1}, k.waiting
-	if k.removing() { // that removal serves both callers
-		removal, annulled = k.waiting[0], k.waiting[1:]
-		k.waiting = k.waiting[:1]
-	} else {
-		k.waiting = nil
-		l.enqueue(ctx, k, removal)
-	}
-	k.stored, removal.annulled = nil, append(removal.annulled, annulled...)
-	l.arrange(k)
-	l.mu.Unlock()
-	if _, err := removal.wait(ctx, l.timeout.get(), nil); err != nil {
-		return err
-	}
-	return l.journal.await(ctx, (*journal.Journal).Dropped)
-}
-
-// passed reports whether a call bypasses the queues, as they are being closed. It is called under mu, as all
-// functions up to abandon are.
-func (l *queues) passed(id string) bool {
-	return l.schedule.closed || l.draining && l.sessions[id] == nil
+	return nil
 }
 
 func (l *queues) queue(id, node string) *sessionQueue {
@@ -248,12 +201,7 @@ func (l *queues) queue(id, node string) *sessionQueue {
 	return k
 }
 
-func (l *queues) enqueue(ctx context.Context, k *sessionQueue, w *write) {
-	w.id, w.ctx, w.done = k.id, ctx, make(chan struct{})
-	if w.pending {
-		w.ctx = context.Background() // it may outlive the request by hours
-	}
-	w.causes.Add(ctx)
+func (l *queues) enqueue(k *sessionQueue, w *write) {
 	k.waiting = append(k.waiting, w)
 	l.bounds.add(k, w)
 }
@@ -261,9 +209,7 @@ func (l *queues) enqueue(ctx context.Context, k *sessionQueue, w *write) {
 // hasten makes all writes in the queue due. One that a caller waits for is also sent while the store is away.
 func (l *queues) hasten(k *sessionQueue, awaited bool) {
 	for _, w := range k.waiting {
-		if w.pending {
-			w.at = time.Time{}
-		}
+		w.at = time.Time{}
 	}
 	k.urgent = k.urgent || awaited
 	l.arrange(k)
@@ -276,37 +222,106 @@ func (l *queues) arrange(k *sessionQueue) {
 	}
 }
 
-// fly takes the queue's first write.
+// fly takes the queue's first write. It is noted on disk that a change which may begin its session goes to the
+// store: it isn't begun again by another process, as it may have been removed meanwhile. The attempt waits for that.
 func (l *queues) fly(k *sessionQueue) *write {
-	w := k.waiting[0]
-	k.flying, k.waiting = w, k.waiting[1:]
-	l.journal.mark(k, w)
+	w := k.take()
+	if l.journal.isOpen() && w.pending && !w.sent && w.delta.Begins() {
+		w.sent = true
+		w.marked = l.journal.keep(k)
+	}
 	w.tokens = l.caches.begin(k.id)
 	return w
 }
 
-// finish ends a write of the queue with its outcome.
-func (l *queues) finish(k *sessionQueue, w *write, snapshot *tiers.Snapshot, err error) {
-	l.bounds.release(k, w)
-	if w.pending {
-		l.journal.keep(k)
+// carry brings those writes to the store that are in the journal as they have to be.
+func (l *queues) carry(writes []*write, probe time.Duration) {
+	defer l.settle(writes, time.Now()) // also if the store ends the goroutine
+	l.carrier.carry(l.journal.marked(writes), probe)
+}
+
+func (l *queues) settle(writes []*write, began time.Time) {
+	nodes := make([]string, len(writes))
+	for n, w := range writes {
+		if w.err != nil {
+			nodes[n] = l.carrier.shard(w.id) // the session may have moved, or its node is known only now
+		}
 	}
-	w.snapshot, w.err = snapshot, err
-	close(w.done)
-	if err != nil && !w.pending && w.left.Load() {
-		l.reports.failed(err, nil)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for n, w := range writes {
+		l.land(w, nodes[n], began)
 	}
 }
 
-// back has a write wait for its next attempt.
-func (l *queues) back(k *sessionQueue, w *write) {
+// land ends a write that was at the store, or has it wait for its next attempt.
+func (l *queues) land(w *write, node string, began time.Time) {
+	k := l.sessions[w.id]
+	if k.flying = nil; w.err != nil {
+		k.node = node
+	}
+	if w.snapshot != nil {
+		w.snapshot = w.snapshot.ReadAt(began).AsPublished()
+	}
+	if !w.pending || w.err == nil || !l.again(k, w) {
+		if w.err != nil {
+			l.reports.gaveUp(lossOf(w.err, append(w.annulled, w)...))
+		}
+		l.end(k, w)
+	}
+	l.journal.keep(k)
+	l.arrange(k)
+}
+
+// again has a pending write whose attempt has failed wait for the next one, which is conditional if this one may
+// have reached the store. If the session is to be removed, the write ends with that. It returns false if the write is
+// to be given up.
+func (l *queues) again(k *sessionQueue, w *write) bool {
+	refused := errors.Is(w.err, circuit.ErrOpen) // without an attempt
+	again := refused || !failure.IsFinal(w.err) && w.again()
+	switch removal := k.removal(); {
+	case removal != nil:
+		l.caches.end(k.id, w.tokens)
+		removal.annulled = append(removal.annulled, w)
+		return true
+	case l.schedule.closed && l.journal.isOpen(): // the next process tries again
+	case l.schedule.closed, !again:
+		return false
+	case !refused:
+		l.tally.Add(telemetry.Retries)
+		l.reports.failed(nil, w.err)
+	}
 	l.caches.end(k.id, w.tokens)
+	if tiers.MayBeApplied(w.err) {
+		w.delta = w.delta.Conditional(w.delta.Base())
+	} else if w.delta.Begins() {
+		w.sent = false
+	}
 	for _, failed := range w.claims {
-		failed <- attempt{w.err, w.panicked}
+		failed <- w.outcome
 		w.panicked = nil // one caller's alone
 	}
-	w.claims, w.snapshot, w.err, w.panicked = nil, nil, nil, nil
-	k.waiting = append([]*write{w}, k.waiting...)
+	w.claims, w.tokens, w.outcome = nil, nil, outcome{}
+	k.back(w)
+	return true
+}
+
+// end ends a write with its outcome. Writes that it has annulled get ErrRevoked, or the removal's error if it
+// failed.
+func (l *queues) end(k *sessionQueue, w *write) {
+	l.caches.became(k.id, w.ttl, w.tokens, k.landed(w))
+	for _, annulled := range w.annulled {
+		annulled.outcome = outcome{err: cmp.Or(w.err, error(tiers.ErrRevoked))}
+		l.finish(k, annulled)
+	}
+	l.finish(k, w)
+}
+
+func (l *queues) finish(k *sessionQueue, w *write) {
+	l.bounds.release(k, w)
+	if close(w.done); w.err != nil && !w.pending && w.left.Load() {
+		l.reports.failed(w.err, nil)
+	}
 }
 
 // pending counts the changes that aren't in the store yet, and returns how long the oldest has waited.
@@ -334,6 +349,17 @@ func (l *queues) waiting() (writes []*write, calls int) {
 	return writes, calls
 }
 
+// recorded waits for the journal, which is asked for all that has become of the queues by now.
+func (l *queues) recorded(ctx context.Context, ask func(*journal.Journal) <-chan error) error {
+	if !l.journal.isOpen() {
+		return nil
+	}
+	l.mu.Lock()
+	done := ask(l.journal.journal)
+	l.mu.Unlock()
+	return await(ctx, done)
+}
+
 // flush makes all that waits due, and waits for it, until the queues are closed.
 func (l *queues) flush(ctx context.Context) error {
 	l.mu.Lock()
@@ -347,13 +373,13 @@ func (l *queues) flush(ctx context.Context) error {
 		case <-w.done:
 			continue
 		case <-ctx.Done():
-		case <-l.ended.Done(): // what the journal keeps doesn't end
+		case <-l.carrier.ended.Done(): // what the journal keeps doesn't end
 		}
 		if err := l.undelivered(cmp.Or(ctx.Err(), error(errClosed))); err != nil {
 			return err
 		}
 	}
-	return l.journal.await(ctx, (*journal.Journal).Sync)
+	return l.recorded(ctx, (*journal.Journal).Sync)
 }
 
 // undelivered is nil if nothing waits.
@@ -392,8 +418,7 @@ func (l *queues) close(ctx context.Context, gone func()) error {
 	l.schedule.close()
 	kept := l.abandon()
 	l.mu.Unlock()
-	l.slides.close()
-	l.end()
+	l.carrier.close()
 	if kept > 0 && !again {
 		l.reports.stay(kept)
 	}
@@ -437,42 +462,42 @@ func within(ctx context.Context, done <-chan error) error {
 // abandon ends what waits in the queues, as it won't be carried out. With a journal pending writes stay;
 // it counts their changes.
 func (l *queues) abandon() (kept int) {
-	var lost []*write
+	var ends, lost []*write
+	stays := func(w *write) bool { return w.pending && l.journal.isOpen() }
 	for _, k := range l.sessions {
-		waiting := k.waiting
-		k.waiting = nil
-		for _, w := range waiting {
-			if w.pending && l.journal.isOpen() {
-				k.waiting, kept = append(k.waiting, w), kept+w.calls
-				continue
+		k.each(func(w *write) {
+			if stays(w) {
+				kept += w.calls
+			} else if w != k.flying {
+				w.err = errClosed
+				ends, lost = append(ends, w), append(append(lost, w.annulled...), w)
 			}
-			ends := append(w.annulled, w)
-			w.annulled = nil
-			for _, w := range ends {
-				l.finish(k, w, nil, errClosed)
-			}
-			lost = append(lost, ends...)
-		}
-		if k.flying != nil && k.flying.pending && l.journal.isOpen() {
-			kept += k.flying.calls
-		}
+		})
+		k.waiting = slices.DeleteFunc(k.waiting, func(w *write) bool { return !stays(w) })
+	}
+	l.reports.gaveUp(lossOf(errClosed, lost...))
+	for _, w := range ends {
+		k := l.sessions[w.id]
+		l.end(k, w)
+		l.journal.keep(k)
+	}
+	for _, k := range l.sessions {
 		l.arrange(k)
 	}
-	l.gaveUp(errClosed, lost...)
 	return kept
 }
 
 // claim waits for a write that was accepted, or for its next attempt that fails. The write goes
 // on then, as it holds changes of others, which were accepted.
 func (l *queues) claim(ctx context.Context, w *write) (*tiers.Snapshot, error) {
-	failed := make(chan attempt, 1)
+	failed := make(chan outcome, 1)
 	l.mu.Lock()
 	if !w.ended() {
 		w.claims = append(w.claims, failed)
 		l.hasten(l.sessions[w.id], true)
 	}
 	l.mu.Unlock()
-	return w.wait(ctx, l.timeout.get(), failed)
+	return w.wait(ctx, l.carrier.timeout.get(), failed)
 }
 
 // inspect has the session's queue looked at, if it has one.
@@ -492,121 +517,17 @@ func (l *queues) newest(id string) (w *write) {
 
 // extend has what waits for the session keep it alive for as long as a slide would.
 func (l *queues) extend(id string, ttl time.Duration) (extended bool) {
-	l.inspect(id, func(k *sessionQueue) {
-		if w := k.last(); w != nil && w.pending && !w.empties() && ttl > 0 {
-			w.ttl, w.deadline, extended = ttl, time.Now().Add(ttl), true
-		}
-	})
+	l.inspect(id, func(k *sessionQueue) { extended = k.extend(ttl) })
 	return extended
 }
 
 // mayBeEmpty reports whether the last change of the session that is known here has set no key: by the rules of
 // Apply the session may be gone.
 func (l *queues) mayBeEmpty(id string) bool {
-	e, _ := l.slides.get(id)
+	e, _ := l.carrier.slides.get(id)
 	found := e.emptied
 	l.inspect(id, func(k *sessionQueue) {
 		k.each(func(w *write) { found = found || w.empties() })
 	})
 	return found
-}
-
-// look returns what a read must show, and the last of the writes that it must wait for first: those that a
-// caller has left, as its error says that they may yet be applied, and those with values of which only
-// the store knows what it makes of them.
-func (l *queues) look(id string) *view {
-	v := &view{id: id}
-	l.inspect(id, func(k *sessionQueue) {
-		k.each(func(w *write) {
-			switch {
-			case !w.pending && !w.left.Load():
-			case !w.pending, !w.delta.CanPreview():
-				v.wait = w
-			default:
-				v.changes = append(v.changes, seen{write: w, delta: w.delta})
-			}
-		})
-		switch {
-		case v.wait != nil:
-			l.hasten(k, true)
-		case len(v.changes) > 0:
-			v.queue, v.stored, v.tokens = k, k.stored, l.caches.begin(id)
-		}
-	})
-	return v
-}
-
-var errWaits = tiers.NewError("strata: the store didn't take what waits for this session in time", context.DeadlineExceeded)
-
-// before looks, and waits for what a read must wait for.
-func (l *queues) before(ctx context.Context, id string) (*view, error) {
-	v := l.look(id)
-	if v.wait == nil {
-		return v, nil
-	}
-	timer := time.NewTimer(l.timeout.get())
-	defer timer.Stop()
-	for ; v.wait != nil; v = l.look(id) {
-		select {
-		case <-v.wait.done:
-		case <-timer.C:
-			return v, errWaits
-		case <-ctx.Done():
-			return v, ctx.Err()
-		}
-	}
-	return v, nil
-}
-
-// leave ends what the view has begun, unless the caches were notified.
-func (l *queues) leave(v *view) {
-	if len(v.tokens) == 0 {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.caches.end(v.id, v.tokens)
-	v.tokens = nil
-}
-
-// overlay lays what waits over what the store has returned, and notifies the caches. It isn't ok if
-// something was committed meanwhile: the store may have returned it, and what other nodes have
-// changed since, or not. Then what waited before is laid over it, and no cache keeps that.
-func (l *queues) overlay(v *view, stored *tiers.Snapshot, ttl time.Duration) (state *tiers.Snapshot, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	k := v.queue
-	ok = l.sessions[v.id] == k
-	for _, c := range v.changes {
-		ok = ok && !c.write.ended()
-	}
-	if ok {
-		state, ok = k.preview(stored)
-	}
-	if !ok {
-		return v.over(stored), false
-	}
-	k.stored = stored
-	l.caches.became(k.id, ttl, v.tokens, state)
-	v.tokens = nil
-	return state, true
-}
-
-// gaveUp reports those of the writes that were accepted and aren't in the store. It is called
-// before they leave the journal.
-func (l *queues) gaveUp(cause error, writes ...*write) {
-	var lost GiveUp
-	for _, w := range writes {
-		if w.pending {
-			lost.join(GiveUp{Changes: w.calls, Attempts: w.attempts, Age: time.Since(w.since), Cause: cause})
-		}
-	}
-	l.lose(lost)
-}
-
-func (l *queues) lose(lost GiveUp) {
-	if lost.Changes > 0 {
-		l.tally.AddN(telemetry.GiveUps, lost.Changes)
-		l.reports.gaveUp(lost)
-	}
 }

@@ -83,16 +83,7 @@ func (r *records) keep(k *sessionQueue) (synced <-chan error) {
 	})
 }
 
-// mark notes on disk that a change which may begin its session goes to the store: it isn't begun
-// again by another process, as it may have been removed meanwhile. The attempt waits for that.
-func (r *records) mark(k *sessionQueue, w *write) {
-	if r.journal != nil && w.pending && !w.sent && w.delta.Begins() {
-		w.sent = true
-		w.marked = r.keep(k)
-	}
-}
-
-// marked waits for that, and returns the writes that may go.
+// marked returns the writes that may go, once the marks of those that begin sessions are on disk.
 func (r *records) marked(writes []*write) (may []*write) {
 	if r.journal == nil {
 		return writes
@@ -109,14 +100,6 @@ func (r *records) marked(writes []*write) (may []*write) {
 		}
 	}
 	return may
-}
-
-// unmark undoes mark if the attempt didn't reach the store.
-func (r *records) unmark(k *sessionQueue, w *write) {
-	if r.journal != nil && w.sent && w.delta.Begins() {
-		w.sent = false
-		r.keep(k)
-	}
 }
 
 // lose keeps how many changes were given up, in an entry that is new for 0, until that was reported.
@@ -141,15 +124,6 @@ func (r *records) drop(entry uint64) {
 	}
 }
 
-// await waits until the journal holds what is pending and nothing else, by its method Sync, or has let go
-// of what was removed, by Dropped.
-func (r *records) await(ctx context.Context, ask func(*journal.Journal) <-chan error) error {
-	if r.journal == nil {
-		return nil
-	}
-	return await(ctx, ask(r.journal))
-}
-
 func (r *records) close(ctx context.Context) error {
 	if r.journal == nil {
 		return nil
@@ -166,8 +140,8 @@ func await(ctx context.Context, done <-chan error) error {
 	}
 }
 
-// write is the write that a record holds.
-func (c kept) write() (*write, error) {
+// write is the write of the session that a record holds.
+func (c kept) write(id string) (*write, error) {
 	delta, err := tiers.Restore(c.Delta, c.Sent)
 	if err != nil {
 		return nil, err
@@ -177,6 +151,7 @@ func (c kept) write() (*write, error) {
 	if left <= 0 {
 		return nil, errExpired
 	}
-	return &write{change: change{delta: delta, ttl: ttl, pending: true}, calls: c.Calls, since: now.Add(left - ttl),
-		deadline: now.Add(left), sent: c.Sent}, nil
+	w := writeOf(context.Background(), change{id: id, delta: delta, ttl: ttl, pending: true})
+	w.calls, w.since, w.deadline, w.sent = c.Calls, now.Add(left-ttl), now.Add(left), c.Sent
+	return w, nil
 }

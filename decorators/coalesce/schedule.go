@@ -48,6 +48,12 @@ type schedule struct {
 	closed bool
 }
 
+func scheduleOf(mu *sync.Mutex, circuits func(node string) *circuit.Circuit, fly func(*sessionQueue) *write,
+	carry func([]*write, time.Duration)) schedule {
+	return schedule{mu: mu, together: 1, began: time.Now(), circuit: circuits, fly: fly, carry: carry,
+		nodes: map[string]*node{}, slots: map[moment]*slot{}}
+}
+
 // node holds the queues that are due at one node of the store, and its workers.
 type node struct {
 	circuit  *circuit.Circuit

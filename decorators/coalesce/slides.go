@@ -19,10 +19,10 @@ const slidesKept = 1 << 15
 // sessions at least, in 5 MiB at most, and skip a slide that comes soon after. One that is
 // forgotten is sent again. Ids are kept as 64-bit hashes under a random seed.
 //
-// The first block is set at construction, except timeout, which is atomic; mu guards the rest.
+// The first block is set at construction, and timeout is atomic; mu guards the rest.
 type slides struct {
 	store   tiers.Storage
-	timeout duration
+	timeout *duration
 	every   float64 // of the ttl
 	tally   *telemetry.Tally
 

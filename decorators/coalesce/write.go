@@ -31,7 +31,7 @@ type write struct {
 	ctx      context.Context // the first caller's, for its values
 	causes   telemetry.Causes
 	calls    int            // whose changes it holds
-	claims   []chan attempt // of callers that wait for the next attempt, though it is pending
+	claims   []chan outcome // of callers that wait for the next attempt, though it is pending
 	annulled []*write       // by this removal, and void if it succeeds
 	tokens   []token        // of its way to the store
 	marked   <-chan error   // that this is in the journal; nil for not needed
@@ -43,11 +43,34 @@ type write struct {
 	attempts int
 	sent     bool // as the journal has it: the change may have begun its session
 
-	left     atomic.Bool // a caller didn't wait for the end
-	done     chan struct{}
+	left atomic.Bool // a caller didn't wait for the end
+	done chan struct{}
+	outcome
+}
+
+// outcome is how a write has ended, or an attempt of it that failed.
+type outcome struct {
 	snapshot *tiers.Snapshot
 	err      error
-	panicked any
+	panicked any // what the store has panicked with
+}
+
+// result raises the store's panic in the caller.
+func (o *outcome) result() (*tiers.Snapshot, error) {
+	if o.panicked != nil {
+		panic(o.panicked)
+	}
+	return o.snapshot, o.err
+}
+
+// writeOf is the write of a change, whose first caller has the context.
+func writeOf(ctx context.Context, c change) *write {
+	w := &write{change: c, ctx: ctx, calls: 1, since: time.Now(), done: make(chan struct{})}
+	w.at = w.since.Add(c.delay)
+	if w.causes.Add(ctx); w.pending {
+		w.ctx = context.Background() // it may outlive the request by hours
+	}
+	return w
 }
 
 const (
@@ -112,41 +135,29 @@ func (w *write) merge(ctx context.Context, c change) bool {
 
 var errLate = tiers.NewError("strata: the store didn't take a write in time; it may still be applied", context.DeadlineExceeded)
 
-// attempt is how one has failed. A panic of the store is one of the caller that has claimed the write.
-type attempt struct {
-	err      error
-	panicked any
-}
-
 // wait returns the outcome, or why the caller can't wait for it any longer: its own context, or
 // the write's timeout, also for stores that ignore theirs. failed brings the failure of an
 // attempt to a caller that has claimed the write.
-func (w *write) wait(ctx context.Context, timeout time.Duration, failed <-chan attempt) (*tiers.Snapshot, error) {
+func (w *write) wait(ctx context.Context, timeout time.Duration, failed <-chan outcome) (*tiers.Snapshot, error) {
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	var why error
 	select {
 	case <-w.done:
-	case a := <-failed:
-		if a.panicked != nil {
-			panic(a.panicked)
-		}
-		return nil, failure.UnderWay(a.err)
+		return w.result()
+	case attempt := <-failed:
+		attempt.err = failure.UnderWay(attempt.err)
+		return attempt.result()
 	case <-ctx.Done():
 		why = failure.UnderWay(ctx.Err())
 	case <-timer.C:
 		why = errLate
 	}
-	if why != nil {
-		w.left.Store(true) // before it looks: an end after that sees it
-		if !w.ended() {
-			return nil, why
-		}
+	w.left.Store(true) // before it looks: an end after that sees it
+	if w.ended() {
+		return w.result()
 	}
-	if w.panicked != nil {
-		panic(w.panicked)
-	}
-	return w.snapshot, w.err
+	return nil, why
 }
 
 func (w *write) ended() bool {
