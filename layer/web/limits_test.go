@@ -406,6 +406,24 @@ func TestTheCookieIsSentAgain(t *testing.T) {
 	})
 }
 
+// A long response doesn't bring the cookie at its end: the next request does.
+func TestTheEndOfAStreamSendsNoCookie(t *testing.T) {
+	inTime(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/stream", func(r *ghttp.Request) {
+			r.Response.Write("begun ", r.Session.MustGet("k"))
+			r.Response.Flush()
+			time.Sleep(life / 5)
+		})
+	}, func(t *testing.T, s *site) {
+		id := s.call("/set", "").cookie.Value
+		s.call("/stream", id)
+		if s.call("/get", id).cookie == nil {
+			t.Error("a cookie that wasn't sent is taken for sent")
+		}
+	})
+}
+
 func TestHeadersCarryNoCookie(t *testing.T) {
 	for name, c := range map[string]struct {
 		opt    web.Option

@@ -13,7 +13,8 @@ var (
 	errNoText      = errors.New("strata: web: Login needs a principal in UTF-8, as stores keep no other texts, and two users would be one; convert it, or give a user's number")
 	errNoPrincipal = errors.New("strata: web: Login needs to know whose session it is; give it a user's id")
 	errLoggedOut   = errors.New("strata: web: no principal is logged in; call Login first")
-	errBegun       = errors.New("strata: web: the response has begun, so that the cookie with the new id can't be sent; call Login, Reauthenticated and SetLimits before Flush")
+	errBegun       = errors.New("strata: web: the response has begun, so that the cookie with a new id can't be sent; begin the session, or change its id, before Flush")
+	errOwnID       = errors.New("strata: web: no request can bring the id that SetId or SetIdFunc has given, or it was logged out; take 16 to 128 letters, digits, - and _, and leave both out where ids are Signed")
 	errLimits      = errors.New("strata: web: SetLimits needs times of 0 or more; 0 is for the middleware's")
 )
 
@@ -87,14 +88,7 @@ func Logout(r *ghttp.Request) error {
 	if q == nil {
 		return errOutside
 	}
-	if err := q.session.RemoveAll(); err != nil {
-		return err
-	}
-	if q.id == "" {
-		return nil
-	}
-	_, err := q.session.RegenerateId(false)
-	return err
+	return q.session.RemoveAll()
 }
 
 // Principal is who is logged in, "" for none, or where the session can't be read.
@@ -122,8 +116,13 @@ func Fresh(r *ghttp.Request, within time.Duration) bool {
 // as good as a password. It is "" where there is no session, and that of the new one after Login.
 func Token(r *ghttp.Request) string {
 	q := requestOf(r)
-	if q == nil || q.load() != nil || q.stored == "" && !q.session.IsDirty() {
+	if q == nil || q.load() != nil {
 		return ""
+	}
+	if q.stored == "" && !q.record.wanted() {
+		if size, err := q.session.Size(); err != nil || size == 0 {
+			return ""
+		}
 	}
 	return q.id
 }

@@ -41,9 +41,10 @@ type request struct {
 	loaded    bool   // the store was asked, or an id was made
 	id        string // what the session is called, or will be
 	stored    string // what the store calls it; "" where there is none
+	begun     bool   // by a write of this request, where the store is direct
 	endStored bool   // the session under stored ends when the one under id is there
 	loggedIn  bool   // by Login, since the last commit: what waits for the old id ends with it
-	removed   bool   // this request has ended a session
+	left      string // what a log-out in this request has ended
 	gone      []gone // what was presented, while there is no session under any of it
 	record    record
 	until     *follower // nil unless Until was called
@@ -136,13 +137,9 @@ func (q *request) another(id string, reason layer.Reason) bool {
 
 // accept notes the id if a session may have it.
 func (q *request) accept(id string) (ok bool) {
-	if signer := q.of.signer; signer != nil {
-		q.claimed, ok = signer.read(id)
-	} else {
-		ok = wellFormed(id)
-	}
+	claimed, ok := q.of.read(id)
 	if ok {
-		q.presented = strings.Clone(id)
+		q.presented, q.claimed = strings.Clone(id), claimed
 	}
 	return ok
 }
@@ -151,7 +148,7 @@ func (q *request) accept(id string) (ok bool) {
 func (q *request) renew(id string) {
 	q.session = q.manager.New(q.ctx, id)
 	q.r.Session = q.session
-	q.loaded, q.id, q.stored, q.endStored, q.loggedIn = false, id, "", false, false
+	q.loaded, q.id, q.stored, q.begun, q.endStored, q.loggedIn = false, id, "", false, false, false
 }
 
 // end commits, once the handler is done. Later code, ghttp's own close included, finds a session
@@ -161,7 +158,7 @@ func (q *request) end() {
 	sent := q.writer.begun
 	dropped := !q.of.commitOnPanic && panicked(q.r)
 	if dropped {
-		q.record, q.removed = record{}, false
+		q.record, q.left = record{}, ""
 	} else if !q.writer.refused {
 		err = q.commit()
 	}
@@ -186,7 +183,7 @@ func (q *request) end() {
 // is committed then. A middleware around this one takes over again.
 func (q *request) leave(outer *request) {
 	if !q.ended {
-		q.ended, q.record, q.removed = true, record{}, false
+		q.ended, q.record, q.left = true, record{}, ""
 		q.renew(q.presented)
 	}
 	if q.until != nil {
@@ -271,7 +268,7 @@ func (q *request) commit() error {
 	}
 	var (
 		now     = time.Now()
-		cookies = q.of.cookie != nil && !q.byHeader
+		cookies = q.byCookie() && !q.writer.closed
 		before  = q.record
 	)
 	switch {
@@ -280,7 +277,7 @@ func (q *request) commit() error {
 			return err
 		}
 		if q.direct {
-			if err := q.writeRecord(before, cookies, now); err != nil {
+			if err := q.writeRecord(before, now); err != nil {
 				return err
 			}
 		}
@@ -294,7 +291,7 @@ func (q *request) commit() error {
 		if err := q.session.Remove(); err != nil { // has it be written
 			return err
 		}
-		if q.session.Close() != nil || q.direct && q.writeRecord(before, cookies, now) != nil {
+		if q.session.Close() != nil || q.direct && q.writeRecord(before, now) != nil {
 			q.record = before
 			return nil
 		}
@@ -306,9 +303,9 @@ func (q *request) commit() error {
 		return nil
 	}
 	q.of.watch.follow(q.until, q.stored)
-	if cookies && !q.writer.closed {
+	if cookies {
 		switch {
-		case q.stored == "" && q.removed:
+		case q.stored == "" && q.left != "":
 			q.server.cookie.set(q.r, "", 0)
 		case q.stored != "" && (q.stored != q.presented || q.record.sent != before.sent):
 			q.server.cookie.set(q.r, q.stored, q.server.cookie.lasts(q.ttl(now)))
@@ -316,6 +313,9 @@ func (q *request) commit() error {
 	}
 	return nil
 }
+
+// byCookie reports whether the client has the id in a cookie, as far as it has one.
+func (q *request) byCookie() bool { return q.of.cookie != nil && !q.byHeader }
 
 // due reports whether a tenth of the cookie's life is used up.
 func (q *request) due(now time.Time) bool {
@@ -350,15 +350,16 @@ func (q *request) load() error {
 // change changes the record, and with it the id. So a request that overlaps can't write back the
 // record that it had read.
 func (q *request) change(edit func(rec *record, now int64)) error {
-	if q.writer.closed && q.of.cookie != nil && !q.byHeader {
+	if q.byCookie() && q.writer.closed {
 		return errBegun
 	}
-	if _, err := q.session.Id(); err != nil { // loads it, or makes an id
+	id, err := q.session.Id() // loads it, or makes an id
+	if err != nil {
 		return err
 	}
+	q.takes(id)
 	before, loggedIn := q.record, q.loggedIn
 	edit(&q.record, time.Now().UnixMilli())
-	var err error
 	if q.id == q.stored || q.id == q.presented || q.of.signer != nil {
 		_, err = q.session.RegenerateId(true)
 	}
@@ -444,6 +445,31 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	return m, nil
 }
 
+// takes has the session be called what the program's own SetIdFunc says.
+func (q *request) takes(id string) {
+	if q.id == "" {
+		q.direct = q.of.top.Style(q.ctx) != tiers.StyleSnapshot
+		q.loaded, q.id = true, id
+	}
+}
+
+// begins precedes a write. A session begins only if the client gets its id, and can send it.
+func (q *request) begins(id string) error {
+	q.takes(id)
+	switch {
+	case q.stored != "":
+		return nil
+	case q.byCookie() && q.writer.closed:
+		return errBegun
+	case id == q.left:
+		return errOwnID
+	}
+	if _, ok := q.of.read(id); !ok {
+		return errOwnID
+	}
+	return nil
+}
+
 // unknown has the session begin under a new id, if it is written at all.
 func (q *request) unknown() error {
 	q.loaded, q.id = true, ""
@@ -453,24 +479,14 @@ func (q *request) unknown() error {
 // SetSession is called when the session is closed, and by RegenerateId with another id.
 func (q *request) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
 	now := time.Now()
-	if id != q.id {
-		if !q.direct {
-			q.id = id
-			return nil
-		}
-		if err := q.chain.SetSession(ctx, id, data, q.ttl(now)); err != nil {
-			return err
-		}
-		q.id = id
-		return nil
-	}
-	if q.direct {
+	switch {
+	case id != q.id:
+		return q.rename(ctx, id, data, now)
+	case id == q.left:
+		return nil // what was logged out isn't begun again
+	case q.direct:
 		return q.chain.SetSession(ctx, q.id, data, q.ttl(now))
-	}
-	if q.removed && q.id == q.presented {
-		q.id = q.fresh() // what comes after a log-out isn't what was ended
-	}
-	if q.stored == "" && data.Size() == 0 && !q.record.wanted() {
+	case q.stored == "" && data.Size() == 0 && !q.record.wanted():
 		return nil
 	}
 	moving := q.endStored && q.stored != "" && q.stored != q.id
@@ -502,6 +518,30 @@ func (q *request) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	}
 	q.stored, q.endStored, q.loggedIn = q.id, false, false
 	q.expires(now, ttl)
+	return nil
+}
+
+// rename has the session be called otherwise from the next commit on, or at once where the store is direct.
+func (q *request) rename(ctx context.Context, id string, data *gmap.StrAnyMap, now time.Time) error {
+	if q.byCookie() && q.writer.closed {
+		return errBegun
+	}
+	q.takes(id)
+	if q.direct && q.stored != "" {
+		if q.begun { // its map isn't of the chain, which therefore doesn't know what to carry
+			kept, err := q.chain.Data(ctx, q.id)
+			if err == nil {
+				err = q.chain.SetMap(q.described(ctx), id, kept, q.ttl(now))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if err := q.chain.SetSession(ctx, id, data, q.ttl(now)); err != nil {
+			return err
+		}
+	}
+	q.id = id
 	return nil
 }
 
@@ -549,7 +589,7 @@ func (q *request) touch(now time.Time) {
 	if q.record.began == 0 {
 		q.record.began = now.UnixMilli()
 	}
-	if q.of.cookie != nil && !q.byHeader && !q.writer.closed && (q.id != q.presented || q.due(now)) {
+	if q.byCookie() && !q.writer.closed && (q.id != q.presented || q.due(now)) {
 		q.record.sent = now.UnixMilli()
 	}
 }
@@ -584,13 +624,17 @@ func (q *request) RemoveAll(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	q.removed, q.stored, q.endStored, q.record = true, "", false, record{}
-	return nil
+	q.left, q.stored, q.endStored, q.record = id, "", false, record{}
+	if q.byCookie() && q.writer.closed {
+		return nil
+	}
+	_, err := q.session.RegenerateId(false) // what comes after a log-out isn't what was ended
+	return err
 }
 
 // writeRecord writes the record of a direct store's session, where it has changed. Such sessions
 // are written key by key, and so are the methods below for them.
-func (q *request) writeRecord(before record, cookies bool, now time.Time) error {
+func (q *request) writeRecord(before record, now time.Time) error {
 	if q.stored == "" && !q.record.wanted() {
 		return nil
 	}
@@ -598,6 +642,7 @@ func (q *request) writeRecord(before record, cookies bool, now time.Time) error 
 		before = record{}
 	}
 	q.touch(now)
+	q.begun = q.begun || q.stored == ""
 	q.stored, q.endStored, q.loggedIn = q.id, false, false
 	if q.record == before {
 		return nil
@@ -606,6 +651,9 @@ func (q *request) writeRecord(before record, cookies bool, now time.Time) error 
 }
 
 func (q *request) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
+	if err := q.begins(id); err != nil {
+		return err
+	}
 	if !q.direct {
 		return gsession.ErrorDisabled
 	}
@@ -614,7 +662,10 @@ func (q *request) Set(ctx context.Context, id, key string, value any, ttl time.D
 
 var errReserved = errors.New("strata: web: the key " + Key + " is reserved; take another one")
 
-func (q *request) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
+func (q *request) SetMap(ctx context.Context, id string, data map[string]any, _ time.Duration) error {
+	if err := q.begins(id); err != nil {
+		return err
+	}
 	if !q.direct {
 		return gsession.ErrorDisabled
 	}
@@ -623,7 +674,7 @@ func (q *request) SetMap(ctx context.Context, id string, data map[string]any, tt
 	}
 	err := q.chain.SetMap(q.described(ctx), id, data, q.ttl(time.Now()))
 	if err == nil && q.stored == "" {
-		q.stored = id
+		q.stored, q.begun = id, true
 		q.touch(time.Now())
 		err = q.chain.Set(ctx, id, Key, q.record.String(), q.ttl(time.Now()))
 	}

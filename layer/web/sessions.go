@@ -200,6 +200,14 @@ func (s *sessions) settingsOf(server *ghttp.Server) (*settings, error) {
 	return is, is.err
 }
 
+// read reports whether a request can bring the id, and what a signed one says of itself.
+func (s *sessions) read(id string) (claimed record, ok bool) {
+	if s.signer == nil {
+		return record{}, wellFormed(id)
+	}
+	return s.signer.read(id)
+}
+
 // respond is the default of OnError.
 func respond(r *ghttp.Request, err error) {
 	switch {

@@ -27,6 +27,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/principals"
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
 )
@@ -960,4 +961,187 @@ func TestIDsInAHeaderWithoutTLS(t *testing.T) {
 			t.Errorf("%d warnings: %s", lines, said.String())
 		}
 	}
+}
+
+// bothKinds runs a test over a store of snapshots and over a direct one.
+func bothKinds(t *testing.T, test func(t *testing.T, storage gsession.Storage)) {
+	t.Run("snapshots", func(t *testing.T) { test(t, gsession.NewStorageMemory()) })
+	t.Run("direct", func(t *testing.T) { test(t, teststore.NewKeys(nil)) })
+}
+
+// What a handler writes after a log-out begins a session of its own, whose id it can learn at once, and goes on
+// after the response has begun.
+func TestWhatFollowsALogOut(t *testing.T) {
+	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
+		s := serveOn(t, storage, func(server *ghttp.Server, chain *layer.Stack) {
+			standard()(server, chain)
+			for path, out := range map[string]func(r *ghttp.Request) error{
+				"/out":    func(r *ghttp.Request) error { return r.Session.RemoveAll() },
+				"/logout": web.Logout,
+			} {
+				server.BindHandler(path+"-and-on", func(r *ghttp.Request) {
+					if err := out(r); err != nil {
+						t.Error(err)
+					}
+					if token := web.Token(r); token != "" {
+						t.Errorf("%s: a session that has ended has the token %q", path, token)
+					}
+					r.Session.MustSet("flash", "bye")
+					r.Response.Write(web.Token(r))
+					if id := r.Session.MustId(); id != web.Token(r) {
+						t.Errorf("%s: the token differs from the id", path)
+					}
+					r.Response.Flush()
+					r.Session.MustSet("more", "v")
+				})
+			}
+		})
+		for _, path := range []string{"/out-and-on", "/logout-and-on"} {
+			c := s.client()
+			old := c.status("/login", http.StatusOK).body
+			a := c.status(path, http.StatusOK)
+			if a.body == old || a.cookie == nil || a.body != a.cookie.Value {
+				t.Errorf("%s: the id was %q, the token is %q, the cookie %v", path, old, a.body, a.cookie)
+			}
+			c.want("/who", `;{"flash":"bye","more":"v"}`)
+			if got := s.bare("/who", "Cookie", sends(old)).body; got != ";{}" {
+				t.Errorf("%s: the id that was logged out shows %q", path, got)
+			}
+		}
+	})
+}
+
+// What a request has written to a session that it has begun is carried to another id.
+func TestASessionThatARequestHasBegunChangesItsId(t *testing.T) {
+	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
+		s := serveOn(t, storage, func(server *ghttp.Server, chain *layer.Stack) {
+			standard()(server, chain)
+			for path, change := range map[string]func(r *ghttp.Request) error{
+				"/in": func(r *ghttp.Request) error { return web.Login(r, "ann") },
+				"/twice": func(r *ghttp.Request) error {
+					_, err := r.Session.RegenerateId(true)
+					return errors.Join(err, web.Login(r, "ann"))
+				},
+				"/out-in": func(r *ghttp.Request) error {
+					err := r.Session.RemoveAll()
+					r.Session.MustSet("k", "v")
+					return errors.Join(err, web.Login(r, "ann"))
+				},
+			} {
+				server.BindHandler(path, func(r *ghttp.Request) {
+					r.Session.MustSet("k", "v")
+					if err := change(r); err != nil {
+						t.Errorf("%s: %v", path, err)
+					}
+					r.Session.MustSet("more", "v")
+				})
+			}
+		})
+		for _, path := range []string{"/in", "/twice", "/out-in"} {
+			c := s.client()
+			c.status(path, http.StatusOK)
+			c.want("/who", `ann;{"k":"v","more":"v"}`)
+		}
+	})
+}
+
+// An id that the program makes itself is the session's, or is refused at the write, as what no request can bring
+// would be lost.
+func TestIdsOfTheProgramsOwn(t *testing.T) {
+	const own = "the-programs-own-id"
+	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
+		routes := func(opts ...web.Option) func(*ghttp.Server, *layer.Stack) {
+			return func(server *ghttp.Server, chain *layer.Stack) {
+				standard(opts...)(server, chain)
+				ids := func(r *ghttp.Request) error {
+					return r.Session.SetIdFunc(func(time.Duration) string { return r.GetQuery("id").String() })
+				}
+				server.BindHandler("/own", func(r *ghttp.Request) {
+					r.Response.Write(errors.Join(ids(r), r.Session.Set("k", "own")))
+				})
+				server.BindHandler("/own-in", func(r *ghttp.Request) {
+					r.Response.Write(errors.Join(ids(r), web.Login(r, "ann"), r.Session.Set("k", "own")))
+				})
+				server.BindHandler("/own-out", func(r *ghttp.Request) {
+					r.Response.Write(errors.Join(ids(r), r.Session.Set("k", "own"), r.Session.RemoveAll()))
+					r.Response.Write(r.Session.Set("more", "v") != nil)
+				})
+			}
+		}
+		s := serveOn(t, storage, routes())
+		c := s.client()
+		c.want("/own?id="+own, "")
+		c.want("/who", `;{"k":"own"}`)
+		if id := s.cookieOf(c); id != own {
+			t.Errorf("the id is %q", id)
+		}
+		c = s.client()
+		c.want("/own-in?id=another-"+own, "")
+		c.want("/who", `ann;{"k":"own"}`)
+		s.client().want("/own-out?id=third-"+own, "true")
+		if got := s.bare("/who", "Cookie", sends("third-"+own)).body; got != ";{}" {
+			t.Errorf("after a log-out there is %q", got)
+		}
+		for _, bad := range []string{"short", own + "/..", strings.Repeat("x", 200)} {
+			if a := s.bare("/own?id=" + bad); !strings.Contains(a.body, "SetIdFunc") || a.cookie != nil {
+				t.Errorf("%q returned %q", bad, a.body)
+			}
+		}
+		signed := serveOn(t, storage, routes(web.Signed(make([]byte, 32))))
+		if a := signed.bare("/own?id=" + own); !strings.Contains(a.body, "Signed") || a.cookie != nil {
+			t.Errorf("an id without a signature returned %q", a.body)
+		}
+	})
+}
+
+// Once a response has begun no cookie can be sent: what would need one says so. A client that has the id in a
+// header gets it by other ways.
+func TestWhatNeedsACookieAfterTheResponseHasBegun(t *testing.T) {
+	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
+		routes := func(opts ...web.Option) func(*ghttp.Server, *layer.Stack) {
+			return func(server *ghttp.Server, chain *layer.Stack) {
+				standard(opts...)(server, chain)
+				late := func(f func(r *ghttp.Request) error) func(r *ghttp.Request) {
+					return func(r *ghttp.Request) {
+						r.Response.Write("begun ")
+						r.Response.Flush()
+						err := f(r)
+						r.Response.Write(err != nil && strings.Contains(err.Error(), "has begun"), " ", web.Token(r))
+					}
+				}
+				server.BindHandler("/late-set", late(func(r *ghttp.Request) error { return r.Session.Set("k", "late") }))
+				server.BindHandler("/late-id", late(func(r *ghttp.Request) error {
+					_, err := r.Session.RegenerateId(true)
+					return err
+				}))
+				server.BindHandler("/late-out", late(web.Logout))
+				server.BindHandler("/late-in", late(func(r *ghttp.Request) error { return web.Login(r, "ann") }))
+			}
+		}
+		s := serveOn(t, storage, routes())
+		c := s.client()
+		c.want("/late-set", "begun true ")
+		c.want("/get", "")
+		c.want("/set", "set")
+		id := s.cookieOf(c)
+		c.want("/late-id", "begun true "+id)
+		c.want("/late-in", "begun true "+id)
+		c.want("/late-set", "begun false "+id)
+		c.want("/who", `;{"k":"late"}`)
+		c.want("/late-out", "begun false ")
+		c.want("/who", ";{}")
+
+		s = serveOn(t, storage, routes(web.Bearer()))
+		token := strings.TrimPrefix(s.bare("/late-set").body, "begun false ")
+		for _, path := range []string{"/late-id", "/late-in"} {
+			next := strings.TrimPrefix(s.bare(path, "Authorization", "Bearer "+token).body, "begun false ")
+			if next == token || next == "" {
+				t.Fatalf("%s left the token %q", path, next)
+			}
+			token = next
+		}
+		if got := s.bare("/who", "Authorization", "Bearer "+token).body; got != `ann;{"k":"late"}` {
+			t.Errorf("the session has %q", got)
+		}
+	})
 }
