@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -15,9 +16,9 @@ import (
 // CookieOptions are what differs from the defaults; the zero value changes nothing. The cookie is
 // always HttpOnly.
 type CookieOptions struct {
-	// Name is the cookie's name as it is. The default is the server's SessionIdName, with the prefix
-	// __Host- where the cookie is Secure, has the path / and no domain. Give the plain name to keep
-	// those logged in who have such a cookie already.
+	// Name is the cookie's name as it is. The default is the server's SessionIdName, with a prefix where the
+	// cookie is Secure: __Host- if it has the path / and no domain, else __Secure-. Give the plain name to
+	// keep those logged in who have such a cookie already.
 	Name string
 	// Domain is given to have other hosts of it get the cookie as well.
 	Domain string
@@ -28,7 +29,8 @@ type CookieOptions struct {
 	// MaxAge is how long the browser keeps the cookie after it was last sent. The default is as long
 	// as the session lives without requests. Less than 0 is until the browser ends.
 	MaxAge time.Duration
-	// Secure is for servers behind a proxy that ends TLS and sets no X-Forwarded-Proto.
+	// Secure is for servers behind a proxy that ends TLS and sets no X-Forwarded-Proto. SameSite None and a
+	// Name with a prefix include it, as browsers drop such cookies otherwise.
 	Secure bool
 	// Insecure is never to be Secure, over TLS neither.
 	Insecure bool
@@ -39,35 +41,58 @@ type CookieOptions struct {
 func Cookie(o CookieOptions) Option { return func(s *sessions) { s.cookie = &o } }
 
 func (o CookieOptions) check() error {
-	switch {
-	case o.Secure && o.Insecure:
+	if o.Secure && o.Insecure {
 		return fmt.Errorf("web.Cookie can't be Secure and Insecure; choose one")
-	case o.SameSite == http.SameSiteNoneMode && o.Insecure:
+	}
+	is := cookie{name: o.Name, domain: o.Domain, path: cmp.Or(o.Path, "/"), sameSite: o.SameSite, insecure: o.Insecure}
+	return is.check()
+}
+
+// The prefixes have browsers refuse cookies that were planted.
+const (
+	hostPrefix   = "__Host-"
+	securePrefix = "__Secure-"
+)
+
+// cookie is how one server's cookie looks. It is immutable.
+type cookie struct {
+	name             string // without TLS
+	secureName       string
+	domain, path     string
+	sameSite         http.SameSite
+	life             time.Duration
+	fixed, transient bool // life is meant; it ends with the browser
+	secure, insecure bool // always; never
+}
+
+// check returns an error if browsers would drop the cookie.
+func (c *cookie) check() error {
+	switch {
+	case c.sameSite == http.SameSiteNoneMode && c.insecure:
 		return fmt.Errorf("web.Cookie with SameSite None has to be Secure, or browsers drop it")
-	case strings.HasPrefix(o.Name, hostPrefix) && (o.Insecure || o.Domain != "" || o.Path != "" && o.Path != "/"):
+	case hasPrefix(c.name, hostPrefix) && (c.insecure || c.domain != "" || c.path != "/"):
 		return fmt.Errorf("web.Cookie: a name with %s needs a Secure cookie with the path / and no domain", hostPrefix)
+	case hasPrefix(c.name, securePrefix) && c.insecure:
+		return fmt.Errorf("web.Cookie: a name with %s needs a Secure cookie", securePrefix)
 	}
 	return nil
 }
 
-const hostPrefix = "__Host-"
+// isPrefixed reports whether a cookie's name has a prefix already.
+func isPrefixed(name string) bool {
+	return hasPrefix(name, hostPrefix) || hasPrefix(name, securePrefix)
+}
 
-// cookie is how one server's cookie looks. It is immutable.
-type cookie struct {
-	name, domain, path string
-	exact              bool // the name is as the program wants it
-	sameSite           http.SameSite
-	life               time.Duration
-	fixed, transient   bool // life is meant; it ends with the browser
-	secure, insecure   bool // always; never
+// hasPrefix ignores case, as browsers do.
+func hasPrefix(name, prefix string) bool {
+	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
 }
 
 func (c *cookie) over(r *ghttp.Request) (secure bool, name string) {
-	secure = !c.insecure && (c.secure || scheme.IsTLS(r.Request))
-	if secure && !c.exact && c.domain == "" && c.path == "/" {
-		return secure, hostPrefix + c.name
+	if !c.insecure && (c.secure || scheme.IsTLS(r.Request)) {
+		return true, c.secureName
 	}
-	return secure, c.name
+	return false, c.name
 }
 
 // isExposed reports whether a request has come over a network without TLS.

@@ -36,7 +36,7 @@ const goframeCookieAge = 24 * time.Hour
 // on returns the cookie that the options make on a server.
 func (o CookieOptions) on(server *ghttp.Server, idle time.Duration) (cookie, error) {
 	c := cookie{
-		name: o.Name, exact: o.Name != "", domain: o.Domain, path: o.Path, sameSite: o.SameSite,
+		name: o.Name, domain: o.Domain, path: o.Path, sameSite: o.SameSite,
 		life: o.MaxAge, fixed: o.MaxAge > 0, transient: o.MaxAge < 0,
 		secure: o.Secure || server.GetCookieSecure() && !o.Insecure, insecure: o.Insecure,
 	}
@@ -57,6 +57,18 @@ func (o CookieOptions) on(server *ghttp.Server, idle time.Duration) (cookie, err
 	}
 	if c.sameSite == http.SameSiteDefaultMode {
 		c.sameSite = http.SameSiteLaxMode
+	}
+	if err := c.check(); err != nil {
+		return c, fmt.Errorf("strata: web: %w, with the settings of the server", err)
+	}
+	c.secure = c.secure || c.sameSite == http.SameSiteNoneMode || isPrefixed(c.name)
+	switch {
+	case o.Name != "" || isPrefixed(c.name):
+		c.secureName = c.name
+	case c.domain == "" && c.path == "/":
+		c.secureName = hostPrefix + c.name
+	default:
+		c.secureName = securePrefix + c.name
 	}
 	if (&http.Cookie{Name: c.name, Value: "x", Path: c.path, Domain: c.domain}).Valid() != nil {
 		return c, fmt.Errorf("strata: web: no cookie can have the name %q, the path %q and the domain %q; "+
