@@ -23,9 +23,8 @@
 //     sessions is the visitor's own.
 //   - A WebSocket, a stream or a long job ends with its session, and at a log-in, on every node ([Until]).
 //   - The cookie is HttpOnly, SameSite=Lax, and Secure over TLS, with the prefix __Host- or, where it has a
-//     domain or another path, __Secure-. It is sent
-//     anew when a tenth of its life is over. A response that sends it, or has read the session,
-//     isn't for shared caches.
+//     domain or another path, __Secure-. It is sent anew when a tenth of its life is over. A response
+//     that sends it, or has read the session, isn't for shared caches.
 //
 // # What it keeps in the session
 //

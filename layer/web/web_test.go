@@ -969,7 +969,7 @@ func bothKinds(t *testing.T, test func(t *testing.T, storage gsession.Storage)) 
 	t.Run("direct", func(t *testing.T) { test(t, teststore.NewKeys(nil)) })
 }
 
-// What a handler writes after a log-out begins a session of its own, whose id it can learn at once, and goes on
+// A write after a log-out begins a session of its own, whose id the handler can learn at once, and which goes on
 // after the response has begun.
 func TestWhatFollowsALogOut(t *testing.T) {
 	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
@@ -1011,7 +1011,7 @@ func TestWhatFollowsALogOut(t *testing.T) {
 	})
 }
 
-// What a request has written to a session that it has begun is carried to another id.
+// A session that a request has begun keeps its keys under another id.
 func TestASessionThatARequestHasBegunChangesItsId(t *testing.T) {
 	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
 		s := serveOn(t, storage, func(server *ghttp.Server, chain *layer.Stack) {
@@ -1045,8 +1045,8 @@ func TestASessionThatARequestHasBegunChangesItsId(t *testing.T) {
 	})
 }
 
-// An id that the program makes itself is the session's, or is refused at the write, as what no request can bring
-// would be lost.
+// An id that the program makes itself is the session's, or is refused at the write, as a session that no request
+// can ask for would be lost.
 func TestIdsOfTheProgramsOwn(t *testing.T) {
 	const own = "the-programs-own-id"
 	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
@@ -1094,7 +1094,7 @@ func TestIdsOfTheProgramsOwn(t *testing.T) {
 	})
 }
 
-// Once a response has begun no cookie can be sent: what would need one says so. A client that has the id in a
+// Once a response has begun no cookie can be sent: a write that needs one says so. A client that has the id in a
 // header gets it by other ways.
 func TestWhatNeedsACookieAfterTheResponseHasBegun(t *testing.T) {
 	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
