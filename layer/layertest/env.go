@@ -63,13 +63,13 @@ func (e *env) flushed(s gsession.Storage) error {
 }
 
 // beside opens a second node on the store that the fault wraps.
-func (e *env) beside(fault *Fault) gsession.Storage {
+func (e *env) beside(fault *faults) gsession.Storage {
 	return e.wrapped(e.T, func(gsession.Storage) gsession.Storage { return fault.Store() })
 }
 
 // closeWithoutReply closes a request of s twice, as GoFrame does. The store applies the first close and its reply is
 // lost; then another node acts.
-func (e *env) closeWithoutReply(s gsession.Storage, fault *Fault, request *gsession.Session, other func() error) {
+func (e *env) closeWithoutReply(s gsession.Storage, fault *faults, request *gsession.Session, other func() error) {
 	var failed error
 	fault.meanwhile(request.MustId(), nil, func() { failed = other() })
 	for range 2 {
@@ -186,7 +186,7 @@ func (e *env) direct(s gsession.Storage) bool {
 func (e *env) life() time.Duration { return max(400*time.Millisecond, 2*e.precision) }
 
 // delivered expects in the store a write that was accepted while the store failed.
-func (e *env) delivered(s gsession.Storage, fault *Fault, id string) error {
+func (e *env) delivered(s gsession.Storage, fault *faults, id string) error {
 	if err := flush(e.ctx, s); err != nil {
 		return err
 	}

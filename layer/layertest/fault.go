@@ -10,9 +10,9 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 )
 
-// Fault wraps a store to count its writes and to make them fail, with an error or a
+// faults wraps a store to count its writes and to make them fail, with an error or a
 // panic. The zero value does neither. mu guards all fields.
-type Fault struct {
+type faults struct {
 	mu     sync.Mutex
 	store  gsession.Storage
 	err    error
@@ -25,7 +25,7 @@ type Fault struct {
 }
 
 // Wrap wraps the store on which the layers are put.
-func (f *Fault) Wrap(store gsession.Storage) gsession.Storage {
+func (f *faults) Wrap(store gsession.Storage) gsession.Storage {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.store = store
@@ -33,35 +33,35 @@ func (f *Fault) Wrap(store gsession.Storage) gsession.Storage {
 }
 
 // Fail makes writes fail with err, or succeed again where it is nil.
-func (f *Fault) Fail(err error) {
+func (f *faults) Fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.err = err
 }
 
 // Panic makes writes panic, or not.
-func (f *Fault) Panic(panics bool) {
+func (f *faults) Panic(panics bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.panics = panics
 }
 
 // Writes counts the writes that have reached the store.
-func (f *Fault) Writes() int {
+func (f *faults) Writes() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.writes
 }
 
 // accepted counts the writes that the store has accepted.
-func (f *Fault) accepted() int {
+func (f *faults) accepted() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.done
 }
 
 // Store returns the store that was wrapped.
-func (f *Fault) Store() gsession.Storage {
+func (f *faults) Store() gsession.Storage {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.store
@@ -69,13 +69,13 @@ func (f *Fault) Store() gsession.Storage {
 
 // meanwhile has the two run before and after the next SetSession of the id, as other nodes do. With an
 // after, that SetSession returns an error although it was applied: its reply is lost.
-func (f *Fault) meanwhile(id string, before, after func()) {
+func (f *faults) meanwhile(id string, before, after func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.id, f.before, f.after = id, before, after
 }
 
-func (f *Fault) takeMeanwhile(id string) (before, after func()) {
+func (f *faults) takeMeanwhile(id string) (before, after func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if id != f.id {
@@ -87,7 +87,7 @@ func (f *Fault) takeMeanwhile(id string) (before, after func()) {
 }
 
 // write passes a write on and counts it, or fails it. UpdateTTL counts as one.
-func (f *Fault) write(apply func() error) error {
+func (f *faults) write(apply func() error) error {
 	if err := f.begin(); err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (f *Fault) write(apply func() error) error {
 	return err
 }
 
-func (f *Fault) begin() error {
+func (f *faults) begin() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.writes++
@@ -122,7 +122,7 @@ func (r refused) NotApplied() bool { return true }
 // faulty embeds the store, and overrides the methods that write.
 type faulty struct {
 	gsession.Storage
-	fault *Fault
+	fault *faults
 }
 
 // writeKey is write, if the store takes per-key calls: disabled ones aren't writes.

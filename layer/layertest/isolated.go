@@ -6,11 +6,11 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 )
 
-var isolated = []Check{
-	{"requests", "A change of one request shows in another one before the first is closed.", Nothing, requestsApart},
-	{"nested values", "Requests share a map or a list inside a session.", Nothing, nestedApart},
-	{"given maps", "A program that goes on using the map it has saved changes the session.", Nothing, givenApart},
-	{"nested changes", "A change deep inside a value isn't saved.", Nothing, nestedChanges},
+var isolated = []check{
+	{"requests", "A change of one request shows in another one before the first is closed.", nothing, requestsApart},
+	{"nested values", "Requests share a map or a list inside a session.", nothing, nestedApart},
+	{"given maps", "A program that goes on using the map it has saved changes the session.", nothing, givenApart},
+	{"nested changes", "A change deep inside a value isn't saved.", nothing, nestedChanges},
 }
 
 func nested() values {

@@ -1,21 +1,30 @@
-// Package layertest checks that a gsession.Storage keeps the ten laws of package
-// layer. It is for anyone's storage and anyone's decorator, as testing/fstest is for
-// file systems:
+// Package layertest checks that a gsession.Storage keeps the ten laws of package layer, as testing/fstest does for file
+// systems. It is for anyone's storage and anyone's decorator:
 //
-//	layertest.Run(t, func(t *testing.T) gsession.Storage {
-//		return layer.Chain(openStore(t), myDecorator)
-//	})
+//	func open(t *testing.T) gsession.Storage { return mystore.Open(t.TempDir()) }
 //
-// Name a law that a store makes impossible with Except; it stays visible in the test's output. Some
-// checks need more than one storage and run if an option provides it: Nodes for two processes on one
-// store, Bare for the store without layers, Wrapped for a store that fails.
+//	func TestStore(t *testing.T) { layertest.Run(t, open) }
 //
-// The suite works through gsession's own Session as well as through the storage. The checks under
-// load don't find a race each time: run them often.
+// [Run] takes some ten seconds, in which it mostly waits for sessions to expire. A failure names the law and the check, and says
+// what a user would see, what to do, and which [Except] leaves the check out if the store can't keep it. A store that takes
+// whole sessions can't keep laws 5 and 6 by itself; a chain keeps them for it. So test the store as it will run, too:
+//
+//	func TestChain(t *testing.T) {
+//		layertest.Run(t, func(t *testing.T) gsession.Storage {
+//			chain := layer.Chain(open(t), layer.Coalesced(), layer.Local())
+//			t.Cleanup(func() { _ = chain.Close(context.Background()) })
+//			return chain
+//		}, layertest.Bare(open), layertest.Revoked(layer.ErrRevoked))
+//	}
+//
+// Some checks need more than one storage, and run if an option provides it: [Bare] the store without layers, to compare
+// with; [Nodes] two storages on one store, as two processes have them; [Wrapped] the layers on a store that fails when the suite
+// wants it to. With go test -v the output says which checks were left out, and why. The checks under load don't find a race each
+// time: run them often.
 //
 // # What is checked
 //
-// [Laws] has, for each check, the symptom that a user sees, and the option that it needs.
+// By law and name, as Except takes them:
 //
 //	1 transparent
 //		types, values, no session, style, replace, replace a new session, replace with the same map, nil
@@ -50,73 +59,78 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
 )
 
-// Law is one of the ten, with its checks.
-type Law struct {
-	Number int
-	Name   string
-	Checks []Check
+// law is one of the ten, with its checks.
+type law struct {
+	number int
+	name   string
+	remedy string // what the author of a storage does that breaks it
+	checks []check
 }
 
-// Check tests one consequence of a law.
-type Check struct {
-	Name        string
-	Explanation string // what a user sees when it fails
-	Needs       Need   // what Run must have been given
-	run         func(e *env) error
+// check tests one consequence of a law.
+type check struct {
+	name    string
+	symptom string // what a user sees when it fails
+	needs   string // the option without which it isn't run
+	run     func(e *env) error
 }
 
-// Need is the option without which a check isn't run.
-type Need uint8
-
-// The needs, each with the option that provides it.
+// The options that a check may need.
 const (
-	Nothing      Need = iota
-	NeedsNodes        // Nodes
-	NeedsBare         // Bare
-	NeedsWrapped      // Wrapped
+	nothing      = ""
+	needsNodes   = "Nodes"
+	needsBare    = "Bare"
+	needsWrapped = "Wrapped"
 )
 
-// Laws returns all laws, in order. The caller may change them, to leave checks out for one.
-func Laws() []Law {
-	return []Law{
-		{1, "transparent", slices.Clone(transparent)},
-		{2, "isolated", slices.Clone(isolated)},
-		{3, "read your writes", slices.Clone(readYourWrites)},
-		{4, "fresh", slices.Clone(fresh)},
-		{5, "no lost update", slices.Clone(noLostUpdate)},
-		{6, "no resurrection", slices.Clone(noResurrection)},
-		{7, "no silent loss", slices.Clone(noSilentLoss)},
-		{8, "time to live", slices.Clone(timeToLive)},
-		{9, "bounded", slices.Clone(bounded)},
-		{10, "private", slices.Clone(private)},
+// laws returns all laws, in order.
+func laws() []law {
+	return []law{
+		{1, "transparent", "Return the values, Go types, nil and errors that the store returns. " +
+			"A map that a program made itself replaces the session.", transparent},
+		{2, "isolated", "Copy maps and lists, nested ones too, as they come in and as they go out, or keep encoded bytes; " +
+			"layer.Chain(storage) copies.", isolated},
+		{3, "read your writes", "Before a write returns, replace or drop each copy of the session in memory, " +
+			"and let no read that began before put an old one back.", readYourWrites},
+		{4, "fresh", "Notify other nodes of each write, or serve a copy for a bounded time and name that with MaxStale.", fresh},
+		{5, "no lost update", "Apply only what the request has changed to what the store holds, in one step; " +
+			"layer.Chain(storage) does so within a process.", noLostUpdate},
+		{6, "no resurrection", "Refuse the write of a session that the request had loaded and that is gone, and leave nothing of it; " +
+			"layer.Chain(storage) does so within a process.", noResurrection},
+		{7, "no silent loss", "Return the store's errors, finish a write whose caller's context has ended, " +
+			"and encode everything before the first write.", noSilentLoss},
+		{8, "time to live", "Keep an expiry for each session, set it in SetSession and UpdateTTL, and return no session after it. " +
+			"If the store rounds it, name the step with Precision.", timeToLive},
+		{9, "bounded", "Have Close(context.Context) error end all goroutines; after it, read and write the store itself.", bounded},
+		{10, "private", "Keep ids, keys and values out of error texts, and out of what fmt and JSON show of the storage; " +
+			"layer.Chain(storage) does so.", private},
 	}
 }
 
-// Run checks every law in a subtest of its own. open returns a storage on a store of
-// its own; it is called for each check, and cleans up with t.Cleanup.
+// Run checks every law in a subtest of its own. open returns a storage on an empty store; it is called for each check,
+// and cleans up with t.Cleanup.
 func Run(t *testing.T, open func(t *testing.T) gsession.Storage, opts ...Option) {
 	t.Helper()
 	config := newConfig(open, opts)
-	for _, law := range Laws() {
-		t.Run(fmt.Sprintf("%d %s", law.Number, law.Name), func(t *testing.T) {
-			for _, check := range law.Checks {
-				t.Run(check.Name, func(t *testing.T) {
-					if why, ok := config.exception(law.Number, check.Name); ok {
+	for _, l := range laws() {
+		t.Run(fmt.Sprintf("%d %s", l.number, l.name), func(t *testing.T) {
+			for _, c := range l.checks {
+				t.Run(c.name, func(t *testing.T) {
+					if why, ok := config.exception(l.number, c.name); ok {
 						t.Logf("excepted: %s", why)
 						return
 					}
-					switch err := check.verify(t, config); {
+					switch err := c.verify(t, config); {
 					case errors.Is(err, errUnavailable):
-						t.Log("not checked: no option provides what it needs")
+						t.Logf("not checked: it needs layertest.%s", c.needs)
 					case err != nil:
-						t.Errorf("law %d, %s: %v\n%s", law.Number, law.Name, err, check.Explanation)
+						t.Error(l.report(c, err))
 					}
 				})
 			}
@@ -124,33 +138,22 @@ func Run(t *testing.T, open func(t *testing.T) gsession.Storage, opts ...Option)
 	}
 }
 
+// report is a failure's text.
+func (l law) report(c check, err error) string {
+	return fmt.Sprintf("law %d, %s: %v\nA user sees: %s\nWhat to do: %s\nIf the store can't keep it: layertest.Except(%d, %q, \"why\")",
+		l.number, l.name, err, c.symptom, l.remedy, l.number, c.name)
+}
+
 // checkTimeout ends a check that hangs. A busy machine takes minutes for one of those under load.
 const checkTimeout = 10 * time.Minute
 
-// Verify checks one law and returns its breaches, without those that Except names. With it a test can
-// expect that a storage breaks a law; Run would fail the test.
-func Verify(t *testing.T, law Law, open func(t *testing.T) gsession.Storage, opts ...Option) error {
-	t.Helper()
-	config := newConfig(open, opts)
-	var errs []error
-	for _, check := range law.Checks {
-		if _, ok := config.exception(law.Number, check.Name); ok {
-			continue
-		}
-		if err := check.verify(t, config); err != nil && !errors.Is(err, errUnavailable) {
-			errs = append(errs, fmt.Errorf("%s: %w", check.Name, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 var errUnavailable = errors.New("not available")
 
-func (c Check) verify(t *testing.T, config *config) (err error) {
+func (c check) verify(t *testing.T, config *config) (err error) {
 	switch {
-	case c.Needs == NeedsNodes && config.nodes == nil,
-		c.Needs == NeedsBare && config.bare == nil,
-		c.Needs == NeedsWrapped && config.wrapped == nil:
+	case c.needs == needsNodes && config.nodes == nil,
+		c.needs == needsBare && config.bare == nil,
+		c.needs == needsWrapped && config.wrapped == nil:
 		return errUnavailable
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)

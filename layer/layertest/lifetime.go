@@ -13,18 +13,18 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 )
 
-var timeToLive = []Check{
-	{"ends", "A session outlives its time.", Nothing, expires},
-	{"in use", "A session that is read all the time ends nevertheless.", Nothing, slides},
-	{"shortened", "A session whose time was shortened goes on until its old end.", Nothing, shortens},
-	{"no time to live", "A session that never ends in its store is lost.", NeedsBare, lasts},
-	{"odd times", "An odd time to live breaks the storage.", Nothing, oddTimes},
+var timeToLive = []check{
+	{"ends", "A session outlives its time.", nothing, expires},
+	{"in use", "A session that is read all the time ends nevertheless.", nothing, slides},
+	{"shortened", "A session whose time was shortened goes on until its old end.", nothing, shortens},
+	{"no time to live", "A session that never ends in its store is lost.", needsBare, lasts},
+	{"odd times", "An odd time to live breaks the storage.", nothing, oddTimes},
 }
 
-var bounded = []Check{
-	{"goroutines", "Each chain that is closed leaves goroutines behind.", Nothing, stops},
-	{"after close", "Sessions in memory are served for good after the storage was closed.", NeedsWrapped, readsBelowAfterClose},
-	{"close under load", "Closing while requests run breaks them.", Nothing, closesUnderLoad},
+var bounded = []check{
+	{"goroutines", "Each chain that is closed leaves goroutines behind.", nothing, stops},
+	{"after close", "Sessions in memory are served for good after the storage was closed.", needsWrapped, readsBelowAfterClose},
+	{"close under load", "Closing while requests run breaks them.", nothing, closesUnderLoad},
 }
 
 func expires(e *env) error {
@@ -186,7 +186,7 @@ func stops(e *env) error {
 
 // readsBelowAfterClose moves the session as it is in the store, whatever the storage makes of it.
 func readsBelowAfterClose(e *env) error {
-	fault := &Fault{}
+	fault := &faults{}
 	s := e.wrapped(e.T, fault.Wrap)
 	c, ok := s.(closer)
 	if !ok || e.direct(s) || e.direct(fault.Store()) {

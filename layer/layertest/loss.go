@@ -13,18 +13,18 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 )
 
-var noSilentLoss = []Check{
-	{"cancelled callers", "A write returned nil, and isn't there.", Nothing, cancelled},
-	{"failing store", "The store refused a write, and the caller got no error.", NeedsWrapped, failing},
-	{"panicking store", "After a panic in the store, the session can't be used any more.", NeedsWrapped, panicking},
-	{"values that can't be saved", "A value that can't be saved takes the rest of the session with it.", Nothing, unsavable},
-	{"refused before the store is written", "A value that can't be saved is refused, and something is written all the same.", NeedsWrapped, refusedUntouched},
-	{"refused or readable", "A value that can't be saved is written, and then no request can read the session.", NeedsNodes, refusedOrReadable},
-	{"panicking values", "A value that panics while it is encoded makes other sessions' requests panic.", Nothing, panicsAlone},
-	{"reading strange ids", "A strange cookie makes each page an error.", Nothing, readsBadIDs},
-	{"writing strange ids", "An id that a client made up breaks the storage, or finds another session.", Nothing, badIDs},
-	{"second close", "GoFrame's second close of a request costs a second write.", NeedsWrapped, secondClose},
-	{"close of the storage", "Changes from right before the end of the program are lost.", NeedsWrapped, survivesClose},
+var noSilentLoss = []check{
+	{"cancelled callers", "A write returned nil, and isn't there.", nothing, cancelled},
+	{"failing store", "The store refused a write, and the caller got no error.", needsWrapped, failing},
+	{"panicking store", "After a panic in the store, the session can't be used any more.", needsWrapped, panicking},
+	{"values that can't be saved", "A value that can't be saved takes the rest of the session with it.", nothing, unsavable},
+	{"refused before the store is written", "A value that can't be saved is refused, and something is written all the same.", needsWrapped, refusedUntouched},
+	{"refused or readable", "A value that can't be saved is written, and then no request can read the session.", needsNodes, refusedOrReadable},
+	{"panicking values", "A value that panics while it is encoded makes other sessions' requests panic.", nothing, panicsAlone},
+	{"reading strange ids", "A strange cookie makes each page an error.", nothing, readsBadIDs},
+	{"writing strange ids", "An id that a client made up breaks the storage, or finds another session.", nothing, badIDs},
+	{"second close", "GoFrame's second close of a request costs a second write.", needsWrapped, secondClose},
+	{"close of the storage", "Changes from right before the end of the program are lost.", needsWrapped, survivesClose},
 }
 
 func cancelled(e *env) error {
@@ -62,7 +62,7 @@ func cancelled(e *env) error {
 }
 
 func failing(e *env) error {
-	fault := &Fault{}
+	fault := &faults{}
 	s, id := e.wrapped(e.T, fault.Wrap), e.id()
 	e.must(e.save(s, id, values{"k": "old"}))
 	broken := errors.New("the disk is on fire")
@@ -85,7 +85,7 @@ func failing(e *env) error {
 }
 
 func panicking(e *env) error {
-	fault := &Fault{}
+	fault := &faults{}
 	s, id := e.wrapped(e.T, fault.Wrap), e.id()
 	e.must(e.save(s, id, values{"k": "old"}))
 	if e.deferred { // a session whose beginning may have been lost isn't begun again
@@ -156,7 +156,7 @@ func unsavables() map[string]any {
 // refusedUntouched leaves out deferred storages, which accept a write before their store refuses it.
 func refusedUntouched(e *env) error {
 	for name, value := range unsavables() {
-		fault := &Fault{}
+		fault := &faults{}
 		s := e.wrapped(e.T, fault.Wrap)
 		if e.direct(s) || e.deferred {
 			return nil // a direct store is given each key by itself
@@ -293,7 +293,7 @@ func badIDs(e *env) error {
 }
 
 func secondClose(e *env) error {
-	fault := &Fault{}
+	fault := &faults{}
 	s, id := e.wrapped(e.T, fault.Wrap), e.id()
 	if e.direct(s) {
 		return nil // closing such a session slides its expiry, no more
@@ -320,7 +320,7 @@ func secondClose(e *env) error {
 }
 
 func survivesClose(e *env) error {
-	fault := &Fault{}
+	fault := &faults{}
 	s, id := e.wrapped(e.T, fault.Wrap), e.id()
 	closer, ok := s.(interface{ Close(context.Context) error })
 	if !ok {

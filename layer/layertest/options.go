@@ -105,10 +105,15 @@ func Reserved(key string) Option {
 // Except leaves one check of a law out, or the whole law if check is empty, and logs why in the test's
 // output. It panics if there is no such law or check.
 func Except(law int, check, why string) Option {
-	if !slices.ContainsFunc(Laws(), func(l Law) bool {
-		return l.Number == law && (check == "" || slices.ContainsFunc(l.Checks, func(c Check) bool { return c.Name == check }))
-	}) {
-		panic(fmt.Sprintf("strata: layertest.Except(%d, %q): there is no such law or check; Laws lists them", law, check))
+	if !known(law, check) {
+		panic(fmt.Sprintf("strata: layertest.Except(%d, %q): there is no such law or check; the documentation of package layertest lists them", law, check))
 	}
 	return func(c *config) { c.exceptions = append(c.exceptions, exception{law, check, why}) }
+}
+
+// known reports whether there is such a law and, unless it is empty, such a check.
+func known(number int, name string) bool {
+	return slices.ContainsFunc(laws(), func(l law) bool {
+		return l.number == number && (name == "" || slices.ContainsFunc(l.checks, func(c check) bool { return c.name == name }))
+	})
 }

@@ -8,24 +8,24 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 )
 
-var readYourWrites = []Check{
-	{"at once", "A request doesn't find the changes of the one before it.", Nothing, seesWrites},
-	{"under load", "Now and then a request finds an older state.", Nothing, seesWritesUnderLoad},
+var readYourWrites = []check{
+	{"at once", "A request doesn't find the changes of the one before it.", nothing, seesWrites},
+	{"under load", "Now and then a request finds an older state.", nothing, seesWritesUnderLoad},
 }
 
-var fresh = []Check{
-	{"another node", "A change on one node stays unknown on another.", NeedsNodes, seesOtherNodes},
+var fresh = []check{
+	{"another node", "A change on one node stays unknown on another.", needsNodes, seesOtherNodes},
 }
 
-var noLostUpdate = []Check{
-	{"two requests", "One of two requests at the same time loses its changes.", Nothing, onOneNode(overlap)},
-	{"two that create", "One of a visitor's first two requests loses its changes.", Nothing, onOneNode(overlapAnew)},
-	{"removed keys", "A key that a request removed comes back with the close of another one.", Nothing, onOneNode(overlapRemoval)},
-	{"many requests", "Under load, some requests lose their changes.", Nothing, onOneNode(overlapMany)},
-	{"two nodes", "One of two requests on two nodes loses its changes.", NeedsNodes, onTwoNodes(overlap)},
-	{"many requests on two nodes", "Under load, some requests on two nodes lose their changes.", NeedsNodes, onTwoNodes(overlapMany)},
-	{"a lost reply", "A write whose reply was lost is repeated, and overwrites a later write of another node.", NeedsWrapped, writesOnce},
-	{"regenerate", "Changes that another request saves while the id is changed are lost.", Nothing, onOneNode(overlapRegenerate)},
+var noLostUpdate = []check{
+	{"two requests", "One of two requests at the same time loses its changes.", nothing, onOneNode(overlap)},
+	{"two that create", "One of a visitor's first two requests loses its changes.", nothing, onOneNode(overlapAnew)},
+	{"removed keys", "A key that a request removed comes back with the close of another one.", nothing, onOneNode(overlapRemoval)},
+	{"many requests", "Under load, some requests lose their changes.", nothing, onOneNode(overlapMany)},
+	{"two nodes", "One of two requests on two nodes loses its changes.", needsNodes, onTwoNodes(overlap)},
+	{"many requests on two nodes", "Under load, some requests on two nodes lose their changes.", needsNodes, onTwoNodes(overlapMany)},
+	{"a lost reply", "A write whose reply was lost is repeated, and overwrites a later write of another node.", needsWrapped, writesOnce},
+	{"regenerate", "Changes that another request saves while the id is changed are lost.", nothing, onOneNode(overlapRegenerate)},
 }
 
 func onOneNode(check func(e *env, a, b gsession.Storage) error) func(*env) error {
@@ -171,7 +171,7 @@ func overlapMany(e *env, a, b gsession.Storage) error {
 
 // writesOnce loses the reply to a write. Another node writes the key again before the request is closed a second time.
 func writesOnce(e *env) error {
-	fault := &Fault{}
+	fault := &faults{}
 	a, id := e.wrapped(e.T, fault.Wrap), e.id()
 	if e.direct(a) {
 		return nil // such a store is given each key by itself

@@ -12,10 +12,10 @@ import (
 	"github.com/gogf/gf/v2/util/gutil"
 )
 
-var private = []Check{
-	{"error texts", "Errors quote ids or contents of sessions, so that a reader of the log can log in as another user.", Nothing, keepsSecrets},
-	{"the store's texts", "Ids and contents that the store writes into its errors end up in logs.", NeedsWrapped, keepsStoresSecrets},
-	{"dumps", "A program that dumps its session, as templates do in develop mode, prints everybody's, and hangs.", Nothing, dumpsEnd},
+var private = []check{
+	{"error texts", "Errors quote ids or contents of sessions, so that a reader of the log can log in as another user.", nothing, keepsSecrets},
+	{"the store's texts", "Ids and contents that the store writes into its errors end up in logs.", needsWrapped, keepsStoresSecrets},
+	{"dumps", "A program that dumps its session, as templates do in develop mode, prints everybody's, and hangs.", nothing, dumpsEnd},
 }
 
 const (
@@ -64,7 +64,7 @@ func keepsSecrets(e *env) error {
 }
 
 func keepsStoresSecrets(e *env) error {
-	fault := &Fault{}
+	fault := &faults{}
 	s, id := e.wrapped(e.T, fault.Wrap), e.id()
 	fault.Fail(fmt.Errorf("SETEX %s {%q:%q} failed", id, secretKey, secretValue))
 	err := errors.Join(

@@ -9,23 +9,23 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 )
 
-var noResurrection = []Check{
-	{"running request", "A request that was running when its user logged out logs the user in again.", Nothing, onOneNode(holdsAgainst(closing))},
-	{"running request on another node", "A request that was running on another node when its user logged out logs the user in again.", NeedsNodes, onTwoNodes(holdsAgainst(closing))},
-	{"new id", "A request that was running when its user logged out carries the session to a new id.", Nothing, onOneNode(holdsAgainst(regenerating))},
-	{"new id on another node", "A request on another node carries a session that was logged out to a new id.", NeedsNodes, onTwoNodes(holdsAgainst(regenerating))},
-	{"second close", "GoFrame's second close of a request after a log-out returns an error though nothing is lost, or logs the user in again.", Nothing, onOneNode(holdsAgainstSecondClose)},
-	{"second close on another node", "GoFrame's second close of a request after a log-out on another node returns an error though nothing is lost, or logs the user in again.", NeedsNodes, onTwoNodes(holdsAgainstSecondClose)},
-	{"second close after a refusal", "GoFrame's second close tries a refused change again at the store, and it is counted twice.", NeedsWrapped, refusesOnce},
-	{"new log-in", "A change by a request of the old log-in shows in the new one.", Nothing, holdsAfterNewLogin},
-	{"same log-in again", "A change by a request of the old log-in shows in the new one, which holds the same data.", Nothing, holdsAfterSameLogin},
-	{"log-out during a change of id", "A log-out on another node while the id is changed leaves the session under its new id.", NeedsWrapped, holdsWhileRegenerating},
-	{"a lost reply", "A session is begun again after its log-out, as the reply to its first write was lost.", NeedsWrapped, beginsOnce},
-	{"removal that failed", "A log-out that failed loses the changes of running requests.", NeedsWrapped, failsToRemove},
-	{"log-in by the same request", "A request that removes its session and fills it again is refused.", Nothing, fillsAnew},
-	{"under load", "Now and then a log-out is undone.", Nothing, onOneNode(holdsUnderLoad)},
-	{"under load on two nodes", "Now and then a log-out is undone by another node.", NeedsNodes, onTwoNodes(holdsUnderLoad)},
-	{"nothing is left", "A log-out leaves an empty session behind.", Nothing, leavesNothing},
+var noResurrection = []check{
+	{"running request", "A request that was running when its user logged out logs the user in again.", nothing, onOneNode(holdsAgainst(closing))},
+	{"running request on another node", "A request that was running on another node when its user logged out logs the user in again.", needsNodes, onTwoNodes(holdsAgainst(closing))},
+	{"new id", "A request that was running when its user logged out carries the session to a new id.", nothing, onOneNode(holdsAgainst(regenerating))},
+	{"new id on another node", "A request on another node carries a session that was logged out to a new id.", needsNodes, onTwoNodes(holdsAgainst(regenerating))},
+	{"second close", "GoFrame's second close of a request after a log-out returns an error though nothing is lost, or logs the user in again.", nothing, onOneNode(holdsAgainstSecondClose)},
+	{"second close on another node", "GoFrame's second close of a request after a log-out on another node returns an error though nothing is lost, or logs the user in again.", needsNodes, onTwoNodes(holdsAgainstSecondClose)},
+	{"second close after a refusal", "GoFrame's second close tries a refused change again at the store, and it is counted twice.", needsWrapped, refusesOnce},
+	{"new log-in", "A change by a request of the old log-in shows in the new one.", nothing, holdsAfterNewLogin},
+	{"same log-in again", "A change by a request of the old log-in shows in the new one, which holds the same data.", nothing, holdsAfterSameLogin},
+	{"log-out during a change of id", "A log-out on another node while the id is changed leaves the session under its new id.", needsWrapped, holdsWhileRegenerating},
+	{"a lost reply", "A session is begun again after its log-out, as the reply to its first write was lost.", needsWrapped, beginsOnce},
+	{"removal that failed", "A log-out that failed loses the changes of running requests.", needsWrapped, failsToRemove},
+	{"log-in by the same request", "A request that removes its session and fills it again is refused.", nothing, fillsAnew},
+	{"under load", "Now and then a log-out is undone.", nothing, onOneNode(holdsUnderLoad)},
+	{"under load on two nodes", "Now and then a log-out is undone by another node.", needsNodes, onTwoNodes(holdsUnderLoad)},
+	{"nothing is left", "A log-out leaves an empty session behind.", nothing, leavesNothing},
 }
 
 // closing and regenerating are two ways in which a request ends.
@@ -87,7 +87,7 @@ func holdsAgainstSecondClose(e *env, a, b gsession.Storage) error {
 }
 
 func refusesOnce(e *env) error {
-	fault := &Fault{}
+	fault := &faults{}
 	s, id := e.wrapped(e.T, fault.Wrap), e.id()
 	if e.direct(s) {
 		return nil
@@ -128,7 +128,7 @@ func (e *env) holdsAfter(login values) error {
 // new one.
 func holdsWhileRegenerating(e *env) error {
 	for _, deleteOld := range []bool{true, false} {
-		fault := &Fault{}
+		fault := &faults{}
 		s, id, next := e.wrapped(e.T, fault.Wrap), e.id(), e.id()
 		if e.direct(s) {
 			return nil // such a session has no data to take along
@@ -163,7 +163,7 @@ func holdsWhileRegenerating(e *env) error {
 // beginsOnce loses the reply to the write that begins a session. Another node logs out before the request is closed a
 // second time.
 func beginsOnce(e *env) error {
-	fault := &Fault{}
+	fault := &faults{}
 	a, id := e.wrapped(e.T, fault.Wrap), e.id()
 	if e.direct(a) {
 		return nil // such a store is given each key by itself
@@ -176,7 +176,7 @@ func beginsOnce(e *env) error {
 }
 
 func failsToRemove(e *env) error {
-	fault := &Fault{}
+	fault := &faults{}
 	s, id := e.wrapped(e.T, fault.Wrap), e.id()
 	e.must(e.save(s, id, values{"user": "one"}), e.flushed(s))
 	request := e.begin(s, id)

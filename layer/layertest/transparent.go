@@ -11,18 +11,18 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 )
 
-var transparent = []Check{
-	{"types", "A handler that asserts a type works on a miss and panics on a hit, or the other way round.", Nothing, sameTypes},
-	{"values", "A handler finds other values than the store would give it.", NeedsBare, sameValues},
-	{"no session", "A read finds a session that isn't there, or none that is.", NeedsBare, sameAbsence},
-	{"style", "GoFrame takes the storage for one of the other style, and writes get lost.", NeedsBare, sameStyle},
-	{"replace", "A map that a program makes itself is merged with the session that it replaces.", Nothing, replaces},
-	{"replace a new session", "The second map that a program makes for a new session is merged with the first.", Nothing, replacesNew},
-	{"replace with the same map", "A map that a program writes again is taken for a request's second close, and changes in between stay.", Nothing, replacesAgain},
-	{"nil context", "A program without a context panics.", Nothing, withoutContext},
-	{"odd keys", "A key that isn't text changes when it is saved.", NeedsBare, oddKeys},
-	{"values that encode differently", "A value that encodes differently each time differs between nodes.", NeedsNodes, changingValues},
-	{"regenerate", "A log-in that changes the id, as it should, loses the session.", Nothing, regenerates},
+var transparent = []check{
+	{"types", "A handler that asserts a type works on a miss and panics on a hit, or the other way round.", nothing, sameTypes},
+	{"values", "A handler finds other values than the store would give it.", needsBare, sameValues},
+	{"no session", "A read finds a session that isn't there, or none that is.", needsBare, sameAbsence},
+	{"style", "GoFrame takes the storage for one of the other style, and writes get lost.", needsBare, sameStyle},
+	{"replace", "A map that a program makes itself is merged with the session that it replaces.", nothing, replaces},
+	{"replace a new session", "The second map that a program makes for a new session is merged with the first.", nothing, replacesNew},
+	{"replace with the same map", "A map that a program writes again is taken for a request's second close, and changes in between stay.", nothing, replacesAgain},
+	{"nil context", "A program without a context panics.", nothing, withoutContext},
+	{"odd keys", "A key that isn't text changes when it is saved.", needsBare, oddKeys},
+	{"values that encode differently", "A value that encodes differently each time differs between nodes.", needsNodes, changingValues},
+	{"regenerate", "A log-in that changes the id, as it should, loses the session.", nothing, regenerates},
 }
 
 // kinds are values of every kind that JSON has.
