@@ -248,7 +248,7 @@ func TestWhatIsNotReachedIsTold(t *testing.T) {
 	if r.OwnMisses = map[string]int{"a cause": 1}; len(r.Unreached()) != 6 {
 		t.Errorf("a read of an own write asks Redis: %q", r.Unreached())
 	}
-	r.Late.Add(int64(mostDelay / 2)) // the machine is busy
+	r.Others = 2 * mostOthers // the machine is busy
 	if r.OwnMisses["a cause"] = 10; len(r.Unreached()) != 3 {
 		t.Errorf("few reads of own writes ask Redis on a busy machine: %q", r.Unreached())
 	}

@@ -97,13 +97,14 @@
 // # What it expects beside
 //
 // Before the load, without faults: an invalidation delay p99 under 2 ms, at most 0.07 Redis reads
-// a request where a session's requests stay on one node, and at most one in a hundred reads of own
-// writes that asks Redis. A figure that isn't reached is measured three times, and one that takes
-// time isn't judged on a machine that is too busy: where a timer is a millisecond late (p99). The
-// nodes audit some of their hits (layer.Audited) all the time, and none may differ beyond what is
-// allowed. Two and a half seconds after a server has begun to hang, or to refuse writes, a
-// request's p99 is under 50 ms, and no request fails that begins more than a second after the
-// server is back. A figure that isn't reached is printed.
+// a request where a session's requests stay on one node, and no read of an own write that asks
+// Redis. A figure that isn't reached is measured three times. On a machine that is too busy, which is
+// one where other programs use more than a twentieth of the CPU time meanwhile, none that takes time
+// is judged, and one in a hundred reads of own writes may ask Redis. The nodes audit some of their
+// hits (layer.Audited) all the time, and none may differ beyond what is allowed. Two and a half
+// seconds after a server has begun to hang, or to refuse writes, a request's p99 is under 50 ms, and
+// no request fails that begins more than a second after the server is back. A figure that isn't
+// reached is printed.
 //
 // # Nodes that write behind
 //

@@ -12,7 +12,7 @@ type Figures struct {
 	OwnReads   int
 	OwnMisses  map[string]int // reads of own writes that asked Redis, by what kept memory from serving them
 	Delays     Ages
-	Late       Ages // how late the driver woke up between the changes whose delays these are
+	Others     float64 // the part of the machine's CPU time that other programs used meanwhile; 1 if it isn't known
 }
 
 const (
@@ -26,15 +26,19 @@ const (
 	// mostReads is the Redis reads a request; a bare StorageRedis makes one.
 	mostReads = 0.07
 
+	// mostOthers is the part of the CPU time of an idle machine that others use.
+	mostOthers = 0.05
+
 	// mostOwnMisses is the part of the reads of own writes that ask Redis on a busy machine; on an idle
 	// one none does. A write has memory invalidated if the notifications of several writes before it
 	// come after it.
 	mostOwnMisses = 0.01
 )
 
-// busy reports whether the machine was too busy to judge what takes time: what waits for its turn
-// adds the delay of each turn to all that is measured.
-func (f *Figures) busy() bool { return f.Late.Quantile(0.99) >= mostDelay/2 }
+// busy reports whether the machine was too busy to judge what takes time. The CPU time of others tells
+// that; how late a timer is doesn't, as its granularity may be a millisecond on an idle machine and as a
+// thread that wakes up takes precedence over loops.
+func (f *Figures) busy() bool { return f.Others > mostOthers }
 
 // unreached is what was expected and isn't so.
 func (f *Figures) unreached() (texts []string) {
@@ -78,6 +82,7 @@ func (w *world) figures() (f Figures) {
 func (w *world) measureAll() (f Figures) {
 	w.tb.Helper()
 	o := w.options
+	began, cpuErr := readCPU()
 	ask := Ask{What: askMeasure, Round: 0, Count: o.Requests}
 	w.all(ask) // each node has its sessions in memory then
 	before := w.reads()
@@ -85,7 +90,11 @@ func (w *world) measureAll() (f Figures) {
 	f.RedisReads = float64(w.reads()-before) / float64(len(w.nodes)*o.Requests)
 	own := w.each(w.nodes[:1], Ask{What: askOwn, Count: o.Probes, IDs: []string{sessionID(0, 0, 0)}})
 	f.OwnReads, f.OwnMisses = o.Probes, own[0].Misses
-	f.Delays, f.Late = w.delays()
+	f.Delays = w.delays()
+	f.Others = 1
+	if ended, err := readCPU(); cpuErr == nil && err == nil {
+		f.Others = ended.others(began)
+	}
 	return f
 }
 
@@ -107,10 +116,10 @@ func (w *world) reads() (all int) {
 // delays measures how long after its acknowledgement a change is still not seen by
 // another node that has the session in memory: until the start of the first read that
 // shows it.
-func (w *world) delays() (delays, late Ages) {
+func (w *world) delays() (delays Ages) {
 	w.tb.Helper()
 	if len(w.nodes) < 2 {
-		return delays, late
+		return delays
 	}
 	w.probes++
 	ids := []string{fmt.Sprint("probe", w.probes)}
@@ -124,9 +133,7 @@ func (w *world) delays() (delays, late Ages) {
 		if version > 1 {
 			// It knows the version before, so that it serves it from memory.
 			w.each([]*process{follower}, Ask{What: askFollow, IDs: ids, Count: version - 1})
-			due := now() + int64(time.Millisecond)
 			wait(time.Millisecond)
-			late.Add(now() - due)
 		}
 		go func() {
 			answer, err := follower.ask(Ask{What: askFollow, IDs: ids, Count: version})
@@ -141,5 +148,5 @@ func (w *world) delays() (delays, late Ages) {
 			delays.Add(read.answer.Records[0].Start - written.Records[0].End)
 		}
 	}
-	return delays, late
+	return delays
 }

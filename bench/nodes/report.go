@@ -155,7 +155,7 @@ func (r *Report) Print(out io.Writer) {
 			line("", "%s %d", why, n)
 		}
 		if r.busy() {
-			line("times not judged on a busy machine", "woke up %v late (p99)", round(r.Late.Quantile(0.99)))
+			line("times not judged on a busy machine", "others used %.0f %% of its CPU time", 100*r.Others)
 		}
 	}
 	if len(r.Recoveries.All) > 0 {
