@@ -47,7 +47,7 @@ func TestTheTimeThatOthersUsed(t *testing.T) {
 	}
 }
 
-// What this process and its children use is theirs.
+// The time of children and grandchildren counts as the own time of this process.
 func TestTheTimeThatTheRunUsed(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("there is no /proc")

@@ -35,9 +35,9 @@ const (
 	mostOwnMisses = 0.01
 )
 
-// busy reports whether the machine was too busy to judge what takes time. The CPU time of others tells
-// that; how late a timer is doesn't, as its granularity may be a millisecond on an idle machine and as a
-// thread that wakes up takes precedence over loops.
+// busy reports whether the machine was too busy to judge what takes time. The lateness of a timer doesn't
+// show that: its granularity may be a millisecond on an idle machine, and a thread that wakes up takes
+// precedence over loops.
 func (f *Figures) busy() bool { return f.Others > mostOthers }
 
 // unreached is what was expected and isn't so.
