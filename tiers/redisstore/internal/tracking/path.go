@@ -29,7 +29,7 @@ type commander interface {
 	Pipeline() redis.Pipeliner
 }
 
-// paths is the way to a server that is alone. While a watcher vouches, commands go through
+// paths is a watcher's way to a server that is alone. While it vouches, commands go through
 // connections of the watch session's own, each of which was proven to lead to the server that
 // is watched. When the watch session ends, they go through connections that are made from then on:
 // those from before may lead to a server that the address has left. The user's client is

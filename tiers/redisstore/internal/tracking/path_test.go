@@ -2,6 +2,7 @@ package tracking_test
 
 import (
 	"context"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -249,5 +250,42 @@ func TestWatchSurvivesAPanic(t *testing.T) {
 	l.standing(t)
 	if err := w.InvalidationErr(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A watcher that takes its time to end doesn't lead the commands of the next one back to the client.
+func TestALateEndLeavesTheNextPathAlone(t *testing.T) {
+	_, b, proxy := twoServers(t)
+	var (
+		hold    atomic.Bool
+		held    = make(chan struct{})
+		release = make(chan struct{})
+	)
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), PoolSize: 1, OnConnect: func(context.Context, *redis.Conn) error {
+		if hold.CompareAndSwap(true, false) {
+			close(held)
+			<-release
+		}
+		return nil
+	}})
+	t.Cleanup(func() { _ = client.Close() })
+	w := tracking.Start(client, "p:", tracking.ProofLife(time.Hour))
+	if at := read(t, w); at != "a" { // on a connection of the client's own
+		t.Fatalf("read from %q", at)
+	}
+	hold.Store(true)
+	stop := w.Subscribe(newWitness())
+	<-held
+	stop() // doesn't wait for ever
+	proxy.Lead(b.server.Addr())
+	l := listen(t, w)
+	l.standing(t)
+	close(release)
+	poll(t, "the end of the first watcher", func() bool {
+		stacks := make([]byte, 1<<20)
+		return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "tracking.(*watcher).run(") == 1
+	})
+	if at := read(t, w); at != "b" {
+		t.Errorf("read from %q, as the end of another watch led there", at)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,11 +20,11 @@ const maxMoves = 4
 // sends a storage's commands over connections that lead to the server which sends the
 // invalidations. The connections for these are made for the first listener, and closed with the last.
 //
-// client, settings and paths are set at construction and guard themselves; mu guards the rest.
+// client and settings are set at construction and guard themselves, paths is atomic; mu guards the rest.
 type Tracker struct {
 	client redis.UniversalClient
 	settings
-	paths *paths
+	paths atomic.Pointer[paths] // the last watcher's that has any
 
 	mu        sync.Mutex
 	watcher   *watcher // while there are listeners
@@ -43,11 +44,12 @@ type settings struct {
 
 // New returns a Tracker of the keys under prefix, all keys if it is empty.
 func New(client redis.UniversalClient, prefix string, lease time.Duration) *Tracker {
-	return &Tracker{
+	t := &Tracker{
 		client:   client,
 		settings: settings{prefix: prefix, lease: lease, pace: lease / 4, retry: unsupportedRetry, proofLife: proofLife, trial: trialTime},
-		paths:    newPaths(client),
 	}
+	t.paths.Store(newPaths(client))
+	return t
 }
 
 // Subscribe notifies the listener of everything that happens from now on, until stop is called or
@@ -62,7 +64,10 @@ func (t *Tracker) Subscribe(l tiers.InvalidationListener) (stop func()) {
 		return func() {}
 	}
 	if t.watcher == nil {
-		t.watcher = startWatcher(t.client, t.settings, t.paths)
+		t.watcher = startWatcher(t.client, t.settings)
+		if t.watcher.paths != nil {
+			t.paths.Store(t.watcher.paths)
+		}
 	}
 	w := t.watcher
 	leave := w.subscribe(l)
@@ -119,14 +124,15 @@ func (t *Tracker) Close(ctx context.Context) error {
 // each command has a reply or an error afterwards.
 func (t *Tracker) Send(ctx context.Context, commands ...redis.Cmder) error {
 	for tries := 1; ; tries++ {
-		p := t.paths.take()
+		paths := t.paths.Load()
+		p := paths.take()
 		err := p.send(ctx, commands)
-		t.paths.give(p)
+		paths.give(p)
 		if !errors.Is(err, errUnproven) { // or else nothing has been sent
 			t.suspect(ctx, err)
 			return err
 		}
-		t.paths.leave(p)
+		paths.leave(p)
 		if tries == maxMoves {
 			return err
 		}

@@ -46,7 +46,7 @@ const (
 type watcher struct {
 	settings
 	topology topology
-	paths    *paths // nil where commands keep to the client
+	paths    *paths // its own, nil where commands keep to the client
 	cancel   context.CancelFunc
 	done     chan struct{}
 	received bool // a canary, ever
@@ -60,7 +60,7 @@ type watcher struct {
 }
 
 // startWatcher begins to watch, and returns at once.
-func startWatcher(client redis.UniversalClient, s settings, paths *paths) *watcher {
+func startWatcher(client redis.UniversalClient, s settings) *watcher {
 	w := &watcher{settings: s, done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
@@ -69,7 +69,7 @@ func startWatcher(client redis.UniversalClient, s settings, paths *paths) *watch
 		return w
 	}
 	if s, ok := w.topology.(*single); ok && !IsBehindSentinels(s.options) {
-		w.paths = paths
+		w.paths = newPaths(client)
 	}
 	go w.run(ctx)
 	return w
