@@ -97,7 +97,8 @@ type Option func(*Storage)
 // shares the database with anything else, should have one: GoFrame adopts the
 // session id that a client sends, and without a prefix that id can name any key of
 // the database. A client could then move its expiry, delete it, or be served a JSON
-// object that never was a session.
+// object that never was a session. For the same reason no application's prefix may be the
+// beginning of another's: the id admin:1 under shop: is the id 1 under shop:admin:.
 const DefaultPrefix = "gsession:"
 
 // Prefix is put before the session id to make the key; there is none unless set. To
