@@ -104,4 +104,3 @@ func serveUntilLoggedOut(t *testing.T, url string) {
 	})
 	fmt.Println("last read that found it began at " + strconv.FormatInt(last.Load(), 10))
 }
-
