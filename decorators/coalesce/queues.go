@@ -516,9 +516,14 @@ func (l *queues) newest(id string) (w *write) {
 }
 
 // extend has what waits for the session keep it alive for as long as a slide would.
-func (l *queues) extend(id string, ttl time.Duration) (extended bool) {
-	l.inspect(id, func(k *sessionQueue) { extended = k.extend(ttl) })
-	return extended
+func (l *queues) extend(id string, ttl time.Duration) (can bool) {
+	l.inspect(id, func(k *sessionQueue) {
+		var extended bool
+		if can, extended = k.extend(ttl, l.carrier.slides.longer(ttl)-ttl); extended {
+			l.journal.keep(k)
+		}
+	})
+	return can
 }
 
 // mayBeEmpty reports whether the last change of the session that is known here has set no key: by the rules of

@@ -482,3 +482,56 @@ func TestAJournalNeedsAStoreThatCompares(t *testing.T) {
 		}()
 	}
 }
+
+// A session that is in use keeps its pending changes, also for the next process.
+func TestTheNextProcessKnowsHowLongASessionWasKeptAlive(t *testing.T) {
+	s, dir := teststore.New(), t.TempDir()
+	s.Put("a", map[string]any{"k": "0"}, ttl)
+	c := journaled(t, s, dir)
+	if _, err := c.Commit(ctx, "a", change(t, get(t, c, "a"), "k", "1"), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Slide(ctx, "a", ttl); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the journal has the new deadline", func() bool {
+		var deadline int64
+		if _, after, found := strings.Cut(recorded(t, dir), `"deadline":`); found {
+			_, _ = fmt.Sscan(strings.TrimRight(after, "}]"), &deadline)
+		}
+		return time.Until(time.UnixMilli(deadline)) > ttl/2
+	})
+}
+
+// What waits behind another write was made to what that has left in the store, also for the next process.
+func TestTheNextProcessKnowsWhatWasWrittenBefore(t *testing.T) {
+	s, dir := teststore.New(), t.TempDir()
+	s.Put("a", map[string]any{"k": "0", "seed": "0"}, ttl)
+	c := journaled(t, s, dir)
+	base, asked, hold := get(t, c, "a"), make(chan struct{}), make(chan struct{})
+	s.Refuse(func(string) error { close(asked); <-hold; return nil })
+	landed := make(chan error)
+	urgent := change(t, base, "k", "1").AsUrgent()
+	go func() {
+		_, err := c.Commit(ctx, "a", urgent, ttl)
+		landed <- err
+	}()
+	<-asked
+	if _, err := c.Commit(ctx, "a", change(t, base, "k", "2"), ttl); err != nil {
+		t.Fatal(err)
+	}
+	s.Refuse(nil)
+	close(hold)
+	if err := <-landed; err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the next process delivers the change", func() bool {
+		next := coalesce.New(s, writeBehind(time.Hour), inJournal(killed(t, dir)))
+		defer func() { _ = next.Close(ctx) }()
+		if err := next.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		read, _ := s.Load(ctx, "a", ttl)
+		return read.Snapshot.Get("k") == "2"
+	})
+}
