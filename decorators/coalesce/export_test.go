@@ -20,11 +20,8 @@ func Record(id string, delta *tiers.Delta, deadline time.Time) ([]byte, error) {
 }
 
 // Appointments is how many sessions wait for their time.
-func Appointments(s *Storage) (n int) {
+func Appointments(s *Storage) int {
 	s.queues.mu.Lock()
 	defer s.queues.mu.Unlock()
-	for _, at := range s.queues.schedule.slots {
-		n += at.queues.Len()
-	}
-	return n
+	return len(s.queues.schedule.later) + len(s.queues.schedule.failed)
 }

@@ -15,14 +15,17 @@ type sessionQueue struct {
 	id      string
 	flying  *write
 	waiting []*write
-	changes int             // writes that change the session
 	entry   uint64          // of what the journal keeps of it, 0 for nothing
 	stored  *tiers.Snapshot // what the store held before all that is pending, nil if that isn't known
+	changes int32           // writes that change the session
 
-	node   string     // of the store that has the session, if known; this and what follows is the schedule's
+	urgent bool       // a caller waits, though the first write needn't go yet; this and what follows is the schedule's
+	node   string     // of the store that has the session, if known
 	in     *list.List // nil for none
 	place  *list.Element
-	urgent bool // a caller waits, though the first write needn't go yet
+	until  *due // in which it waits until it is due, nil for none
+	index  int
+	at     time.Duration // when it is due
 }
 
 // first is the write that is next, nil for none.

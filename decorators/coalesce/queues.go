@@ -40,14 +40,16 @@ type queues struct {
 
 func (l *queues) init(circuits *circuit.Store, o Options) {
 	l.sessions = map[string]*sessionQueue{}
-	l.schedule = scheduleOf(&l.mu, circuits.Writes, l.fly, l.carry)
+	s := &l.schedule
+	s.init(&l.mu)
+	s.circuit, s.fly, s.carry, s.together = circuits.Writes, l.fly, l.carry, 1
 	switch {
 	case l.carrier.batcher != nil:
-		l.schedule.most, l.schedule.together = pipelines, pipelineSize
+		s.most, s.together = pipelines, pipelineSize
 	case o.WriteBehind > 0:
-		l.schedule.most = writers
+		s.most = writers
 	default:
-		l.schedule.most = waitedFor
+		s.most = waitedFor
 	}
 }
 

@@ -503,7 +503,7 @@ func TestTheNextProcessKnowsHowLongASessionWasKeptAlive(t *testing.T) {
 	})
 }
 
-// What waits behind another write was made to what that has left in the store, also for the next process.
+// A change that waits behind another write is one of what that has left in the store, also for the next process.
 func TestTheNextProcessKnowsWhatWasWrittenBefore(t *testing.T) {
 	s, dir := teststore.New(), t.TempDir()
 	s.Put("a", map[string]any{"k": "0", "seed": "0"}, ttl)

@@ -1,7 +1,9 @@
 package coalesce
 
 import (
+	"container/heap"
 	"container/list"
+	"math"
 	"sync"
 	"time"
 
@@ -20,8 +22,8 @@ const (
 	coarsestGrain = 25 * time.Millisecond
 )
 
-// grainOf returns how early a commit may go that is due within the interval. An interval has at
-// most a thousand moments.
+// grainOf returns how early a commit may go that is due within the interval, with one that is due: otherwise
+// each would make a round trip of its own.
 func grainOf(interval time.Duration) time.Duration {
 	return max(min(interval/8, coarsestGrain), interval/1000, finestGrain)
 }
@@ -29,9 +31,9 @@ func grainOf(interval time.Duration) time.Duration {
 // schedule brings session queues to the store when they are due. Each node of the store has
 // workers of its own, and so have removals, so that a node that hangs delays no other.
 //
-// The first block is set at construction, and crew guards itself. mu, which is the queues',
-// guards grain and the rest. It is held when a method is called, except work and bring; board takes
-// it itself.
+// The first block is set at construction, and crew and alarm guard themselves. mu, which is the queues',
+// guards grain and the rest. It is held when a method is called, except work and bring; ring and board take
+// it themselves.
 type schedule struct {
 	mu       *sync.Mutex
 	most     int // workers for commits at one node
@@ -41,17 +43,43 @@ type schedule struct {
 	fly      func(k *sessionQueue) *write                 // takes the queue's first write
 	carry    func(writes []*write, timeout time.Duration) // brings writes to the store; as a probe if timeout isn't 0
 	crew     crew.Crew
+	alarm    *time.Timer // rings when a queue is due, or a node may be probed
 
-	grain  time.Duration    // how early a commit may go, with others
+	grain  time.Duration
 	nodes  map[string]*node // by name
-	slots  map[moment]*slot
+	later  due              // queues that aren't due yet
+	failed due              // and those whose first write has failed: they aren't rushed, and don't go early
+	rings  time.Duration    // when the alarm does, since the schedule began
 	closed bool
 }
 
-func scheduleOf(mu *sync.Mutex, circuits func(node string) *circuit.Circuit, fly func(*sessionQueue) *write,
-	carry func([]*write, time.Duration)) schedule {
-	return schedule{mu: mu, together: 1, began: time.Now(), circuit: circuits, fly: fly, carry: carry,
-		nodes: map[string]*node{}, slots: map[moment]*slot{}}
+func (s *schedule) init(mu *sync.Mutex) {
+	s.mu, s.began, s.nodes, s.rings = mu, time.Now(), map[string]*node{}, math.MaxInt64
+	s.alarm = time.AfterFunc(math.MaxInt64, s.ring)
+}
+
+// due holds queues by the moments at which they are due, the next in front.
+type due []*sessionQueue
+
+func (d due) Len() int           { return len(d) }
+func (d due) Less(i, j int) bool { return d[i].at < d[j].at }
+
+func (d due) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].index, d[j].index = i, j
+}
+
+func (d *due) Push(k any) {
+	k.(*sessionQueue).index = len(*d)
+	*d = append(*d, k.(*sessionQueue))
+}
+
+func (d *due) Pop() any {
+	last := len(*d) - 1
+	k := (*d)[last]
+	(*d)[last] = nil
+	*d = (*d)[:last]
+	return k
 }
 
 // node holds the queues that are due at one node of the store, and its workers.
@@ -62,9 +90,8 @@ type node struct {
 	pending  list.List // and with pending ones
 	removing line
 	writing  line
-	alarm    *time.Timer // rings when the node may be probed
-	probing  bool        // one of pending is to show whether the node is back
-	probes   int         // that have failed since it was last
+	probing  bool // one of pending is to show whether the node is back
+	probes   int  // that have failed since it was last
 }
 
 // line is the workers for one kind of calls.
@@ -73,23 +100,7 @@ type line struct {
 	starting int // of these, those that have taken no queue yet
 }
 
-func (l *line) wants(due, most int) bool { return l.starting < due && l.running < most }
-
-// moment is the time at which a slot is due, since the schedule began. Writes that have failed
-// have slots of their own, which aren't rushed.
-type moment struct {
-	after  time.Duration
-	failed bool
-}
-
-// slot holds the queues that become due together: without slots each commit would make a round
-// trip of its own.
-type slot struct {
-	queues list.List
-	timer  *time.Timer
-}
-
-// arrange puts the queue into the list of its first write, and starts a worker if one is needed.
+// arrange has the queue wait where its first write belongs, and starts a worker if one is needed.
 func (s *schedule) arrange(k *sessionQueue) {
 	n := s.node(k.node)
 	switch first := k.first(); {
@@ -99,64 +110,71 @@ func (s *schedule) arrange(k *sessionQueue) {
 		s.move(k, &n.removals)
 	case !first.pending || k.urgent:
 		s.move(k, &n.awaited)
+	case s.closed || !time.Now().Before(first.at):
+		s.move(k, &n.pending)
+	case first.attempts > 0:
+		s.postpone(k, &s.failed, first.at.Add(s.grain)) // so that these go together too
 	default:
-		s.move(k, s.slot(n, first))
+		s.postpone(k, &s.later, first.at)
 	}
 	s.staff(n)
 }
 
-// slot returns the list in which a pending write waits for its time. One that has failed doesn't
-// go early.
-func (s *schedule) slot(n *node, w *write) *list.List {
-	m := moment{after: w.at.Sub(s.began).Truncate(s.grain), failed: w.attempts > 0}
-	if m.failed {
-		m.after += s.grain
-	}
-	wait := time.Until(s.began.Add(m.after))
-	switch at := s.slots[m]; {
-	case w.at.IsZero() || wait <= 0 || s.closed:
-		return &n.pending
-	case at != nil:
-		return &at.queues
-	}
-	at := &slot{}
-	at.timer = time.AfterFunc(wait, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.ring(m)
-	})
-	s.slots[m] = at
-	return &at.queues
-}
-
-// ring queues the writes of a slot that has become due.
-func (s *schedule) ring(m moment) {
-	at := s.slots[m]
-	if at == nil || s.closed {
+// postpone has a queue wait until it is due.
+func (s *schedule) postpone(k *sessionQueue, to *due, at time.Time) {
+	moment := at.Sub(s.began)
+	if k.until == to && k.at == moment {
 		return
 	}
-	at.timer.Stop()
-	delete(s.slots, m)
-	for first := at.queues.Front(); first != nil; first = at.queues.Front() {
-		k := first.Value.(*sessionQueue)
-		n := s.node(k.node)
-		s.move(k, &n.pending)
-		s.staff(n)
+	s.move(k, nil)
+	k.until, k.at = to, moment
+	heap.Push(to, k)
+	s.wake(moment)
+}
+
+// wake has the alarm ring by a moment.
+func (s *schedule) wake(moment time.Duration) {
+	if moment < s.rings {
+		s.rings = moment
+		s.alarm.Reset(moment - time.Since(s.began))
 	}
 }
 
-// rush queues the writes that would have become due later, except those that have failed: they wait for their
-// next attempt.
-func (s *schedule) rush() {
-	for m := range s.slots {
-		if !m.failed {
-			s.ring(m)
+// ring has all go that is due, and sets the alarm anew.
+func (s *schedule) ring() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rings = math.MaxInt64
+	now := time.Since(s.began)
+	s.release(&s.later, now+s.grain)
+	s.release(&s.failed, now+1)
+	for _, d := range []due{s.later, s.failed} {
+		if len(d) > 0 {
+			s.wake(d[0].at)
 		}
+	}
+}
+
+// rush has the queues go that aren't due yet.
+func (s *schedule) rush() { s.release(&s.later, math.MaxInt64) }
+
+// release has the queues go that are due before a moment.
+func (s *schedule) release(from *due, moment time.Duration) {
+	for len(*from) > 0 && (*from)[0].at < moment {
+		k := (*from)[0]
+		s.move(k, &s.node(k.node).pending)
+	}
+	for _, n := range s.nodes {
+		s.staff(n)
 	}
 }
 
 // move has a queue wait in a list, or in none.
 func (s *schedule) move(k *sessionQueue, to *list.List) {
+	if k.until != nil {
+		heap.Remove(k.until, k.index)
+		k.until = nil
+	}
 	if k.in == to {
 		return
 	}
@@ -175,12 +193,6 @@ func (s *schedule) node(name string) *node {
 	n := s.nodes[name]
 	if n == nil {
 		n = &node{circuit: s.circuit(name)}
-		n.alarm = time.AfterFunc(time.Hour, func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.staff(n)
-		})
-		n.alarm.Stop()
 		s.nodes[name] = n
 	}
 	return n
@@ -192,9 +204,7 @@ func (s *schedule) staff(n *node) {
 	if s.closed {
 		return
 	}
-	for n.removing.wants(n.removals.Len(), removers) {
-		s.start(n, &n.removing)
-	}
+	s.start(n, &n.removing, n.removals.Len(), removers)
 	due := n.awaited.Len()
 	switch until := n.circuit.Until(); {
 	case until.IsZero():
@@ -202,44 +212,47 @@ func (s *schedule) staff(n *node) {
 		due += min(n.pending.Len(), writers)
 	case n.probing || n.pending.Len() == 0:
 	case time.Now().Before(until):
-		n.alarm.Reset(time.Until(until))
+		s.wake(until.Sub(s.began))
 	default:
 		due++
 	}
-	for n.writing.wants(due, s.most) {
-		s.start(n, &n.writing)
-	}
+	s.start(n, &n.writing, due, s.most)
 }
 
-func (s *schedule) start(n *node, l *line) {
-	l.running++
-	l.starting++
-	s.crew.Go(func() { s.work(n, l) })
+func (s *schedule) start(n *node, l *line, due, most int) {
+	for l.starting < due && l.running < most {
+		l.running++
+		l.starting++
+		s.crew.Go(func() { s.work(n, l) })
+	}
 }
 
 // work brings writes that are due to the store until none is: one at a time, or as many as wait
 // at that moment if the store takes batches. No write waits for others to come: they meet because
 // all workers are busy.
 func (s *schedule) work(n *node, l *line) {
-	for writes, probe := s.board(n, l); len(writes) > 0; writes, probe = s.board(n, l) {
-		s.bring(n, l, writes, probe)
+	for s.bring(n, l) {
 	}
 }
 
-func (s *schedule) bring(n *node, l *line, writes []*write, probe time.Duration) {
-	returned := false
+// bring returns false if nothing is due.
+func (s *schedule) bring(n *node, l *line) (brought bool) {
+	writes, probe := s.board(n, l)
+	if len(writes) == 0 {
+		return false
+	}
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if probe > 0 {
 			n.probing = false
 		}
-		if s.staff(n); !returned {
+		if s.staff(n); !brought {
 			s.crew.Go(func() { s.work(n, l) }) // the store has ended this goroutine
 		}
 	}()
 	s.carry(writes, probe)
-	returned = true
+	return true
 }
 
 // board takes the first writes of queues that are due. A removal goes alone, and so do a write that may
@@ -288,11 +301,8 @@ func (s *schedule) board(n *node, l *line) (writes []*write, probe time.Duration
 // close keeps workers from bringing anything more to the store.
 func (s *schedule) close() {
 	s.closed = true
-	for _, at := range s.slots {
-		at.timer.Stop()
-	}
-	for _, n := range s.nodes {
-		n.alarm.Stop()
-	}
+	s.alarm.Stop()
+	s.release(&s.later, math.MaxInt64)
+	s.release(&s.failed, math.MaxInt64)
 	s.crew.Close()
 }
