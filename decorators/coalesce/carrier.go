@@ -13,15 +13,15 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// carrier brings writes to the store. All fields are set at construction and guard themselves.
+// carrier brings writes and slides to the store. All fields are set at construction and guard themselves.
 type carrier struct {
 	store   tiers.Storage
 	batcher tiers.Batcher // nil if the store takes no batches
 	shard   func(id string) string
+	timeout duration        // of a write
 	ended   context.Context // calls of the store end with it
 	end     context.CancelFunc
-	timeout *duration // of a write
-	slides  *slides
+	slides  slides
 	tally   *telemetry.Tally
 }
 
@@ -96,6 +96,29 @@ func (c *carrier) life(w *write) time.Duration {
 		return longer
 	}
 	return max(time.Until(w.deadline)+longer-w.ttl, time.Millisecond)
+}
+
+// slide sets the expiry, unless it can be skipped, and reports whether the store was asked.
+func (c *carrier) slide(ctx context.Context, id string, ttl time.Duration) (until time.Time, asked bool, err error) {
+	if until, skips := c.slides.skips(id, ttl); skips {
+		return until, false, nil
+	}
+	e, _ := c.slides.get(id)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout.get())
+	defer cancel()
+	// Known before it is done, so that those who slide meanwhile leave it to this one.
+	e.at, e.known = time.Now().Add(c.slides.longer(ttl)), false
+	c.slides.set(id, e)
+	c.tally.Add(telemetry.SlideSent)
+	until, err = c.store.Slide(ctx, id, c.slides.longer(ttl))
+	switch {
+	case err != nil:
+		c.slides.forget(id)
+	case !until.IsZero():
+		e.known = true
+		c.slides.set(id, e)
+	}
+	return until, true, err
 }
 
 // note counts the outcomes of writes, and notes the expiries that they have set.

@@ -52,9 +52,8 @@ type Storage struct {
 	face          *sessionmap.Maps
 	form          tiers.Preview // nil if it isn't known what the store makes of values
 	interval      duration      // 0: synchronous
-	timeout       duration      // of a write
 	queues        queues
-	slides        slides
+	carrier       carrier
 	reports       reports
 
 	tally    telemetry.Tally
@@ -77,12 +76,11 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s := &Storage{wrapped: inner, form: tiers.PreviewOf(inner)}
 	s.Storage, s.circuits = circuit.Over(inner)
 	s.face = sessionmap.New(s)
-	s.slides = slides{store: s.Storage, timeout: &s.timeout, every: o.SlideEvery, tally: &s.tally}
+	s.carrier = carrier{store: s.Storage, batcher: tiers.BatcherOf(s.Storage), shard: s.circuits.Shard,
+		slides: slides{every: o.SlideEvery, tally: &s.tally}, tally: &s.tally}
+	s.carrier.ended, s.carrier.end = context.WithCancel(context.Background())
 	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, journal: &s.queues.journal, tally: &s.tally, pending: s.Pending}
-	s.queues.carrier = carrier{store: s.Storage, batcher: tiers.BatcherOf(s.Storage), shard: s.circuits.Shard,
-		timeout: &s.timeout, slides: &s.slides, tally: &s.tally}
-	s.queues.carrier.ended, s.queues.carrier.end = context.WithCancel(context.Background())
-	s.queues.reports, s.queues.tally = &s.reports, &s.tally
+	s.queues.carrier, s.queues.reports = &s.carrier, &s.reports
 	s.queues.init(s.circuits, o)
 	s.limit(o)
 	if o.Journal != "" {
@@ -142,7 +140,7 @@ func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	case w == nil: // the chain is being closed
 		return perform(ctx, s.Storage, c, c.ttl)
 	case !w.pending:
-		return w.wait(ctx, s.timeout.get(), nil)
+		return w.wait(ctx, s.carrier.timeout.get(), nil)
 	case synced == nil:
 		return shown, nil
 	}
@@ -170,7 +168,7 @@ func (s *Storage) unchanged(ctx context.Context, id string, delta *tiers.Delta, 
 		return nil, nil
 	}
 	if (ttl >= shortLife || known) && !s.queues.mayBeEmpty(id) {
-		until, asked, err := s.slides.slide(ctx, id, ttl)
+		until, asked, err := s.carrier.slide(ctx, id, ttl)
 		// Otherwise the session is gone, or a layer below doesn't know, or the store can only write.
 		if !(err == nil && asked && known && until.IsZero()) && !errors.Is(err, gsession.ErrorDisabled) {
 			return nil, err
@@ -199,7 +197,7 @@ func (s *Storage) load(ctx context.Context, id string, ttl time.Duration) (read 
 	if err != nil {
 		return tiers.Read{}, false, err
 	}
-	began, clock := time.Now(), s.slides.clock()
+	began, clock := time.Now(), s.carrier.slides.clock()
 	if read, err = s.Storage.Load(ctx, id, ttl); err != nil {
 		return tiers.Read{}, false, err
 	}
@@ -213,7 +211,7 @@ func (s *Storage) under(v *view, read tiers.Read, ttl time.Duration, began time.
 		read.Snapshot = read.Snapshot.ReadAt(began)
 	}
 	if v.queue == nil {
-		s.slides.learn(v.id, read.Snapshot, clock)
+		s.carrier.slides.learn(v.id, read.Snapshot, clock)
 		return read, true
 	}
 	state, ok := s.queues.overlay(v, read.Snapshot, ttl)
@@ -237,7 +235,7 @@ func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 			views[n], together = v, append(together, l)
 		}
 	}
-	began, clock := time.Now(), s.slides.clock()
+	began, clock := time.Now(), s.carrier.slides.clock()
 	var loaded []tiers.Reloaded
 	if len(together) > 0 {
 		loaded = tiers.ReloaderOf(s.Storage).LoadAll(ctx, together)
@@ -260,7 +258,7 @@ func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 // ErrRevoked. It waits for a commit that is at the store already, so that nothing brings
 // the session back once it has returned (law 6).
 func (s *Storage) RemoveAll(ctx context.Context, id string) error {
-	s.slides.forget(id)
+	s.carrier.slides.forget(id)
 	if _, err := s.put(ctx, change{id: id}); err != nil {
 		return err
 	}
@@ -277,12 +275,12 @@ func (s *Storage) SkipsSlide(id string, ttl time.Duration) (until time.Time, ski
 		return time.Time{}, false
 	}
 	s.queues.extend(id, ttl)
-	return s.slides.skips(id, ttl)
+	return s.carrier.slides.skips(id, ttl)
 }
 
 // Slid is the expiry that the store was last given, or has returned.
 func (s *Storage) Slid(id string) time.Time {
-	e, _ := s.slides.get(id)
+	e, _ := s.carrier.slides.get(id)
 	return e.moment()
 }
 
@@ -294,13 +292,13 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 		return s.Storage.Slide(ctx, id, ttl)
 	}
 	s.queues.extend(id, ttl)
-	until, _, err := s.slides.slide(ctx, id, ttl)
+	until, _, err := s.carrier.slide(ctx, id, ttl)
 	return until, err
 }
 
 // TTLFor is the ttl of a commit after which the session lives so long, and no longer.
 func (s *Storage) TTLFor(life time.Duration) time.Duration {
-	return time.Duration(float64(life) / (1 + s.slides.every))
+	return time.Duration(float64(life) / (1 + s.carrier.slides.every))
 }
 
 // UpdateTTL is Slide.
@@ -322,7 +320,7 @@ func (s *Storage) Change(opts ...Option) {
 
 func (s *Storage) limit(o Options) {
 	s.interval.set(o.WriteBehind)
-	s.timeout.set(o.WriteTimeout)
+	s.carrier.timeout.set(o.WriteTimeout)
 	s.queues.mu.Lock()
 	defer s.queues.mu.Unlock()
 	s.queues.schedule.grain = grainOf(o.WriteBehind)

@@ -207,6 +207,6 @@ func (r *reports) close(ctx context.Context) {
 	}
 	r.mu.Unlock()
 	if running != nil {
-		_ = within(ctx, running)
+		_ = await(ctx, running)
 	}
 }

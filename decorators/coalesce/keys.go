@@ -186,7 +186,7 @@ func (s *Storage) setKeyed(ctx context.Context, id string, data *gmap.StrAnyMap,
 	began := time.Now()
 	err := s.Storage.SetSession(ctx, id, data, ttl)
 	if err == nil {
-		s.slides.set(id, expiry{at: began.Add(ttl)})
+		s.carrier.slides.set(id, expiry{at: began.Add(ttl)})
 	}
 	return err
 }

@@ -25,10 +25,9 @@ import (
 // The first block is set by init; its fields guard themselves. mu guards the rest: a queue is in the map while
 // anything of it waits or is at the store.
 type queues struct {
-	carrier carrier
+	carrier *carrier
 	journal records
 	reports *reports
-	tally   *telemetry.Tally
 
 	mu       sync.Mutex
 	sessions map[string]*sessionQueue
@@ -131,7 +130,7 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 		l.arrange(k)
 		return w, nil, nil, nil
 	}
-	l.tally.Add(telemetry.Changes)
+	l.carrier.tally.Add(telemetry.Changes)
 	first := k.newest() == nil
 	if w = k.last(); w != nil && w.merge(ctx, c) {
 		l.bounds.grow(w, 1)
@@ -290,7 +289,7 @@ func (l *queues) again(k *sessionQueue, w *write) bool {
 	case l.schedule.closed, !again:
 		return false
 	case !refused:
-		l.tally.Add(telemetry.Retries)
+		l.carrier.tally.Add(telemetry.Retries)
 		l.reports.failed(nil, w.err)
 	}
 	l.caches.end(k.id, w.tokens)
@@ -330,9 +329,8 @@ func (l *queues) finish(k *sessionQueue, w *write) {
 func (l *queues) pending() (changes int, bytes int64, oldest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	writes, _ := l.waiting()
 	now := time.Now()
-	for _, w := range writes {
+	for _, w := range l.waiting() {
 		if w.delta != nil {
 			oldest = max(oldest, now.Sub(w.since))
 		}
@@ -340,15 +338,12 @@ func (l *queues) pending() (changes int, bytes int64, oldest time.Duration) {
 	return l.bounds.changes, l.bounds.bytes, oldest
 }
 
-// waiting lists the writes that aren't in the store, and counts the calls that made them.
-func (l *queues) waiting() (writes []*write, calls int) {
+// waiting lists the writes that aren't in the store.
+func (l *queues) waiting() (writes []*write) {
 	for _, k := range l.sessions {
 		k.each(func(w *write) { writes = append(append(writes, w), w.annulled...) })
 	}
-	for _, w := range writes {
-		calls += w.calls
-	}
-	return writes, calls
+	return writes
 }
 
 // recorded waits for the journal, which is asked for all that has become of the queues by now.
@@ -368,7 +363,7 @@ func (l *queues) flush(ctx context.Context) error {
 	for _, k := range l.sessions {
 		l.hasten(k, false)
 	}
-	writes, _ := l.waiting()
+	writes := l.waiting()
 	l.mu.Unlock()
 	for _, w := range writes {
 		select {
@@ -388,7 +383,7 @@ func (l *queues) flush(ctx context.Context) error {
 func (l *queues) undelivered(why error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, calls := l.waiting()
+	calls := l.bounds.changes + l.bounds.removals
 	if calls == 0 {
 		return nil
 	}
@@ -416,12 +411,11 @@ func (l *queues) close(ctx context.Context, gone func()) error {
 		}
 		l.mu.Unlock() // later changes of sessions that were being written
 	}
-	again := l.schedule.closed
 	l.schedule.close()
 	kept := l.abandon()
 	l.mu.Unlock()
 	l.carrier.close()
-	if kept > 0 && !again {
+	if kept > 0 {
 		l.reports.stay(kept)
 	}
 	idle := start(func() error {
@@ -429,15 +423,23 @@ func (l *queues) close(ctx context.Context, gone func()) error {
 		gone()
 		return nil
 	})
+	late, cancel := afterwards(ctx)
+	defer cancel()
 	if err == nil { // nothing waits any more: the workers are on their way out
-		_ = within(ctx, idle)
+		_ = await(late, idle)
 	}
-	l.reports.close(ctx)
-	return errors.Join(err, l.journal.close(ctx))
+	l.reports.close(late)
+	return errors.Join(err, l.journal.close(late))
 }
 
-// grace is the time that Close allows for work without the store after ctx has ended.
-const grace = 100 * time.Millisecond
+// afterwards is a context that ends a tenth of a second after ctx: for what Close does without the store.
+func afterwards(ctx context.Context) (late context.Context, cancel func()) {
+	late, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(100*time.Millisecond, func() { end(ctx.Err()) })
+	})
+	return late, func() { stop(); end(nil) }
+}
 
 func start(do func() error) (done <-chan error) {
 	c := make(chan error, 1)
@@ -445,19 +447,12 @@ func start(do func() error) (done <-chan error) {
 	return c
 }
 
-func within(ctx context.Context, done <-chan error) error {
+func await(ctx context.Context, done <-chan error) error {
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-	}
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-timer.C:
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 

@@ -128,16 +128,7 @@ func (r *records) close(ctx context.Context) error {
 	if r.journal == nil {
 		return nil
 	}
-	return within(ctx, start(r.journal.Close))
-}
-
-func await(ctx context.Context, done <-chan error) error {
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return await(ctx, start(r.journal.Close))
 }
 
 // write is the write of the session that a record holds.

@@ -113,7 +113,7 @@ func (s *schedule) arrange(k *sessionQueue) {
 	case s.closed || !time.Now().Before(first.at):
 		s.move(k, &n.pending)
 	case first.attempts > 0:
-		s.postpone(k, &s.failed, first.at.Add(s.grain)) // so that these go together too
+		s.postpone(k, &s.failed, first.at)
 	default:
 		s.postpone(k, &s.later, first.at)
 	}

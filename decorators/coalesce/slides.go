@@ -1,7 +1,6 @@
 package coalesce
 
 import (
-	"context"
 	"hash/maphash"
 	"math"
 	"sync"
@@ -19,12 +18,10 @@ const slidesKept = 1 << 15
 // sessions at least, in 5 MiB at most, and skip a slide that comes soon after. One that is
 // forgotten is sent again. Ids are kept as 64-bit hashes under a random seed.
 //
-// The first block is set at construction, and timeout is atomic; mu guards the rest.
+// The first block is set at construction; mu guards the rest.
 type slides struct {
-	store   tiers.Storage
-	timeout *duration
-	every   float64 // of the ttl
-	tally   *telemetry.Tally
+	every float64 // of the ttl
+	tally *telemetry.Tally
 
 	mu      sync.Mutex
 	all     generations.Map[uint64, expiry] // by the id's hash
@@ -123,29 +120,6 @@ func (s *slides) skips(id string, ttl time.Duration) (until time.Time, skips boo
 		return e.moment(), true
 	}
 	return time.Time{}, false
-}
-
-// slide sets the expiry, unless it can be skipped, and reports whether the store was asked.
-func (s *slides) slide(ctx context.Context, id string, ttl time.Duration) (until time.Time, asked bool, err error) {
-	if until, skips := s.skips(id, ttl); skips {
-		return until, false, nil
-	}
-	e, _ := s.get(id)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout.get())
-	defer cancel()
-	// Known before it is done, so that those who slide meanwhile leave it to this one.
-	e.at, e.known = time.Now().Add(s.longer(ttl)), false
-	s.set(id, e)
-	s.tally.Add(telemetry.SlideSent)
-	until, err = s.store.Slide(ctx, id, s.longer(ttl))
-	switch {
-	case err != nil:
-		s.forget(id)
-	case !until.IsZero():
-		e.known = true
-		s.set(id, e)
-	}
-	return until, true, err
 }
 
 // close has no slide skipped any more.
