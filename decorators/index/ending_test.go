@@ -15,12 +15,14 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// watched is a storage whose calls a test follows. A hook is called after a commit, and before a read or a removal.
+// watched is a storage whose calls a test follows. committed is called after a commit, the other hooks before
+// what they are named after.
 // mu guards the other fields.
 type watched struct {
 	tiers.Storage
 	mu              sync.Mutex
 	reads           func()
+	commits         func()
 	committed       func()
 	removes         func()
 	loads, removals int
@@ -38,9 +40,16 @@ func (w *watched) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 }
 
 func (w *watched) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
+	w.mu.Lock()
+	hook := w.commits
+	w.commits = nil
+	w.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
 	snapshot, err := w.Storage.Commit(ctx, id, delta, ttl)
 	w.mu.Lock()
-	hook := w.committed
+	hook = w.committed
 	w.committed = nil
 	w.mu.Unlock()
 	if hook != nil {
@@ -405,5 +414,24 @@ func TestAPanicBelowIsAnError(t *testing.T) {
 	w.reads = func() { panic("a storage") }
 	if _, _, err := s.Principals().List(ctx, "ann", "", 100); !errors.Is(err, errPanicked) {
 		t.Errorf("List returned %v", err)
+	}
+}
+
+// A visitor's session becomes a user's under its id, as GoFrame keeps ids. A log-in elsewhere takes its place
+// before it is committed: then it is over once it is.
+func TestALimitEndsALogInThatIsUnderWay(t *testing.T) {
+	const id = "session-0123456789"
+	ctx := context.Background()
+	s := node(t)
+	s.options.Limit = principals.Limit{Most: 1}
+	visitor := gmap.NewStrAnyMapFrom(map[string]any{"k": "v"}, true)
+	if err := s.Storage.SetSession(ctx, id, visitor, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	w := watch(s)
+	w.commits = func() { logIn(t, s, "another-0123456789") }
+	logIn(t, s, id)
+	if isAnns(t, s, id) || !isAnns(t, s, "another-0123456789") {
+		t.Error("two sessions live, or the later one has ended")
 	}
 }

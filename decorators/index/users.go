@@ -191,20 +191,11 @@ func (s Principals) heal(ctx context.Context, key principals.Key) (gone bool, er
 	}
 	for len(entries) > 0 {
 		from := max(0, len(entries)-mostAtOnce)
-		var stale []principals.Entry
-		for n, read := range s.loadAll(ctx, entries[from:]) {
-			e := entries[from+n]
-			switch {
-			case read.Err != nil:
-				return false, read.Err
-			case !young(e) && !s.of.holds(read.Read.Snapshot, e):
-				stale = append(stale, e)
-			}
+		f, err := s.find(ctx, entries[from:])
+		if err != nil || len(f.gone) == 0 {
+			return gone, err
 		}
-		if len(stale) == 0 {
-			break
-		}
-		if err := s.of.indexer.Leave(ctx, stale); err != nil {
+		if err := s.of.indexer.Leave(ctx, f.gone); err != nil {
 			return false, err
 		}
 		gone, entries = true, entries[:from]
@@ -216,30 +207,46 @@ func (s Principals) heal(ctx context.Context, key principals.Key) (gone bool, er
 // the index and not yet in the store.
 func young(e principals.Entry) bool { return time.Since(e.Begun) < time.Minute }
 
-// endAll ends sessions of the index, and returns the ids of those that it has ended. An entry that is
-// left of a session under whose id another one has begun ends nothing. A session that isn't there may be
-// pending at another node: a mark ends it, unless one has been set.
+// found are entries of an index, by what is under their ids.
+type found struct {
+	there  []principals.Entry // the session
+	absent []principals.Entry // nothing yet, perhaps: it may be pending at another node
+	taken  []principals.Entry // another one, which it may be about to follow, as a user's follows a visitor's
+	gone   []principals.Entry
+}
+
+func (s Principals) find(ctx context.Context, entries []principals.Entry) (f found, err error) {
+	for n, read := range s.loadAll(ctx, entries) {
+		e := entries[n]
+		switch {
+		case read.Err != nil:
+			return found{}, read.Err
+		case s.of.holds(read.Read.Snapshot, e):
+			f.there = append(f.there, e)
+		case !young(e):
+			f.gone = append(f.gone, e)
+		case read.Read.Snapshot.Len() > 0:
+			f.taken = append(f.taken, e)
+		default:
+			f.absent = append(f.absent, e)
+		}
+	}
+	return f, nil
+}
+
+// endAll ends sessions of the index, and returns the ids of those that it has ended. A session that is under
+// another one's id ends nothing there. One that isn't there yet is ended by a mark, unless one has been set.
 func (s Principals) endAll(ctx context.Context, entries []principals.Entry, reason principals.Reason, marked bool) (ids []string, err error) {
 	for chunk := range slices.Chunk(entries, mostTogether) {
-		var (
-			there []principals.Entry
-			ended []string
-		)
-		for n, read := range s.loadAll(ctx, chunk) {
-			e := chunk[n]
-			switch {
-			case read.Err != nil:
-				return ids, read.Err
-			case s.of.holds(read.Read.Snapshot, e):
-				there = append(there, e)
-			case read.Read.Snapshot.Len() > 0 || !young(e):
-				continue
-			case !marked:
-				if err := s.of.indexer.MarkEnded(ctx, e, reason, s.of.options.LongestSession); err != nil {
-					return ids, err
-				}
-				s.of.marks.invalidate(s.of.indexer.ShardOf(e.Key))
-			}
+		f, err := s.find(ctx, chunk)
+		if err == nil && !marked {
+			err = s.markEnded(ctx, slices.Concat(f.absent, f.taken), reason)
+		}
+		if err != nil {
+			return ids, err
+		}
+		var ended []string
+		for _, e := range slices.Concat(f.there, f.absent) {
 			ended = append(ended, e.ID)
 		}
 		if len(ended) > 0 {
@@ -247,7 +254,7 @@ func (s Principals) endAll(ctx context.Context, entries []principals.Entry, reas
 				return ids, err
 			}
 		}
-		if err := s.remove(ctx, there, chunk, marked); err != nil {
+		if err := s.remove(ctx, f.there, chunk, marked); err != nil {
 			return ids, err
 		}
 		for _, id := range ended {
@@ -257,6 +264,18 @@ func (s Principals) endAll(ctx context.Context, entries []principals.Entry, reas
 		ids = append(ids, ended...)
 	}
 	return ids, nil
+}
+
+// markEnded sets a mark for each of the sessions.
+func (s Principals) markEnded(ctx context.Context, entries []principals.Entry, reason principals.Reason) error {
+	for _, e := range entries {
+		err := s.of.indexer.MarkEnded(ctx, e, reason, s.of.options.LongestSession)
+		s.of.marks.invalidate(s.of.indexer.ShardOf(e.Key))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remove removes sessions, and the entries of those and of others. If a mark has ended them, what waits to
@@ -298,8 +317,7 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason principals
 	entries = slices.DeleteFunc(entries, func(e principals.Entry) bool { return e.Tag != tag })
 	if ids, err = s.endAll(ctx, entries, reason, false); err == nil && len(ids) == 0 {
 		// It has ended, or it is pending somewhere and its entry was lost: then the mark ends it.
-		err = s.of.indexer.MarkEnded(ctx, principals.Entry{Key: key, Tag: tag}, reason, s.of.options.LongestSession)
-		s.of.marks.invalidate(s.of.indexer.ShardOf(key))
+		err = s.markEnded(ctx, []principals.Entry{{Key: key, Tag: tag}}, reason)
 	}
 	return ids, err
 }
