@@ -88,7 +88,13 @@ func (w *watcher) runSession(ctx context.Context) (r *watchSession, err error) {
 	defer cancel(nil)
 	r = &watchSession{watcher: w, up: make(chan struct{}), ended: make(chan struct{}), cancel: cancel, missed: true}
 	var masters []*redis.Options
-	err = guarded(func() (err error) { masters, err = w.topology.masters(ctx); return err })
+	err = guarded(func() (err error) {
+		// A node that has vanished would hold up a cluster's client for as long as its options dial.
+		asking, stop := context.WithTimeout(ctx, dialTimeout+ioTimeout)
+		defer stop()
+		masters, err = w.topology.masters(asking)
+		return err
+	})
 	if err != nil {
 		if fault.IsReply(err) {
 			r.reached = connected

@@ -1,8 +1,11 @@
 package tracking_test
 
 import (
+	"context"
+	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -239,4 +242,24 @@ func TestWatchReplica(t *testing.T) {
 	l.revoked(t)
 	f.check(f.raw.ReplicaOf(ctx, "no", "one").Err())
 	l.recovers(t, before)
+}
+
+// A node of a cluster that has vanished, so that nothing refuses a connection to it, holds up the watch for no
+// longer than an attempt takes.
+func TestWatchOfAClusterWithANodeThatVanished(t *testing.T) {
+	cluster := redistest.StartCluster(t, 1)
+	var vanished atomic.Bool
+	vanished.Store(true)
+	over := make(chan struct{})
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{cluster.Masters[0].Addr()}, DialTimeout: time.Hour,
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if vanished.CompareAndSwap(true, false) {
+				<-over
+				return nil, net.ErrClosed
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		}})
+	t.Cleanup(func() { close(over); _ = client.Close() })
+	_, l := watch(t, client, "p:")
+	l.standing(t)
 }
