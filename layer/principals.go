@@ -93,8 +93,9 @@ func (u *Users) cachesAbove() bool {
 	return false
 }
 
-// List returns sessions of the principal, 100 at a time, the oldest first, and the cursor of the next page,
-// which is "" after the last one. The first cursor is "". A page has fewer where sessions are gone.
+// List returns sessions of the principal, 100 at a time, and the cursor of the next page, which is "" after the
+// last one. The first cursor is "". Those that end first, if they aren't used, are on the first pages; on a page the
+// oldest come first. A page has fewer where sessions are gone, and one that is used meanwhile may be on two.
 func (u *Users) List(ctx context.Context, principal, cursor string) (page []SessionInfo, next string, err error) {
 	sessions, next, err := u.index.List(given(ctx), principal, cursor, pageSize)
 	if err != nil {
@@ -250,16 +251,23 @@ func (u *Users) Update(ctx context.Context, principal string, f func(s *Changes)
 		panic("strata: Users.Update needs a func that changes a session")
 	}
 	ctx = given(ctx)
-	var errs []error
+	var (
+		errs []error
+		done = map[string]bool{} // by id, as a session that is used meanwhile may be listed twice
+	)
 	for next, more := "", true; more; more = next != "" {
 		var sessions []index.Session
 		if sessions, next, err = u.index.List(ctx, principal, next, pageSize); err != nil {
 			return changed, errors.Join(append(errs, err)...)
 		}
 		for _, s := range sessions {
+			if done[s.Entry.ID] {
+				continue
+			}
 			did, err := u.update(ctx, s, f)
 			if did {
 				changed++
+				done[s.Entry.ID] = true
 			}
 			if err != nil {
 				errs = append(errs, &UpdateError{Handle: s.Handle, Err: err})

@@ -158,13 +158,14 @@ func (m *memory) Leave(_ context.Context, entries []principals.Entry) error {
 	return nil
 }
 
-func (m *memory) Entries(_ context.Context, key principals.Key) ([]principals.Entry, error) {
+func (m *memory) Entries(_ context.Context, key principals.Key, after principals.Entry, most int) ([]principals.Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.list(key), nil
+	entries := slices.DeleteFunc(m.list(key), func(e principals.Entry) bool { return e.Compare(after) <= 0 })
+	slices.SortFunc(entries, principals.Entry.Compare)
+	return entries[:min(len(entries), most)], nil
 }
 
-// list returns the sessions in the order in which they began.
 func (m *memory) list(key principals.Key) (all []principals.Entry) {
 	p := m.entries[key]
 	if p == nil {
@@ -174,9 +175,6 @@ func (m *memory) list(key principals.Key) (all []principals.Entry) {
 	for _, e := range p.sessions {
 		all = append(all, e)
 	}
-	slices.SortFunc(all, func(a, b principals.Entry) int {
-		return cmp.Or(a.Begun.Compare(b.Begun), cmp.Compare(a.Tag, b.Tag))
-	})
 	return all
 }
 

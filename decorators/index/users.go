@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,10 +50,11 @@ func readHandle(handle string) (key principals.Key, tag string, ok bool) {
 	return key, encoding.EncodeToString(b[len(key):]), true
 }
 
-// List returns some of a principal's sessions, the oldest first, and where to go on; the first cursor and
-// the last are "". It looks at each session, and removes entries of those that are gone or another's.
+// List returns some of a principal's sessions and where to go on; the first cursor and the last are "". Those that
+// end first, if they aren't used, are on the first pages; on a page the oldest come first. It looks at each session,
+// and removes entries of those that are gone or another's.
 func (s Principals) List(ctx context.Context, principal, cursor string, size int) (list []Session, next string, err error) {
-	from, ok := readPosition(cursor)
+	after, ok := readCursor(cursor)
 	if !ok {
 		return nil, "", ErrCursor
 	}
@@ -63,20 +63,16 @@ func (s Principals) List(ctx context.Context, principal, cursor string, size int
 	if err != nil {
 		return nil, "", err
 	}
-	entries, err := s.of.indexer.Entries(ctx, key)
+	entries, more, err := s.page(ctx, key, after, size)
 	if err != nil {
 		return nil, "", err
 	}
-	entries = slices.DeleteFunc(entries, func(e principals.Entry) bool { return positionOf(e).compare(from) <= 0 })
-	if len(entries) > size {
-		for size < len(entries) && entries[size].Tag == entries[size-1].Tag {
-			size++ // one session under two ids, while that changes
-		}
-		if size < len(entries) {
-			next = positionOf(entries[size-1]).String()
-		}
-		entries = entries[:size]
+	if more {
+		next = cursorOf(entries[len(entries)-1])
 	}
+	slices.SortFunc(entries, func(a, b principals.Entry) int {
+		return cmp.Or(a.Begun.Compare(b.Begun), cmp.Compare(a.Tag, b.Tag))
+	})
 	var stale []principals.Entry
 	results := s.loadAll(ctx, entries)
 	for n, e := range entries {
@@ -112,28 +108,44 @@ func (s Principals) List(ctx context.Context, principal, cursor string, size int
 	return list, next, err
 }
 
-// position is that of a session among those of its principal.
-type position struct {
-	begun int64 // in milliseconds
-	tag   string
-}
-
-func positionOf(e principals.Entry) position { return position{e.Begun.UnixMilli(), e.Tag} }
-
-func (p position) compare(other position) int {
-	return cmp.Or(cmp.Compare(p.begun, other.begun), cmp.Compare(p.tag, other.tag))
-}
-
-// String is the position as a cursor.
-func (p position) String() string { return strconv.FormatInt(p.begun, 36) + "." + p.tag }
-
-func readPosition(cursor string) (p position, ok bool) {
-	if cursor == "" {
-		return position{begun: math.MinInt64}, true
+// page reads some entries of a principal, and whether there are more. Two that are equal aren't parted, as the next
+// page begins after both.
+func (s Principals) page(ctx context.Context, key principals.Key, after principals.Entry, size int) (entries []principals.Entry, more bool, err error) {
+	entries, err = s.of.indexer.Entries(ctx, key, after, size+1)
+	if more = len(entries) > size; more && entries[size].Compare(entries[size-1]) != 0 {
+		entries = entries[:size]
 	}
-	begun, tag, _ := strings.Cut(cursor, ".")
-	n, err := strconv.ParseInt(begun, 36, 64)
-	return position{n, tag}, err == nil && len(tag) == tagLength
+	return entries, more, err
+}
+
+// A cursor is where an entry stands in the order of entries: numbers in base 36, and its tag.
+const cursorParts = 4
+
+func cursorOf(e principals.Entry) string {
+	b := strconv.AppendInt(nil, e.Expires.UnixNano(), 36)
+	b = strconv.AppendInt(append(b, '.'), int64(e.TTL), 36)
+	b = strconv.AppendInt(append(b, '.'), e.Begun.UnixMilli(), 36)
+	return string(append(append(b, '.'), e.Tag...))
+}
+
+func readCursor(cursor string) (e principals.Entry, ok bool) {
+	if cursor == "" {
+		return e, true
+	}
+	parts := strings.Split(cursor, ".")
+	if len(parts) != cursorParts || len(parts[cursorParts-1]) != tagLength {
+		return e, false
+	}
+	var numbers [cursorParts - 1]int64
+	for n := range numbers {
+		var err error
+		if numbers[n], err = strconv.ParseInt(parts[n], 36, 64); err != nil || numbers[n] < 0 {
+			return e, false
+		}
+	}
+	return principals.Entry{
+		Expires: time.Unix(0, numbers[0]), TTL: time.Duration(numbers[1]), Begun: time.UnixMilli(numbers[2]), Tag: parts[cursorParts-1],
+	}, true
 }
 
 // loadAll reads sessions, together where the storage below can, else some at the same time.
@@ -182,23 +194,23 @@ const mostCalls = 16
 
 var errPanicked = tiers.NewError("strata: a storage below layer.Indexed, or the func that it was given, panicked", nil)
 
-// heal removes the entries of sessions that are gone, and reports whether there were any. It begins with
-// the newest, and looks on while it finds some: so a principal with very many sessions isn't read whole.
+// heal removes the entries of sessions that are gone, and reports whether there were any. It begins with those that
+// weren't used for longest, and looks on while it finds some: so a principal with very many sessions isn't read whole.
 func (s Principals) heal(ctx context.Context, key principals.Key) (gone bool, err error) {
-	entries, err := s.of.indexer.Entries(ctx, key)
-	if err != nil {
-		return false, err
-	}
-	for len(entries) > 0 {
-		from := max(0, len(entries)-mostAtOnce)
-		f, err := s.find(ctx, entries[from:])
+	var after principals.Entry
+	for more := true; more; {
+		var entries []principals.Entry
+		if entries, more, err = s.page(ctx, key, after, mostAtOnce); err != nil {
+			return gone, err
+		}
+		f, err := s.find(ctx, entries)
 		if err != nil || len(f.gone) == 0 {
 			return gone, err
 		}
 		if err := s.of.indexer.Leave(ctx, f.gone); err != nil {
-			return false, err
+			return gone, err
 		}
-		gone, entries = true, entries[:from]
+		gone, after = true, entries[len(entries)-1]
 	}
 	return gone, nil
 }
@@ -310,11 +322,18 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason principals
 	if !ok {
 		return nil, ErrHandle
 	}
-	entries, err := s.of.indexer.Entries(ctx, key)
-	if err != nil {
-		return nil, err
+	var entries []principals.Entry // of the session
+	for after, more := (principals.Entry{}), true; more; {
+		var page []principals.Entry
+		if page, more, err = s.page(ctx, key, after, mostTogether); err != nil {
+			return nil, err
+		}
+		for _, after = range page {
+			if after.Tag == tag {
+				entries = append(entries, after)
+			}
+		}
 	}
-	entries = slices.DeleteFunc(entries, func(e principals.Entry) bool { return e.Tag != tag })
 	if ids, err = s.endAll(ctx, entries, reason, false); err == nil && len(ids) == 0 {
 		// It has ended, or it is pending somewhere and its entry was lost: then the mark ends it.
 		err = s.markEnded(ctx, []principals.Entry{{Key: key, Tag: tag}}, reason)

@@ -3,6 +3,7 @@
 package principals
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"time"
@@ -43,6 +44,11 @@ type Entry struct {
 	Begun     time.Time
 	TTL       time.Duration // for Enter and Touch: from now
 	Expires   time.Time     // in what an Index returns
+}
+
+// Compare puts those first that end first if they aren't used. Entries of one session under two ids may be equal.
+func (e Entry) Compare(other Entry) int {
+	return cmp.Or(e.Expires.Compare(other.Expires), cmp.Compare(e.TTL, other.TTL), e.Begun.Compare(other.Begun), cmp.Compare(e.Tag, other.Tag))
 }
 
 // Limit bounds a principal's sessions. Most is 0 for no bound.
@@ -98,8 +104,9 @@ type Index interface {
 	// Leave removes entries of sessions that have ended.
 	Leave(ctx context.Context, entries []Entry) error
 
-	// Entries returns a principal's sessions.
-	Entries(ctx context.Context, key Key) ([]Entry, error)
+	// Entries returns so many of a principal's sessions that come after the given one in the order of
+	// Compare; the zero Entry comes before all. One that is used meanwhile moves on, and isn't left out.
+	Entries(ctx context.Context, key Key, after Entry, most int) ([]Entry, error)
 
 	// Page returns principals, and where to go on; the first cursor and the last are "". One
 	// that is used while pages are turned may be on two of them.

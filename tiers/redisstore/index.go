@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -405,14 +404,32 @@ func (x index) RemoveEntries(ctx context.Context, sessions, entries []principals
 	return nil
 }
 
-// Entries reads a principal's sorted set. An entry that has expired is in it until the next Enter
+// Entries reads a part of a principal's sorted set. An entry that has expired is in it until the next Enter
 // with a limit, or a mark.
-func (x index) Entries(ctx context.Context, key principals.Key) ([]principals.Entry, error) {
-	cmd := redis.NewCmd(ctx, "zrange", x.entriesKey(key), 0, -1, "withscores")
-	if err := x.send(ctx, "ZRANGE", []command{cmd}); err != nil {
-		return nil, err
+func (x index) Entries(ctx context.Context, key principals.Key, after principals.Entry, most int) (entries []principals.Entry, err error) {
+	least := int64(0)
+	if !after.Expires.IsZero() {
+		_, code := life(after.TTL)
+		least = after.Expires.UnixMilli()/100<<codeBits | code
 	}
-	return readMembers(ctx, key, cmd)
+	for offset := 0; ; offset += most + 1 { // beyond those that have the score of after, and come before it
+		cmd := redis.NewCmd(ctx, "zrangebyscore", x.entriesKey(key), least, "+inf", "withscores", "limit", offset, most+1)
+		if err := x.send(ctx, "ZRANGEBYSCORE", []command{cmd}); err != nil {
+			return nil, err
+		}
+		some, err := readMembers(ctx, key, cmd)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range some {
+			if e.Compare(after) > 0 {
+				entries = append(entries, e)
+			}
+		}
+		if len(entries) >= most || len(some) <= most {
+			return entries[:min(len(entries), most)], nil
+		}
+	}
 }
 
 // readMembers reads members with their scores, as either protocol has them.
@@ -426,7 +443,6 @@ func readMembers(ctx context.Context, key principals.Key, cmd *redis.Cmd) (entri
 			entries = append(entries, e)
 		}
 	}
-	slices.SortFunc(entries, func(a, b principals.Entry) int { return strings.Compare(memberOf(a), memberOf(b)) })
 	return entries, nil
 }
 
