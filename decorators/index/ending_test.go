@@ -436,3 +436,52 @@ func TestALimitEndsALogInThatIsUnderWay(t *testing.T) {
 		t.Error("two sessions live, or the later one has ended")
 	}
 }
+
+// A key of a direct store is removed: it isn't said how long the session lives, nor is that taken for ever.
+func TestARemovedKeyOfADirectStore(t *testing.T) {
+	const id = "session-0123456789"
+	ctx := context.Background()
+	s := New(teststore.NewKeys(nil), func(data map[string]any) string {
+		if admin, ok := data["admin"].(string); ok {
+			return admin
+		}
+		user, _ := data["user"].(string)
+		return user
+	}, Defaults())
+	t.Cleanup(func() {
+		if err := s.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.SetMap(ctx, id, map[string]any{"user": "ann", "admin": "root", "k": "v"}, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	s.recent = recent{} // a minute later
+	if err := errors.Join(s.Remove(ctx, id, "k"), s.Flush(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	entries := func(principal string) []principals.Entry {
+		all, err := s.indexer.Entries(ctx, principals.KeyOf(principal), principals.Entry{}, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	if all := entries("root"); len(all) != 1 || all[0].Expires.After(time.Now().Add(s.options.LongestSession)) {
+		t.Errorf("the entries are %v", all)
+	}
+	// Without the key the session is another principal's.
+	if err := s.Remove(ctx, id, "admin"); err != nil {
+		t.Fatal(err)
+	}
+	if len(entries("root")) != 0 || len(entries("ann")) != 1 {
+		t.Error("the session isn't entered as the other principal's")
+	}
+	if list, _, err := s.Principals().List(ctx, "ann", "", 100); err != nil || len(list) != 1 || list[0].Handle == "" {
+		t.Errorf("listed are %v, %v", list, err)
+	}
+	read, err := s.Storage.Load(ctx, id, time.Hour)
+	if r, has := recordOf(read.Snapshot.Data()); err != nil || !has || !r.isOf("ann") {
+		t.Errorf("the session holds the record of another one, %v", err)
+	}
+}

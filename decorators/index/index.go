@@ -195,15 +195,8 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 	if principal == "" {
 		return read, nil
 	}
-	key := r.key
-	state, err := s.marks.of(ctx, key)
-	if err != nil {
-		if state = s.marks.known(key); read.Outcome != tiers.OutcomeStale || state == nil {
-			return tiers.Read{}, err
-		}
-	}
-	reason, over, err := s.marks.verdict(ctx, state, key, r)
-	if err != nil {
+	reason, over, err := s.marks.judge(ctx, r)
+	if err != nil && (read.Outcome != tiers.OutcomeStale || !s.marks.lives(r)) {
 		return tiers.Read{}, err
 	}
 	if over {
@@ -392,11 +385,7 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 		// It comes from another id.
 		return s.carry(ctx, id, principal, r, c, ttl)
 	}
-	state, err := s.marks.of(ctx, r.key)
-	if err != nil {
-		return c, err
-	}
-	reason, over, err := s.marks.verdict(ctx, state, r.key, r)
+	reason, over, err := s.marks.judge(ctx, r)
 	if err != nil {
 		return c, err
 	}
@@ -432,15 +421,11 @@ func (s *Storage) carry(ctx context.Context, id, principal string, r record, c c
 	if err != nil {
 		return c, err
 	}
-	marks := s.marks.of
+	judge := s.marks.judge
 	if entered.Own != r.own || entered.All != r.all {
-		marks = s.marks.after // a mark that isn't in memory yet may spare the session, or not
+		judge = s.marks.judgeAnew // a mark that isn't in memory yet may spare the session, or not
 	}
-	state, err := marks(ctx, r.key)
-	if err != nil {
-		return c, err
-	}
-	reason, over, err := s.marks.verdict(ctx, state, r.key, r)
+	reason, over, err := judge(ctx, r)
 	if err != nil {
 		return c, err
 	}
@@ -636,7 +621,7 @@ func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.D
 	if !s.isDirect(ctx) {
 		return s.Storage.Set(ctx, id, key, value, ttl)
 	}
-	return s.SetMap(ctx, id, map[string]any{key: value}, ttl)
+	return s.writeKeys(ctx, id, map[string]any{key: value}, "", ttl)
 }
 
 // SetMap enters a session of a direct store that begins, and refuses what comes after a mark.
@@ -644,19 +629,7 @@ func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, tt
 	if !s.isDirect(ctx) {
 		return s.Storage.SetMap(ctx, id, data, ttl)
 	}
-	c, err := s.prepareKeys(ctx, id, data, "", ttl)
-	if err != nil {
-		return tiers.NotApplied(err)
-	}
-	if text, ok := c.delta.Set()[Key]; ok {
-		data = maps.Clone(data)
-		data[Key] = text
-	}
-	err = s.Storage.SetMap(ctx, id, data, ttl)
-	if err == nil && slices.Contains(c.delta.Removed(), Key) {
-		err = s.Storage.Remove(ctx, id, Key)
-	}
-	return s.finish(ctx, id, c, err)
+	return s.writeKeys(ctx, id, data, "", ttl)
 }
 
 // Remove removes a key of a direct store's session, which may be what says whose it is.
@@ -664,15 +637,7 @@ func (s *Storage) Remove(ctx context.Context, id, key string) error {
 	if !s.isDirect(ctx) {
 		return s.Storage.Remove(ctx, id, key)
 	}
-	c, err := s.prepareKeys(ctx, id, nil, key, 0)
-	if err != nil {
-		return tiers.NotApplied(err)
-	}
-	err = s.Storage.Remove(ctx, id, key)
-	if err == nil && slices.Contains(c.delta.Removed(), Key) {
-		err = s.Storage.Remove(ctx, id, Key)
-	}
-	return s.finish(ctx, id, c, err)
+	return s.writeKeys(ctx, id, nil, key, s.options.LongestSession) // it isn't said how long the session lives on
 }
 
 // isDirect reports whether sessions are written key by key, and this layer looks at it.
@@ -680,8 +645,31 @@ func (s *Storage) isDirect(ctx context.Context) bool {
 	return !s.passive && s.Style(ctx) == tiers.StyleDirect
 }
 
-// prepareKeys is prepare for a direct store: the session's state after a write is the state before with the keys
-// that are written.
+// writeKeys writes to a direct store, where a session's state after a write is the state before with the keys
+// that are written, or without the one that is removed.
+func (s *Storage) writeKeys(ctx context.Context, id string, set map[string]any, removed string, ttl time.Duration) error {
+	c, err := s.prepareKeys(ctx, id, set, removed, ttl)
+	if err != nil {
+		return tiers.NotApplied(err)
+	}
+	if removed != "" {
+		err = s.Storage.Remove(ctx, id, removed)
+	}
+	if text, ok := c.delta.Set()[Key]; ok {
+		if set = maps.Clone(set); set == nil {
+			set = map[string]any{}
+		}
+		set[Key] = text
+	}
+	if err == nil && (removed == "" || len(set) > 0) {
+		err = s.Storage.SetMap(ctx, id, set, ttl)
+	}
+	if err == nil && slices.Contains(c.delta.Removed(), Key) {
+		err = s.Storage.Remove(ctx, id, Key)
+	}
+	return s.finish(ctx, id, c, err)
+}
+
 func (s *Storage) prepareKeys(ctx context.Context, id string, set map[string]any, removed string, ttl time.Duration) (change, error) {
 	read, err := s.Storage.Load(ctx, id, ttl)
 	if err != nil {

@@ -103,9 +103,14 @@ func (m *marks) after(ctx context.Context, key principals.Key) (*shardState, err
 	return s.state.Load(), nil
 }
 
-// known returns the marks as they were read last, nil if they never were.
-func (m *marks) known(key principals.Key) *shardState {
-	return m.shards[m.indexer.ShardOf(key)].state.Load()
+// lives reports whether a session isn't over by the marks as they were read last, if they ever were.
+func (m *marks) lives(r record) bool {
+	state := m.shards[m.indexer.ShardOf(r.key)].state.Load()
+	if state == nil {
+		return false
+	}
+	_, over := state.verdict(r)
+	return !over
 }
 
 // load reads shards.
@@ -262,29 +267,39 @@ func (m *marks) Unsupported(reason error) {
 	m.each(func(l tiers.InvalidationListener) { l.Unsupported(reason) })
 }
 
-// verdict says whether a session that was read before the call is over by a mark, and why. A nonce
-// that isn't the mark's in memory may be that of a later mark, as nonces have no order: so only marks
-// that were read after the session end it.
-func (m *marks) verdict(ctx context.Context, state *shardState, key principals.Key, r record) (reason principals.Reason, over bool, err error) {
-	if _, over = state.verdict(key, r); !over {
-		return "", false, nil
-	}
-	if state, err = m.after(ctx, key); err != nil {
+// judge says whether a session that was read before the call is over by a mark, and why. A nonce that isn't the
+// mark's in memory may be that of a later mark, as nonces have no order: so only marks that were read after
+// the session end it.
+func (m *marks) judge(ctx context.Context, r record) (reason principals.Reason, over bool, err error) {
+	state, err := m.of(ctx, r.key)
+	if err != nil {
 		return "", false, err
 	}
-	reason, over = state.verdict(key, r)
+	if _, over = state.verdict(r); !over {
+		return "", false, nil
+	}
+	return m.judgeAnew(ctx, r)
+}
+
+// judgeAnew is judge by marks that are read after the call has begun.
+func (m *marks) judgeAnew(ctx context.Context, r record) (reason principals.Reason, over bool, err error) {
+	state, err := m.after(ctx, r.key)
+	if err != nil {
+		return "", false, err
+	}
+	reason, over = state.verdict(r)
 	return reason, over, nil
 }
 
 // verdict says whether these marks have ended a session, and why.
-func (s *shardState) verdict(key principals.Key, r record) (reason principals.Reason, over bool) {
+func (s *shardState) verdict(r record) (reason principals.Reason, over bool) {
 	if reason, over = s.Ended[r.tag]; over {
 		return reason, true
 	}
-	if mark, marked := s.Own[key]; marked && mark.Nonce != r.own && !slices.Contains(mark.Kept, r.tag) {
+	if mark, marked := s.Own[r.key]; marked && mark.Nonce != r.own && !slices.Contains(mark.Kept, r.tag) {
 		return mark.Reason, true
 	}
-	if s.All.Nonce != "" && s.All.Nonce != r.all && !slices.Contains(s.All.Kept, r.tag) {
+	if s.All.Nonce != "" && s.All.Nonce != r.all {
 		return s.All.Reason, true
 	}
 	return "", false

@@ -59,10 +59,6 @@ func (s Principals) List(ctx context.Context, principal, cursor string, size int
 		return nil, "", ErrCursor
 	}
 	key := principals.KeyOf(principal)
-	state, err := s.of.marks.of(ctx, key)
-	if err != nil {
-		return nil, "", err
-	}
 	entries, more, err := s.page(ctx, key, after, size)
 	if err != nil {
 		return nil, "", err
@@ -87,7 +83,7 @@ func (s Principals) List(ctx context.Context, principal, cursor string, size int
 			continue
 		}
 		_, r, _ := s.of.recorded(read.Read.Snapshot.Data())
-		reason, over, err := s.of.marks.verdict(ctx, state, key, r)
+		reason, over, err := s.of.marks.judge(ctx, r)
 		if err != nil {
 			return nil, "", err
 		}
