@@ -79,7 +79,8 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.carrier = carrier{store: s.Storage, batcher: tiers.BatcherOf(s.Storage), shard: s.circuits.Shard,
 		slides: slides{every: o.SlideEvery, tally: &s.tally}, tally: &s.tally}
 	s.carrier.ended, s.carrier.end = context.WithCancel(context.Background())
-	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, journal: &s.queues.journal, tally: &s.tally, pending: s.Pending}
+	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, journal: &s.queues.journal, tally: &s.tally, pending: s.Pending,
+		lines: map[string]func(){}}
 	s.queues.carrier, s.queues.reports = &s.carrier, &s.reports
 	s.queues.init(s.circuits, o)
 	s.limit(o)
@@ -150,7 +151,7 @@ func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	case ctx.Err() != nil:
 		return nil, failure.UnderWay(ctx.Err())
 	default:
-		s.reporter.Warn(ctx, "journal", "strata: the journal failed, so that requests wait for the store",
+		s.reports.warn("journal", "strata: the journal failed, so that requests wait for the store",
 			slog.String("error", failure.Explain(err)))
 		return s.queues.claim(ctx, w)
 	}

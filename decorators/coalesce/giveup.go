@@ -59,10 +59,9 @@ type reports struct {
 	pending  func() (changes int, bytes int64, oldest time.Duration)
 
 	mu       sync.Mutex
-	lost     []loss // for the callback
+	lost     []loss            // for the callback
+	lines    map[string]func() // for the log, the last one of each kind
 	unlogged GiveUp
-	unheard  error // of a write whose caller has gone, the last one
-	trouble  error // of a write that is tried again, the last one
 	logged   time.Time
 	troubled time.Time
 	closing  bool
@@ -93,13 +92,30 @@ func (r *reports) gaveUp(lost GiveUp) {
 	})
 }
 
-func (r *reports) failed(unheard, trouble error) {
+// warn logs a line. The reporter logs one each ten seconds of a kind.
+func (r *reports) warn(kind, message string, attributes ...slog.Attr) {
 	r.add(func() {
-		if unheard != nil {
-			r.unheard = unheard
-		}
-		if now := time.Now(); trouble != nil && (r.troubled.IsZero() || now.Sub(r.troubled) >= troubleEvery) {
-			r.trouble, r.troubled = trouble, now
+		r.lines[kind] = func() { r.reporter.Warn(context.Background(), kind, message, attributes...) }
+	})
+}
+
+// unheard logs that a write has failed when its caller had gone.
+func (r *reports) unheard(err error) {
+	r.warn("unheard "+failure.ErrorType(err), "strata: a session could not be written, and the request had gone by then",
+		slog.String("error", failure.Explain(err)))
+}
+
+// trouble logs why writes are tried again.
+func (r *reports) trouble(err error) {
+	r.add(func() {
+		if now := time.Now(); r.troubled.IsZero() || now.Sub(r.troubled) >= troubleEvery {
+			r.troubled = now
+			r.lines["trouble"] = func() {
+				changes, bytes, oldest := r.pending()
+				r.reporter.Warn(context.Background(), "", "strata: the store doesn't take changes of sessions; they wait and are tried again",
+					slog.Int("pending", changes), slog.Int64("pending_bytes", bytes),
+					slog.Duration("oldest", oldest.Round(time.Millisecond)), slog.String("error", failure.Explain(err)))
+			}
 		}
 	})
 }
@@ -115,25 +131,49 @@ func (r *reports) add(note func()) {
 }
 
 func (r *reports) run(running chan error) {
-	defer close(running)
+	over := false
+	defer func() {
+		if over {
+			close(running)
+		} else {
+			go r.run(running) // the callback has ended this goroutine
+		}
+	}()
+	for report := r.next(); report != nil; report = r.next() {
+		report()
+	}
+	over = true
+}
+
+// next returns what is to be reported next, nil for nothing.
+func (r *reports) next() func() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.lost) > 0 || r.unheard != nil || r.trouble != nil || r.due() {
-		lost, unlogged, unheard, trouble := r.lost, GiveUp{}, r.unheard, r.trouble
-		if r.lost, r.unheard, r.trouble = nil, nil, nil; r.due() {
-			unlogged, r.unlogged, r.logged = r.unlogged, GiveUp{}, time.Now()
+	for kind, line := range r.lines {
+		delete(r.lines, kind)
+		return line
+	}
+	if r.due() {
+		lost := r.unlogged
+		r.unlogged, r.logged = GiveUp{}, time.Now()
+		return func() {
+			r.reporter.Warn(context.Background(), "", "strata: gave up changes of sessions that were accepted",
+				slog.Int("changes", lost.Changes), slog.Int("failed_attempts", lost.Attempts),
+				slog.Duration("age", lost.Age.Round(time.Millisecond)), slog.String("error", failure.Explain(lost.Cause)))
 		}
-		r.mu.Unlock()
-		r.log(unlogged, unheard, trouble)
-		for _, l := range lost {
-			r.call(l.GiveUp)
-			r.journal.drop(l.entry)
+	}
+	if len(r.lost) > 0 {
+		lost := r.lost[0]
+		r.lost = r.lost[1:]
+		return func() {
+			r.call(lost.GiveUp)
+			r.journal.drop(lost.entry)
 		}
-		r.mu.Lock()
 	}
 	if r.running = nil; r.unlogged.Changes > 0 {
 		r.later = time.AfterFunc(time.Until(r.logged.Add(logEvery)), func() { r.add(func() {}) })
 	}
+	return nil
 }
 
 // due reports whether what was given up is to be logged now. It is called under mu.
@@ -164,37 +204,6 @@ func inCallback() bool {
 			return false
 		}
 	}
-}
-
-// log says what was given up since the last line of that kind, whose write failed when its
-// caller had gone, and why writes are tried again.
-func (r *reports) log(lost GiveUp, unheard, trouble error) {
-	ctx := context.Background()
-	if lost.Changes > 0 {
-		r.reporter.Warn(ctx, "", // reports have put together what came within ten seconds
-			"strata: gave up changes of sessions that were accepted",
-			slog.Int("changes", lost.Changes), slog.Int("failed_attempts", lost.Attempts),
-			slog.Duration("age", lost.Age.Round(time.Millisecond)), slog.String("error", failure.Explain(lost.Cause)))
-	}
-	if unheard != nil {
-		r.reporter.Warn(ctx, "unheard "+failure.ErrorType(unheard),
-			"strata: a session could not be written, and the request had gone by then",
-			slog.String("error", failure.Explain(unheard)))
-	}
-	if trouble != nil {
-		changes, bytes, oldest := r.pending()
-		r.reporter.Warn(ctx, "",
-			"strata: the store doesn't take changes of sessions; they wait and are tried again",
-			slog.Int("pending", changes), slog.Int64("pending_bytes", bytes),
-			slog.Duration("oldest", oldest.Round(time.Millisecond)), slog.String("error", failure.Explain(trouble)))
-	}
-}
-
-// stay logs what Close leaves in the journal.
-func (r *reports) stay(changes int) {
-	r.reporter.Warn(context.Background(), "stay",
-		"strata: the store didn't take all changes of sessions before the chain was closed; they wait in the journal",
-		slog.Int("changes", changes))
 }
 
 // close has everything reported by the time it returns, or ctx ends.

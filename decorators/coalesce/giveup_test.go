@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
+	"os"
+	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -227,4 +231,87 @@ func TestAWriteThatFailsAfterItsCallerHasGoneIsReported(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A callback that ends its goroutine, as a test's FailNow does, is called for the next report too.
+func TestACallbackThatEndsItsGoroutine(t *testing.T) {
+	s := teststore.New()
+	calls := 0
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		for n := range 3 {
+			s.Put("a", map[string]any{"k": 0}, ttl)
+			put(t, c, "a", "k", n+1)
+			s.Drop("a")
+			if err := c.Flush(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if synctest.Wait(); calls != n+1 {
+				t.Errorf("the callback was called %d times, want %d", calls, n+1)
+			}
+		}
+	}, writeBehind(time.Hour), onGiveUp(func(coalesce.GiveUp) { calls++; runtime.Goexit() }))
+}
+
+// A panic of the callback ends the process, and is what its output says.
+func TestAPanicOfTheCallbackIsShown(t *testing.T) {
+	if os.Getenv("STRATA_CALLBACK_PANICS") == "" {
+		test := exec.Command(os.Args[0], "-test.run=^TestAPanicOfTheCallbackIsShown$")
+		test.Env = append(os.Environ(), "STRATA_CALLBACK_PANICS=1")
+		if output, err := test.CombinedOutput(); err == nil || !strings.Contains(string(output), "panic: of the callback") || strings.Contains(string(output), "fatal error") {
+			t.Errorf("%v:\n%s", err, output)
+		}
+		return
+	}
+	s := teststore.New()
+	c := coalesce.New(s, writeBehind(time.Hour), onGiveUp(func(coalesce.GiveUp) { panic("of the callback") }))
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	put(t, c, "a", "k", 1)
+	s.Drop("a")
+	_ = c.Close(ctx)
+	<-time.After(time.Minute)
+}
+
+// stuck is a logger whose lines wait for its release.
+type stuck struct {
+	slog.Handler
+	release chan struct{}
+}
+
+func (s stuck) Handle(context.Context, slog.Record) error { <-s.release; return nil }
+
+// Neither a request nor Close waits for a log that hangs.
+func TestNothingWaitsForTheLog(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	s.Put("b", map[string]any{"k": 0}, ttl)
+	log := stuck{slog.NewTextHandler(io.Discard, nil), make(chan struct{})}
+	c := journaled(t, s, t.TempDir())
+	c.Report(telemetry.Config{Logger: slog.New(log)}.Sink())
+	broken := journaled(t, s, t.TempDir())
+	broken.Report(telemetry.Config{Logger: slog.New(log)}.Sink())
+	defer close(log.release)
+	put(t, c, "a", "k", 1)
+	delta := change(t, get(t, broken, "b"), "k", 1)
+	coalesce.BreakJournal(broken)
+	returned := make(chan error, 2)
+	go func() {
+		_, err := broken.Commit(ctx, "b", delta, ttl)
+		returned <- err
+	}()
+	go func() {
+		over, cancel := context.WithCancel(ctx)
+		cancel()
+		_ = c.Close(over)
+		returned <- nil
+	}()
+	for range 2 {
+		select {
+		case err := <-returned:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("a log that hangs holds up a request, or Close")
+		}
+	}
 }

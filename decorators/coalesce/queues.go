@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -290,7 +291,7 @@ func (l *queues) again(k *sessionQueue, w *write) bool {
 		return false
 	case !refused:
 		l.carrier.tally.Add(telemetry.Retries)
-		l.reports.failed(nil, w.err)
+		l.reports.trouble(w.err)
 	}
 	l.caches.end(k.id, w.tokens)
 	if tiers.MayBeApplied(w.err) {
@@ -321,7 +322,7 @@ func (l *queues) end(k *sessionQueue, w *write) {
 func (l *queues) finish(k *sessionQueue, w *write) {
 	l.bounds.release(k, w)
 	if close(w.done); w.err != nil && !w.pending && w.left.Load() {
-		l.reports.failed(w.err, nil)
+		l.reports.unheard(w.err)
 	}
 }
 
@@ -416,7 +417,8 @@ func (l *queues) close(ctx context.Context, gone func()) error {
 	l.mu.Unlock()
 	l.carrier.close()
 	if kept > 0 {
-		l.reports.stay(kept)
+		l.reports.warn("stay", "strata: the store didn't take all changes of sessions before the chain was closed; they wait in the journal",
+			slog.Int("changes", kept))
 	}
 	idle := start(func() error {
 		l.schedule.crew.Wait()
