@@ -34,7 +34,7 @@ func Coalesced(opts ...CoalescedOption) Decorator {
 	return func(inner gsession.Storage) gsession.Storage { return coalesce.New(inner, opts...) }
 }
 
-// WriteTimeout is how long a caller waits for its commit at most. It is also the deadline of the
+// WriteTimeout is how long a caller waits for its commit, or for the journal, at most. It is also the deadline of the
 // store's context; 5 s unless set.
 func WriteTimeout(d time.Duration) CoalescedOption {
 	if d <= 0 {

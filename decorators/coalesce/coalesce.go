@@ -145,7 +145,9 @@ func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	case synced == nil:
 		return shown, nil
 	}
-	switch err := await(ctx, synced); {
+	limited, cancel := diskLimit(ctx, s.carrier.timeout.get())
+	defer cancel()
+	switch err := await(limited, synced); {
 	case err == nil:
 		return shown, nil
 	case ctx.Err() != nil:
@@ -263,8 +265,12 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	if _, err := s.put(ctx, change{id: id}); err != nil {
 		return err
 	}
-	if err := s.queues.recorded(ctx, (*journal.Journal).Dropped); err != nil {
-		return err
+	if s.queues.journal.isOpen() {
+		limited, cancel := diskLimit(ctx, s.carrier.timeout.get())
+		defer cancel()
+		if err := s.queues.recorded(limited, (*journal.Journal).Dropped); err != nil {
+			return err
+		}
 	}
 	s.face.Removed(id)
 	return nil

@@ -10,6 +10,14 @@ import (
 // BreakJournal has the journal refuse records from now on.
 func BreakJournal(s *Storage) { _ = s.queues.journal.journal.Close() }
 
+// HangJournal has the journal write nothing until release is called.
+func HangJournal(s *Storage) (release func()) {
+	hangs := make(chan struct{})
+	j := s.queues.journal.journal
+	j.Put(j.Next(), func() []byte { <-hangs; return nil })
+	return func() { close(hangs) }
+}
+
 // Record is what a journal holds of a change.
 func Record(id string, delta *tiers.Delta, deadline time.Time) ([]byte, error) {
 	content, err := delta.MarshalJSON()

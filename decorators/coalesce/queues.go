@@ -239,7 +239,7 @@ func (l *queues) fly(k *sessionQueue) *write {
 // carry brings those writes to the store that are in the journal as they have to be.
 func (l *queues) carry(writes []*write, probe time.Duration) {
 	defer l.settle(writes, time.Now()) // also if the store ends the goroutine
-	l.carrier.carry(l.journal.marked(writes), probe)
+	l.carrier.carry(l.journal.marked(writes, l.carrier.timeout.get()), probe)
 }
 
 func (l *queues) settle(writes []*write, began time.Time) {

@@ -3,6 +3,7 @@ package coalesce
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/gf-strata/strata/decorators/coalesce/journal"
@@ -84,14 +85,16 @@ func (r *records) keep(k *sessionQueue) (synced <-chan error) {
 }
 
 // marked returns the writes that may go, once the marks of those that begin sessions are on disk.
-func (r *records) marked(writes []*write) (may []*write) {
-	if r.journal == nil {
+func (r *records) marked(writes []*write, timeout time.Duration) (may []*write) {
+	if !slices.ContainsFunc(writes, func(w *write) bool { return w.marked != nil }) {
 		return writes
 	}
+	ctx, cancel := diskLimit(context.Background(), timeout)
+	defer cancel()
 	for _, w := range writes {
 		var err error
 		if w.marked != nil {
-			err, w.marked = <-w.marked, nil
+			err, w.marked = await(ctx, w.marked), nil
 		}
 		if err == nil {
 			may = append(may, w)
@@ -100,6 +103,13 @@ func (r *records) marked(writes []*write) (may []*write) {
 		}
 	}
 	return may
+}
+
+var errDisk = tiers.NewError("strata: the journal's disk didn't take what was to be written in time", context.DeadlineExceeded)
+
+// diskLimit bounds how long a request or a write waits for the journal: a disk may hang.
+func diskLimit(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, timeout, errDisk)
 }
 
 // lose keeps how many changes were given up, in an entry that is new for 0, until that was reported.

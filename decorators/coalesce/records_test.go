@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -534,4 +535,55 @@ func TestTheNextProcessKnowsWhatWasWrittenBefore(t *testing.T) {
 		read, _ := s.Load(ctx, "a", ttl)
 		return read.Snapshot.Get("k") == "2"
 	})
+}
+
+// A disk that hangs delays callers and workers by no more than the write timeout: a request waits for the store then,
+// and a log-out returns an error, as the next process may find the session's changes.
+func TestADiskThatHangs(t *testing.T) {
+	s := teststore.New()
+	c := journaled(t, s, t.TempDir(), writeTimeout(50*time.Millisecond))
+	for _, id := range []string{"a", "b"} {
+		s.Put(id, map[string]any{"k": "0"}, ttl)
+	}
+	base := get(t, c, "a")
+	var asked atomic.Int64
+	hold := make(chan struct{})
+	s.Refuse(func(string) error { asked.Add(1); <-hold; return nil })
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	for n := range 32 {
+		delta, err := tiers.Add(map[string]any{"k": n})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 16 {
+			eventually(t, "all workers are at the store", func() bool { return asked.Load() == 16 })
+		}
+		_, _ = c.Commit(gone, fmt.Sprint("begins", n%16), delta, ttl) // the second one waits, and is noted before it is sent
+	}
+	defer coalesce.HangJournal(c)()
+	s.Refuse(nil)
+	close(hold)
+
+	within := func(what string, do func() error) (err error) {
+		t.Helper()
+		returned := make(chan error, 1)
+		go func() { returned <- do() }()
+		select {
+		case err = <-returned:
+		case <-time.After(time.Minute):
+			t.Fatalf("%s waits for the disk", what)
+		}
+		return err
+	}
+	eventually(t, "a change arrives", func() bool {
+		err := within("a change", func() error { _, err := c.Commit(ctx, "a", change(t, base, "k", "1"), ttl); return err })
+		return err == nil // while the workers wait for the disk it may take too long
+	})
+	if read, _ := s.Load(ctx, "a", ttl); read.Snapshot.Get("k") != "1" {
+		t.Error("a change is neither in the journal nor in the store")
+	}
+	if err := within("a log-out", func() error { return c.RemoveAll(ctx, "b") }); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a log-out returns %v", err)
+	}
 }
