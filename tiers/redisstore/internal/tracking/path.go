@@ -15,10 +15,11 @@ var errUnproven = errors.New("strata: redis: the connection doesn't lead to the 
 // path is the client that commands go through, with the number of those that are under way.
 // A path of our own is closed once it has been left and is no longer in use.
 //
-// client and own are set at construction; paths.mu guards the rest.
+// client, own and cancel are set at construction; paths.mu guards the rest.
 type path struct {
 	client commander
 	own    *redis.Client // nil for the user's client
+	cancel func()        // ends the calls of the Dialer, which go on when the client is closed
 	uses   int
 	left   bool
 }
@@ -97,6 +98,7 @@ func (p *paths) closeUnused(old *path) {
 	}
 	p.mu.Unlock()
 	if unused {
+		old.cancel()
 		_ = own.Close()
 	}
 }
@@ -112,6 +114,14 @@ func newPath(client *redis.Client, vet func(context.Context, *redis.Conn) error)
 	o.ClientSideCache, o.ClientSideCacheConfig = nil, nil
 	o.PushNotificationProcessor = nil
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	life, cancel := context.WithCancel(context.Background())
+	dial := o.Dialer
+	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		defer context.AfterFunc(life, stop)()
+		return dial(ctx, network, addr)
+	}
 	if greet := o.OnConnect; vet != nil {
 		o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
 			if greet != nil {
@@ -125,7 +135,7 @@ func newPath(client *redis.Client, vet func(context.Context, *redis.Conn) error)
 	own := redis.NewClient(&o)
 	hooked := client.Conn() // for its hooks: it takes a connection only when it is used
 	hooked.AddHook(diversion{own})
-	return &path{client: hooked, own: own}
+	return &path{client: hooked, own: own, cancel: cancel}
 }
 
 // diversion is the innermost hook of a connection that is never made: what it is given goes
