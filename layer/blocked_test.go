@@ -16,6 +16,8 @@ import (
 	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers/local"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
@@ -77,8 +79,24 @@ func noneLeft(t *testing.T, before goleak.Option) {
 	}
 }
 
-// blocked checks that no request waits for a store that returns nothing, nor does Close.
-func blocked(t *testing.T, chain *layer.Stack) {
+// watched begins a session, and returns when memory serves it: then the storage has connections of its own.
+func watched(t *testing.T, chain *layer.Stack) {
+	t.Helper()
+	ctx := context.Background()
+	tier, _ := layer.As[*local.Storage](chain)
+	if !polled(time.Minute, func() bool { // the time-outs are short
+		return chain.SetSession(ctx, "watched", gmap.NewStrAnyMapFrom(map[string]any{"n": 1}, true), time.Hour) == nil
+	}) || !polled(time.Minute, func() bool {
+		_, err := chain.GetSession(ctx, "watched", time.Hour)
+		return err == nil && tier.Tally().Total(telemetry.ReadHit) > 0
+	}) {
+		t.Fatal("memory serves nothing")
+	}
+}
+
+// blocked checks that no request waits for a store that returns nothing, nor does Close, unless the store ignores
+// its contexts: what is under way then may still be applied.
+func blocked(t *testing.T, chain *layer.Stack, deaf bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -97,7 +115,13 @@ func blocked(t *testing.T, chain *layer.Stack) {
 			t.Errorf("request %d has waited for its caller's deadline", n)
 		}
 	}
-	if err := chain.Close(ctx); ctx.Err() != nil {
+	if deaf {
+		short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer cancel()
+		if err := chain.Close(short); err == nil || ctx.Err() != nil {
+			t.Errorf("Close of a chain whose store is under way returns %v", err)
+		}
+	} else if err := chain.Close(ctx); ctx.Err() != nil {
 		t.Errorf("Close has waited until its deadline: %v", err)
 	}
 }
@@ -112,13 +136,100 @@ func TestAResolverThatHangs(t *testing.T) {
 			client := redis.NewClient(&redis.Options{Addr: server.Addr(), Dialer: r.dial, DialTimeout: never, ReadTimeout: never, PoolTimeout: never})
 			chain := layer.Chain(redisstore.New(client), layer.Coalesced(layer.WriteTimeout(100*time.Millisecond)), layer.Local(layer.LoadTimeout(100*time.Millisecond)))
 			if !early {
-				begun(t, chain, numbered("s", 3))
+				watched(t, chain)
 			}
 			r.hang()
-			blocked(t, chain)
+			blocked(t, chain, false)
 			_ = client.Close()
 			if early { // the user's client still dials, as Close doesn't end that
 				r.resume()
+			}
+			noneLeft(t, before)
+		})
+	}
+}
+
+// hook holds up what it is called for while it is closed, until the context ends unless it is deaf. mu guards
+// closed.
+type hook struct {
+	deaf   bool // to contexts
+	mu     sync.Mutex
+	closed chan struct{}
+}
+
+func (h *hook) wait(ctx context.Context) error {
+	h.mu.Lock()
+	closed := h.closed
+	h.mu.Unlock()
+	if closed == nil {
+		return nil
+	}
+	ended := ctx.Done()
+	if h.deaf {
+		ended = nil
+	}
+	select {
+	case <-closed:
+		return nil
+	case <-ended:
+		return ctx.Err()
+	}
+}
+
+func (h *hook) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = make(chan struct{})
+}
+
+func (h *hook) open() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	close(h.closed)
+	h.closed = nil
+}
+
+func (h *hook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if err := h.wait(ctx); err != nil {
+			cmd.SetErr(err)
+			return err
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (h *hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if err := h.wait(ctx); err != nil {
+			for _, cmd := range cmds {
+				cmd.SetErr(err)
+			}
+			return err
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// A hook of the client's blocks. Requests end by the chain's time-outs, also if it ignores its context, and at
+// once when the circuits are open.
+func TestAHookThatBlocks(t *testing.T) {
+	server := redistest.Start(t)
+	for name, deaf := range map[string]bool{"until its context ends": false, "for good": true} {
+		t.Run(name, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
+			client := redis.NewClient(&redis.Options{Addr: server.Addr(), ReadTimeout: never})
+			h := &hook{deaf: deaf}
+			client.AddHook(h)
+			chain := layer.Chain(redisstore.New(client), layer.Coalesced(layer.WriteTimeout(100*time.Millisecond)), layer.Local(layer.LoadTimeout(100*time.Millisecond)))
+			watched(t, chain)
+			h.close()
+			blocked(t, chain, deaf)
+			_ = client.Close()
+			if deaf {
+				h.open()
 			}
 			noneLeft(t, before)
 		})
