@@ -116,13 +116,8 @@ func Fresh(r *ghttp.Request, within time.Duration) bool {
 // as good as a password. It is "" where there is no session, and that of the new one after Login.
 func Token(r *ghttp.Request) string {
 	q := requestOf(r)
-	if q == nil || q.load() != nil {
+	if q == nil || q.load() != nil || !q.exists() {
 		return ""
-	}
-	if q.stored == "" && !q.record.wanted() {
-		if size, err := q.session.Size(); err != nil || size == 0 {
-			return ""
-		}
 	}
 	return q.id
 }

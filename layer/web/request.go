@@ -445,6 +445,15 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	return m, nil
 }
 
+// exists reports whether there is a session, or will be one after the next commit.
+func (q *request) exists() bool {
+	if q.stored != "" || q.record.wanted() {
+		return true
+	}
+	size, err := q.session.Size()
+	return err == nil && size > 0
+}
+
 // takes has the session be called what the program's own SetIdFunc says.
 func (q *request) takes(id string) {
 	if q.id == "" {

@@ -18,6 +18,8 @@ type writer struct {
 	refused bool // the commit failed: the client got OnError's response, and the handler's bytes are dropped
 }
 
+var errUpgrade = errors.New("strata: web: a connection that is taken over carries no cookie, and the client lacks the session's id; begin the session, or change its id, in a request before")
+
 var errRefused = errors.New("strata: web: the session could not be committed; the response has been replaced")
 
 // begin reports whether the handler's bytes may pass.
@@ -70,12 +72,16 @@ func (w *writer) Flush() {
 }
 
 // Hijack commits before it hands out the connection. Where there is none to be had, as over
-// HTTP/2, it changes nothing, so that the handler can still respond otherwise.
+// HTTP/2, it changes nothing, so that the handler can still respond otherwise; nor where the session has an id that
+// the client lacks, as the caller writes headers of its own, without the cookie.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !hijackable(w.ResponseWriter) {
 		return nil, nil, fmt.Errorf("strata: web: this connection can't be taken over, as those of HTTP/2: %w", http.ErrNotSupported)
 	}
-	w.closed = true // the caller writes headers of its own to the connection
+	if q := w.request; !w.begun && q.byCookie() && q.id != q.presented && q.exists() {
+		return nil, nil, errUpgrade
+	}
+	w.closed = true
 	if !w.begin() {
 		return nil, nil, errRefused
 	}

@@ -440,6 +440,17 @@ func TestWebSocketsCommitBeforeTheUpgradeAndAtTheEnd(t *testing.T) {
 			t.Fatal("what the socket changed last isn't there")
 		}
 	}
+	// A session that would begin with the upgrade would have an id that the client never gets: it begins with the error.
+	cookie = &http.Cookie{}
+	conn, got = dial()
+	defer conn.Close()
+	if got.StatusCode == http.StatusSwitchingProtocols || len(got.Cookies()) != 1 {
+		t.Fatalf("an upgrade without a session returned %s, %v", got.Status, got.Cookies())
+	}
+	cookie = got.Cookies()[0]
+	if body := s.bare("/get", "Cookie", sends(cookie.Value)).body; body != "upgraded" {
+		t.Errorf("the session has %q", body)
+	}
 	s.store.breaks(errors.New("away"))
 	conn, got = dial()
 	defer conn.Close()
