@@ -1,13 +1,13 @@
 // Package layertest checks that a gsession.Storage keeps the ten laws of package layer, as testing/fstest does for file
-// systems. It is for anyone's storage and anyone's decorator:
+// systems. It is for anyone's storage and anyone's decorator. A store is tested as it is, and as it will run:
 //
 //	func open(t *testing.T) gsession.Storage { return mystore.Open(t.TempDir()) }
 //
-//	func TestStore(t *testing.T) { layertest.Run(t, open) }
-//
-// [Run] takes some ten seconds, in which it mostly waits for sessions to expire. A failure names the law and the check, and says
-// what a user would see, what to do, and which [Except] leaves the check out if the store can't keep it. A store that takes
-// whole sessions can't keep laws 5 and 6 by itself; a chain keeps them for it. So test the store as it will run, too:
+//	func TestStore(t *testing.T) {
+//		layertest.Run(t, open,
+//			layertest.Except(5, "", "it takes whole sessions; a chain merges them"),
+//			layertest.Except(6, "", "it takes whole sessions; a chain refuses late ones"))
+//	}
 //
 //	func TestChain(t *testing.T) {
 //		layertest.Run(t, func(t *testing.T) gsession.Storage {
@@ -17,10 +17,15 @@
 //		}, layertest.Bare(open), layertest.Revoked(layer.ErrRevoked))
 //	}
 //
-// Some checks need more than one storage, and run if an option provides it: [Bare] the store without layers, to compare
-// with; [Nodes] two storages on one store, as two processes have them; [Wrapped] the layers on a store that fails when the suite
-// wants it to. With go test -v the output says which checks were left out, and why. The checks under load don't find a race each
-// time: run them often.
+// [Run] takes some ten seconds, in which it mostly waits for sessions to expire. A failure names the law and the check, and says
+// what a user would see, what to do, and which [Except] leaves the check out if the store can't keep it. The checks under load
+// don't find a race each time: run them often.
+//
+// Some checks need more than one storage, and run if an option provides it; go test -v says which were left out:
+//
+//   - [Bare]: the store without layers, to compare with
+//   - [Nodes]: two storages on one store, as two processes have them
+//   - [Wrapped]: the layers on a store that fails when the suite wants it to
 //
 // # What is checked
 //
