@@ -1,6 +1,7 @@
 package tracking_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"testing"
@@ -15,7 +16,7 @@ import (
 
 func TestWatchAnnouncesWhatOthersDo(t *testing.T) {
 	f := start(t)
-	_, l := watch(t, f.server.Client(), "p:")
+	_, l := watch(t, f.server.Client(), "p:", tracking.Lease(time.Minute))
 	l.standing(t)
 	other := f.server.Client()
 	for name, change := range map[string]func() error{
@@ -25,6 +26,20 @@ func TestWatchAnnouncesWhatOthersDo(t *testing.T) {
 		"expiry":  func() error { return other.PExpire(ctx, "p:expiry", 500*time.Millisecond).Err() },
 		"rename":  func() error { return other.Rename(ctx, "p:rename", "p:renamed").Err() },
 		"away":    func() error { return other.Rename(ctx, "p:away", "q:away").Err() },
+		"unlink":  func() error { return other.Unlink(ctx, "p:unlink").Err() },
+		"move":    func() error { return other.Move(ctx, "p:move", 1).Err() },
+		"copy": func() error {
+			return cmp.Or(other.Set(ctx, "q:copy", "1", 0).Err(), other.Copy(ctx, "q:copy", "p:copy", 0, true).Err())
+		},
+		"restore": func() error {
+			return cmp.Or(other.Set(ctx, "q:copy", "1", 0).Err(), other.RestoreReplace(ctx, "p:restore", 0, other.Dump(ctx, "q:copy").Val()).Err())
+		},
+		"eviction": func() error {
+			f.check(other.ConfigSet(ctx, "maxmemory-policy", "allkeys-random").Err())
+			f.check(other.ConfigSet(ctx, "maxmemory", "1").Err())
+			_ = other.Set(ctx, "p:any", "1", 0).Err() // evicts all, and is refused
+			return other.ConfigSet(ctx, "maxmemory", "0").Err()
+		},
 		"script": func() error {
 			return other.Eval(ctx, "return redis.call('set',KEYS[1],'2')", []string{"p:script"}).Err()
 		},
@@ -42,10 +57,12 @@ func TestWatchAnnouncesWhatOthersDo(t *testing.T) {
 			l.await(t, "the expiry, beside the PEXPIRE", func() bool { return l.ids[name] > 1 })
 		}
 	}
-	for _, flush := range []func() error{other.FlushAll(ctx).Err, other.FlushDB(ctx).Err} {
+	for _, flush := range []func() error{
+		func() error { return other.FlushAll(ctx).Err() },
+		func() error { return other.FlushDBAsync(ctx).Err() },
+	} {
 		before := l.count()
 		f.check(flush())
-		f.check(other.FlushDB(ctx).Err())
 		l.await(t, "a flush", func() bool { return l.missed > before })
 	}
 }
