@@ -45,8 +45,8 @@
 // New panics on a redis.Ring as well. While a server of one is away, its sessions begin anew on
 // another, and a log-out there is undone when it is back (laws 5 and 6).
 //
-// Where a master of a cluster sends no reply, the client asks in the background who has which slots:
-// a replica that has taken over from one that hangs serves its sessions at once.
+// Where a master of a cluster sends no reply for a second, the client asks in the background who has
+// which slots: a replica that has taken over from one that hangs or has vanished serves its sessions then.
 //
 // A master confirms a write before its replicas have it. A replica that takes over, in a
 // cluster or by a sentinel's choice, may lack writes that were acknowledged, a log-out or

@@ -10,7 +10,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/tiers"
-	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
 // maxMoves bounds the search for a connection to the server that is watched.
@@ -20,11 +19,12 @@ const maxMoves = 4
 // sends a storage's commands over connections that lead to the server which sends the
 // invalidations. The connections for these are made for the first listener, and closed with the last.
 //
-// client and settings are set at construction and guard themselves, paths is atomic; mu guards the rest.
+// client, settings and reloader are set at construction and guard themselves, paths is atomic; mu guards the rest.
 type Tracker struct {
 	client redis.UniversalClient
 	settings
-	paths atomic.Pointer[paths] // the last watcher's that has any
+	paths    atomic.Pointer[paths] // the last watcher's that has any
+	reloader *reloader             // nil without a cluster
 
 	mu        sync.Mutex
 	watcher   *watcher // while there are listeners
@@ -46,6 +46,7 @@ type settings struct {
 func New(client redis.UniversalClient, prefix string, lease time.Duration) *Tracker {
 	t := &Tracker{
 		client:   client,
+		reloader: newReloader(client),
 		settings: settings{prefix: prefix, lease: lease, pace: lease / 4, retry: unsupportedRetry, proofLife: proofLife, trial: trialTime},
 	}
 	t.paths.Store(newPaths(client))
@@ -114,10 +115,11 @@ func (t *Tracker) Close(ctx context.Context) error {
 	w := t.watcher
 	t.watcher, t.closed = nil, true
 	t.mu.Unlock()
+	err := t.reloader.close(ctx)
 	if w == nil {
-		return nil
+		return err
 	}
-	return w.close(ctx)
+	return errors.Join(w.close(ctx), err)
 }
 
 // Send sends the commands together, while invalidations arrive to the server that sends them. Not
@@ -126,10 +128,9 @@ func (t *Tracker) Send(ctx context.Context, commands ...redis.Cmder) error {
 	for tries := 1; ; tries++ {
 		paths := t.paths.Load()
 		p := paths.take()
-		err := p.send(ctx, commands)
+		err := t.reloader.during(func() error { return p.send(ctx, commands) })
 		paths.give(p)
 		if !errors.Is(err, errUnproven) { // or else nothing has been sent
-			t.suspect(ctx, err)
 			return err
 		}
 		paths.leave(p)
@@ -139,14 +140,5 @@ func (t *Tracker) Send(ctx context.Context, commands ...redis.Cmder) error {
 		for _, c := range commands {
 			c.SetErr(nil)
 		}
-	}
-}
-
-// suspect has a cluster's client ask in the background who has which slots, if a master sends no
-// reply: by itself it asks after a redirection, which a master that hangs doesn't send, or after a
-// minute, and until then doesn't notice that a replica has taken over.
-func (t *Tracker) suspect(ctx context.Context, err error) {
-	if cluster, ok := t.client.(*redis.ClusterClient); ok && err != nil && !fault.IsReply(err) && !errors.Is(err, context.Canceled) {
-		cluster.ReloadState(ctx)
 	}
 }

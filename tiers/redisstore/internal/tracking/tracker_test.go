@@ -1,13 +1,17 @@
 package tracking_test
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
 // A storage notifies of what other nodes commit, slide and remove, under its own prefix.
@@ -78,4 +82,39 @@ func TestStorageWatchesWhileThereAreListeners(t *testing.T) {
 	s.Subscribe(newWitness())
 	f.check(s.Close(ctx))
 	nothingRuns(t, before)
+}
+
+// While a command waits for a master that sends no reply, the cluster is asked who has which slots, although the
+// client waits without end and a node that is asked may hang as well.
+func TestACommandThatWaitsHasTheClusterAsked(t *testing.T) {
+	cluster := startCluster(t)
+	var addrs []string
+	for _, s := range cluster.Masters {
+		addrs = append(addrs, s.Addr())
+	}
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ReadTimeout: time.Hour, ContextTimeoutEnabled: true, ClusterStateReloadInterval: time.Hour})
+	t.Cleanup(func() { _ = client.Close() })
+	w := tracking.Start(client, "p:")
+	keys := spread(t, cluster, client)
+	hung := cluster.Masters[1]
+	asked := func() (stats string) {
+		for _, s := range cluster.Masters {
+			if s != hung {
+				stats += s.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_cluster|slots")
+			}
+		}
+		return stats
+	}
+	before := asked()
+	hung.Pause()
+	var sent sync.WaitGroup
+	sent.Go(func() { _ = w.Send(ctx, redis.NewStatusCmd(ctx, "set", "p:"+keys[1], "1")) })
+	poll(t, "a question to another master", func() bool { return asked() != before })
+	closing, cancel := context.WithTimeout(ctx, liveness)
+	defer cancel()
+	if err := w.Close(closing); err != nil {
+		t.Error(err)
+	}
+	hung.Resume()
+	sent.Wait()
 }
