@@ -3,7 +3,9 @@ package web_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -567,4 +569,124 @@ func TestAttackSharedCacheOfVisitorsWithoutASession(t *testing.T) {
 	if a := s.bare("/get"); a.header.Get("Vary") != "Cookie" {
 		t.Errorf("a cache serves it to those who have one: %v", a.header)
 	}
+}
+
+// Each order of three operations in one request, over both kinds of store and each state before it, leaves what they
+// say, under an id that the client has, and nothing under the id that it had.
+func TestEachOrderOfOperationsInARequest(t *testing.T) {
+	type model struct {
+		data      map[string]any
+		principal string
+		limited   bool
+		kept      bool // the id from before may live on
+		begun     bool // the response
+		stored    bool // before that, so that the client has the id
+	}
+	exists := func(m *model) bool { return len(m.data) > 0 || m.principal != "" || m.limited }
+	ended := func(m *model) { *m = model{data: map[string]any{}, begun: m.begun, kept: m.kept && m.begun} }
+	operations := []struct {
+		name string
+		do   func(r *ghttp.Request) error
+		// say changes the model, and reports whether the operation succeeds.
+		say func(m *model) bool
+	}{
+		{"set", func(r *ghttp.Request) error { return r.Session.Set("k", "set") }, func(m *model) bool {
+			if m.begun && !m.stored {
+				return false
+			}
+			m.data["k"] = "set"
+			return true
+		}},
+		{"remove", func(r *ghttp.Request) error { return r.Session.Remove("k") }, func(m *model) bool { delete(m.data, "k"); return true }},
+		{"out", func(r *ghttp.Request) error { return r.Session.RemoveAll() }, func(m *model) bool { ended(m); return true }},
+		{"log out", web.Logout, func(m *model) bool { ended(m); return true }},
+		{"change", func(r *ghttp.Request) error { _, err := r.Session.RegenerateId(true); return err }, func(m *model) bool { return !m.begun }},
+		{"keep", func(r *ghttp.Request) error { _, err := r.Session.RegenerateId(false); return err }, func(m *model) bool {
+			m.kept = m.kept || !m.begun
+			return !m.begun
+		}},
+		{"log in", func(r *ghttp.Request) error { return web.Login(r, "bob") }, func(m *model) bool {
+			if !m.begun {
+				m.principal, m.kept = "bob", false
+			}
+			return !m.begun
+		}},
+		{"limit", func(r *ghttp.Request) error { return web.SetLimits(r, 2*life, 0) }, func(m *model) bool {
+			if !m.begun {
+				m.limited, m.kept = true, false
+			}
+			return !m.begun
+		}},
+		{"flush", func(r *ghttp.Request) error { r.Response.Flush(); return nil }, func(m *model) bool {
+			if !m.begun {
+				m.begun, m.stored = true, m.stored || exists(m)
+			}
+			return true
+		}},
+	}
+	befores := map[string]model{
+		"nothing":   {},
+		"a visitor": {data: map[string]any{"k": "v"}},
+		"a user":    {principal: "ann"},
+		"a user's":  {data: map[string]any{"k": "v"}, principal: "ann"},
+	}
+	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
+		var (
+			errs  []error
+			steps [3]int
+		)
+		s := serveOn(t, storage, func(server *ghttp.Server, chain *layer.Stack) {
+			standard()(server, chain)
+			server.BindHandler("/do", func(r *ghttp.Request) {
+				errs = errs[:0]
+				r.Response.Write("done")
+				for _, n := range steps {
+					errs = append(errs, operations[n].do(r))
+				}
+			})
+		})
+		who := func(id string) string { return s.call("/who", id).body }
+		for before, state := range befores {
+			for n, all := 0, len(operations); n < all*all*all; n++ {
+				steps = [3]int{n % all, n / all % all, n / all / all}
+				m, id := state, ""
+				m.stored = exists(&m)
+				m.data = maps.Clone(state.data)
+				if m.data == nil {
+					m.data = map[string]any{}
+				}
+				if len(m.data) > 0 {
+					id = s.call("/set", id).cookie.Value
+				}
+				if m.principal != "" {
+					id = s.call("/login", id).cookie.Value
+				}
+				a := s.call("/do", id)
+				name := before
+				for n, step := range steps {
+					name += ", " + operations[step].name
+					if ok := operations[step].say(&m); ok != (errs[n] == nil) {
+						t.Errorf("%s returned %v", name, errs[n])
+					}
+				}
+				next := id
+				if a.cookie != nil {
+					next = a.cookie.Value
+				}
+				text, err := json.Marshal(m.data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := m.principal + ";" + string(text); who(next) != want {
+					t.Errorf("%s left %q, want %q", name, who(next), want)
+				}
+				if next != id && !m.kept && who(id) != ";{}" {
+					t.Errorf("%s left %q under the id from before", name, who(id))
+				}
+				if t.Failed() {
+					return // the others would most likely fail for the same reason
+				}
+			}
+		}
+	})
 }

@@ -624,12 +624,13 @@ func (q *request) RemoveAll(ctx context.Context, id string) error {
 		q.endStored = q.endStored || id == q.stored
 		return nil
 	}
-	stored := q.stored
-	if q.direct {
-		stored = id
+	if q.stored != "" {
+		if err := q.remove(ctx, q.stored, layer.ReasonLoggedOut); err != nil {
+			return err
+		}
 	}
-	if stored != "" {
-		if err := q.remove(ctx, stored, layer.ReasonLoggedOut); err != nil {
+	if q.direct && id != q.stored { // which the handler has kept then
+		if err := q.remove(ctx, id, layer.ReasonLoggedOut); err != nil {
 			return err
 		}
 	}
