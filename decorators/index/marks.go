@@ -61,14 +61,15 @@ func newMarks(indexer principals.Index) *marks {
 	return m
 }
 
-// fresh is the shard's state if it is valid.
+// fresh is the shard's state if it is valid. What is vouched for is read before the epoch: after a loss a new epoch
+// begins before anything is vouched for again.
 func (m *marks) fresh(s *shard) *shardState {
+	vouched, bounded := m.vouched.Load(), m.bounded.Load()
 	state := s.state.Load()
 	if state == nil || state.stamp != s.stamp.Load() || state.epoch != m.epoch.Load() {
 		return nil
 	}
-	now := clock()
-	if now >= m.vouched.Load() && !(m.bounded.Load() && now-state.began < int64(maxAge)) {
+	if now := clock(); now >= vouched && !(bounded && now-state.began < int64(maxAge)) {
 		return nil
 	}
 	return state
