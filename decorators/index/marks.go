@@ -61,8 +61,8 @@ func newMarks(indexer principals.Index) *marks {
 	return m
 }
 
-// fresh is the shard's state if it is valid. What is vouched for is read before the epoch: after a loss a new epoch
-// begins before anything is vouched for again.
+// fresh is the shard's state if it is valid. It reads the lease before the epoch: after a loss a new epoch begins
+// before the source vouches again.
 func (m *marks) fresh(s *shard) *shardState {
 	vouched, bounded := m.vouched.Load(), m.bounded.Load()
 	state := s.state.Load()
