@@ -265,12 +265,10 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	if _, err := s.put(ctx, change{id: id}); err != nil {
 		return err
 	}
-	if s.queues.journal.isOpen() {
-		limited, cancel := diskLimit(ctx, s.carrier.timeout.get())
-		defer cancel()
-		if err := s.queues.recorded(limited, (*journal.Journal).Dropped); err != nil {
-			return err
-		}
+	limited, cancel := diskLimit(ctx, s.carrier.timeout.get())
+	defer cancel()
+	if err := s.queues.recorded(limited, (*journal.Journal).Dropped); err != nil {
+		return err
 	}
 	s.face.Removed(id)
 	return nil

@@ -15,6 +15,7 @@ type sessionQueue struct {
 	id      string
 	flying  *write
 	waiting []*write
+	room    [1]*write       // for waiting, as most queues have one write
 	entry   uint64          // of what the journal keeps of it, 0 for nothing
 	stored  *tiers.Snapshot // what the store held before all that is pending, nil if that isn't known
 	changes int32           // writes that change the session

@@ -195,6 +195,7 @@ func (l *queues) queue(id, node string) *sessionQueue {
 	k := l.sessions[id]
 	if k == nil {
 		k = &sessionQueue{id: strings.Clone(id)} // it may be a part of a header
+		k.waiting = k.room[:0]
 		l.sessions[k.id] = k
 	}
 	if k.in == nil {
