@@ -11,6 +11,11 @@
 // tried again until the session would have expired. The queues are bounded in number and
 // size, and pending changes may be kept in a journal on disk.
 //
+// Storage receives the calls. queues put a change into its session's sessionQueue, as a write; schedule has the
+// queue's first write go when it is due, on a worker of the store's node; carrier brings it to the store; and queues
+// end it, or have it wait again. bounds have callers wait for room, records keep pending writes in the journal, slides
+// remember expiries, reports go to the log and to OnGiveUp, and a view is what a read adds to the store's state.
+//
 // Locks are taken in this order: the queues' mutex, then those of a node's circuit, of slides,
 // reports, the crew and the journal, of which only that of reports takes another one, the
 // journal's. A cache is notified under the queues' mutex, and may take its own, under which it
@@ -196,7 +201,7 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 // load isn't ok if something was committed while the store was asked.
 func (s *Storage) load(ctx context.Context, id string, ttl time.Duration) (read tiers.Read, ok bool, err error) {
 	v, err := s.queues.before(ctx, id)
-	defer s.queues.leave(v)
+	defer v.leave()
 	if err != nil {
 		return tiers.Read{}, false, err
 	}
@@ -217,7 +222,7 @@ func (s *Storage) under(v *view, read tiers.Read, ttl time.Duration, began time.
 		s.carrier.slides.learn(v.id, read.Snapshot, clock)
 		return read, true
 	}
-	state, ok := s.queues.overlay(v, read.Snapshot, ttl)
+	state, ok := v.overlay(read.Snapshot, ttl)
 	return tiers.Read{Snapshot: state, Outcome: tiers.OutcomePending}, ok
 }
 
@@ -231,7 +236,7 @@ func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 	var together []tiers.Reload
 	for n, l := range loads {
 		if v := s.queues.look(l.ID); v.wait == nil {
-			defer s.queues.leave(v)
+			defer v.leave()
 			if v.stored != nil {
 				l.Known = v.stored // the caller knows it with what is pending
 			}

@@ -105,7 +105,7 @@ func (s *Storage) Remove(ctx context.Context, id, key string) error {
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
 	if isDirect(ctx, s.Storage) {
 		v, err := s.queues.before(ctx, id)
-		defer s.queues.leave(v)
+		defer v.leave()
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +156,7 @@ func (s *Storage) shown(ctx context.Context, id string) (*tiers.Snapshot, error)
 // expiry: GoFrame doesn't for a request that only reads.
 func (s *Storage) getKeyed(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	v, err := s.queues.before(ctx, id)
-	defer s.queues.leave(v)
+	defer v.leave()
 	if err != nil {
 		return nil, err
 	}

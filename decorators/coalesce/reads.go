@@ -9,6 +9,7 @@ import (
 
 // view holds the pending writes that a read adds to the store's state: those of before the store was asked.
 type view struct {
+	all     *queues
 	id      string
 	queue   *sessionQueue // nil if nothing is pending
 	changes []seen
@@ -23,21 +24,11 @@ type seen struct {
 	delta *tiers.Delta
 }
 
-// over adds the changes to the state that the store has returned, except those that have failed.
-func (v *view) over(state *tiers.Snapshot) *tiers.Snapshot {
-	for _, c := range v.changes {
-		if !c.write.ended() || c.write.err == nil {
-			state = c.delta.Preview(state, false)
-		}
-	}
-	return state
-}
-
 // look returns what a read must show, and the last of the writes that it must wait for first: those that a
 // caller has left, as its error says that they may yet be applied, and those with values of which only
 // the store knows what it makes of them.
 func (l *queues) look(id string) *view {
-	v := &view{id: id}
+	v := &view{all: l, id: id}
 	l.inspect(id, func(k *sessionQueue) {
 		k.each(func(w *write) {
 			switch {
@@ -81,35 +72,44 @@ func (l *queues) before(ctx context.Context, id string) (*view, error) {
 }
 
 // leave ends what the view has begun, unless the caches were notified.
-func (l *queues) leave(v *view) {
+func (v *view) leave() {
 	if len(v.tokens) == 0 {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.caches.end(v.id, v.tokens)
+	v.all.mu.Lock()
+	defer v.all.mu.Unlock()
+	v.all.caches.end(v.id, v.tokens)
 	v.tokens = nil
 }
 
 // overlay lays what waits over what the store has returned, and notifies the caches. It isn't ok if
 // something was committed meanwhile: the store may have returned it, and what other nodes have
 // changed since, or not. Then what waited before is laid over it, and no cache keeps that.
-func (l *queues) overlay(v *view, stored *tiers.Snapshot, ttl time.Duration) (state *tiers.Snapshot, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	k := v.queue
-	ok = l.sessions[v.id] == k
+func (v *view) overlay(stored *tiers.Snapshot, ttl time.Duration) (state *tiers.Snapshot, ok bool) {
+	v.all.mu.Lock()
+	defer v.all.mu.Unlock()
+	ok = v.all.sessions[v.id] == v.queue
 	for _, c := range v.changes {
 		ok = ok && !c.write.ended()
 	}
 	if ok {
-		state, ok = k.preview(stored)
+		state, ok = v.queue.preview(stored)
 	}
 	if !ok {
 		return v.over(stored), false
 	}
-	k.stored = stored
-	l.caches.became(k.id, ttl, v.tokens, state)
+	v.queue.stored = stored
+	v.all.caches.became(v.id, ttl, v.tokens, state)
 	v.tokens = nil
 	return state, true
+}
+
+// over adds the changes to the state that the store has returned, except those that have failed.
+func (v *view) over(state *tiers.Snapshot) *tiers.Snapshot {
+	for _, c := range v.changes {
+		if !c.write.ended() || c.write.err == nil {
+			state = c.delta.Preview(state, false)
+		}
+	}
+	return state
 }
