@@ -13,7 +13,7 @@
 //
 // Storage receives the calls. queues put a change into its session's sessionQueue, as a write; schedule has the
 // queue's first write go when it is due, on a worker of the store's node; carrier brings it to the store; and queues
-// end it, or have it wait again. bounds have callers wait for room, records keep pending writes in the journal, slides
+// end it, or have it wait again. bounds have callers wait for room, a record keeps what is pending in the journal, slides
 // remember expiries, reports go to the log and to OnGiveUp, and a view is what a read adds to the store's state.
 //
 // Locks are taken in this order: the queues' mutex, then those of a node's circuit, of slides,
@@ -31,7 +31,6 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
-	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/sessionmap"
@@ -84,7 +83,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.carrier = carrier{store: s.Storage, batcher: tiers.BatcherOf(s.Storage), shard: s.circuits.Shard,
 		slides: slides{every: o.SlideEvery, tally: &s.tally}, tally: &s.tally}
 	s.carrier.ended, s.carrier.end = context.WithCancel(context.Background())
-	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, journal: &s.queues.journal, tally: &s.tally, pending: s.Pending,
+	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, tally: &s.tally, pending: s.Pending,
 		lines: map[string]func(){}}
 	s.queues.carrier, s.queues.reports = &s.carrier, &s.reports
 	s.queues.init(s.circuits, o)
@@ -152,7 +151,7 @@ func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	}
 	limited, cancel := diskLimit(ctx, s.carrier.timeout.get())
 	defer cancel()
-	switch err := await(limited, synced); {
+	switch err, _ := synced.Wait(limited); {
 	case err == nil:
 		return shown, nil
 	case ctx.Err() != nil:
@@ -272,7 +271,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	}
 	limited, cancel := diskLimit(ctx, s.carrier.timeout.get())
 	defer cancel()
-	if err := s.queues.recorded(limited, (*journal.Journal).Dropped); err != nil {
+	if _, err := s.queues.recorded(limited); err != nil {
 		return err
 	}
 	s.face.Removed(id)

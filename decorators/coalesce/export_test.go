@@ -8,13 +8,12 @@ import (
 )
 
 // BreakJournal has the journal refuse records from now on.
-func BreakJournal(s *Storage) { _ = s.queues.journal.journal.Close() }
+func BreakJournal(s *Storage) { _ = s.queues.journal.Close() }
 
 // HangJournal has the journal write nothing until release is called.
 func HangJournal(s *Storage) (release func()) {
 	hangs := make(chan struct{})
-	j := s.queues.journal.journal
-	j.Put(j.Next(), func() []byte { <-hangs; return nil })
+	s.queues.journal.Put(new(uint64), func() []byte { <-hangs; return nil })
 	return func() { close(hangs) }
 }
 

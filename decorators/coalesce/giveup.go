@@ -2,12 +2,14 @@ package coalesce
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"runtime"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/telemetry"
 )
@@ -49,12 +51,12 @@ const (
 // reports go to the log and to the callback on a goroutine of their own, so that nothing waits for
 // either. Those that come while it runs are put together.
 //
-// The first block is set at construction, and the callback is called by that goroutine alone; mu
+// The first block is set before anything is reported, and the callback is called by that goroutine alone; mu
 // guards the rest.
 type reports struct {
 	callback func(GiveUp) // nil for none
 	reporter *telemetry.Reporter
-	journal  *records
+	journal  *journal.Journal // nil for none
 	tally    *telemetry.Tally
 	pending  func() (changes int, bytes int64, oldest time.Duration)
 
@@ -87,7 +89,11 @@ func (r *reports) gaveUp(lost GiveUp) {
 		}
 		last := &r.lost[len(r.lost)-1]
 		last.join(lost)
-		last.entry = r.journal.lose(last.entry, last.Changes)
+		changes := last.Changes
+		r.journal.Put(&last.entry, func() []byte {
+			content, _ := json.Marshal(record{Lost: changes})
+			return content
+		})
 		r.unlogged.join(lost)
 	})
 }
@@ -167,7 +173,7 @@ func (r *reports) next() func() {
 		r.lost = r.lost[1:]
 		return func() {
 			r.call(lost.GiveUp)
-			r.journal.drop(lost.entry)
+			r.journal.Drop(&lost.entry)
 		}
 	}
 	if r.running = nil; r.unlogged.Changes > 0 {

@@ -27,7 +27,7 @@ import (
 // anything of it waits or is at the store.
 type queues struct {
 	carrier *carrier
-	journal records
+	journal *journal.Journal // nil for none
 	reports *reports
 
 	mu       sync.Mutex
@@ -72,7 +72,7 @@ func (l *queues) restore(dir string) error {
 	if err != nil {
 		return err
 	}
-	l.journal.journal = j
+	l.journal, l.reports.journal = j, j
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for range damaged {
@@ -86,16 +86,16 @@ func (l *queues) restore(dir string) error {
 				lost = GiveUp{Changes: 1, Cause: errDamaged}
 			}
 			l.reports.gaveUp(lost)
-			j.Drop(f.Entry)
+			j.Drop(&f.Entry)
 			continue
 		}
 		k := l.queue(string(old.ID), "")
-		l.journal.drop(k.entry)
+		j.Drop(&k.entry)
 		k.entry = f.Entry
 		for _, c := range old.Changes {
 			if w, err := c.write(k.id); err != nil {
 				l.reports.gaveUp(GiveUp{Changes: c.Calls, Cause: err})
-				l.journal.keep(k)
+				keep(l.journal, k)
 			} else {
 				l.enqueue(k, w)
 			}
@@ -106,12 +106,12 @@ func (l *queues) restore(dir string) error {
 }
 
 // add puts a change into its session's queue, as a write of its own or in the one that is returned.
-// shown is what the session's readers see from then on, if that is known, and synced brings nil when
-// the journal has the change, if there is one. A change that came to be pending is awaited once the queues
+// shown is what the session's readers see from then on, if that is known, and synced is how the change comes into
+// the journal, nil without one. A change that came to be pending is awaited once the queues
 // are being closed. If there is no write, the caller carries the change out.
 //
 // A removal annuls the writes that wait, and is the next.
-func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snapshot, synced <-chan error, err error) {
+func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snapshot, synced *journal.Transaction, err error) {
 	node := l.carrier.shard(c.id)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -149,7 +149,7 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 	w.deadline = time.Now().Add(c.ttl)
 	shown = k.accepted(c.delta, first)
 	l.caches.shown(c.id, c.ttl, shown)
-	synced = l.journal.keep(k)
+	synced = keep(l.journal, k)
 	l.schedule.arrange(k)
 	if l.bounds.near() {
 		l.schedule.rush()
@@ -229,9 +229,9 @@ func (l *queues) arrange(k *sessionQueue) {
 // store: it isn't begun again by another process, as it may have been removed meanwhile. The attempt waits for that.
 func (l *queues) fly(k *sessionQueue) *write {
 	w := k.take()
-	if l.journal.isOpen() && w.pending && !w.sent && w.delta.Begins() {
+	if l.journal != nil && w.pending && !w.sent && w.delta.Begins() {
 		w.sent = true
-		w.marked = l.journal.keep(k)
+		w.marked = keep(l.journal, k)
 	}
 	w.tokens = l.caches.begin(k.id)
 	return w
@@ -240,7 +240,7 @@ func (l *queues) fly(k *sessionQueue) *write {
 // carry brings those writes to the store that are in the journal as they have to be.
 func (l *queues) carry(writes []*write, probe time.Duration) {
 	defer l.settle(writes, time.Now()) // also if the store ends the goroutine
-	l.carrier.carry(l.journal.marked(writes, l.carrier.timeout.get()), probe)
+	l.carrier.carry(marked(writes, l.carrier.timeout.get()), probe)
 }
 
 func (l *queues) settle(writes []*write, began time.Time) {
@@ -272,7 +272,7 @@ func (l *queues) land(w *write, node string, began time.Time) {
 		}
 		l.end(k, w)
 	}
-	l.journal.keep(k)
+	keep(l.journal, k)
 	l.arrange(k)
 }
 
@@ -287,7 +287,7 @@ func (l *queues) again(k *sessionQueue, w *write) bool {
 		l.caches.end(k.id, w.tokens)
 		removal.annulled = append(removal.annulled, w)
 		return true
-	case l.schedule.closed && l.journal.isOpen(): // the next process tries again
+	case l.schedule.closed && l.journal != nil: // the next process tries again
 	case l.schedule.closed, !again:
 		return false
 	case !refused:
@@ -348,15 +348,15 @@ func (l *queues) waiting() (writes []*write) {
 	return writes
 }
 
-// recorded waits for the journal, which is asked for all that has become of the queues by now.
-func (l *queues) recorded(ctx context.Context, ask func(*journal.Journal) <-chan error) error {
-	if !l.journal.isOpen() {
-		return nil
+// recorded waits until the journal has what has become of the queues by now, and nothing else.
+func (l *queues) recorded(ctx context.Context) (put, drop error) {
+	if l.journal == nil {
+		return nil, nil
 	}
 	l.mu.Lock()
-	done := ask(l.journal.journal)
+	next := l.journal.Next()
 	l.mu.Unlock()
-	return await(ctx, done)
+	return next.Wait(ctx)
 }
 
 // flush makes all that waits due, and waits for it, until the queues are closed.
@@ -378,7 +378,8 @@ func (l *queues) flush(ctx context.Context) error {
 			return err
 		}
 	}
-	return l.recorded(ctx, (*journal.Journal).Sync)
+	err, _ := l.recorded(ctx)
+	return err
 }
 
 // undelivered is nil if nothing waits.
@@ -432,7 +433,10 @@ func (l *queues) close(ctx context.Context, gone func()) error {
 		_ = await(late, idle)
 	}
 	l.reports.close(late)
-	return errors.Join(err, l.journal.close(late))
+	if l.journal != nil {
+		err = errors.Join(err, await(late, start(l.journal.Close)))
+	}
+	return err
 }
 
 // afterwards is a context that ends a tenth of a second after ctx: for what Close does without the store.
@@ -463,7 +467,7 @@ func await(ctx context.Context, done <-chan error) error {
 // it counts their changes.
 func (l *queues) abandon() (kept int) {
 	var ends, lost []*write
-	stays := func(w *write) bool { return w.pending && l.journal.isOpen() }
+	stays := func(w *write) bool { return w.pending && l.journal != nil }
 	for _, k := range l.sessions {
 		k.each(func(w *write) {
 			if stays(w) {
@@ -479,7 +483,7 @@ func (l *queues) abandon() (kept int) {
 	for _, w := range ends {
 		k := l.sessions[w.id]
 		l.end(k, w)
-		l.journal.keep(k)
+		keep(l.journal, k)
 	}
 	for _, k := range l.sessions {
 		l.arrange(k)
@@ -520,7 +524,7 @@ func (l *queues) extend(id string, ttl time.Duration) (can bool) {
 	l.inspect(id, func(k *sessionQueue) {
 		var extended bool
 		if can, extended = k.extend(ttl, l.carrier.slides.longer(ttl)-ttl); extended {
-			l.journal.keep(k)
+			keep(l.journal, k)
 		}
 	})
 	return can

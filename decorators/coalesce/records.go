@@ -10,12 +10,6 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// records keeps pending writes in the journal; the zero value keeps none. Methods with a queue are called under
-// the queues' mutex.
-type records struct {
-	journal *journal.Journal // nil for none
-}
-
 // record is what the journal keeps of a session: what is pending of it, in the order in which it is
 // applied. It is written anew when a change joins, and when one has left.
 //
@@ -47,12 +41,9 @@ var (
 const unfit = "strata: layer.Journal needs a store right below that compares what it holds and writes in one step: " +
 	"take redisstore, which keeps the bytes and keys of gsession.StorageRedis, or leave the journal out and write synchronously"
 
-func (r *records) isOpen() bool { return r.journal != nil }
-
-// keep has the journal keep what is pending of the queue's session. The channel, nil without a
-// journal, brings nil when it is on disk.
-func (r *records) keep(k *sessionQueue) (synced <-chan error) {
-	if r.journal == nil {
+// keep has the journal keep what is pending of the queue's session. The transaction is nil without a journal.
+func keep(j *journal.Journal, k *sessionQueue) *journal.Transaction {
+	if j == nil {
 		return nil
 	}
 	var changes []kept
@@ -67,15 +58,11 @@ func (r *records) keep(k *sessionQueue) (synced <-chan error) {
 		}
 		add(w)
 	})
-	switch {
-	case len(changes) == 0:
-		r.drop(k.entry)
-		k.entry = 0
+	if len(changes) == 0 {
+		j.Drop(&k.entry)
 		return nil
-	case k.entry == 0:
-		k.entry = r.journal.Next()
 	}
-	return r.journal.Put(k.entry, func() []byte {
+	return j.Put(&k.entry, func() []byte {
 		for n, c := range changes {
 			changes[n].Delta, _ = c.delta.MarshalJSON() // of values that the store could form
 		}
@@ -85,7 +72,7 @@ func (r *records) keep(k *sessionQueue) (synced <-chan error) {
 }
 
 // marked returns the writes that may go, once the marks of those that begin sessions are on disk.
-func (r *records) marked(writes []*write, timeout time.Duration) (may []*write) {
+func marked(writes []*write, timeout time.Duration) (may []*write) {
 	if !slices.ContainsFunc(writes, func(w *write) bool { return w.marked != nil }) {
 		return writes
 	}
@@ -94,13 +81,13 @@ func (r *records) marked(writes []*write, timeout time.Duration) (may []*write) 
 	for _, w := range writes {
 		var err error
 		if w.marked != nil {
-			err, w.marked = await(ctx, w.marked), nil
+			err, _ = w.marked.Wait(ctx)
 		}
-		if err == nil {
-			may = append(may, w)
-		} else {
+		if w.marked = nil; err != nil {
 			w.err = tiers.NotApplied(err)
+			continue
 		}
+		may = append(may, w)
 	}
 	return may
 }
@@ -110,35 +97,6 @@ var errDisk = tiers.NewError("strata: the journal's disk didn't take what was to
 // diskLimit bounds how long a request or a write waits for the journal: a disk may hang.
 func diskLimit(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, timeout, errDisk)
-}
-
-// lose keeps how many changes were given up, in an entry that is new for 0, until that was reported.
-func (r *records) lose(entry uint64, changes int) uint64 {
-	switch {
-	case r.journal == nil:
-		return 0
-	case entry == 0:
-		entry = r.journal.Next()
-	}
-	r.journal.Put(entry, func() []byte {
-		content, _ := json.Marshal(record{Lost: changes})
-		return content
-	})
-	return entry
-}
-
-// drop lets go of an entry, if it isn't 0.
-func (r *records) drop(entry uint64) {
-	if entry != 0 {
-		r.journal.Drop(entry)
-	}
-}
-
-func (r *records) close(ctx context.Context) error {
-	if r.journal == nil {
-		return nil
-	}
-	return await(ctx, start(r.journal.Close))
 }
 
 // write is the write of the session that a record holds.

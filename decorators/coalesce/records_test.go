@@ -259,7 +259,7 @@ func TestExpiredAndDamagedRecordsAreReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, content := range [][]byte{expired, []byte("damaged")} {
-		if synced := j.Put(j.Next(), func() []byte { return content }); <-synced != nil {
+		if err, _ := j.Put(new(uint64), func() []byte { return content }).Wait(ctx); err != nil {
 			t.Fatal("the journal can't be written")
 		}
 	}

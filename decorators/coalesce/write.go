@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/value"
 	"github.com/gf-strata/strata/telemetry"
@@ -30,13 +31,13 @@ type write struct {
 	change
 	ctx      context.Context // the first caller's, for its values
 	causes   telemetry.Causes
-	calls    int            // whose changes it holds
-	claims   []chan outcome // of callers that wait for the next attempt, though it is pending
-	annulled []*write       // by this removal, and void if it succeeds
-	tokens   []token        // of its way to the store
-	marked   <-chan error   // that this is in the journal; nil for not needed
-	since    time.Time      // when its first change came
-	bytes    int64          // as the bounds count it
+	calls    int                  // whose changes it holds
+	claims   []chan outcome       // of callers that wait for the next attempt, though it is pending
+	annulled []*write             // by this removal, and void if it succeeds
+	tokens   []token              // of its way to the store
+	marked   *journal.Transaction // that has this in the journal; nil for not needed
+	since    time.Time            // when its first change came
+	bytes    int64                // as the bounds count it
 
 	at       time.Time // when it is due; all that follows up to left is of pending writes
 	deadline time.Time // the session's expiry, as its last change wants it

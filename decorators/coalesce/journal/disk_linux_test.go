@@ -28,21 +28,21 @@ func TestAFullDisk(t *testing.T) {
 	fill := filepath.Join(root, "fill")
 	_ = os.WriteFile(fill, make([]byte, 2<<20), 0o600)
 	large := strings.Repeat("x", 200<<10)
-	var failed <-chan error
+	var failed *journal.Transaction
 	for range 10 {
-		failed = j.Put(j.Next(), func() []byte { return []byte(large) })
+		failed = j.Put(new(uint64), func() []byte { return []byte(large) })
 	}
-	err := <-failed
+	err, _ := failed.Wait(ctx)
 	if err == nil || !strings.Contains(err.Error(), "no space left") {
 		t.Fatalf("a full disk: %v", err)
 	}
 	for _, entry := range entries[:10] {
-		j.Drop(entry)
+		j.Drop(&entry)
 	}
-	if err := <-j.Dropped(); err != nil {
+	if _, err := j.Next().Wait(ctx); err != nil {
 		t.Errorf("nothing can be dropped on a full disk: %v", err)
 	}
-	if err := <-j.Sync(); err == nil {
+	if err, _ := j.Next().Wait(ctx); err == nil {
 		t.Error("Sync says that all is written")
 	}
 	if _, found, _ := open(t, copyOf(t, dir)); len(found) != 10 {

@@ -8,6 +8,7 @@
 package journal
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -41,18 +42,30 @@ type Journal struct {
 	kick chan struct{} // something waits for the next transaction
 	gone chan struct{} // the goroutine has ended
 
-	mu      sync.Mutex
-	last    uint64                   // the entry that was given out last
-	due     map[uint64]func() []byte // what a record is to be; nil drops it
-	waiting []waiter
-	fault   error // of the last transaction
-	closed  bool
+	mu     sync.Mutex
+	last   uint64                   // the entry that was given out last
+	due    map[uint64]func() []byte // what a record is to be; nil drops it
+	next   *Transaction             // that writes what is due
+	closed bool
 }
 
-// waiter is notified when the records that are due are on disk, or the ones to drop are off it.
-type waiter struct {
-	done  chan<- error
-	drops bool
+// Transaction brings to the disk what was put or dropped until it began.
+type Transaction struct {
+	done      chan struct{}
+	put, drop error // as Wait returns them; written before done is closed
+}
+
+func newTransaction() *Transaction { return &Transaction{done: make(chan struct{})} }
+
+// Wait returns why records that were put aren't on disk, and why those that were dropped still are, nil for none of
+// these. Another transaction tries again.
+func (t *Transaction) Wait(ctx context.Context) (put, drop error) {
+	select {
+	case <-t.done:
+		return t.put, t.drop
+	case <-ctx.Done():
+		return context.Cause(ctx), context.Cause(ctx)
+	}
 }
 
 const (
@@ -86,7 +99,7 @@ func Open(dir string) (j *Journal, records []Record, damaged int, err error) {
 			return nil, nil, 0, err
 		}
 	}
-	j = &Journal{kick: make(chan struct{}, 1), gone: make(chan struct{}), due: map[uint64]func() []byte{}}
+	j = &Journal{kick: make(chan struct{}, 1), gone: make(chan struct{}), due: map[uint64]func() []byte{}, next: newTransaction()}
 	if err := j.open(path); err != nil {
 		if isNew && !errors.Is(err, errInUse) {
 			_ = os.Remove(path) // half of a file is none
@@ -180,51 +193,58 @@ func unseal(sealed []byte) (content []byte, ok bool) {
 	return content, crc32.Checksum(content, castagnoli) == binary.BigEndian.Uint32(sealed)
 }
 
-// Next returns an entry that no record has or had.
-func (j *Journal) Next() uint64 {
+// Put makes the record of an entry what encode returns, which is called when the record is written,
+// unless another Put or Drop comes before. An entry of 0 becomes one that no record has or had. A nil journal
+// keeps nothing.
+func (j *Journal) Put(entry *uint64, encode func() []byte) *Transaction {
+	if j == nil {
+		return nil
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.last++
-	return j.last
+	if *entry == 0 {
+		j.last++
+		*entry = j.last
+	}
+	return j.ask(*entry, encode)
 }
 
-// Put makes a record what encode returns, which is called when the record is written,
-// unless another Put or Drop comes before. The channel brings nil when it is on disk, or why it
-// isn't; then it is tried again, until it is or something else is due.
-func (j *Journal) Put(entry uint64, encode func() []byte) (synced <-chan error) {
-	return j.ask(entry, encode, false)
-}
-
-// Drop removes a record, and tries again if that fails.
-func (j *Journal) Drop(entry uint64) { j.ask(entry, nil, true) }
-
-// Dropped brings nil when all that was dropped before is gone from the disk, or why it isn't.
-func (j *Journal) Dropped() <-chan error { return j.ask(0, nil, true) }
-
-// Sync brings nil when all that was asked for before is on disk, or why it isn't.
-func (j *Journal) Sync() <-chan error { return j.ask(0, nil, false) }
-
-// ask has an entry written, unless it is 0, and what is due before.
-func (j *Journal) ask(entry uint64, encode func() []byte, drops bool) <-chan error {
-	done := make(chan error, 1)
+// Drop removes the record of an entry, which becomes 0, and tries again if that fails.
+func (j *Journal) Drop(entry *uint64) {
+	if *entry == 0 {
+		return
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.ask(*entry, nil)
+	*entry = 0
+}
+
+// Next is the transaction that writes all that is due.
+func (j *Journal) Next() *Transaction {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.ask(0, nil)
+}
+
+// ask has an entry written, unless it is 0. It is called under mu.
+func (j *Journal) ask(entry uint64, encode func() []byte) *Transaction {
 	switch {
 	case j.closed && entry != 0:
-		done <- errClosed
-		return done
+		refused := newTransaction()
+		refused.put = errClosed
+		close(refused.done)
+		return refused
 	case j.closed:
-		done <- j.fault // Close has written what there was
-		return done
+		return j.next
 	case entry != 0:
 		j.due[entry] = encode
 	}
-	j.waiting = append(j.waiting, waiter{done, drops})
 	select {
 	case j.kick <- struct{}{}:
 	default: // it is about to look
 	}
-	return done
+	return j.next
 }
 
 func (j *Journal) run() {
@@ -239,7 +259,7 @@ func (j *Journal) run() {
 			}
 		case <-retry.C:
 		}
-		if err := j.flush(); err != nil {
+		if err := j.flush(newTransaction()); err != nil {
 			retry.Reset(retryAfter)
 		}
 	}
@@ -247,37 +267,31 @@ func (j *Journal) run() {
 
 // flush writes what is due. If not all of it can be written, records are dropped
 // nevertheless, as a session that was logged out must not come back; what wasn't done
-// stays due, unless something else is by then.
-func (j *Journal) flush() error {
+// stays due, unless something else is by then. The next transaction, nil for none, writes what comes meanwhile.
+func (j *Journal) flush(next *Transaction) error {
 	j.mu.Lock()
-	due, waiting := j.due, j.waiting
-	j.due, j.waiting = map[uint64]func() []byte{}, nil
+	due, t := j.due, j.next
+	j.due = map[uint64]func() []byte{}
+	if next != nil {
+		j.next = next
+	}
 	j.mu.Unlock()
-	err := j.write(due, false)
-	drops := err
-	if err != nil {
-		drops = j.write(due, true)
+	if t.put = j.write(due, false); t.put != nil {
+		t.drop = j.write(due, true)
 	}
 	j.mu.Lock()
 	for entry, encode := range due {
-		failed := err
+		failed := t.put
 		if encode == nil {
-			failed = drops
+			failed = t.drop
 		}
 		if _, newer := j.due[entry]; failed != nil && !newer {
 			j.due[entry] = encode
 		}
 	}
-	j.fault = err
 	j.mu.Unlock()
-	for _, w := range waiting {
-		if w.drops {
-			w.done <- drops
-		} else {
-			w.done <- err
-		}
-	}
-	return err
+	close(t.done)
+	return t.put
 }
 
 // write makes one transaction, of all that is due or of the records to drop.
@@ -323,5 +337,5 @@ func (j *Journal) Close() error {
 	close(j.kick)
 	j.mu.Unlock()
 	<-j.gone
-	return errors.Join(j.flush(), j.db.Close())
+	return errors.Join(j.flush(nil), j.db.Close())
 }

@@ -2,6 +2,7 @@ package journal_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -15,6 +16,8 @@ import (
 	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/internal/leaktest"
 )
+
+var ctx = context.Background()
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
@@ -34,14 +37,14 @@ func open(t *testing.T, dir string) (*journal.Journal, []string, int) {
 
 func add(t *testing.T, j *journal.Journal, content string) uint64 {
 	t.Helper()
-	entry := j.Next()
-	put(t, j, entry, content)
+	entry := uint64(0)
+	put(t, j, &entry, content)
 	return entry
 }
 
-func put(t *testing.T, j *journal.Journal, entry uint64, content string) {
+func put(t *testing.T, j *journal.Journal, entry *uint64, content string) {
 	t.Helper()
-	if err := <-j.Put(entry, func() []byte { return []byte(content) }); err != nil {
+	if err, _ := j.Put(entry, func() []byte { return []byte(content) }).Wait(ctx); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -71,9 +74,9 @@ func TestWhatIsSyncedIsThere(t *testing.T) {
 	if !slices.Equal(found, []string{"one", "two", "three"}) || damaged != 0 {
 		t.Errorf("after a kill the journal holds %v, %d damaged", found, damaged)
 	}
-	j.Drop(one)
-	j.Drop(three)
-	if err := <-j.Sync(); err != nil {
+	j.Drop(&one)
+	j.Drop(&three)
+	if err, _ := j.Next().Wait(ctx); err != nil {
 		t.Fatal(err)
 	}
 	again, found, _ := open(t, copyOf(t, dir))
@@ -94,7 +97,7 @@ func TestManyShareOneSync(t *testing.T) {
 			for n := range 20 {
 				entry := add(t, j, fmt.Sprint(writer, n))
 				if n%2 == 0 {
-					j.Drop(entry)
+					j.Drop(&entry)
 				}
 			}
 		})
@@ -197,10 +200,10 @@ func TestAClosedJournalSaysSo(t *testing.T) {
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if synced := j.Put(j.Next(), func() []byte { return nil }); <-synced == nil {
+	if err, _ := j.Put(new(uint64), func() []byte { return nil }).Wait(ctx); err == nil {
 		t.Error("a record was taken after Close")
 	}
-	if err := <-j.Sync(); err != nil {
+	if err, _ := j.Next().Wait(ctx); err != nil {
 		t.Error(err)
 	}
 	if err := j.Close(); err != nil {
@@ -219,11 +222,11 @@ func BenchmarkAppend(b *testing.B) {
 	b.SetParallelism(8)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			entry := j.Next()
-			if err := <-j.Put(entry, func() []byte { return record }); err != nil {
+			entry := uint64(0)
+			if err, _ := j.Put(&entry, func() []byte { return record }).Wait(ctx); err != nil {
 				b.Error(err)
 			}
-			j.Drop(entry)
+			j.Drop(&entry)
 		}
 	})
 }
@@ -240,9 +243,9 @@ func TestARecordIsRewritten(t *testing.T) {
 	largest := int64(0)
 	for n := range 300 {
 		for _, entry := range entries {
-			j.Put(entry, func() []byte { return []byte(strings.Repeat("x", size-1) + fmt.Sprint(n%10)) })
+			j.Put(&entry, func() []byte { return []byte(strings.Repeat("x", size-1) + fmt.Sprint(n%10)) })
 		}
-		if err := <-j.Sync(); err != nil {
+		if err, _ := j.Next().Wait(ctx); err != nil {
 			t.Fatal(err)
 		}
 		info, err := os.Stat(filepath.Join(dir, "pending.db"))
@@ -366,5 +369,26 @@ func TestADamagedFileIsAnError(t *testing.T) {
 				t.Errorf("page %d: %v", n, err)
 			}
 		}
+	}
+}
+
+// However often a record is put while the disk hangs, nothing is kept of that but what it is by then.
+func TestADiskThatHangsTakesNoMemory(t *testing.T) {
+	j, _, _ := open(t, t.TempDir())
+	begun, hangs := make(chan struct{}), make(chan struct{})
+	j.Put(new(uint64), func() []byte { close(begun); <-hangs; return nil })
+	<-begun
+	entry, encode := uint64(0), func() []byte { return []byte("x") }
+	first := j.Put(&entry, encode)
+	if n := testing.AllocsPerRun(1000, func() {
+		if j.Put(&entry, encode) != first {
+			t.Error("two puts that wait for the same transaction have different ones")
+		}
+	}); n > 0 {
+		t.Errorf("each put allocates %v times", n)
+	}
+	close(hangs)
+	if err, _ := first.Wait(ctx); err != nil {
+		t.Error(err)
 	}
 }
