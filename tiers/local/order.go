@@ -210,25 +210,39 @@ func (o *order) leave(c call) {
 	stripe := o.memory.stripe(c.hash)
 	stripe.Lock()
 	defer stripe.Unlock()
-	o.over(stripe, c)
+	if u := o.over(stripe, c); c.write {
+		o.resume(u, c.hash)
+	}
 }
 
 // reread begins to read the state of an entry again. It isn't ok if the entry was invalidated, or while a write of
-// the session is under way, whose end is a newer state, or invalidates it.
+// the session is under way: most writes end with a newer state, and after any other the entry is read again.
 func (o *order) reread(e *entry) (r rereading, ok bool) {
 	stripe := o.memory.stripe(e.hash)
 	stripe.Lock()
 	defer stripe.Unlock()
-	if u := stripe.calls[e.hash]; u != nil && u.writing > 0 {
-		return rereading{}, false
-	}
 	if kept := o.memory.lookup(e.hash); kept != nil && kept.own == e.own {
 		e = kept // with what was changed since
 	}
 	if e.stamp != o.memory.guard.Stamp(e.hash) {
 		return rereading{}, false
 	}
+	if u := stripe.calls[e.hash]; u != nil && u.writing > 0 {
+		o.own.park(e.own)
+		return rereading{}, false
+	}
 	return rereading{entry: e, call: o.enter(stripe, e.hash, false)}, true
+}
+
+// resume has the entry read again whose turn came during the writes that have ended, under the stripe's lock.
+func (o *order) resume(u *calls, hash uint64) {
+	if u.writing > 0 {
+		return
+	}
+	if e := o.memory.lookup(hash); e != nil && !o.own.resume(e) {
+		o.memory.guard.Bump(hash)
+		o.tally.AddAt(telemetry.InvalidatedByOwnWrite, hash)
+	}
 }
 
 // spoil ends a read in the background that has failed, and invalidates its session.
@@ -250,6 +264,7 @@ func (o *order) slid(c call, id string, ttl time.Duration, at time.Time) {
 	stripe.Lock()
 	defer stripe.Unlock()
 	u := o.over(stripe, c)
+	defer o.resume(u, c.hash)
 	e := o.memory.lookup(c.hash)
 	switch {
 	case e == nil || e.id != id || e.snapshot == nil:
@@ -268,6 +283,7 @@ func (o *order) cap(c call, id string, until int64) {
 	stripe.Lock()
 	defer stripe.Unlock()
 	u := o.over(stripe, c)
+	defer o.resume(u, c.hash)
 	e, v := o.memory.look(c.hash)
 	if e == nil || e.id != id || e.stamp != v.stamp || e.until <= until {
 		return

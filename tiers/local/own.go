@@ -45,6 +45,7 @@ type ownWrite struct {
 	times    int    // invalidations
 	next     *entry // waits to be read again
 	deadline int64  // with that: served before this moment
+	parked   bool   // waits for the end of a write of the session
 }
 
 const (
@@ -81,7 +82,11 @@ func (w *ownWrites) of(ttl time.Duration) *ownWrite {
 func (w *ownWrites) slid(before *ownWrite, ttl time.Duration) *ownWrite {
 	next := w.of(ttl)
 	if before != nil {
-		next.until.Store(before.until.Load())
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		until := before.until.Load()
+		next.until.Store(until)
+		next.parked = until != 0
 	}
 	return next
 }
@@ -141,13 +146,34 @@ func (w *ownWrites) again(e *entry, deadline int64) bool {
 		own.deadline = deadline
 		own.until.CompareAndSwap(0, deadline)
 	}
-	own.next = e
+	own.next, own.parked = e, false
 	if !w.running {
 		w.running = true
 		w.done.Add(1)
 		go w.run()
 	}
 	return true
+}
+
+// park has a state wait for the end of a write.
+func (w *ownWrites) park(own *ownWrite) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	own.parked = true
+}
+
+// resume has a state that waited for the end of a write read again. If it returns false, the caller must invalidate
+// the session.
+func (w *ownWrites) resume(e *entry) bool {
+	if e.own == nil || e.own.until.Load() == 0 {
+		return true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !e.own.parked {
+		return true
+	}
+	return w.again(e, e.own.until.Load())
 }
 
 // settle notes that a state was read again. If another invalidation came during the read, the state waits for the

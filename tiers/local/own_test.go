@@ -294,6 +294,54 @@ func TestASessionIsNotReadAgainWhileItIsWritten(t *testing.T) {
 	}
 }
 
+// sliding is a store whose slides end as a test wants it.
+type sliding struct {
+	*teststore.Store
+	slide func() (time.Time, error)
+}
+
+func (s *sliding) Slide(context.Context, string, time.Duration) (time.Time, error) { return s.slide() }
+
+// A slide shows no state, so that the session is read again after it.
+func TestASessionIsReadAgainAfterASlide(t *testing.T) {
+	for name, ends := range map[string]func(before time.Time) (time.Time, error){
+		"that set another expiry": func(before time.Time) (time.Time, error) { return before.Add(ttl), nil },
+		"that set the same":       func(before time.Time) (time.Time, error) { return before, nil },
+		"that failed":             func(time.Time) (time.Time, error) { return time.Time{}, errors.New("no") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, from := &sliding{Store: teststore.New()}, &source{}
+			synctest.Test(t, func(t *testing.T) {
+				l := local.New(s, local.Invalidation(from))
+				defer l.Close(ctx)
+				from.confirm(ttl)
+				commit(t, l, "other", map[string]any{"k": 1})
+				commit(t, l, "a", map[string]any{"k": 1})
+				from.tell().Invalidate("other")
+				synctest.Wait() // it has been read again, and there is a pause
+				before, begun, end := s.Expires("a"), make(chan struct{}), make(chan struct{})
+				s.slide = func() (time.Time, error) { close(begun); <-end; return ends(before) }
+				s.Put("a", map[string]any{"k": 2}, ttl)
+				from.tell().Invalidate("a")
+				go func() { _, _ = l.Slide(ctx, "a", 2*ttl) }()
+				<-begun
+				loads, _, _ := s.Count()
+				readAgain()
+				if now, _, _ := s.Count(); now != loads {
+					t.Errorf("%d reads during the slide", now-loads)
+				}
+				close(end)
+				readAgain()
+				time.Sleep(time.Second)
+				want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
+				if now, _, _ := s.Count(); now != loads+1 {
+					t.Errorf("%d reads after the slide, want one", now-loads)
+				}
+			})
+		})
+	}
+}
+
 // reloading is a store that reads several sessions together. mu guards reads and known.
 type reloading struct {
 	*teststore.Store
