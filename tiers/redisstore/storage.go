@@ -57,7 +57,8 @@ var (
 // New makes a storage on a client, which stays the caller's to close. It panics on
 // a nil client, on one that reads from replicas, and on a redis.Ring.
 //
-// Give the client time-outs, and ContextTimeoutEnabled: without it go-redis doesn't
+// Give the client time-outs (its DialTimeout, DialerRetries and MaxRetries multiply, to
+// 100 s by default), and ContextTimeoutEnabled: without it go-redis doesn't
 // look at a context's deadline while a command is under way. In either case it
 // doesn't look at a cancellation then, so that the read time-out bounds a call.
 func New(client redis.UniversalClient, opts ...Option) *Storage {
