@@ -312,6 +312,65 @@ func TestAttackLogOutUndone(t *testing.T) {
 	}
 }
 
+// A log-out and another request of the session overlap: in either order of their commits nobody is logged in afterwards,
+// under whatever id, unless the other request is a log-in of its own that came first.
+func TestAttackLogOutWhileTheIdChanges(t *testing.T) {
+	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
+		running, goOn := make(chan struct{}), make(chan struct{})
+		s := serveOn(t, storage, func(server *ghttp.Server, chain *layer.Stack) {
+			standard()(server, chain)
+			for path, do := range map[string]func(r *ghttp.Request) error{
+				"/logout": web.Logout,
+				"/renew":  func(r *ghttp.Request) error { _, err := r.Session.RegenerateId(true); return err },
+				"/prove":  web.Reauthenticated,
+				"/set":    func(r *ghttp.Request) error { return r.Session.Set("k", "v") },
+				"/login":  func(r *ghttp.Request) error { return web.Login(r, "ann") },
+			} {
+				server.BindHandler("/slow"+path, func(r *ghttp.Request) {
+					_ = r.Session.MustGet("k") // it has loaded the session
+					running <- struct{}{}
+					<-goOn
+					_ = do(r) // which may be refused
+				})
+			}
+		})
+		for _, change := range []string{"/renew", "/prove"} {
+			id := s.bare("/login").cookie.Value
+			next := s.bare(change, "Cookie", sends(id)).cookie.Value
+			s.bare("/logout", "Cookie", sends(id))
+			if got := s.bare("/who", "Cookie", sends(next)).body; got != ";{}" {
+				t.Errorf("%s, then a log-out by the id from before: the new id shows %q", change, got)
+			}
+		}
+		for _, other := range []string{"/renew", "/prove", "/set", "/login"} {
+			for _, slow := range []string{"/logout", other} {
+				quick := "/logout"
+				if slow == quick {
+					quick = other
+				}
+				id := s.bare("/login").cookie.Value
+				done := make(chan answer)
+				go func() { done <- s.bare("/slow"+slow, "Cookie", sends(id)) }()
+				<-running
+				first := s.bare(quick, "Cookie", sends(id))
+				goOn <- struct{}{}
+				last := <-done
+				for _, a := range []answer{first, last} {
+					if a.cookie == nil || a.cookie.Value == "" {
+						continue
+					}
+					if got := s.bare("/who", "Cookie", sends(a.cookie.Value)).body; !strings.HasPrefix(got, ";") && quick != "/login" {
+						t.Errorf("%s, then %s: a new id shows %q", quick, slow, got)
+					}
+				}
+				if got := s.bare("/who", "Cookie", sends(id)).body; !strings.HasPrefix(got, ";") {
+					t.Errorf("%s, then %s: the id shows %q", quick, slow, got)
+				}
+			}
+		}
+	})
+}
+
 // Another site's page posts the attacker's password, so that the visitor works in his account.
 func TestAttackCrossSiteLogin(t *testing.T) {
 	both(t, nil, func(s *site) bool {

@@ -33,7 +33,7 @@
 // nodes without this package pass it on. Handlers don't see it, and can't change it.
 //
 // A session that takes another id without a log-in leaves a note of it under the old one, for two minutes: so Until goes on
-// on other nodes. No client can ask for it, as its name is no id.
+// on other nodes, and a log-out by the old id ends the session. No client can ask for it, as its name is no id.
 //
 // # Settings of the server
 //

@@ -624,13 +624,15 @@ func (q *request) RemoveAll(ctx context.Context, id string) error {
 		q.endStored = q.endStored || id == q.stored
 		return nil
 	}
-	if q.stored != "" {
-		if err := q.remove(ctx, q.stored, layer.ReasonLoggedOut); err != nil {
-			return err
-		}
-	}
+	ends := []string{q.stored}
 	if q.direct && id != q.stored { // which the handler has kept then
-		if err := q.remove(ctx, id, layer.ReasonLoggedOut); err != nil {
+		ends = append(ends, id)
+	}
+	for _, gone := range q.gone { // another request may have changed the id since the client has sent this one
+		ends = append(ends, gone.id)
+	}
+	for _, id := range ends {
+		if err := q.logOut(ctx, id); err != nil {
 			return err
 		}
 	}
@@ -641,6 +643,20 @@ func (q *request) RemoveAll(ctx context.Context, id string) error {
 	_, err := q.session.RegenerateId(false) // what comes after a log-out isn't what was ended
 	return err
 }
+
+// logOut ends a session, also under the ids that other requests have given it meanwhile. A change of id leaves its note
+// before it looks whether the session is still there: either it finds that the session has ended, or the log-out finds
+// the note. Over a direct store the note comes after that look, and a log-out in between may miss it.
+func (q *request) logOut(ctx context.Context, id string) (err error) {
+	for n := 0; n < mostMoves && id != "" && err == nil; n++ {
+		if err = q.remove(ctx, id, layer.ReasonLoggedOut); err == nil {
+			id, err = q.of.watch.forward(ctx, id)
+		}
+	}
+	return err
+}
+
+const mostMoves = 8 // of one session, while it is logged out
 
 // writeRecord writes the record of a direct store's session, where it has changed. Such sessions
 // are written key by key, and so are the methods below for them.
