@@ -53,13 +53,8 @@ func numbered(prefix string, n int) (ids []string) {
 // master would wait for good.
 func TestAHungMasterDelaysItsOwnSessionsOnly(t *testing.T) {
 	t.Parallel()
-	const never = 10 * time.Minute
 	cluster := redistest.StartCluster(t, 3, "--cluster-node-timeout", "60000")
-	var addrs []string
-	for _, master := range cluster.Masters {
-		addrs = append(addrs, master.Addr())
-	}
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true, ReadTimeout: never, PoolTimeout: never, PoolSize: 200})
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addresses(cluster), ContextTimeoutEnabled: true, ReadTimeout: never, PoolTimeout: never, PoolSize: 200})
 	t.Cleanup(func() { _ = client.Close() })
 	store := redisstore.New(client)
 	for name, opts := range map[string][]layer.CoalescedOption{
