@@ -55,7 +55,8 @@ type schedule struct {
 
 func (s *schedule) init(mu *sync.Mutex) {
 	s.mu, s.began, s.nodes, s.rings = mu, time.Now(), map[string]*node{}, math.MaxInt64
-	s.alarm = time.AfterFunc(math.MaxInt64, s.ring)
+	s.alarm = time.AfterFunc(time.Hour, s.ring)
+	s.alarm.Stop() // until a queue waits
 }
 
 // due holds queues by the moments at which they are due, the next in front.
