@@ -136,9 +136,3 @@ func (c *carrier) note(writes []*write, began time.Time) {
 		}
 	}
 }
-
-// close ends the calls that are at the store, and has no slide skipped any more.
-func (c *carrier) close() {
-	c.slides.close()
-	c.end()
-}

@@ -417,7 +417,8 @@ func (l *queues) close(ctx context.Context, gone func()) error {
 	l.schedule.close()
 	kept := l.abandon()
 	l.mu.Unlock()
-	l.carrier.close()
+	l.carrier.slides.close()
+	l.carrier.end()
 	if kept > 0 {
 		l.reports.warn("stay", "strata: the store didn't take all changes of sessions before the chain was closed; they wait in the journal",
 			slog.Int("changes", kept))

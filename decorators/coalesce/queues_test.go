@@ -421,6 +421,43 @@ func TestCloseCountsARemovalThatHangs(t *testing.T) {
 	})
 }
 
+// A log-out that waits behind a commit that hangs ends with Close, and what it had annulled is reported.
+func TestCloseEndsALogOutThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := teststore.New()
+		s.Put("a", map[string]any{"k": 0}, ttl)
+		hold := make(chan struct{})
+		s.Refuse(func(string) error { <-hold; return nil })
+		var lost []coalesce.GiveUp
+		c := coalesce.New(s, writeBehind(time.Second), writeTimeout(time.Hour), onGiveUp(func(g coalesce.GiveUp) { lost = append(lost, g) }))
+		put(t, c, "a", "k", 1)
+		time.Sleep(2 * time.Second)
+		put(t, c, "a", "l", 1) // waits behind the commit
+		removed := make(chan error, 1)
+		go func() { removed <- c.RemoveAll(ctx, "a") }()
+		synctest.Wait()
+		late, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if err := c.Close(late); err == nil || !strings.Contains(err.Error(), "3 changes") {
+			t.Errorf("Close returns %v", err)
+		}
+		if err := <-removed; err == nil || errors.Is(err, tiers.ErrRevoked) {
+			t.Errorf("the log-out returns %v", err)
+		}
+		if len(lost) != 1 || lost[0].Changes != 1 {
+			t.Errorf("reported %+v, want the change that was annulled", lost)
+		}
+		close(hold)
+		synctest.Wait()
+		if changes, bytes, _ := c.Pending(); len(lost) != 1 || changes != 0 || bytes != 0 {
+			t.Errorf("%d changes of %d bytes are pending in the end, reported %+v", changes, bytes, lost)
+		}
+		if read, _ := s.Load(ctx, "a", ttl); read.Snapshot.Get("k") != 1 || read.Snapshot.Get("l") != nil {
+			t.Errorf("the store holds %v", text(read.Snapshot))
+		}
+	})
+}
+
 // Close has all that wait at a bound go, though what fills it hangs.
 func TestCloseLetsInThoseThatWaitAtABound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
