@@ -24,29 +24,31 @@ func TestWatchWithEachOption(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "redis")
 	server := redistest.Start(t, "--unixsocket", socket)
 	secure, trust := startTLS(t, server.Addr())
-	for name, change := range map[string]func(*redis.Options){
-		"database":         func(o *redis.Options) { o.DB = 5 },
-		"Unix socket":      func(o *redis.Options) { o.Network, o.Addr = "unix", socket },
-		"TLS":              func(o *redis.Options) { o.Addr, o.TLSConfig = secure, trust },
-		"IPv6":             func(o *redis.Options) { o.Addr = viaIPv6(t, server.Addr()) },
-		"RESP2":            func(o *redis.Options) { o.Protocol = 2 },
-		"name":             func(o *redis.Options) { o.ClientName = "app" },
-		"no identity":      func(o *redis.Options) { o.DisableIdentity = true },
-		"no time-outs":     func(o *redis.Options) { o.ReadTimeout, o.WriteTimeout = -1, -1 },
-		"one connection":   func(o *redis.Options) { o.PoolSize, o.MaxActiveConns = 1, 1 },
-		"idle connections": func(o *redis.Options) { o.MinIdleConns = 3 },
-		"LIFO":             func(o *redis.Options) { o.PoolFIFO = true },
-		"contexts":         func(o *redis.Options) { o.ContextTimeoutEnabled = true },
-		"credentials":      func(o *redis.Options) { o.CredentialsProvider = func() (string, string) { return "", "" } },
-		"notifications": func(o *redis.Options) {
+	for name, change := range map[string]func(*testing.T, *redis.Options){
+		"database":         func(_ *testing.T, o *redis.Options) { o.DB = 5 },
+		"Unix socket":      func(_ *testing.T, o *redis.Options) { o.Network, o.Addr = "unix", socket },
+		"TLS":              func(_ *testing.T, o *redis.Options) { o.Addr, o.TLSConfig = secure, trust },
+		"IPv6":             func(t *testing.T, o *redis.Options) { o.Addr = viaIPv6(t, server.Addr()) },
+		"RESP2":            func(_ *testing.T, o *redis.Options) { o.Protocol = 2 },
+		"name":             func(_ *testing.T, o *redis.Options) { o.ClientName = "app" },
+		"no identity":      func(_ *testing.T, o *redis.Options) { o.DisableIdentity = true },
+		"no time-outs":     func(_ *testing.T, o *redis.Options) { o.ReadTimeout, o.WriteTimeout = -1, -1 },
+		"one connection":   func(_ *testing.T, o *redis.Options) { o.PoolSize, o.MaxActiveConns = 1, 1 },
+		"idle connections": func(_ *testing.T, o *redis.Options) { o.MinIdleConns = 3 },
+		"LIFO":             func(_ *testing.T, o *redis.Options) { o.PoolFIFO = true },
+		"contexts":         func(_ *testing.T, o *redis.Options) { o.ContextTimeoutEnabled = true },
+		"credentials": func(_ *testing.T, o *redis.Options) {
+			o.CredentialsProvider = func() (string, string) { return "", "" }
+		},
+		"notifications": func(_ *testing.T, o *redis.Options) {
 			o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeAuto}
 		},
-		"pipelines": func(o *redis.Options) { o.PipelinePoolSize, o.PipelineReadBufferSize = 2, 1<<16 },
+		"pipelines": func(_ *testing.T, o *redis.Options) { o.PipelinePoolSize, o.PipelineReadBufferSize = 2, 1<<16 },
 	} {
 		for _, prefix := range []string{"p:", "a*[b]?{tag}\\:", ""} {
 			t.Run(name+" "+prefix, func(t *testing.T) {
 				o := redis.Options{Addr: server.Addr()}
-				change(&o)
+				change(t, &o)
 				client, raw := redis.NewClient(&o), redis.NewClient(&redis.Options{Addr: server.Addr(), DB: o.DB})
 				t.Cleanup(func() { _ = client.Close(); _ = raw.Close() })
 				f := &fixture{T: t, server: server, raw: raw}
