@@ -106,10 +106,10 @@ func run(root, to string) (err error) {
 	pictures := []picture{
 		{"shop", shop, 1120, 0, false, "en", false, trials},
 		{"shop-phone", shop, 375, 812, true, "en", true, []chromedp.Action{browser.Becomes(`document.querySelector("#cart li")`), browser.Becomes(`document.getElementById("login").hidden`)}},
-		{"shop-zh", shop, 1120, 0, false, "zh-CN", false, trials},
 		{"shop-nodes", nodes, 1120, 800, false, "en", false, []chromedp.Action{browser.Becomes(`document.querySelectorAll("iframe").length === 2`), inPanes}},
 		{"status", observed + "/status/", 1000, 900, false, "en", false, []chromedp.Action{browser.Becomes(`document.querySelector("svg polyline, svg rect")`)}},
 		{"status-phone", observed + "/status/", 375, 812, true, "en", false, []chromedp.Action{browser.Becomes(`document.querySelector("svg rect")`)}},
+		{"shop-zh", shop, 1120, 0, false, "zh-CN", false, trials}, // when Redis is back from the trials of the first picture
 	}
 	reports, err := filepath.Glob(filepath.Join(root, "bench", "results", "*.html"))
 	if err != nil {
