@@ -41,8 +41,11 @@ type CookieOptions struct {
 func Cookie(o CookieOptions) Option { return func(s *sessions) { s.cookie = &o } }
 
 func (o CookieOptions) check() error {
-	if o.Secure && o.Insecure {
+	switch {
+	case o.Secure && o.Insecure:
 		return fmt.Errorf("web.Cookie can't be Secure and Insecure; choose one")
+	case o.MaxAge > longest:
+		return fmt.Errorf("web.Cookie needs a MaxAge of up to 100 years, not %v; leave it out for as long as the session lives", o.MaxAge)
 	}
 	is := cookie{name: o.Name, domain: o.Domain, path: cmp.Or(o.Path, "/"), sameSite: o.SameSite, insecure: o.Insecure}
 	return is.check()

@@ -3,6 +3,8 @@ package web_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -301,6 +303,49 @@ func (s *site) call(path, id string) answer {
 		a.cookie = cookies[0]
 	}
 	return a
+}
+
+// Times of a length that no unit can hold are refused, or are 100 years where the server has them.
+func TestLimitsThatAreTooLong(t *testing.T) {
+	const century, ever = 100 * 365 * 24 * time.Hour, time.Duration(math.MaxInt64)
+	for name, opt := range map[string]web.Option{
+		"Idle": web.Idle(ever), "Absolute": web.Absolute(ever), "MaxAge": web.Cookie(web.CookieOptions{MaxAge: ever}),
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s of %v is taken", name, ever)
+				}
+			}()
+			web.Sessions(gsession.NewStorageMemory(), opt)
+		}()
+	}
+	for name, opts := range map[string][]web.Option{"plain": nil, "signed": {web.Signed(make([]byte, 32))}} {
+		inTime(t, func(server *ghttp.Server, chain *layer.Stack) {
+			server.SetSessionMaxAge(ever)
+			standard(opts...)(server, chain)
+			server.BindHandler("/limits", func(r *ghttp.Request) {
+				for _, d := range [][2]time.Duration{{ever, 0}, {0, ever}, {century + 1, 0}} {
+					if web.SetLimits(r, d[0], d[1]) == nil {
+						t.Errorf("%s: %v are taken", name, d)
+					}
+				}
+				if err := errors.Join(web.Login(r, "ann"), web.SetLimits(r, century, century)); err != nil {
+					t.Error(err)
+				}
+			})
+		}, func(t *testing.T, s *site) {
+			for _, path := range []string{"/login", "/limits"} {
+				a := s.call(path, "")
+				if a.cookie == nil || a.cookie.MaxAge != int(century/time.Second) {
+					t.Fatalf("%s, %s: the cookie is %v", name, path, a.cookie)
+				}
+				if got := s.call("/who", a.cookie.Value).body; got != "ann;{}" {
+					t.Errorf("%s, %s: the session is %q", name, path, got)
+				}
+			}
+		})
+	}
 }
 
 func TestLimits(t *testing.T) {

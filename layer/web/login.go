@@ -15,7 +15,7 @@ var (
 	errLoggedOut   = errors.New("strata: web: no principal is logged in; call Login first")
 	errBegun       = errors.New("strata: web: the response has begun, so that the cookie with a new id can't be sent; begin the session, or change its id, before Flush")
 	errOwnID       = errors.New("strata: web: no request can bring the id that SetId or SetIdFunc has given, or it was logged out; take 16 to 128 letters, digits, - and _, and leave both out where ids are Signed")
-	errLimits      = errors.New("strata: web: SetLimits needs times of 0 or more; 0 is for the middleware's")
+	errLimits      = errors.New("strata: web: SetLimits needs times of 0 or more, up to 100 years; 0 is for the middleware's")
 )
 
 // ErrCrossSite is Login's for a request that another site's page has made, by POST or any other
@@ -62,7 +62,7 @@ func Reauthenticated(r *ghttp.Request) error {
 	return requestOf(r).change(func(rec *record, now int64) { rec.proved = now })
 }
 
-// SetLimits gives this session limits of its own, as for "remember me"; 0 is the middleware's. The
+// SetLimits gives this session limits of its own, as for "remember me", of 100 years at most; 0 is the middleware's. The
 // session gets a new id, and the old one is ended, as by Login, unless Login was called in the same
 // request. StorageFile doesn't know limits of one session, and ends those that are longer.
 func SetLimits(r *ghttp.Request, idle, absolute time.Duration) error {
@@ -70,7 +70,7 @@ func SetLimits(r *ghttp.Request, idle, absolute time.Duration) error {
 	switch {
 	case q == nil:
 		return errOutside
-	case idle < 0 || absolute < 0:
+	case idle < 0 || absolute < 0 || max(idle, absolute) > longest:
 		return errLimits
 	}
 	return q.change(func(rec *record, _ int64) {

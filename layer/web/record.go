@@ -51,6 +51,9 @@ func recordOf(value any) (r record) {
 	return r
 }
 
+// longest bounds all limits, so that sums and other units of them don't overflow.
+const longest = 100 * 365 * 24 * time.Hour
+
 // limits are the session's own, or the middleware's; 0 for none.
 func (r record) limits(idle, absolute time.Duration) (time.Duration, time.Duration) {
 	if r.idle > 0 {

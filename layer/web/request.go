@@ -273,13 +273,8 @@ func (q *request) commit() error {
 	)
 	switch {
 	case q.session.IsDirty():
-		if err := q.session.Close(); err != nil {
+		if err := q.save(before, now); err != nil {
 			return err
-		}
-		if q.direct {
-			if err := q.writeRecord(before, now); err != nil {
-				return err
-			}
 		}
 	case q.stored == "":
 		return nil
@@ -291,7 +286,7 @@ func (q *request) commit() error {
 		if err := q.session.Remove(); err != nil { // has it be written
 			return err
 		}
-		if q.session.Close() != nil || q.direct && q.writeRecord(before, now) != nil {
+		if q.save(before, now) != nil {
 			q.record = before
 			return nil
 		}
@@ -658,11 +653,11 @@ func (q *request) logOut(ctx context.Context, id string) (err error) {
 
 const mostMoves = 8 // of one session, while it is logged out
 
-// writeRecord writes the record of a direct store's session, where it has changed. Such sessions
-// are written key by key, and so are the methods below for them.
-func (q *request) writeRecord(before record, now time.Time) error {
-	if q.stored == "" && !q.record.wanted() {
-		return nil
+// save writes the session, and of a direct store's the record, where it has changed. Such sessions are written key by
+// key, and so are the methods below for them.
+func (q *request) save(before record, now time.Time) error {
+	if err := q.session.Close(); err != nil || !q.direct || q.stored == "" && !q.record.wanted() {
+		return err
 	}
 	if q.id != q.stored {
 		before = record{}

@@ -53,7 +53,7 @@ func Signed(keys ...[]byte) Option {
 	}
 }
 
-// Idle ends a session for which no request has come for so long. The default is the server's
+// Idle ends a session that no request has read or changed for so long. The default is the server's
 // SessionMaxAge. A session may live on for a tenth more where the chain slides expiries rarely
 // (layer.Coalesced).
 func Idle(d time.Duration) Option { return func(s *sessions) { s.idle = d } }
@@ -145,10 +145,10 @@ func (s *sessions) check() error {
 		return fmt.Errorf("web.Describe needs a func; leave it out for the default, or return nil to keep nothing")
 	case s.watch.most < 1:
 		return fmt.Errorf("web.MostUntil needs a number above 0, not %d; leave it out for %d", s.watch.most, mostUntil)
-	case s.idle < 0:
-		return fmt.Errorf("web.Idle needs a time above 0, not %v; leave it out for the server's SessionMaxAge", s.idle)
-	case s.absolute < 0:
-		return fmt.Errorf("web.Absolute needs a time above 0, not %v; leave it out for no limit", s.absolute)
+	case s.idle < 0 || s.idle > longest:
+		return fmt.Errorf("web.Idle needs a time above 0, up to 100 years, not %v; leave it out for the server's SessionMaxAge", s.idle)
+	case s.absolute < 0 || s.absolute > longest:
+		return fmt.Errorf("web.Absolute needs a time above 0, up to 100 years, not %v; leave it out for no limit", s.absolute)
 	case s.header == "Cookie":
 		return fmt.Errorf("web.Header can't be Cookie; use web.Cookie")
 	}

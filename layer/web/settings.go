@@ -22,7 +22,7 @@ type settings struct {
 func newSettings(s *sessions, server *ghttp.Server) *settings {
 	is := &settings{idle: s.idle}
 	if is.idle == 0 {
-		is.idle = server.GetSessionMaxAge()
+		is.idle = min(server.GetSessionMaxAge(), longest)
 	}
 	if s.cookie != nil {
 		is.cookie, is.err = s.cookie.on(server, is.idle)
