@@ -143,3 +143,31 @@ func TestAPathRetriesAsOftenAsTheClient(t *testing.T) {
 		_, _ = p.own.Close(), client.Close()
 	}
 }
+
+// panicking is a hook.
+type panicking struct{ redis.Hook }
+
+func (panicking) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(context.Context, []redis.Cmder) error { panic("a hook's") }
+}
+func (panicking) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (panicking) DialHook(next redis.DialHook) redis.DialHook          { return next }
+
+// A path that a hook has panicked on isn't in use any more, so that it is closed once it is left.
+func TestAPanicOfAHookGivesThePathBack(t *testing.T) {
+	client := redis.NewClient(&redis.Options{})
+	defer func() { _ = client.Close() }()
+	client.AddHook(panicking{})
+	tracker := New(client, "p:", time.Second)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the caller gets no panic")
+			}
+		}()
+		_ = tracker.Send(context.Background(), redis.NewStatusCmd(context.Background(), "ping"))
+	}()
+	if uses := tracker.paths.Load().now.uses; uses != 0 {
+		t.Errorf("%d uses are left", uses)
+	}
+}

@@ -64,6 +64,17 @@ func (p *paths) give(back *path) {
 	p.closeUnused(back)
 }
 
+// send sends commands together on the present path, which it leaves if that turns out to lead elsewhere.
+func (p *paths) send(ctx context.Context, commands []redis.Cmder) error {
+	now := p.take()
+	defer p.give(now)
+	err := now.send(ctx, commands)
+	if errors.Is(err, errUnproven) {
+		p.leave(now)
+	}
+	return err
+}
+
 // use leads later commands through next.
 func (p *paths) use(next *path) {
 	p.mu.Lock()

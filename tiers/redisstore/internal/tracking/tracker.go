@@ -115,26 +115,19 @@ func (t *Tracker) Close(ctx context.Context) error {
 	w := t.watcher
 	t.watcher, t.closed = nil, true
 	t.mu.Unlock()
-	err := t.reloader.close(ctx)
-	if w == nil {
-		return err
+	var err error
+	if w != nil {
+		err = w.close(ctx)
 	}
-	return errors.Join(w.close(ctx), err)
+	return errors.Join(err, t.reloader.close(ctx))
 }
 
 // Send sends the commands together, while invalidations arrive to the server that sends them. Not
 // each command has a reply or an error afterwards.
 func (t *Tracker) Send(ctx context.Context, commands ...redis.Cmder) error {
 	for tries := 1; ; tries++ {
-		paths := t.paths.Load()
-		p := paths.take()
-		err := t.reloader.during(func() error { return p.send(ctx, commands) })
-		paths.give(p)
-		if !errors.Is(err, errUnproven) { // or else nothing has been sent
-			return err
-		}
-		paths.leave(p)
-		if tries == maxMoves {
+		err := t.reloader.during(func() error { return t.paths.Load().send(ctx, commands) })
+		if !errors.Is(err, errUnproven) || tries == maxMoves { // or else nothing has been sent
 			return err
 		}
 		for _, c := range commands {
