@@ -60,10 +60,10 @@ func kindOf(err error) string {
 		return "the server's host name isn't found"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &wait) && wait.Timeout():
 		return timedOut
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
+		return "the server closed the connection; if it does so again, see its log, and whether it has as many clients as it takes"
 	case errors.As(err, &number):
 		return number.Error()
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
-		return "the server closed the connection"
 	case errors.Is(err, redis.ErrClosed):
 		return "the client is closed"
 	case errors.As(err, &reply):

@@ -3,9 +3,11 @@ package tracking
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -55,6 +57,34 @@ func Start(client redis.UniversalClient, prefix string, opts ...Option) *Tracker
 func TestPaces(t *testing.T) {
 	if lastPause-lastPause/6 < 10*time.Second || proofLife < 10*time.Second || unsupportedRetry < 20*time.Second {
 		t.Error("more than one new connection in ten seconds")
+	}
+}
+
+// refusal is a server's reply.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+func (refusal) RedisError()     {}
+
+// A server that takes no connection for now is found within about a second of the time when it does.
+func TestPausesWhileAServerIsAway(t *testing.T) {
+	for name, test := range map[string]struct {
+		reached int
+		err     error
+		most    time.Duration
+	}{
+		"nothing listens":                {0, syscall.ECONNREFUSED, awayPause},
+		"hung up, with too many clients": {connected, syscall.EPIPE, awayPause},
+		"refused, with too many clients": {connected, refusal("ERR max number of clients reached"), awayPause},
+		"starts, before it takes HELLO":  {connected, refusal("LOADING Redis is loading the dataset in memory"), awayPause},
+		"starts, after that":             {greeted, refusal("LOADING Redis is loading the dataset in memory"), awayPause},
+		"another password":               {connected, refusal("WRONGPASS invalid username-password pair"), lastPause},
+		"hangs up at CLIENT TRACKING":    {greeted, io.EOF, lastPause},
+		"sends no invalidation":          {confirmed, errDeaf, 2 * lastPause},
+	} {
+		if most := mostPause(test.reached, test.err); most != test.most {
+			t.Errorf("%s: pauses up to %v, want %v", name, most, test.most)
+		}
 	}
 }
 

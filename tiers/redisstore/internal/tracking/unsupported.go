@@ -24,7 +24,10 @@ var (
 
 // passing are the beginnings of replies that don't show whether a server supports tracking, such as one to a wrong
 // password.
-var passing = slices.Concat(noData, full, []string{"TRYAGAIN ", "NOAUTH ", "WRONGPASS ", "ERR max number of clients", "READONLY ", "MOVED ", "ASK "})
+var passing = slices.Concat(noData, full, crowded, []string{"TRYAGAIN ", "NOAUTH ", "WRONGPASS ", "READONLY ", "MOVED ", "ASK "})
+
+// crowded is the reply of a server that has as many clients as it takes.
+var crowded = []string{"ERR max number of clients"}
 
 // noData are the replies of a server that serves no data for now.
 var noData = []string{"LOADING ", "BUSY ", "MASTERDOWN ", "CLUSTERDOWN "}

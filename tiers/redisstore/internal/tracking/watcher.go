@@ -23,7 +23,7 @@ import (
 
 const (
 	// After a loss the pauses between attempts double, from firstPause to lastPause, and to
-	// awayPause where nothing takes the connection.
+	// awayPause where no server takes the connection for now.
 	firstPause, lastPause, awayPause = 10 * time.Millisecond, 12 * time.Second, time.Second
 
 	// trialTime is how long a server that takes the password is tried before it counts as one
@@ -134,16 +134,10 @@ func (w *watcher) run(ctx context.Context) {
 		case since.IsZero():
 			since = began
 		}
-		most := lastPause
-		switch {
-		case stood > w.lease:
+		if stood > w.lease {
 			longest = firstPause
-		case reached < connected:
-			most = awayPause
-		case reached == confirmed:
-			most = 2 * lastPause // a watch session of two connections
 		}
-		longest = min(longest, most)
+		longest = min(longest, mostPause(reached, err))
 		wait := longest - rand.N(longest/6)
 		longest *= 2
 		if w.refused(err, !since.IsZero() && time.Since(since) > w.trial) {
@@ -153,6 +147,19 @@ func (w *watcher) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// mostPause is the longest pause after a watch session that has come so far, and why it ended. A server that
+// has as many clients as it takes closes a connection before it can be asked anything, as does a proxy whose
+// server is away.
+func mostPause(reached int, err error) time.Duration {
+	switch {
+	case says(err, noData), says(err, crowded), reached < greeted && !fault.IsReply(err):
+		return awayPause
+	case reached == confirmed:
+		return 2 * lastPause // a watch session of two connections
+	}
+	return lastPause
 }
 
 // refused takes note of why a watch session has ended, notifies the listeners the first time that
