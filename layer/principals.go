@@ -250,7 +250,7 @@ func (u *Users) Update(ctx context.Context, principal string, f func(s *Changes)
 	if f == nil {
 		panic("strata: Users.Update needs a func that changes a session")
 	}
-	ctx = given(ctx)
+	ctx = index.WithLook(given(ctx))
 	var (
 		errs []error
 		done = map[string]bool{} // by id, as a session that is used meanwhile may be listed twice

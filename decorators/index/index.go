@@ -205,7 +205,7 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 		}
 		return s.loaded(ctx, id, ttl, read)
 	}
-	if has && s.recent.due(id, ttl) {
+	if has && s.recent.due(ctx, id, ttl) {
 		if until, known := read.Snapshot.Expires(); known && !until.IsZero() {
 			ttl = max(ttl, time.Until(until)) // it may have a longer one of its own
 		}
@@ -393,7 +393,7 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 		s.end(ctx, delta.Base(), r.entry(id, principal, ttl), reason)
 		return c, &Ended{Reason: reason, Cause: tiers.ErrRevoked}
 	}
-	if s.recent.due(id, ttl) {
+	if s.recent.due(ctx, id, ttl) {
 		s.queue.touch(r.entry(id, principal, ttl))
 	}
 	return c, nil
@@ -408,7 +408,7 @@ func (s *Storage) logIn(ctx context.Context, id, principal string, c change, ttl
 	}
 	r.own, r.all = entered.Own, entered.All
 	s.begun.note(id, principal, r)
-	s.recent.due(id, ttl)
+	s.recent.due(ctx, id, ttl)
 	c.entered = append(c.entered, r.entry(id, principal, ttl))
 	c.delta = c.delta.With(Key, r.String())
 	return c, nil
@@ -741,14 +741,14 @@ const recentSlots = 1 << 16
 const touchEvery = time.Minute
 
 // due reports whether the session is to be noted as in use, and that it is.
-func (r *recent) due(id string, ttl time.Duration) bool {
+func (r *recent) due(ctx context.Context, id string, ttl time.Duration) bool {
 	r.once.Do(func() { r.seed, r.slots = maphash.MakeSeed(), make([]atomic.Uint64, recentSlots) })
 	hash := maphash.String(r.seed, id)
 	slot, now := &r.slots[hash%recentSlots], uint64(time.Since(started)/(100*time.Millisecond))+1
 	every := uint64(min(touchEvery, ttl/10) / (100 * time.Millisecond))
 	word := slot.Load()
 	at := word & (1<<32 - 1)
-	if at != 0 && now-at < every {
+	if at != 0 && now-at < every || isLook(ctx) {
 		return false
 	}
 	return slot.CompareAndSwap(word, hash&^(1<<32-1)|now&(1<<32-1))

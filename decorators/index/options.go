@@ -25,6 +25,7 @@ const Device = "device"
 type (
 	describedKey struct{}
 	reasonKey    struct{}
+	lookKey      struct{}
 )
 
 // WithDescription says what a session that begins in the context is to be listed with. The
@@ -49,3 +50,8 @@ func reasonOf(ctx context.Context) (reason principals.Reason, given bool) {
 	reason, given = ctx.Value(reasonKey{}).(principals.Reason)
 	return reason, given
 }
+
+// WithLook says that a session which is read in the context isn't in use by that.
+func WithLook(ctx context.Context) context.Context { return context.WithValue(ctx, lookKey{}, true) }
+
+func isLook(ctx context.Context) bool { return ctx.Value(lookKey{}) != nil }

@@ -425,7 +425,7 @@ func (w *watch) ask(ctx context.Context, id string, ttl time.Duration) (is seen,
 		}
 	}
 	if w.marks != nil {
-		read, err := w.marks.Load(ctx, id, ttl)
+		read, err := w.marks.Load(index.WithLook(ctx), id, ttl)
 		if err != nil || read.Snapshot == nil {
 			return is, err
 		}

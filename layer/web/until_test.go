@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gogf/gf/v2/net/ghttp"
@@ -415,4 +416,42 @@ func BenchmarkUntil(b *testing.B) {
 		s.ends("ended " + string(layer.ReasonLoggedOut))
 		b.StopTimer()
 	}
+}
+
+// A session that is waited for, or changed by an administrator, isn't in use by that: it is listed with its last
+// request.
+func TestUntilIsNoUseOfTheSession(t *testing.T) {
+	var sessions ghttp.HandlerFunc // of the bubble
+	s := serveChain(t, layer.Chain(gsession.NewStorageMemory()), func(server *ghttp.Server, _ *layer.Stack) {
+		server.Use(func(r *ghttp.Request) { sessions(r) })
+		handlers(server)
+		server.BindHandler("/wait", func(r *ghttp.Request) { <-web.Until(r).Done() })
+	})
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		chain := layer.Chain(&timed{}, layer.Indexed(nil))
+		defer func() {
+			if err := chain.Close(ctx); err != nil {
+				t.Error(err)
+			}
+		}()
+		sessions = web.Sessions(chain, web.Idle(time.Hour))
+		id := s.call("/login", "").cookie.Value
+		done := make(chan struct{})
+		go func() { s.call("/wait", id); close(done) }()
+		time.Sleep(10 * time.Minute)
+		users := layer.Principals(chain)
+		if n, err := users.Update(ctx, "ann", func(c *layer.Changes) error { c.Set("role", "admin"); return nil }); n != 1 || err != nil {
+			t.Error(n, err)
+		}
+		if err := chain.Flush(ctx); err != nil {
+			t.Error(err)
+		}
+		list, _, err := users.List(ctx, "ann", "")
+		if err != nil || len(list) != 1 || list[0].Seen.After(list[0].Begun.Add(2*time.Minute)) {
+			t.Errorf("after ten minutes without a request listed are %v, %v", list, err)
+		}
+		s.call("/logout", id)
+		<-done
+	})
 }
