@@ -90,15 +90,19 @@ func (l *queues) restore(dir string) error {
 			continue
 		}
 		k := l.queue(string(old.ID), "")
+		differs := k.entry != 0 // two records of one session become one
 		j.Drop(&k.entry)
 		k.entry = f.Entry
 		for _, c := range old.Changes {
 			if w, err := c.write(k.id); err != nil {
 				l.reports.gaveUp(GiveUp{Changes: c.Calls, Cause: err})
-				keep(l.journal, k)
+				differs = true
 			} else {
 				l.enqueue(k, w)
 			}
+		}
+		if differs {
+			keep(j, k)
 		}
 		l.arrange(k)
 	}

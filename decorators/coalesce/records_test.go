@@ -587,3 +587,37 @@ func TestADiskThatHangs(t *testing.T) {
 		t.Errorf("a log-out returns %v", err)
 	}
 }
+
+// Two records of one session become one that has the changes of both, for the process after that too.
+func TestTwoRecordsOfASession(t *testing.T) {
+	s, dir := teststore.New(), t.TempDir()
+	j, _, _, err := journal.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := map[string]any{"seed": "0"}
+	s.Put("a", seed, ttl)
+	for _, key := range []string{"one", "two"} {
+		content, err := coalesce.Record("a", change(t, tiers.Adopt(seed), key, "1"), time.Now().Add(ttl))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err, _ := j.Put(new(uint64), func() []byte { return content }).Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	hold := make(chan struct{})
+	defer close(hold)
+	s.Refuse(func(string) error { <-hold; return nil })
+	journaled(t, s, dir)
+	eventually(t, "there is one record", func() bool { return strings.Count(recorded(t, dir), `"id"`) == 1 })
+	left := killed(t, dir)
+	s.Refuse(nil)
+	second := journaled(t, s, left)
+	if got := get(t, second, "a"); got == nil || got.Get("one") != "1" || got.Get("two") != "1" {
+		t.Errorf("the next process finds %v", text(got))
+	}
+}
