@@ -541,7 +541,7 @@ func TestTheNextProcessKnowsWhatWasWrittenBefore(t *testing.T) {
 // and a log-out returns an error, as the next process may find the session's changes.
 func TestADiskThatHangs(t *testing.T) {
 	s := teststore.New()
-	c := journaled(t, s, t.TempDir(), writeTimeout(50*time.Millisecond))
+	c := journaled(t, s, t.TempDir(), writeTimeout(time.Hour))
 	for _, id := range []string{"a", "b"} {
 		s.Put(id, map[string]any{"k": "0"}, ttl)
 	}
@@ -562,6 +562,7 @@ func TestADiskThatHangs(t *testing.T) {
 		_, _ = c.Commit(gone, fmt.Sprint("begins", n%16), delta, ttl) // the second one waits, and is noted before it is sent
 	}
 	defer coalesce.HangJournal(c)()
+	c.Change(writeTimeout(50 * time.Millisecond))
 	s.Refuse(nil)
 	close(hold)
 
