@@ -121,7 +121,7 @@ func TestCloseClosesWhatOpenMade(t *testing.T) {
 	f.check(s.Close(ctx))
 	for call, err := range everyCall(s, secretID) {
 		private(t, err)
-		if !errors.Is(err, redis.ErrClosed) || !strings.HasSuffix(err.Error(), ": the client is closed") {
+		if !errors.Is(err, redis.ErrClosed) || !strings.HasSuffix(err.Error(), ": the client is closed; close the chain first") {
 			t.Errorf("%s: %v", call, err)
 		}
 	}

@@ -65,7 +65,7 @@ func kindOf(err error) string {
 	case errors.As(err, &number):
 		return number.Error()
 	case errors.Is(err, redis.ErrClosed):
-		return "the client is closed"
+		return "the client is closed; close the chain first"
 	case errors.As(err, &reply):
 		code := Code(reply.Error())
 		if strings.HasSuffix(code, lacking) {
