@@ -91,7 +91,30 @@ func Logout(r *ghttp.Request) error {
 	return q.session.RemoveAll()
 }
 
-// Principal is who is logged in, "" for none, or where the session can't be read.
+// ErrNotLoggedIn is what OnError gets from LoggedIn for a request without a principal.
+var ErrNotLoggedIn = errors.New("strata: web: no principal is logged in")
+
+// LoggedIn is a middleware, inside of Sessions, for routes that need a principal. A request without one ends with
+// ErrNotLoggedIn, and one whose session can't be read with the store's error, as its user may be logged in: OnError
+// responds, by default with 401 and 503.
+//
+//	group.Middleware(web.Sessions(chain), web.LoggedIn)
+func LoggedIn(r *ghttp.Request) {
+	q := requestOf(r)
+	if q == nil {
+		panic(errOutside)
+	}
+	switch err := q.load(); {
+	case err != nil:
+		q.fail(err)
+	case q.record.principal == "":
+		q.fail(ErrNotLoggedIn)
+	default:
+		r.Middleware.Next()
+	}
+}
+
+// Principal is who is logged in, "" for none, or where the session can't be read, which LoggedIn distinguishes.
 func Principal(r *ghttp.Request) string {
 	q := requestOf(r)
 	if q == nil || q.load() != nil {

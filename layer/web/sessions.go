@@ -21,10 +21,10 @@ import (
 type Option func(*sessions)
 
 // OnError is for the response when a request's changes could not be committed and nothing has
-// been sent. The handler's response has been dropped by then. The default writes 409 for
-// layer.ErrRevoked, as the session was ended while the request ran, and for layer.ErrLimit, and 503 for
-// the rest. The chain
-// has logged and counted the error already.
+// been sent, and for the requests that LoggedIn ends. The handler's response has been dropped by then. The
+// default writes 409 for layer.ErrRevoked, as the session was ended while the request ran, and for
+// layer.ErrLimit, 401 for ErrNotLoggedIn, and 503 for the rest. The chain has logged and counted the error
+// already.
 func OnError(respond func(r *ghttp.Request, err error)) Option {
 	return func(s *sessions) { s.onError = respond }
 }
@@ -211,11 +211,13 @@ func (s *sessions) read(id string) (claimed record, ok bool) {
 // respond is the default of OnError.
 func respond(r *ghttp.Request, err error) {
 	switch {
+	case errors.Is(err, ErrNotLoggedIn):
+		r.Response.WriteStatus(http.StatusUnauthorized, "Log in first.")
 	case isRevoked(err):
 		r.Response.WriteStatus(http.StatusConflict, "The session was ended while this request ran.")
 	case errors.Is(err, layer.ErrLimit):
 		r.Response.WriteStatus(http.StatusConflict, "This user has as many sessions as are allowed. End one of them first.")
 	default:
-		r.Response.WriteStatus(http.StatusServiceUnavailable, "The session could not be saved. Try again.")
+		r.Response.WriteStatus(http.StatusServiceUnavailable, "The session could not be read or saved. Try again.")
 	}
 }

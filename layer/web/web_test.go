@@ -459,6 +459,56 @@ func TestWebSocketsCommitBeforeTheUpgradeAndAtTheEnd(t *testing.T) {
 	}
 }
 
+// unreadable is a store that can't be read while away is set.
+type unreadable struct {
+	gsession.Storage
+	away atomic.Bool
+}
+
+func (u *unreadable) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	if u.away.Load() {
+		return nil, errors.New("away")
+	}
+	return u.Storage.GetSession(ctx, id, ttl)
+}
+
+// A user isn't sent to the log-in because the store is away.
+func TestLoggedInDistinguishesAVisitorFromAStoreThatIsAway(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts               []web.Option
+		visitor, unreached int
+	}{
+		"default": {nil, http.StatusUnauthorized, http.StatusServiceUnavailable},
+		"own": {[]web.Option{web.OnError(func(r *ghttp.Request, err error) {
+			r.Response.WriteStatus(map[bool]int{true: http.StatusPaymentRequired, false: http.StatusTeapot}[errors.Is(err, web.ErrNotLoggedIn)])
+		})}, http.StatusPaymentRequired, http.StatusTeapot},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &unreadable{Storage: gsession.NewStorageMemory()}
+			s := serveChain(t, layer.Chain(store), func(server *ghttp.Server, chain *layer.Stack) {
+				server.Group("/", func(group *ghttp.RouterGroup) {
+					group.Middleware(web.Sessions(chain, c.opts...))
+					group.ALL("/login", func(r *ghttp.Request) {
+						if err := web.Login(r, "ann"); err != nil {
+							t.Error(err)
+						}
+					})
+					group.Middleware(web.LoggedIn)
+					group.ALL("/inside", func(r *ghttp.Request) { r.Response.Write(web.Principal(r)) })
+				})
+			})
+			visitor, ann := s.client(), s.client()
+			ann.want("/login", "")
+			visitor.status("/inside", c.visitor)
+			ann.want("/inside", "ann")
+			store.away.Store(true)
+			ann.status("/inside", c.unreached)
+			store.away.Store(false)
+			ann.want("/inside", "ann")
+		})
+	}
+}
+
 func TestAFailedCommitIsTheResponse(t *testing.T) {
 	mine := func(r *ghttp.Request, err error) { r.Response.WriteStatusExit(http.StatusTeapot, "mine") }
 	for name, c := range map[string]struct {
@@ -466,7 +516,7 @@ func TestAFailedCommitIsTheResponse(t *testing.T) {
 		status int
 		body   string
 	}{
-		"default": {nil, http.StatusServiceUnavailable, "The session could not be saved. Try again."},
+		"default": {nil, http.StatusServiceUnavailable, "The session could not be read or saved. Try again."},
 		"own":     {[]web.Option{web.OnError(mine)}, http.StatusTeapot, "mine"},
 	} {
 		t.Run(name, func(t *testing.T) {
