@@ -260,19 +260,6 @@ func TestWhatIsNotReachedIsTold(t *testing.T) {
 	}
 }
 
-func TestMastersOfOneEpochAreNotSettled(t *testing.T) {
-	nodes := func(second string) string {
-		return "a :1@2 myself,master - 0 0 4 connected 0-99\nb :3@4 master - 0 0 " + second + " connected 100-16383\n" +
-			"c :5@6 master - 0 0 4 connected\nd :7@8 slave a 0 0 4 connected\n"
-	}
-	if collide(nodes("5")) || !collide(nodes("4")) {
-		t.Error("two masters have slots since one epoch, or only one has")
-	}
-	if owners(nodes("5")) != "a 4 0-99\nb 5 100-16383" {
-		t.Errorf("the owners are %q", owners(nodes("5")))
-	}
-}
-
 func TestAgesAreTold(t *testing.T) {
 	verdict := Check([]Record{write(Login, 0, 1, 0, 10), write(Change, 1, 1, 20, 30), seen(0, 35, 1, 0), seen(0, 230, 1, 0), seen(0, 40, 1, 1)}, Bounds{Age: bound}, nil, Quiet{})
 	ages := verdict.Ages
