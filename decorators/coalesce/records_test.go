@@ -195,11 +195,15 @@ func TestTheNextProcessBeginsASessionThatWasNotSent(t *testing.T) {
 	if _, err := first.Commit(ctx, "added", delta, ttl); err != nil {
 		t.Fatal(err)
 	}
+	left := ""
 	eventually(t, "the journal knows that nothing has reached the store", func() bool {
-		content := recorded(t, dir)
+		left = killed(t, dir)
+		content := recorded(t, left)
 		return content != "" && !strings.Contains(content, `"sent":true`)
 	})
-	left := killed(t, dir)
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	_ = first.Close(over) // as killed, or else it could still bring its changes to the store
 	s.Refuse(nil)
 	lost := make(chan coalesce.GiveUp, 4)
 	second := journaled(t, s, left, onGiveUp(func(g coalesce.GiveUp) { lost <- g }))
@@ -548,6 +552,8 @@ func TestADiskThatHangs(t *testing.T) {
 	base := get(t, c, "a")
 	var asked atomic.Int64
 	hold := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(release)
 	s.Refuse(func(string) error { asked.Add(1); <-hold; return nil })
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
@@ -564,7 +570,7 @@ func TestADiskThatHangs(t *testing.T) {
 	defer coalesce.HangJournal(c)()
 	c.Change(writeTimeout(50 * time.Millisecond))
 	s.Refuse(nil)
-	close(hold)
+	release()
 
 	within := func(what string, do func() error) (err error) {
 		t.Helper()
