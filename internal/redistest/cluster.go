@@ -14,11 +14,12 @@ import (
 // slots is how many hash slots a cluster divides among its masters.
 const slots = 16384
 
-// Cluster is a Redis cluster of masters without replicas. Its fields are set by
-// StartCluster.
+// Cluster is a Redis cluster of masters without replicas, until AddReplica. Its methods are for
+// the goroutine of the test that started it.
 type Cluster struct {
 	tb      testing.TB
-	Masters []*Server
+	Masters []*Server // as they were started or added
+	servers []*Server // these and the replicas
 }
 
 // StartCluster runs a cluster until the test ends, and waits until every master
@@ -35,7 +36,7 @@ func StartCluster(tb testing.TB, masters int, flags ...string) *Cluster {
 			tb.Fatal(err)
 		}
 		s := Start(tb, append([]string{"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000", "--repl-diskless-sync-delay", "0"}, flags...)...)
-		c.Masters = append(c.Masters, s)
+		c.Masters, c.servers = append(c.Masters, s), append(c.servers, s)
 		client := s.Client()
 		if n == 0 {
 			first = client

@@ -100,6 +100,7 @@ func (c *Cluster) join() (*Server, *redis.Client) {
 			c.tb.Fatal(err)
 		}
 	}
+	c.servers = append(c.servers, s)
 	return s, s.Client()
 }
 
@@ -147,7 +148,8 @@ func (c *Cluster) Move(slot int, from, to *Server) {
 
 // Linger begins to move a slot, with the keys that it holds, and leaves it on its way
 // until finish is called: a client is sent to the other master for a key that the first
-// one doesn't have, and that is each of them.
+// one doesn't have, and that is each of them. At the end every master is told who has the slot, as
+// redis-cli does.
 func (c *Cluster) Linger(slot int, from, to *Server) (finish func()) {
 	c.tb.Helper()
 	ctx := context.Background()
@@ -169,5 +171,12 @@ func (c *Cluster) Linger(slot int, from, to *Server) (finish func()) {
 		c.tb.Helper()
 		do(to, "cluster", "setslot", slot, "node", target)
 		do(from, "cluster", "setslot", slot, "node", target)
+		for _, s := range c.servers {
+			if s != to && s != from && field(s.replication(), "role") == "master" {
+				poll(c.tb, "a master knows who has the slot", func() bool {
+					return s.Client().Do(ctx, "cluster", "setslot", slot, "node", target).Err() == nil
+				})
+			}
+		}
 	}
 }

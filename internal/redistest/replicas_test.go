@@ -56,6 +56,12 @@ func TestClusterFailsOverAndMovesSlots(t *testing.T) {
 	if n := fourth.Client().Exists(ctx, "a").Val(); n != 1 {
 		t.Fatal("the key didn't move with its slot")
 	}
+	for n, s := range append(c.Masters, replica) { // the first of which is a replica now
+		info := s.Client().Info(ctx, "commandstats").Val()
+		if told := strings.Contains(info, "cmdstat_cluster|setslot"); told != (n > 0) {
+			t.Errorf("server %d: told of the slot: %t", n, told)
+		}
+	}
 	if err := client.Get(ctx, "a").Err(); err != nil {
 		t.Fatal(err)
 	}
