@@ -148,7 +148,7 @@ func (c *Cluster) Move(slot int, from, to *Server) {
 
 // Linger begins to move a slot, with the keys that it holds, and leaves it on its way
 // until finish is called: a client is sent to the other master for a key that the first
-// one doesn't have, and that is each of them. At the end every master is told who has the slot, as
+// one doesn't have, and that is each of them. At the end each master learns who has the slot, as
 // redis-cli does.
 func (c *Cluster) Linger(slot int, from, to *Server) (finish func()) {
 	c.tb.Helper()
