@@ -6,7 +6,8 @@
 //	func TestStore(t *testing.T) {
 //		layertest.Run(t, open,
 //			layertest.Except(5, "", "it takes whole sessions; a chain merges them"),
-//			layertest.Except(6, "", "it takes whole sessions; a chain refuses late ones"))
+//			layertest.Except(6, "", "it takes whole sessions; a chain refuses late ones"),
+//			layertest.Except(10, "dumps", "they show what it consists of; a chain ends them"))
 //	}
 //
 //	func TestChain(t *testing.T) {
@@ -17,9 +18,9 @@
 //		}, layertest.Bare(open), layertest.Revoked(layer.ErrRevoked))
 //	}
 //
-// [Run] takes some ten seconds, in which it mostly waits for sessions to expire. A failure names the law and the check, and says
-// what a user would see, what to do, and which [Except] leaves the check out if the store can't keep it. The checks under load
-// don't find a race each time: run them often.
+// [Run] takes some ten seconds over memory and half a minute over a database; mostly it waits for sessions to expire. A failure
+// names the law and the check, and says what a user would see, what to do, and which [Except] leaves the check out if the store
+// can't keep it. The checks under load don't find a race each time: run them often.
 //
 // Some checks need more than one storage, and run if an option provides it; go test -v says which were left out:
 //
@@ -163,6 +164,11 @@ func (c check) verify(t *testing.T, config *config) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
 	defer cancel()
+	return caught(func() error { return c.run(&env{T: t, ctx: ctx, config: config}) })
+}
+
+// caught returns f's error, also one with which it ended itself, or that it panicked.
+func caught(f func() error) (err error) {
 	defer func() {
 		switch p := recover().(type) {
 		case nil:
@@ -172,5 +178,5 @@ func (c check) verify(t *testing.T, config *config) (err error) {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	return c.run(&env{T: t, ctx: ctx, config: config})
+	return f()
 }

@@ -217,6 +217,30 @@ func TestALostSessionWithoutAnEndIsFound(t *testing.T) {
 	}
 }
 
+// A store's goroutines may run until it is cleaned up, as those of a *sql.DB do.
+func TestWhatEndsWithTheCleanUpIsNoLeak(t *testing.T) {
+	open, opts := reference(same)
+	err := layertest.Verify(t, 9, "goroutines", func(t *testing.T) gsession.Storage {
+		end := make(chan struct{})
+		t.Cleanup(func() { close(end) })
+		return leaky(open(t), end)
+	}, opts...)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A *sql.DB panics without a context, and its Close hangs from then on. A chain needs none over any store.
+func TestOnlyLayersWorkWithoutAContext(t *testing.T) {
+	open, opts := reference(func(s gsession.Storage) gsession.Storage { return drops{s} })
+	if err := layertest.Verify(t, 1, "nil context", open); err != nil {
+		t.Errorf("a store has to take no context: %v", err)
+	}
+	if err := layertest.Verify(t, 1, "nil context", open, opts...); err == nil {
+		t.Error("with Bare a layer that needs a context isn't found")
+	}
+}
+
 // A failure says how to leave its check out.
 func TestAnExceptionIsNotChecked(t *testing.T) {
 	open, opts := reference(overwriting)

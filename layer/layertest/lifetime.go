@@ -8,6 +8,7 @@ import (
 	"runtime/pprof"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
@@ -146,8 +147,8 @@ type closer interface {
 }
 
 // stops compares many chains, so that what the store itself leaves running once
-// doesn't count. A chain's goroutines are known by their profiler label, which they
-// hand on to those that they start.
+// doesn't count. They are closed and cleaned up first, as a store's connections may run until then.
+// A chain's goroutines are known by their profiler label, which they hand on to those that they start.
 func stops(e *env) error {
 	const chains, label = 20, "layertest"
 	mark := e.id()
@@ -163,9 +164,9 @@ func stops(e *env) error {
 		}
 		return n
 	}
-	use := func() (err error) {
+	use := func(t *testing.T) (err error) {
 		pprof.Do(e.ctx, pprof.Labels(label, mark), func(ctx context.Context) {
-			s := e.storage()
+			s := e.open(t)
 			if err = e.save(s, e.id(), values{"k": "v"}); err != nil {
 				return
 			}
@@ -175,9 +176,16 @@ func stops(e *env) error {
 		})
 		return err
 	}
-	for range chains {
-		e.must(use())
-	}
+	var failed error
+	e.T.Run("chains", func(t *testing.T) {
+		failed = caught(func() (err error) {
+			for n := 0; n < chains && err == nil; n++ {
+				err = use(t)
+			}
+			return err
+		})
+	})
+	e.must(failed)
 	if !poll(freshBound, func() bool { return running() < chains }) {
 		return fmt.Errorf("%d goroutines are left of %d chains", running(), chains)
 	}

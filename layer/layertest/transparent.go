@@ -19,7 +19,7 @@ var transparent = []check{
 	{"replace", "A map that a program makes itself is merged with the session that it replaces.", nothing, replaces},
 	{"replace a new session", "The second map that a program makes for a new session is merged with the first.", nothing, replacesNew},
 	{"replace with the same map", "A map that a program writes again is taken for a request's second close, and changes in between stay.", nothing, replacesAgain},
-	{"nil context", "A program without a context panics.", nothing, withoutContext},
+	{"nil context", "A program without a context panics.", needsBare, withoutContext},
 	{"odd keys", "A key that isn't text changes when it is saved.", needsBare, oddKeys},
 	{"values that encode differently", "A value that encodes differently each time differs between nodes.", needsNodes, changingValues},
 	{"regenerate", "A log-in that changes the id, as it should, loses the session.", nothing, regenerates},
