@@ -652,6 +652,45 @@ func TestAPlaceBelowTheLimitIsFreeOnceItsSessionHasEnded(t *testing.T) {
 	eventually(t, "what has expired", func() bool { return f.device(1, "brief-second-0123456789").set("user", "brief") == nil })
 }
 
+// A principal whose last session has ended, in whichever way, is neither listed nor counted.
+func TestAPrincipalWithoutSessionsIsNotCounted(t *testing.T) {
+	ctx := context.Background()
+	f := newFleet(t, 1)
+	users := f.users[0]
+	for name, end := range map[string]func(d device) error{
+		"a log-out": func(d device) error { return d.chain.RemoveAll(ctx, d.id) },
+		"a key": func(d device) error {
+			s := d.open()
+			return errors.Join(s.Remove("user"), s.Set("other", 1), s.Close())
+		},
+		"all of a principal": func(device) error {
+			_, err := users.RevokeAll(ctx, "ann", layer.ReasonEndedByAdmin)
+			return err
+		},
+		"one by its handle": func(d device) error {
+			handle, err := users.Handle(ctx, d.id)
+			return errors.Join(err, users.Revoke(ctx, handle, layer.ReasonEndedByAdmin))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := f.device(0, fmt.Sprintf("counted-%016d", len(name)))
+			d.logIn(t, "ann")
+			if n, err := users.Count(ctx); n != 1 || err != nil {
+				t.Fatalf("%d are counted, not 1 (%v)", n, err)
+			}
+			if err := end(d); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := users.Count(ctx); n != 0 || err != nil {
+				t.Errorf("%d are counted, not 0 (%v)", n, err)
+			}
+			if page, _, err := users.All(ctx, ""); len(page) != 0 || err != nil {
+				t.Errorf("%v are listed (%v)", page, err)
+			}
+		})
+	}
+}
+
 // While a node receives no invalidations, a mark ends its log-ins and the sessions in its memory as
 // soon as it can be reached, and within the lease.
 func TestAMarkReachesANodeThatWasCutOff(t *testing.T) {

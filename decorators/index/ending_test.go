@@ -315,14 +315,14 @@ func TestSessionsAreListedInPages(t *testing.T) {
 	for n := range many {
 		r := newRecord("ann", nil)
 		r.begun = begun.Add(time.Duration(n/3) * time.Millisecond).UnixMilli() // several begin together
-		twoIDs[handleOf(r.entry("", "ann", time.Hour))] = n%2 == 1
+		twoIDs[handleOf(r.entry("", time.Hour))] = n%2 == 1
 		for range 1 + n%2 {
 			id := newTag() + newTag()
 			data := gmap.NewStrAnyMapFrom(map[string]any{"user": "ann", Key: r.String()}, true)
 			if err := s.Storage.SetSession(ctx, id, data, time.Hour); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.indexer.Touch(ctx, []principals.Entry{r.entry(id, "ann", time.Hour)}); err != nil {
+			if err := s.indexer.Touch(ctx, []principals.Entry{r.entry(id, time.Hour)}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -200,7 +200,7 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 		return tiers.Read{}, err
 	}
 	if over {
-		if read.Snapshot = s.end(ctx, read.Snapshot, r.entry(id, principal, ttl), reason); read.Snapshot == nil {
+		if read.Snapshot = s.end(ctx, read.Snapshot, r.entry(id, ttl), reason); read.Snapshot == nil {
 			return tiers.Read{Outcome: read.Outcome}, nil
 		}
 		return s.loaded(ctx, id, ttl, read)
@@ -209,7 +209,7 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 		if until, known := read.Snapshot.Expires(); known && !until.IsZero() {
 			ttl = max(ttl, time.Until(until)) // it may have a longer one of its own
 		}
-		s.queue.touch(r.entry(id, principal, ttl))
+		s.queue.touch(r.entry(id, ttl))
 	}
 	return read, nil
 }
@@ -279,7 +279,7 @@ func (s *Storage) recorded(data map[string]any) (principal string, r record, has
 	if r, has = recordOf(data); has && r.isOf(principal) {
 		return principal, r, true
 	}
-	return principal, record{key: principals.KeyOf(principal)}, false
+	return principal, record{key: principals.KeyOf(principal), principal: escape(principal)}, false
 }
 
 // current returns a session as the store holds it, whatever a cache below knows, nil if it is gone.
@@ -336,7 +336,7 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 			c.delta = delta.Without(Key)
 		}
 		if had {
-			c.left = append(c.left, old.entry(id, "", ttl))
+			c.left = append(c.left, old.entry(id, ttl))
 		}
 		return c, nil
 	}
@@ -377,7 +377,7 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 			}
 		}
 		if had {
-			c.left = append(c.left, old.entry(id, "", ttl))
+			c.left = append(c.left, old.entry(id, ttl))
 		}
 		return s.logIn(ctx, id, principal, c, ttl)
 	}
@@ -390,11 +390,11 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 		return c, err
 	}
 	if over {
-		s.end(ctx, delta.Base(), r.entry(id, principal, ttl), reason)
+		s.end(ctx, delta.Base(), r.entry(id, ttl), reason)
 		return c, &Ended{Reason: reason, Cause: tiers.ErrRevoked}
 	}
 	if s.recent.due(ctx, id, ttl) {
-		s.queue.touch(r.entry(id, principal, ttl))
+		s.queue.touch(r.entry(id, ttl))
 	}
 	return c, nil
 }
@@ -402,21 +402,21 @@ func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, tt
 // logIn enters a session that begins.
 func (s *Storage) logIn(ctx context.Context, id, principal string, c change, ttl time.Duration) (change, error) {
 	r := newRecord(principal, descriptionOf(ctx))
-	entered, err := s.enter(ctx, r.entry(id, principal, ttl), s.options.Limit)
+	entered, err := s.enter(ctx, r.entry(id, ttl), s.options.Limit)
 	if err != nil {
 		return c, err
 	}
 	r.own, r.all = entered.Own, entered.All
 	s.begun.note(id, principal, r)
 	s.recent.due(ctx, id, ttl)
-	c.entered = append(c.entered, r.entry(id, principal, ttl))
+	c.entered = append(c.entered, r.entry(id, ttl))
 	c.delta = c.delta.With(Key, r.String())
 	return c, nil
 }
 
 // carry enters a session that goes on under another id.
 func (s *Storage) carry(ctx context.Context, id, principal string, r record, c change, ttl time.Duration) (change, error) {
-	entry := r.entry(id, principal, ttl)
+	entry := r.entry(id, ttl)
 	entered, err := s.enter(ctx, entry, principals.Limit{})
 	if err != nil {
 		return c, err
@@ -445,7 +445,7 @@ func (s *Storage) enter(ctx context.Context, entry principals.Entry, limit princ
 	if err == nil && (entered.Refused || len(entered.Excess) > 0) {
 		// Sessions that are gone, as by a crash, may take the places of others.
 		var gone bool
-		if gone, err = s.Principals().heal(ctx, entry.Key); err == nil && gone {
+		if gone, err = s.Principals().heal(ctx, entry); err == nil && gone {
 			entered, err = s.indexer.Enter(ctx, entry, limit)
 		}
 	}
@@ -587,8 +587,8 @@ func (s *Storage) look(ctx context.Context, id string) (principals.Entry, error)
 	if err != nil || read.Snapshot.Len() == 0 {
 		return principals.Entry{}, err
 	}
-	principal, r, _ := s.recorded(read.Snapshot.Data())
-	return r.entry(id, principal, 0), nil
+	_, r, _ := s.recorded(read.Snapshot.Data())
+	return r.entry(id, 0), nil
 }
 
 // GetSession hands out a copy of the session to a layer above without the capability.

@@ -127,7 +127,8 @@ func (r record) description() map[string]string {
 	return described
 }
 
-func (r record) entry(id, principal string, ttl time.Duration) principals.Entry {
+func (r record) entry(id string, ttl time.Duration) principals.Entry {
+	principal, _ := url.QueryUnescape(r.principal)
 	return principals.Entry{
 		Principal: principal, Key: r.key, ID: id, Tag: r.tag, Class: r.class,
 		Begun: time.UnixMilli(r.begun), TTL: ttl,

@@ -58,8 +58,8 @@ func (s Principals) List(ctx context.Context, principal, cursor string, size int
 	if !ok {
 		return nil, "", ErrCursor
 	}
-	key := principals.KeyOf(principal)
-	entries, more, err := s.page(ctx, key, after, size)
+	of := principals.Entry{Principal: principal, Key: principals.KeyOf(principal)}
+	entries, more, err := s.page(ctx, of, after, size)
 	if err != nil {
 		return nil, "", err
 	}
@@ -91,7 +91,6 @@ func (s Principals) List(ctx context.Context, principal, cursor string, size int
 			s.of.end(ctx, read.Read.Snapshot, e, reason)
 			continue
 		}
-		e.Principal = principal
 		seen := e.Begun
 		if e.TTL > 0 {
 			seen = e.Expires.Add(-e.TTL)
@@ -104,10 +103,13 @@ func (s Principals) List(ctx context.Context, principal, cursor string, size int
 	return list, next, err
 }
 
-// page reads some entries of a principal, and whether there are more. Two that are equal aren't parted, as the next
+// page reads some entries of the principal of an entry, and whether there are more. Two that are equal aren't parted, as the next
 // page begins after both.
-func (s Principals) page(ctx context.Context, key principals.Key, after principals.Entry, size int) (entries []principals.Entry, more bool, err error) {
-	entries, err = s.of.indexer.Entries(ctx, key, after, size+1)
+func (s Principals) page(ctx context.Context, of, after principals.Entry, size int) (entries []principals.Entry, more bool, err error) {
+	entries, err = s.of.indexer.Entries(ctx, of.Key, after, size+1)
+	for n := range entries {
+		entries[n].Principal = of.Principal
+	}
 	if more = len(entries) > size; more && entries[size].Compare(entries[size-1]) != 0 {
 		entries = entries[:size]
 	}
@@ -190,13 +192,13 @@ const mostCalls = 16
 
 var errPanicked = tiers.NewError("strata: a storage below layer.Indexed, or the func that it was given, panicked", nil)
 
-// heal removes the entries of sessions that are gone, and reports whether there were any. It begins with those that
+// heal removes the entries of a principal's sessions that are gone, and reports whether there were any. It begins with those that
 // weren't used for longest, and looks on while it finds some: so a principal with very many sessions isn't read whole.
-func (s Principals) heal(ctx context.Context, key principals.Key) (gone bool, err error) {
+func (s Principals) heal(ctx context.Context, of principals.Entry) (gone bool, err error) {
 	var after principals.Entry
 	for more := true; more; {
 		var entries []principals.Entry
-		if entries, more, err = s.page(ctx, key, after, mostAtOnce); err != nil {
+		if entries, more, err = s.page(ctx, of, after, mostAtOnce); err != nil {
 			return gone, err
 		}
 		f, err := s.find(ctx, entries)
@@ -223,6 +225,7 @@ type found struct {
 	gone   []principals.Entry
 }
 
+// find also notes the principal of those that are there.
 func (s Principals) find(ctx context.Context, entries []principals.Entry) (f found, err error) {
 	for n, read := range s.loadAll(ctx, entries) {
 		e := entries[n]
@@ -230,7 +233,8 @@ func (s Principals) find(ctx context.Context, entries []principals.Entry) (f fou
 		case read.Err != nil:
 			return found{}, read.Err
 		case s.of.holds(read.Read.Snapshot, e):
-			f.there = append(f.there, e)
+			entries[n].Principal = s.of.whose(read.Read.Snapshot.Data())
+			f.there = append(f.there, entries[n])
 		case !young(e):
 			f.gone = append(f.gone, e)
 		case read.Read.Snapshot.Len() > 0:
@@ -321,7 +325,7 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason principals
 	var entries []principals.Entry // of the session
 	for after, more := (principals.Entry{}), true; more; {
 		var page []principals.Entry
-		if page, more, err = s.page(ctx, key, after, mostTogether); err != nil {
+		if page, more, err = s.page(ctx, principals.Entry{Key: key}, after, mostTogether); err != nil {
 			return nil, err
 		}
 		for _, after = range page {
@@ -357,6 +361,9 @@ func (s Principals) RevokeAll(ctx context.Context, principal string, reason prin
 		return nil, err
 	}
 	entries = slices.DeleteFunc(entries, func(e principals.Entry) bool { return slices.Contains(mark.Kept, e.Tag) })
+	for n := range entries {
+		entries[n].Principal = principal
+	}
 	return s.endAll(ctx, entries, reason, true)
 }
 

@@ -36,7 +36,7 @@ func KeyOf(principal string) (key Key) {
 
 // Entry is a session of a principal in an index.
 type Entry struct {
-	Principal string // "" in what an Index returns
+	Principal string // may be "" in what an Index returns
 	Key       Key
 	ID        string
 	Tag       string // 11 characters that stay with the session if its id changes

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -117,7 +118,8 @@ func readMember(key principals.Key, member string, score float64) (e principals.
 	return e, true
 }
 
-// scriptHead gives scripts the moment in tenths of a second, and a way to extend a key's life.
+// scriptHead gives scripts the moment in tenths of a second, a way to extend a key's life, and one that has a
+// principal end with the last of its entries.
 const scriptHead = `
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 10 + math.floor(tonumber(time[2]) / 100000)
@@ -126,15 +128,20 @@ local function lasts(key, ms)
 		redis.call('PEXPIRE', key, string.format('%.0f', ms))
 	end
 end
-local function put(entries, principals, member, principal, ms, code)
-	local expiry = now + math.ceil(ms / 100)
-	redis.call('ZADD', entries, string.format('%.0f', expiry * 262144 + code), member)
-	lasts(entries, ms + 1000)
-	local known = redis.call('ZSCORE', principals, principal)
-	if not known or tonumber(known) < expiry then
+local function ends(entries, principals, principal)
+	local last = redis.call('ZRANGE', entries, -1, -1, 'WITHSCORES')[2]
+	local expiry = math.floor(tonumber(last or '0') / 262144)
+	if expiry < now then
+		redis.call('ZREM', principals, principal)
+	else
 		redis.call('ZADD', principals, expiry, principal)
 	end
-	redis.call('ZREMRANGEBYSCORE', principals, '-inf', now)
+end
+local function put(entries, principals, member, principal, ms, code)
+	redis.call('ZADD', entries, string.format('%.0f', (now + math.ceil(ms / 100)) * 262144 + code), member)
+	lasts(entries, ms + 1000)
+	ends(entries, principals, principal)
+	redis.call('ZREMRANGEBYSCORE', principals, '-inf', '(' .. now)
 	lasts(principals, ms + 1000)
 end
 local function expire(entries)
@@ -180,14 +187,21 @@ return 1
 `
 
 // leaveScript takes the keys of the entries and the principals, the principal, and members.
-const leaveScript = `
+const leaveScript = scriptHead + `
 for n = 2, #ARGV do
 	redis.call('ZREM', KEYS[1], ARGV[n])
 end
-if ARGV[1] ~= '' and redis.call('EXISTS', KEYS[1]) == 0 then
-	redis.call('ZREM', KEYS[2], ARGV[1])
+if ARGV[1] ~= '' then
+	ends(KEYS[1], KEYS[2], ARGV[1])
 end
 return 1
+`
+
+// countScript takes the key of principals or entries, what a tenth of a second is in its scores, and a score. It returns
+// how many members have that score at least and haven't ended, and the moment.
+const countScript = scriptHead + `
+local least = math.max(now * tonumber(ARGV[1]), tonumber(ARGV[2]))
+return {redis.call('ZCOUNT', KEYS[1], string.format('%.0f', least), '+inf'), now}
 `
 
 // markScript takes the keys of the marks and of the entries, and a field, its value without the
@@ -338,6 +352,7 @@ func (x index) Enter(ctx context.Context, e principals.Entry, limit principals.L
 	for _, m := range excess {
 		m, _ := m.(string)
 		if other, ok := readMember(e.Key, m, 0); ok {
+			other.Principal = e.Principal
 			entered.Excess = append(entered.Excess, other)
 		}
 	}
@@ -491,16 +506,12 @@ func (x index) Page(ctx context.Context, cursor string, size int) (page []princi
 	if !ok {
 		return nil, "", principals.ErrCursor
 	}
-	now := time.Now().UnixMilli() / 100
-	cards := make([]command, indexShards-from)
-	for n := range cards {
-		least := now
-		if n == 0 {
-			least = max(now, expiry)
-		}
-		cards[n] = redis.NewCmd(ctx, "zcount", x.shardKey(from+n, "p"), least, "+inf")
+	keys := make([]string, indexShards-from)
+	for n := range keys {
+		keys[n] = x.shardKey(from+n, "p")
 	}
-	if err := x.send(ctx, "ZCOUNT", cards); err != nil {
+	cards, err := x.counts(ctx, 1, expiry, keys)
+	if err != nil {
 		return nil, "", err
 	}
 	var (
@@ -509,25 +520,19 @@ func (x index) Page(ctx context.Context, cursor string, size int) (page []princi
 		expect int64
 	)
 	for n, c := range cards {
-		count, err := reply[int64](c)
-		if err != nil {
-			return nil, "", fault.New(ctx, "ZCOUNT", err)
-		}
-		if expect >= int64(size) {
+		if expect > int64(size) {
 			break
 		}
-		least, offset := now, 0
-		if n == 0 {
-			if least = max(now, expiry); least == expiry {
-				offset = same
-			}
+		least, offset := c.now, 0
+		if n == 0 && expiry >= least {
+			least, offset = expiry, same
 		}
-		if count -= int64(offset); count <= 0 {
+		if c.count -= int64(offset); c.count <= 0 {
 			continue
 		}
-		expect += count
+		expect += c.count
 		shards = append(shards, from+n)
-		ranges = append(ranges, redis.NewCmd(ctx, "zrangebyscore", x.shardKey(from+n, "p"), least, "+inf", "withscores", "limit", offset, size+1))
+		ranges = append(ranges, redis.NewCmd(ctx, "zrangebyscore", keys[n], least, "+inf", "withscores", "limit", offset, size+1))
 	}
 	if err := x.send(ctx, "ZRANGEBYSCORE", ranges); err != nil {
 		return nil, "", err
@@ -546,35 +551,63 @@ func (x index) Page(ctx context.Context, cursor string, size int) (page []princi
 			all = append(all, found{p, shards[n]})
 		}
 	}
-	if len(all) > size {
-		all = all[:size]
-		last := all[size-1]
-		seen := 0
-		for _, f := range all {
-			seen += flag(f.shard == last.shard && f.score == last.score)
-		}
-		if last.shard == from && int64(last.score) == expiry {
-			seen += same
-		}
-		next = fmt.Sprintf("%02x.%d.%d", last.shard, int64(last.score), seen)
-	}
-	counts := make([]command, len(all))
+	more := len(all) > size
+	all = all[:min(len(all), size)]
+	keys = make([]string, len(all))
 	for n, f := range all {
-		counts[n] = redis.NewCmd(ctx, "zcount", x.entriesKey(principals.KeyOf(f.member)), now<<codeBits, "+inf")
+		keys[n] = x.entriesKey(principals.KeyOf(f.member))
 	}
-	if err := x.send(ctx, "ZCOUNT", counts); err != nil {
+	if cards, err = x.counts(ctx, 1<<codeBits, 0, keys); err != nil {
 		return nil, "", err
 	}
+	var (
+		none []principals.Entry
+		last found
+		seen int // of the same expiry
+	)
 	for n, f := range all {
-		count, err := reply[int64](counts[n])
-		if err != nil {
-			return nil, "", fault.New(ctx, "ZCOUNT", err)
+		if f.shard != last.shard || f.score != last.score {
+			last, seen = f, 0
+			if f.shard == from && int64(f.score) == expiry {
+				seen = same
+			}
 		}
-		if count > 0 {
+		if count := cards[n].count; count > 0 {
 			page = append(page, principals.Indexed{Principal: f.member, Sessions: int(count)})
+			seen++
+		} else {
+			none = append(none, principals.Entry{Principal: f.member, Key: principals.KeyOf(f.member)})
 		}
 	}
-	return page, next, nil
+	if more {
+		next = fmt.Sprintf("%02x.%d.%d", last.shard, int64(last.score), seen)
+	}
+	return page, next, x.Leave(ctx, none) // so that Count agrees
+}
+
+// card is how many members of a sorted set haven't ended, and the moment by its server's clock.
+type card struct{ count, now int64 }
+
+// counts counts in sorted sets what hasn't ended, in the first one from a score on. A tenth of a second is unit in scores.
+func (x index) counts(ctx context.Context, unit, from int64, keys []string) ([]card, error) {
+	calls := make([]*call, len(keys))
+	for n, key := range keys {
+		calls[n] = newCall(ctx, countScript, []string{key}, unit, from).byHash(ctx)
+		from = 0
+	}
+	if err := x.run(ctx, calls); err != nil {
+		return nil, err
+	}
+	cards := make([]card, len(calls))
+	for n, c := range calls {
+		got, err := reply[[]any](c.Cmd)
+		if err != nil || len(got) != 2 {
+			return nil, fault.New(ctx, "EVAL", cmp.Or(err, fault.ErrReply))
+		}
+		cards[n].count, _ = got[0].(int64)
+		cards[n].now, _ = got[1].(int64)
+	}
+	return cards, nil
 }
 
 func readCursor(cursor string) (shard int, expiry int64, same int, ok bool) {
@@ -594,22 +627,15 @@ func readCursor(cursor string) (shard int, expiry int64, same int, ok bool) {
 
 // Count adds up the shards.
 func (x index) Count(ctx context.Context) (n int, err error) {
-	now := time.Now().UnixMilli() / 100
-	counts := make([]command, indexShards)
-	for shard := range counts {
-		counts[shard] = redis.NewCmd(ctx, "zcount", x.shardKey(shard, "p"), now, "+inf")
+	keys := make([]string, indexShards)
+	for shard := range keys {
+		keys[shard] = x.shardKey(shard, "p")
 	}
-	if err := x.send(ctx, "ZCOUNT", counts); err != nil {
-		return 0, err
+	cards, err := x.counts(ctx, 1, 0, keys)
+	for _, c := range cards {
+		n += int(c.count)
 	}
-	for _, c := range counts {
-		count, err := reply[int64](c)
-		if err != nil {
-			return 0, fault.New(ctx, "ZCOUNT", err)
-		}
-		n += int(count)
-	}
-	return n, nil
+	return n, err
 }
 
 // Mark is one script in one slot.
