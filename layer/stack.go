@@ -175,9 +175,9 @@ func (p *parts) flush(ctx context.Context) error {
 }
 
 // Close flushes, then stops what the chain started, outermost first. Calls that are
-// still running finish; calls that come later go to the store. The store
-// itself stays open, for its maker to close. Close again returns what the first
-// call did.
+// still running finish; calls that come later go to the store, and are refused if an earlier write
+// of their session isn't in the store. The store itself stays open, for its maker to close. Close
+// again returns what the first call did.
 //
 // It returns when ctx ends, whatever a layer or a store does: one that ignores that is left to
 // end by itself, which the error says.

@@ -143,6 +143,8 @@ func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	case err != nil:
 		return nil, err
 	case w == nil: // the chain is being closed
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.carrier.timeout.get())
+		defer cancel()
 		return perform(ctx, s.Storage, c, c.ttl)
 	case !w.pending:
 		return w.wait(ctx, s.carrier.timeout.get(), nil)
@@ -352,7 +354,9 @@ func (s *Storage) MayClose() error {
 
 // Close flushes and waits for its goroutines until ctx ends, and for reports a tenth of a
 // second longer. Changes that aren't in the store by then wait in the journal, and are given up
-// without one. Calls that come later go to the storage below.
+// without one. Calls that come later go to the storage below, except those of a session of which
+// the journal has a write, or of which a write is still at the store: they return an error, as that
+// write comes later than theirs.
 func (s *Storage) Close(ctx context.Context) error {
 	if err := s.MayClose(); err != nil {
 		return err

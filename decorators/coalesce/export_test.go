@@ -17,6 +17,9 @@ func HangJournal(s *Storage) (release func()) {
 	return func() { close(hangs) }
 }
 
+// Leave returns when no worker of a closed storage is left.
+func Leave(s *Storage) { s.queues.schedule.crew.Wait() }
+
 // Record is what a journal holds of a change.
 func Record(id string, delta *tiers.Delta, deadline time.Time) ([]byte, error) {
 	content, err := delta.MarshalJSON()

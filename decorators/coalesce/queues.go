@@ -122,7 +122,10 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 	if err := l.enter(c); err != nil {
 		return nil, nil, nil, err
 	}
-	if l.schedule.closed || l.draining && l.sessions[c.id] == nil {
+	switch left := l.sessions[c.id] != nil; {
+	case l.schedule.closed && left:
+		return nil, nil, nil, errLeft
+	case l.draining && !left:
 		return nil, nil, nil, nil
 	}
 	k := l.queue(c.id, node)
@@ -317,11 +320,17 @@ func (l *queues) again(k *sessionQueue, w *write) bool {
 // failed.
 func (l *queues) end(k *sessionQueue, w *write) {
 	l.caches.became(k.id, w.ttl, w.tokens, k.landed(w))
-	for _, annulled := range w.annulled {
-		annulled.outcome = outcome{err: cmp.Or(w.err, error(tiers.ErrRevoked))}
+	l.annul(k, w, cmp.Or(w.err, error(tiers.ErrRevoked)))
+	l.finish(k, w)
+}
+
+// annul ends what a removal has annulled.
+func (l *queues) annul(k *sessionQueue, removal *write, err error) {
+	for _, annulled := range removal.annulled {
+		annulled.outcome = outcome{err: err}
 		l.finish(k, annulled)
 	}
-	l.finish(k, w)
+	removal.annulled = nil
 }
 
 func (l *queues) finish(k *sessionQueue, w *write) {
@@ -400,6 +409,7 @@ func (l *queues) undelivered(why error) error {
 var (
 	errCallback = tiers.NewError("strata: Close was called by OnGiveUp, for which it would have to wait; call it from another goroutine", nil)
 	errClosed   = tiers.NewError("strata: the chain was closed before the store took the write", nil)
+	errLeft     = tiers.NewError("strata: the chain was closed before the store took all writes of this session; nothing was done: call the next chain, once that has delivered them", nil)
 )
 
 // close flushes, and when ctx ends it ends the writes that are under way. Pending writes then stay in the journal,
@@ -468,18 +478,21 @@ func await(ctx context.Context, done <-chan error) error {
 	}
 }
 
-// abandon ends what waits in the queues, as it won't be carried out. With a journal pending writes stay;
-// it counts their changes.
+// abandon ends what waits in the queues, as it won't be carried out. With a journal pending writes stay, except
+// those that a removal has annulled, also one that is at the store: it may succeed when the journal is closed.
+// It counts the changes that stay.
 func (l *queues) abandon() (kept int) {
 	var ends, lost []*write
 	stays := func(w *write) bool { return w.pending && l.journal != nil }
 	for _, k := range l.sessions {
 		k.each(func(w *write) {
-			if stays(w) {
+			lost = append(lost, w.annulled...)
+			switch {
+			case stays(w):
 				kept += w.calls
-			} else if w != k.flying {
+			case w != k.flying:
 				w.err = errClosed
-				ends, lost = append(ends, w), append(append(lost, w.annulled...), w)
+				ends, lost = append(ends, w), append(lost, w)
 			}
 		})
 		k.waiting = slices.DeleteFunc(k.waiting, func(w *write) bool { return !stays(w) })
@@ -491,6 +504,10 @@ func (l *queues) abandon() (kept int) {
 		keep(l.journal, k)
 	}
 	for _, k := range l.sessions {
+		if w := k.flying; w != nil && len(w.annulled) > 0 {
+			l.annul(k, w, errClosed)
+			keep(l.journal, k)
+		}
 		l.arrange(k)
 	}
 	return kept
@@ -527,6 +544,9 @@ func (l *queues) newest(id string) (w *write) {
 // extend has what waits for the session keep it alive for as long as a slide would.
 func (l *queues) extend(id string, ttl time.Duration) (can bool) {
 	l.inspect(id, func(k *sessionQueue) {
+		if l.schedule.closed { // and the journal with it
+			return
+		}
 		var extended bool
 		if can, extended = k.extend(ttl, l.carrier.slides.longer(ttl)-ttl); extended {
 			keep(l.journal, k)

@@ -25,15 +25,15 @@ type seen struct {
 }
 
 // look returns what a read must show, and the last of the writes that it must wait for first: those that a
-// caller has left, as its error says that they may yet be applied, and those with values of which only
-// the store knows what it makes of them.
+// caller has left, as its error says that they may yet be applied, those with values of which only
+// the store knows what it makes of them, and those that wait in the journal of a closed chain.
 func (l *queues) look(id string) *view {
 	v := &view{all: l, id: id}
 	l.inspect(id, func(k *sessionQueue) {
 		k.each(func(w *write) {
 			switch {
 			case !w.pending && !w.left.Load():
-			case !w.pending, !w.delta.CanPreview():
+			case !w.pending, !w.delta.CanPreview(), l.schedule.closed:
 				v.wait = w
 			default:
 				v.changes = append(v.changes, seen{write: w, delta: w.delta})
@@ -62,6 +62,8 @@ func (l *queues) before(ctx context.Context, id string) (*view, error) {
 	for ; v.wait != nil; v = l.look(id) {
 		select {
 		case <-v.wait.done:
+		case <-l.carrier.ended.Done():
+			return v, errLeft
 		case <-timer.C:
 			return v, errWaits
 		case <-ctx.Done():

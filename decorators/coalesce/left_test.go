@@ -1,0 +1,205 @@
+package coalesce_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// left closes a chain whose store takes no writes, which comes back afterwards.
+func left(t *testing.T, c *coalesce.Storage, s *teststore.Store) {
+	t.Helper()
+	s.Refuse(func(string) error { return errors.New("away") })
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := c.Close(over); err == nil {
+		t.Fatal("Close returns nil")
+	}
+	coalesce.Leave(c)
+	s.Refuse(nil)
+}
+
+// began accepts a session that has not reached the store.
+func began(t *testing.T, c *coalesce.Storage, s *teststore.Store, id string) {
+	t.Helper()
+	s.Refuse(func(string) error { return errors.New("away") })
+	delta, err := tiers.Add(map[string]any{"k": "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Commit(ctx, id, delta, ttl); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// holdNext has the next write that comes to the store wait there until release is closed. Later ones are let through.
+func holdNext(s *teststore.Store) (arrived <-chan struct{}, release chan struct{}) {
+	arrives, first := make(chan struct{}), atomic.Bool{}
+	release = make(chan struct{})
+	s.Refuse(func(string) error {
+		if !first.CompareAndSwap(false, true) {
+			return nil
+		}
+		close(arrives)
+		<-release
+		return nil
+	})
+	return arrives, release
+}
+
+// Whatever is called once a chain was closed of a session of which its journal has changes, the next process delivers
+// these. So the call is refused. Other sessions' calls go to the store.
+func TestASessionThatWaitsInTheJournalOfAClosedChain(t *testing.T) {
+	for name, call := range map[string]func(c *coalesce.Storage) error{
+		"a log-out":   func(c *coalesce.Storage) error { return c.RemoveAll(ctx, "a") },
+		"a write":     func(c *coalesce.Storage) error { return replace(t, c, "a", "2") },
+		"a read":      func(c *coalesce.Storage) error { _, err := c.Load(ctx, "a", ttl); return err },
+		"a new id":    func(c *coalesce.Storage) error { return regenerate(c, "a") },
+		"an addition": func(c *coalesce.Storage) error { return add(c, "a") },
+		"an unchanged close": func(c *coalesce.Storage) error {
+			_, err := c.Commit(ctx, "a", change(t, tiers.Adopt(map[string]any{"k": "1"}), "k", "1"), time.Second)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, dir := teststore.New(), t.TempDir()
+			c := journaled(t, s, dir)
+			began(t, c, s, "a")
+			left(t, c, s)
+			if err := call(c); err == nil || !strings.Contains(err.Error(), "call the next chain") {
+				t.Errorf("returns %v", err)
+			}
+			if read, _ := s.Load(ctx, "a", ttl); read.Snapshot != nil {
+				t.Errorf("the store holds %v", text(read.Snapshot))
+			}
+			lost := make(chan coalesce.GiveUp, 1)
+			next := journaled(t, s, dir, onGiveUp(func(g coalesce.GiveUp) { lost <- g }))
+			if err := next.Flush(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if read, _ := s.Load(ctx, "a", ttl); read.Snapshot == nil {
+				<-lost // it was at the store when the chain was closed, and isn't begun a second time
+			} else if read.Snapshot.Get("k") != "1" {
+				t.Errorf("the next process has delivered %v", text(read.Snapshot))
+			}
+			if err := add(c, "b"); err != nil {
+				t.Error(err)
+			}
+			if err := c.RemoveAll(ctx, "b"); err != nil || get(t, c, "b") != nil {
+				t.Errorf("another session's log-out returns %v", err)
+			}
+		})
+	}
+}
+
+// A log-out that is at the store when the chain is closed may succeed when the journal is closed: what it has annulled
+// is off the disk by then, and reported.
+func TestALogOutAtTheStoreWhenTheChainIsClosed(t *testing.T) {
+	s, dir := teststore.New(), t.TempDir()
+	lost := make(chan coalesce.GiveUp, 1)
+	c := journaled(t, s, dir, onGiveUp(func(g coalesce.GiveUp) { lost <- g }))
+	s.Put("a", map[string]any{"k": "0"}, ttl)
+	put(t, c, "a", "k", "1")
+	if err := add(c, "a"); err != nil { // waits for the change before it, and begins the session if that is gone
+		t.Fatal(err)
+	}
+	removing, finish := holdNext(s)
+	removed := make(chan error)
+	go func() { removed <- c.RemoveAll(ctx, "a") }()
+	<-removing
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := c.Close(over); err == nil {
+		t.Error("Close returns nil")
+	}
+	if err := c.RemoveAll(ctx, "a"); err == nil {
+		t.Error("a log-out returns nil before the one that is under way")
+	}
+	close(finish)
+	if err := <-removed; err != nil {
+		t.Errorf("the log-out returns %v", err)
+	}
+	s.Refuse(nil)
+	if got := get(t, journaled(t, s, dir), "a"); got != nil {
+		t.Errorf("the next process has brought %v", text(got))
+	}
+	eventually(t, "the changes are reported", func() bool { return len(lost) == 1 })
+	if g := <-lost; g.Changes != 2 {
+		t.Errorf("reported %+v", g)
+	}
+}
+
+// A write that hangs at the store when the chain is closed may come to it after any later call. So such a call is
+// refused, as long as the write is under way.
+func TestACallAfterCloseWhileAWriteHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := teststore.New()
+		_, hold := holdNext(s)
+		c := coalesce.New(s)
+		began := make(chan error)
+		go func() { began <- add(c, "a") }()
+		synctest.Wait()
+		late, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if err := c.Close(late); err == nil {
+			t.Error("Close returns nil")
+		}
+		if err := c.RemoveAll(ctx, "a"); err == nil {
+			t.Error("a log-out returns nil before a commit that is under way")
+		}
+		close(hold)
+		<-began
+		synctest.Wait()
+		if err := c.RemoveAll(ctx, "a"); err != nil || get(t, c, "a") != nil {
+			t.Errorf("a log-out after the commit returns %v", err)
+		}
+	})
+}
+
+// A call that comes during or after Close doesn't end with its caller's context, as none does before.
+func TestACancelledCallerStillWritesAfterClose(t *testing.T) {
+	s := teststore.New()
+	c := coalesce.New(s)
+	if err := c.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	delta, err := tiers.Add(map[string]any{"k": "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Commit(gone, "a", delta, ttl); err != nil {
+		t.Errorf("the write returns %v", err)
+	}
+	if get(t, c, "a") == nil {
+		t.Error("the write isn't in the store")
+	}
+}
+
+func add(c *coalesce.Storage, id string) error {
+	delta, err := tiers.Add(map[string]any{"k": "2"})
+	if err == nil {
+		_, err = c.Commit(ctx, id, delta, ttl)
+	}
+	return err
+}
+
+// regenerate gives the session a new id, as a log-in does.
+func regenerate(c *coalesce.Storage, id string) error {
+	session := gsession.New(ttl, c).New(ctx, id)
+	if _, err := session.RegenerateId(true); err != nil {
+		return err
+	}
+	return session.Close()
+}
