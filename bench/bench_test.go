@@ -61,7 +61,7 @@ func benchmark(b *testing.B, s peers.Subject, op load.Op, shape load.Shape) {
 	if err = node.Flush(ctx); err != nil {
 		b.Fatal(err)
 	}
-	if s.Strata && l.Outdated.Load() > 0 {
-		b.Errorf("%d answers are older than a write that had returned", l.Outdated.Load())
+	if s.Strata && l.Stale.Load() > 0 {
+		b.Errorf("%d results are older than a write that had returned", l.Stale.Load())
 	}
 }

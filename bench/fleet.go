@@ -214,7 +214,7 @@ func (f *fleet) measure(u *unit, g group, w workload, turn int) error {
 	}
 	used, err := u.process.ask(usage)
 	round := answer.Round
-	round.Usage, round.Outdated = used.Round.Usage, used.Round.Outdated
+	round.Usage, round.Stale = used.Round.Usage, used.Round.Stale
 	round.Elapsed += used.Round.Elapsed // until what was accepted is kept
 	u.rounds = append(u.rounds, round)
 	return err
@@ -224,7 +224,7 @@ func (f *fleet) measure(u *unit, g group, w workload, turn int) error {
 func (f *fleet) sweep(u *unit) error {
 	answer, err := u.process.ask(f.ask(u, worker.AskSweep))
 	if n := len(u.rounds); n > 0 {
-		u.rounds[n-1].Outdated += answer.Round.Outdated
+		u.rounds[n-1].Stale += answer.Round.Stale
 	}
 	return err
 }

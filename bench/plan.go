@@ -183,7 +183,7 @@ func http(s scale) group {
 			setup: fmt.Sprintf("%d sessions of %s. The load generator, in another process, is %d browsers of %d keep-alive connections each: a visit "+
 				"loads a page, %d to %d requests of one session over all connections of its browser at once, and then the next session has its turn. "+
 				"The CPU is that of the server. ghttp closes sessions after the response; after the last round every key is read once more, and "+
-				"updates that are lost count as outdated.", s.served, load.TenKeys, httpConns/worker.BrowserConns, worker.BrowserConns,
+				"updates that are lost count as stale.", s.served, load.TenKeys, httpConns/worker.BrowserConns, worker.BrowserConns,
 				worker.PageLeast, worker.PageMost),
 			takes: and(takes, func(s peers.Subject) bool { return s.HTTP }),
 			job:   worker.Job{Op: op, Shape: load.TenKeys, Series: 3, Sessions: s.served, Workers: httpConns}})

@@ -67,7 +67,7 @@ func (s neighbour) GetSession(ctx context.Context, id string, ttl time.Duration)
 
 var brokenSubjects = []peers.Subject{
 	broken("shares its maps", "StorageMemory", peers.Subject{Isolated: true}, nil),
-	broken("answers a neighbour", "StorageMemory", peers.Subject{}, func(s gsession.Storage) gsession.Storage { return neighbour{s} }),
+	broken("returns a neighbour", "StorageMemory", peers.Subject{}, func(s gsession.Storage) gsession.Storage { return neighbour{s} }),
 	broken("loses updates", "StorageRedis", peers.Subject{Isolated: true, Strata: true}, nil),
 }
 
@@ -82,7 +82,7 @@ func TestWrongSubjectsFailTheRun(t *testing.T) {
 			_, err := Run(context.Background(), Options{Quick: true, Only: "read", Subjects: []peers.Subject{subject}})
 			var wrong load.Wrong
 			if !errors.As(err, &wrong) || !strings.Contains(err.Error(), subject.Name) {
-				t.Errorf("Run answers %v, want a wrong answer of %q", err, subject.Name)
+				t.Errorf("Run returns %v, want a wrong answer of %q", err, subject.Name)
 			}
 		})
 	}
@@ -116,8 +116,8 @@ func TestTheQuickRunEndToEnd(t *testing.T) {
 				if ok && (e.Requests == 0 || len(e.Rounds["perSecond"]) != g.least || e.Figures["p50"].Median <= 0 || e.Figures["cpu"].Median <= 0) {
 					t.Errorf("%s: %s has no figures: %+v", w.name, s.Name, e.Figures)
 				}
-				if ok && s.Strata && e.Outdated != 0 {
-					t.Errorf("%s: %d answers of %s are outdated", w.name, e.Outdated, s.Name)
+				if ok && s.Strata && e.Stale != 0 {
+					t.Errorf("%s: %d results of %s are stale", w.name, e.Stale, s.Name)
 				}
 			}
 		}
@@ -146,7 +146,7 @@ func TestTheQuickRunEndToEnd(t *testing.T) {
 		t.Errorf("latest.json holds %d workloads, %v", len(again.Workloads), err)
 	}
 	if len(run.Parts) != 2+len(plan(quick)) || run.Machine.Commit == "" || run.Machine.Kernel == "unknown" {
-		t.Errorf("the run tells of its parts %v and of its machine %+v", run.Parts, run.Machine)
+		t.Errorf("the run reports its parts %v and its machine %+v", run.Parts, run.Machine)
 	}
 	if far, _ := run.Workload("link-95"); !strings.Contains(far.Setup, "round-trip time of") {
 		t.Errorf("the link's round-trip time isn't said: %s", far.Setup)
@@ -168,7 +168,7 @@ func TestTheQuickRunEndToEnd(t *testing.T) {
 
 func TestAnUnknownNameIsSaid(t *testing.T) {
 	if _, err := Run(context.Background(), Options{Quick: true, Only: "nothing"}); !errors.Is(err, errNothing) {
-		t.Errorf("Run answers %v, want %v", err, errNothing)
+		t.Errorf("Run returns %v, want %v", err, errNothing)
 	}
 }
 

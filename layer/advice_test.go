@@ -89,7 +89,7 @@ func TestAdvice(t *testing.T) {
 	check(admin.Do(ctx, "acl", "setuser", "shop", "+info").Err())
 	want("a user who may ask", ask(limited, prefix))
 	check(admin.Do(ctx, "acl", "setuser", "shop", "-client|tracking").Err())
-	want("a user who may not be told of changes", ask(limited, prefix), "tracking")
+	want("a user who may not receive changes", ask(limited, prefix), "tracking")
 
 	gone := good()
 	gone.Addr = "127.0.0.1:1"

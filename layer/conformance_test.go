@@ -137,7 +137,7 @@ func subjects() []subject {
 }
 
 func client(t *testing.T, server *redistest.Server) redis.UniversalClient {
-	c := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, ReadTimeout: patience, PoolTimeout: patience})
+	c := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, ReadTimeout: longTimeout, PoolTimeout: longTimeout})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
@@ -145,14 +145,14 @@ func client(t *testing.T, server *redistest.Server) redis.UniversalClient {
 // patientLocal and patientCoalesced wait for a store as long as it takes on a busy machine. They are for
 // tests that are about something else than the time after which a layer gives up.
 func patientLocal(opts ...layer.LocalOption) layer.Decorator {
-	return layer.Local(append([]layer.LocalOption{layer.LoadTimeout(patience)}, opts...)...)
+	return layer.Local(append([]layer.LocalOption{layer.LoadTimeout(longTimeout)}, opts...)...)
 }
 
 func patientCoalesced(opts ...layer.CoalescedOption) layer.Decorator {
-	return layer.Coalesced(append([]layer.CoalescedOption{layer.WriteTimeout(patience)}, opts...)...)
+	return layer.Coalesced(append([]layer.CoalescedOption{layer.WriteTimeout(longTimeout)}, opts...)...)
 }
 
-const patience = 30 * time.Second
+const longTimeout = 30 * time.Second
 
 // stacks are each decorator alone, and in company.
 func stacks(direct bool) map[string][]layer.Decorator {

@@ -121,7 +121,7 @@ func TestThereIsNoAdviceForGoFramesStores(t *testing.T) {
 				t.Fatalf("only %d errors and %d spans", len(o.errors), len(o.spans.GetSpans()))
 			}
 			if leak := leaks(log.String() + o.everything(t)); leak != "" {
-				t.Errorf("told: …%s…", leak)
+				t.Errorf("shown: …%s…", leak)
 			}
 		})
 	}

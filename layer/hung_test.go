@@ -208,7 +208,7 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 	for n := range 5 {
 		group.Go(func() {
 			if _, err := chain.GetSession(ctx, fmt.Sprint("unknown ", n), time.Hour); err == nil {
-				t.Error("a server that hangs has answered")
+				t.Error("a server that hangs has replied")
 			}
 		})
 	}

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	principals.FindTimeout, principals.EndTimeout = patience, patience
+	principals.FindTimeout, principals.EndTimeout = longTimeout, longTimeout
 	glog.Instance().SetWriter(&goframeLog)
 	glog.Instance().SetStdoutPrint(false)
 	os.Exit(m.Run())

@@ -303,7 +303,7 @@ func TestOwnWritesStayWarm(t *testing.T) {
 			}
 			const workers, turns = 4, 250
 			run := func() (misses, overlaps int64) {
-				asks, echoes := asked(), int64(count(telemetry.InvalidatedByOwnWrite))
+				asks, ownWrites := asked(), int64(count(telemetry.InvalidatedByOwnWrite))
 				var all sync.WaitGroup
 				for n := range workers {
 					all.Go(func() {
@@ -324,7 +324,7 @@ func TestOwnWritesStayWarm(t *testing.T) {
 					})
 				}
 				all.Wait()
-				return asked() - asks, int64(count(telemetry.InvalidatedByOwnWrite)) - echoes
+				return asked() - asks, int64(count(telemetry.InvalidatedByOwnWrite)) - ownWrites
 			}
 			// One for each change would be 1,000. On a machine that is slow just now, invalidations
 			// come in lots, of which a few are taken for those of own writes, and states wait for too

@@ -170,7 +170,7 @@ func TestCallersOfWriteBehindGetNoErrorInAnOutage(t *testing.T) {
 		Pending() (changes int, bytes int64, oldest time.Duration)
 	}](chain)
 	if !ok {
-		t.Fatal("the chain doesn't tell what is pending")
+		t.Fatal("the chain doesn't say what is pending")
 	}
 	waited := false
 	accepted, failed := outage(t, server, chain, func(n int) string { return fmt.Sprint("behind-", n) }, func() {

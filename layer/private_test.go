@@ -93,11 +93,11 @@ func TestNothingOfASessionIsInTelemetry(t *testing.T) {
 		"synchronous": {layer.WriteTimeout(time.Second)},
 		"behind":      {layer.WriteTimeout(time.Second), layer.WriteBehind(10 * time.Millisecond), layer.Journal(t.TempDir())},
 	} {
-		t.Run(name, func(t *testing.T) { t.Parallel(); toldOfARun(t, opts) })
+		t.Run(name, func(t *testing.T) { t.Parallel(); shownByARun(t, opts) })
 	}
 }
 
-func toldOfARun(t *testing.T, opts []layer.CoalescedOption) {
+func shownByARun(t *testing.T, opts []layer.CoalescedOption) {
 	const (
 		prefix = "prefix-81c2f0:"
 		id     = "id-7f3a9c"

@@ -19,7 +19,7 @@ import (
 // changes nothing.
 func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 	t.Parallel()
-	const announced, unsupported = "announced", "MaxStale"
+	const supported, unsupported = "supported", "MaxStale"
 	to := func(reply string, words ...string) func([]string) string {
 		return func(command []string) string {
 			for n, word := range words {
@@ -38,9 +38,9 @@ func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 		begins  string // the error of a session's first write
 		updates string // and of a later one
 	}{
-		"nothing is refused": {mode: announced},
+		"nothing is refused": {mode: supported},
 		"a slow server": {
-			instead: func([]string) string { <-time.After(5 * time.Millisecond); return "" }, mode: announced},
+			instead: func([]string) string { <-time.After(5 * time.Millisecond); return "" }, mode: supported},
 		"CLIENT TRACKING is unknown": {
 			instead: to("-ERR Unknown subcommand or wrong number of arguments for 'tracking'\r\n", "client", "tracking"),
 			mode:    unsupported, reason: "RESP3"},
@@ -71,7 +71,7 @@ func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 					return "-ERR unknown command 'evalsha'\r\n"
 				}
 				return ""
-			}, mode: announced, updates: "it needs EVAL, EVALSHA"},
+			}, mode: supported, updates: "it needs EVAL, EVALSHA"},
 		"a replica": {
 			server: func(t *testing.T, s *redistest.Server) {
 				if err := s.Client().ReplicaOf(context.Background(), "127.0.0.1", "1").Err(); err != nil {
@@ -166,7 +166,7 @@ func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 			if strings.Contains(log.String(), line) {
 				t.Errorf("logged %s", log)
 			}
-			if test.mode == announced && !polled(time.Minute, func() bool {
+			if test.mode == supported && !polled(time.Minute, func() bool {
 				r, err := chain.Unwrap().(loader).Load(ctx, "a0", time.Hour)
 				return err == nil && r.Outcome.String() == "hit"
 			}) {

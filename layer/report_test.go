@@ -79,7 +79,7 @@ func TestWarningsOfAChainThatIsBeingBuiltAreLoggedByItsLogger(t *testing.T) {
 	chain = layer.Chain(redisstore.New(artificial), patientLocal(), traced)
 	defer func() { _ = chain.Close(ctx) }()
 	if !strings.Contains(l.String(), "the store can't send invalidations") {
-		t.Errorf("logged %q, and not that the store can't announce", l)
+		t.Errorf("logged %q, and not that the store can't notify", l)
 	}
 }
 
@@ -141,7 +141,7 @@ func TestSpansSayThatAReadWasPendingOrStale(t *testing.T) {
 	defer func() { _ = chain.Close(ctx) }()
 	manager := gsession.New(time.Hour, chain)
 	save := func(value string) {
-		s := manager.New(ctx, "told")
+		s := manager.New(ctx, "logged")
 		s.MustSet("k", value)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -149,7 +149,7 @@ func TestSpansSayThatAReadWasPendingOrStale(t *testing.T) {
 	}
 	read := func(want string) []string {
 		return underHandler(provider, exporter, func(ctx context.Context) {
-			if got, err := manager.New(ctx, "told").Get("k"); err != nil || got.String() != want {
+			if got, err := manager.New(ctx, "logged").Get("k"); err != nil || got.String() != want {
 				t.Errorf("read %v, %v, want %s", got, err, want)
 			}
 		})

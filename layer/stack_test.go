@@ -384,7 +384,7 @@ func TestStoreWithFewMethodsKeepsItsStyle(t *testing.T) {
 			}
 		default:
 			if err != gsession.ErrorDisabled {
-				t.Errorf("%s = %v, want ErrorDisabled as the store answers", op, err)
+				t.Errorf("%s = %v, want ErrorDisabled as the store returns", op, err)
 			}
 		}
 	}

@@ -93,7 +93,7 @@ func TestTypedMigratesOlderValues(t *testing.T) {
 			s = open()
 			got, err := key.Get(s)
 			if err != nil || got.Items["tea"] != 5 || versions[len(versions)-1] != n {
-				t.Errorf("%s: version %d is read as %+v, %v, told %v", store, n, got, err, versions)
+				t.Errorf("%s: version %d is read as %+v, %v, given %v", store, n, got, err, versions)
 			}
 			calls := len(versions)
 			if err := key.Set(s, got); err != nil {

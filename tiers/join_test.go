@@ -69,7 +69,7 @@ func TestAJoinedDeltaDoesWhatItsTwoDo(t *testing.T) {
 			return // the first left nothing: joined stands for the other order
 		}
 		if (gotErr != nil) != (firstErr != nil) || gotErr != nil && !errors.Is(gotErr, ErrRevoked) {
-			t.Fatalf("joined answers %v, the first of the two %v", gotErr, firstErr)
+			t.Fatalf("joined returns %v, the first of the two %v", gotErr, firstErr)
 		}
 		if gotErr != nil {
 			return
@@ -80,7 +80,7 @@ func TestAJoinedDeltaDoesWhatItsTwoDo(t *testing.T) {
 		}
 		want, err := later.Apply(after)
 		if err != nil {
-			t.Fatalf("the second of the two answers %v, joined doesn't", err)
+			t.Fatalf("the second of the two returns %v, joined doesn't", err)
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("joined gives %v, one after the other %v", got, want)

@@ -84,12 +84,12 @@ func TestSizeIsAboutRight(t *testing.T) {
 				kept[n] = Adopt(shape(n))
 			}
 			used := heap() - before
-			told := uint64(0)
+			said := uint64(0)
 			for _, s := range kept {
-				told += uint64(s.Size())
+				said += uint64(s.Size())
 			}
-			if ratio := float64(told) / float64(used); ratio < 0.6 || ratio > 1.6 {
-				t.Errorf("told %d bytes a snapshot, %d in use: a factor of %.2f", told/copies, used/copies, ratio)
+			if ratio := float64(said) / float64(used); ratio < 0.6 || ratio > 1.6 {
+				t.Errorf("Size says %d bytes a snapshot, %d in use: a factor of %.2f", said/copies, used/copies, ratio)
 			}
 			runtime.KeepAlive(kept)
 		})

@@ -71,7 +71,7 @@ func TestSnapshotMarksAreOfTheCopy(t *testing.T) {
 		t.Errorf("Expires = %v, %v, Version = %q", got, known, marked.Version())
 	}
 	if got, known := s.Expiring(time.Time{}).Expires(); !known || !got.IsZero() {
-		t.Error("a session that never expires isn't told from one of which nothing is known")
+		t.Error("a session that never expires isn't distinguished from one of which nothing is known")
 	}
 	wantData(t, marked.Map(), values{"a": 1})
 }

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// echo returns what it receives.
-func echo(t *testing.T) string {
+// repeater returns what it receives.
+func repeater(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -46,7 +46,7 @@ func dial(t *testing.T, l *Link) net.Conn {
 
 func TestNothingArrivesBeforeItsTime(t *testing.T) {
 	const roundTrip = 40 * time.Millisecond
-	l, err := Start(echo(t), roundTrip)
+	l, err := Start(repeater(t), roundTrip)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestNothingArrivesBeforeItsTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		if took := time.Since(began); took < roundTrip {
-			t.Errorf("an echo took %v, less than the round trip", took)
+			t.Errorf("a message took %v, less than the round trip", took)
 		}
 	}
 }
@@ -129,7 +129,7 @@ func TestAConnectionEndsAfterItsBytes(t *testing.T) {
 }
 
 func TestBytesArriveInTheirOrder(t *testing.T) {
-	l, err := Start(echo(t), 2*time.Millisecond)
+	l, err := Start(repeater(t), 2*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestBytesArriveInTheirOrder(t *testing.T) {
 }
 
 func TestCloseEndsConnections(t *testing.T) {
-	l, err := Start(echo(t), time.Millisecond)
+	l, err := Start(repeater(t), time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}

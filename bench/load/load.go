@@ -45,9 +45,9 @@ type Load struct {
 	slots []slot // three for each session
 
 	logins atomic.Int64
-	// Outdated counts results that lacked a write, a log-in or a log-out which had returned
+	// Stale counts results that lacked a write, a log-in or a log-out which had returned
 	// before the request began: a stale cache, or a lost update.
-	Outdated atomic.Int64
+	Stale atomic.Int64
 }
 
 // New makes a load of sessions of a subject that have been seeded.
@@ -93,7 +93,7 @@ func (l *Load) Do(ctx context.Context, op Op, n, turn int) error {
 func (l *Load) unchanged(r peers.Request, n int, key string) error {
 	v, err := r.Get(key)
 	if l.isHalf(err) || err == nil && v == nil && l.torn {
-		l.Outdated.Add(1)
+		l.Stale.Add(1)
 		return nil
 	}
 	if err != nil {
@@ -114,7 +114,7 @@ func (l *Load) writable(r peers.Request, n int, key string, floor uint64) error 
 	}
 	is, err := l.shape.checkChanged(l.ids[n], key, v)
 	if err == nil && is < floor {
-		l.Outdated.Add(1)
+		l.Stale.Add(1)
 	}
 	return err
 }
@@ -191,7 +191,7 @@ func (l *Load) login(ctx context.Context) error {
 	again := l.Node.Begin(ctx, is)
 	v, err := again.Get("key3")
 	if v == nil && err == nil { // a cache knows yet that there is no such session
-		l.Outdated.Add(1)
+		l.Stale.Add(1)
 		return nil
 	}
 	if err != nil {
@@ -218,11 +218,11 @@ func (l *Load) hit(ctx context.Context, id string) error {
 	return l.shape.checkUnchanged(id, "key3", m.Get("key3"))
 }
 
-// Gone looks for a session that has been logged out; one that is there counts as Outdated.
+// Gone looks for a session that has been logged out; one that is there counts as Stale.
 func (l *Load) Gone(ctx context.Context, n int) error {
 	v, err := l.Node.Begin(ctx, l.ids[n]).Get("key3")
 	if v != nil {
-		l.Outdated.Add(1)
+		l.Stale.Add(1)
 	}
 	return err
 }

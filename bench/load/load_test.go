@@ -98,8 +98,8 @@ func TestRightAnswersPass(t *testing.T) {
 		if err := l.Gone(ctx, 1); err != nil {
 			t.Errorf("%s: %v", shape, err)
 		}
-		if n := l.Outdated.Load(); n != 0 {
-			t.Errorf("%s: %d answers are called outdated, none was", shape, n)
+		if n := l.Stale.Load(); n != 0 {
+			t.Errorf("%s: %d results are called stale, none was", shape, n)
 		}
 	}
 }
@@ -110,11 +110,11 @@ func TestAnotherSessionsDataIsFound(t *testing.T) {
 	l := New(peers.Subject{}, node, TenKeys, seeded(t, node, TenKeys, 2))
 	for _, op := range []Op{Read, Change, Logout} {
 		if err := l.Do(ctx, op, 0, 0); !isWrong(err) {
-			t.Errorf("%s answers %v, want a wrong answer", op, err)
+			t.Errorf("%s returns %v, want a wrong answer", op, err)
 		}
 	}
 	if err := l.Do(ctx, Read, 1, 0); err != nil {
-		t.Errorf("the session that is right answers %v", err)
+		t.Errorf("the session that is right returns %v", err)
 	}
 }
 
@@ -132,7 +132,7 @@ func TestSharedDataIsFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := claims.Do(ctx, Cart, 0, 0); !isWrong(err) {
-		t.Errorf("a subject that shares what it claims to keep apart answers %v, want a wrong answer", err)
+		t.Errorf("a subject that shares what it claims to keep apart returns %v, want a wrong answer", err)
 	}
 }
 
@@ -143,11 +143,11 @@ func TestMissingSessionsAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := New(peers.Subject{}, node, TenKeys, ids).Do(ctx, Read, 0, 0); !isWrong(err) {
-		t.Errorf("a session that is gone answers %v, want a wrong answer", err)
+		t.Errorf("a session that is gone returns %v, want a wrong answer", err)
 	}
 	torn := New(peers.Subject{Torn: true}, node, TenKeys, ids)
-	if err := torn.Do(ctx, Read, 0, 0); err != nil || torn.Outdated.Load() == 0 {
-		t.Errorf("a subject that is torn answers %v with %d outdated, want nil and some", err, torn.Outdated.Load())
+	if err := torn.Do(ctx, Read, 0, 0); err != nil || torn.Stale.Load() == 0 {
+		t.Errorf("a subject that is torn returns %v with %d stale, want nil and some", err, torn.Stale.Load())
 	}
 }
 
@@ -158,13 +158,13 @@ func (half) GetSession(context.Context, string, time.Duration) (*gmap.StrAnyMap,
 	return nil, gerror.Wrap(io.ErrUnexpectedEOF, "json.UnmarshalUseNumber failed")
 }
 
-func TestASessionThatIsReadHalfWrittenIsOutdated(t *testing.T) {
+func TestASessionThatIsReadHalfWrittenIsStale(t *testing.T) {
 	node := memory(t, func(s gsession.Storage) gsession.Storage { return half{s} })
 	ids := []string{ID(1, 0)}
 	for _, op := range []Op{Read, Change} {
 		torn := New(peers.Subject{Torn: true}, node, TenKeys, ids)
-		if err := torn.Do(ctx, op, 0, 0); err != nil || torn.Outdated.Load() == 0 {
-			t.Errorf("%s: a subject that is torn returns %v with %d outdated, want nil and some", op, err, torn.Outdated.Load())
+		if err := torn.Do(ctx, op, 0, 0); err != nil || torn.Stale.Load() == 0 {
+			t.Errorf("%s: a subject that is torn returns %v with %d stale, want nil and some", op, err, torn.Stale.Load())
 		}
 		if err := New(peers.Subject{}, node, TenKeys, ids).Do(ctx, op, 0, 0); err == nil {
 			t.Errorf("%s: another subject may return half a session", op)
@@ -173,22 +173,22 @@ func TestASessionThatIsReadHalfWrittenIsOutdated(t *testing.T) {
 }
 
 // A store that goes back to what it held before.
-func TestOutdatedAnswersAreCounted(t *testing.T) {
+func TestStaleResultsAreCounted(t *testing.T) {
 	node := memory(t, nil)
 	ids := seeded(t, node, TenKeys, 1)
 	l := New(peers.Subject{}, node, TenKeys, ids)
 	if err := l.Do(ctx, Change, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Do(ctx, Read, 0, 0); err != nil || l.Outdated.Load() != 0 {
-		t.Fatalf("%v, %d outdated", err, l.Outdated.Load())
+	if err := l.Do(ctx, Read, 0, 0); err != nil || l.Stale.Load() != 0 {
+		t.Fatalf("%v, %d stale", err, l.Stale.Load())
 	}
 	seeded(t, node, TenKeys, 1)
 	if err := l.Do(ctx, Read, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	if n := l.Outdated.Load(); n != 1 {
-		t.Errorf("%d answers are outdated, want 1", n)
+	if n := l.Stale.Load(); n != 1 {
+		t.Errorf("%d results are stale, want 1", n)
 	}
 }
 
@@ -286,25 +286,25 @@ func TestUpdatesThatAServerLosesAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.Done()
-	if err := l.Sweep(ctx); err != nil || l.Outdated.Load() != 0 {
-		t.Fatalf("%v, %d outdated, want none", err, l.Outdated.Load())
+	if err := l.Sweep(ctx); err != nil || l.Stale.Load() != 0 {
+		t.Fatalf("%v, %d stale, want none", err, l.Stale.Load())
 	}
 	if err := node.Seed(ctx, ids[1:2], TenKeys.Data); err != nil { // as if the change had been lost
 		t.Fatal(err)
 	}
-	if err := l.Sweep(ctx); err != nil || l.Outdated.Load() != 1 {
-		t.Errorf("%v, %d outdated, want the one that was lost", err, l.Outdated.Load())
+	if err := l.Sweep(ctx); err != nil || l.Stale.Load() != 1 {
+		t.Errorf("%v, %d stale, want the one that was lost", err, l.Stale.Load())
 	}
-	if _, err := l.Serve(node.Begin(ctx, ids[1]), Read, 1, 0, &Serving{}); err != nil || l.Outdated.Load() != 2 {
-		t.Errorf("%v, %d outdated, want also what a request has seen", err, l.Outdated.Load())
+	if _, err := l.Serve(node.Begin(ctx, ids[1]), Read, 1, 0, &Serving{}); err != nil || l.Stale.Load() != 2 {
+		t.Errorf("%v, %d stale, want also what a request has seen", err, l.Stale.Load())
 	}
 	// One whose session isn't closed may not be seen yet.
 	_, _ = serve(2)
-	before := l.Outdated.Load()
+	before := l.Stale.Load()
 	if err := node.Seed(ctx, ids[2:3], TenKeys.Data); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Do(ctx, Read, 2, 0); err != nil || l.Outdated.Load() != before {
+	if err := l.Do(ctx, Read, 2, 0); err != nil || l.Stale.Load() != before {
 		t.Errorf("%v, a write that hasn't ended is missed", err)
 	}
 }

@@ -196,7 +196,7 @@ func atTruth(r Record) Record {
 }
 
 // The servers' losses are counted as theirs, and no others.
-func TestALossOfTheServersIsToldApart(t *testing.T) {
+func TestALossOfTheServersIsDistinguished(t *testing.T) {
 	login, early, late := write(Login, 0, 1, 0, 10), write(Change, 1, 1, 20, 30), write(Change, 1, 2, 40, 50)
 	held := func(v1 int64) []Loss {
 		return []Loss{newLoss(35*ms, 60*ms, []Record{seen(Truth, 58, 1, v1)})}
@@ -228,7 +228,7 @@ func TestALossOfTheServersIsToldApart(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotReachedIsTold(t *testing.T) {
+func TestWhatIsNotReachedIsReported(t *testing.T) {
 	r := &Report{Options: Options{Requests: 1}}
 	if texts := r.Unreached(); len(texts) > 0 {
 		t.Errorf("not reached by a report of nothing: %q", texts)
@@ -260,7 +260,7 @@ func TestWhatIsNotReachedIsTold(t *testing.T) {
 	}
 }
 
-func TestAgesAreTold(t *testing.T) {
+func TestAgesAreReported(t *testing.T) {
 	verdict := Check([]Record{write(Login, 0, 1, 0, 10), write(Change, 1, 1, 20, 30), seen(0, 35, 1, 0), seen(0, 230, 1, 0), seen(0, 40, 1, 1)}, Bounds{Age: bound}, nil, Quiet{})
 	ages := verdict.Ages
 	if len(ages.All) != 2 || ages.Beyond(time.Duration(bound)) != 1 || ages.Quantile(0) != 5*time.Millisecond || ages.Quantile(1) != 200*time.Millisecond {

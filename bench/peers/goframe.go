@@ -34,7 +34,7 @@ func storageMemory() Subject {
 func storageFile() Subject {
 	return Subject{Name: "StorageFile", Torn: true, Isolated: true, HTTP: true,
 		Setup: "gsession.NewStorageFile(dir, ttl), GoFrame v2.10.2, in the system's folder for temporary files. " +
-			"It isn't atomic: a session that is being written is read as empty, which is counted as outdated.",
+			"It isn't atomic: a session that is being written is read as empty, which is counted as stale.",
 		Open: func(e Env) (Node, error) {
 			n := newNode(gsession.NewStorageFile(e.Dir, e.TTL), e.TTL)
 			n.seed = func(_ context.Context, ids []string, data func(string) map[string]any) error {

@@ -89,7 +89,7 @@ func (r *Run) Judge() {
 				"the copy takes about a third of the request, and the collector's work for it another; see ristretto by hand, which copies too. "+
 				"The rest is the look whether the session is still current."),
 		r.compared("GetSession hit, 10 keys: time over maps.Clone and a gmap", "hit", Ours, Clone, "perSecond", true, true, 1.5,
-			"Beside the copy a hit pays for the look into the cache, the check that nothing has outdated it, the memory of what the map was made of, and its metrics."),
+			"Beside the copy a hit pays for the look into the cache, the check that nothing has invalidated it, the memory of what the map was made of, and its metrics."),
 		r.compared("GetSession hit, 10 keys: times as fast as rueidis DoCache and decode", "hit", Ours, "rueidis DoCache", "perSecond", false, false, 8,
 			"Both hand out a map of ten keys, and making it is the greater part of Strata's time; only the rest of the peer's, the decoding, is saved. It grows with the values: see 2 KiB."),
 		r.compared("ghttp reads: requests/s over StorageMemory's", "http-read", Ours, "StorageMemory", "perSecond", false, false, 0.95,
@@ -104,7 +104,7 @@ func (r *Run) Judge() {
 		r.compared("Zipf 95/5 over 1 ms: p50, times as low as StorageRedis's", "link-95", Ours, StorageRedis, "p50", true, false, 20,
 			"Where more than half of the requests miss, p50 is a round trip."),
 		r.weight("memory of a cached 10-key session over its JSON", 2.5,
-			"A session rests packed, in less than its JSON takes; to that come its id, its entry in the cache with what tells whether it is current, and the cache's "+
+			"A session rests packed, in less than its JSON takes; to that come its id, its entry in the cache with what says whether it is current, and the cache's "+
 				"own table and counters, which are there for each session of ten keys as for one of a hundred."),
 	}
 }

@@ -42,7 +42,7 @@ type keeping struct {
 	Name                                string
 	Strata                              bool
 	Isolated, Coherent, Updates, Logout string
-	Outdated                            int64
+	Stale                               int64
 }
 
 type chapter struct {
@@ -114,7 +114,7 @@ func (r *Run) keepings() (all []keeping) {
 		if !s.Floor {
 			all = append(all, keeping{Name: s.Name, Strata: s.Strata, Isolated: yes(s.Keeps.Isolated, "yes", "no, shared"),
 				Coherent: coherence(s), Updates: yes(s.Keeps.Updates, "both survive", "one is lost"),
-				Logout: yes(s.Keeps.Logout, "holds", "is undone"), Outdated: r.stale(s.Name)})
+				Logout: yes(s.Keeps.Logout, "holds", "is undone"), Stale: r.stale(s.Name)})
 		}
 	}
 	return all
@@ -148,7 +148,7 @@ func (r *Run) noise() (all []noise) {
 func (r *Run) stale(subject string) (n int64) {
 	for _, w := range r.Workloads {
 		if e, ok := w.Entry(subject); ok {
-			n += e.Outdated
+			n += e.Stale
 		}
 	}
 	return n
@@ -186,7 +186,7 @@ func (w Workload) table(store bool) (t table) {
 			row.Cells = append(row.Cells, c)
 		}
 		if store {
-			row.Cells = append(row.Cells, cell{Text: fmt.Sprint(e.Outdated)})
+			row.Cells = append(row.Cells, cell{Text: fmt.Sprint(e.Stale)})
 		}
 		t.Rows = append(t.Rows, row)
 	}

@@ -41,7 +41,7 @@ func (r *Run) Markdown(to io.Writer, page, plot string) error {
 	fmt.Fprintf(&out, "\n## What each subject keeps\n\n")
 	head("subject", "isolated", "coherent", "overlapping updates", "log-out", "reads that lacked a write")
 	for _, k := range r.keepings() {
-		line(k.Name, k.Isolated, k.Coherent, k.Updates, k.Logout, fmt.Sprint(k.Outdated))
+		line(k.Name, k.Isolated, k.Coherent, k.Updates, k.Logout, fmt.Sprint(k.Stale))
 	}
 	reached, measured := r.Count()
 	fmt.Fprintf(&out, "\n## Goals\n\n%d of %d that were measured are reached.\n\n", reached, measured)

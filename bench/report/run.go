@@ -74,7 +74,7 @@ type Entry struct {
 	Figures  map[string]stats.Figure `json:"figures"`
 	Ratios   map[string]stats.Figure `json:"ratios"`
 	Rounds   map[string][]float64    `json:"rounds"`
-	Outdated int64                   `json:"outdated"` // results older than a write that had returned
+	Stale    int64                   `json:"outdated"` // results older than a write that had returned
 	Requests int                     `json:"requests"`
 }
 
@@ -165,7 +165,7 @@ func NewEntry(subject string, rounds, stratas []worker.Round) Entry {
 		}
 	}
 	for _, r := range rounds {
-		e.Outdated += r.Outdated
+		e.Stale += r.Stale
 		e.Requests += r.Requests
 	}
 	return e

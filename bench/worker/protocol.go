@@ -73,7 +73,7 @@ type Round struct {
 	Elapsed  time.Duration
 	Times    stats.Histogram
 	Distinct int   // sessions that were visited, where they are drawn
-	Outdated int64 // results older than a write that had returned
+	Stale    int64 // results older than a write that had returned
 	Usage    Usage
 }
 

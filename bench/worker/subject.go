@@ -111,7 +111,7 @@ func (r *running) round(d time.Duration, turn int) (round Round, err error) {
 	if err != nil {
 		return round, err
 	}
-	stale := r.load.Outdated.Load()
+	stale := r.load.Stale.Load()
 	if round, err = r.rounds.run(ctx, d, requests); err != nil {
 		return round, err
 	}
@@ -129,15 +129,15 @@ func (r *running) round(d time.Duration, turn int) (round Round, err error) {
 	if round.Usage = after.since(before); err != nil {
 		return round, err
 	}
-	round.Outdated, err = r.stale(stale)
+	round.Stale, err = r.stale(stale)
 	return round, err
 }
 
 // stale is how many stale results have come to a count since. Strata may have none.
 func (r *running) stale(before int64) (int64, error) {
-	n := r.load.Outdated.Load() - before
+	n := r.load.Stale.Load() - before
 	if r.subject.Strata && n > 0 {
-		return n, load.Wrong(fmt.Sprintf("%d answers are older than a write that had returned", n))
+		return n, load.Wrong(fmt.Sprintf("%d results are older than a write that had returned", n))
 	}
 	return n, nil
 }
@@ -156,8 +156,8 @@ func (r *running) usage() (round Round, err error) {
 	}
 	round.Usage, r.last = now.since(r.last), now
 	before := r.counted
-	r.counted = r.load.Outdated.Load()
-	round.Outdated, err = r.stale(before)
+	r.counted = r.load.Stale.Load()
+	round.Stale, err = r.stale(before)
 	return round, err
 }
 
@@ -166,11 +166,11 @@ func (r *running) sweep() (round Round, err error) {
 	if r.subject.Floor {
 		return round, nil
 	}
-	before := r.load.Outdated.Load()
+	before := r.load.Stale.Load()
 	if err = r.load.Sweep(ctx); err == nil {
-		round.Outdated, err = r.stale(before)
+		round.Stale, err = r.stale(before)
 	}
-	r.counted = r.load.Outdated.Load()
+	r.counted = r.load.Stale.Load()
 	return round, err
 }
 

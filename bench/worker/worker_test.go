@@ -291,8 +291,8 @@ func TestABrowserLoadsPagesOfOneSession(t *testing.T) {
 		t.Errorf("the flush took %v, %v", usage.Elapsed, err)
 	}
 	swept, err := r.sweep()
-	if err != nil || swept.Outdated != 0 {
-		t.Errorf("%d updates are lost, %v", swept.Outdated, err)
+	if err != nil || swept.Stale != 0 {
+		t.Errorf("%d updates are lost, %v", swept.Stale, err)
 	}
 	// The caller that loses them gets an error.
 	if err = peers.SeedJSON(ask.Env, peers.TTL)(ctx, load.IDs(0, 16), load.TenKeys.Data); err != nil {

@@ -112,7 +112,7 @@ func TestASessionWithPendingChangesIsReadAgainByWhatTheStoreHeld(t *testing.T) {
 			t.Errorf("read again it is %s, %v", text(r.Read.Snapshot), r.Err)
 		}
 		if s.reads[0][0].Known != base.Snapshot {
-			t.Errorf("the store is told %s, want what it held", text(s.reads[0][0].Known))
+			t.Errorf("the store gets %s, want what it held", text(s.reads[0][0].Known))
 		}
 	}, writeBehind(time.Minute))
 }

@@ -73,7 +73,7 @@ func TestAVisitorWhoLeavesTakesNothingAlong(t *testing.T) {
 	}
 	leave()
 	if err := <-answered; !errors.Is(err, context.Canceled) {
-		t.Errorf("the visitor was answered: %v", err)
+		t.Errorf("the visitor got %v", err)
 	}
 	<-left
 	transport.CloseIdleConnections()

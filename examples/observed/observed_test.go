@@ -31,7 +31,7 @@ func TestMetrics(t *testing.T) {
 		v.visit()
 		status, text := v.send(http.MethodGet, "/metrics", "")
 		if status != http.StatusOK {
-			t.Fatalf("/metrics answered %d: %s", status, text)
+			t.Fatalf("/metrics returned %d: %s", status, text)
 		}
 		for _, needed := range []string{
 			`strata_local_reads_total\{[^}]*strata_outcome="hit"[^}]*} [1-9]`,
@@ -49,7 +49,7 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 		if len(args) > 0 && !strings.Contains(text, "\nstrata_watch_connected{") {
-			t.Error("nothing tells whether Redis announces its changes")
+			t.Error("nothing says whether Redis notifies of its changes")
 		}
 		if odd := regexp.MustCompile(`(?m)^strata_\w*_ratio`).FindString(text); odd != "" {
 			t.Errorf("%s is no ratio", odd)
@@ -195,6 +195,6 @@ func TestStoreAway(t *testing.T) {
 	printed := p.end()
 	v.private("the spans", printed)
 	if !strings.Contains(printed, `"error.type"`) {
-		t.Error("no span tells of the failure")
+		t.Error("no span shows the failure")
 	}
 }

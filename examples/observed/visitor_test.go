@@ -66,7 +66,7 @@ func (v *visitor) send(method, path, body string) (int, string) {
 func (v *visitor) post(status int, path, body string) {
 	v.t.Helper()
 	if got, _ := v.send(http.MethodPost, path, body); got != status {
-		v.t.Errorf("POST %s answered %d, want %d", path, got, status)
+		v.t.Errorf("POST %s returned %d, want %d", path, got, status)
 	}
 }
 
@@ -137,7 +137,7 @@ func (v *visitor) private(what, text string) {
 	}
 	for _, secret := range append([]string{name, cartKeys + "tea", "observed:"}, v.ids...) {
 		if at := strings.Index(text, secret); at >= 0 {
-			v.t.Errorf("%s tell %q: …%q…", what, secret, text[max(0, at-200):min(len(text), at+100)])
+			v.t.Errorf("%s show %q: …%q…", what, secret, text[max(0, at-200):min(len(text), at+100)])
 		}
 	}
 }

@@ -149,7 +149,7 @@ func TestStopWaitsForRequests(t *testing.T) {
 	}
 	answer, err := http.ReadResponse(answers, nil)
 	if err != nil || answer.StatusCode != http.StatusOK || len(answer.Cookies()) != 1 {
-		t.Fatalf("the running request was answered %v, %v", answer, err)
+		t.Fatalf("the running request got %v, %v", answer, err)
 	}
 	cookie := answer.Cookies()[0]
 	if cookie.SameSite != http.SameSiteLaxMode || !cookie.HttpOnly {
@@ -194,7 +194,7 @@ func TestNodes(t *testing.T) {
 	}
 }
 
-func TestAnOfferIsForSomebodyWhoIsThere(t *testing.T) {
+func TestAnOfferIsForAVisitorWhoIsThere(t *testing.T) {
 	for line, want := range map[string]bool{"\n": true, "y\n": true, "Yes\n": true, "n\n": false, "no\n": false, "": false} {
 		if got := agreed(strings.NewReader(line)); got != want {
 			t.Errorf("%q is %v", line, got)

@@ -282,7 +282,7 @@ func TestBadRequests(t *testing.T) {
 	v.wantPost(http.StatusInternalServerError, "/panic", "")
 	v.wantGet(http.StatusNotFound, "/cart/tea") // only a POST changes anything
 	if got := v.send(http.MethodPost, "/cart/tea", "", nil); got != http.StatusForbidden {
-		t.Errorf("a request of another site answered %d", got)
+		t.Errorf("a request of another site got %d", got)
 	}
 	v.want(nil, "map[]")
 	// An id that no store of ours gave gives way to a new one.

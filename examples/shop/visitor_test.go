@@ -63,14 +63,14 @@ func (v *visitor) post(path, body string) int {
 func (v *visitor) wantPost(status int, path, body string) {
 	v.t.Helper()
 	if got := v.post(path, body); got != status {
-		v.t.Errorf("POST %s answered %d, want %d", path, got, status)
+		v.t.Errorf("POST %s returned %d, want %d", path, got, status)
 	}
 }
 
 func (v *visitor) wantGet(status int, path string) {
 	v.t.Helper()
 	if got := v.send(http.MethodGet, path, "", nil); got != status {
-		v.t.Errorf("GET %s answered %d, want %d", path, got, status)
+		v.t.Errorf("GET %s returned %d, want %d", path, got, status)
 	}
 }
 
@@ -130,7 +130,7 @@ func (v *visitor) try(name string) (both compared) {
 	v.t.Helper()
 	text := v.ask(http.MethodPost, "/try/"+name, http.Header{ownHeader: {"1"}})
 	if err := json.Unmarshal([]byte(text), &both); err != nil {
-		v.t.Fatalf("%s was answered %q", name, text)
+		v.t.Fatalf("%s got %q", name, text)
 	}
 	return both
 }

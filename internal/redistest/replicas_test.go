@@ -58,8 +58,8 @@ func TestClusterFailsOverAndMovesSlots(t *testing.T) {
 	}
 	for n, s := range append(c.Masters, replica) { // the first of which is a replica now
 		info := s.Client().Info(ctx, "commandstats").Val()
-		if told := strings.Contains(info, "cmdstat_cluster|setslot"); told != (n > 0) {
-			t.Errorf("server %d: told of the slot: %t", n, told)
+		if notified := strings.Contains(info, "cmdstat_cluster|setslot"); notified != (n > 0) {
+			t.Errorf("server %d: notified of the slot: %t", n, notified)
 		}
 	}
 	if err := client.Get(ctx, "a").Err(); err != nil {
@@ -96,7 +96,7 @@ func TestProxyKeepsBytesBack(t *testing.T) {
 	poll(t, "the server gets what it is sent", func() bool { return direct.Get(ctx, "a").Val() == "3" })
 	select {
 	case err := <-done:
-		t.Fatalf("a proxy that stalls answers let one through, error %v", err)
+		t.Fatalf("a proxy that stalls replies let one through, error %v", err)
 	default:
 	}
 	p.Resume()
@@ -142,6 +142,6 @@ func TestProxyDelaysAndIsTapped(t *testing.T) {
 	}
 	proxy.Tap(nil)
 	if len(sent) != 1 || len(answered) != 1 {
-		t.Errorf("the tap saw %d commands and %d answers", len(sent), len(answered))
+		t.Errorf("the tap saw %d commands and %d replies", len(sent), len(answered))
 	}
 }

@@ -19,7 +19,7 @@ import (
 // GoFrame's packages start goroutines for good as they are imported.
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-func TestServerAnswersBothClients(t *testing.T) {
+func TestServerServesBothClients(t *testing.T) {
 	s := Start(t)
 	ctx := context.Background()
 	if err := s.Client().Set(ctx, "a", "1", 0).Err(); err != nil {
@@ -40,7 +40,7 @@ func TestRestartIsEmptyOnTheSamePort(t *testing.T) {
 	s.Stop()
 	s.Stop()
 	if err := client.Ping(ctx).Err(); err == nil {
-		t.Fatal("a stopped server answers")
+		t.Fatal("a stopped server replies")
 	}
 	s.Restart(t)
 	if n, err := client.DBSize(ctx).Result(); err != nil || n != 0 || s.Addr() != addr {
@@ -58,7 +58,7 @@ func TestPausedServerKeepsItsConnections(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if err := client.Ping(ctx).Err(); err == nil {
-		t.Fatal("a paused server answers")
+		t.Fatal("a paused server replies")
 	}
 	s.Resume()
 	if err := client.Ping(context.Background()).Err(); err != nil {

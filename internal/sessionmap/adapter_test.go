@@ -270,7 +270,7 @@ func TestStyleIsProbedOnce(t *testing.T) {
 	}{
 		"both disabled": {gsession.ErrorDisabled, gsession.ErrorDisabled, tiers.StyleSnapshot},
 		"wrapped":       {wrapped, fmt.Errorf("no: %w", gsession.ErrorDisabled), tiers.StyleSnapshot},
-		"both answered": {nil, nil, tiers.StyleDirect},
+		"both returned": {nil, nil, tiers.StyleDirect},
 		"only Data":     {gsession.ErrorDisabled, nil, tiers.StyleOpaque},
 		"only Get":      {nil, gsession.ErrorDisabled, tiers.StyleOpaque},
 	} {

@@ -226,7 +226,7 @@ func TestNothingIsLostWhileTheIDChanges(t *testing.T) {
 		"sets a key":    func(m *gmap.StrAnyMap) { m.Set("cart", "full") },
 		"changes a key": func(m *gmap.StrAnyMap) { m.Set("theme", "dark") },
 		"removes a key": func(m *gmap.StrAnyMap) { m.Remove("theme") },
-		"logs in too":   func(m *gmap.StrAnyMap) { m.Set("user", "somebody") },
+		"logs in too":   func(m *gmap.StrAnyMap) { m.Set("user", "another user") },
 		"logs out":      nil,
 	}
 	for name, change := range others {
@@ -264,7 +264,7 @@ func TestNothingIsLostWhileTheIDChanges(t *testing.T) {
 					} else {
 						carried++ // the log-out came when nothing was left to end
 						if at < store.calls {
-							t.Errorf("call %d of %d: somebody logged out, and the log-in didn't fail", at, store.calls)
+							t.Errorf("call %d of %d: another request logged out, and the log-in didn't fail", at, store.calls)
 						}
 					}
 				} else {

@@ -171,7 +171,7 @@ func TestSecondCloseAfterALogOut(t *testing.T) {
 				err := lost.Close()
 				wantRevoked(t, err)
 				if RefusedBefore(err) {
-					t.Error("the first refusal counts as told")
+					t.Error("the first refusal counts as reported")
 				}
 				c.fail = errors.New("asked")
 				for range 2 {
@@ -186,7 +186,7 @@ func TestSecondCloseAfterALogOut(t *testing.T) {
 				err = lost.Close()
 				wantRevoked(t, err)
 				if RefusedBefore(err) {
-					t.Error("another change is lost, and isn't told")
+					t.Error("another change is lost, and isn't reported")
 				}
 				wantData(t, c.holds(id), nil)
 			})

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestTombstonesTellBeforeFromAfter(t *testing.T) {
+func TestTombstonesDistinguishBeforeAndAfter(t *testing.T) {
 	var graves tombstones
 	graves.expect("a")
 	graves.expect("b")
@@ -30,7 +30,7 @@ func TestTombstonesTellBeforeFromAfter(t *testing.T) {
 	}
 	graves.bury("a")
 	if !graves.Since("a", after) {
-		t.Error("the second removal isn't told")
+		t.Error("the second removal isn't known")
 	}
 }
 
@@ -50,11 +50,11 @@ func TestForgottenRemovalsRefuseNobody(t *testing.T) {
 	}
 	graves.expect("never removed")
 	if graves.Since("never removed", start) || graves.Since("0", start) {
-		t.Error("a removal is told that isn't known")
+		t.Error("a removal is known that wasn't made")
 	}
 	for n := 2*generationSize + 10; n < 3*generationSize+10; n++ {
 		if name := fmt.Sprint(n); !graves.Since(name, stamps[name]) {
-			t.Fatalf("removal %s isn't told", name)
+			t.Fatalf("removal %s isn't known", name)
 		}
 	}
 }
@@ -74,7 +74,7 @@ func TestMadeUpIDsLeaveNoTombstone(t *testing.T) {
 		t.Errorf("%d tombstones of 70,000 log-outs of made-up ids", n)
 	}
 	if !graves.Since("held 0", stamp) || graves.Since("held 1", stamp) {
-		t.Error("a held session's removal isn't told, or another one's is")
+		t.Error("a held session's removal isn't known, or another one's is")
 	}
 }
 
@@ -113,10 +113,10 @@ func TestTombstonesTakeConcurrentUse(t *testing.T) {
 				graves.Since(name, stamp)
 				graves.bury(name)
 				if !graves.Since(name, stamp) {
-					t.Error("a removal isn't told")
+					t.Error("a removal isn't known")
 				}
 				if graves.Since(name, graves.now()) {
-					t.Error("a removal is told to a later request")
+					t.Error("a later request finds a removal")
 				}
 			}
 		})

@@ -126,7 +126,7 @@ func TestItServesNothingUntilItIsAllowed(t *testing.T) {
 	}
 	d := newDesk(t, true)
 	if status, _ := d.send(nil, "X-Admin", "no"); status != http.StatusForbidden {
-		t.Errorf("somebody else is served: %d", status)
+		t.Errorf("another visitor is served: %d", status)
 	}
 }
 
@@ -150,7 +150,7 @@ func TestThePageListsFindsAndEnds(t *testing.T) {
 		}
 	}
 	if strings.Contains(page, "0123456789") || strings.Contains(page, "<script>") {
-		t.Error("the page has an id of a session, or somebody's HTML")
+		t.Error("the page has an id of a session, or a user's HTML")
 	}
 	handle := hidden(page, "handle")
 	_, page = d.send(url.Values{"token": {token}, "do": {"end"}, "principal": {"ann"}, "handle": {handle}})

@@ -745,7 +745,7 @@ func TestChangesAreCommittedWhenTheClientHangsUp(t *testing.T) {
 	<-arrived
 	cancel()
 	if err := <-gone; err == nil {
-		t.Error("the client was answered")
+		t.Error("the client got a response")
 	}
 	<-done
 	go func() { <-done }()

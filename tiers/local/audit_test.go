@@ -88,7 +88,7 @@ func TestAnAuditAllowsForInvalidationsOnTheirWay(t *testing.T) {
 		s.Put("a", map[string]any{"k": 2}, ttl)
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 		time.Sleep(time.Second)
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		time.Sleep(10 * time.Second)
 		wantFound(t, l, "changed", 1)
 	}, local.Audited(1))
@@ -97,11 +97,11 @@ func TestAnAuditAllowsForInvalidationsOnTheirWay(t *testing.T) {
 // An audit ends with the lease if that ends first: nothing is served after that.
 func TestAnAuditWaitsNoLongerThanTheLease(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		from.tell().ValidUntil(time.Now().Add(time.Second))
+		from.receiver().ValidUntil(time.Now().Add(time.Second))
 		s.Put("a", map[string]any{"k": 2}, ttl)
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 		time.Sleep(500 * time.Millisecond)
-		from.tell().ValidUntil(time.Now().Add(time.Second)) // and yet no word
+		from.receiver().ValidUntil(time.Now().Add(time.Second)) // and yet no word
 		time.Sleep(600 * time.Millisecond)
 		wantFound(t, l, "different", 1)
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)

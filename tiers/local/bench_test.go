@@ -93,7 +93,7 @@ func BenchmarkAnnouncement(b *testing.B) {
 	for n := range ids {
 		ids[n] = fmt.Sprint("session-of-another-node-", n)
 	}
-	listener := from.tell()
+	listener := from.receiver()
 	b.ReportAllocs()
 	b.ResetTimer()
 	for n := range b.N {
@@ -136,7 +136,7 @@ func BenchmarkHitInAStorm(b *testing.B) {
 	var busy time.Duration
 	go func() {
 		defer close(stopped)
-		listener, tick := from.tell(), time.NewTicker(time.Millisecond)
+		listener, tick := from.receiver(), time.NewTicker(time.Millisecond)
 		defer tick.Stop()
 		for n := 0; ; {
 			select {

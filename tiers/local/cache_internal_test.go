@@ -19,11 +19,11 @@ func TestEntriesThatAFullQueueRefusesAreCounted(t *testing.T) {
 	const room = 64
 	s := New(teststore.New(), Exclusive(), MaxBytes(room*entryBytes))
 	defer s.Close(context.Background())
-	patience := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	var group sync.WaitGroup
 	for n := range 4 {
 		group.Go(func() {
-			for hash := uint64(n) << 32; s.tally.Total(telemetry.RejectedByQueue) == 0 && time.Now().Before(patience); hash++ {
+			for hash := uint64(n) << 32; s.tally.Total(telemetry.RejectedByQueue) == 0 && time.Now().Before(deadline); hash++ {
 				turn := s.memory.stripe(hash)
 				turn.Lock()
 				s.memory.set(hash, &packed{}, entryBytes)

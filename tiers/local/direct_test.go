@@ -60,7 +60,7 @@ func TestADirectStoreIsReadFromMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		if holds := k.Holds("a"); len(got) != len(holds) || (len(got) > 0 && !maps.EqualFunc(got, holds, func(a, b any) bool { _, nested := a.([]any); return nested || a == b })) {
-			t.Errorf("after %s memory answers something else than the store", name)
+			t.Errorf("after %s memory returns something else than the store", name)
 		}
 	}
 	if m, err := l.GetSession(ctx, "a", ttl); err != nil || (m != nil) != (k.Holds("a") != nil) {

@@ -154,7 +154,7 @@ func TestAHungStoreIsGivenUp(t *testing.T) {
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		if err := l.Close(short); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Close answered %v although a load was under way", err)
+			t.Errorf("Close returned %v although a load was under way", err)
 		}
 		close(release)
 	})
@@ -269,7 +269,7 @@ func TestOverlappingLoadsKeepNeitherState(t *testing.T) {
 		close(ask)
 		first.Wait() // shows 2
 		settle()
-		from.tell().ValidUntil(time.Now().Add(time.Second)) // a pong that was late
+		from.receiver().ValidUntil(time.Now().Add(time.Second)) // a pong that was late
 		if r := load(t, l, "a"); value(r) != 2 {
 			t.Errorf("%v (%v) was read after 2", value(r), r.Outcome)
 		}
@@ -293,7 +293,7 @@ func TestALateLoadReplacesNothingThatOverlapped(t *testing.T) {
 		close(answer)
 		first.Wait()
 		settle()
-		from.tell().ValidUntil(time.Now().Add(time.Second)) // a pong that was late
+		from.receiver().ValidUntil(time.Now().Add(time.Second)) // a pong that was late
 		if r := load(t, l, "a"); value(r) != 2 {
 			t.Errorf("%v (%v) was read after 2", value(r), r.Outcome)
 		}

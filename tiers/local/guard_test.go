@@ -183,9 +183,9 @@ func TestGuardServesNothingStale(t *testing.T) {
 // holds are what a test knows of one id: the newest stamp that was held, and what must have
 // become of it.
 type holds struct {
-	stamp    uint64
-	held     bool // and not invalidated since
-	outdated bool
+	stamp       uint64
+	held        bool // and not invalidated since
+	invalidated bool
 }
 
 // Each operation is one on one word, so that any interleaving of them is some order. In all
@@ -203,8 +203,8 @@ func TestGuardInAllOrders(t *testing.T) {
 	for order := range total {
 		g := newGuard(1)
 		var known [ids]holds
-		outdate := func(n int) {
-			known[n].outdated = known[n].held || known[n].outdated
+		invalidate := func(n int) {
+			known[n].invalidated = known[n].held || known[n].invalidated
 			known[n].held = false
 		}
 		var holders [ids]bool // at any time
@@ -226,7 +226,7 @@ func TestGuardInAllOrders(t *testing.T) {
 			case n == ids:
 				g.BumpAll()
 				for m := range known {
-					outdate(m)
+					invalidate(m)
 				}
 			case kind == 0:
 				known[n] = holds{stamp: g.Hold(hashes[n]), held: true}
@@ -238,29 +238,29 @@ func TestGuardInAllOrders(t *testing.T) {
 					}
 				}
 				g.Bump(hashes[n])
-				outdate(n)
+				invalidate(n)
 				if once := g.Stamp(0); once != before {
 					if g.Bump(hashes[n]); g.Stamp(0) != once {
-						t.Fatalf("order %d: a second Bump outdates what nobody holds", order)
+						t.Fatalf("order %d: a second Bump invalidates what nobody holds", order)
 					}
 				}
 				if spares >= 0 && g.Stamp(0) != before {
-					t.Fatalf("order %d: a write of an id that nobody held has outdated another", order)
+					t.Fatalf("order %d: a write of an id that nobody held has invalidated another", order)
 				}
 			default:
 				held := g.Renew(hashes[n], g.Epoch())
-				outdate(n)
+				invalidate(n)
 				if g.Stamp(0) != before+1 || g.Stamp(0) != held {
 					t.Fatalf("order %d: a Renew isn't one generation", order)
 				}
-				if known[n].outdated && g.Stamp(0) == known[n].stamp {
-					t.Fatalf("order %d: a Renew outdates nothing", order)
+				if known[n].invalidated && g.Stamp(0) == known[n].stamp {
+					t.Fatalf("order %d: a Renew invalidates nothing", order)
 				}
 				known[n] = holds{stamp: held, held: true}
 			}
 			for m := range known {
-				if known[m].outdated && g.Stamp(0) == known[m].stamp {
-					t.Fatalf("order %d: what a write has outdated is current", order)
+				if known[m].invalidated && g.Stamp(0) == known[m].stamp {
+					t.Fatalf("order %d: what a write has invalidated is current", order)
 				}
 			}
 		}
@@ -290,7 +290,7 @@ func TestGuardIgnoresWritesOfOtherSessions(t *testing.T) {
 	}
 	for hash, stamp := range stamps {
 		if g.Bump(hash); g.Stamp(hash) == stamp {
-			t.Fatal("its own write doesn't outdate one")
+			t.Fatal("its own write doesn't invalidate one")
 		}
 	}
 }

@@ -57,7 +57,7 @@ func TestASourceOfAnyTypeIsSubscribedTo(t *testing.T) {
 				want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 				for _, each := range []*source{from, other} {
 					s.Put("a", map[string]any{"k": 2}, ttl)
-					each.tell().Invalidate("a")
+					each.receiver().Invalidate("a")
 					want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
 				}
 			}, local.Invalidation(made(from)), local.Invalidation(made(other)))

@@ -16,13 +16,13 @@ import (
 // A load that was invalidated while it was under way may still have asked the store last.
 func TestAnInvalidatedLoadIsFollowedByNothingOlder(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		ask := make(chan struct{})
 		s.OnLoad = onceWith(func() { <-ask })
 		var first sync.WaitGroup
 		first.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2) })
 		synctest.Wait()
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
 		s.Put("a", map[string]any{"k": 2}, ttl) // its invalidation is under way
 		close(ask)
@@ -59,14 +59,14 @@ func TestALateReadInTheBackgroundShowsNothingOlder(t *testing.T) {
 				setK(t, l, 2)
 				answer := make(chan struct{})
 				s.OnLoaded = onceOf(func() { <-answer })
-				from.tell().Invalidate("a")
+				from.receiver().Invalidate("a")
 				synctest.Wait()
-				from.tell().ValidUntil(time.Time{})
+				from.receiver().ValidUntil(time.Time{})
 				c.write(s)
 				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", c.k)
 				close(answer)
 				synctest.Wait()
-				from.tell().ValidUntil(time.Now().Add(time.Second)) // a pong that was late
+				from.receiver().ValidUntil(time.Now().Add(time.Second)) // a pong that was late
 				if read := load(t, l, "a"); value(read) != c.k {
 					t.Errorf("%v (%v) was read after %v", value(read), read.Outcome, c.k)
 				}
@@ -78,17 +78,17 @@ func TestALateReadInTheBackgroundShowsNothingOlder(t *testing.T) {
 // When memory learns that a session is gone, an older state that may be vouched for again goes as well.
 func TestAnAbsenceIsFollowedByNothingOlder(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		from.tell().ValidUntil(time.Time{})
+		from.receiver().ValidUntil(time.Time{})
 		s.Drop("a")
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
-		from.tell().ValidUntil(time.Now().Add(time.Hour)) // a pong that was late
-		time.Sleep(2 * time.Second)                       // no absence is known for so long
+		from.receiver().ValidUntil(time.Now().Add(time.Hour)) // a pong that was late
+		time.Sleep(2 * time.Second)                           // no absence is known for so long
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
 
 		s.Put("a", map[string]any{"k": 2}, ttl)
-		from.tell().ValidUntil(time.Time{})
+		from.receiver().ValidUntil(time.Time{})
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
-		from.tell().ValidUntil(time.Now().Add(time.Hour))
+		from.receiver().ValidUntil(time.Now().Add(time.Hour))
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
 	})
 }
@@ -100,7 +100,7 @@ func TestAReadInTheBackgroundUpdatesTheExpiry(t *testing.T) {
 		if _, err := s.Slide(ctx, "a", ttl/10); err != nil {
 			t.Fatal(err)
 		}
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		readAgain()
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
 		time.Sleep(ttl / 10)
@@ -135,7 +135,7 @@ var whatCameAfter = map[string]struct {
 // was read meanwhile; where that was the write's own, it stays in memory.
 func TestALateCommitShowsNothingOlder(t *testing.T) {
 	for name, c := range whatCameAfter {
-		for when, announced := range map[string]bool{"announced": true, "announced later": false} {
+		for when, notified := range map[string]bool{"notified": true, "notified later": false} {
 			t.Run(name+" "+when, func(t *testing.T) {
 				watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 					slow := slowly(s)
@@ -150,10 +150,10 @@ func TestALateCommitShowsNothingOlder(t *testing.T) {
 					})
 					synctest.Wait()
 					c.write(s)
-					if announced {
-						from.tell().Invalidate("a")
+					if notified {
+						from.receiver().Invalidate("a")
 					} else {
-						from.tell().InvalidateAll() // so that the next read asks the store
+						from.receiver().InvalidateAll() // so that the next read asks the store
 					}
 					want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", c.k)
 					slow.Store(true)
@@ -163,7 +163,7 @@ func TestALateCommitShowsNothingOlder(t *testing.T) {
 					if k := value(read); k != c.k {
 						t.Errorf("%v was read after %v", k, c.k)
 					}
-					if name == "nothing" && announced && read.Outcome != tiers.OutcomeHit {
+					if name == "nothing" && notified && read.Outcome != tiers.OutcomeHit {
 						t.Errorf("a write that nobody has overtaken is a %v", read.Outcome)
 					}
 				})
@@ -202,7 +202,7 @@ func TestALateLoadIsFollowedByNothingOlder(t *testing.T) {
 				s.OnLoaded = onceOf(func() { <-answer })
 				s.OnCommit = func(context.Context, string) error {
 					c.write(s)
-					from.tell().Invalidate("a")
+					from.receiver().Invalidate("a")
 					reading.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", c.k) })
 					synctest.Wait()
 					return nil
@@ -249,7 +249,7 @@ func TestALateSlideShowsNothingOlder(t *testing.T) {
 					})
 					synctest.Wait()
 					c.write(s.Store)
-					from.tell().Invalidate("a")
+					from.receiver().Invalidate("a")
 					if !early {
 						s.OnLoaded = onceOf(func() { <-loaded })
 					}
@@ -277,7 +277,7 @@ func TestALateCommitShowsNothingOlderThanWhatWasReadAgain(t *testing.T) {
 		var before any
 		s.OnCommit = func(context.Context, string) error {
 			s.Put("a", map[string]any{"k": 9}, ttl) // right after the commit
-			from.tell().Invalidate("a")
+			from.receiver().Invalidate("a")
 			synctest.Wait() // it is read again
 			before = value(load(t, l, "a"))
 			slow.Store(true)
@@ -327,9 +327,9 @@ func TestALatePublishedCommitShowsNothingOlder(t *testing.T) {
 				below.OnLoad = func(context.Context, string) { time.Sleep(50 * time.Millisecond) } // also behind
 				below.Put("a", map[string]any{"k": "store"}, ttl)
 				commit := below.cache.Begin("a")
-				from.tell().Invalidate("a")
+				from.receiver().Invalidate("a")
 				read := below.cache.Begin("a")
-				tell := func(token uint64, data map[string]any, at time.Time) {
+				done := func(token uint64, data map[string]any, at time.Time) {
 					var state *tiers.Snapshot
 					if data != nil {
 						state = tiers.Adopt(data).Expiring(time.Now().Add(ttl)).ReadAt(at).AsPublished()
@@ -337,11 +337,11 @@ func TestALatePublishedCommitShowsNothingOlder(t *testing.T) {
 					below.cache.Done("a", ttl, token, state)
 				}
 				at := time.Now()
-				tell(read, c.shown, at)
+				done(read, c.shown, at)
 				if c.accepted != nil {
 					below.cache.Accept("a", ttl, tiers.Adopt(c.accepted).Expiring(time.Now().Add(ttl)).ReadAt(at).AsPublished())
 				}
-				tell(commit, c.became, time.Now())
+				done(commit, c.became, time.Now())
 				if c.want == nil {
 					want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", "store")
 				} else {
@@ -392,12 +392,12 @@ func TestAPreviewStaysWhenTheSameStateIsReadAgain(t *testing.T) {
 // A removal by this node counts as well, although an invalidation came before it.
 func TestALateCommitShowsNothingThatWasRemoved(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		for name, remove := range map[string]bool{"removed": true, "announced twice": false} {
+		for name, remove := range map[string]bool{"removed": true, "notified twice": false} {
 			s.Put("a", map[string]any{"k": 1}, ttl)
-			from.tell().InvalidateAll()
+			from.receiver().InvalidateAll()
 			s.OnCommit = func(context.Context, string) error {
-				from.tell().Invalidate("a")
-				from.tell().Invalidate("a")
+				from.receiver().Invalidate("a")
+				from.receiver().Invalidate("a")
 				if remove {
 					return l.RemoveAll(ctx, "a")
 				}

@@ -41,17 +41,17 @@ func readAgain() {
 // A node's own write stays in memory, whether its invalidation comes after the commit's reply or before,
 // and is read again in the background.
 func TestOwnWritesStayInMemoryAfterTheirInvalidation(t *testing.T) {
-	for name, early := range map[string]bool{"announced after the answer": false, "announced before the answer": true} {
+	for name, early := range map[string]bool{"notified after the reply": false, "notified before the reply": true} {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 				if early {
-					s.OnCommit = func(_ context.Context, id string) error { from.tell().Invalidate(id); return nil }
+					s.OnCommit = func(_ context.Context, id string) error { from.receiver().Invalidate(id); return nil }
 				}
 				for n := 2; n < 6; n++ {
 					setK(t, l, n)
 					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
 					if !early {
-						from.tell().Invalidate("a")
+						from.receiver().Invalidate("a")
 					}
 					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", n)
 					readAgain()
@@ -63,7 +63,7 @@ func TestOwnWritesStayInMemoryAfterTheirInvalidation(t *testing.T) {
 				// An invalidation that comes now isn't about an own write.
 				time.Sleep(time.Second)
 				s.Put("a", map[string]any{"k": 9}, ttl)
-				from.tell().Invalidate("a")
+				from.receiver().Invalidate("a")
 				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 9)
 			})
 		})
@@ -75,25 +75,25 @@ func TestAnInvalidationOfAnOwnWriteMayBeAnotherNodes(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		setK(t, l, 2)
 		s.Put("a", map[string]any{"k": 3}, ttl)
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		readAgain()
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 3)
 
 		setK(t, l, 4)
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		s.Drop("a") // another node's log-out, and its invalidation
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		readAgain()
 		if read := load(t, l, "a"); read.Snapshot != nil { // the first of the two may have shown that already
 			t.Errorf("%v after a log-out", read.Outcome)
 		}
 
 		s.Put("a", map[string]any{"k": 5}, ttl)
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		setK(t, l, 6)
 		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() } // nothing can be read
 		for range 4 {
-			from.tell().Invalidate("a")
+			from.receiver().Invalidate("a")
 		}
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
@@ -114,7 +114,7 @@ func TestAnOwnWriteThatIsNotReadAgainIsInvalidatedInTime(t *testing.T) {
 				s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
 				for _, id := range order {
 					time.Sleep(60 * time.Millisecond)
-					from.tell().Invalidate(id)
+					from.receiver().Invalidate(id)
 					synctest.Wait()
 				}
 				time.Sleep(100*time.Millisecond - 1)
@@ -133,21 +133,21 @@ func TestAnOwnWriteThatIsNotReadAgainIsInvalidatedInTime(t *testing.T) {
 // It isn't served longer than the sources had vouched when its invalidation came, whatever they vouch
 // since: so another write with the same invalidation is seen within the lease.
 func TestAnOwnWriteThatIsNotReadAgainIsNotServedBeyondTheLease(t *testing.T) {
-	for name, early := range map[string]bool{"announced after the answer": false, "announced before the answer": true} {
+	for name, early := range map[string]bool{"notified after the reply": false, "notified before the reply": true} {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-				announce := func() {
-					from.tell().ValidUntil(time.Now().Add(30 * time.Millisecond))
-					from.tell().Invalidate("a")
-					from.tell().ValidUntil(time.Now().Add(time.Hour))
+				notify := func() {
+					from.receiver().ValidUntil(time.Now().Add(30 * time.Millisecond))
+					from.receiver().Invalidate("a")
+					from.receiver().ValidUntil(time.Now().Add(time.Hour))
 				}
 				s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
 				if early {
-					s.OnCommit = func(context.Context, string) error { announce(); return nil }
+					s.OnCommit = func(context.Context, string) error { notify(); return nil }
 				}
 				setK(t, l, 2)
 				if !early {
-					announce()
+					notify()
 				}
 				time.Sleep(30*time.Millisecond - 1)
 				want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
@@ -166,7 +166,7 @@ func TestAnOwnWriteThatIsNotReadAgainIsNotServedBeyondTheLease(t *testing.T) {
 func TestAnEarlierReadDoesNotMakeUpForTheOneBehind(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		setK(t, l, 2)
-		from.tell().ValidUntil(time.Time{})
+		from.receiver().ValidUntil(time.Time{})
 		answer := make(chan struct{})
 		s.OnLoaded = onceOf(func() { <-answer })
 		var reading sync.WaitGroup
@@ -174,15 +174,15 @@ func TestAnEarlierReadDoesNotMakeUpForTheOneBehind(t *testing.T) {
 		synctest.Wait()
 		s.Put("a", map[string]any{"k": 3}, ttl)
 		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
-		from.tell().ValidUntil(time.Now().Add(time.Hour))
-		from.tell().Invalidate("a")
+		from.receiver().ValidUntil(time.Now().Add(time.Hour))
+		from.receiver().Invalidate("a")
 		close(answer)
 		reading.Wait()
 		time.Sleep(100 * time.Millisecond)
 		short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 		defer cancel()
 		if read, err := l.Load(short, "a", ttl); err == nil {
-			t.Errorf("%v is a %v though it was announced, and not read again", value(read), read.Outcome)
+			t.Errorf("%v is a %v though its invalidation has arrived, and it was not read again", value(read), read.Outcome)
 		}
 	})
 }
@@ -208,9 +208,9 @@ func TestAnOwnWriteThatIsNotReadAgainIsNotServedStale(t *testing.T) {
 		from.confirm(ttl)
 		commit(t, l, "a", map[string]any{"k": 1})
 		commit(t, l, "b", map[string]any{"k": 1})
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		synctest.Wait()
-		from.tell().ValidUntil(time.Time{})
+		from.receiver().ValidUntil(time.Time{})
 		want(t, load(t, l, "b"), tiers.OutcomeStale, "k", 1)
 		time.Sleep(100 * time.Millisecond)
 		want(t, load(t, l, "b"), tiers.OutcomeStale, "k", 1)
@@ -227,10 +227,10 @@ func TestOwnSlidesStayInMemoryAfterTheirInvalidation(t *testing.T) {
 		if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
 			t.Fatal(err)
 		}
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		synctest.Wait()
 		time.Sleep(ttl * 3 / 4)
-		from.tell().ValidUntil(time.Now().Add(ttl))
+		from.receiver().ValidUntil(time.Now().Add(ttl))
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 	})
 }
@@ -241,7 +241,7 @@ func TestAnInvalidationDuringAWriteMayBeAnotherNodes(t *testing.T) {
 		setK(t, l, 2)
 		s.OnCommit = func(context.Context, string) error {
 			s.Put("a", map[string]any{"k": 9}, ttl) // right after the commit
-			from.tell().Invalidate("a")
+			from.receiver().Invalidate("a")
 			return nil
 		}
 		setK(t, l, 3)
@@ -260,9 +260,9 @@ func TestASessionIsNotReadAgainWhileItIsWritten(t *testing.T) {
 				commit(t, l, "other", map[string]any{"k": 1})
 				setK(t, l, 2)
 				next, begun, end := changed(t, l, 3), make(chan struct{}), make(chan struct{})
-				from.tell().Invalidate("other")
+				from.receiver().Invalidate("other")
 				synctest.Wait() // it has been read again, and there is a pause
-				from.tell().Invalidate("a")
+				from.receiver().Invalidate("a")
 				s.OnCommit = func(context.Context, string) error { close(begun); <-end; return nil }
 				written := make(chan error, 1)
 				go func() { _, err := l.Commit(ctx, "a", next, ttl); written <- err }()
@@ -270,7 +270,7 @@ func TestASessionIsNotReadAgainWhileItIsWritten(t *testing.T) {
 				loads, _, _ := s.Count()
 				if during {
 					s.Put("a", map[string]any{"k": 4}, ttl)
-					from.tell().Invalidate("a")
+					from.receiver().Invalidate("a")
 				}
 				readAgain()
 				if now, _, _ := s.Count(); now != loads {
@@ -317,12 +317,12 @@ func TestASessionIsReadAgainAfterASlide(t *testing.T) {
 				from.confirm(ttl)
 				commit(t, l, "other", map[string]any{"k": 1})
 				commit(t, l, "a", map[string]any{"k": 1})
-				from.tell().Invalidate("other")
+				from.receiver().Invalidate("other")
 				synctest.Wait() // it has been read again, and there is a pause
 				before, begun, end := s.Expires("a"), make(chan struct{}), make(chan struct{})
 				s.slide = func() (time.Time, error) { close(begun); <-end; return ends(before) }
 				s.Put("a", map[string]any{"k": 2}, ttl)
-				from.tell().Invalidate("a")
+				from.receiver().Invalidate("a")
 				go func() { _, _ = l.Slide(ctx, "a", 2*ttl) }()
 				<-begun
 				loads, _, _ := s.Count()
@@ -375,12 +375,12 @@ func TestOwnWritesAreReadAgainTogether(t *testing.T) {
 		release := make(chan struct{})
 		s.OnLoad = func(context.Context, string) { <-release }
 		commit(t, l, "first", map[string]any{"k": 0})
-		from.tell().Invalidate("first")
+		from.receiver().Invalidate("first")
 		synctest.Wait()
 		for n := range sessions {
 			commit(t, l, fmt.Sprint(n), map[string]any{"k": n})
 			synctest.Wait() // ristretto takes it
-			from.tell().Invalidate(fmt.Sprint(n))
+			from.receiver().Invalidate(fmt.Sprint(n))
 		}
 		for n := range sessions / 3 {
 			s.Put(fmt.Sprint(n), map[string]any{"k": -1}, ttl) // another node, just before
@@ -416,7 +416,7 @@ func TestANewSessionIsInMemoryAtOnce(t *testing.T) {
 			id := fmt.Sprint("new", n)
 			commit(t, l, id, map[string]any{"k": n})
 			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
-			from.tell().Invalidate(id)
+			from.receiver().Invalidate(id)
 			want(t, load(t, l, id), tiers.OutcomeHit, "k", n)
 			answer <- struct{}{} // the read in the background; a reader may miss while it is put in place
 			readAgain()

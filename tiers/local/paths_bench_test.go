@@ -31,7 +31,7 @@ func BenchmarkLoad(b *testing.B) {
 			}
 			l := local.New(s, opts...)
 			defer l.Close(ctx)
-			if from.tell() != nil {
+			if from.receiver() != nil {
 				from.confirm(time.Hour)
 			}
 			ids := make([]string, c.ids)
@@ -54,7 +54,7 @@ func BenchmarkLoad(b *testing.B) {
 
 // BenchmarkCommit measures the tier's part of a write, with the read that follows its invalidation.
 func BenchmarkCommit(b *testing.B) {
-	for name, announced := range map[string]bool{"quiet": false, "announced": true} {
+	for name, notified := range map[string]bool{"quiet": false, "notified": true} {
 		b.Run(name, func(b *testing.B) {
 			s, from := teststore.New(), &source{}
 			l := local.New(s, local.Invalidation(from))
@@ -76,8 +76,8 @@ func BenchmarkCommit(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if announced {
-					from.tell().Invalidate("a")
+				if notified {
+					from.receiver().Invalidate("a")
 				}
 			}
 		})

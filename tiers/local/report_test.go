@@ -38,13 +38,13 @@ func TestReadsAreCountedByOutcome(t *testing.T) {
 		load(t, l, "none")
 		synctest.Wait()
 		load(t, l, "none")
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		load(t, l, "a")
 		synctest.Wait()
-		from.tell().ValidUntil(time.Time{})
+		from.receiver().ValidUntil(time.Time{})
 		load(t, l, "a")
-		from.tell().InvalidateAll()
-		from.tell().ValidUntil(time.Now().Add(2 * ttl))
+		from.receiver().InvalidateAll()
+		from.receiver().ValidUntil(time.Now().Add(2 * ttl))
 		load(t, l, "a")
 		synctest.Wait()
 		time.Sleep(ttl)
@@ -62,10 +62,10 @@ func TestReadsAreCountedByOutcome(t *testing.T) {
 // once, however often the source reports it.
 func TestOnlyLossesAreCountedAsSuch(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		want := func(what string, losses, byLoss, announced int64) {
+		want := func(what string, losses, byLoss, byStore int64) {
 			t.Helper()
 			for count, n := range map[telemetry.Count]int64{
-				telemetry.WatchLosses: losses, telemetry.InvalidatedByLoss: byLoss, telemetry.InvalidatedByStore: announced,
+				telemetry.WatchLosses: losses, telemetry.InvalidatedByLoss: byLoss, telemetry.InvalidatedByStore: byStore,
 			} {
 				if got := l.Tally().Total(count); got != n {
 					t.Errorf("%s: count %d is %d, want %d", what, count, got, n)
@@ -75,15 +75,15 @@ func TestOnlyLossesAreCountedAsSuch(t *testing.T) {
 		want("the first stand", 0, 0, 0)
 		from.confirm(ttl)
 		want("all sessions were removed", 0, 0, 1)
-		from.tell().ValidUntil(time.Time{})
-		from.tell().ValidUntil(time.Time{})
+		from.receiver().ValidUntil(time.Time{})
+		from.receiver().ValidUntil(time.Time{})
 		want("a loss", 1, 0, 1)
 		from.confirm(ttl)
 		want("it stands again", 1, 1, 1)
-		from.tell().ValidUntil(time.Now().Add(2 * ttl))
+		from.receiver().ValidUntil(time.Now().Add(2 * ttl))
 		want("it stands", 1, 1, 1)
-		from.tell().Unsupported(errors.New("secret"))
-		want("it can't announce any more", 1, 2, 1)
+		from.receiver().Unsupported(errors.New("secret"))
+		want("it can't notify any more", 1, 2, 1)
 	})
 }
 
@@ -154,7 +154,7 @@ func TestSharedLoadsAreCounted(t *testing.T) {
 func TestOwnWritesAreCounted(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		commit(t, l, "a", map[string]any{"k": 2})
-		from.tell().Invalidate("a") // of its own write
+		from.receiver().Invalidate("a") // of its own write
 		synctest.Wait()
 		if err := l.RemoveAll(ctx, "a"); err != nil {
 			t.Fatal(err)
@@ -177,7 +177,7 @@ func TestReadsAfterOwnWritesAreCounted(t *testing.T) {
 				<-ctx.Done() // of the read in the background, which takes a second
 			}
 		}
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		synctest.Wait()
 		if read := load(t, l, "a"); read.Outcome != tiers.OutcomeHit {
 			t.Errorf("outcome %v while it is read again, want hit", read.Outcome)
@@ -263,7 +263,7 @@ func TestTheChannelIsReported(t *testing.T) {
 			{"before it stands", func() {}, [2]float64{0, 0}},
 			{"vouched for", func() { from.confirm(time.Minute) }, [2]float64{1, 0}},
 			{"the lease is over", func() { time.Sleep(time.Minute) }, [2]float64{0, 0}},
-			{"unsupported", func() { from.tell().Unsupported(errors.New("secret")) }, [2]float64{0, 1}},
+			{"unsupported", func() { from.receiver().Unsupported(errors.New("secret")) }, [2]float64{0, 1}},
 		} {
 			step.do()
 			if got := state(l); got != step.want {

@@ -95,7 +95,7 @@ func TestSessionsAreInMemoryAfterAWarmRestart(t *testing.T) {
 		defer l.Close(ctx)
 		time.Sleep(time.Second)
 		if len(b.sizes) > 0 {
-			t.Error("sessions are read before changes are announced, which would invalidate them")
+			t.Error("sessions are read before the source notifies of changes")
 		}
 		from.confirm(ttl)
 		time.Sleep(time.Second)
@@ -157,7 +157,7 @@ func TestAnOwnWriteThatIsReadAgainAtCloseIsInMemoryAfterAWarmRestart(t *testing.
 		l := local.New(b, local.Invalidation(from), local.WarmRestart(path))
 		from.confirm(ttl)
 		commit(t, l, "a", map[string]any{"k": 1})
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		synctest.Wait()
 		if len(b.sizes) != 1 {
 			t.Fatalf("batches %v are under way, want one", b.sizes)
@@ -180,7 +180,7 @@ func TestAReadAheadOfARestartIsOrderedLikeAnyOther(t *testing.T) {
 		b, from := &batched{Store: s}, &source{}
 		s.OnLoad = func(_ context.Context, id string) {
 			s.OnLoad = nil
-			from.tell().Invalidate(id)
+			from.receiver().Invalidate(id)
 		}
 		l := local.New(b, local.Invalidation(from), local.WarmRestart(path))
 		defer l.Close(ctx)
@@ -244,7 +244,7 @@ func TestARestartThatCannotBeSavedIsAnErrorOfClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	foreign := filepath.Join(t.TempDir(), "notes.txt")
-	if err := os.WriteFile(foreign, []byte("somebody's notes"), 0o644); err != nil {
+	if err := os.WriteFile(foreign, []byte("a user's notes"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for name, path := range map[string]string{
@@ -264,7 +264,7 @@ func TestARestartThatCannotBeSavedIsAnErrorOfClose(t *testing.T) {
 			want(t, load(t, l, "a"), tiers.OutcomeStore, "k", 1)
 		})
 	}
-	for path, want := range map[string]string{earlier: string(was), foreign: "somebody's notes"} {
+	for path, want := range map[string]string{earlier: string(was), foreign: "a user's notes"} {
 		if content, err := os.ReadFile(path); err != nil || string(content) != want {
 			t.Errorf("a file was lost: %v", err)
 		}

@@ -18,19 +18,19 @@ func TestNothingFromBeforeALossIsServedUnderANewVouch(t *testing.T) {
 			meanwhile func()
 			want      bool
 		}{
-			"nothing happens":            {false, func() {}, true},
-			"it is vouched for on":       {false, func() { from.tell().ValidUntil(time.Now().Add(ttl)) }, true},
-			"the channel comes back":     {true, func() { from.confirm(ttl) }, false},
-			"it is lost and comes back":  {false, func() { from.tell().ValidUntil(time.Time{}); from.confirm(ttl) }, false},
-			"the time it had is over":    {false, func() { time.Sleep(ttl); from.tell().ValidUntil(time.Now().Add(ttl)) }, false},
-			"it is announced to be gone": {false, func() { from.tell().Invalidate("a"); from.tell().Invalidate("none") }, false},
+			"nothing happens":                 {false, func() {}, true},
+			"it is vouched for on":            {false, func() { from.receiver().ValidUntil(time.Now().Add(ttl)) }, true},
+			"the channel comes back":          {true, func() { from.confirm(ttl) }, false},
+			"it is lost and comes back":       {false, func() { from.receiver().ValidUntil(time.Time{}); from.confirm(ttl) }, false},
+			"the time it had is over":         {false, func() { time.Sleep(ttl); from.receiver().ValidUntil(time.Now().Add(ttl)) }, false},
+			"the source says that it is gone": {false, func() { from.receiver().Invalidate("a"); from.receiver().Invalidate("none") }, false},
 		} {
 			from.confirm(time.Minute)
 			s.Put("a", map[string]any{"k": 1}, 2*ttl)
 			load(t, l, "a")
 			load(t, l, "none")
 			if c.lost {
-				from.tell().ValidUntil(time.Time{})
+				from.receiver().ValidUntil(time.Time{})
 			}
 			hit, _, joins := l.Held("a", c.meanwhile)
 			if hit != c.want || joins != c.want {
@@ -39,7 +39,7 @@ func TestNothingFromBeforeALossIsServedUnderANewVouch(t *testing.T) {
 			from.confirm(time.Minute)
 			load(t, l, "none")
 			if c.lost {
-				from.tell().ValidUntil(time.Time{})
+				from.receiver().ValidUntil(time.Time{})
 			}
 			if _, none, _ := l.Held("none", c.meanwhile); none != c.want {
 				t.Errorf("%s: that there is no session is served = %v", name, none)

@@ -26,7 +26,7 @@ func unchanged(t *testing.T, l *local.Storage, base *tiers.Snapshot) error {
 // A handler that sets the same value each time slides as rarely as one that only reads.
 func TestUnchangedClosesAreRareSlides(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		from.tell().ValidUntil(time.Now().Add(10 * ttl))
+		from.receiver().ValidUntil(time.Now().Add(10 * ttl))
 		for range 1000 { // a request each six seconds, for more than one and a half ttl
 			time.Sleep(6 * time.Second)
 			before := s.Expires("a")
@@ -34,7 +34,7 @@ func TestUnchangedClosesAreRareSlides(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !s.Expires("a").Equal(before) {
-				from.tell().Invalidate("a")
+				from.receiver().Invalidate("a")
 			}
 			if left := time.Until(s.Expires("a")); left < ttl || left > ttl+ttl/10 {
 				t.Fatalf("the session has %v left after a request, its ttl is %v", left, ttl)
@@ -48,7 +48,7 @@ func TestUnchangedClosesAreRareSlides(t *testing.T) {
 }
 
 func TestAnUnchangedCloseOfASessionThatIsGoneIsRefused(t *testing.T) {
-	for name, s := range map[string]*teststore.Store{"the store tells": teststore.New(), "it doesn't": {}} {
+	for name, s := range map[string]*teststore.Store{"the store says": teststore.New(), "it doesn't": {}} {
 		if name == "it doesn't" {
 			s = teststore.New()
 			s.Silent = true
@@ -102,7 +102,7 @@ func TestAnUnchangedCloseExtendsToWhatTheStoreReturned(t *testing.T) {
 					t.Fatal(err)
 				}
 				if slides {
-					from.tell().Invalidate("a")
+					from.receiver().Invalidate("a")
 					synctest.Wait()
 					time.Sleep(ttl * 3 / 4)
 					want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
@@ -115,13 +115,13 @@ func TestAnUnchangedCloseExtendsToWhatTheStoreReturned(t *testing.T) {
 
 				s.Put("a", map[string]any{"k": 2}, ttl)
 				s.slid = s.Expires("a")
-				from.tell().Invalidate("a")
+				from.receiver().Invalidate("a")
 				base = load(t, l, "a").Snapshot
 				if err := unchanged(t, l, base); err != nil {
 					t.Fatal(err)
 				}
 				s.Put("a", map[string]any{"k": 3}, ttl)
-				from.tell().Invalidate("a")
+				from.receiver().Invalidate("a")
 				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 3)
 			})
 		})

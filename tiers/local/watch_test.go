@@ -39,7 +39,7 @@ func (silent) InvalidateAll()       {}
 func (silent) ValidUntil(time.Time) {}
 func (silent) Unsupported(error)    {}
 
-func (s *source) tell() tiers.InvalidationListener {
+func (s *source) receiver() tiers.InvalidationListener {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.listener
@@ -47,8 +47,8 @@ func (s *source) tell() tiers.InvalidationListener {
 
 // confirm is what a source says once its channel stands.
 func (s *source) confirm(lease time.Duration) {
-	s.tell().InvalidateAll()
-	s.tell().ValidUntil(time.Now().Add(lease))
+	s.receiver().InvalidateAll()
+	s.receiver().ValidUntil(time.Now().Add(lease))
 }
 
 func watched(t *testing.T, test func(t *testing.T, s *teststore.Store, from *source, l *local.Storage), opts ...local.Option) {
@@ -86,13 +86,13 @@ func TestASessionIsServedUntilItChangesWhileASourceVouches(t *testing.T) {
 		time.Sleep(ttl / 2) // MaxStale is a second
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 		s.Put("a", map[string]any{"k": 2}, ttl)
-		from.tell().Invalidate("another")
+		from.receiver().Invalidate("another")
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
-		from.tell().Invalidate("a")
+		from.receiver().Invalidate("a")
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
 		synctest.Wait()
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 2)
-		from.tell().InvalidateAll()
+		from.receiver().InvalidateAll()
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
 	})
 }
@@ -100,7 +100,7 @@ func TestASessionIsServedUntilItChangesWhileASourceVouches(t *testing.T) {
 // The session's own expiry bounds what is vouched for (law 8).
 func TestAnEntryDoesNotOutliveItsKey(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
-		from.tell().ValidUntil(time.Now().Add(10 * ttl))
+		from.receiver().ValidUntil(time.Now().Add(10 * ttl))
 		time.Sleep(ttl - 1)
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 		time.Sleep(time.Nanosecond)
@@ -110,8 +110,8 @@ func TestAnEntryDoesNotOutliveItsKey(t *testing.T) {
 
 func TestALostChannelEndsServing(t *testing.T) {
 	for name, lose := range map[string]func(from *source){
-		"it says so":     func(from *source) { from.tell().ValidUntil(time.Time{}) },
-		"the lease ends": func(from *source) { from.tell().ValidUntil(time.Now().Add(time.Second)); time.Sleep(time.Second) },
+		"it says so":     func(from *source) { from.receiver().ValidUntil(time.Time{}) },
+		"the lease ends": func(from *source) { from.receiver().ValidUntil(time.Now().Add(time.Second)); time.Sleep(time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
@@ -134,7 +134,7 @@ func TestALostChannelEndsServing(t *testing.T) {
 func TestMaxStaleBoundsWithoutInvalidations(t *testing.T) {
 	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
 		s.Put("a", map[string]any{"k": 2}, ttl)
-		from.tell().Unsupported(errors.New("an old server"))
+		from.receiver().Unsupported(errors.New("an old server"))
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
 		synctest.Wait()
 		s.Put("a", map[string]any{"k": 3}, ttl)
@@ -181,8 +181,8 @@ func TestASourceBelowIsFoundAndLeft(t *testing.T) {
 		if err := l.Close(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if from.tell() != (silent{}) {
-			t.Error("a closed tier is still told")
+		if from.receiver() != (silent{}) {
+			t.Error("a closed tier is still notified")
 		}
 	})
 }
@@ -206,17 +206,17 @@ func TestServeStale(t *testing.T) {
 			}
 			return err == nil
 		}
-		from.tell().Invalidate("c")
-		from.tell().ValidUntil(time.Time{})
+		from.receiver().Invalidate("c")
+		from.receiver().ValidUntil(time.Time{})
 		began := time.Now()
 		if !answers("a") {
 			t.Error("memory doesn't answer for what isn't known to have changed")
 		}
 		if waited := time.Since(began); waited != 100*time.Millisecond {
-			t.Errorf("memory answers after %v, want a tenth of a load's time-out", waited)
+			t.Errorf("memory serves after %v, want a tenth of a load's time-out", waited)
 		}
 		if answers("c") {
-			t.Error("memory answers for what is known to have changed")
+			t.Error("memory serves what is known to have changed")
 		}
 		time.Sleep(90 * time.Second)
 		if !answers("a") || answers("b") {
@@ -224,7 +224,7 @@ func TestServeStale(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if answers("a") {
-			t.Error("memory answers past its bound")
+			t.Error("memory serves past its bound")
 		}
 	}, local.ServeStale(2*time.Minute))
 }
@@ -240,10 +240,10 @@ func TestServeStaleOfTwoSources(t *testing.T) {
 		other.confirm(ttl)
 		load(t, l, "a")
 		settle()
-		lost.tell().ValidUntil(time.Time{})
+		lost.receiver().ValidUntil(time.Time{})
 		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
 		for range 3 {
-			other.tell().ValidUntil(time.Now().Add(ttl))
+			other.receiver().ValidUntil(time.Now().Add(ttl))
 			want(t, load(t, l, "a"), tiers.OutcomeStale, "k", 1) // after the 10 s of the load
 		}
 		time.Sleep(time.Minute)
@@ -273,7 +273,7 @@ func TestInvalidationsOfOtherSessionsInvalidateNothing(t *testing.T) {
 		hits()
 		before := hits()
 		for other := range 200_000 {
-			from.tell().Invalidate(fmt.Sprint("other ", other))
+			from.receiver().Invalidate(fmt.Sprint("other ", other))
 		}
 		if after := hits(); after < before*9/10 { // few of those held share a slot
 			t.Errorf("%d of %d are still in memory", after, before)
@@ -308,7 +308,7 @@ func TestCloseReturnsByItsContext(t *testing.T) {
 				s.OnLoad = func(context.Context, string) { <-release }
 				switch name {
 				case "a read behind a write":
-					from.tell().Invalidate("a")
+					from.receiver().Invalidate("a")
 				case "an audit":
 					load(t, l, "a")
 				}

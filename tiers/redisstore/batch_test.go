@@ -98,7 +98,7 @@ func TestCommitAllIsEachCommit(t *testing.T) {
 		}
 		for n := range 2 {
 			if got := results[n].Snapshot; got == nil || fmt.Sprint(got.Map()) != fmt.Sprint(snapshot(commits[n].ID).Map()) {
-				t.Errorf("the answer of commit %d isn't what a read answers", n)
+				t.Errorf("the reply of commit %d isn't what a read returns", n)
 			}
 		}
 	}

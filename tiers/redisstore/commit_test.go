@@ -79,8 +79,8 @@ func TestTwoCommitsOfOneMap(t *testing.T) {
 	}
 }
 
-// TestCommitAnswersWhatALoadWould compares the two for every kind of delta (law 1).
-func TestCommitAnswersWhatALoadWould(t *testing.T) {
+// TestCommitReturnsWhatALoadWould compares the two for every kind of delta (law 1).
+func TestCommitReturnsWhatALoadWould(t *testing.T) {
 	f := start(t)
 	s := f.open()
 	for name, data := range kinds() {
@@ -97,7 +97,7 @@ func TestCommitAnswersWhatALoadWould(t *testing.T) {
 			f.check(err)
 			want := f.base(s, "a")
 			if a, b := fmt.Sprintf("%#v", got.Map()), fmt.Sprintf("%#v", want.Map()); a != b {
-				t.Errorf("%s %d: a commit answers %s, a read %s", name, n, a, b)
+				t.Errorf("%s %d: a commit returns %s, a read %s", name, n, a, b)
 			}
 			if got.Version() != want.Version() || got.Version() == "" {
 				t.Errorf("%s %d: version %q, a read has %q", name, n, got.Version(), want.Version())
@@ -166,7 +166,7 @@ func TestBetween(t *testing.T) {
 			})
 			_, err := s.Commit(ctx, "a", d, ttl)
 			if errors.Is(err, tiers.ErrRevoked) != c.revoked || err != nil && !c.revoked {
-				t.Fatalf("Commit answered %v", err)
+				t.Fatalf("Commit returned %v", err)
 			}
 			f.want("a", c.want)
 			if left := f.raw.PTTL(ctx, "a").Val(); c.want != "" && left <= 0 {

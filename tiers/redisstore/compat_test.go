@@ -120,7 +120,7 @@ func TestReadsAreStorageRedis(t *testing.T) {
 			t.Errorf("%s: read %#v, StorageRedis reads %#v", name, got, want)
 		}
 		if base, err := ours.Load(ctx, "a", ttl); err != nil || base.Snapshot.Len() != len(f.load(theirs, "a").Map()) {
-			t.Errorf("%s: Load answered %v, %v", name, base, err)
+			t.Errorf("%s: Load returned %v, %v", name, base, err)
 		}
 	}
 	for name, content := range map[string]string{

@@ -238,6 +238,6 @@ func TestDisabledMethods(t *testing.T) {
 func same(t *testing.T, zero bool, err error) {
 	t.Helper()
 	if !zero || err != gsession.ErrorDisabled {
-		t.Errorf("it answers a value, or %v", err)
+		t.Errorf("it returns a value, or %v", err)
 	}
 }

@@ -103,7 +103,7 @@ func TestALostAnswer(t *testing.T) {
 				proxy.Cut()
 				proxy.Resume()
 				if err := <-done; !errors.Is(err, c.err) || c.err == nil && err != nil {
-					t.Errorf("answered %v, want %v", err, c.err)
+					t.Errorf("returned %v, want %v", err, c.err)
 				}
 				f.want("a", c.want)
 			})

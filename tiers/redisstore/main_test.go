@@ -103,7 +103,7 @@ func (f *fixture) load(s gsession.Storage, id string) *gmap.StrAnyMap {
 	f.Helper()
 	m, err := s.GetSession(ctx, id, ttl)
 	if err != nil || m == nil {
-		f.Fatalf("GetSession answered %v, %v", m, err)
+		f.Fatalf("GetSession returned %v, %v", m, err)
 	}
 	return m
 }
@@ -113,7 +113,7 @@ func (f *fixture) base(s *redisstore.Storage, id string) *tiers.Snapshot {
 	f.Helper()
 	read, err := s.Load(ctx, id, ttl)
 	if err != nil || read.Snapshot == nil {
-		f.Fatalf("Load answered %v, %v", read, err)
+		f.Fatalf("Load returned %v, %v", read, err)
 	}
 	return read.Snapshot
 }

@@ -105,7 +105,7 @@ func TestWhatReachesTheServerIsTimed(t *testing.T) {
 			f.check(f.raw.Del(ctx, "d").Err())
 			results := s.CommitAll(ctx, []tiers.Commit{{ID: "d", Delta: d, TTL: ttl}, {ID: "c", Delta: whole(2), TTL: ttl}})
 			if results[0].Err != tiers.ErrRevoked {
-				t.Errorf("the batch answered %v", results[0].Err)
+				t.Errorf("the batch returned %v", results[0].Err)
 			}
 			_, _ = s.Commit(ctx, "d", d, ttl)
 		}, map[string]uint64{"Commit": 1, "Load": 1, "CommitAll": 1, "Commit revoked": 1}},

@@ -102,7 +102,7 @@ func TestLogOutHolds(t *testing.T) {
 				go_()
 				err := s.SetSession(ctx, "a", m, ttl)
 				if !errors.Is(err, tiers.ErrRevoked) && !(name == "unchanged" && err == nil) {
-					t.Errorf("%s, %s, %s: the commit was answered %v", how, name, node, err)
+					t.Errorf("%s, %s, %s: the commit returned %v", how, name, node, err)
 				}
 				if f.raw.Exists(ctx, "a").Val() != 0 {
 					t.Errorf("%s, %s, %s: the session is back", how, name, node)

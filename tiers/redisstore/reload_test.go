@@ -62,13 +62,13 @@ func TestLoadAllIsEachLoad(t *testing.T) {
 			got.Snapshot.Read() != want.Snapshot.Read() {
 			t.Errorf("read %d together holds %v, alone %v", n, got.Snapshot.Map(), want.Snapshot.Map())
 		}
-		at, told := got.Snapshot.Expires()
-		if wantAt, wantTold := want.Snapshot.Expires(); told != wantTold || at.IsZero() != wantAt.IsZero() || at.Sub(wantAt).Abs() > 10*time.Second {
+		at, known := got.Snapshot.Expires()
+		if wantAt, wantKnown := want.Snapshot.Expires(); known != wantKnown || at.IsZero() != wantAt.IsZero() || at.Sub(wantAt).Abs() > 10*time.Second {
 			t.Errorf("read %d together expires at %v, alone at %v", n, at, wantAt)
 		}
 	}
 	if len(s.LoadAll(ctx, nil)) != 0 {
-		t.Error("nothing was asked for, and something answered")
+		t.Error("nothing was asked for, and something was returned")
 	}
 }
 
@@ -102,7 +102,7 @@ func TestLoadAllOfACluster(t *testing.T) {
 }
 
 // A commit returns what a Load returns after it, whatever was set, over and over.
-func TestACommitAnswersWhatALoadDoes(t *testing.T) {
+func TestACommitReturnsWhatALoadDoes(t *testing.T) {
 	f := start(t)
 	s := f.open()
 	keys := []string{"a", "b", "ä", "<x>", "", "\xff", "\xfe", "�"}
@@ -128,7 +128,7 @@ func TestACommitAnswersWhatALoadDoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if state = f.base(s, "a"); got != nil && (got.Version() != state.Version() || !reflect.DeepEqual(got.Map(), state.Map())) {
-			t.Fatalf("commit %d answers %#v, a load %#v", round, got.Map(), state.Map())
+			t.Fatalf("commit %d returns %#v, a load %#v", round, got.Map(), state.Map())
 		}
 		if got != nil && random.IntN(2) == 0 {
 			state = got

@@ -116,7 +116,7 @@ func TestExpiryIsKnown(t *testing.T) {
 	}
 	until, err := s.Slide(ctx, "none", ttl)
 	if err != nil || !until.IsZero() {
-		t.Fatalf("sliding no session answered %v, %v", until, err)
+		t.Fatalf("sliding no session returned %v, %v", until, err)
 	}
 
 	// One that another program keeps for ever, until a commit gives it an end.

@@ -28,12 +28,12 @@ func swallowing(command []string) string {
 
 // A proxy that accepts CLIENT TRACKING and passes nothing on is found out before anybody
 // vouches.
-func TestWatchHearsACanaryFirst(t *testing.T) {
+func TestWatchReceivesACanaryFirst(t *testing.T) {
 	_, l := watch(t, fake(t, swallowing), "p:", tracking.Trial(trial))
 	l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
 	private(t, l.reasons[0])
 	if l.vouches > 0 || l.missed > 0 {
-		t.Errorf("told %q", l.log)
+		t.Errorf("notified of %q", l.log)
 	}
 }
 
@@ -53,7 +53,7 @@ func TestWatchCanaryThatWentElsewhere(t *testing.T) {
 	_, l := watch(t, client, "p:")
 	l.standing(t)
 	if set := a.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_set"); set != "" || len(l.reasons) > 0 {
-		t.Errorf("the first server got %q, and the listener was told %q", set, l.log)
+		t.Errorf("the first server got %q, and the listener was notified of %q", set, l.log)
 	}
 	notifies(t, l, b.Client(), "a")
 }
@@ -66,7 +66,7 @@ func TestWatchCanaryLeavesNothing(t *testing.T) {
 	f.check(f.raw.Set(ctx, "p:last", "1", 0).Err())
 	l.changes(t, "last")
 	if keys := f.raw.Keys(ctx, "*").Val(); len(keys) != 1 || len(l.ids) != 1 {
-		t.Errorf("the server holds %q, and the listener was told of %q", keys, l.ids)
+		t.Errorf("the server holds %q, and the listener was notified of %q", keys, l.ids)
 	}
 	if set := f.raw.InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_set"); !strings.HasPrefix(set, "calls=2,") {
 		t.Errorf("of the canary and one other: %q", set)
@@ -94,7 +94,7 @@ func TestWatchOfAFullServer(t *testing.T) {
 	poll(t, "two attempts", func() bool { return refused() > so+1 })
 	late.mu.Lock()
 	if late.vouches > 0 || len(late.reasons) > 0 {
-		t.Errorf("told %q", late.log)
+		t.Errorf("notified of %q", late.log)
 	}
 	late.mu.Unlock()
 	full("0")

@@ -76,7 +76,7 @@ func TestWatchDoesntConnectUnseen(t *testing.T) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n := int(tracked.Load()); n > l.missed+2 {
-		t.Errorf("%d connections, of which the listener was told %d times", n, l.missed)
+		t.Errorf("%d connections, of which the listener was notified %d times", n, l.missed)
 	}
 }
 
@@ -133,12 +133,12 @@ func TestWatchEndsOnWhatItDoesntKnow(t *testing.T) {
 		"more than one list": ">3\r\n" + redistest.Bulk("invalidate") + redistest.Array() + redistest.Array(),
 	} {
 		t.Run(name, func(t *testing.T) {
-			var tell atomic.Bool
+			var send atomic.Bool
 			client := fake(t, func(command []string) string {
 				switch {
 				case command[0] == "hello":
 					return redistest.Hello3
-				case command[0] == "ping" && tell.CompareAndSwap(true, false):
+				case command[0] == "ping" && send.CompareAndSwap(true, false):
 					if name == "another pong" {
 						return odd
 					}
@@ -149,7 +149,7 @@ func TestWatchEndsOnWhatItDoesntKnow(t *testing.T) {
 			_, l := watch(t, client, "p:", tracking.Lease(100*time.Millisecond))
 			l.standing(t)
 			before := l.count()
-			tell.Store(true)
+			send.Store(true)
 			l.recovers(t, before)
 		})
 	}

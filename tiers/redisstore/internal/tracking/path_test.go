@@ -63,7 +63,7 @@ func TestCommandsLeaveTheServerThatTheAddressHasLeft(t *testing.T) {
 }
 
 // The same where nobody vouches after the move.
-func TestCommandsLeaveTheServerAlsoWhereNothingIsAnnounced(t *testing.T) {
+func TestCommandsLeaveTheServerAlsoWithoutInvalidations(t *testing.T) {
 	a, b, proxy := twoServers(t)
 	b.check(b.raw.Do(ctx, "acl", "setuser", "default", "-client|tracking").Err())
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), PoolSize: 1})
@@ -103,7 +103,7 @@ func TestANewConnectionProvesItself(t *testing.T) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.reasons) > 0 {
-		t.Errorf("told %q", l.reasons)
+		t.Errorf("notified of %q", l.reasons)
 	}
 }
 

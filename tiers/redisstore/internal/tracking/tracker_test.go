@@ -48,7 +48,7 @@ func TestStorageIsASource(t *testing.T) {
 	f.set("s:b", `{}`)
 	second.changes(t, "b")
 	if len(l.ids) > 0 {
-		t.Error("a listener that has stopped is told more")
+		t.Error("a listener that has stopped is notified of more")
 	}
 	f.check(mine.Close(ctx))
 	if !second.until.IsZero() {
@@ -57,7 +57,7 @@ func TestStorageIsASource(t *testing.T) {
 	third := newWitness()
 	mine.Subscribe(third)()
 	if len(third.log) > 0 {
-		t.Error("a closed storage tells")
+		t.Error("a closed storage notifies")
 	}
 }
 

@@ -129,7 +129,7 @@ func TestWatchUnsupported(t *testing.T) {
 			late := newWitness()
 			w.Subscribe(late)
 			if len(late.reasons) != 1 || len(late.log) != 1 || len(l.reasons) != 1 || len(l.log) != 1 {
-				t.Errorf("told %q, and a late listener %q", l.log, late.log)
+				t.Errorf("notified of %q, and a late listener %q", l.log, late.log)
 			}
 		})
 	}
@@ -144,12 +144,12 @@ func TestWatchTurnsSupported(t *testing.T) {
 	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "+client|tracking").Err())
 	l.standing(t)
 	if got := fmt.Sprint(l.log); got != "[unsupported missed vouched]" {
-		t.Errorf("told %s", got)
+		t.Errorf("notified of %s", got)
 	}
 	late := newWitness()
 	w.Subscribe(late)
 	if got := fmt.Sprint(late.log); got != "[missed vouched]" {
-		t.Errorf("a late listener was told %s", got)
+		t.Errorf("a late listener was notified of %s", got)
 	}
 	f.check(f.raw.Set(ctx, "p:a", "1", 0).Err())
 	l.changes(t, "a")
@@ -215,11 +215,11 @@ func TestWatchGivesUpAfterSomeTries(t *testing.T) {
 		client func(*testing.T) *redis.Client
 		reason string
 	}{
-		"hangs up at CLIENT TRACKING":   {at(""), "the server closed the connection"},
-		"never answers CLIENT TRACKING": {at(redistest.Silence), "timed out"},
-		"puts CLIENT TRACKING off":      {at("-TRYAGAIN later\r\n"), "TRYAGAIN"},
-		"keeps announcements to itself": {func(t *testing.T) *redis.Client { return fake(t, swallowing) }, "followed by no invalidation"},
-		"never answers a ping on a channel": {func(t *testing.T) *redis.Client {
+		"hangs up at CLIENT TRACKING":      {at(""), "the server closed the connection"},
+		"never replies to CLIENT TRACKING": {at(redistest.Silence), "timed out"},
+		"puts CLIENT TRACKING off":         {at("-TRYAGAIN later\r\n"), "TRYAGAIN"},
+		"keeps invalidations to itself":    {func(t *testing.T) *redis.Client { return fake(t, swallowing) }, "followed by no invalidation"},
+		"never replies to a ping on a channel": {func(t *testing.T) *redis.Client {
 			return fake(t, func(command []string) string {
 				if command[0] == "ping" {
 					return redistest.Silence
@@ -244,7 +244,7 @@ func TestWatchGivesUpAfterSomeTries(t *testing.T) {
 			l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
 			private(t, l.reasons[0])
 			if l.vouches > 0 {
-				t.Errorf("told %q", l.log)
+				t.Errorf("notified of %q", l.log)
 			}
 			// A busy machine may take longer than the trial for the first of them.
 			l.await(t, "the reason "+test.reason, func() bool { return strings.Contains(w.InvalidationErr().Error(), test.reason) })
@@ -279,7 +279,7 @@ func TestWatchOfAServerThatLoads(t *testing.T) {
 	}
 	l.mu.Lock()
 	if l.missed > before || len(l.reasons) > 0 {
-		t.Errorf("told %q", l.log)
+		t.Errorf("notified of %q", l.log)
 	}
 	l.mu.Unlock()
 	loading.Store(false)
@@ -301,7 +301,7 @@ func TestWatchOfAServerThatLetsNobodyIn(t *testing.T) {
 		})
 		private(t, w.InvalidationErr())
 		if len(l.log) > 0 {
-			t.Errorf("told %q", l.log)
+			t.Errorf("notified of %q", l.log)
 		}
 	}
 }

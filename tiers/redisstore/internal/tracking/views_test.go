@@ -246,7 +246,7 @@ func TestWatchFindsALostTracking(t *testing.T) {
 	lost.Store(true)
 	l.recovers(t, before)
 	if lost.Load() || len(l.reasons) > 0 {
-		t.Errorf("told %q", l.log)
+		t.Errorf("notified of %q", l.log)
 	}
 }
 
@@ -329,7 +329,7 @@ func TestWatchClusterViews(t *testing.T) {
 		"a slot on its way to another": func() {
 			set(view([nodes]int{1, 2}, [nodes]string{"0-8191 [7->-id2]", "8192-16383"}, ""), 0)
 		},
-		"a replica answers": func() { text := strings.Replace(*right, "id1 x master", "id1 x slave", 1); set(&text, 0, 1) },
+		"a replica replies": func() { text := strings.Replace(*right, "id1 x master", "id1 x slave", 1); set(&text, 0, 1) },
 		"no view":           func() { text := ""; set(&text, 0, 1) },
 	} {
 		before := l.count()

@@ -14,7 +14,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
-func TestWatchAnnouncesWhatOthersDo(t *testing.T) {
+func TestWatchNotifiesOfWhatOthersDo(t *testing.T) {
 	f := start(t)
 	_, l := watch(t, f.server.Client(), "p:", tracking.Lease(time.Minute))
 	l.standing(t)
@@ -79,7 +79,7 @@ func TestWatchKeepsToThePrefix(t *testing.T) {
 	l.changes(t, "last")
 	all.changes(t, "p:last")
 	if len(l.ids) != 1 || len(all.ids) != 6 {
-		t.Errorf("told of %q of the prefix, and of %q of all keys", l.ids, all.ids)
+		t.Errorf("notified of %q of the prefix, and of %q of all keys", l.ids, all.ids)
 	}
 }
 
@@ -94,24 +94,24 @@ func TestWatchListeners(t *testing.T) {
 	stop()
 	stop()
 	if got := fmt.Sprint(late.log); got != "[missed vouched]" || time.Until(late.until) < liveness {
-		t.Fatalf("a late listener was told %s", got)
+		t.Fatalf("a late listener was notified of %s", got)
 	}
-	told := len(late.log)
+	notified := len(late.log)
 	f.check(f.raw.Set(ctx, "p:a", "1", 0).Err())
 	first.changes(t, "a")
-	if len(late.log) != told || len(late.ids) > 0 {
-		t.Error("a listener that has stopped is told more")
+	if len(late.log) != notified || len(late.ids) > 0 {
+		t.Error("a listener that has stopped is notified of more")
 	}
 	f.check(w.Close(ctx))
 	if got := fmt.Sprint(first.log[:3]); got != "[missed vouched changed]" || first.missed != 1 {
-		t.Errorf("the first listener was told %s, of %d losses", first.log, first.missed)
+		t.Errorf("the first listener was notified of %s, of %d losses", first.log, first.missed)
 	}
 	if !first.until.IsZero() {
 		t.Error("a closed watcher vouches")
 	}
 	w.Subscribe(late)
-	if len(late.log) != told {
-		t.Error("a closed watcher tells")
+	if len(late.log) != notified {
+		t.Error("a closed watcher notifies")
 	}
 	f.check(w.Close(ctx))
 }

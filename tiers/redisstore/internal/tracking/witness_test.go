@@ -35,13 +35,13 @@ func newWitness() *witness {
 	return &witness{news: make(chan struct{}), ids: map[string]int{}}
 }
 
-func (w *witness) told(what string, note func()) {
+func (w *witness) note(what string, change func()) {
 	free := w.busy.TryLock()
 	w.mu.Lock()
 	if !free {
 		w.overlaps++
 	}
-	note()
+	change()
 	if len(w.log) == 0 || w.log[len(w.log)-1] != what {
 		w.log = append(w.log, what)
 	}
@@ -54,21 +54,21 @@ func (w *witness) told(what string, note func()) {
 }
 
 func (w *witness) Invalidate(id string) {
-	w.told("changed", func() { w.ids[id]++ })
+	w.note("changed", func() { w.ids[id]++ })
 	if w.stall != nil {
 		<-w.stall
 	}
 }
-func (w *witness) InvalidateAll() { w.told("missed", func() { w.missed++ }) }
+func (w *witness) InvalidateAll() { w.note("missed", func() { w.missed++ }) }
 func (w *witness) ValidUntil(until time.Time) {
 	what := "vouched"
 	if until.IsZero() {
 		what = "revoked"
 	}
-	w.told(what, func() { w.until, w.vouches = until, w.vouches+1 })
+	w.note(what, func() { w.until, w.vouches = until, w.vouches+1 })
 }
 func (w *witness) Unsupported(reason error) {
-	w.told("unsupported", func() { w.reasons = append(w.reasons, reason) })
+	w.note("unsupported", func() { w.reasons = append(w.reasons, reason) })
 }
 
 // poll waits until the condition holds, which may ask a Tracker. That of await mustn't: it is
@@ -100,7 +100,7 @@ func (w *witness) await(t testing.TB, what string, condition func() bool) {
 		case <-deadline.C:
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			t.Fatalf("waited in vain for: %s; told %q, missed %d", what, w.log[max(0, len(w.log)-30):], w.missed)
+			t.Fatalf("waited in vain for: %s; notified of %q, missed %d", what, w.log[max(0, len(w.log)-30):], w.missed)
 		}
 	}
 }
