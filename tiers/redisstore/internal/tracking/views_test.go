@@ -5,12 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http/httptest"
 	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -159,24 +157,7 @@ func overTLS(t *testing.T, addr string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all sync.WaitGroup
-	t.Cleanup(func() { _ = listener.Close(); all.Wait() })
-	all.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := tcp(ctx, "", addr)
-			if err != nil {
-				_ = client.Close()
-				return
-			}
-			for _, ends := range [][2]net.Conn{{client, server}, {server, client}} {
-				all.Go(func() { _, _ = io.Copy(ends[0], ends[1]); _, _ = client.Close(), server.Close() })
-			}
-		}
-	})
+	forward(t, listener, addr)
 	return listener.Addr().String()
 }
 
