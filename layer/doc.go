@@ -1,5 +1,5 @@
-// Package layer puts layers on a GoFrame session store. A team keeps the store it
-// has and writes
+// Package layer puts layers on a GoFrame session store: memory in front of it, merged writes, tracing, and an
+// index of whose the sessions are. A team keeps the store it has and writes
 //
 //	chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Traced())
 //	server.SetSessionStorage(chain) // or gsession.New(ttl, chain)

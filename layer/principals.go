@@ -22,16 +22,16 @@ var (
 
 // SessionInfo is one session of a principal.
 type SessionInfo struct {
-	Handle    string // stands for the session, and isn't its id; it stays when the id changes
-	Begun     time.Time
-	Seen      time.Time // the last request, to the minute
-	Described map[string]string
+	Handle    string            // stands for the session, and isn't its id; it stays when the id changes
+	Begun     time.Time         // when its principal logged in, by that node's clock
+	Seen      time.Time         // the last request, to the minute
+	Described map[string]string // as [WithDescription] was given it
 }
 
 // PrincipalInfo is a principal that has sessions.
 type PrincipalInfo struct {
 	Principal string
-	Sessions  int
+	Sessions  int // how many it has
 }
 
 // Users lists, ends and changes the sessions of a chain by principal. Methods are safe for concurrent
@@ -230,10 +230,11 @@ func (c *Changes) Remove(key string) {
 
 // UpdateError is the error of one session of an Update.
 type UpdateError struct {
-	Handle string
+	Handle string // of the session, as in a List
 	Err    error
 }
 
+// Error says no more of the session than the kind of fault (law 10).
 func (e *UpdateError) Error() string {
 	return "strata: a session of the principal was not changed: " + failure.Explain(e.Err)
 }

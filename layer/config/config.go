@@ -1,4 +1,4 @@
-// Package config builds a chain from GoFrame's configuration:
+// Package config builds a chain from GoFrame's configuration file. With
 //
 //	strata:
 //	  default:
@@ -10,6 +10,8 @@
 //	    traced: false         # leaves the layer out
 //	    indexed: {limit: 3, atLimit: endOldest} # or true; left out unless it is named
 //	    web: {idle: 30m, absolute: 12h, cookie: {sameSite: strict}, signed: [SESSION_KEY]}
+//
+// a program writes
 //
 //	chain, err := config.Chain(ctx, "default")
 //	sessions, err := config.Web(ctx, "default", chain) // server.Use(sessions)

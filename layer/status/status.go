@@ -1,4 +1,4 @@
-// Package status shows a chain while it runs, as a page and as JSON:
+// Package status shows a chain while it runs, as a page and as JSON.
 //
 //	mux.Handle("/debug/sessions/", status.Handler(chain, func(r *http.Request) bool {
 //		return isAdmin(r)
@@ -8,7 +8,8 @@
 //
 // It shows the layers in their order and what each of them has counted: hits and misses, memory
 // beside its bound, whether invalidations arrive, what is pending and for how long, commits,
-// give-ups, and how long the store and invalidations took since the handler was made. No session id, key or value is in it (law 10), and nothing is loaded from elsewhere.
+// give-ups, and how long the store and invalidations took since the handler was made. No session id, key or value is in it
+// (law 10), and nothing is loaded from elsewhere.
 // The page follows the chain with a script of its own; without scripts it is a table.
 package status
 

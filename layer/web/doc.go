@@ -1,5 +1,5 @@
-// Package web is the side of a chain that faces ghttp, GoFrame's server. One line in place of
-// SetSessionStorage, and handlers go on with r.Session:
+// Package web gives the handlers of ghttp, GoFrame's server, the sessions of a chain, with safe ids and cookies, log-in
+// and log-out. One line in place of SetSessionStorage, and handlers go on with r.Session:
 //
 //	server.Use(web.Sessions(chain))               // the id in a cookie
 //	server.Use(web.Sessions(chain, web.Bearer())) // in Authorization: Bearer, no cookie
