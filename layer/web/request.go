@@ -47,6 +47,7 @@ type request struct {
 	left      string // what a log-out in this request has ended
 	gone      []gone // what was presented, while there is no session under any of it
 	record    record
+	unread    error     // why the chain didn't give the session
 	until     *follower // nil unless Until was called
 	ended     bool      // the middleware is done
 }
@@ -161,6 +162,9 @@ func (q *request) end() {
 		q.record, q.left = record{}, ""
 	} else if !q.writer.refused {
 		err = q.commit()
+	}
+	if q.unread != nil && panicked(q.r) && errors.Is(q.r.GetError(), q.unread) {
+		err = q.unread // which MustGet panics with
 	}
 	id, read := q.id, q.loaded
 	if read {
@@ -405,6 +409,7 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	}
 	m, err := q.chain.GetSession(ctx, id, ttl)
 	if err != nil {
+		q.unread = err
 		return m, err
 	}
 	if m == nil || !q.direct && m.Size() == 0 { // StorageMemory has an empty one for each id

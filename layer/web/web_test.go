@@ -509,6 +509,33 @@ func TestLoggedInDistinguishesAVisitorFromAStoreThatIsAway(t *testing.T) {
 	}
 }
 
+// MustGet and the like panic with the error. Another panic stays one, also of a request whose session couldn't be read.
+func TestAPanicWithTheErrorOfAReadIsTheStoresFailure(t *testing.T) {
+	for name, opts := range map[string][]web.Option{"default": nil, "committed on a panic": {web.CommitOnPanic()}} {
+		t.Run(name, func(t *testing.T) {
+			store := &unreadable{Storage: gsession.NewStorageMemory()}
+			s := serveChain(t, layer.Chain(store), func(server *ghttp.Server, chain *layer.Stack) {
+				standard(opts...)(server, chain)
+				server.BindHandler("/must", func(r *ghttp.Request) { r.Response.Write(r.Session.MustGet("k")) })
+				server.BindHandler("/panics", func(r *ghttp.Request) {
+					_, err := r.Session.Get("k")
+					panic(fmt.Sprint("a handler's own, after ", err))
+				})
+			})
+			visitor := s.client()
+			visitor.want("/set", "set")
+			visitor.want("/must", "v")
+			store.away.Store(true)
+			if a := visitor.get("/must"); a.status != http.StatusServiceUnavailable || a.body != "The session could not be read or saved. Try again." {
+				t.Errorf("while the store is away MustGet's request gets %d, %q", a.status, a.body)
+			}
+			visitor.status("/panics", http.StatusInternalServerError)
+			store.away.Store(false)
+			visitor.want("/must", "v")
+		})
+	}
+}
+
 func TestAFailedCommitIsTheResponse(t *testing.T) {
 	mine := func(r *ghttp.Request, err error) { r.Response.WriteStatusExit(http.StatusTeapot, "mine") }
 	for name, c := range map[string]struct {
