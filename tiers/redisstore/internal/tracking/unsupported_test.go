@@ -155,6 +155,21 @@ func TestWatchTurnsSupported(t *testing.T) {
 	l.changes(t, "a")
 }
 
+// A server that has notified before is asked again soon: its operator may have taken a right away by mistake.
+func TestWatchAfterARightWasTakenAway(t *testing.T) {
+	f := start(t)
+	_, l := watch(t, f.server.Client(), "p:", tracking.RetryAfter(time.Hour))
+	l.standing(t)
+	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "-client|tracking").Err())
+	f.check(f.raw.Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err())
+	l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
+	before := l.count()
+	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "+client|tracking").Err())
+	l.recovers(t, before)
+	f.check(f.raw.Set(ctx, "p:a", "1", 0).Err())
+	l.changes(t, "a")
+}
+
 // A passing fault doesn't make a server unsupported.
 func TestWatchFaultsThatPass(t *testing.T) {
 	for name, fault := range map[string]string{

@@ -30,7 +30,7 @@ const (
 	// that sends no invalidations.
 	trialTime = 3 * time.Second
 
-	// unsupportedRetry is how often an unsupported server is asked again.
+	// unsupportedRetry is how often a server that has never notified is asked again.
 	unsupportedRetry = time.Minute
 
 	// Time-outs of the watcher's own connections.
@@ -120,6 +120,7 @@ func (w *watcher) run(ctx context.Context) {
 	var (
 		longest = firstPause
 		since   time.Time // watch sessions end after the password was taken, and before they stand
+		once    bool      // one has stood: what the server refuses now, it may allow again at any time
 	)
 	for {
 		began := time.Now()
@@ -134,13 +135,13 @@ func (w *watcher) run(ctx context.Context) {
 		case since.IsZero():
 			since = began
 		}
-		if stood > w.lease {
+		if once = once || stood > 0; stood > w.lease {
 			longest = firstPause
 		}
 		longest = min(longest, mostPause(reached, err))
 		wait := longest - rand.N(longest/6)
 		longest *= 2
-		if w.refused(err, !since.IsZero() && time.Since(since) > w.trial) {
+		if w.refused(err, !since.IsZero() && time.Since(since) > w.trial) && !once {
 			wait = w.retry - rand.N(w.retry/4)
 		}
 		if !pause.For(ctx, wait) {
