@@ -112,7 +112,7 @@ func (s *shown) mayBeGone(epoch int64, r *Record) bool {
 		return true
 	}
 	for _, out := range s.h.logouts {
-		if out.Start < r.End && ended(out) > login.Start {
+		if out.Start < r.End && latest(out) > login.Start {
 			return true
 		}
 	}

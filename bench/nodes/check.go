@@ -155,7 +155,7 @@ func (c *checker) absent(h *history, r *Record, miss func(*Record, Law)) {
 		}
 		gone := false
 		for _, out := range h.logouts {
-			gone = gone || out.Start < r.End && out.Acked > login.Start
+			gone = gone || out.Start < r.End && latest(out) > login.Start
 		}
 		if !gone && r.End >= h.kept(r) {
 			gone = true

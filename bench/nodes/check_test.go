@@ -81,6 +81,9 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 	lastFront.Last = Token{100, 3}
 	early, earlier := seen(1, 72, 2, 0), seen(1, 75, 1, 0)
 	early.Epoch = 2
+	during := func(all bool, records ...Record) []Record {
+		return append(records, swept([]Sweep{{From: 40 * ms, To: 50 * ms, All: all}}, []string{"a"})...)
+	}
 	for name, test := range map[string]struct {
 		want    Law // none: ""
 		records []Record
@@ -112,6 +115,14 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 		"a key carried into another log-in":       {"", []Record{login, other, logout, again, mixed}},
 		"a refused key in another log-in":         {Resurrected, []Record{login, refused(other), logout, again, mixed}},
 		"a key of its own node in another log-in": {Resurrected, []Record{login, write(Change, 0, 1, 20, 30), logout, again, own}},
+		"swept from the server":                   {"", during(true, login, seen(1, 149, 1, 0), none(0, 51))},
+		"swept, and shown beyond the bound":       {Resurrected, during(true, login, seen(1, 151, 1, 0))},
+		"swept, and written back":                 {Resurrected, during(true, login, seen(Truth, 300, 1, 0))},
+		"swept before, and gone":                  {Lost, during(true, login, again, none(Truth, 300))},
+		"evicted":                                 {"", during(false, login, none(0, 51), none(Truth, 300))},
+		"not evicted":                             {"", during(false, login, seen(0, 300, 1, 0), seen(Truth, 300, 1, 0))},
+		"evicted, and shown again":                {Backwards, during(false, login, seen(0, 20, 1, 0), none(0, 51), seen(0, 53, 1, 0))},
+		"evicted before, and gone":                {Lost, during(false, login, again, none(Truth, 300))},
 		"lost session":                            {Lost, []Record{login, none(Truth, 20)}},
 		"lost key":                                {Lost, []Record{login, other, seen(Truth, 31, 1, 0)}},
 		"lost version":                            {Lost, []Record{login, write(Change, 0, 2, 20, 30), seen(Truth, 31, 1, 0)}},
@@ -289,6 +300,8 @@ func TestHistoriesThatAreNotLinearizableAreFound(t *testing.T) {
 		"perhaps written":              {true, id(first, maybe(second), seen(0, 31, 1, 0), seen(0, 40, 2, 0))},
 		"perhaps written, and undone":  {false, id(first, maybe(second), seen(0, 31, 2, 0), seen(0, 40, 1, 0))},
 		"refused, and never shown":     {true, id(first, refused(second), seen(0, 31, 1, 0))},
+		"swept, and shown stale":       {true, id(append(swept([]Sweep{{20 * ms, 30 * ms, true}}, []string{""}), first, seen(0, 31, 1, 0))...)},
+		"an old value before a sweep":  {false, id(append(swept([]Sweep{{40 * ms, 50 * ms, true}}, []string{""}), first, second, seen(0, 31, 1, 0))...)},
 		"lost, as the server shows it": {false, id(first, second, atTruth(seen(0, 31, 1, 0)))},
 	} {
 		checked, unknown, violations := Linearizable(test.records)

@@ -14,8 +14,10 @@
 // or is sent, or only what it is sent (deaf), delays each piece of it (jitter), has its connections go on with new ones
 // to the servers without a sign (redial), stops it with
 // SIGSTOP, kills, restarts and hangs the server, has it refuse writes, for a moment or for
-// seconds (outage, full), forces failovers, kills masters behind Sentinel and in a cluster, moves slots
-// and lets some linger on their way to a master that had none.
+// seconds (outage, full), forces failovers, kills masters behind Sentinel and in a cluster, restarts all
+// masters of a cluster in turn (rolling), moves slots and lets some linger on their way to a master that
+// had none. An operator pauses clients (clientpause), takes rights away and gives them back (rights),
+// removes all keys (flush), and has a server evict some (evict).
 //
 // # The contract that is checked
 //
@@ -58,6 +60,9 @@
 //   - No lost update: every writer's key holds at least its last acknowledged version, and
 //     the shared key a write that no acknowledged one came after.
 //   - No resurrection: a session that was logged out isn't there.
+//
+// What an operator removes or a server evicts counts as logged out by another program: FLUSHDB
+// ends every session that was there, and an eviction may have ended any.
 //
 // On one node this is linearizability: the histories of sessions that one node alone uses,
 // all its workers at once, are checked for it with porcupine as well. Across nodes it is
@@ -121,7 +126,8 @@
 //
 //   - no session is served that was ended, by its handle or with its principal's;
 //   - no principal has more sessions than the limit;
-//   - no session lacks an update, and none that is there is missing in the list.
+//   - no session lacks an update, and none that is there is missing in the list, but for one
+//     that was on its way to the store while the servers were emptied.
 //
 // # An address that leads elsewhere
 //
@@ -132,5 +138,6 @@
 // # What it doesn't check
 //
 // Nodes that share sessions aren't killed, and write synchronously. In a round with a failover the histories of
-// one node aren't given to porcupine, as the servers' own losses have no order.
+// one node aren't given to porcupine, as the servers' own losses have no order; nor is what follows a
+// FLUSHDB or an eviction.
 package main

@@ -80,7 +80,7 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 			timings = append(timings, answer.Timings...)
 		}
 	}
-	w.gaps = nil
+	w.gaps, w.sweeps = nil, nil
 	collect(w.all(Ask{What: askBegin, Round: round}))
 	w.evidence = w.tap()
 	defer w.watchRoles(w.evidence)()
@@ -137,6 +137,7 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 	}
 	report.Audits.Differs -= w.allowed
 	records = append(records, everything(ids, w.truth(round))...)
+	records = append(records, swept(w.sweeps, ids)...)
 	if w.unasked(0) || alone {
 		report.Alone++ // what they have lost by it, and when, isn't known
 		return list

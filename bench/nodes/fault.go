@@ -20,14 +20,15 @@ type fault struct {
 // faults are those that a topology knows.
 func faults(topology string) []fault {
 	all := []fault{{"cut", cutOff}, {"stall", holdBack((*redistest.Proxy).Stall)}, {"deaf", holdBack((*redistest.Proxy).StallAnswers)},
-		{"pause", pause}, {"jitter", jitter}, {"refuse", refuse}, {"redial", redial}}
+		{"pause", pause}, {"jitter", jitter}, {"refuse", refuse}, {"redial", redial},
+		{"clientpause", pauseClients}, {"rights", takeRights}, {"flush", flush}}
 	switch topology {
 	case standalone:
-		return append(all, fault{"restart", restart}, fault{"hang", hang}, fault{"outage", outage}, fault{"full", full})
+		return append(all, fault{"restart", restart}, fault{"hang", hang}, fault{"outage", outage}, fault{"full", full}, fault{"evict", evict})
 	case sentinel:
 		return append(all, fault{"failover", sentinelFailover}, fault{"crash", crash})
 	default:
-		return append(all, fault{"failover", clusterFailover}, fault{"crash", clusterCrash}, fault{"move", move}, fault{"linger", linger})
+		return append(all, fault{"failover", clusterFailover}, fault{"crash", clusterCrash}, fault{"rolling", rollingRestart}, fault{"move", move}, fault{"linger", linger})
 	}
 }
 
@@ -124,6 +125,36 @@ func refuse(w *world, random *rand.Rand, _ int) *Loss {
 	begin()
 	wait(some(random, 100*time.Millisecond, 2*lease))
 	end()
+	return nil
+}
+
+// pauseClients has a server carry out no writes for a while, or nothing at all where nobody but the
+// nodes misses it.
+func pauseClients(w *world, random *rand.Rand, _ int) *Loss {
+	what := "write"
+	if len(w.servers) == 1 && random.IntN(2) == 0 {
+		what = "all"
+	}
+	d := some(random, 100*time.Millisecond, 3*lease)
+	w.do(w.servers[random.IntN(len(w.servers))], "client", "pause", d.Milliseconds(), what)
+	wait(d)
+	return nil
+}
+
+// takeRights takes rights of the servers' user away for a while: to write, to the sessions' keys, or
+// to be notified, which a node that has to connect anew then can't be.
+func takeRights(w *world, random *rand.Rand, _ int) *Loss {
+	rights := [][2]string{{"-@write", "+@all"}, {"resetkeys", "allkeys"}, {"-client|tracking", "+@all"}}[random.IntN(3)]
+	for _, server := range w.servers {
+		w.do(server, "acl", "setuser", "default", rights[0])
+	}
+	for _, p := range w.proxies[random.IntN(len(w.proxies))] {
+		p.Cut()
+	}
+	wait(some(random, 100*time.Millisecond, 3*lease))
+	for _, server := range w.servers {
+		w.do(server, "acl", "setuser", "default", rights[1])
+	}
 	return nil
 }
 
@@ -252,6 +283,22 @@ func clusterCrash(w *world, random *rand.Rand, round int) *Loss {
 		w.await(90*time.Second, "the cluster replaces a master that is gone", func() bool { return len(w.ranges(replica)) > 0 })
 		old.Restart(w.tb)
 	})
+}
+
+// rollingRestart restarts all masters of a cluster that have a replica, one after the other, as an update of the
+// servers does: the replica takes over first.
+func rollingRestart(w *world, _ *rand.Rand, round int) (all *Loss) {
+	for n := range w.replicas {
+		loss := w.replace(n, round, func(old, replica *redistest.Server) {
+			w.cluster.Failover(replica)
+			old.Restart(w.tb)
+		})
+		if all != nil {
+			loss.From = all.From
+		}
+		all = loss
+	}
+	return all
 }
 
 // replace has a cluster's master and its replica change places.

@@ -29,7 +29,8 @@ type outsider struct {
 	round  int
 	number int
 	bare   bool
-	epoch  int64 // 0: logged out
+	begun  uint64 // the generation that it has logged in, and one; 0 for none
+	epoch  int64  // of that
 }
 
 func (w *world) startForeign(round int) *foreign {
@@ -64,25 +65,24 @@ func (o *outsider) work(stop chan struct{}, random *rand.Rand) {
 			return
 		case <-tick.C:
 		}
+		o.w.outside.RLock()
 		generation := o.w.slots.Generation(slot)
 		id := foreignID(o.round, o.number, generation)
 		var outcome Outcome
+		out := random.IntN(50) == 0
 		switch {
-		case o.epoch == 0:
-			o.epoch = int64(o.writer)<<32 | int64(o.round)<<16 | int64(generation)
+		case o.begun != generation+1:
+			o.begun, o.epoch, out = generation+1, int64(o.writer)<<32|int64(o.round)<<16|int64(generation), false
 			outcome = o.put(Login, id)
-		case random.IntN(50) == 0:
-			if outcome = o.remove(id); outcome == OK {
-				o.epoch = 0
-				o.w.slots.Release(slot, generation+1)
-			}
+		case out:
+			outcome = o.remove(id)
 		default:
 			outcome = o.put(Change, id)
 		}
-		if outcome != OK {
-			o.epoch = 0
+		if out || outcome != OK {
 			o.w.slots.Release(slot, generation+1)
 		}
+		o.w.outside.RUnlock()
 	}
 }
 

@@ -70,6 +70,14 @@ func ended(w *Record) int64 {
 	return never
 }
 
+// latest is the moment after which a log-out ends no session any more.
+func latest(out *Record) int64 {
+	if out.Outcome == Perhaps {
+		return out.End
+	}
+	return out.Acked
+}
+
 // logoutStood reports whether the session had been logged out for sure when a log-in
 // began, and no server has lost that.
 func (h *history) logoutStood(login *Record) bool {

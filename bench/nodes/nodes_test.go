@@ -70,7 +70,7 @@ func TestStandaloneWithFaults(t *testing.T) {
 
 func TestStandaloneOutages(t *testing.T) {
 	t.Parallel()
-	o := short("outage", "full")
+	o := short("outage", "full", "clientpause", "rights", "flush", "evict")
 	o.Requests = 0
 	report := Run(t, standalone, o)
 	sound(t, report)
@@ -131,7 +131,7 @@ func TestWhatANodeHadAcceptedIsCompared(t *testing.T) {
 
 func TestPrincipalsWithFaults(t *testing.T) {
 	t.Parallel()
-	o := short("cut", "pause", "jitter")
+	o := short("cut", "pause", "jitter", "flush")
 	o.Duration, o.Rate = 4*time.Second, 120
 	found := RunPrincipals(t, standalone, o)
 	if !found.Sound() {
@@ -203,7 +203,7 @@ func TestPrincipalsAreJudged(t *testing.T) {
 
 func TestClusterWithFaults(t *testing.T) {
 	t.Parallel()
-	o := short("failover", "move", "linger", "deaf")
+	o := short("failover", "move", "linger", "deaf", "flush")
 	o.Requests = 0
 	sound(t, Run(t, cluster, o))
 }

@@ -23,6 +23,7 @@ const (
 	OK      Outcome = iota
 	Maybe           // an error or a time-out: applied, or not, or later
 	Revoked         // refused: nothing was written
+	Perhaps         // applied before its end, or never
 )
 
 // Truth is the node of records that were read from the masters themselves, without any

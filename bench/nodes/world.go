@@ -42,8 +42,10 @@ type world struct {
 	outages  []Outage  // of this round
 	gaps     []Gap     // of this round
 	probes   int       // how often delays were measured
+	sweeps   []Sweep   // of this round
 	allowed  int64     // audits that differed in gaps
 	bare     *gsession.Manager
+	outside  sync.RWMutex // is held by a program without Strata while it writes, and by a sweep
 }
 
 // newWorld runs servers and nodes until the test ends.

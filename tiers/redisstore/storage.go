@@ -287,7 +287,7 @@ func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
 // Listeners also get Unsupported if the server has no RESP3 or CLIENT TRACKING (Redis 6 has both), if it
 // refuses CLIENT TRACKING or CLUSTER NODES, or if it accepts the password and no invalidation arrives for
 // some seconds: it hangs or hangs up at CLIENT TRACKING, is full, or is a replica. A server that refused
-// a command is asked again about every minute, another one about every ten seconds.
+// a command and has never notified is asked again about every minute, another one about every ten seconds.
 //
 // The server doesn't distinguish databases in invalidations, so that a key of the same name in another
 // database counts too. A change that the server makes late, such as the removal of an expired key,
