@@ -61,8 +61,8 @@
 //     the shared key a write that no acknowledged one came after.
 //   - No resurrection: a session that was logged out isn't there.
 //
-// What an operator removes or a server evicts counts as logged out by another program: FLUSHDB
-// ends every session that was there, and an eviction may have ended any.
+// FLUSHDB counts as a log-out, by another program, of every session that was there, and an eviction as
+// one that may have ended any.
 //
 // On one node this is linearizability: the histories of sessions that one node alone uses,
 // all its workers at once, are checked for it with porcupine as well. Across nodes it is
