@@ -21,9 +21,10 @@ import (
 type Option func(*sessions)
 
 // OnError is for the response when a request's changes could not be committed and nothing has
-// been sent, when a handler has panicked with the error of a session that could not be read, as MustGet does,
-// and for the requests that LoggedIn ends. The handler's response has been dropped by then. The
-// default writes 409 for layer.ErrRevoked, as the session was ended while the request ran, and for layer.ErrLimit, 401 for ErrNotLoggedIn, and 503 for the rest. The chain has logged and counted the error
+// been sent, when a handler has panicked with the error of a session that could not be read, as MustGet
+// does, and for the requests that LoggedIn ends. The handler's response has been dropped by then. The
+// default writes 409 for layer.ErrRevoked, as the session was ended while the request ran, and for
+// layer.ErrLimit, 401 for ErrNotLoggedIn, and 503 for the rest. The chain has logged and counted the error
 // already.
 func OnError(respond func(r *ghttp.Request, err error)) Option {
 	return func(s *sessions) { s.onError = respond }
