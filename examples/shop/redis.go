@@ -93,7 +93,7 @@ func (r *ownRedis) run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("redis-server doesn't answer: %w", err)
+			return fmt.Errorf("redis-server doesn't reply: %w", err)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

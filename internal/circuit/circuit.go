@@ -31,7 +31,7 @@ const (
 
 // ErrOpen is the error of a call that is refused without asking the store. errors.Is finds it, and the
 // store's last failure.
-var ErrOpen = tiers.NewError("strata: the store doesn't answer in time; it is asked again every 250 ms, and nothing was sent until then", nil)
+var ErrOpen = tiers.NewError("strata: the store has failed for several sessions in a row; it is asked again every 250 ms, and nothing was sent until then", nil)
 
 type probeKey struct{}
 

@@ -40,7 +40,7 @@ const mostUntil = 1 << 16
 // itself goes on. Changes of the session, slides of its expiry and a new id without a log-in don't end
 // it; nor does it keep the session alive. Where the store notifies of changes, as redisstore does, it ends within their
 // delay. Elsewhere, and while invalidations can't be received, the store is asked each second; an
-// end by a limit is noticed up to a quarter of a second later. A store that doesn't answer ends
+// end by a limit is noticed up to a quarter of a second later. A store that doesn't respond ends
 // nothing.
 //
 // A request without a session waits for the one that it begins, from its commit on.

@@ -44,7 +44,7 @@ type flight struct {
 	panicked any
 }
 
-var errLoadTimeout = tiers.NewError("strata: the store did not answer a read in time (LoadTimeout)", context.DeadlineExceeded)
+var errLoadTimeout = tiers.NewError("strata: the store did not return from a read in time (LoadTimeout)", context.DeadlineExceeded)
 
 func (f *flights) init(tally *telemetry.Tally, timeout time.Duration) {
 	f.tally = tally

@@ -318,7 +318,7 @@ func TestNothingIsServedFromMemoryAfterClose(t *testing.T) {
 		gone, cancel := context.WithCancel(ctx)
 		cancel()
 		if read, err := l.Load(gone, "a", ttl); err == nil {
-			t.Errorf("a %v is served though the store doesn't answer", read.Outcome)
+			t.Errorf("a %v is served though the store doesn't respond", read.Outcome)
 		}
 	})
 }

@@ -104,7 +104,7 @@ func TestAnInvalidationOfAnOwnWriteMayBeAnotherNodes(t *testing.T) {
 }
 
 // While it is read again, the state is served for a while only, though the store doesn't
-// answer, and though it is another session's turn.
+// return, and though it is another session's turn.
 func TestAnOwnWriteThatIsNotReadAgainIsInvalidatedInTime(t *testing.T) {
 	for name, order := range map[string][]string{"at once": {"a"}, "behind another": {"other", "a"}} {
 		t.Run(name, func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestAnOwnWriteThatIsNotReadAgainIsInvalidatedInTime(t *testing.T) {
 				short, cancel := context.WithTimeout(ctx, time.Second)
 				defer cancel()
 				if read, err := l.Load(short, "a", ttl); err == nil {
-					t.Errorf("served %v though the store doesn't answer", read.Snapshot)
+					t.Errorf("served %v though the store doesn't respond", read.Snapshot)
 				}
 			})
 		})
@@ -155,7 +155,7 @@ func TestAnOwnWriteThatIsNotReadAgainIsNotServedBeyondTheLease(t *testing.T) {
 				short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 				defer cancel()
 				if read, err := l.Load(short, "a", ttl); err == nil {
-					t.Errorf("served with outcome %v though the store doesn't answer", read.Outcome)
+					t.Errorf("served with outcome %v though the store doesn't respond", read.Outcome)
 				}
 			})
 		})

@@ -202,7 +202,7 @@ func TestServeStale(t *testing.T) {
 			defer cancel()
 			read, err := l.Load(short, id, ttl)
 			if err == nil && read.Outcome != tiers.OutcomeStale {
-				t.Errorf("outcome %v of a read that the store doesn't answer", read.Outcome)
+				t.Errorf("outcome %v of a read that the store doesn't return", read.Outcome)
 			}
 			return err == nil
 		}
@@ -210,7 +210,7 @@ func TestServeStale(t *testing.T) {
 		from.receiver().ValidUntil(time.Time{})
 		began := time.Now()
 		if !answers("a") {
-			t.Error("memory doesn't answer for what isn't known to have changed")
+			t.Error("memory doesn't serve what isn't known to have changed")
 		}
 		if waited := time.Since(began); waited != 100*time.Millisecond {
 			t.Errorf("memory serves after %v, want a tenth of a load's time-out", waited)
@@ -220,7 +220,7 @@ func TestServeStale(t *testing.T) {
 		}
 		time.Sleep(90 * time.Second)
 		if !answers("a") || answers("b") {
-			t.Error("memory must answer for two minutes, and not past a session's expiry")
+			t.Error("memory must serve for two minutes, and not past a session's expiry")
 		}
 		time.Sleep(time.Minute)
 		if answers("a") {
@@ -289,7 +289,7 @@ func (s stubborn) Subscribe(l tiers.InvalidationListener) (stop func()) {
 	return func() { <-s.release }
 }
 
-// A source that doesn't stop, and a store that doesn't answer what is read in the background,
+// A source that doesn't stop, and a store that doesn't return what is read in the background,
 // hold up nobody who closes the tier.
 func TestCloseReturnsByItsContext(t *testing.T) {
 	for _, name := range []string{"a source", "a read behind a write", "an audit"} {

@@ -13,7 +13,7 @@ import (
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
-// Sessions that are read together are what each Load would answer, in one round trip,
+// Sessions that are read together are what each Load would return, in one round trip,
 // whether the caller knows what they are, were, or nothing.
 func TestLoadAllIsEachLoad(t *testing.T) {
 	f := start(t)
