@@ -27,7 +27,7 @@ import (
 type versions struct {
 	gsession.StorageBase
 	random *random
-	out    chan announcement // on their way
+	out    chan notification // on their way
 
 	mu       sync.Mutex
 	listener tiers.InvalidationListener
@@ -35,7 +35,7 @@ type versions struct {
 	there    map[string]map[int]bool // by version, whether there was a session
 }
 
-type announcement struct {
+type notification struct {
 	id      string
 	version int
 }
@@ -57,7 +57,7 @@ func (r *random) pause() { time.Sleep(time.Duration(1+r.n(4)) * time.Microsecond
 
 func newVersions(seed uint64) *versions {
 	return &versions{
-		random: &random{r: rand.New(rand.NewPCG(seed, 0))}, out: make(chan announcement, 1<<16),
+		random: &random{r: rand.New(rand.NewPCG(seed, 0))}, out: make(chan notification, 1<<16),
 		last: map[string]int{}, there: map[string]map[int]bool{},
 	}
 }
@@ -72,7 +72,7 @@ func (s *versions) change(id string, there bool) int {
 	}
 	s.there[id][s.last[id]] = there
 	for range 1 + s.random.n(8)/7 {
-		s.out <- announcement{id, s.last[id]}
+		s.out <- notification{id, s.last[id]}
 	}
 	return s.last[id]
 }
@@ -177,8 +177,8 @@ func coherent(t *testing.T, seed uint64, decorators ...layer.Decorator) {
 	}
 
 	var lapses atomic.Int64 // odd while nobody vouches
-	var announcer, all sync.WaitGroup
-	announcer.Go(func() {
+	var notifier, all sync.WaitGroup
+	notifier.Go(func() {
 		store.listener.InvalidateAll()
 		store.listener.ValidUntil(time.Now().Add(time.Hour))
 		for next := range store.out {
@@ -255,7 +255,7 @@ func coherent(t *testing.T, seed uint64, decorators ...layer.Decorator) {
 	}
 	all.Wait()
 	close(store.out)
-	announcer.Wait()
+	notifier.Wait()
 	over.Store(true)
 	readers.Wait()
 	time.Sleep(10 * time.Millisecond) // invalidated sessions are read again by then

@@ -373,7 +373,7 @@ func TestIndexedCostsNoMoreCommandsThanStated(t *testing.T) {
 			indexed, count := countedChain(t, server, name+"-indexed:", append(slices.Clone(decorators), layer.Indexed(userOf))...)
 			device{bare, "warm-0123456789"}.logIn(t, "alice")
 			device{indexed, "warm-0123456789"}.logIn(t, "alice")
-			eventually(t, "announcements", func() bool { // the marks are in memory by then
+			eventually(t, "invalidations", func() bool { // the marks are in memory by then
 				commands, _ := count.during(func() { _ = device{indexed, "warm-0123456789"}.user(t) })
 				return !slices.Contains(commands, "hgetall")
 			})

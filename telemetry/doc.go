@@ -62,12 +62,12 @@
 //
 //	metric                              kind            unit            attributes
 //	strata.local.reads                  counter         {read}          strata.outcome=hit|miss|negative|stale
-//	strata.local.refusals               counter         {session}       strata.reason=expired|outdated|unread|unvouched
+//	strata.local.refusals               counter         {session}       strata.reason=expired|invalidated|unread|unvouched
 //	strata.local.loads                  counter         {load}
 //	strata.local.shared_reads           counter         {read}
 //	strata.local.evictions              counter         {session}
 //	strata.local.rejections             counter         {session}       strata.reason=policy|queue
-//	strata.local.invalidations          counter         {invalidation}  strata.cause=announcement|audit|echo|loss|write
+//	strata.local.invalidations          counter         {invalidation}  strata.cause=audit|loss|own_write|store|write
 //	strata.local.sessions               updowncounter   {session}
 //	strata.local.memory.usage           updowncounter   By
 //	strata.local.memory.limit           updowncounter   By
@@ -96,7 +96,7 @@
 //
 // Each read of memory has one outcome. A read that memory refused is a miss: the session was there, but
 //
-//   - a write had invalidated it (strata.reason=outdated),
+//   - a write had invalidated it (strata.reason=invalidated),
 //   - it had expired (expired),
 //   - no source vouched for it (unvouched), or
 //   - Redis had notified of an own write, and the session was not read again in time (unread).
@@ -104,8 +104,8 @@
 // The causes of an invalidation (strata.cause) are
 //
 //   - a write of this node (write),
-//   - an invalidation from the store, which may be about all sessions at once (announcement),
-//   - one about an own write whose state could not be read again, or was another one (echo),
+//   - an invalidation from the store, which may be about all sessions at once (store),
+//   - one about an own write whose state could not be read again, or was another one (own_write),
 //   - a loss of invalidations, after which everything is invalid (loss), and
 //   - an audit that found a difference (audit).
 //

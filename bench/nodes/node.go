@@ -83,7 +83,7 @@ func (n *node) open() error {
 	// A node that has lost the server for long goes on without invalidations: one bound for both.
 	opts := []layer.LocalOption{layer.Audited(n.Audit), layer.MaxStale(lease)}
 	if n.Mode == modeBroken {
-		store = struct{ tiers.Storage }{store} // nobody finds the announcements behind it
+		store = struct{ tiers.Storage }{store} // nobody finds the invalidations behind it
 		opts = append(opts, layer.Invalidation(liar{}))
 	}
 	writes := []layer.CoalescedOption{layer.WriteTimeout(2 * time.Second)}

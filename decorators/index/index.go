@@ -4,7 +4,7 @@
 // index first, in one command that also decides the limit and returns the nonces of the marks in
 // force, and holds them from its commit on, under [Key]. A principal's sessions are ended by a new
 // mark, in one write: every session that holds another nonce is over, wherever it is met, whether
-// the index knows it or not. Each node has the marks in memory, under the same announcements as
+// the index knows it or not. Each node has the marks in memory, with the same invalidations as
 // sessions.
 package index
 

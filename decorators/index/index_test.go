@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// node is an index whose marks in memory are what it has read: announcements of others' marks are
+// node is an index whose marks in memory are what it has read: invalidations of others' marks are
 // under way.
 func node(t *testing.T) *Storage {
 	t.Helper()
@@ -126,7 +126,7 @@ func TestALogInAfterAMarkThatIsNotInMemoryYet(t *testing.T) {
 					t.Error("the session was ended by the mark before")
 				}
 				endAll(t, s, everybody)
-				s.marks.invalidateAll() // the announcement
+				s.marks.invalidateAll() // the invalidation
 				if isAnns(t, s, id) {
 					t.Error("the session outlives a mark")
 				}

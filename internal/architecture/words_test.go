@@ -12,12 +12,12 @@ import (
 
 // retired are the words for which the glossary of docs/architecture.md has another one, and
 // sentences whose subject is a question word.
-var retired = regexp.MustCompile(`\b(?:[Aa]nswers|answered|(?:\w+n't|not|to|must|would|can|will) answer|tells?|told|[Hh]ears?|heard|outdate[sd]?|announce[sd]?|parcels?|lanes?|echoes|patience|whoever|[Ss]omebody)\b` +
+var retired = regexp.MustCompile(`\b(?:[Aa]nswers|answered|(?:\w+n't|not|to|must|would|can|will) answer|tells?|told|[Hh]ears?|heard|outdate[sd]?|announc(?:e|es|ed|er|ing|ements?)|parcels?|lanes?|echoes|patience|whoever|[Ss]omebody)\b` +
 	`|(?:^|[.:;] )(?:Who|Whoever|Nobody|What)\b`)
 
 // renamed are the same words as a part of an identifier.
-var renamed = regexp.MustCompile(`(?:^|[a-z0-9])(?:T(?:ells?|old)|Hear(?:s|d)?|Outdate[sd]?|Announce[sd]?|Parcels?|Lanes?|Echo(?:es)?|Patience|Whoever|Somebody)(?:[A-Z]|$)` +
-	`|^(?:tells?|told|hears?|heard|outdate[sd]?|announce[sd]?|parcels?|lanes?|echo(?:es)?|patience|whoever|somebody)(?:[A-Z]|$)`)
+var renamed = regexp.MustCompile(`(?:^|[a-z0-9])(?:T(?:ells?|old)|Hear(?:s|d)?|Outdate[sd]?|Announc(?:e|es|ed|er|ing|ements?)|Parcels?|Lanes?|Echo(?:es)?|Patience|Whoever|Somebody)(?:[A-Z]|$)` +
+	`|^(?:tells?|told|hears?|heard|outdate[sd]?|announc(?:e|es|ed|er|ing|ements?)|parcels?|lanes?|echo(?:es)?|patience|whoever|somebody)(?:[A-Z]|$)`)
 
 // attribute is one of a metric with its values, which are what they are.
 var attribute = regexp.MustCompile(`\w+\.\w+=\S+`)

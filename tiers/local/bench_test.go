@@ -82,9 +82,9 @@ func BenchmarkLoadHit(b *testing.B) {
 	}
 }
 
-// BenchmarkAnnouncement is what one costs of a session that this node doesn't hold: at
+// BenchmarkInvalidation is what one costs of a session that this node doesn't hold: at
 // 100,000 a second, a quarter of a core is 2,500 ns each.
-func BenchmarkAnnouncement(b *testing.B) {
+func BenchmarkInvalidation(b *testing.B) {
 	from := &source{}
 	l := local.New(teststore.New(), local.Invalidation(from))
 	defer l.Close(ctx)

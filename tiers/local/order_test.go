@@ -293,13 +293,13 @@ func TestALateCommitShowsNothingOlderThanWhatWasReadAgain(t *testing.T) {
 	})
 }
 
-// announcer is an Announcer that says what a test wants.
-type announcer struct {
+// feed is a CommitFeed that says what a test wants.
+type feed struct {
 	*teststore.Store
 	cache tiers.CommitListener
 }
 
-func (a *announcer) Follow(c tiers.CommitListener) (stop func()) {
+func (a *feed) Follow(c tiers.CommitListener) (stop func()) {
 	a.cache = c
 	return func() {}
 }
@@ -319,7 +319,7 @@ func TestALatePublishedCommitShowsNothingOlder(t *testing.T) {
 		"what it was laid over was gone": {nil, map[string]any{"k": 2, "own": 1}, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			below, from := &announcer{Store: teststore.New()}, &source{}
+			below, from := &feed{Store: teststore.New()}, &source{}
 			synctest.Test(t, func(t *testing.T) {
 				l := local.New(below, local.Invalidation(from))
 				defer l.Close(ctx)
@@ -352,12 +352,12 @@ func TestALatePublishedCommitShowsNothingOlder(t *testing.T) {
 	}
 }
 
-// moments is an announcer that says when it has read.
-type moments struct{ *announcer }
+// moments is a feed that says when it has read.
+type moments struct{ *feed }
 
 func (m moments) Load(ctx context.Context, id string, life time.Duration) (tiers.Read, error) {
 	began := time.Now()
-	read, err := m.announcer.Load(ctx, id, life)
+	read, err := m.feed.Load(ctx, id, life)
 	if read.Snapshot != nil {
 		read.Snapshot = read.Snapshot.ReadAt(began)
 	}
@@ -370,7 +370,7 @@ func TestAPreviewStaysWhenTheSameStateIsReadAgain(t *testing.T) {
 	for name, k := range map[string]any{"the same": 1, "another state": 2} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				below := &announcer{Store: teststore.New()}
+				below := &feed{Store: teststore.New()}
 				l := local.New(moments{below})
 				defer l.Close(ctx)
 				below.Put("a", map[string]any{"k": 1}, ttl)

@@ -98,7 +98,7 @@ func TestAnInvalidationOfAnOwnWriteMayBeAnotherNodes(t *testing.T) {
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		if read, err := l.Load(short, "a", ttl); err == nil {
-			t.Errorf("after more announcements than an own write has, %v is served", read.Snapshot)
+			t.Errorf("after more invalidations than an own write has, %v is served", read.Snapshot)
 		}
 	})
 }

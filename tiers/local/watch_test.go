@@ -152,7 +152,7 @@ func TestMaxStaleBoundsWithoutInvalidations(t *testing.T) {
 
 func TestAnExclusiveTierSubscribesToNoSource(t *testing.T) {
 	s, from := teststore.New(), &source{}
-	below := &announcing{Store: s, source: from}
+	below := &notifying{Store: s, source: from}
 	synctest.Test(t, func(t *testing.T) {
 		l := local.New(below, local.Exclusive())
 		defer l.Close(ctx)
@@ -162,8 +162,8 @@ func TestAnExclusiveTierSubscribesToNoSource(t *testing.T) {
 	})
 }
 
-// announcing is a store that is a source itself.
-type announcing struct {
+// notifying is a store that is a source itself.
+type notifying struct {
 	*teststore.Store
 	*source
 }
@@ -171,7 +171,7 @@ type announcing struct {
 func TestASourceBelowIsFoundAndLeft(t *testing.T) {
 	s, from := teststore.New(), &source{}
 	synctest.Test(t, func(t *testing.T) {
-		l := local.New(&announcing{Store: s, source: from})
+		l := local.New(&notifying{Store: s, source: from})
 		s.Put("a", map[string]any{"k": 1}, ttl)
 		from.confirm(ttl)
 		load(t, l, "a")

@@ -37,7 +37,7 @@ func BenchmarkWatch(b *testing.B) {
 		took += <-l.done
 		bursts++
 	}
-	b.ReportMetric(float64(took.Nanoseconds())/float64(bursts*burst), "ns/announcement")
+	b.ReportMetric(float64(took.Nanoseconds())/float64(bursts*burst), "ns/invalidation")
 }
 
 // stopwatch times bursts. Its fields are for the watcher's calls, one at a time.

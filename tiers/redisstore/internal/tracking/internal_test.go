@@ -130,8 +130,8 @@ func (deaf) InvalidateAll()         { received++ }
 func (deaf) Unsupported(error)      {}
 func (deaf) ValidUntil(_ time.Time) {}
 
-// BenchmarkAnnouncement is what the watcher adds to go-redis' reading of one.
-func BenchmarkAnnouncement(b *testing.B) {
+// BenchmarkInvalidation is what the watcher adds to go-redis' reading of one.
+func BenchmarkInvalidation(b *testing.B) {
 	for _, keys := range []int{1, 16} {
 		b.Run(fmt.Sprint(keys, "-keys"), func(b *testing.B) {
 			w := &watcher{settings: settings{prefix: "gsession:"}}
@@ -147,7 +147,7 @@ func BenchmarkAnnouncement(b *testing.B) {
 			for b.Loop() {
 				_ = c.HandlePushNotification(b.Context(), push.NotificationHandlerContext{}, message)
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(keys), "ns/announcement")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(keys), "ns/invalidation")
 		})
 	}
 }
