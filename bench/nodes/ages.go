@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// Ages are durations in nanoseconds, of which only the histogram, some quantiles and the
-// largest are reported.
+// Ages are durations in nanoseconds, of which some quantiles and the largest are reported.
 type Ages struct{ All []int64 }
 
 func (a *Ages) Add(ns int64) { a.All = append(a.All, max(ns, 0)) }
@@ -21,29 +20,9 @@ func (a *Ages) Quantile(share float64) time.Duration {
 	return time.Duration(sorted[min(int(share*float64(len(sorted))), len(sorted)-1)])
 }
 
-// Beyond is how many are older than the bound.
-func (a *Ages) Beyond(bound time.Duration) (n int) {
-	for _, age := range a.All {
-		if age > int64(bound) {
-			n++
-		}
-	}
-	return n
+// quantiles are the p50, the p99 and the p99.9.
+func (a *Ages) quantiles() string {
+	return fmt.Sprintf("p50 %v, p99 %v, p99.9 %v", round(a.Quantile(0.5)), round(a.Quantile(0.99)), round(a.Quantile(0.999)))
 }
 
-// Histogram is the counts up to some edges, and up to the bound and beyond it.
-func (a *Ages) Histogram(bound time.Duration) (lines []string) {
-	edges := []time.Duration{time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond,
-		50 * time.Millisecond, 100 * time.Millisecond, bound, 1 << 62}
-	low := time.Duration(-1)
-	for _, edge := range edges {
-		n := a.Beyond(low) - a.Beyond(edge)
-		name := "up to " + edge.String()
-		if edge > bound {
-			name = "older than the bound"
-		}
-		lines = append(lines, fmt.Sprintf("%-24s %d", name, n))
-		low = edge
-	}
-	return lines
-}
+func round(d time.Duration) time.Duration { return d.Round(time.Microsecond) }

@@ -197,12 +197,11 @@ func (b *Behind) compare(all map[string]*accepted, held map[string]Record, repor
 
 // Print writes what was found.
 func (b *Behind) Print(out io.Writer) {
-	_, _ = fmt.Fprintf(out, "write-behind with a journal: %d kills, %d changes and log-outs accepted, %d changes reported as given up, %d lacking\n", b.Kills, b.Accepted, b.Reported, b.Lacking)
-	for name, ids := range map[string][]string{"lost": b.Lost, "back after a log-out": b.Back} {
-		_, _ = fmt.Fprintf(out, "  %-44s %d\n", "sessions "+name, len(ids))
-		for _, id := range ids[:min(len(ids), kept)] {
-			_, _ = fmt.Fprintf(out, "  ! %s\n", id)
-		}
+	_, _ = fmt.Fprintf(out, "write-behind with a journal: %d kills\n", b.Kills)
+	_, _ = fmt.Fprintf(out, "  %-15s %d changes and log-outs accepted; %d changes lack, %d were reported as lost; %d sessions are back after a log-out\n",
+		"laws", b.Accepted, b.Lacking, b.Reported, len(b.Back))
+	for _, text := range slices.Concat(b.Back[:min(len(b.Back), kept)], b.Lost[:min(len(b.Lost), kept)]) {
+		_, _ = fmt.Fprintf(out, "  !               %s\n", text)
 	}
 }
 

@@ -467,15 +467,20 @@ func (p *Principals) Sound() bool { return len(p.Broken) == 0 }
 
 // Print writes what was found.
 func (p *Principals) Print(out io.Writer) {
-	_, _ = fmt.Fprintf(out, "principals, %s: %d sessions begun, %d reads, %d changes, %d ended by handle, %d times all of a principal's, %d updates; faults %v\n",
-		p.Topology, p.Deeds["login"], p.Deeds["read"], p.Deeds["change"], p.Deeds["revoke"], p.Deeds["revokeAll"], p.Deeds["update"], p.Faults)
-	for _, rule := range []string{ruleRevoked, ruleLimit, ruleUpdate, ruleListed} {
-		_, _ = fmt.Fprintf(out, "  %-44s %d\n", rule, len(p.Broken[rule]))
-		for _, text := range p.Broken[rule][:min(len(p.Broken[rule]), kept)] {
-			_, _ = fmt.Fprintf(out, "  ! %s\n", text)
+	reads, broken := p.Deeds["read"], 0
+	for _, texts := range p.Broken {
+		broken += len(texts)
+	}
+	_, _ = fmt.Fprintf(out, "sessions by whose they are, %s: faults %v\n", p.Topology, p.Faults)
+	_, _ = fmt.Fprintf(out, "  %-15s %d reads checked, %d violations\n", "laws", reads, broken)
+	_, _ = fmt.Fprintf(out, "  %-15s %d sessions begun, %d changed, %d ended by handle; %d times all of a principal's ended, %d changed\n",
+		"load", p.Deeds["login"], p.Deeds["change"], p.Deeds["revoke"], p.Deeds["revokeAll"], p.Deeds["update"])
+	for rule, texts := range p.Broken {
+		for _, text := range texts[:min(len(texts), kept)] {
+			_, _ = fmt.Fprintf(out, "  ! %s: %s\n", rule, text)
 		}
 	}
 	if p.Folder != "" {
-		_, _ = fmt.Fprintf(out, "  the whole history                            %s\n", p.Folder)
+		_, _ = fmt.Fprintf(out, "  ! history       %s\n", p.Folder)
 	}
 }

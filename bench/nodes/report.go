@@ -117,64 +117,56 @@ func (r *Report) Unreached() (texts []string) {
 	return append(texts, r.unreached()...)
 }
 
-// Print writes the table.
+// Print writes a line for each thing that was looked at, those that are as they should be included, and
+// details only of what isn't.
 func (r *Report) Print(out io.Writer) {
-	line := func(name string, format string, args ...any) {
-		_, _ = fmt.Fprintf(out, "  %-44s %s\n", name, fmt.Sprintf(format, args...))
+	line := func(name, format string, args ...any) {
+		_, _ = fmt.Fprintf(out, "  %-15s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	o := r.Options
-	_, _ = fmt.Fprintf(out, "%s: %d nodes, %d users, %d rounds, seed %d, bound %v (lease %v)\n", r.Topology, o.Nodes, o.Users, r.Rounds, o.Seed, ageBound, lease)
-	line("faults", "%s", r.faults())
-	line("operations, failed reads, unknown writes", "%d, %d, %d", r.Records, r.Failed, r.Unanswered)
-	line("reads checked", "%d", r.Reads)
-	line("stale reads", "%d", len(r.Ages.All))
-	for _, text := range r.Ages.Histogram(ageBound) {
-		line("", "%s", text)
-	}
-	beyond := r.Ages.Beyond(ageBound)
-	line("older than the bound", "%d (%.6f of all reads)", beyond, float64(beyond)/float64(max(r.Reads, 1)))
-	if r.Faults["redial"] > 0 {
-		line("stale after a silent redial, the oldest", "%d, %v (bound %v)", len(r.InGaps.All), round(r.InGaps.Quantile(1)), gapBound)
-	}
-	for _, law := range []Law{Stale, Late, Backwards, OwnWrite, Resurrected, Expired, Lost, Invented, NotLinear} {
-		line("violations: "+string(law), "%d", r.Counts[law])
-	}
-	if r.Topology == sentinel {
-		line("rounds not judged: an unasked failover", "%d", r.Alone)
-	}
-	line("quiet times judged, worst stall in them", "%d, %v", r.Quiet, round(r.Stall))
-	line("histories of one node, too hard", "%d, %d", r.Histories, r.Unknown)
-	line("acknowledged writes that the servers lost", "%d", r.ServerLost)
-	line("reads that found none, as it had expired", "%d", r.Expired)
-	line("keys carried into a log-in of the same id", "%d", r.Carried)
-	if o.Requests > 0 {
-		line("invalidation delay p50, p99, p99.9", "%v, %v, %v (%d changes)", round(r.Delays.Quantile(0.5)), round(r.Delays.Quantile(0.99)), round(r.Delays.Quantile(0.999)), len(r.Delays.All))
-		line("Redis reads a request, 95 % reads", "%.3f", r.RedisReads)
-		line("reads of own writes that asked Redis", "%d of %d", r.ownMisses(), r.OwnReads)
-		for why, n := range r.OwnMisses {
-			line("", "%s %d", why, n)
-		}
-		if r.busy() {
-			line("times not judged on a busy machine", "others used %.0f %% of its CPU time", 100*r.Others)
-		}
-	}
-	if len(r.Recoveries.All) > 0 {
-		line("requests in an outage p50, p99, p99.9", "%v, %v, %v (%d requests)", round(r.Outages.Quantile(0.5)), round(r.Outages.Quantile(0.99)), round(r.Outages.Quantile(0.999)), len(r.Outages.All))
-		line("last failure after an outage, the worst", "%v (%d outages)", round(r.Recoveries.Quantile(1)), len(r.Recoveries.All))
-	}
-	line("audited hits: same, changed, different", "%d, %d, %d", r.Audits.Same, r.Audits.Changed, r.Audits.Differs)
-	for _, text := range r.Unreached() {
-		line("not reached", "%s", text)
+	_, _ = fmt.Fprintf(out, "%s: %d nodes, %d users, %d rounds, seed %d\n", r.Topology, o.Nodes, o.Users, r.Rounds, o.Seed)
+	line("laws", "%d reads checked, %d violations", r.Reads, r.Violations())
+	for law, n := range r.Counts {
+		line("! "+string(law), "%d", n)
 	}
 	for _, v := range r.Examples {
 		line("! "+string(v.Law), "%s", v.Text)
 	}
 	for _, folder := range r.Evidence {
-		line("the whole history", "%s", folder)
+		line("! history", "%s", folder)
+	}
+	line("fresh", "%.1f %% of the reads showed the newest write; the others were behind by %s, at most %v (bound %v)",
+		100-100*float64(len(r.Ages.All))/float64(max(r.Reads, 1)), r.Ages.quantiles(), round(r.Ages.Quantile(1)), ageBound)
+	if r.Faults["redial"] > 0 {
+		line("", "after a silent redial %d more were behind by at most %v (bound %v)", len(r.InGaps.All), round(r.InGaps.Quantile(1)), gapBound)
+	}
+	if o.Requests > 0 {
+		line("without faults", "invalidation delay %s (%d changes)", r.Delays.quantiles(), len(r.Delays.All))
+		line("", "%.3f Redis reads a request, of which 95 %% read; %d of %d reads of own writes asked Redis", r.RedisReads, r.ownMisses(), r.OwnReads)
+		for why, n := range r.OwnMisses {
+			line("", "%d, as memory's state was: %s", n, why)
+		}
+		if r.busy() {
+			line("", "times aren't judged, as other programs used %.0f %% of the machine's CPU time", 100*r.Others)
+		}
+	}
+	if len(r.Recoveries.All) > 0 {
+		line("in an outage", "a request took %s (%d requests)", r.Outages.quantiles(), len(r.Outages.All))
+		line("", "the last request that failed began %v after its end at most (%d outages)", round(r.Recoveries.Quantile(1)), len(r.Recoveries.All))
+	}
+	line("also checked", "%d histories of one node for linearizability, %d were too hard; %d audited hits, %d of which differ from the store",
+		r.Histories, r.Unknown, r.Audits.Same+r.Audits.Changed+r.Audits.Differs, r.Audits.Differs)
+	line("", "%d rounds that began without faults, the worst stall was %v; %d reads that found none, as it had expired", r.Quiet, round(r.Stall), r.Expired)
+	line("load", "%d operations; %d reads failed, and of %d writes the outcome isn't known", r.Records, r.Failed, r.Unanswered)
+	line("faults", "%s", r.faults())
+	line("not judged", "%d acknowledged writes that the servers lost, %d keys carried into a log-in of the same id", r.ServerLost, r.Carried)
+	if r.Alone > 0 {
+		line("", "%d rounds, as the sentinel failed over unasked", r.Alone)
+	}
+	for _, text := range r.Unreached() {
+		line("! not reached", "%s", text)
 	}
 }
-
-func round(d time.Duration) time.Duration { return d.Round(time.Microsecond) }
 
 func (r *Report) faults() string {
 	var all []string
