@@ -47,7 +47,7 @@ type request struct {
 	left      string // what a log-out in this request has ended
 	gone      []gone // what was presented, while there is no session under any of it
 	record    record
-	unread    error     // why the chain didn't give the session
+	failed    error     // what the chain has returned last to a call of the handler that failed
 	until     *follower // nil unless Until was called
 	ended     bool      // the middleware is done
 }
@@ -163,8 +163,8 @@ func (q *request) end() {
 	} else if !q.writer.refused {
 		err = q.commit()
 	}
-	if q.unread != nil && panicked(q.r) && errors.Is(q.r.GetError(), q.unread) {
-		err = q.unread // which MustGet panics with
+	if q.failed != nil && panicked(q.r) && errors.Is(q.r.GetError(), q.failed) {
+		err = q.failed // which MustGet and the like panic with
 	}
 	id, read := q.id, q.loaded
 	if read {
@@ -398,7 +398,8 @@ func (q *request) New(ctx context.Context, _ time.Duration) (string, error) {
 
 // GetSession is called once, before anything else. If there is no session under the id that it
 // was given, the session takes a new one.
-func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) (_ *gmap.StrAnyMap, err error) {
+	defer func() { _ = q.noted(err) }()
 	now := time.Now()
 	q.direct = q.of.top.Style(ctx) != tiers.StyleSnapshot
 	if id == q.presented && q.claimed.left(now, 0, q.of.absolute) < 0 {
@@ -409,7 +410,6 @@ func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	}
 	m, err := q.chain.GetSession(ctx, id, ttl)
 	if err != nil {
-		q.unread = err
 		return m, err
 	}
 	if m == nil || !q.direct && m.Size() == 0 { // StorageMemory has an empty one for each id
@@ -608,7 +608,8 @@ func (q *request) touch(now time.Time) {
 func (q *request) UpdateTTL(context.Context, string, time.Duration) error { return nil }
 
 // RemoveAll is the log-out, or RegenerateId ending the id from before.
-func (q *request) RemoveAll(ctx context.Context, id string) error {
+func (q *request) RemoveAll(ctx context.Context, id string) (err error) {
+	defer func() { _ = q.noted(err) }()
 	if id != q.id {
 		if q.direct {
 			if !q.loggedIn {
@@ -640,7 +641,7 @@ func (q *request) RemoveAll(ctx context.Context, id string) error {
 	if q.byCookie() && q.writer.closed {
 		return nil
 	}
-	_, err := q.session.RegenerateId(false) // what comes after a log-out isn't what was ended
+	_, err = q.session.RegenerateId(false) // what comes after a log-out isn't what was ended
 	return err
 }
 
@@ -704,6 +705,14 @@ func (q *request) SetMap(ctx context.Context, id string, data map[string]any, _ 
 		q.touch(time.Now())
 		err = q.chain.Set(ctx, id, Key, q.record.String(), q.ttl(time.Now()))
 	}
+	return q.noted(err)
+}
+
+// noted returns the chain's error for a call of the handler, which may panic with it.
+func (q *request) noted(err error) error {
+	if err != nil && !errors.Is(err, gsession.ErrorDisabled) {
+		q.failed = err
+	}
 	return err
 }
 
@@ -711,7 +720,8 @@ func (q *request) Get(ctx context.Context, id, key string) (any, error) {
 	if !q.direct || key == Key {
 		return nil, gsession.ErrorDisabled
 	}
-	return q.chain.Get(ctx, id, key)
+	value, err := q.chain.Get(ctx, id, key)
+	return value, q.noted(err)
 }
 
 func (q *request) Data(ctx context.Context, id string) (map[string]any, error) {
@@ -732,5 +742,5 @@ func (q *request) Remove(ctx context.Context, id, key string) error {
 	if key == Key {
 		return errReserved
 	}
-	return q.chain.Remove(ctx, id, key)
+	return q.noted(q.chain.Remove(ctx, id, key))
 }

@@ -509,29 +509,84 @@ func TestLoggedInDistinguishesAVisitorFromAStoreThatIsAway(t *testing.T) {
 	}
 }
 
+// unreachable is a direct store that no call reaches while away is set.
+type unreachable struct {
+	*teststore.Keys
+	away atomic.Bool
+}
+
+var errAway = errors.New("away")
+
+func (u *unreachable) Get(ctx context.Context, id, key string) (any, error) {
+	if u.away.Load() {
+		return nil, errAway
+	}
+	return u.Keys.Get(ctx, id, key)
+}
+
+func (u *unreachable) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
+	if u.away.Load() {
+		return errAway
+	}
+	return u.Keys.SetMap(ctx, id, data, ttl)
+}
+
+func (u *unreachable) Remove(ctx context.Context, id, key string) error {
+	if u.away.Load() {
+		return errAway
+	}
+	return u.Keys.Remove(ctx, id, key)
+}
+
 // MustGet and the like panic with the error. Another panic stays one, also of a request whose session couldn't be read.
-func TestAPanicWithTheErrorOfAReadIsTheStoresFailure(t *testing.T) {
-	for name, opts := range map[string][]web.Option{"default": nil, "committed on a panic": {web.CommitOnPanic()}} {
+func TestAPanicWithTheErrorOfTheStoreIsItsFailure(t *testing.T) {
+	whole, direct := &unreadable{Storage: gsession.NewStorageMemory()}, &unreachable{Keys: teststore.NewKeys(nil)}
+	for name, c := range map[string]struct {
+		store gsession.Storage
+		away  *atomic.Bool
+		opts  []web.Option
+		calls []string
+	}{
+		"whole sessions":       {whole, &whole.away, nil, []string{"get", "data", "size", "set", "remove"}},
+		"committed on a panic": {whole, &whole.away, []web.Option{web.CommitOnPanic()}, []string{"get"}},
+		"direct":               {direct, &direct.away, nil, []string{"get", "set", "remove"}}, // GoFrame drops the others' errors
+	} {
 		t.Run(name, func(t *testing.T) {
-			store := &unreadable{Storage: gsession.NewStorageMemory()}
-			s := serveChain(t, layer.Chain(store), func(server *ghttp.Server, chain *layer.Stack) {
-				standard(opts...)(server, chain)
-				server.BindHandler("/must", func(r *ghttp.Request) { r.Response.Write(r.Session.MustGet("k")) })
-				server.BindHandler("/panics", func(r *ghttp.Request) {
-					_, err := r.Session.Get("k")
-					panic(fmt.Sprint("a handler's own, after ", err))
-				})
+			var away atomic.Bool // from within the handler on
+			s := serveChain(t, layer.Chain(c.store), func(server *ghttp.Server, chain *layer.Stack) {
+				standard(c.opts...)(server, chain)
+				for path, call := range map[string]func(*gsession.Session){
+					"get": func(s *gsession.Session) { s.MustGet("k") }, "data": func(s *gsession.Session) { s.MustData() },
+					"size": func(s *gsession.Session) { s.MustSize() }, "set": func(s *gsession.Session) { s.MustSet("k", "w") },
+					"remove": func(s *gsession.Session) { s.MustRemove("k") }, "another": func(s *gsession.Session) {
+						_, err := s.Data()
+						panic(fmt.Sprint("a handler's own, after ", err))
+					},
+				} {
+					server.BindHandler("/must/"+path, func(r *ghttp.Request) {
+						if c.store == direct {
+							r.Session.MustId() // is loaded, and its keys are not
+						}
+						c.away.Store(away.Load())
+						call(r.Session)
+					})
+				}
 			})
 			visitor := s.client()
 			visitor.want("/set", "set")
-			visitor.want("/must", "v")
-			store.away.Store(true)
-			if a := visitor.get("/must"); a.status != http.StatusServiceUnavailable || a.body != "The session could not be read or saved. Try again." {
-				t.Errorf("while the store is away MustGet's request gets %d, %q", a.status, a.body)
+			away.Store(true)
+			for _, path := range c.calls {
+				c.away.Store(false)
+				if a := visitor.get("/must/" + path); a.status != http.StatusServiceUnavailable || a.body != "The session could not be read or saved. Try again." {
+					t.Errorf("%s: while the store is away the request gets %d, %q", path, a.status, a.body)
+				}
 			}
-			visitor.status("/panics", http.StatusInternalServerError)
-			store.away.Store(false)
-			visitor.want("/must", "v")
+			c.away.Store(false)
+			visitor.status("/must/another", http.StatusInternalServerError)
+			away.Store(false)
+			c.away.Store(false)
+			visitor.status("/must/get", http.StatusOK)
+			visitor.want("/get", "v")
 		})
 	}
 }
