@@ -94,101 +94,140 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	if err := tiers.CheckID(id); err != nil {
 		return err
 	}
-	var (
-		carrier, h   = originOf(m), (*origin)(nil)
-		g            *given
-		call, urgent = adaptedCall(ctx)
-		change       *tiers.Delta // by the map's holder
-		held         map[string]any
-		err          error
-	)
-	if carrier != nil && carrier.maps == f {
-		h = carrier
-	} else if l := unfollowed.Load(); l != nil && call == adaptedNot && bySession() && !f.absences.noted(id) {
-		h = l.lastOf(f, id)
-	}
-	if h != nil {
-		g = h.now()
-	}
-	follows := g != nil
-	if follows {
-		// The adapter, or a decorator above this Maps, may have replaced what the map holds.
-		change, held, err = f.diff(g, id, m, call != adaptedNot)
-	} else {
-		var data map[string]any
-		data, held = f.contents(m)
-		switch {
-		case call == adaptedCreate:
-			change, err = tiers.Add(data)
-		case call == adaptedReplace || carrier != nil || !bySession():
-			change, err = tiers.Replace(data)
-		case len(data) == 0 && f.absences.noted(id):
-			return nil // after its RemoveAll, for example: an empty session would be left behind
-		case !f.absences.take(id):
-			follows = true
-			change, err = tiers.Replace(data)
-		default:
-			follows = true
-			change, err = tiers.Add(data)
-		}
-	}
-	if follows {
+	call, urgent := adaptedCall(ctx)
+	c := f.closing(id, m, call)
+	err := f.findChange(&c, call)
+	if c.follows {
 		f.tombstones.expect(id)
 	}
-	stamp := f.tombstones.now()
-	delta := change
+	c.stamp = f.tombstones.now()
+	var delta *tiers.Delta
 	var carried *tiers.Snapshot
-	if err == nil && g != nil && g.id != id {
-		delta, carried, err = f.carry(ctx, h, g, change, m, ttl)
+	if err == nil {
+		delta, carried, err = f.toCommit(ctx, &c, urgent, ttl)
+		if err == nil && delta == nil {
+			return nil
+		}
 	}
-	if err == nil && delta == nil {
-		return nil
-	}
-	if change == nil {
-		change = delta
-	}
-	if delta != nil && f.tombstones.known(id) {
-		delta = delta.AsRecreating()
-	}
-	switch {
-	case delta == nil || !urgent:
-	case delta.Empty():
-		delta = tiers.Inquiry(delta.Base())
-	default:
-		delta = delta.AsUrgent()
-	}
-	before := int64(time.Since(started))
-	if err == nil && delta.Empty() && call == adaptedNot {
-		switch {
+	unchanged := err == nil && delta.Empty() && call == adaptedNot
+	if unchanged {
+		switch g := c.given; {
 		case g.refused != nil:
 			return refusedBefore(g.refused)
 		case g.committedWithin(min(closeGrace, ttl/100)) || f.tombstones.Since(g.id, g.stamp):
 			return nil
 		}
-		if _, err = f.core.Commit(ctx, id, delta, ttl); errors.Is(err, tiers.ErrRevoked) {
+	}
+	began := int64(time.Since(started))
+	if err == nil {
+		if _, err = f.core.Commit(ctx, id, delta, ttl); unchanged && errors.Is(err, tiers.ErrRevoked) {
 			return nil
 		}
-	} else if err == nil {
-		_, err = f.core.Commit(ctx, id, delta, ttl)
 	}
 	if err == nil && carried != nil {
-		err = f.recheck(ctx, id, g, change, carried, ttl)
+		err = f.recheck(ctx, id, c.given, c.change, carried, ttl)
+	}
+	f.note(&c, began, err)
+	return err
+}
+
+// closing is one call of SetSession: what is known of the map, and what its holder has changed.
+type closing struct {
+	id      string
+	m       *gmap.StrAnyMap
+	carrier *origin // that the map carries, nil for none
+	origin  *origin // that, or one that was found otherwise, if the map is of this Maps; else nil
+	given   *given  // what the map stands for, nil without an origin
+
+	change  *tiers.Delta   // nil if nothing is left to write
+	held    map[string]any // the Go map that the change was made of
+	follows bool           // the map stands for the session from now on
+	stamp   uint64         // the tombstones' clock after that
+}
+
+func (f *Maps) closing(id string, m *gmap.StrAnyMap, call adapted) closing {
+	c := closing{id: id, m: m, carrier: originOf(m)}
+	if c.carrier != nil && c.carrier.maps == f {
+		c.origin = c.carrier
+	} else if l := unfollowed.Load(); l != nil && call == adaptedNot && bySession() && !f.absences.noted(id) {
+		c.origin = l.lastOf(f, id)
+	}
+	if c.origin != nil {
+		c.given = c.origin.now()
+	}
+	return c
+}
+
+// findChange finds what the holder of the map has changed.
+func (f *Maps) findChange(c *closing, call adapted) (err error) {
+	if c.given != nil {
+		c.follows = true
+		// The adapter, or a decorator above this Maps, may have replaced what the map holds.
+		c.change, c.held, err = f.diff(c.given, c.id, c.m, call != adaptedNot)
+		return err
+	}
+	var data map[string]any
+	data, c.held = f.contents(c.m)
+	switch {
+	case call == adaptedCreate:
+		c.change, err = tiers.Add(data)
+	case call == adaptedReplace || c.carrier != nil || !bySession():
+		c.change, err = tiers.Replace(data)
+	case len(data) == 0 && f.absences.noted(c.id):
+		// After its RemoveAll, for example: an empty session would be left behind.
+	case f.absences.take(c.id):
+		c.follows = true
+		c.change, err = tiers.Add(data)
+	default:
+		c.follows = true
+		c.change, err = tiers.Replace(data)
+	}
+	return err
+}
+
+// toCommit returns the delta to commit, nil for none, and for a session that changes its id also what the store held
+// under the old one.
+func (f *Maps) toCommit(ctx context.Context, c *closing, urgent bool, ttl time.Duration) (delta *tiers.Delta, carried *tiers.Snapshot, err error) {
+	delta = c.change
+	if c.given != nil && c.given.id != c.id {
+		delta, carried, err = f.carry(ctx, c.origin, c.given, c.change, c.m, ttl)
+	}
+	if err != nil || delta == nil {
+		return nil, nil, err
+	}
+	if c.change == nil {
+		c.change = delta
+	}
+	if f.tombstones.known(c.id) {
+		delta = delta.AsRecreating()
 	}
 	switch {
-	case err == nil && follows:
-		f.remember(m, carrier, given{id: id, base: change.Base(), change: change, stamp: stamp, held: held, committed: before})
-	case err != nil && g != nil && change != nil && failure.IsFinal(err):
-		f.remember(m, carrier, given{id: g.id, base: change.Base(), change: change, stamp: g.stamp, held: held, refused: err})
-	case err != nil && follows && (g == nil || g.id == id) && change != nil && !change.Empty() &&
-		tiers.MayBeApplied(err) && !failure.IsFinal(err):
-		unsure := given{id: id, base: nothing, stamp: stamp}
+	case !urgent:
+	case delta.Empty():
+		delta = tiers.Inquiry(delta.Base())
+	default:
+		delta = delta.AsUrgent()
+	}
+	return delta, carried, nil
+}
+
+// note sets what the map stands for after a commit that began at a moment, and ended with err.
+func (f *Maps) note(c *closing, began int64, err error) {
+	change, g := c.change, c.given
+	switch {
+	case err == nil && c.follows:
+		f.remember(c.m, c.carrier, given{id: c.id, base: change.Base(), change: change, stamp: c.stamp, held: c.held, committed: began})
+	case err == nil || change == nil:
+	case g != nil && failure.IsFinal(err):
+		f.remember(c.m, c.carrier, given{id: g.id, base: change.Base(), change: change, stamp: g.stamp, held: c.held, refused: err})
+	case c.follows && (g == nil || g.id == c.id) && !change.Empty() && tiers.MayBeApplied(err) && !failure.IsFinal(err):
+		unsure := given{id: c.id, base: nothing, stamp: c.stamp}
 		if g != nil {
 			unsure = *g
 		}
-		unsure.held, unsure.unsure = held, change.Conditional(nil)
-		f.remember(m, carrier, unsure)
+		unsure.held, unsure.unsure = c.held, change.Conditional(nil)
+		f.remember(c.m, c.carrier, unsure)
 	}
-	return err
 }
 
 // contents copies a map's values, without the hidden key, and returns the Go map that holds them.
