@@ -47,9 +47,19 @@ type request struct {
 	left      string // what a log-out in this request has ended
 	gone      []gone // what was presented, while there is no session under any of it
 	record    record
-	failed    error     // what the chain has returned last to a call of the handler that failed
+	failed    failed    // the handler's last call that failed
 	until     *follower // nil unless Until was called
 	ended     bool      // the middleware is done
+}
+
+// failed is the chain's last error for a call of the handler, which may panic with it.
+type failed struct{ err error }
+
+func (f *failed) note(err error) error {
+	if err != nil && !errors.Is(err, gsession.ErrorDisabled) {
+		f.err = err
+	}
+	return err
 }
 
 type requestKey struct{}
@@ -163,8 +173,8 @@ func (q *request) end() {
 	} else if !q.writer.refused {
 		err = q.commit()
 	}
-	if q.failed != nil && panicked(q.r) && errors.Is(q.r.GetError(), q.failed) {
-		err = q.failed // which MustGet and the like panic with
+	if failed := q.failed.err; failed != nil && panicked(q.r) && errors.Is(q.r.GetError(), failed) {
+		err = failed // which MustGet and the like panic with
 	}
 	id, read := q.id, q.loaded
 	if read {
@@ -399,7 +409,7 @@ func (q *request) New(ctx context.Context, _ time.Duration) (string, error) {
 // GetSession is called once, before anything else. If there is no session under the id that it
 // was given, the session takes a new one.
 func (q *request) GetSession(ctx context.Context, id string, ttl time.Duration) (_ *gmap.StrAnyMap, err error) {
-	defer func() { _ = q.noted(err) }()
+	defer func() { _ = q.failed.note(err) }()
 	now := time.Now()
 	q.direct = q.of.top.Style(ctx) != tiers.StyleSnapshot
 	if id == q.presented && q.claimed.left(now, 0, q.of.absolute) < 0 {
@@ -609,7 +619,7 @@ func (q *request) UpdateTTL(context.Context, string, time.Duration) error { retu
 
 // RemoveAll is the log-out, or RegenerateId ending the id from before.
 func (q *request) RemoveAll(ctx context.Context, id string) (err error) {
-	defer func() { _ = q.noted(err) }()
+	defer func() { _ = q.failed.note(err) }()
 	if id != q.id {
 		if q.direct {
 			if !q.loggedIn {
@@ -705,15 +715,7 @@ func (q *request) SetMap(ctx context.Context, id string, data map[string]any, _ 
 		q.touch(time.Now())
 		err = q.chain.Set(ctx, id, Key, q.record.String(), q.ttl(time.Now()))
 	}
-	return q.noted(err)
-}
-
-// noted returns the chain's error for a call of the handler, which may panic with it.
-func (q *request) noted(err error) error {
-	if err != nil && !errors.Is(err, gsession.ErrorDisabled) {
-		q.failed = err
-	}
-	return err
+	return q.failed.note(err)
 }
 
 func (q *request) Get(ctx context.Context, id, key string) (any, error) {
@@ -721,7 +723,7 @@ func (q *request) Get(ctx context.Context, id, key string) (any, error) {
 		return nil, gsession.ErrorDisabled
 	}
 	value, err := q.chain.Get(ctx, id, key)
-	return value, q.noted(err)
+	return value, q.failed.note(err)
 }
 
 func (q *request) Data(ctx context.Context, id string) (map[string]any, error) {
@@ -742,5 +744,5 @@ func (q *request) Remove(ctx context.Context, id, key string) error {
 	if key == Key {
 		return errReserved
 	}
-	return q.noted(q.chain.Remove(ctx, id, key))
+	return q.failed.note(q.chain.Remove(ctx, id, key))
 }
