@@ -201,6 +201,9 @@ func TestAnErrorAtTheCloseIsLogged(t *testing.T) {
 	if err := late.Close(); !errors.Is(err, layer.ErrRevoked) {
 		t.Fatalf("returned %v", err)
 	}
+	if err := chain.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
 	if text := o.everything(t); !strings.Contains(text, `"level":"WARN","msg":"strata: a session could not be written","error":"strata: the session was removed`) {
 		t.Errorf("logged %s", o.log.String())
 	}

@@ -78,7 +78,7 @@ func TestWarningsOfAChainThatIsBeingBuiltAreLoggedByItsLogger(t *testing.T) {
 	traced, l = logged()
 	chain = layer.Chain(redisstore.New(artificial), patientLocal(), traced)
 	defer func() { _ = chain.Close(ctx) }()
-	if !strings.Contains(l.String(), "the store can't send invalidations") {
+	if !polled(30*time.Second, func() bool { return strings.Contains(l.String(), "the store can't send invalidations") }) {
 		t.Errorf("logged %q, and not that the store can't notify", l)
 	}
 }
@@ -230,5 +230,40 @@ func TestABatchIsLinkedToItsRequests(t *testing.T) {
 	}
 	if !maps.Equal(linked, requests) {
 		t.Errorf("linked to %v, want %v", linked, requests)
+	}
+}
+
+// hungLog is a log whose lines are never written before its release.
+type hungLog struct {
+	slog.Handler
+	release chan struct{}
+}
+
+func (s hungLog) Handle(context.Context, slog.Record) error { <-s.release; return nil }
+
+// Neither a request, nor a source, nor Close waits for a log that hangs.
+func TestALogThatHangsHoldsNoRequest(t *testing.T) {
+	t.Parallel()
+	log := hungLog{slog.DiscardHandler, make(chan struct{})}
+	defer close(log.release)
+	store := &distressed{Store: teststore.New()}
+	chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Traced(layer.Logger(slog.New(log))))
+	store.Refuse(func(string) error { return errors.New("away") })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m := gmap.NewStrAnyMapFrom(map[string]any{"k": 1})
+		if err := chain.SetSession(context.Background(), "a", m, time.Hour); err == nil {
+			t.Error("the store has taken it")
+		}
+		store.listener.Unsupported(errors.New("old"))
+		over, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = chain.Close(over)
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Error("they wait for the log")
 	}
 }

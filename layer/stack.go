@@ -234,6 +234,7 @@ func (p *parts) close(ctx context.Context) error {
 	}
 	p.endOthers()
 	p.reporter.Stop(&p.refused)
+	p.reporter.Flush(ctx)
 	return errors.Join(errs...)
 }
 

@@ -349,7 +349,7 @@ func TestDecoratorsInAnOrderThatCosts(t *testing.T) {
 		"Snapshots above Local": {newKeyed(), []layer.Decorator{patientLocal(), layer.Snapshots()}, []string{"layer.Snapshots stands above"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var said strings.Builder
+			var said teststore.Log
 			log := layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil))))
 			chain := layer.Chain(tt.store, append(tt.decorators, log)...)
 			defer chain.Close(t.Context())
@@ -357,6 +357,9 @@ func TestDecoratorsInAnOrderThatCosts(t *testing.T) {
 				if _, err := chain.GetSession(t.Context(), id, time.Hour); err != nil {
 					t.Fatal(err)
 				}
+			}
+			if err := chain.Close(t.Context()); err != nil { // has all lines written
+				t.Fatal(err)
 			}
 			var advice []string
 			for _, a := range layer.Advice(chain) {

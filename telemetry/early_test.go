@@ -39,11 +39,13 @@ func TestEarlyWarningsWaitForTheSink(t *testing.T) {
 		}
 		sink, lines := written()
 		r.Move(sink, nil)
+		synctest.Wait()
 		if n := strings.Count(lines.String(), "strata: early"); n != maxEarly || !strings.Contains(lines.String(), "n=0\n") {
 			t.Errorf("%d lines, want the first %d", n, maxEarly)
 		}
 		lines.Reset()
 		r.Warn(context.Background(), "later", "strata: later")
+		synctest.Wait()
 		if !strings.Contains(lines.String(), "strata: later") {
 			t.Error("what comes later isn't logged at once")
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,15 +15,24 @@ import (
 // logInterval is how often one cause is logged at most.
 const logInterval = 10 * time.Second
 
+// maxLines bounds the lines that wait while the log hangs.
+const maxLines = 64
+
 // rareLog logs a line for each cause, once in logInterval at most. The causes are constants and Go
 // types, of which a program has few.
 //
-// logger is set at construction; mu guards said.
+// Lines are written by a goroutine that lives while there are any, so that neither a request nor a
+// watcher waits for a log that hangs, and a panic of the program's handler costs the line alone.
+//
+// logger is set at construction; mu guards the rest.
 type rareLog struct {
 	logger *slog.Logger // nil: GoFrame's default log
 
-	mu   sync.Mutex
-	said map[string]*said
+	mu      sync.Mutex
+	said    map[string]*said
+	lines   []warning // to be written
+	lost    int       // lines without room, or whose handler has panicked, since the last one
+	writing bool      // the goroutine lives
 }
 
 // said remembers when a cause was logged last, and what was held back since.
@@ -34,37 +44,113 @@ type said struct {
 // warning is a line to be logged for a cause.
 type warning struct {
 	ctx        context.Context
+	level      slog.Level
 	cause      string
 	message    string
 	attributes []slog.Attr
 }
 
-func (l *rareLog) warn(ctx context.Context, cause, message string, attributes ...slog.Attr) {
-	held, say := l.due(cause, time.Now())
-	if !say {
+// log has the line written soon. Beyond maxLines it is only counted.
+func (l *rareLog) log(w warning) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	held, say := l.due(w.cause, time.Now())
+	switch {
+	case !say:
 		return
+	case len(l.lines) == maxLines:
+		l.lost += held + 1
+		return
+	case held > 0:
+		w.attributes = append(slices.Clip(w.attributes), slog.Int("held_back", held))
 	}
-	if held > 0 {
-		attributes = append(attributes, slog.Int("held_back", held))
+	l.lines = append(l.lines, w)
+	if !l.writing {
+		l.writing = true
+		go l.write()
 	}
+}
+
+// write writes what waits.
+func (l *rareLog) write() {
+	over := false
+	defer func() {
+		if over {
+			return
+		}
+		_ = recover()
+		l.mu.Lock()
+		l.lost++
+		l.mu.Unlock()
+		go l.write() // the handler has ended this goroutine
+	}()
+	for w, ok := l.next(); ok; w, ok = l.next() {
+		l.print(w)
+	}
+	over = true
+}
+
+// next returns the line to be written next, false if there is none.
+func (l *rareLog) next() (w warning, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.lines) == 0 {
+		l.lines, l.writing = nil, false
+		return w, false
+	}
+	w, l.lines = l.lines[0], l.lines[1:]
+	if l.lost > 0 {
+		w.attributes = append(slices.Clip(w.attributes), slog.Int("dropped", l.lost))
+		l.lost = 0
+	}
+	return w, true
+}
+
+func (l *rareLog) print(w warning) {
 	if l.logger != nil {
-		l.logger.LogAttrs(ctx, slog.LevelWarn, message, attributes...)
+		l.logger.LogAttrs(w.ctx, w.level, w.message, w.attributes...)
 		return
 	}
 	var line strings.Builder
-	line.WriteString(message)
-	for _, a := range attributes {
+	line.WriteString(w.message)
+	for _, a := range w.attributes {
 		fmt.Fprintf(&line, " %s=%v", a.Key, a.Value)
 	}
-	glog.Instance().Warning(ctx, line.String())
+	if w.level >= slog.LevelWarn {
+		glog.Instance().Warning(w.ctx, line.String())
+	} else {
+		glog.Instance().Info(w.ctx, line.String())
+	}
 }
 
+// flushPause is how often flush looks. A log is shared by chains, also of which one is in a bubble of synctest, so
+// that it has no channel.
+const flushPause = time.Millisecond
+
+// flush returns when all lines are written, or ctx ends.
+func (l *rareLog) flush(ctx context.Context) {
+	tick := time.NewTicker(flushPause)
+	defer tick.Stop()
+	for l.busy() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (l *rareLog) busy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.writing
+}
+
+// due is called under mu.
 func (l *rareLog) due(cause string, now time.Time) (held int, say bool) {
 	if cause == "" {
 		return 0, true
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	w := l.said[cause]
 	if w == nil {
 		if l.said == nil {
@@ -118,7 +204,7 @@ func (e *early) keep(w warning, alarm func()) bool {
 	return true
 }
 
-// say logs what waits.
+// say has what waits logged.
 func (e *early) say(log *rareLog) {
 	e.mu.Lock()
 	kept := e.kept
@@ -128,6 +214,6 @@ func (e *early) say(log *rareLog) {
 	}
 	e.mu.Unlock()
 	for _, w := range kept {
-		log.warn(w.ctx, w.cause, w.message, w.attributes...)
+		log.log(w)
 	}
 }

@@ -120,13 +120,26 @@ func (r *Reporter) Move(to *Sink, l Reporting) {
 	r.early.say(to.log)
 }
 
-// Warn logs a line, one each ten seconds for one cause, and each where that is empty. The message and the attributes
-// hold no session id, key or value (law 10).
+// Warn has a line logged soon, one each ten seconds for one cause, and each where that is empty. It waits for nothing,
+// so that it may be called under a lock; while the log hangs, 64 lines wait for it, and later ones are counted. The
+// message and the attributes hold no session id, key or value (law 10).
 func (r *Reporter) Warn(ctx context.Context, cause, message string, attributes ...slog.Attr) {
-	if r.given.Load() != nil || !r.early.keep(warning{ctx, cause, message, attributes}, r.overdue) {
-		r.sink().log.warn(ctx, cause, message, attributes...)
+	r.log(warning{ctx, slog.LevelWarn, cause, message, attributes})
+}
+
+// Info has a line logged as Warn does.
+func (r *Reporter) Info(ctx context.Context, cause, message string, attributes ...slog.Attr) {
+	r.log(warning{ctx, slog.LevelInfo, cause, message, attributes})
+}
+
+func (r *Reporter) log(w warning) {
+	if r.given.Load() != nil || !r.early.keep(w, r.overdue) {
+		r.sink().log.log(w)
 	}
 }
+
+// Flush returns when the lines that wait are written, or ctx ends.
+func (r *Reporter) Flush(ctx context.Context) { r.sink().log.flush(ctx) }
 
 // overdue logs the lines that have waited for a sink for too long.
 func (r *Reporter) overdue() { r.early.say(standard.log) }

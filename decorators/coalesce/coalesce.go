@@ -18,7 +18,7 @@
 //
 // Locks are taken in this order: the queues' mutex, then those of a node's circuit, of slides,
 // reports, the crew and the journal, of which only that of reports takes another one, the
-// journal's. A cache is notified under the queues' mutex, and may take its own, under which it
+// journal's; and last that of the log. A cache is notified under the queues' mutex, and may take its own, under which it
 // doesn't call Follow, nor the function that this has returned.
 package coalesce
 
@@ -83,8 +83,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.carrier = carrier{store: s.Storage, batcher: tiers.BatcherOf(s.Storage), shard: s.circuits.Shard,
 		slides: slides{every: o.SlideEvery, tally: &s.tally}, tally: &s.tally}
 	s.carrier.ended, s.carrier.end = context.WithCancel(context.Background())
-	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, tally: &s.tally, pending: s.Pending,
-		lines: map[string]func(){}}
+	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, tally: &s.tally}
 	s.queues.carrier, s.queues.reports = &s.carrier, &s.reports
 	s.queues.init(s.circuits, o)
 	s.limit(o)

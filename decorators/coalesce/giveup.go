@@ -48,7 +48,7 @@ const (
 	troubleEvery = time.Minute      // between two lines about writes that are tried again
 )
 
-// reports go to the log and to the callback on a goroutine of their own, so that nothing waits for
+// reports go to the log, and to the callback on a goroutine of their own, so that nothing waits for
 // either. Those that come while it runs are put together.
 //
 // The first block is set before anything is reported, and the callback is called by that goroutine alone; mu
@@ -58,11 +58,9 @@ type reports struct {
 	reporter *telemetry.Reporter
 	journal  *journal.Journal // nil for none
 	tally    *telemetry.Tally
-	pending  func() (changes int, bytes int64, oldest time.Duration)
 
 	mu       sync.Mutex
-	lost     []loss            // for the callback
-	lines    map[string]func() // for the log, the last one of each kind
+	lost     []loss // for the callback
 	unlogged GiveUp
 	logged   time.Time
 	troubled time.Time
@@ -83,26 +81,49 @@ func (r *reports) gaveUp(lost GiveUp) {
 		return
 	}
 	r.tally.AddN(telemetry.GiveUps, lost.Changes)
-	r.add(func() {
-		if len(r.lost) < mostReports {
-			r.lost = append(r.lost, loss{GiveUp: GiveUp{Cause: lost.Cause}})
-		}
-		last := &r.lost[len(r.lost)-1]
-		last.join(lost)
-		changes := last.Changes
-		r.journal.Put(&last.entry, func() []byte {
-			content, _ := json.Marshal(record{Lost: changes})
-			return content
-		})
-		r.unlogged.join(lost)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.lost) < mostReports {
+		r.lost = append(r.lost, loss{GiveUp: GiveUp{Cause: lost.Cause}})
+	}
+	last := &r.lost[len(r.lost)-1]
+	last.join(lost)
+	changes := last.Changes
+	r.journal.Put(&last.entry, func() []byte {
+		content, _ := json.Marshal(record{Lost: changes})
+		return content
 	})
+	if r.running == nil {
+		r.running = make(chan error)
+		go r.run(r.running)
+	}
+	r.unlogged.join(lost)
+	r.log()
+}
+
+// log logs what was given up, now or when it is due. It is called under mu.
+func (r *reports) log() {
+	lost := r.unlogged
+	switch wait := time.Until(r.logged.Add(logEvery)); {
+	case lost.Changes == 0:
+	case r.closing || wait <= 0:
+		r.unlogged, r.logged = GiveUp{}, time.Now()
+		r.warn("", "strata: gave up changes of sessions that were accepted",
+			slog.Int("changes", lost.Changes), slog.Int("failed_attempts", lost.Attempts),
+			slog.Duration("age", lost.Age.Round(time.Millisecond)), slog.String("error", failure.Explain(lost.Cause)))
+	case r.later == nil:
+		r.later = time.AfterFunc(wait, func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.later = nil
+			r.log()
+		})
+	}
 }
 
 // warn logs a line. The reporter logs one each ten seconds of a kind.
 func (r *reports) warn(kind, message string, attributes ...slog.Attr) {
-	r.add(func() {
-		r.lines[kind] = func() { r.reporter.Warn(context.Background(), kind, message, attributes...) }
-	})
+	r.reporter.Warn(context.Background(), kind, message, attributes...)
 }
 
 // unheard logs that a write has failed when its caller had gone.
@@ -111,28 +132,20 @@ func (r *reports) unheard(err error) {
 		slog.String("error", failure.Explain(err)))
 }
 
-// trouble logs why writes are tried again.
-func (r *reports) trouble(err error) {
-	r.add(func() {
-		if now := time.Now(); r.troubled.IsZero() || now.Sub(r.troubled) >= troubleEvery {
-			r.troubled = now
-			r.lines["trouble"] = func() {
-				changes, bytes, oldest := r.pending()
-				r.reporter.Warn(context.Background(), "", "strata: the store doesn't take changes of sessions; they wait and are tried again",
-					slog.Int("pending", changes), slog.Int64("pending_bytes", bytes),
-					slog.Duration("oldest", oldest.Round(time.Millisecond)), slog.String("error", failure.Explain(err)))
-			}
-		}
-	})
-}
-
-// add notes something, and sees to it that the goroutine runs.
-func (r *reports) add(note func()) {
+// trouble logs why writes are tried again, and how many are pending.
+func (r *reports) trouble(err error, pending func() (changes int, bytes int64, oldest time.Duration)) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if note(); r.running == nil {
-		r.running = make(chan error)
-		go r.run(r.running)
+	now := time.Now()
+	due := r.troubled.IsZero() || now.Sub(r.troubled) >= troubleEvery
+	if due {
+		r.troubled = now
+	}
+	r.mu.Unlock()
+	if due {
+		changes, bytes, oldest := pending()
+		r.warn("", "strata: the store doesn't take changes of sessions; they wait and are tried again",
+			slog.Int("pending", changes), slog.Int64("pending_bytes", bytes),
+			slog.Duration("oldest", oldest.Round(time.Millisecond)), slog.String("error", failure.Explain(err)))
 	}
 }
 
@@ -145,46 +158,23 @@ func (r *reports) run(running chan error) {
 			go r.run(running) // the callback has ended this goroutine
 		}
 	}()
-	for report := r.next(); report != nil; report = r.next() {
-		report()
+	for lost, ok := r.next(); ok; lost, ok = r.next() {
+		r.call(lost.GiveUp)
+		r.journal.Drop(&lost.entry)
 	}
 	over = true
 }
 
-// next returns what is to be reported next, nil for nothing.
-func (r *reports) next() func() {
+// next returns what is to be reported next, false for nothing.
+func (r *reports) next() (lost loss, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for kind, line := range r.lines {
-		delete(r.lines, kind)
-		return line
+	if len(r.lost) == 0 {
+		r.running = nil
+		return lost, false
 	}
-	if r.due() {
-		lost := r.unlogged
-		r.unlogged, r.logged = GiveUp{}, time.Now()
-		return func() {
-			r.reporter.Warn(context.Background(), "", "strata: gave up changes of sessions that were accepted",
-				slog.Int("changes", lost.Changes), slog.Int("failed_attempts", lost.Attempts),
-				slog.Duration("age", lost.Age.Round(time.Millisecond)), slog.String("error", failure.Explain(lost.Cause)))
-		}
-	}
-	if len(r.lost) > 0 {
-		lost := r.lost[0]
-		r.lost = r.lost[1:]
-		return func() {
-			r.call(lost.GiveUp)
-			r.journal.Drop(&lost.entry)
-		}
-	}
-	if r.running = nil; r.unlogged.Changes > 0 {
-		r.later = time.AfterFunc(time.Until(r.logged.Add(logEvery)), func() { r.add(func() {}) })
-	}
-	return nil
-}
-
-// due reports whether what was given up is to be logged now. It is called under mu.
-func (r *reports) due() bool {
-	return r.unlogged.Changes > 0 && (r.closing || r.logged.IsZero() || time.Since(r.logged) >= logEvery)
+	lost, r.lost = r.lost[0], r.lost[1:]
+	return lost, true
 }
 
 // call is the function that inCallback looks for in the stack. A panic of a callback is not ours
@@ -214,14 +204,16 @@ func inCallback() bool {
 
 // close has everything reported by the time it returns, or ctx ends.
 func (r *reports) close(ctx context.Context) {
-	r.add(func() { r.closing = true })
 	r.mu.Lock()
-	running := r.running
+	r.closing = true
+	r.log()
 	if r.later != nil {
 		r.later.Stop()
 	}
+	running := r.running
 	r.mu.Unlock()
 	if running != nil {
 		_ = await(ctx, running)
 	}
+	r.reporter.Flush(ctx)
 }

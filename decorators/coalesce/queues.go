@@ -299,7 +299,7 @@ func (l *queues) again(k *sessionQueue, w *write) bool {
 		return false
 	case !refused:
 		l.carrier.tally.Add(telemetry.Retries)
-		l.reports.trouble(w.err)
+		l.reports.trouble(w.err, l.count)
 	}
 	l.caches.end(k.id, w.tokens)
 	if tiers.MayBeApplied(w.err) {
@@ -344,6 +344,10 @@ func (l *queues) finish(k *sessionQueue, w *write) {
 func (l *queues) pending() (changes int, bytes int64, oldest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.count()
+}
+
+func (l *queues) count() (changes int, bytes int64, oldest time.Duration) {
 	now := time.Now()
 	for _, w := range l.waiting() {
 		if w.delta != nil {

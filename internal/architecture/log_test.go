@@ -9,9 +9,29 @@ import (
 )
 
 var (
-	warning = regexp.MustCompile(`\b(?:Warn|told)\(`)
+	warning = regexp.MustCompile(`\b(?:[wW]arn|Info)\(`)
 	message = regexp.MustCompile(`"strata: ([^"]+)"`)
 )
+
+// writes finds what writes to a log.
+var writes = regexp.MustCompile(`\b(?:g\.Log\(|glog\.|slog\.(?:Default|Debug|Info|Warn|Error|Log)\w*\(|log\.Print|\w*Logger\(\)\.)`)
+
+// Only telemetry writes lines, on a goroutine of its own: nobody waits for a log that hangs.
+func TestOnlyTelemetryWritesTheLog(t *testing.T) {
+	for _, p := range list(t) {
+		if p.name() == "telemetry" || strings.HasPrefix(p.name(), "examples") {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			if found := writes.FindString(read(t, filepath.Join(p.Dir, name))); found != "" {
+				t.Errorf("%s/%s has %s; take a telemetry.Reporter", p.name(), name, found)
+			}
+		}
+	}
+	if !writes.MatchString(read(t, "../../telemetry/log.go")) {
+		t.Error("it isn't found where it is")
+	}
+}
 
 // Each line that the log may have stands in docs/production.md, with what to do, in both
 // languages.

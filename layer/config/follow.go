@@ -3,16 +3,17 @@ package config
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/gogf/gf/v2/frame/g"
 	"github.com/gogf/gf/v2/os/gcfg"
 
 	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/telemetry"
 )
 
 // live are the keys whose change takes effect while the program runs.
@@ -39,6 +40,7 @@ type follower struct {
 	chain   *layer.Stack
 	values  map[string]string // of the group, by their place, as they are in effect
 	failure string            // that was logged last
+	log     telemetry.Reporter
 }
 
 // follow has a chain follow its group until it is closed, if the configuration can be watched.
@@ -48,6 +50,7 @@ func follow(from *gcfg.Config, name string, chain *layer.Stack, group any) {
 		return
 	}
 	f := &follower{from: from, name: name, chain: chain, values: flatten(group)}
+	f.log.Move(telemetry.Standard(), nil)
 	changed := make(chan struct{}, 1)
 	changed <- struct{}{} // it may have changed since it was read
 	watcher := fmt.Sprintf("strata %d", followers.Add(1))
@@ -89,7 +92,7 @@ func (f *follower) run(ctx context.Context, changed <-chan struct{}) {
 			retry = time.After(again)
 			if failure := err.Error(); failure != f.failure {
 				f.failure = failure
-				g.Log().Warning(ctx, "strata: the configuration has changed and can't be used, so that the chain stays as it is: "+failure)
+				f.log.Warn(ctx, "", "strata: the configuration has changed and can't be used, so that the chain stays as it is", slog.String("error", failure))
 			}
 			continue
 		}
@@ -129,9 +132,9 @@ func (f *follower) say(ctx context.Context, place, at, before, now string) {
 	switch {
 	case before == now:
 	case live[at] && (at != "coalesced.writeBehind" || before != "" && now != ""): // a chain that writes behind goes on to
-		g.Log().Info(ctx, "strata: a change of the configuration is in effect: "+place+"."+at)
+		f.log.Info(ctx, "", "strata: a change of the configuration is in effect", slog.String("key", place+"."+at))
 	default:
-		g.Log().Warning(ctx, "strata: a change of the configuration needs a restart: "+place+"."+at)
+		f.log.Warn(ctx, "", "strata: a change of the configuration needs a restart", slog.String("key", place+"."+at))
 	}
 }
 

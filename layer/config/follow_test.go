@@ -65,9 +65,7 @@ func TestChangesOfTheFileTakeEffect(t *testing.T) {
 
 	write(path, text, "2MiB", "1s")
 	until(t, "the file's new bound", func() bool { return memoryLimit(chain) == 2<<20 })
-	if !strings.Contains(log.String(), "in effect: strata.default.local.maxBytes") {
-		t.Errorf("the log says\n%s", log.String())
-	}
+	until(t, "a line about it", func() bool { return strings.Contains(log.String(), "in effect key=strata.default.local.maxBytes") })
 
 	write(path, "strata: {default: {store: memory, local: {maxBytes: lots}}}\n")
 	until(t, "a line about a value that can't be used", func() bool { return strings.Contains(log.String(), "can't be used") })
@@ -86,9 +84,7 @@ func TestChangesOfTheFileTakeEffect(t *testing.T) {
 	write(path, "strata: {default: {store: file, ttl: 1h, local: {}, coalesced: {writeBehind: 1s}, traced: false}}\n")
 	until(t, "the default, as the key has gone", func() bool { return memoryLimit(chain) == 64<<20 })
 	for _, key := range []string{"store", "ttl", "traced", "coalesced.writeBehind"} {
-		if !strings.Contains(log.String(), "needs a restart: strata.default."+key) {
-			t.Errorf("nothing is said of %s:\n%s", key, log.String())
-		}
+		until(t, "a line about "+key, func() bool { return strings.Contains(log.String(), "needs a restart key=strata.default."+key) })
 	}
 	if err := chain.Close(ctx); err != nil {
 		t.Error(err)

@@ -101,7 +101,7 @@ func (q *request) present() {
 		}
 		if q.byHeader = id != ""; q.byHeader {
 			if !s.warned.Load() && isExposed(r) && s.warned.CompareAndSwap(false, true) {
-				r.Server.Logger().Warning(r.Context(), "strata: web: session ids come in a header without TLS, so that the network reads them; serve TLS, or have the proxy that ends it set X-Forwarded-Proto")
+				s.log.Warn(r.Context(), "", "strata: web: session ids come in a header without TLS, so that the network reads them; serve TLS, or have the proxy that ends it set X-Forwarded-Proto")
 			}
 			q.accept(id)
 			return

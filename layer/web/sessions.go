@@ -14,6 +14,7 @@ import (
 	"github.com/gf-strata/strata/decorators/index"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -85,7 +86,7 @@ func TrustedOrigins(origins ...string) Option {
 	}
 }
 
-// sessions is a middleware. Its fields are set by Sessions; servers, expiries, moves, watch and warned
+// sessions is a middleware. Its fields are set by Sessions; servers, expiries, moves, watch, warned and log
 // guard themselves.
 //
 // Lock order: a move's RWMutex, which is held over a commit; the locks of the chain and of its
@@ -110,6 +111,7 @@ type sessions struct {
 	moves         moves
 	watch         watch
 	warned        atomic.Bool // of ids without TLS
+	log           telemetry.Reporter
 }
 
 // Sessions is the middleware that gives handlers their r.Session from the chain: for all routes
@@ -124,6 +126,7 @@ func Sessions(chain gsession.Storage, opts ...Option) ghttp.HandlerFunc {
 	if _, ok := layer.As[*index.Storage](stack); ok {
 		s.users = layer.Principals(stack)
 	}
+	s.log.Move(telemetry.Standard(), nil)
 	s.watch.most = mostUntil
 	for _, opt := range opts {
 		opt(s)

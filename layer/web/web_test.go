@@ -24,12 +24,14 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/errors/gerror"
 	"github.com/gogf/gf/v2/net/ghttp"
+	"github.com/gogf/gf/v2/os/glog"
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
+	"github.com/gf-strata/strata/telemetry"
 )
 
 const (
@@ -1003,6 +1005,9 @@ func TestAFailureIsLoggedOnce(t *testing.T) {
 	if a := s.bare("/set", "Cookie", sends(id)); a.status != http.StatusServiceUnavailable {
 		t.Fatal(a.status)
 	}
+	if err := chain.Close(context.Background()); err != nil { // has all lines written
+		t.Fatal(err)
+	}
 	if lines := strings.Count(said.String(), "\n"); lines != 1 || strings.Contains(said.String(), id) {
 		t.Errorf("a failed commit said %d lines: %s", lines, said.String())
 	}
@@ -1081,10 +1086,13 @@ func (s *said) String() string {
 // that has ended TLS.
 func TestIDsInAHeaderWithoutTLS(t *testing.T) {
 	var said said
-	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
-		server.Logger().SetWriter(&said)
-		standard(web.Bearer())(server, chain)
-	})
+	log := glog.Instance()
+	before := log.GetWriter()
+	log.SetWriter(&said)
+	defer log.SetWriter(before)
+	s := serve(t, standard(web.Bearer()))
+	var written telemetry.Reporter
+	written.Move(telemetry.Standard(), nil)
 	ask := func(from, proto string) (lines int) {
 		t.Helper()
 		r := httptest.NewRequest(http.MethodGet, "/get", nil)
@@ -1092,6 +1100,7 @@ func TestIDsInAHeaderWithoutTLS(t *testing.T) {
 		r.Header.Set("Authorization", "Bearer "+web.NewID())
 		r.Header.Set("X-Forwarded-Proto", proto)
 		s.server.ServeHTTP(httptest.NewRecorder(), r)
+		written.Flush(context.Background())
 		return strings.Count(said.String(), "without TLS")
 	}
 	for _, harmless := range [][2]string{{"127.0.0.1:1", ""}, {"[::1]:1", ""}, {"192.0.2.7:1", "https"}} {

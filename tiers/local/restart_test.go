@@ -224,6 +224,7 @@ func TestADamagedFileOfARestartIsIgnored(t *testing.T) {
 			from.confirm(ttl)
 			time.Sleep(2 * time.Second)
 			_ = l.Close(ctx)
+			synctest.Wait()
 			if lines := strings.Count(log.String(), "is ignored"); lines != 1 || len(b.sizes) > 0 || strings.Contains(log.String(), "session0") {
 				t.Errorf("%s: %d batches were read, and logged is %q", name, len(b.sizes), log.String())
 			}
