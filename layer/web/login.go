@@ -39,13 +39,10 @@ func Login(r *ghttp.Request, principal string) error {
 	case !utf8.ValidString(principal):
 		return errNoText
 	}
-	if q.of.cookie != nil && !q.byHeader {
-		if q.of.cross.Check(r.Request) != nil {
-			return ErrCrossSite
-		}
+	if q.byCookie() && q.of.cross.Check(r.Request) != nil {
+		return ErrCrossSite
 	}
-	return q.change(func(rec *record, now int64) {
-		q.loggedIn = true
+	return q.change(true, func(rec *record, now int64) {
 		*rec = record{began: now, proved: now, principal: principal, idle: rec.idle, absolute: rec.absolute}
 	})
 }
@@ -59,7 +56,7 @@ func Reauthenticated(r *ghttp.Request) error {
 		}
 		return errLoggedOut
 	}
-	return requestOf(r).change(func(rec *record, now int64) { rec.proved = now })
+	return requestOf(r).change(false, func(rec *record, now int64) { rec.proved = now })
 }
 
 // SetLimits gives this session limits of its own, as for "remember me", of 100 years at most; 0 is the middleware's. The
@@ -73,7 +70,7 @@ func SetLimits(r *ghttp.Request, idle, absolute time.Duration) error {
 	case idle < 0 || absolute < 0 || max(idle, absolute) > longest:
 		return errLimits
 	}
-	return q.change(func(rec *record, _ int64) {
+	return q.change(false, func(rec *record, _ int64) {
 		rec.idle, rec.absolute = up(idle), up(absolute)
 	})
 }
@@ -106,9 +103,9 @@ func LoggedIn(r *ghttp.Request) {
 	}
 	switch err := q.load(); {
 	case err != nil:
-		q.fail(err)
-	case q.record.principal == "":
-		q.fail(ErrNotLoggedIn)
+		q.of.fail(r, err)
+	case q.storage.record.principal == "":
+		q.of.fail(r, ErrNotLoggedIn)
 	default:
 		r.Middleware.Next()
 	}
@@ -120,7 +117,7 @@ func Principal(r *ghttp.Request) string {
 	if q == nil || q.load() != nil {
 		return ""
 	}
-	return q.record.principal
+	return q.storage.record.principal
 }
 
 // Fresh reports whether the principal has proved within so long who it is: at Login or at
@@ -128,10 +125,10 @@ func Principal(r *ghttp.Request) string {
 // isn't fresh.
 func Fresh(r *ghttp.Request, within time.Duration) bool {
 	q := requestOf(r)
-	if q == nil || q.load() != nil || q.record.principal == "" {
+	if q == nil || q.load() != nil || q.storage.record.principal == "" {
 		return false
 	}
-	age := time.Since(time.UnixMilli(q.record.proved))
+	age := time.Since(time.UnixMilli(q.storage.record.proved))
 	return age <= within && age > -time.Minute // another node's clock may be ahead
 }
 
@@ -142,5 +139,5 @@ func Token(r *ghttp.Request) string {
 	if q == nil || q.load() != nil || !q.exists() {
 		return ""
 	}
-	return q.id
+	return q.storage.id
 }

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"hash/maphash"
 	"net/http"
 	"net/netip"
@@ -29,31 +28,12 @@ func Reason(r *ghttp.Request) layer.Reason {
 	if q == nil || q.load() != nil {
 		return ""
 	}
-	for _, gone := range q.gone {
+	for _, gone := range q.presented.gone {
 		if reason := q.of.reasonOf(q.ctx, gone.id, gone.reason); reason != "" {
 			return reason
 		}
 	}
 	return ""
-}
-
-// gone is an id that was presented, without a session, and why that is as far as this node has noticed.
-type gone struct {
-	id     string
-	reason layer.Reason
-}
-
-// reasonOf is why the session with the id isn't there. The index knows better than this node. That it knows
-// nothing doesn't show that the session was idle: an id that was left for another one has no reason, and a
-// reason is forgotten in time.
-func (s *sessions) reasonOf(ctx context.Context, id string, noticed layer.Reason) layer.Reason {
-	if s.users != nil {
-		if reason, err := s.users.Reason(ctx, id); err != nil || reason != "" {
-			s.expiries.forget(id)
-			return reason
-		}
-	}
-	return noticed
 }
 
 // Handle returns the handle of the request's session in layer.Users.List, so that a page can mark
@@ -64,10 +44,10 @@ func Handle(r *ghttp.Request) (string, error) {
 	if q == nil {
 		return "", errOutside
 	}
-	if err := q.load(); err != nil || q.stored == "" || q.of.users == nil {
+	if err := q.load(); err != nil || q.storage.stored == "" || q.of.users == nil {
 		return "", err
 	}
-	return q.of.users.Handle(q.ctx, q.stored)
+	return q.of.users.Handle(q.ctx, q.storage.stored)
 }
 
 // expiries remember when sessions that this node has served end if they aren't used. Each

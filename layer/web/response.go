@@ -46,7 +46,7 @@ func (w *writer) refuse(err error) {
 		_, _ = w.ResponseWriter.Write(response.Buffer())
 		response.ClearBuffer()
 	}()
-	w.request.fail(err)
+	w.request.of.fail(w.request.r, err)
 }
 
 func (w *writer) WriteHeader(status int) {
@@ -78,7 +78,7 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !hijackable(w.ResponseWriter) {
 		return nil, nil, fmt.Errorf("strata: web: this connection can't be taken over, as those of HTTP/2: %w", http.ErrNotSupported)
 	}
-	if q := w.request; !w.begun && q.byCookie() && q.id != q.presented && q.exists() {
+	if q := w.request; !w.begun && q.byCookie() && q.storage.loaded && q.storage.id != q.presented.id && q.exists() {
 		return nil, nil, errUpgrade
 	}
 	w.closed = true

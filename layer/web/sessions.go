@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -212,12 +213,79 @@ func (s *sessions) read(id string) (claimed record, ok bool) {
 	return s.signer.read(id)
 }
 
+// newID makes an id for the session with the record.
+func (s *sessions) newID(r record) string {
+	if s.signer == nil {
+		return NewID()
+	}
+	began := time.Now()
+	if r.began > 0 {
+		began = time.UnixMilli(r.began)
+	}
+	return s.signer.newID(began, time.Duration(r.absolute)*time.Millisecond)
+}
+
+// remove ends a session for a reason, which is "" where it goes on under another id.
+func (s *sessions) remove(ctx context.Context, id string, reason layer.Reason) error {
+	if s.users != nil {
+		ctx = layer.WithReason(ctx, reason)
+	}
+	if err := s.chain.RemoveAll(ctx, id); err != nil {
+		return err
+	}
+	s.expiries.forget(id)
+	s.watch.changed(id)
+	return nil
+}
+
+// logOut ends a session, also under the ids that other requests have given it meanwhile. A change of id leaves its note
+// before it looks whether the session is still there: either it finds that the session has ended, or the log-out finds
+// the note. Over a direct store the note comes after that look, and a log-out in between may miss it.
+func (s *sessions) logOut(ctx context.Context, id string) (err error) {
+	for n := 0; n < mostMoves && id != "" && err == nil; n++ {
+		if err = s.remove(ctx, id, layer.ReasonLoggedOut); err == nil {
+			id, err = s.watch.forward(ctx, id)
+		}
+	}
+	return err
+}
+
+const mostMoves = 8 // of one session, while it is logged out
+
+// reasonOf is why the session with the id isn't there. The index knows better than this node. That it knows
+// nothing doesn't show that the session was idle: an id that was left for another one has no reason, and a
+// reason is forgotten in time.
+func (s *sessions) reasonOf(ctx context.Context, id string, noticed layer.Reason) layer.Reason {
+	if s.users != nil {
+		if reason, err := s.users.Reason(ctx, id); err != nil || reason != "" {
+			s.expiries.forget(id)
+			return reason
+		}
+	}
+	return noticed
+}
+
+// fail drops the handler's response for that of OnError.
+func (s *sessions) fail(r *ghttp.Request, err error) {
+	header := r.Response.Header()
+	for _, name := range []string{
+		"Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "Content-Disposition",
+		"Etag", "Last-Modified", "Location", "Expires",
+	} {
+		header.Del(name)
+	}
+	header.Set("Cache-Control", "no-store")
+	r.Response.ClearBuffer()
+	r.Response.Status = http.StatusServiceUnavailable
+	s.onError(r, err)
+}
+
 // respond is the default of OnError.
 func respond(r *ghttp.Request, err error) {
 	switch {
 	case errors.Is(err, ErrNotLoggedIn):
 		r.Response.WriteStatus(http.StatusUnauthorized, "Log in first.")
-	case isRevoked(err):
+	case errors.Is(err, layer.ErrRevoked):
 		r.Response.WriteStatus(http.StatusConflict, "The session was ended while this request ran.")
 	case errors.Is(err, layer.ErrLimit):
 		r.Response.WriteStatus(http.StatusConflict, "This user has as many sessions as are allowed. End one of them first.")

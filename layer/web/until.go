@@ -59,7 +59,7 @@ func Until(r *ghttp.Request) context.Context {
 	if err := q.load(); err != nil {
 		cancel(err)
 	} else {
-		q.of.watch.follow(q.until, q.stored)
+		q.of.watch.follow(q.until, q.storage.stored)
 	}
 	return ctx
 }

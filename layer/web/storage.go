@@ -1,0 +1,376 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// storage is the gsession.Storage through which r.Session reaches the chain, and what is known of that
+// session. It belongs to the request's goroutine.
+//
+// A change of id is noted and made at the commit, so that a handler which panics, or whose commit
+// fails, leaves the client with the session that it had. Direct stores write at once.
+type storage struct {
+	q         *request
+	direct    bool
+	loaded    bool   // the store was asked, or an id was made
+	id        string // what the session is called, or will be
+	stored    string // what the store calls it; "" where there is none
+	begun     bool   // by a write of this request, where the store is direct
+	endStored bool   // the session under stored ends when the one under id is there
+	loggedIn  bool   // by Login, since the last commit: what waits for the old id ends with it
+	left      string // what a log-out in this request has ended
+	record    record
+	failed    error // of the handler's last call that failed, which it may panic with
+}
+
+// note notes the error of a handler's call, and returns it.
+func (s *storage) note(err error) error {
+	if err != nil && !errors.Is(err, gsession.ErrorDisabled) {
+		s.failed = err
+	}
+	return err
+}
+
+var _ gsession.Storage = (*storage)(nil)
+
+var errReserved = errors.New("strata: web: the key " + Key + " is reserved; take another one")
+
+// takes has a session without an id be called so: as New, or the program's own SetIdFunc, says.
+func (s *storage) takes(id string) {
+	if s.id == "" {
+		s.direct = s.q.of.top.Style(s.q.ctx) != tiers.StyleSnapshot
+		s.loaded, s.id = true, id
+	}
+}
+
+// begins precedes a write. A session begins only if the client gets its id, and can send it.
+func (s *storage) begins(id string) error {
+	s.takes(id)
+	switch {
+	case s.stored != "":
+		return nil
+	case s.q.sealed():
+		return errBegun
+	case id == s.left:
+		return errOwnID
+	}
+	if _, ok := s.q.of.read(id); !ok {
+		return errOwnID
+	}
+	return nil
+}
+
+// last is the id by which the request's next session is asked for.
+func (s *storage) last() string {
+	if s.loaded {
+		return s.stored
+	}
+	return s.q.presented.id
+}
+
+// touch completes the record before it is written.
+func (s *storage) touch(now time.Time) {
+	if s.record.began == 0 {
+		s.record.began = now.UnixMilli()
+	}
+	if s.q.byCookie() && !s.q.writer.closed && (s.id != s.q.presented.id || s.due(now)) {
+		s.record.sent = now.UnixMilli()
+	}
+}
+
+// due reports whether a tenth of the cookie's life is used up.
+func (s *storage) due(now time.Time) bool {
+	life := s.q.server.cookie.lasts(s.ttl(now))
+	return life > 0 && now.UnixMilli()-s.record.sent >= (life/10).Milliseconds()
+}
+
+// ttl is how long the store is to keep the session from now. GoFrame's stores take no less than a
+// second; the absolute limit is looked at once more when the session is loaded.
+func (s *storage) ttl(now time.Time) time.Duration {
+	left := s.record.left(now, s.q.server.idle, s.q.of.absolute)
+	least := time.Second
+	if idle, _ := s.record.limits(s.q.server.idle, 0); idle > 0 {
+		least = min(least, idle)
+	} else if left == 0 {
+		return 0 // never
+	}
+	return max(left, least)
+}
+
+// slides notes that the store keeps the session for ttl.
+func (s *storage) slides(now time.Time, ttl time.Duration) {
+	if ttl > 0 {
+		idle, _ := s.record.limits(s.q.server.idle, 0)
+		s.q.of.expiries.note(s.stored, now.Add(ttl), idle <= 0 || ttl < idle)
+	}
+}
+
+// New is for the first write of a request without a session, and for RegenerateId.
+func (s *storage) New(context.Context, time.Duration) (string, error) {
+	id := s.q.of.newID(s.record)
+	s.takes(id)
+	return id, nil
+}
+
+// GetSession is called once, before anything else. If there is no session under the id that it
+// was given, the session takes a new one.
+func (s *storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	s.direct = s.q.of.top.Style(ctx) != tiers.StyleSnapshot
+	for p := &s.q.presented; ; id = p.id {
+		m, reason, over, err := s.find(ctx, id, ttl)
+		if err != nil || s.stored != "" {
+			return m, s.note(err)
+		}
+		own := id != p.id // the handler's
+		if !own && !s.q.ended && p.next(reason) {
+			if err := s.q.session.SetId(p.id); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if over || !s.q.of.adopt && (!own || s.q.ended) {
+			m, id = nil, ""
+		}
+		s.loaded, s.id = true, id
+		return m, s.q.session.SetId(id)
+	}
+}
+
+// find asks for a session, which is stored then. If there is none it returns why, as far as this node has noticed,
+// and whether the id's limit is over.
+func (s *storage) find(ctx context.Context, id string, ttl time.Duration) (m *gmap.StrAnyMap, reason layer.Reason, over bool, err error) {
+	now, of, p := time.Now(), s.q.of, &s.q.presented
+	if id == p.id && p.claimed.left(now, 0, of.absolute) < 0 {
+		return nil, layer.ReasonExpired, true, nil
+	}
+	m, err = of.chain.GetSession(ctx, id, ttl)
+	if err != nil {
+		return m, "", false, err
+	}
+	if m == nil || !s.direct && m.Size() == 0 { // StorageMemory has an empty one for each id
+		return m, of.expiries.reason(id, now), false, nil
+	}
+	var kept any
+	if s.direct {
+		if kept, err = of.chain.Get(ctx, id, Key); err != nil && !errors.Is(err, gsession.ErrorDisabled) {
+			return nil, "", false, err
+		}
+	}
+	if kept == nil {
+		kept = m.Remove(Key)
+	}
+	known := recordOf(kept)
+	if known.left(now, 0, of.absolute) < 0 {
+		return nil, layer.ReasonExpired, true, of.remove(ctx, id, layer.ReasonExpired)
+	}
+	s.loaded, s.id, s.stored, s.record, p.gone = true, id, id, known, nil
+	return m, "", false, nil
+}
+
+// SetSession is called when the session is closed, and by RegenerateId with another id.
+func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, _ time.Duration) error {
+	now, of := time.Now(), s.q.of
+	switch {
+	case id != s.id:
+		return s.rename(ctx, id, data, now)
+	case id == s.left:
+		return nil // what was logged out isn't begun again
+	case s.direct:
+		return of.chain.SetSession(ctx, s.id, data, s.ttl(now))
+	case s.stored == "" && data.Size() == 0 && !s.record.wanted():
+		return nil
+	}
+	moving := s.endStored && s.stored != "" && s.stored != s.id
+	if s.stored != "" {
+		defer of.moves.enter(s.stored, moving)()
+	}
+	before := s.record
+	s.touch(now)
+	data.Set(Key, s.record.String())
+	ttl := s.ttl(now)
+	var err error
+	if moving && !s.loggedIn {
+		err = of.watch.leaveNote(ctx, false, s.stored, s.id)
+	}
+	if err == nil {
+		err = of.chain.SetSession(s.q.described(ctx), s.id, data, ttl)
+	}
+	data.Remove(Key)
+	if err == nil && moving {
+		s.follow(s.stored, s.id)
+		if err = of.remove(ctx, s.stored, ""); err != nil {
+			s.follow(s.id, s.stored)
+			err = errors.Join(err, of.remove(ctx, s.id, ""))
+		}
+	}
+	if err != nil {
+		s.record = before
+		return err
+	}
+	s.stored, s.endStored, s.loggedIn = s.id, false, false
+	s.slides(now, ttl)
+	return nil
+}
+
+// rename has the session be called otherwise from the next commit on, or at once where the store is direct.
+func (s *storage) rename(ctx context.Context, id string, data *gmap.StrAnyMap, now time.Time) error {
+	if s.q.sealed() {
+		return errBegun
+	}
+	s.takes(id)
+	if s.direct && s.stored != "" {
+		chain, ttl := s.q.of.chain, s.ttl(now)
+		if s.begun { // its map isn't of the chain, which therefore doesn't know what to carry
+			kept, err := chain.Data(ctx, s.id)
+			if err == nil {
+				err = chain.SetMap(s.q.described(ctx), id, kept, ttl)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if err := chain.SetSession(ctx, id, data, ttl); err != nil {
+			return err
+		}
+	}
+	s.id = id
+	return nil
+}
+
+// follow has what waits for the end of the session wait for it under another id: after a log-in this
+// request alone, as an attacker who had the old id may have sent the others.
+func (s *storage) follow(from, to string) {
+	if watch := &s.q.of.watch; s.loggedIn {
+		watch.follow(s.q.until, to)
+	} else {
+		watch.moved(from, to)
+	}
+}
+
+// UpdateTTL is called by ghttp, for a session that was only read after the commit, which has slid
+// the expiry already.
+func (s *storage) UpdateTTL(context.Context, string, time.Duration) error { return nil }
+
+// RemoveAll is the log-out, or RegenerateId ending the id from before.
+func (s *storage) RemoveAll(ctx context.Context, id string) error {
+	of := s.q.of
+	if id != s.id {
+		if s.direct {
+			if !s.loggedIn {
+				if err := of.watch.leaveNote(ctx, true, id, s.id); err != nil {
+					return s.note(err)
+				}
+			}
+			s.follow(id, s.id)
+			if err := of.remove(ctx, id, ""); err != nil {
+				return s.note(err)
+			}
+		}
+		s.endStored = s.endStored || id == s.stored
+		return nil
+	}
+	ends := []string{s.stored}
+	if s.direct && id != s.stored { // which the handler has kept then
+		ends = append(ends, id)
+	}
+	for _, gone := range s.q.presented.gone { // another request may have changed the id since the client has sent this one
+		ends = append(ends, gone.id)
+	}
+	for _, id := range ends {
+		if err := of.logOut(ctx, id); err != nil {
+			return s.note(err)
+		}
+	}
+	s.left, s.stored, s.endStored, s.record = id, "", false, record{}
+	if s.q.sealed() {
+		return nil
+	}
+	_, err := s.q.session.RegenerateId(false) // what comes after a log-out isn't what was ended
+	return s.note(err)
+}
+
+// save writes the session, and of a direct store's the record, where it has changed. Such sessions are written key by
+// key, and so are the methods below for them.
+func (s *storage) save(before record, now time.Time) error {
+	if err := s.q.session.Close(); err != nil || !s.direct || s.stored == "" && !s.record.wanted() {
+		return err
+	}
+	if s.id != s.stored {
+		before = record{}
+	}
+	s.touch(now)
+	s.begun = s.begun || s.stored == ""
+	s.stored, s.endStored, s.loggedIn = s.id, false, false
+	if s.record == before {
+		return nil
+	}
+	return s.q.of.chain.Set(s.q.described(s.q.ctx), s.id, Key, s.record.String(), s.ttl(now))
+}
+
+// Set is SetMap of one key.
+func (s *storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
+	if err := s.begins(id); err != nil {
+		return err
+	}
+	if !s.direct {
+		return gsession.ErrorDisabled
+	}
+	return s.SetMap(ctx, id, map[string]any{key: value}, ttl)
+}
+
+func (s *storage) SetMap(ctx context.Context, id string, data map[string]any, _ time.Duration) error {
+	if err := s.begins(id); err != nil {
+		return err
+	}
+	if !s.direct {
+		return gsession.ErrorDisabled
+	}
+	if _, ok := data[Key]; ok {
+		return errReserved
+	}
+	now, chain := time.Now(), s.q.of.chain
+	err := chain.SetMap(s.q.described(ctx), id, data, s.ttl(now))
+	if err == nil && s.stored == "" {
+		s.stored, s.begun = id, true
+		s.touch(now)
+		err = chain.Set(ctx, id, Key, s.record.String(), s.ttl(now))
+	}
+	return s.note(err)
+}
+
+func (s *storage) Get(ctx context.Context, id, key string) (any, error) {
+	if !s.direct || key == Key {
+		return nil, gsession.ErrorDisabled
+	}
+	value, err := s.q.of.chain.Get(ctx, id, key)
+	return value, s.note(err)
+}
+
+func (s *storage) Data(ctx context.Context, id string) (map[string]any, error) {
+	data, err := s.q.of.chain.Data(ctx, id)
+	delete(data, Key)
+	return data, err
+}
+
+func (s *storage) GetSize(ctx context.Context, id string) (int, error) {
+	size, err := s.q.of.chain.GetSize(ctx, id)
+	if size > 0 && s.stored != "" {
+		size--
+	}
+	return size, err
+}
+
+func (s *storage) Remove(ctx context.Context, id, key string) error {
+	if key == Key {
+		return errReserved
+	}
+	return s.note(s.q.of.chain.Remove(ctx, id, key))
+}
