@@ -24,24 +24,25 @@ import (
 // never is a time-out that doesn't end anything in a test.
 const never = time.Hour
 
-// resolver is the Dialer of a client whose name server can hang: then it returns when its context ends.
-// mu guards its fields.
+// resolver is the Dialer of a client whose name server can hang: then it returns when its context ends. As a hook
+// of the user's client alone it can end that one's dials, which Close doesn't.
+// ended and end are set at the start; mu guards the rest.
 type resolver struct {
+	hook
 	mu    sync.Mutex
-	hangs chan struct{} // closed if it goes on; nil if it doesn't hang
+	hangs bool
 	conns []net.Conn
+	ended context.Context // ends the dials of the user's client
+	end   func()
 }
 
 func (r *resolver) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	r.mu.Lock()
 	hangs := r.hangs
 	r.mu.Unlock()
-	if hangs != nil {
-		select {
-		case <-hangs:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+	if hangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 	r.mu.Lock()
@@ -50,21 +51,23 @@ func (r *resolver) dial(ctx context.Context, network, addr string) (net.Conn, er
 	return conn, err
 }
 
+func (r *resolver) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(r.ended, cancel)()
+		return next(ctx, network, addr)
+	}
+}
+
 // hang has the name server hang, and all connections end.
 func (r *resolver) hang() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.hangs = make(chan struct{})
+	r.hangs = true
 	for _, conn := range r.conns {
 		_ = conn.Close()
 	}
-}
-
-func (r *resolver) resume() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	close(r.hangs)
-	r.hangs = nil
 }
 
 // noneLeft fails the test unless all goroutines end that have begun since.
@@ -133,7 +136,9 @@ func TestAResolverThatHangs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
 			r := &resolver{}
+			r.ended, r.end = context.WithCancel(context.Background())
 			client := redis.NewClient(&redis.Options{Addr: server.Addr(), Dialer: r.dial, DialTimeout: never, ReadTimeout: never, PoolTimeout: never})
+			client.AddHook(r)
 			chain := layer.Chain(redisstore.New(client), layer.Coalesced(layer.WriteTimeout(100*time.Millisecond)), layer.Local(layer.LoadTimeout(100*time.Millisecond)))
 			if !early {
 				watched(t, chain)
@@ -141,9 +146,7 @@ func TestAResolverThatHangs(t *testing.T) {
 			r.hang()
 			blocked(t, chain, false)
 			_ = client.Close()
-			if early { // the user's client still dials, as Close doesn't end that
-				r.resume()
-			}
+			r.end()
 			noneLeft(t, before)
 		})
 	}
