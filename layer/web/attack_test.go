@@ -19,6 +19,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -748,4 +749,33 @@ func TestEachOrderOfOperationsInARequest(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A request over a direct store that writes after another one has logged out leaves nothing under the old id.
+func TestAttackALateWriteOverADirectStore(t *testing.T) {
+	running, goOn := make(chan struct{}), make(chan struct{})
+	store := teststore.NewKeys(nil)
+	s := serveOn(t, store, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/slow", func(r *ghttp.Request) {
+			_ = r.Session.MustGet("k")
+			running <- struct{}{}
+			<-goOn
+			r.Session.MustSet("late", "v")
+		})
+	})
+	c := s.client()
+	c.want("/set", "set")
+	old := c.status("/login", http.StatusOK).cookie.Value
+	result := make(chan answer, 1)
+	go func() { result <- s.bare("/slow", "Cookie", sends(old)) }()
+	<-running
+	c.status("/logout", http.StatusOK)
+	goOn <- struct{}{}
+	if a := <-result; a.status != http.StatusConflict {
+		t.Errorf("the late write returned %d %q", a.status, a.body)
+	}
+	if data, err := store.Data(context.Background(), old); len(data) > 0 || err != nil {
+		t.Errorf("under the id that was logged out is %v (%v)", data, err)
+	}
 }

@@ -600,3 +600,37 @@ func TestLoginEndsAnIdThatTheHandlerHasKept(t *testing.T) {
 		}
 	}
 }
+
+// A session that is ended after its commit takes its principal with it: what an outer middleware sets then begins a
+// visitor's.
+func TestWhatFollowsTheCommitOfAnEndedSessionIsAVisitors(t *testing.T) {
+	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
+		s := serveOn(t, storage, func(server *ghttp.Server, chain *layer.Stack) {
+			id := ""
+			server.Use(func(r *ghttp.Request) {
+				r.Middleware.Next()
+				if r.URL.Path == "/change" {
+					if err := chain.RemoveAll(context.Background(), id); err != nil {
+						t.Error(err)
+					}
+					r.Session.MustSet("after", 1)
+				}
+			}, web.Sessions(chain))
+			server.BindHandler("/login", func(r *ghttp.Request) {
+				if err := web.Login(r, "ann"); err != nil {
+					t.Error(err)
+				}
+			})
+			server.BindHandler("/change", func(r *ghttp.Request) {
+				r.Session.MustSet("n", 1)
+				id = r.Session.MustId()
+			})
+			server.BindHandler("/who", func(r *ghttp.Request) { r.Response.Writef("%s %v", web.Principal(r), r.Session.MustGet("after")) })
+		})
+		c := s.client()
+		c.get("/login")
+		c.want("/who", "ann ")
+		c.get("/change")
+		c.want("/who", " 1")
+	})
+}

@@ -23,7 +23,7 @@ type storage struct {
 	loaded    bool   // the store was asked, or an id was made
 	id        string // what the session is called, or will be
 	stored    string // what the store calls it; "" where there is none
-	begun     bool   // by a write of this request, where the store is direct
+	begun     bool   // by this request, where the store is direct
 	endStored bool   // the session under stored ends when the one under id is there
 	loggedIn  bool   // by Login, since the last commit: what waits for the old id ends with it
 	left      string // what a log-out in this request has ended
@@ -298,10 +298,21 @@ func (s *storage) RemoveAll(ctx context.Context, id string) error {
 }
 
 // save writes the session, and of a direct store's the record, where it has changed. Such sessions are written key by
-// key, and so are the methods below for them.
+// key, and so are the methods below for them. If the record is gone, a log-out has overlapped: what was written since
+// would be a visitor's session under the old id, and is removed.
 func (s *storage) save(before record, now time.Time) error {
 	if err := s.q.session.Close(); err != nil || !s.direct || s.stored == "" && !s.record.wanted() {
 		return err
+	}
+	chain := s.q.of.chain
+	if s.id == s.stored && !s.begun && before.began > 0 {
+		kept, err := chain.Get(s.q.ctx, s.id, Key)
+		if err != nil {
+			return err
+		}
+		if kept == nil {
+			return errors.Join(layer.ErrRevoked, s.q.of.remove(s.q.ctx, s.id, ""))
+		}
 	}
 	if s.id != s.stored {
 		before = record{}
@@ -312,7 +323,7 @@ func (s *storage) save(before record, now time.Time) error {
 	if s.record == before {
 		return nil
 	}
-	return s.q.of.chain.Set(s.q.described(s.q.ctx), s.id, Key, s.record.String(), s.ttl(now))
+	return chain.Set(s.q.described(s.q.ctx), s.id, Key, s.record.String(), s.ttl(now))
 }
 
 // Set is SetMap of one key.
