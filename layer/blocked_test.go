@@ -45,10 +45,16 @@ func (r *resolver) dial(ctx context.Context, network, addr string) (net.Conn, er
 		return nil, ctx.Err()
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.hangs { // since
+		_ = conn.Close()
+	}
 	r.conns = append(r.conns, conn)
-	return conn, err
+	return conn, nil
 }
 
 func (r *resolver) DialHook(next redis.DialHook) redis.DialHook {

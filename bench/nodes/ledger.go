@@ -49,7 +49,7 @@ func (l *ledger) note(deeds ...deed) {
 
 func (l *ledger) close() { _ = l.file.Close() }
 
-// deeds reads the ledger of a node that has ended.
+// deeds reads the ledger of a node, but for a line that is being written.
 func (w *world) deeds(node int) (all []deed) {
 	w.tb.Helper()
 	file, err := os.Open(filepath.Join(w.nodeDir(node), "ledger"))

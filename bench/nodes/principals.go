@@ -198,7 +198,8 @@ func (w *personWorker) request(d deed, change bool) []deed {
 	return append(deeds, d)
 }
 
-// RunPrincipals has nodes do so for the options' time, under their faults, and judges what they saw.
+// RunPrincipals has nodes do so for the options' time, or until they have done each kind of deed, under their
+// faults, and judges what they saw.
 // Faults by which servers lose what they had acknowledged are left out.
 func RunPrincipals(tb testing.TB, topology string, o Options) *Principals {
 	tb.Helper()
@@ -212,7 +213,8 @@ func RunPrincipals(tb testing.TB, topology string, o Options) *Principals {
 	random := rand.New(rand.NewPCG(o.Seed, 1))
 	found := &Principals{Topology: topology, Deeds: map[string]int{}, Faults: map[string]int{}, Broken: map[string][]string{}}
 	var list []fault
-	for end := time.Now().Add(o.Duration); time.Now().Before(end); {
+	end := time.Now().Add(o.Duration)
+	for time.Now().Before(end) || !w.varied() && time.Now().Before(end.Add(time.Minute)) {
 		wait(some(random, 200*time.Millisecond, 700*time.Millisecond))
 		if len(list) == 0 {
 			list = w.shuffled(random)
@@ -261,6 +263,22 @@ func (w *world) swept(id string, deeds []deed) bool {
 		}
 		return d.ID == id && d.What == "login" && slices.ContainsFunc(w.sweeps, func(s Sweep) bool { return d.Start <= s.To && arrived >= s.From })
 	})
+}
+
+// varied reports whether the nodes have done each kind of deed.
+func (w *world) varied() bool {
+	kinds := map[string]bool{}
+	for n := range w.nodes {
+		for _, d := range w.deeds(n) {
+			kinds[d.What] = kinds[d.What] || d.Outcome == OK
+		}
+	}
+	for _, what := range []string{"login", "read", "change", "revoke", "revokeAll", "update"} {
+		if !kinds[what] {
+			return false
+		}
+	}
+	return true
 }
 
 // lastLook reads all sessions at a new node, and whether those that are there are listed.
