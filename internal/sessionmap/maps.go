@@ -447,6 +447,14 @@ func (f *Maps) Marked(m *gmap.StrAnyMap) string {
 	return ""
 }
 
+// LastChange is the change that the last close of a map has made, or was refused; nil if it isn't known.
+func LastChange(m *gmap.StrAnyMap) *tiers.Delta {
+	if h := originOf(m); h != nil {
+		return h.now().change
+	}
+	return nil
+}
+
 // Revoked reports whether the session that a map stands for was removed since, by another
 // caller than the map's holder, whose RemoveAll clears the map.
 func (f *Maps) Revoked(m *gmap.StrAnyMap) bool {

@@ -33,8 +33,9 @@
 // and when the cookie was sent. It is merged, carried to another id and stored like any other;
 // nodes without this package pass it on. Handlers don't see it, and can't change it.
 //
-// A session that takes another id without a log-in leaves a note of it under the old one, for two minutes: so Until goes on
-// on other nodes, and a log-out by the old id ends the session. No client can ask for it, as its name is no id.
+// A session that takes another id leaves a note of it under the old one, for two minutes: so Until goes on on other nodes, and
+// a log-out by the old id ends the session. After a log-in neither follows the note, which is for log-ins of the old id that
+// overlap. No client can ask for it, as its name is no id.
 //
 // # Settings of the server
 //

@@ -10,9 +10,12 @@ import (
 	"time"
 
 	"github.com/gogf/gf/v2/net/ghttp"
+	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/web"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
 
@@ -102,5 +105,103 @@ func TestALogInOnAnotherNode(t *testing.T) {
 		if got := one.bare("/who", "Cookie", sends(old)).body; got != ";{}" {
 			t.Errorf("the old id shows %q on the node of the log-in", got)
 		}
+	}
+}
+
+// Two log-ins of one session overlap, as a double click on the button has it: each succeeds with a session of its
+// principal, which has nothing of the other one. If a log-out comes in between, the second is refused.
+func TestLogInsOfOneSessionOverlap(t *testing.T) {
+	running, goOn := make(chan struct{}), make(chan struct{})
+	routes := func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/enter", func(r *ghttp.Request) {
+			_ = r.Session.MustGet("k")
+			running <- struct{}{}
+			<-goOn
+			user := r.Get("user").String()
+			if err := web.Login(r, user); err != nil {
+				r.Response.WriteStatusExit(http.StatusConflict)
+			}
+			r.Session.MustSet("by", user)
+		})
+	}
+	for name, sites := range map[string]func(t *testing.T) (one, two *site){
+		"snapshots": func(t *testing.T) (one, two *site) {
+			one = serveOn(t, gsession.NewStorageMemory(), routes)
+			return one, one
+		},
+		"direct": func(t *testing.T) (one, two *site) {
+			one = serveOn(t, teststore.NewKeys(nil), routes)
+			return one, one
+		},
+		"two nodes": func(t *testing.T) (one, two *site) {
+			redis := redistest.Start(t)
+			return node(t, redis, routes), node(t, redis, routes)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			one, two := sites(t)
+			check := func(a answer, user string) {
+				t.Helper()
+				if a.status != http.StatusOK || a.cookie == nil {
+					t.Errorf("the log-in of %s returned %d %q", user, a.status, a.body)
+					return
+				}
+				for _, s := range []*site{one, two} {
+					if got := s.bare("/who", "Cookie", sends(a.cookie.Value)).body; !strings.HasPrefix(got, user+";") || !strings.Contains(got, `"by":"`+user+`"`) {
+						t.Errorf("the session of %s is %s", user, got)
+					}
+				}
+			}
+			for _, users := range [][2]string{{"ann", "ann"}, {"ann", "bob"}} {
+				for _, together := range []bool{false, true, true, true, true} {
+					old := sends(one.client().want("/set", "set").cookie.Value)
+					results := [2]chan answer{make(chan answer, 1), make(chan answer, 1)}
+					for n, s := range []*site{one, two} {
+						go func() { results[n] <- s.bare("/enter?user="+users[n], "Cookie", old) }()
+						<-running
+					}
+					var first, second answer
+					if goOn <- struct{}{}; together {
+						goOn <- struct{}{}
+						first, second = <-results[0], <-results[1]
+					} else {
+						// Either of the two may be the one that goes on.
+						select {
+						case first = <-results[0]:
+							goOn <- struct{}{}
+							second = <-results[1]
+						case second = <-results[1]:
+							goOn <- struct{}{}
+							first = <-results[0]
+						}
+					}
+					check(first, users[0])
+					check(second, users[1])
+					if got := two.bare("/who", "Cookie", old).body; got != ";{}" {
+						t.Errorf("the session from before is %s", got)
+					}
+				}
+			}
+
+			// A log-out ends the session for both.
+			for _, entered := range []bool{false, true} {
+				old := sends(one.client().want("/set", "set").cookie.Value)
+				result := make(chan answer, 1)
+				go func() { result <- two.bare("/enter?user=ann", "Cookie", old) }()
+				<-running
+				visitor := old
+				if entered {
+					visitor = sends(one.bare("/login", "Cookie", old).cookie.Value)
+				}
+				if a := one.bare("/logout", "Cookie", visitor); a.status != http.StatusOK {
+					t.Error(a.status)
+				}
+				goOn <- struct{}{}
+				if a := <-result; a.status != http.StatusConflict || a.cookie != nil {
+					t.Errorf("a log-in that a log-out overlaps returned %d, %v", a.status, a.cookie)
+				}
+			}
+		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -184,6 +185,9 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	case id == s.left:
 		return nil // what was logged out isn't begun again
 	case s.direct:
+		if s.begun {
+			data = gmap.NewStrAnyMap(true) // the chain's map may be that of a session which has ended
+		}
 		return of.chain.SetSession(ctx, s.id, data, s.ttl(now))
 	case s.stored == "" && data.Size() == 0 && !s.record.wanted():
 		return nil
@@ -197,8 +201,8 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	data.Set(Key, s.record.String())
 	ttl := s.ttl(now)
 	var err error
-	if moving && !s.loggedIn {
-		err = of.watch.leaveNote(ctx, false, s.stored, s.id)
+	if moving {
+		err = of.watch.leaveNote(ctx, false, s.loggedIn, s.stored, s.id)
 	}
 	if err == nil {
 		err = of.chain.SetSession(s.q.described(ctx), s.id, data, ttl)
@@ -210,6 +214,15 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 			s.follow(s.id, s.stored)
 			err = errors.Join(err, of.remove(ctx, s.id, ""))
 		}
+	}
+	if change := sessionmap.LastChange(data); change != nil && s.isLate(ctx, err) {
+		own := map[string]any{Key: s.record.String()}
+		for key, value := range change.Set() {
+			if key != Key {
+				own[key] = value
+			}
+		}
+		err = of.chain.SetSession(s.q.described(ctx), s.id, gmap.NewStrAnyMapFrom(own), ttl)
 	}
 	if err != nil {
 		s.record = before
@@ -237,12 +250,21 @@ func (s *storage) rename(ctx context.Context, id string, data *gmap.StrAnyMap, n
 				return err
 			}
 		}
-		if err := chain.SetSession(ctx, id, data, ttl); err != nil {
+		if err := chain.SetSession(ctx, id, data, ttl); s.isLate(ctx, err) {
+			s.stored, s.begun = "", true
+		} else if err != nil {
 			return err
 		}
 	}
 	s.id = id
 	return nil
+}
+
+// isLate reports whether the error is that of a log-in whose session another log-in has taken along meanwhile, as a double
+// click on a button has it. The second one begins a session of its own then, of what it has changed itself, as if it had
+// come a moment later; but not if the first one is over already, as a log-out ends both.
+func (s *storage) isLate(ctx context.Context, err error) bool {
+	return s.loggedIn && errors.Is(err, layer.ErrRevoked) && s.q.of.watch.anotherLogIn(ctx, s.stored, s.id, s.q.server.idle)
 }
 
 // follow has what waits for the end of the session wait for it under another id: after a log-in this
@@ -264,10 +286,8 @@ func (s *storage) RemoveAll(ctx context.Context, id string) error {
 	of := s.q.of
 	if id != s.id {
 		if s.direct {
-			if !s.loggedIn {
-				if err := of.watch.leaveNote(ctx, true, id, s.id); err != nil {
-					return s.note(err)
-				}
+			if err := of.watch.leaveNote(ctx, true, s.loggedIn, id, s.id); err != nil {
+				return s.note(err)
 			}
 			s.follow(id, s.id)
 			if err := of.remove(ctx, id, ""); err != nil {

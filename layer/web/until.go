@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -434,9 +435,12 @@ func (w *watch) ask(ctx context.Context, id string, ttl time.Duration) (is seen,
 	return is, nil
 }
 
-// A session that goes on under another id leaves a note for other nodes, under a name that no
-// client can ask for.
-const noteLife = 2 * time.Minute
+// A session that goes on under another id leaves a note for other nodes, under a name that no client can ask
+// for. After a log-in nothing follows it there: the note is for other log-ins of the session that overlap.
+const (
+	noteLife  = 2 * time.Minute
+	noteLogIn = "login."
+)
 
 func noteID(id string) string {
 	sum := sha256.Sum256([]byte("strata.web.moved\x00" + id))
@@ -445,35 +449,57 @@ func noteID(id string) string {
 
 // leaveNote says under which id the session goes on. It is in the store when it returns, also
 // where others are written behind.
-func (w *watch) leaveNote(ctx context.Context, direct bool, from, to string) error {
+func (w *watch) leaveNote(ctx context.Context, direct, loggedIn bool, from, to string) error {
 	id, note := noteID(from), map[string]any{Key: to}
+	if loggedIn {
+		note = map[string]any{noteLogIn + to: "1"}
+	}
 	if direct {
 		if err := w.of.chain.SetMap(ctx, id, note, noteLife); err != nil {
 			return err
 		}
 		return w.of.chain.SetSession(ctx, id, gmap.NewStrAnyMap(true), noteLife) // gives it its time to live
 	}
-	delta, err := tiers.Replace(note)
+	delta, err := tiers.Add(note)
 	if err == nil {
 		_, err = w.of.top.Commit(ctx, id, delta.AsUrgent(), noteLife)
 	}
 	return err
 }
 
+// notes are those that were left under an id, as the store holds them.
+func (w *watch) notes(ctx context.Context, id string) (notes map[string]any, err error) {
+	if id = noteID(id); w.store.Style(ctx) == tiers.StyleSnapshot {
+		read, err := w.store.Load(ctx, id, noteLife)
+		if err != nil || read.Snapshot.Len() == 0 {
+			return nil, err
+		}
+		return read.Snapshot.Data(), nil
+	}
+	if notes, err = w.store.Data(ctx, id); errors.Is(err, gsession.ErrorDisabled) {
+		err = nil
+	}
+	return notes, err
+}
+
 // forward is the id under which a session goes on, "" for none.
 func (w *watch) forward(ctx context.Context, id string) (string, error) {
-	note, err := w.of.chain.GetSession(ctx, noteID(id), noteLife)
-	if err != nil || note == nil {
-		return "", err
-	}
-	kept := note.Get(Key)
-	if kept == nil {
-		if kept, err = w.of.chain.Get(ctx, noteID(id), Key); errors.Is(err, gsession.ErrorDisabled) {
-			err = nil
+	notes, err := w.notes(ctx, id)
+	next, _ := notes[Key].(string)
+	return next, err
+}
+
+// anotherLogIn reports whether a log-in has taken a session along to another id than own, and isn't over.
+func (w *watch) anotherLogIn(ctx context.Context, id, own string, ttl time.Duration) bool {
+	notes, _ := w.notes(ctx, id)
+	for key := range notes {
+		if to, ok := strings.CutPrefix(key, noteLogIn); ok && to != own {
+			if is, err := w.ask(ctx, to, ttl); err == nil && is.there {
+				return true
+			}
 		}
 	}
-	next, _ := kept.(string)
-	return next, err
+	return false
 }
 
 // untilListener is the watch's side that a source of invalidations notifies.
