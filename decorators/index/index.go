@@ -21,7 +21,6 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
-	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/generations"
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/sessionmap"
@@ -59,16 +58,16 @@ func (e *Ended) NotApplied() bool { return true }
 // shard's right to load is held over a read of the store, and no mutex is.
 type Storage struct {
 	tiers.Base
-	given     gsession.Storage // as New got it, for Unwrap
-	maps      *sessionmap.Maps
-	principal func(data map[string]any) string
-	options   Options
-	indexer   principals.Index
-	marks     *marks
-	passive   bool // another one below does it
-	begun     begun
-	recent    recent
-	queue     queue
+	given   gsession.Storage // as New got it, for Unwrap
+	maps    *sessionmap.Maps
+	owners  owners
+	options Options
+	indexer principals.Index
+	marks   *marks
+	passive bool // another one below does it
+	begun   begun
+	recent  recent
+	queue   queue
 
 	mu     sync.Mutex
 	stops  []func()
@@ -82,7 +81,7 @@ var _ tiers.Storage = (*Storage)(nil)
 // New keeps an index over a storage. principal returns whose a session with the given data is, ""
 // for nobody's; it must not change the data. If it is nil, or returns "", web.Login says so.
 func New(inner gsession.Storage, principal func(data map[string]any) string, options Options) *Storage {
-	s := &Storage{Base: tiers.Base{Storage: sessionmap.Adapt(inner)}, given: inner, principal: principal, options: options}
+	s := &Storage{Base: tiers.Base{Storage: sessionmap.Adapt(inner)}, given: inner, owners: principal, options: options}
 	s.maps = sessionmap.New(s)
 	s.over, s.cancel = context.WithCancel(context.Background())
 	s.use(newMemory())
@@ -168,19 +167,6 @@ func (s *Storage) Source() tiers.InvalidationSource {
 // Principals are the index's sessions by whose they are.
 func (s *Storage) Principals() Principals { return Principals{s} }
 
-// whose is the principal of a session's data, "" for none.
-func (s *Storage) whose(data map[string]any) string {
-	if len(data) == 0 {
-		return ""
-	}
-	if s.principal != nil {
-		if p := s.principal(data); p != "" {
-			return p
-		}
-	}
-	return noted(data)
-}
-
 // Load returns no session if it is over by a mark, and removes it then.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	read, err := s.Storage.Load(ctx, id, ttl)
@@ -191,7 +177,7 @@ func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers
 }
 
 func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read tiers.Read) (tiers.Read, error) {
-	principal, r, has := s.recorded(read.Snapshot.Data())
+	principal, r, has := s.owners.recorded(read.Snapshot.Data())
 	if principal == "" {
 		return read, nil
 	}
@@ -226,7 +212,7 @@ func (s *Storage) end(ctx context.Context, was *tiers.Snapshot, entry principals
 			return nil
 		}
 		if now.Len() > 0 {
-			if !s.holds(now, entry) {
+			if !s.owners.holds(now, entry) {
 				return now
 			}
 			// Before it ends: other nodes ask for the reason as soon as they notice the end.
@@ -261,27 +247,6 @@ func (s *Storage) empty(ctx context.Context, was *tiers.Snapshot, id string) err
 	return err
 }
 
-// holds reports whether a session is still that of an entry: another one may have begun under its id.
-func (s *Storage) holds(session *tiers.Snapshot, entry principals.Entry) bool {
-	if session.Len() == 0 {
-		return false
-	}
-	_, r, has := s.recorded(session.Data())
-	return r.key == entry.Key && (!has || r.tag == entry.Tag)
-}
-
-// recorded returns whose a session is, "" for nobody's, and its record, or what stands for that if it
-// began before there was an index.
-func (s *Storage) recorded(data map[string]any) (principal string, r record, has bool) {
-	if principal = s.whose(data); principal == "" {
-		return "", record{}, false
-	}
-	if r, has = recordOf(data); has && r.isOf(principal) {
-		return principal, r, true
-	}
-	return principal, record{key: principals.KeyOf(principal), principal: escape(principal)}, false
-}
-
 // current returns a session as the store holds it, whatever a cache below knows, nil if it is gone.
 func (s *Storage) current(ctx context.Context, id string, was *tiers.Snapshot, ttl time.Duration) (*tiers.Snapshot, error) {
 	if was.Len() > 0 && s.Style(ctx) == tiers.StyleSnapshot { // an inquiry is about what was there
@@ -297,192 +262,21 @@ func (s *Storage) current(ctx context.Context, id string, was *tiers.Snapshot, t
 	return read.Snapshot, err
 }
 
-// change is the effect of a commit on the index.
-type change struct {
-	delta   *tiers.Delta
-	entered []principals.Entry // undone if the commit fails
-	left    []principals.Entry // removed once it has succeeded
-}
-
 // Commit enters a session that begins, and refuses what comes after a mark.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	if s.passive || s.Style(ctx) != tiers.StyleSnapshot {
 		return s.Storage.Commit(ctx, id, delta, ttl)
 	}
-	c, err := s.prepare(ctx, id, delta, ttl)
-	if err != nil {
+	c := change{of: s, id: id, ttl: ttl, delta: delta}
+	if err := c.prepare(ctx); err != nil {
 		return nil, tiers.NotApplied(err)
 	}
 	snapshot, err := s.Storage.Commit(ctx, id, c.delta, ttl)
-	return snapshot, s.finish(ctx, id, c, err)
-}
-
-func (s *Storage) prepare(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (c change, err error) {
-	c.delta = delta
-	var before map[string]any
-	if base := delta.Base(); base != nil {
-		before = base.Data()
-	}
-	next := before
-	if !delta.Empty() {
-		if next, _ = delta.Apply(delta.Base()); next == nil {
-			return c, nil // the store decides
-		}
-	}
-	old, had := recordOf(before)
-	principal := s.whose(next)
-	if principal == "" {
-		if _, has := recordOf(next); has {
-			c.delta = delta.Without(Key)
-		}
-		if had {
-			c.left = append(c.left, old.entry(id, ttl))
-		}
-		return c, nil
-	}
-	r, has := recordOf(next)
-	begins := delta.Creates()
-	switch {
-	case has && r.isOf(principal):
-	default:
-		again := begins && delta.IsConditional() && !delta.Begins() // an attempt may have begun it, and none begins it now
-		attempt := again || !begins && delta.IsConditional()
-		closed := !begins && s.whose(before) == principal // the request's copy lacks the record
-		if attempt || closed {
-			if r, has = s.begun.of(id, principal); has {
-				if attempt {
-					c.delta = delta.With(Key, r.String())
-				}
-				begins = false
-				break
-			}
-		}
-		if again {
-			return c, nil
-		}
-		if closed || !begins && delta.IsInquiry() {
-			// The store may have it.
-			read, err := s.Storage.Load(ctx, id, ttl)
-			if err != nil {
-				return c, err
-			}
-			if read.Snapshot != nil {
-				if r, has = recordOf(read.Snapshot.Data()); has && r.isOf(principal) {
-					s.begun.note(id, principal, r)
-					break
-				}
-			}
-			if delta.IsInquiry() || read.Snapshot.Len() == 0 {
-				return c, nil
-			}
-		}
-		if had {
-			c.left = append(c.left, old.entry(id, ttl))
-		}
-		return s.logIn(ctx, id, principal, c, ttl)
-	}
-	if begins {
-		// It comes from another id.
-		return s.carry(ctx, id, principal, r, c, ttl)
-	}
-	reason, over, err := s.marks.judge(ctx, r)
-	if err != nil {
-		return c, err
-	}
-	if over {
-		s.end(ctx, delta.Base(), r.entry(id, ttl), reason)
-		return c, &Ended{Reason: reason, Cause: tiers.ErrRevoked}
-	}
-	if s.recent.due(ctx, id, ttl) {
-		s.queue.touch(r.entry(id, ttl))
-	}
-	return c, nil
-}
-
-// logIn enters a session that begins.
-func (s *Storage) logIn(ctx context.Context, id, principal string, c change, ttl time.Duration) (change, error) {
-	r := newRecord(principal, descriptionOf(ctx))
-	entered, err := s.enter(ctx, r.entry(id, ttl), s.options.Limit)
-	if err != nil {
-		return c, err
-	}
-	r.own, r.all = entered.Own, entered.All
-	s.begun.note(id, principal, r)
-	s.recent.due(ctx, id, ttl)
-	c.entered = append(c.entered, r.entry(id, ttl))
-	c.delta = c.delta.With(Key, r.String())
-	return c, nil
-}
-
-// carry enters a session that goes on under another id.
-func (s *Storage) carry(ctx context.Context, id, principal string, r record, c change, ttl time.Duration) (change, error) {
-	entry := r.entry(id, ttl)
-	entered, err := s.enter(ctx, entry, principals.Limit{})
-	if err != nil {
-		return c, err
-	}
-	judge := s.marks.judge
-	if entered.Own != r.own || entered.All != r.all {
-		judge = s.marks.judgeAnew // a mark that isn't in memory yet may spare the session, or not
-	}
-	reason, over, err := judge(ctx, r)
-	if err != nil {
-		return c, err
-	}
-	c.entered = append(c.entered, entry)
-	if over {
-		s.queue.leave(entry)
-		return c, &Ended{Reason: reason, Cause: tiers.ErrRevoked}
-	}
-	s.begun.note(id, principal, r)
-	return c, nil
-}
-
-// enter enters a session and ends those beyond the limit, before it is there; many, as of a limit that
-// has just been introduced, in the background.
-func (s *Storage) enter(ctx context.Context, entry principals.Entry, limit principals.Limit) (principals.Entered, error) {
-	entered, err := s.indexer.Enter(ctx, entry, limit)
-	if err == nil && (entered.Refused || len(entered.Excess) > 0) {
-		// Sessions that are gone, as by a crash, may take the places of others.
-		var gone bool
-		if gone, err = s.Principals().heal(ctx, entry); err == nil && gone {
-			entered, err = s.indexer.Enter(ctx, entry, limit)
-		}
-	}
-	switch {
-	case err != nil:
-		return entered, err
-	case entered.Refused:
-		return entered, ErrLimit
-	}
-	now := entered.Excess[:min(len(entered.Excess), mostAtOnce)]
-	if _, err := s.Principals().endAll(ctx, now, ReasonDisplaced, false); err != nil {
-		s.queue.leave(entry)
-		return entered, err
-	}
-	s.queue.end(entered.Excess[len(now):])
-	return entered, nil
+	return snapshot, c.finish(ctx, err)
 }
 
 // ReasonDisplaced is that of a session which was ended for a new one.
 const ReasonDisplaced principals.Reason = "displaced"
-
-// finish follows a commit.
-func (s *Storage) finish(ctx context.Context, id string, c change, err error) error {
-	if err == nil {
-		if len(c.left) > 0 {
-			s.leave(ctx, c.left)
-		}
-		return nil
-	}
-	if len(c.entered) > 0 && (failure.IsFinal(err) || !tiers.MayBeApplied(err)) {
-		s.begun.forget(id)
-		for _, e := range c.entered {
-			s.queue.leave(e)
-		}
-	}
-	return err
-}
 
 // CommitAll is Commit of each: those that the index lets pass go on together.
 func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
@@ -496,8 +290,8 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 		places  []int
 	)
 	for n, c := range commits {
-		var err error
-		if changes[n], err = s.prepare(ctx, c.ID, c.Delta, c.TTL); err != nil {
+		changes[n] = change{of: s, id: c.ID, ttl: c.TTL, delta: c.Delta}
+		if err := changes[n].prepare(ctx); err != nil {
 			results[n].Err = tiers.NotApplied(err)
 			continue
 		}
@@ -509,7 +303,7 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 	}
 	for n, result := range s.Base.CommitAll(ctx, pass) {
 		at := places[n]
-		results[at] = tiers.Committed{Snapshot: result.Snapshot, Err: s.finish(ctx, pass[n].ID, changes[at], result.Err)}
+		results[at] = tiers.Committed{Snapshot: result.Snapshot, Err: changes[at].finish(ctx, result.Err)}
 	}
 	return results
 }
@@ -587,7 +381,7 @@ func (s *Storage) look(ctx context.Context, id string) (principals.Entry, error)
 	if err != nil || read.Snapshot.Len() == 0 {
 		return principals.Entry{}, err
 	}
-	_, r, _ := s.recorded(read.Snapshot.Data())
+	_, r, _ := s.owners.recorded(read.Snapshot.Data())
 	return r.entry(id, 0), nil
 }
 
@@ -667,7 +461,7 @@ func (s *Storage) writeKeys(ctx context.Context, id string, set map[string]any, 
 	if err == nil && slices.Contains(c.delta.Removed(), Key) {
 		err = s.Storage.Remove(ctx, id, Key)
 	}
-	return s.finish(ctx, id, c, err)
+	return c.finish(ctx, err)
 }
 
 func (s *Storage) prepareKeys(ctx context.Context, id string, set map[string]any, removed string, ttl time.Duration) (change, error) {
@@ -687,7 +481,8 @@ func (s *Storage) prepareKeys(ctx context.Context, id string, set map[string]any
 	if err != nil {
 		return change{}, err
 	}
-	return s.prepare(ctx, id, delta, ttl)
+	c := change{of: s, id: id, ttl: ttl, delta: delta}
+	return c, c.prepare(ctx)
 }
 
 // begun remembers the records of sessions that have begun on this node, for what a request

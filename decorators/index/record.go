@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gf-strata/strata/internal/principals"
+	"github.com/gf-strata/strata/tiers"
 )
 
 // Key is the key of a session that this package reserves. Its value is a text of fields between
@@ -73,6 +74,43 @@ func recordOf(data map[string]any) (r record, ok bool) {
 	}
 	r.tag, r.own, r.all, r.begun, r.class, r.principal, r.described = fields[2], fields[3], fields[4], begun, fields[6], fields[7], fields[8]
 	return r, true
+}
+
+// owners says whose a session's data is, "" for nobody's; nil for what web.Login says alone.
+type owners func(data map[string]any) string
+
+// whose is the principal of a session's data, "" for none.
+func (of owners) whose(data map[string]any) string {
+	if len(data) == 0 {
+		return ""
+	}
+	if of != nil {
+		if p := of(data); p != "" {
+			return p
+		}
+	}
+	return noted(data)
+}
+
+// holds reports whether a session is still that of an entry: another one may have begun under its id.
+func (of owners) holds(session *tiers.Snapshot, entry principals.Entry) bool {
+	if session.Len() == 0 {
+		return false
+	}
+	_, r, has := of.recorded(session.Data())
+	return r.key == entry.Key && (!has || r.tag == entry.Tag)
+}
+
+// recorded returns whose a session is, "" for nobody's, and its record, or what stands for that if it
+// began before there was an index.
+func (of owners) recorded(data map[string]any) (principal string, r record, has bool) {
+	if principal = of.whose(data); principal == "" {
+		return "", record{}, false
+	}
+	if r, has = recordOf(data); has && r.isOf(principal) {
+		return principal, r, true
+	}
+	return principal, record{key: principals.KeyOf(principal), principal: escape(principal)}, false
 }
 
 // newRecord makes the record of a session that begins.

@@ -76,13 +76,13 @@ func (s Principals) List(ctx context.Context, principal, cursor string, size int
 		if read.Err != nil {
 			return nil, "", read.Err
 		}
-		if !s.of.holds(read.Read.Snapshot, e) {
+		if !s.of.owners.holds(read.Read.Snapshot, e) {
 			if !young(e) {
 				stale = append(stale, e)
 			}
 			continue
 		}
-		_, r, _ := s.of.recorded(read.Read.Snapshot.Data())
+		_, r, _ := s.of.owners.recorded(read.Read.Snapshot.Data())
 		reason, over, err := s.of.marks.judge(ctx, r)
 		if err != nil {
 			return nil, "", err
@@ -232,8 +232,8 @@ func (s Principals) find(ctx context.Context, entries []principals.Entry) (f fou
 		switch {
 		case read.Err != nil:
 			return found{}, read.Err
-		case s.of.holds(read.Read.Snapshot, e):
-			entries[n].Principal = s.of.whose(read.Read.Snapshot.Data())
+		case s.of.owners.holds(read.Read.Snapshot, e):
+			entries[n].Principal = s.of.owners.whose(read.Read.Snapshot.Data())
 			f.there = append(f.there, entries[n])
 		case !young(e):
 			f.gone = append(f.gone, e)
