@@ -16,6 +16,10 @@ var ErrRevoked = change.ErrRevoked
 // session that was removed, was left out (laws 5 and 6). It is matched with errors.Is.
 var ErrConflict = change.ErrConflict
 
+// ErrClosed is matched by the error of a store whose client was closed for good: nothing is tried
+// again.
+var ErrClosed = NewError("strata: the store's client is closed; close the chain first", nil)
+
 // notApplied is an error of a write of which nothing was applied.
 type notApplied struct{ error }
 

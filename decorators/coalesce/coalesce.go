@@ -339,7 +339,8 @@ func (s *Storage) limit(o Options) {
 }
 
 // Flush returns when every change that was accepted before the call is in the store
-// or has failed, or when ctx ends or the chain is closed; then the error counts the changes that wait.
+// or has failed, or when ctx ends, the chain is closed or the store's client was ([tiers.ErrClosed]); then the
+// error counts the changes that wait.
 func (s *Storage) Flush(ctx context.Context) error { return s.queues.flush(ctx) }
 
 // MayClose returns why Close would wait for its own caller, nil if it wouldn't. A chain asks

@@ -24,11 +24,13 @@ import (
 // left, leaves its queue only into the store or into a report.
 //
 // The first block is set by init; its fields guard themselves. mu guards the rest: a queue is in the map while
-// anything of it waits or is at the store.
+// anything of it waits or is at the store. storeClosed is closed under it.
 type queues struct {
 	carrier *carrier
 	journal *journal.Journal // nil for none
 	reports *reports
+
+	storeClosed chan struct{} // closed when the store has said that it will take nothing more
 
 	mu       sync.Mutex
 	sessions map[string]*sessionQueue
@@ -40,6 +42,7 @@ type queues struct {
 
 func (l *queues) init(circuits *circuit.Store, o Options) {
 	l.sessions = map[string]*sessionQueue{}
+	l.storeClosed = make(chan struct{})
 	s := &l.schedule
 	s.init(&l.mu)
 	s.circuit, s.fly, s.carry, s.together = circuits.Writes, l.fly, l.carry, 1
@@ -287,6 +290,13 @@ func (l *queues) land(w *write, node string, began time.Time) {
 // have reached the store. If the session is to be removed, the write ends with that. It returns false if the write is
 // to be given up.
 func (l *queues) again(k *sessionQueue, w *write) bool {
+	if errors.Is(w.err, tiers.ErrClosed) {
+		select {
+		case <-l.storeClosed:
+		default:
+			close(l.storeClosed)
+		}
+	}
 	refused := errors.Is(w.err, circuit.ErrOpen) // without an attempt
 	again := refused || !failure.IsFinal(w.err) && w.again()
 	switch removal := k.removal(); {
@@ -390,6 +400,8 @@ func (l *queues) flush(ctx context.Context) error {
 			continue
 		case <-ctx.Done():
 		case <-l.carrier.ended.Done(): // what the journal keeps doesn't end
+		case <-l.storeClosed: // nor what the store will never take
+			return l.undelivered(tiers.ErrClosed)
 		}
 		if err := l.undelivered(cmp.Or(ctx.Err(), error(errClosed))); err != nil {
 			return err
@@ -407,7 +419,11 @@ func (l *queues) undelivered(why error) error {
 	if calls == 0 {
 		return nil
 	}
-	return tiers.NewError(fmt.Sprintf("strata: %d changes of sessions are not in the store yet", calls), why)
+	text := fmt.Sprintf("strata: %d changes of sessions are not in the store yet", calls)
+	if why == error(tiers.ErrClosed) {
+		text += ", whose client is closed; close the chain first"
+	}
+	return tiers.NewError(text, why)
 }
 
 var (

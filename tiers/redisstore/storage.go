@@ -3,6 +3,7 @@ package redisstore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -158,6 +159,25 @@ func (s *Storage) Shard(id string) string {
 	return master.Options().Addr
 }
 
+// forGood makes the error of a write match tiers.ErrClosed if the user's client is closed. A cluster's client also
+// closes the clients of nodes that have left, and has others then.
+func (s *Storage) forGood(id string, err error) error {
+	if !errors.Is(err, redis.ErrClosed) {
+		return err
+	}
+	if cluster, ok := s.client.(*redis.ClusterClient); ok {
+		key, _ := s.key(id)
+		master, failed := cluster.MasterForKey(over, key)
+		if failed == nil {
+			failed = master.Ping(over).Err() // without the network
+		}
+		if !errors.Is(failed, redis.ErrClosed) {
+			return err
+		}
+	}
+	return tiers.NewError(tiers.ErrClosed.Error(), errors.Join(tiers.ErrClosed, err))
+}
+
 // GetSession returns the session as a map that is the caller's alone (law 2), nil
 // where there is none.
 func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
@@ -185,7 +205,7 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 	defer o.end(ctx, telemetry.RemoveAll)
 	err := o.remove(ctx, id)
 	o.done(err)
-	return err
+	return s.forGood(id, err)
 }
 
 // Load reads the session and its remaining time in one round trip. An absent key,
@@ -226,7 +246,7 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	defer o.end(ctx, telemetry.Commit)
 	snapshot, err := o.commit(ctx, id, delta, ttl)
 	o.done(err)
-	return snapshot, err
+	return snapshot, s.forGood(id, err)
 }
 
 // CommitAll sends the first attempt of every commit in one pipeline, one for each
@@ -237,6 +257,9 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 	defer o.end(ctx, telemetry.CommitAll)
 	results := o.commitAll(ctx, commits)
 	o.done(failure.BatchFailure(results, func(r tiers.Committed) error { return r.Err }))
+	for n := range results {
+		results[n].Err = s.forGood(commits[n].ID, results[n].Err)
+	}
 	return results
 }
 
