@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -307,6 +308,7 @@ func TestWhatCanNotBeDeliveredIsReported(t *testing.T) {
 			after     time.Duration
 		}{
 			"the session expires":       {func() { s.Refuse(func(string) error { return away }) }, away, ttl + time.Second},
+			"the store never takes it":  {func() { s.Refuse(func(string) error { return failure.Refused(away) }) }, away, time.Second},
 			"another node's log-out":    {func() { s.Drop("a") }, tiers.ErrRevoked, time.Second},
 			"the removal fails as well": {func() { s.Refuse(func(string) error { return away }); c.RemoveAll(ctx, "a") }, away, 0},
 		} {

@@ -17,10 +17,11 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// batching is a store that takes batches. mu guards sizes; delay is set before use.
+// batching is a store that takes batches. mu guards sizes; delay and batch are set before use.
 type batching struct {
 	*teststore.Store
 	delay time.Duration
+	batch func([]tiers.Commit) // nil for none; called under mu
 
 	mu    sync.Mutex
 	sizes []int
@@ -29,7 +30,9 @@ type batching struct {
 func (b *batching) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
 	time.Sleep(b.delay)
 	b.mu.Lock()
-	b.sizes = append(b.sizes, len(commits))
+	if b.sizes = append(b.sizes, len(commits)); b.batch != nil {
+		b.batch(commits)
+	}
 	b.mu.Unlock()
 	results := make([]tiers.Committed, len(commits))
 	for n, c := range commits {
@@ -64,6 +67,31 @@ func TestSessionsThatWaitGoTogether(t *testing.T) {
 			t.Errorf("%d round trips for 1,000 commits that were due together", trips)
 		}
 	})
+}
+
+// A server may close the connection on a write that is too large, so that the replies of those beside it are lost.
+func TestALargeWriteGoesAlone(t *testing.T) {
+	b := &batching{Store: teststore.New(), delay: time.Millisecond}
+	beside := 0
+	b.batch = func(commits []tiers.Commit) {
+		for _, c := range commits {
+			if text, _ := c.Delta.Set()["k"].(string); text != "" && len(commits) > 1 {
+				beside += len(commits) - 1
+			}
+		}
+	}
+	bubble(t, b, func(t *testing.T, c *coalesce.Storage) {
+		for n := range 100 {
+			b.Put(fmt.Sprint(n), map[string]any{"k": "0"}, ttl)
+			put(t, c, fmt.Sprint(n), "k", strings.Repeat("x", n%10/9<<20))
+		}
+		if err := c.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if len(b.sizes) > 50 || beside > 0 {
+			t.Errorf("batches of %v, in which %d writes went with a large one", b.sizes, beside)
+		}
+	}, writeBehind(time.Hour))
 }
 
 // Commits that become due one after the other go together, a little before their time.

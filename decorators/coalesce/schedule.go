@@ -12,11 +12,12 @@ import (
 )
 
 const (
-	pipelines    = 4    // batches that are at one node of a batching store at once
-	pipelineSize = 128  // commits in one of them, at most
-	writers      = 16   // pending commits at once at another store
-	waitedFor    = 1024 // and those that callers wait for
-	removers     = 16   // removals at one node at once
+	pipelines    = 4       // batches that are at one node of a batching store at once
+	pipelineSize = 128     // commits in one of them, at most
+	large        = 1 << 20 // bytes from which on a write goes alone: a server that doesn't take it may close the connection
+	writers      = 16      // pending commits at once at another store
+	waitedFor    = 1024    // and those that callers wait for
+	removers     = 16      // removals at one node at once
 
 	finestGrain   = time.Millisecond
 	coarsestGrain = 25 * time.Millisecond
@@ -257,7 +258,7 @@ func (s *schedule) bring(n *node, l *line) (brought bool) {
 }
 
 // board takes the first writes of queues that are due. A removal goes alone, and so do a write that may
-// panic and a probe, which gets less time. If none is due, the worker ends.
+// panic, a large one, and a probe, which gets less time. If none is due, the worker ends.
 func (s *schedule) board(n *node, l *line) (writes []*write, probe time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -266,7 +267,7 @@ func (s *schedule) board(n *node, l *line) (writes []*write, probe time.Duration
 	take := func(from *list.List) {
 		for first := from.Front(); first != nil && len(writes) < most; first = from.Front() {
 			k := first.Value.(*sessionQueue)
-			if k.first().lone {
+			if first := k.first(); first.lone || first.bytes >= large {
 				if most = 1; len(writes) > 0 {
 					return
 				}

@@ -13,8 +13,16 @@ import (
 // IsFinal reports whether an error of a commit says what has become of it for good, so
 // that no other attempt is made.
 func IsFinal(err error) bool {
-	return errors.Is(err, tiers.ErrRevoked) || errors.Is(err, tiers.ErrConflict)
+	var r *refused
+	return errors.Is(err, tiers.ErrRevoked) || errors.Is(err, tiers.ErrConflict) || errors.As(err, &r)
 }
+
+// Refused marks the error of a write that the store will never take.
+func Refused(err error) error { return &refused{tiers.NotApplied(err)} }
+
+type refused struct{ error }
+
+func (r *refused) Unwrap() error { return r.error }
 
 // PartlyApplied marks the error of a write of which something was applied before.
 func PartlyApplied(err error) error { return &partlyApplied{err} }

@@ -7,14 +7,47 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
+
+// A server never takes a session that is larger than its limit, so that the write isn't tried again. Nothing was written.
+func TestASessionThatIsTooLarge(t *testing.T) {
+	addr := redistest.StartFake(t, func(command []string) string {
+		switch strings.ToUpper(command[0]) {
+		case "SET", "EVAL", "EVALSHA":
+			return "-ERR max request size exceeded. Limit: 1048576 bytes\r\n"
+		}
+		return redistest.Redis6(command)
+	})
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	defer func() { _ = client.Close() }()
+	s, ctx := redisstore.New(client), t.Context()
+	added, err := tiers.Add(map[string]any{"k": "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed, err := tiers.Diff(tiers.Adopt(map[string]any{"k": "0"}), map[string]any{"k": "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, delta := range []*tiers.Delta{added, changed} {
+		_, alone := s.Commit(ctx, "a", delta, time.Hour)
+		together := s.CommitAll(ctx, []tiers.Commit{{ID: "a", Delta: delta, TTL: time.Hour}})[0].Err
+		for _, err := range []error{alone, together} {
+			if err == nil || !failure.IsFinal(err) || tiers.MayBeApplied(err) || !strings.Contains(err.Error(), "larger than the server takes") {
+				t.Errorf("a write returns %v", err)
+			}
+		}
+	}
+}
 
 // TestForeignValues reads, changes and slides keys that hold no session.
 func TestForeignValues(t *testing.T) {

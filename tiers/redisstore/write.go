@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
@@ -114,6 +115,9 @@ func (w *write) outcome(ctx context.Context) (did outcome, err error) {
 	default:
 		err = fault.ErrReply
 	}
+	if fault.IsTooLarge(err) {
+		return outcome{}, failure.Refused(fault.New(ctx, w.operation(), err))
+	}
 	return outcome{}, fault.New(ctx, w.operation(), err)
 }
 
@@ -122,7 +126,7 @@ func (w *write) outcome(ctx context.Context) (did outcome, err error) {
 // that it has lost sight of.
 func (w *write) isUncertain(err error) bool {
 	var reply redis.Error
-	if !w.sent.Load() {
+	if !w.sent.Load() || failure.IsFinal(err) {
 		return false
 	}
 	if !errors.As(err, &reply) {

@@ -145,6 +145,9 @@ var words = []struct{ reply, advice string }{
 	{"select is not allowed", onlyZero},
 	{"db index", onlyZero},
 	{"max number of clients", "the server takes no more connections; lower PoolSize, or raise the server's limit"},
+	{"bulk length", tooLarge},
+	{"request size", tooLarge},
+	{"maximum allowed size", tooLarge},
 	{"limit exceeded", "the server's or the plan's limit is reached"},
 	{"unknown command", lacking},
 	{"unknown subcommand", lacking},
@@ -158,7 +161,14 @@ var words = []struct{ reply, advice string }{
 const (
 	onlyZero = "the server doesn't have this database; use database 0"
 	lacking  = "the server doesn't have, or allow, the command"
+	tooLarge = "the session is larger than the server takes, see its proto-max-bulk-len or the plan's limit; nothing was written"
 )
+
+// IsTooLarge reports whether a server, or a proxy, refuses a command for its size.
+func IsTooLarge(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply) && strings.HasSuffix(Code(reply.Error()), tooLarge)
+}
 
 // plain returns what to do about an ERR, if that is known.
 func plain(reply string) string {
