@@ -151,10 +151,12 @@ func takeRights(w *world, random *rand.Rand, _ int) *Loss {
 	for _, p := range w.proxies[random.IntN(len(w.proxies))] {
 		p.Cut()
 	}
-	wait(some(random, 100*time.Millisecond, 3*lease))
+	d := some(random, 100*time.Millisecond, 3*lease)
+	wait(d)
 	for _, server := range w.servers {
 		w.do(server, "acl", "setuser", "default", rights[1])
 	}
+	wait(2*d + time.Second) // the pauses between a node's attempts have become as long as they took in all
 	return nil
 }
 
