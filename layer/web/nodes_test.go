@@ -205,3 +205,51 @@ func TestLogInsOfOneSessionOverlap(t *testing.T) {
 		})
 	}
 }
+
+// Where a principal has one session, a double click whose requests reach two nodes leaves one of them logged in.
+func TestOverlappingLogInsUnderALimit(t *testing.T) {
+	redis := redistest.Start(t)
+	running, goOn := make(chan struct{}), make(chan struct{})
+	var sites [2]*site
+	for n := range sites {
+		store, err := redisstore.Open(redis.URL(), redisstore.Prefix("s:"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = store.Close(context.Background()) })
+		chain := layer.Chain(store, layer.Local(layer.LoadTimeout(deadline)), layer.Indexed(nil, layer.Limit(1, layer.EndOldest)))
+		t.Cleanup(func() { _ = chain.Close(context.Background()) })
+		sites[n] = serveChain(t, chain, func(server *ghttp.Server, chain *layer.Stack) {
+			standard()(server, chain)
+			server.BindHandler("/enter", func(r *ghttp.Request) {
+				_ = r.Session.MustGet("k")
+				running <- struct{}{}
+				<-goOn
+				if err := web.Login(r, r.Get("user").String()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+	for round := range 30 {
+		user := fmt.Sprintf("user%d", round)
+		old := sends(sites[0].client().want("/set", "set").cookie.Value)
+		var results [2]chan answer
+		for n, s := range sites {
+			results[n] = make(chan answer, 1)
+			go func() { results[n] <- s.bare("/enter?user="+user, "Cookie", old) }()
+			<-running
+		}
+		goOn <- struct{}{}
+		goOn <- struct{}{}
+		lives := 0
+		for n := range sites {
+			if a := <-results[n]; a.cookie != nil && strings.HasPrefix(sites[n].bare("/who", "Cookie", sends(a.cookie.Value)).body, user+";") {
+				lives++
+			}
+		}
+		if lives == 0 {
+			t.Errorf("round %d: both log-ins are over", round)
+		}
+	}
+}

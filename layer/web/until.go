@@ -489,12 +489,13 @@ func (w *watch) forward(ctx context.Context, id string) (string, error) {
 	return next, err
 }
 
-// anotherLogIn reports whether a log-in has taken a session along to another id than own, and isn't over.
+// anotherLogIn reports whether a log-in has taken a session along to another id than own, and isn't over, unless for
+// the place that a limit gives to the caller.
 func (w *watch) anotherLogIn(ctx context.Context, id, own string, ttl time.Duration) bool {
 	notes, _ := w.notes(ctx, id)
 	for key := range notes {
 		if to, ok := strings.CutPrefix(key, noteLogIn); ok && to != own {
-			if is, err := w.ask(ctx, to, ttl); err == nil && is.there {
+			if is, err := w.ask(ctx, to, ttl); err == nil && (is.there || w.of.reasonOf(ctx, to, "") == layer.ReasonDisplaced) {
 				return true
 			}
 		}
