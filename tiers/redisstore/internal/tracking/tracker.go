@@ -3,6 +3,7 @@ package tracking
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,8 @@ type Tracker struct {
 	reloader *reloader             // nil without a cluster
 
 	mu        sync.Mutex
-	watcher   *watcher // while there are listeners
+	watcher   *watcher   // while there are listeners
+	ending    []*watcher // whose listeners have left; those that have ended go when another one comes
 	listeners int
 	closed    bool
 }
@@ -92,6 +94,7 @@ func (t *Tracker) left(w *watcher) bool {
 		return false
 	}
 	t.watcher = nil
+	t.ending = append(slices.DeleteFunc(t.ending, (*watcher).ended), w)
 	return true
 }
 
@@ -112,14 +115,17 @@ func (t *Tracker) InvalidationErr() error {
 // goroutines have ended, or ctx; an error says that they haven't yet.
 func (t *Tracker) Close(ctx context.Context) error {
 	t.mu.Lock()
-	w := t.watcher
-	t.watcher, t.closed = nil, true
-	t.mu.Unlock()
-	var err error
-	if w != nil {
-		err = w.close(ctx)
+	if t.watcher != nil {
+		t.ending = append(t.ending, t.watcher)
 	}
-	return errors.Join(err, t.reloader.close(ctx))
+	t.watcher, t.closed = nil, true
+	ending := slices.Clone(t.ending)
+	t.mu.Unlock()
+	errs := []error{t.reloader.close(ctx)}
+	for _, w := range ending {
+		errs = append(errs, w.close(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // Send sends the commands together, while invalidations arrive to the server that sends them. Not

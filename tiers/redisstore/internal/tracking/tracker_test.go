@@ -2,6 +2,7 @@ package tracking_test
 
 import (
 	"context"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -117,4 +118,32 @@ func TestACommandThatWaitsHasTheClusterAsked(t *testing.T) {
 	}
 	hung.Resume()
 	sent.Wait()
+}
+
+// Close waits for a watcher that had not ended when its last listener left.
+func TestCloseWaitsForEarlierWatchers(t *testing.T) {
+	f := start(t)
+	dials, release := make(chan struct{}, 1), make(chan struct{})
+	client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), Dialer: func(context.Context, string, string) (net.Conn, error) {
+		select {
+		case dials <- struct{}{}:
+		default:
+		}
+		<-release // whatever its context says
+		return nil, net.ErrClosed
+	}})
+	t.Cleanup(func() { _ = client.Close() })
+	before := goleak.IgnoreCurrent()
+	w := tracking.New(client, "p:", time.Minute)
+	stop := w.Subscribe(newWitness())
+	<-dials
+	stop()
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := w.Close(over); err == nil {
+		t.Error("Close returns nil while the watcher still runs")
+	}
+	close(release)
+	f.check(w.Close(ctx))
+	nothingRuns(t, before)
 }

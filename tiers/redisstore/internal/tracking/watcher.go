@@ -97,12 +97,24 @@ func (w *watcher) subscribe(l tiers.InvalidationListener) (stop func()) {
 	}
 }
 
+func (w *watcher) ended() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // close ends the watch, as Tracker's Close does.
 func (w *watcher) close(ctx context.Context) error {
 	w.cancel()
 	select {
 	case <-w.done:
 	case <-ctx.Done():
+		if w.ended() {
+			break
+		}
 		return fault.New(ctx, "Close", ctx.Err())
 	}
 	w.mu.Lock()
