@@ -331,13 +331,7 @@ func (w *watch) run() {
 func (w *watch) look(ctx context.Context, id string, ttl time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	is, err := w.ask(ctx, id, ttl)
-	next, reason := "", is.reason
-	if err == nil && !is.there {
-		if next, err = w.forward(ctx, id); err == nil && next == "" && reason == "" {
-			reason = w.of.reasonOf(ctx, id, w.of.expiries.reason(id, time.Now()))
-		}
-	}
+	is, next, err := w.inquire(ctx, id, ttl)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	at := w.sessions[id]
@@ -369,10 +363,10 @@ func (w *watch) look(ctx context.Context, id string, ttl time.Duration) {
 		}
 		w.notify()
 	default:
-		if reason == "" && !at.expires.IsZero() && !now.Before(at.expires) {
-			reason = layer.ReasonIdle
+		if is.reason == "" && !at.expires.IsZero() && !now.Before(at.expires) {
+			is.reason = layer.ReasonIdle
 		}
-		cause := &index.Ended{Reason: reason, Cause: layer.ErrRevoked}
+		cause := &index.Ended{Reason: is.reason, Cause: layer.ErrRevoked}
 		for f := range at.followers {
 			f.cancel(cause)
 			w.drop(f)
@@ -390,13 +384,25 @@ type seen struct {
 	reason  layer.Reason
 }
 
-// ask returns an error where the store can't be asked, a panic of a storage included.
-func (w *watch) ask(ctx context.Context, id string, ttl time.Duration) (is seen, err error) {
+// inquire returns what is known of a session, and under which id it goes on if it isn't there. A panic of a storage is
+// an error.
+func (w *watch) inquire(ctx context.Context, id string, ttl time.Duration) (is seen, next string, err error) {
 	defer func() {
 		if recover() != nil {
 			err = errPanicked
 		}
 	}()
+	if is, err = w.ask(ctx, id, ttl); err != nil || is.there {
+		return is, "", err
+	}
+	if next, err = w.forward(ctx, id); err == nil && next == "" && is.reason == "" {
+		is.reason = w.of.reasonOf(ctx, id, w.of.expiries.reason(id, time.Now()))
+	}
+	return is, next, err
+}
+
+// ask looks for a session in the store.
+func (w *watch) ask(ctx context.Context, id string, ttl time.Duration) (is seen, err error) {
 	var kept any
 	if w.store.Style(ctx) == tiers.StyleSnapshot {
 		read, err := w.store.Load(ctx, id, ttl)

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 	"go.uber.org/goleak"
@@ -454,4 +456,36 @@ func TestUntilIsNoUseOfTheSession(t *testing.T) {
 		s.call("/logout", id)
 		<-done
 	})
+}
+
+// noteless is a store that panics once when the note of a moved session is read.
+type noteless struct {
+	gsession.Storage
+	panicked atomic.Bool
+}
+
+func (n *noteless) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	if strings.HasPrefix(id, "moved.") && n.panicked.CompareAndSwap(false, true) {
+		panic("a note")
+	}
+	return n.Storage.GetSession(ctx, id, ttl)
+}
+
+// A storage that panics in the watch's goroutine, whatever it is asked for, ends neither the process nor the stream.
+func TestAPanicOfTheStorageWhileAStreamWaits(t *testing.T) {
+	store := &noteless{Storage: gsession.NewStorageMemory()}
+	var chain *layer.Stack
+	s := serveOn(t, store, func(server *ghttp.Server, c *layer.Stack) {
+		chain = c
+		until()(server, c)
+	})
+	id := s.client().want("/set", "set").cookie.Value
+	stream := s.stream("/until", id)
+	if err := chain.RemoveAll(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+	stream.ends("ended ")
+	if !store.panicked.Load() {
+		t.Error("the storage didn't panic")
+	}
 }
