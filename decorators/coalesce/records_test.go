@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
@@ -627,4 +628,33 @@ func TestTwoRecordsOfASession(t *testing.T) {
 	if got := get(t, second, "a"); got == nil || got.Get("one") != "1" || got.Get("two") != "1" {
 		t.Errorf("the next process finds %v", text(got))
 	}
+}
+
+// The wall clock was set back between two processes: what the journal keeps isn't tried for longer than its ttl.
+func TestAJournalFromTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		j, _, _, err := journal.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := coalesce.Record("a", change(t, tiers.Adopt(map[string]any{"k": "0"}), "k", "1"), time.Now().Add(10*time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err, _ := j.Put(new(uint64), func() []byte { return content }).Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s, lost := teststore.New(), make(chan coalesce.GiveUp, 1)
+		s.Refuse(func(string) error { time.Sleep(10 * time.Minute); return errors.New("away") })
+		c := coalesce.New(s, writeBehind(time.Second), inJournal(dir), onGiveUp(func(g coalesce.GiveUp) { lost <- g }))
+		defer func() { _ = c.Close(ctx) }()
+		began := time.Now()
+		if g := <-lost; g.Changes != 1 || time.Since(began) > 2*time.Hour { // the ttl of Record
+			t.Errorf("gave up %+v after %v", g, time.Since(began))
+		}
+	})
 }
