@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/gogf/gf/v2/os/glog"
 
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	principals.FindTimeout, principals.EndTimeout = longTimeout, longTimeout
+	principals.CallTimeout = 20 * time.Second
 	glog.Instance().SetWriter(&goframeLog)
 	glog.Instance().SetStdoutPrint(false)
 	os.Exit(m.Run())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -84,6 +85,46 @@ func held(t *testing.T, cluster *redistest.Cluster, poolTimeout time.Duration) {
 	}
 	defer hold(t, client, 2)()
 	blocked(t, chain, false)
+}
+
+// While the application holds all connections, what is asked of Users ends by a time-out of its own.
+func TestUsersDontWaitForAPoolForEver(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addresses(cluster), PoolSize: 1, PoolTimeout: never})
+	defer func() { _ = client.Close() }()
+	chain := layer.Chain(redisstore.New(client), layer.Indexed(userOf))
+	release := hold(t, client, 1)
+	users, ctx := layer.Principals(chain), context.Background()
+	ended := make(chan error, 8)
+	for _, call := range []func() error{
+		func() error { _, _, err := users.List(ctx, "john", ""); return err },
+		func() error { _, _, err := users.All(ctx, ""); return err },
+		func() error { _, err := users.Count(ctx); return err },
+		func() error { _, err := users.RevokeAll(ctx, "john", "ended"); return err },
+		func() error { return users.RevokeEverybody(ctx, "ended") },
+		func() error { _, err := users.Reason(ctx, "an id"); return err },
+		func() error {
+			_, err := users.Update(ctx, "john", func(*layer.Changes) error { return nil })
+			return err
+		},
+	} {
+		go func() { ended <- call() }()
+	}
+	for range 7 {
+		select {
+		case err := <-ended:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("returned %v", err)
+			}
+		case <-time.After(2 * principals.CallTimeout):
+			t.Fatal("a call goes on")
+		}
+	}
+	release()
+	if err := chain.Close(ctx); err != nil {
+		t.Error(err)
+	}
 }
 
 // hold takes connections to each master of a cluster.

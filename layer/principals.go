@@ -11,6 +11,7 @@ import (
 	"github.com/gf-strata/strata/decorators/index"
 	"github.com/gf-strata/strata/decorators/trace"
 	"github.com/gf-strata/strata/internal/failure"
+	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -40,6 +41,8 @@ type PrincipalInfo struct {
 // A method that ends sessions is effective on this node when it returns, and on another node when the
 // store's invalidation has arrived there, as a write is (law 4). A request that is running is refused at
 // its commit with ErrRevoked (law 6), and [ReasonOf] says why.
+//
+// If the context has no deadline, a method waits for the store for 5 s, and Update for 5 s for each page of sessions.
 //
 // All fields are set at construction.
 type Users struct {
@@ -93,11 +96,22 @@ func (u *Users) cachesAbove() bool {
 	return false
 }
 
+// bounded is the context of a call, with a deadline.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx = given(ctx)
+	if _, has := ctx.Deadline(); has {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, principals.CallTimeout)
+}
+
 // List returns sessions of the principal, 100 at a time, and the cursor of the next page, which is "" after the
 // last one. The first cursor is "". Those that end first, if they aren't used, are on the first pages; on a page the
 // oldest come first. A page has fewer where sessions are gone, and one that is used meanwhile may be on two.
 func (u *Users) List(ctx context.Context, principal, cursor string) (page []SessionInfo, next string, err error) {
-	sessions, next, err := u.index.List(given(ctx), principal, cursor, pageSize)
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	sessions, next, err := u.index.List(ctx, principal, cursor, pageSize)
 	if err != nil {
 		return nil, "", err
 	}
@@ -116,11 +130,17 @@ func (u *Users) List(ctx context.Context, principal, cursor string) (page []Sess
 // Handle returns the handle of the session with the id, to find the caller's own in a List; "" if
 // it has no principal.
 func (u *Users) Handle(ctx context.Context, id string) (string, error) {
-	return u.index.Handle(given(ctx), id)
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return u.index.Handle(ctx, id)
 }
 
 // Count is the number of principals that have sessions.
-func (u *Users) Count(ctx context.Context) (int, error) { return u.index.Count(given(ctx)) }
+func (u *Users) Count(ctx context.Context) (int, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return u.index.Count(ctx)
+}
 
 // pageSize is how many principals All returns at once, and how many sessions List.
 const pageSize = 100
@@ -128,7 +148,9 @@ const pageSize = 100
 // All returns principals that have sessions, 100 at a time, in no order, and the cursor of the next
 // page, which is "" after the last one. One that logs in or is active meanwhile may be on two pages.
 func (u *Users) All(ctx context.Context, cursor string) (page []PrincipalInfo, next string, err error) {
-	found, next, err := u.index.Page(given(ctx), cursor, pageSize)
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	found, next, err := u.index.Page(ctx, cursor, pageSize)
 	for _, f := range found {
 		page = append(page, PrincipalInfo{Principal: f.Principal, Sessions: f.Sessions})
 	}
@@ -151,7 +173,8 @@ func (u *Users) Revoke(ctx context.Context, handle string, reason Reason) error 
 	if err := checkReason(reason); err != nil {
 		return err
 	}
-	ctx = given(ctx)
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	ids, err := u.index.Revoke(ctx, handle, reason)
 	return errors.Join(err, u.removed(ctx, ids...))
 }
@@ -177,7 +200,8 @@ func (u *Users) RevokeAll(ctx context.Context, principal string, reason Reason, 
 	if err := checkReason(reason); err != nil {
 		return 0, err
 	}
-	ctx = given(ctx)
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	ids, err := u.index.RevokeAll(ctx, principal, reason, keep)
 	if err != nil {
 		return 0, err
@@ -191,13 +215,17 @@ func (u *Users) RevokeEverybody(ctx context.Context, reason Reason) error {
 	if err := checkReason(reason); err != nil {
 		return err
 	}
-	return u.index.RevokeEverybody(given(ctx), reason)
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return u.index.RevokeEverybody(ctx, reason)
 }
 
 // Reason returns why the session with the id has ended. It returns "" if the session hasn't ended, if it
 // has expired, or after the time of [KeepReasons].
 func (u *Users) Reason(ctx context.Context, id string) (Reason, error) {
-	return u.index.ReasonOf(given(ctx), id)
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return u.index.ReasonOf(ctx, id)
 }
 
 // Watch calls f after sessions may have ended without an invalidation of each: by
@@ -258,7 +286,9 @@ func (u *Users) Update(ctx context.Context, principal string, f func(s *Changes)
 	)
 	for next, more := "", true; more; more = next != "" {
 		var sessions []index.Session
-		if sessions, next, err = u.index.List(ctx, principal, next, pageSize); err != nil {
+		listing, cancel := bounded(ctx)
+		sessions, next, err = u.index.List(listing, principal, next, pageSize)
+		if cancel(); err != nil {
 			return changed, errors.Join(append(errs, err)...)
 		}
 		for _, s := range sessions {

@@ -16,11 +16,12 @@ import (
 // Reason says why a session has ended.
 type Reason string
 
-// These bound what the end of a session waits for its index. Only tests that run on busy machines
+// These bound what the end of a session waits for its index, and a call of layer.Users whose context has no deadline. Only tests that run on busy machines
 // change them, before anything else runs.
 var (
 	FindTimeout = 250 * time.Millisecond // whose it is, and why it has ended
 	EndTimeout  = 3 * time.Second        // until its entry is removed
+	CallTimeout = 5 * time.Second        // of layer.Users
 )
 
 // Key stands for a principal wherever its name mustn't be read, in the names of

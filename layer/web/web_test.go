@@ -40,7 +40,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	principals.FindTimeout, principals.EndTimeout = deadline, deadline
+	principals.FindTimeout, principals.EndTimeout, principals.CallTimeout = deadline, deadline, deadline
 	os.Exit(m.Run())
 }
 
