@@ -61,7 +61,7 @@ func kindOf(err error) string {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &wait) && wait.Timeout():
 		return timedOut
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
-		return "the server closed the connection; if it does so again, see its log, and whether it has as many clients as it takes"
+		return "the server closed the connection; if it does so again, see its log, whether it has as many clients as it takes, and whether a session is larger than proto-max-bulk-len"
 	case errors.As(err, &number):
 		return number.Error()
 	case errors.Is(err, redis.ErrClosed):
