@@ -175,7 +175,7 @@ func (s *Storage) forGood(id string, err error) error {
 			return err
 		}
 	}
-	return tiers.NewError(tiers.ErrClosed.Error(), errors.Join(tiers.ErrClosed, err))
+	return tiers.NewError(err.Error(), errors.Join(tiers.ErrClosed, err))
 }
 
 // GetSession returns the session as a map that is the caller's alone (law 2), nil
