@@ -111,7 +111,7 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 	}
 	unchanged := err == nil && delta.Empty() && call == adaptedNot
 	if unchanged {
-		switch g := c.given; {
+		switch g := &c.given; {
 		case g.refused != nil:
 			return refusedBefore(g.refused)
 		case g.committedWithin(min(closeGrace, ttl/100)) || f.tombstones.Since(g.id, g.stamp):
@@ -125,7 +125,7 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		}
 	}
 	if err == nil && carried != nil {
-		err = f.recheck(ctx, id, c.given, c.change, carried, ttl)
+		err = f.recheck(ctx, id, &c.given, c.change, carried, ttl)
 	}
 	f.note(&c, began, err)
 	return err
@@ -137,7 +137,7 @@ type closing struct {
 	m       *gmap.StrAnyMap
 	carrier *origin // that the map carries, nil for none
 	origin  *origin // that, or one that was found otherwise, if the map is of this Maps; else nil
-	given   *given  // what the map stands for, nil without an origin
+	given   given   // what the map stands for, nothing without an origin
 
 	change  *tiers.Delta   // nil if nothing is left to write
 	held    map[string]any // the Go map that the change was made of
@@ -153,17 +153,17 @@ func (f *Maps) closing(id string, m *gmap.StrAnyMap, call adapted) closing {
 		c.origin = l.lastOf(f, id)
 	}
 	if c.origin != nil {
-		c.given = c.origin.now()
+		c.given = *c.origin.now()
 	}
 	return c
 }
 
 // findChange finds what the holder of the map has changed.
 func (f *Maps) findChange(c *closing, call adapted) (err error) {
-	if c.given != nil {
+	if c.origin != nil {
 		c.follows = true
 		// The adapter, or a decorator above this Maps, may have replaced what the map holds.
-		c.change, c.held, err = f.diff(c.given, c.id, c.m, call != adaptedNot)
+		c.change, c.held, err = f.diff(&c.given, c.id, c.m, call != adaptedNot)
 		return err
 	}
 	var data map[string]any
@@ -189,8 +189,8 @@ func (f *Maps) findChange(c *closing, call adapted) (err error) {
 // under the old one.
 func (f *Maps) toCommit(ctx context.Context, c *closing, urgent bool, ttl time.Duration) (delta *tiers.Delta, carried *tiers.Snapshot, err error) {
 	delta = c.change
-	if c.given != nil && c.given.id != c.id {
-		delta, carried, err = f.carry(ctx, c.origin, c.given, c.change, c.m, ttl)
+	if c.origin != nil && c.given.id != c.id {
+		delta, carried, err = f.carry(ctx, c.origin, &c.given, c.change, c.m, ttl)
 	}
 	if err != nil || delta == nil {
 		return nil, nil, err
@@ -213,16 +213,16 @@ func (f *Maps) toCommit(ctx context.Context, c *closing, urgent bool, ttl time.D
 
 // note sets what the map stands for after a commit that began at a moment, and ended with err.
 func (f *Maps) note(c *closing, began int64, err error) {
-	change, g := c.change, c.given
+	change, g, knows := c.change, &c.given, c.origin != nil
 	switch {
 	case err == nil && c.follows:
 		f.remember(c.m, c.carrier, given{id: c.id, base: change.Base(), change: change, stamp: c.stamp, held: c.held, committed: began})
 	case err == nil || change == nil:
-	case g != nil && failure.IsFinal(err):
+	case knows && failure.IsFinal(err):
 		f.remember(c.m, c.carrier, given{id: g.id, base: change.Base(), change: change, stamp: g.stamp, held: c.held, refused: err})
-	case c.follows && (g == nil || g.id == c.id) && !change.Empty() && tiers.MayBeApplied(err) && !failure.IsFinal(err):
+	case c.follows && (!knows || g.id == c.id) && !change.Empty() && tiers.MayBeApplied(err) && !failure.IsFinal(err):
 		unsure := given{id: c.id, base: nothing, stamp: c.stamp}
-		if g != nil {
+		if knows {
 			unsure = *g
 		}
 		unsure.held, unsure.unsure = c.held, change.Conditional(nil)
