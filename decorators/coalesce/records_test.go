@@ -249,28 +249,40 @@ func TestWhatIsInTheStoreLeavesTheJournal(t *testing.T) {
 	}
 }
 
-func TestExpiredAndDamagedRecordsAreReported(t *testing.T) {
-	delta, err := tiers.Add(map[string]any{"k": "v"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	expired, err := coalesce.Record("a", delta, time.Now().Add(-time.Second))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
+// keep fills a journal with records, as a process has left it.
+func keep(t *testing.T, dir string, records ...[]byte) {
+	t.Helper()
 	j, _, _, err := journal.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, content := range [][]byte{expired, []byte("damaged")} {
+	for _, content := range records {
 		if err, _ := j.Put(new(uint64), func() []byte { return content }).Wait(ctx); err != nil {
-			t.Fatal("the journal can't be written")
+			t.Fatal(err)
 		}
 	}
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// recordOf is the record of a change of session "a".
+func recordOf(t *testing.T, delta *tiers.Delta, deadline time.Time) []byte {
+	t.Helper()
+	content, err := coalesce.Record("a", delta, deadline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+func TestExpiredAndDamagedRecordsAreReported(t *testing.T) {
+	delta, err := tiers.Add(map[string]any{"k": "v"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	keep(t, dir, recordOf(t, delta, time.Now().Add(-time.Second)), []byte("damaged"))
 	causes := make(chan string, 3)
 	s := teststore.New()
 	c := journaled(t, s, dir, onGiveUp(func(g coalesce.GiveUp) { causes <- g.Cause.Error() }))
@@ -599,24 +611,13 @@ func TestADiskThatHangs(t *testing.T) {
 // Two records of one session become one that has the changes of both, for the process after that too.
 func TestTwoRecordsOfASession(t *testing.T) {
 	s, dir := teststore.New(), t.TempDir()
-	j, _, _, err := journal.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	seed := map[string]any{"seed": "0"}
-	s.Put("a", seed, ttl)
+	seed := tiers.Adopt(map[string]any{"seed": "0"})
+	s.Put("a", seed.Map(), ttl)
+	var records [][]byte
 	for _, key := range []string{"one", "two"} {
-		content, err := coalesce.Record("a", change(t, tiers.Adopt(seed), key, "1"), time.Now().Add(ttl))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err, _ := j.Put(new(uint64), func() []byte { return content }).Wait(ctx); err != nil {
-			t.Fatal(err)
-		}
+		records = append(records, recordOf(t, change(t, seed, key, "1"), time.Now().Add(ttl)))
 	}
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
+	keep(t, dir, records...)
 	hold := make(chan struct{})
 	defer close(hold)
 	s.Refuse(func(string) error { <-hold; return nil })
@@ -634,20 +635,7 @@ func TestTwoRecordsOfASession(t *testing.T) {
 func TestAJournalFromTheFuture(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		j, _, _, err := journal.Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := coalesce.Record("a", change(t, tiers.Adopt(map[string]any{"k": "0"}), "k", "1"), time.Now().Add(10*time.Hour))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err, _ := j.Put(new(uint64), func() []byte { return content }).Wait(ctx); err != nil {
-			t.Fatal(err)
-		}
-		if err := j.Close(); err != nil {
-			t.Fatal(err)
-		}
+		keep(t, dir, recordOf(t, change(t, tiers.Adopt(map[string]any{"k": "0"}), "k", "1"), time.Now().Add(10*time.Hour)))
 		s, lost := teststore.New(), make(chan coalesce.GiveUp, 1)
 		s.Refuse(func(string) error { time.Sleep(10 * time.Minute); return errors.New("away") })
 		c := coalesce.New(s, writeBehind(time.Second), inJournal(dir), onGiveUp(func(g coalesce.GiveUp) { lost <- g }))
