@@ -1,5 +1,5 @@
 // Package circuit keeps callers from waiting for a store, or a node of one, that doesn't
-// respond: once several sessions in a row have failed, calls are refused at once, and one is
+// respond: once several calls in a row have failed, calls are refused at once, and one is
 // let through now and then to see whether the store is back.
 //
 // Lock order: a call's mutex, its circuit's; the nodes' mutex is held while no other is taken.
@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"net"
 	"sync"
 	"time"
 
@@ -20,7 +21,8 @@ import (
 
 const (
 	// Trips is how many calls in a row have to fail before a circuit opens, each for another session than the
-	// one before, so that one session that always fails doesn't concern the others.
+	// one before, so that one session that always fails doesn't concern the others. A connection that can't be
+	// made concerns all.
 	Trips = 3
 	// Pause is the time from one probe of an open circuit to the next.
 	Pause = 250 * time.Millisecond
@@ -31,7 +33,7 @@ const (
 
 // ErrOpen is the error of a call that is refused without asking the store. errors.Is finds it, and the
 // store's last failure.
-var ErrOpen = tiers.NewError("strata: the store has failed for several sessions in a row; it is asked again every 250 ms, and nothing was sent until then", nil)
+var ErrOpen = tiers.NewError("strata: the store has failed several times in a row; it is asked again every 250 ms, and nothing was sent until then", nil)
 
 type probeKey struct{}
 
@@ -88,9 +90,11 @@ func (c *Circuit) succeeded() {
 }
 
 func (c *Circuit) failed(session uint64, took time.Duration, cause error) {
+	var network *net.OpError
+	unconnected := errors.As(cause, &network) && network.Op == "dial"
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.failures == 0 || session != c.last {
+	if unconnected || c.failures == 0 || session != c.last {
 		c.failures, c.last = c.failures+1, session
 	}
 	c.slow, c.cause = took >= slow, cause

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -168,6 +170,25 @@ func TestWhatOpensNoCircuit(t *testing.T) {
 		if _, err := load(s, "a"); err != nil {
 			t.Errorf("the first call once the store is back returns %v", err)
 		}
+	})
+}
+
+// A connection that can't be made isn't the fault of a session: a lone visitor's calls open the circuit.
+func TestOneSessionOpensACircuitIfTheServerCanNotBeReached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dial := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+		store := &sick{Store: teststore.New(), reads: fmt.Errorf("wrapped: %w", dial)}
+		store.takes.Store(int64(400 * time.Millisecond)) // of five attempts
+		s, circuits := circuit.Over(store)
+		for n := range circuit.Trips {
+			if _, err := load(s, "a"); err == nil || errors.Is(err, circuit.ErrOpen) {
+				t.Errorf("call %d returns %v", n, err)
+			}
+		}
+		if took, err := load(s, "a"); !errors.Is(err, circuit.ErrOpen) || took > 0 {
+			t.Errorf("returns %v after %v, want to be refused at once", err, took)
+		}
+		circuits.Close()
 	})
 }
 
