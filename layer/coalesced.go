@@ -43,11 +43,11 @@ func WriteTimeout(d time.Duration) CoalescedOption {
 	return func(o *coalesce.Options) { o.WriteTimeout = d }
 }
 
-// WriteBehind has SetSession return at once. Changes are merged and committed
-// within the interval. They may go up to an eighth of it and 25 ms sooner (of an interval above 25 s, a
-// thousandth), together with others that are due by then, and go at once when three quarters of
-// MaxPending or MaxPendingBytes are reached. A session that begins is committed without delay. Reads of
-// this node see the changes at once, other nodes when they are committed.
+// WriteBehind has SetSession return at once. Changes are merged and committed within the interval. Changes
+// that are due within an eighth of it (25 ms at most, or a thousandth of an interval above 25 s) go together,
+// and all go at once when three quarters of MaxPending or MaxPendingBytes are reached. A session that begins
+// is committed without delay. Reads of this node see the changes at once, other nodes when they are
+// committed.
 //
 // A commit that fails is tried again, after 25 ms at first and 2 s at most, until the session would
 // have expired (a ttl of 0 never does). If several sessions of one of the store's nodes fail in a row,

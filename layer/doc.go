@@ -57,7 +57,7 @@
 // # Session ids
 //
 // GoFrame adopts the id that a client sends. No session has an id that is longer than 512 bytes
-// ([tiers.MaxID]), or, over StorageFile, that can't name a file. Under such an id a read finds no
-// session, so that the visitor sees an anonymous page, and a write is refused with an error that
-// says so. A request that regenerates the id continues.
+// ([tiers.MaxID]), or, over StorageFile, that can't name a file. Under such an id a read finds no session, so
+// that the visitor sees an anonymous page, and a write is refused with an error that says so. A request that
+// brought such an id may call RegenerateId, and goes on under the new one.
 package layer

@@ -27,9 +27,8 @@ type DocumentedStorage interface {
 	UpdateTTL(ctx context.Context, id string, ttl time.Duration) error
 }
 
-// FromDocumented takes a storage that was written after GoFrame's documentation page
-// as a gsession.Storage. Data asks its GetMap; its GetSession gets no old data, as
-// GoFrame has none to give.
+// FromDocumented makes a gsession.Storage of a storage that has the methods which GoFrame's documentation
+// page shows. Its GetMap serves Data; its GetSession is given no data, as GoFrame has none to give.
 func FromDocumented(s DocumentedStorage) gsession.Storage {
 	if value.IsNil(s) {
 		panic("strata: layer.FromDocumented needs a storage; pass the one that you wrote")

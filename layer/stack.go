@@ -43,9 +43,9 @@ var ErrConflict = tiers.ErrConflict
 // StorageFile: reads return no session, and writes return an error, without asking a layer.
 // Removing such a session, or sliding its expiry, does nothing.
 //
-// A request's context leads to the chain, and programs print such contexts whole (GoFrame's
-// g.Dump, a template's dump). Printers, encoders and converters that walk by reflection end at
-// a func, so that they show nothing of the layers and read nothing without its lock.
+// A request's context leads to the chain, and programs print such contexts whole (GoFrame's g.Dump, a
+// template's dump). So the only field is a func, where printers and encoders stop: they show nothing of the
+// layers, and read nothing without its lock.
 type Stack struct{ parts func() *parts }
 
 // parts are a chain's. All fields are set by Chain, except closed and panicked, which are

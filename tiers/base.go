@@ -45,9 +45,9 @@ func Find[T any](s gsession.Storage) (found T, ok bool) {
 // decorator embeds it, has methods of its own for what it looks at or changes, and is made by
 // layer.Around.
 //
-// A session also comes by LoadAll, which reads again in the background, and goes by CommitAll:
-// a decorator that changes what Load returns or Commit is given changes those as well, and has a
-// method ChangesSessions(), so that a cache above takes no state from a layer below it.
+// Sessions also pass through LoadAll, which reads several again in the background, and CommitAll. A decorator
+// that changes what Load returns or what Commit is given has these two as well, and a method
+// ChangesSessions(): then a cache above it takes no state from a layer below it.
 type Base struct{ Storage }
 
 var (

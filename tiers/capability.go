@@ -152,8 +152,8 @@ type Advice struct {
 	Text  string `json:"text"`  // what it is and what to do instead
 }
 
-// Adviser is the capability of a layer that can look for such things. It asks its server once
-// at most, and leaves out what it can't find out.
+// Adviser is the capability of a layer that looks for Advice. It asks its server once at most, and leaves out
+// what it can't find out.
 type Adviser interface {
 	Advise(ctx context.Context) []Advice
 }

@@ -308,8 +308,8 @@ func (d *Delta) Begins() bool { return (d.Creates() || d.change.Cleared) && !d.c
 // one may still be on its way.
 func (d *Delta) Recreates() bool { return d.recreates }
 
-// Urgent reports whether what follows depends on what the delta finds in the store, or leaves
-// there, so that it isn't delayed.
+// Urgent reports whether the delta mustn't be delayed, as writing behind would: what its caller does next
+// depends on the outcome.
 func (d *Delta) Urgent() bool { return d.urgent || d.IsInquiry() }
 
 // IsConditional reports whether the delta depends on what the store holds.

@@ -11,10 +11,16 @@
 // tried again until the session would have expired. The queues are bounded in number and
 // size, and pending changes may be kept in a journal on disk.
 //
-// Storage receives the calls. queues put a change into its session's sessionQueue, as a write; schedule has the
-// queue's first write go when it is due, on a worker of the store's node; carrier brings it to the store; and queues
-// end it, or have it wait again. bounds have callers wait for room, a record keeps what is pending in the journal, slides
-// remember expiries, reports go to the log and to OnGiveUp, and a view is what a read adds to the store's state.
+// Storage receives the calls, and hands a change from one type to the next:
+//
+//	queues    put it into its session's sessionQueue, as a write or a part of one
+//	bounds    have callers wait for room
+//	record    keeps what is pending in the journal
+//	schedule  has a queue's first write go when it is due, on a worker of the store's node
+//	carrier   brings it to the store; then the queues end it, or have it wait again
+//	view      is what a read adds of it to the store's state
+//	slides    remember expiries
+//	reports   go to the log and to OnGiveUp
 //
 // Locks are taken in this order: the queues' mutex, then those of a node's circuit, of slides,
 // reports, the crew and the journal, of which only that of reports takes another one, the

@@ -33,18 +33,18 @@
 // and when the cookie was sent. It is merged, carried to another id and stored like any other;
 // nodes without this package pass it on. Handlers don't see it, and can't change it.
 //
-// A session that takes another id leaves a note of it under the old one, for two minutes: so Until goes on on other nodes, and
-// a log-out by the old id ends the session. After a log-in neither follows the note, which is for log-ins of the old id that
-// overlap. No client can ask for it, as its name is no id.
+// A session that takes another id leaves a note of it under the old one, for two minutes: with it Until goes
+// on on other nodes, and a log-out by the old id ends the session. After a log-in neither uses the note;
+// there it only shows to a second log-in by the old id, which overlaps, that the session has moved. Its key
+// is no valid id, so that no client can ask for it.
 //
 // # Settings of the server
 //
-// SetSessionIdName names the cookie, and SetSessionMaxAge is the default of Idle. Of
-// SetSessionCookieMaxAge 0 is honoured, as a cookie that ends with the browser; the cookie lives as
-// long as the session otherwise. SetCookieDomain, SetCookiePath and the settings cookieSameSite and
-// cookieSecure are defaults of [Cookie]. A setting that can't be honoured is refused: all requests get
-// 500, and the log says what to do instead. SetSessionStorage is for the routes without this
-// middleware.
+// SetSessionIdName names the cookie, and SetSessionMaxAge is the default of Idle. SetSessionCookieMaxAge(0)
+// has the cookie end with the browser; with any other value it lives as long as the session. SetCookieDomain,
+// SetCookiePath and the settings cookieSameSite and cookieSecure are defaults of [Cookie]. A setting that
+// can't be honoured is refused: all requests get 500, and the log says what to do instead. SetSessionStorage
+// is for the routes without this middleware.
 //
 // Put Sessions before whatever uses r.Session. Static files begin no session, as ghttp serves them
 // without middlewares.

@@ -3,13 +3,12 @@
 //
 // # Beside GoFrame's StorageRedis, and back
 //
-// Keys and values are byte for byte those of gsession.StorageRedis: the session as
-// a JSON object under prefix+id. Two things differ in their bytes, not in what is read: new
-// structs, raw JSON and bytes that aren't UTF-8 are written from the start as StorageRedis
-// writes them from the session's next change on, with sorted fields; and a session that begins
-// under an id which was logged out on this node ends in white space. Old and new nodes work side
-// by side on the same sessions, and no user is logged out on the way here or back. An old node keeps its faults: its commit overwrites what
-// came in between, a new node's doesn't.
+// Keys and values are byte for byte those of gsession.StorageRedis: the session as a JSON object under
+// prefix+id. Two things differ in bytes and read the same. Structs, raw JSON and bytes that aren't UTF-8 are
+// written at once as StorageRedis writes them from the session's next change on, with sorted fields. A
+// session that begins under an id which was logged out on this node ends in white space. Old and new nodes
+// work side by side on the same sessions, and no user is logged out on the way here or back. An old node
+// keeps its faults: its commit overwrites what came in between, a new node's doesn't.
 //
 // # What it promises
 //
@@ -28,10 +27,9 @@
 //     "strata: redis: GET: WRONGTYPE", and neither id, key nor content. The errors
 //     that they wrap may hold more.
 //
-// A write that ends in an error, or in the end of its context, may have been applied
-// or may yet be: a server that hangs runs it when it wakes. An attempt after it depends
-// on what the server holds by then (tiers.ErrConflict), and
-// tiers.MayBeApplied knows the errors of which that isn't so. Law 6 still holds for
+// A write that ends in an error, or in the end of its context, may have been applied or may yet be: a server
+// that hangs runs it when it wakes. A further attempt is made on the condition of what the server holds by
+// then (tiers.ErrConflict). tiers.MayBeApplied reports which errors leave this open. Law 6 still holds for
 // what a request had loaded, since the comparison is made when the write is run.
 //
 // # Which server is asked
