@@ -16,7 +16,8 @@ type IndexedOption func(*index.Options)
 
 // Indexed knows whose the sessions are, for [Principals], which lists, limits, ends and changes
 // them. principal returns whose a session with the given data is, "" for none; it is called often,
-// and must not change the data. Where it is nil, or returns "", it is the principal that web.Login
+// and must not change the data. A principal has 1,024 bytes at most: a commit that would log in a longer
+// one is refused. Where it is nil, or returns "", it is the principal that web.Login
 // was given.
 //
 // The index is where the sessions are, if the store keeps one, as redisstore does. In front of any

@@ -148,6 +148,9 @@ func (c *change) carry(ctx context.Context, principal string, r record) error {
 // has just been introduced, in the background.
 func (c *change) enter(ctx context.Context, entry principals.Entry, limit principals.Limit) (principals.Entered, error) {
 	s := c.of
+	if err := principals.Check(entry.Principal); err != nil {
+		return principals.Entered{}, err
+	}
 	entered, err := s.indexer.Enter(ctx, entry, limit)
 	if err == nil && (entered.Refused || len(entered.Excess) > 0) {
 		// Sessions that are gone, as by a crash, may take the places of others.

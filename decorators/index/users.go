@@ -54,6 +54,9 @@ func readHandle(handle string) (key principals.Key, tag string, ok bool) {
 // end first, if they aren't used, are on the first pages; on a page the oldest come first. It looks at each session,
 // and removes entries of those that are gone or another's.
 func (s Principals) List(ctx context.Context, principal, cursor string, size int) (list []Session, next string, err error) {
+	if err := principals.Check(principal); err != nil {
+		return nil, "", err
+	}
 	after, ok := readCursor(cursor)
 	if !ok {
 		return nil, "", ErrCursor
@@ -344,6 +347,9 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason principals
 // RevokeAll ends a principal's sessions, but those of the handles kept, and returns the ids of
 // those that the index had. Sessions that it hadn't are over as well.
 func (s Principals) RevokeAll(ctx context.Context, principal string, reason principals.Reason, kept []string) (ids []string, err error) {
+	if err := principals.Check(principal); err != nil {
+		return nil, err
+	}
 	key := principals.KeyOf(principal)
 	mark := principals.Mark{Nonce: newNonce(), Reason: reason}
 	for _, handle := range kept {

@@ -35,6 +35,25 @@ func KeyOf(principal string) (key Key) {
 	return key
 }
 
+// MaxPrincipal is how many bytes a principal has at most: it is written into its sessions and into the index.
+const MaxPrincipal = 1024
+
+var (
+	errNone = tiers.NewError("strata: a principal is needed, and this one is empty; pass a user's id", nil)
+	errLong = tiers.NewError("strata: a principal has 1,024 bytes at most; pass a user's id, or a hash of what is longer", nil)
+)
+
+// Check returns why there is no such principal. A log-in and all that is asked about a principal are checked by it.
+func Check(principal string) error {
+	switch {
+	case principal == "":
+		return errNone
+	case len(principal) > MaxPrincipal:
+		return errLong
+	}
+	return nil
+}
+
 // Entry is a session of a principal in an index.
 type Entry struct {
 	Principal string // may be "" in what an Index returns

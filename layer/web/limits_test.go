@@ -36,7 +36,7 @@ func TestLoginChangesTheIdAndKeepsTheData(t *testing.T) {
 			r.Response.Write(web.Fresh(r, within))
 		})
 		server.BindHandler("/nobody", func(r *ghttp.Request) {
-			if web.Login(r, "") == nil || web.SetLimits(r, -1, 0) == nil {
+			if web.Login(r, strings.Repeat("a", 1025)) == nil || web.Login(r, "") == nil || web.SetLimits(r, -1, 0) == nil {
 				t.Error("no principal, and a limit below 0, are taken")
 			}
 			if web.Login(r, "\xd5\xc5") == nil { // JSON would make it the same as any other two bytes

@@ -6,23 +6,24 @@ import (
 	"unicode/utf8"
 
 	"github.com/gogf/gf/v2/net/ghttp"
+
+	"github.com/gf-strata/strata/internal/principals"
 )
 
 var (
-	errOutside     = errors.New("strata: web: this route has no web.Sessions; add the middleware to it")
-	errNoText      = errors.New("strata: web: Login needs a principal in UTF-8, as stores keep no other texts, and two users would be one; convert it, or give a user's number")
-	errNoPrincipal = errors.New("strata: web: Login needs to know whose session it is; give it a user's id")
-	errLoggedOut   = errors.New("strata: web: no principal is logged in; call Login first")
-	errBegun       = errors.New("strata: web: the response has begun, so that the cookie with a new id can't be sent; begin the session, or change its id, before Flush")
-	errOwnID       = errors.New("strata: web: no request can bring the id that SetId or SetIdFunc has given, or it was logged out; take 16 to 128 letters, digits, - and _, and leave both out where ids are Signed")
-	errLimits      = errors.New("strata: web: SetLimits needs times of 0 or more, up to 100 years; 0 is for the middleware's")
+	errOutside   = errors.New("strata: web: this route has no web.Sessions; add the middleware to it")
+	errNoText    = errors.New("strata: web: Login needs a principal in UTF-8, as stores keep no other texts, and two users would be one; convert it, or give a user's number")
+	errLoggedOut = errors.New("strata: web: no principal is logged in; call Login first")
+	errBegun     = errors.New("strata: web: the response has begun, so that the cookie with a new id can't be sent; begin the session, or change its id, before Flush")
+	errOwnID     = errors.New("strata: web: no request can bring the id that SetId or SetIdFunc has given, or it was logged out; take 16 to 128 letters, digits, - and _, and leave both out where ids are Signed")
+	errLimits    = errors.New("strata: web: SetLimits needs times of 0 or more, up to 100 years; 0 is for the middleware's")
 )
 
 // ErrCrossSite is Login's for a request that another site's page has made, by POST or any other
 // method that changes something: it would log a visitor in as another user, without his knowing.
 var ErrCrossSite = errors.New("strata: web: another site's page has sent this log-in; nothing was changed")
 
-// Login says that the principal has proved who it is. The session gets a new id, keeps its data, and
+// Login says that the principal, of 1 to 1,024 bytes of UTF-8, has proved who it is. The session gets a new id, keeps its data, and
 // begins anew as to its limits; the old id is ended on every node, with what runs under it: such
 // requests are refused with layer.ErrRevoked, and what [Until] has returned to them ends. All of it is
 // part of the request's commit.
@@ -37,10 +38,11 @@ func Login(r *ghttp.Request, principal string) error {
 	switch {
 	case q == nil:
 		return errOutside
-	case principal == "":
-		return errNoPrincipal
 	case !utf8.ValidString(principal):
 		return errNoText
+	}
+	if err := principals.Check(principal); err != nil {
+		return err
 	}
 	if q.byCookie() && q.of.cross.Check(r.Request) != nil {
 		return ErrCrossSite
