@@ -148,17 +148,6 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 	return list
 }
 
-// unasked reports whether the sentinel has replaced its master, since it was last asked
-// here, in another number of times than it had to.
-func (w *world) unasked(had int) bool {
-	if w.sentinel == nil {
-		return false
-	}
-	due := w.epoch + had
-	w.epoch = w.sentinel.Epoch()
-	return w.epoch != due
-}
-
 // shuffled are all faults that the run knows, in some order.
 func (w *world) shuffled(random *rand.Rand) []fault {
 	list := slices.DeleteFunc(faults(w.topology), func(f fault) bool { return !slices.Contains(w.options.Faults, f.name) })

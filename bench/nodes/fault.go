@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -160,21 +158,6 @@ func takeRights(w *world, random *rand.Rand, _ int) *Loss {
 	return nil
 }
 
-// setAll gives all servers a setting.
-func (w *world) setAll(name, value string) {
-	for _, server := range w.servers {
-		w.do(server, "config", "set", name, value)
-	}
-}
-
-// do has a server carry out a command, over a connection of its own.
-func (w *world) do(server *redistest.Server, args ...any) {
-	w.tb.Helper()
-	w.await(20*time.Second, fmt.Sprintf("a server carries out %q", args), func() bool {
-		return w.at(server).Do(context.Background(), args...).Err() == nil
-	})
-}
-
 // redial has a node's connections go on with new ones to the servers, as behind a relay that has
 // reconnected: a server forgets what the node asked to be notified of, and the node has no sign of
 // that. Nothing else goes wrong until it must have found that out, and for as long again as a
@@ -223,32 +206,6 @@ func restart(w *world, random *rand.Rand, _ int) *Loss {
 	return nil
 }
 
-// replicated has a replica confirm a write of now, and returns the moment before it.
-func (w *world) replicated(master *redistest.Server, key string) int64 {
-	w.tb.Helper()
-	var began int64
-	w.await(20*time.Second, "a replica has what the master has", func() bool {
-		ctx := context.Background()
-		conn := w.at(master).Conn()
-		defer func() { _ = conn.Close() }()
-		began = now()
-		if conn.Set(ctx, key, began, time.Minute).Err() != nil {
-			return false
-		}
-		n, err := conn.Wait(ctx, 1, time.Second).Result()
-		return err == nil && n >= 1
-	})
-	return began
-}
-
-// settled waits until the servers are what the sentinel takes them for. One that was kept
-// from running does nothing for half a minute (its TILT mode), and it may have replaced the
-// master more than once.
-func (w *world) settled() {
-	w.tb.Helper()
-	w.await(90*time.Second, "the servers are what the sentinel takes them for", w.sentinel.Settled)
-}
-
 func sentinelFailover(w *world, _ *rand.Rand, round int) *Loss {
 	return w.succeeded(round, func(*redistest.Server) { w.sentinel.Failover() })
 }
@@ -260,17 +217,6 @@ func crash(w *world, _ *rand.Rand, round int) *Loss {
 		w.await(30*time.Second, "the sentinel replaces a master that is gone", func() bool { return w.sentinel.Master() != old })
 		old.Restart(w.tb)
 	})
-}
-
-// succeeded has the sentinel's master and replica change places.
-func (w *world) succeeded(round int, how func(old *redistest.Server)) *Loss {
-	w.tb.Helper()
-	old := w.sentinel.Master()
-	from := w.replicated(old, "marker")
-	how(old)
-	w.settled()
-	loss := newLoss(from, now(), w.truth(round))
-	return &loss
 }
 
 func clusterFailover(w *world, random *rand.Rand, round int) *Loss {
@@ -301,18 +247,4 @@ func rollingRestart(w *world, _ *rand.Rand, round int) (all *Loss) {
 		all = loss
 	}
 	return all
-}
-
-// replace has a cluster's master and its replica change places.
-func (w *world) replace(n, round int, how func(old, replica *redistest.Server)) *Loss {
-	w.tb.Helper()
-	old, replica := w.masters[n], w.replicas[n]
-	from := w.replicated(old, w.keyOf(old))
-	w.agreed()
-	how(old, replica)
-	w.masters[n], w.replicas[n] = replica, old
-	w.await(90*time.Second, "the old master is a replica with the data", old.Follows)
-	w.agreed()
-	loss := newLoss(from, now(), w.truth(round))
-	return &loss
 }

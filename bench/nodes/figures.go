@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"time"
 )
@@ -96,21 +95,6 @@ func (w *world) measureAll() (f Figures) {
 		f.Others = ended.others(began)
 	}
 	return f
-}
-
-// reads is how often the servers were asked for a session, which takes one PTTL.
-func (w *world) reads() (all int) {
-	w.tb.Helper()
-	for _, s := range w.servers {
-		info, err := w.at(s).InfoMap(context.Background(), "commandstats").Result()
-		if err != nil {
-			w.tb.Fatal(err)
-		}
-		var calls int
-		_, _ = fmt.Sscanf(info["Commandstats"]["cmdstat_pttl"], "calls=%d", &calls) // 0 if there was none
-		all += calls
-	}
-	return all
 }
 
 // delays measures how long after its acknowledgement a change is still not seen by
