@@ -15,6 +15,7 @@ const (
 	Lost        Law = "lost"
 	Invented    Law = "never written"
 	NotLinear   Law = "not linearizable"
+	Disagrees   Law = "disagrees with the store"
 )
 
 // Violation is one read that mustn't have had its result.
@@ -101,6 +102,26 @@ func Check(records []Record, bounds Bounds, losses []Loss, quiet Quiet) Verdict 
 	}
 	c.verdict.Carried = len(c.carried)
 	return *c.verdict
+}
+
+// Disagreeing judges the nodes' reads at the end of a round by what the masters held before and after them: of a
+// session that was the same for so long nobody shows anything else, however it came to be so.
+func Disagreeing(before, reads, after []Record) (violations []Violation) {
+	held := map[string]*Record{}
+	for n := range before {
+		held[before[n].ID] = &before[n]
+	}
+	for n := range after {
+		if r := &after[n]; held[r.ID] != nil && !held[r.ID].same(r) {
+			delete(held, r.ID)
+		}
+	}
+	for n := range reads {
+		if r := &reads[n]; !isBrief(r.ID) && held[r.ID] != nil && !held[r.ID].same(r) {
+			violations = append(violations, Violation{Disagrees, r.ID, fmt.Sprintf("%s at node %d isn't what the masters hold", r.ID, r.Node)})
+		}
+	}
+	return violations
 }
 
 // read judges one read: what it missed, and whether all that it saw was written.

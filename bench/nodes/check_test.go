@@ -29,6 +29,26 @@ func none(node int, start int64) Record {
 	return Record{Node: node, Kind: Read, ID: "a", Absent: true, Start: start * ms, End: (start + 1) * ms}
 }
 
+// At the end all nodes show what the masters have held for long.
+func TestNodesThatDisagree(t *testing.T) {
+	held, changed := []Record{seen(Truth, 1, 2, 3)}, []Record{seen(Truth, 9, 2, 4)}
+	for name, c := range map[string]struct {
+		after []Record
+		read  Record
+		found int
+	}{
+		"the same":           {held, seen(1, 5, 2, 3), 0},
+		"an older one":       {held, seen(1, 5, 2, 2), 1},
+		"none":               {held, none(1, 5), 1},
+		"changed meanwhile":  {changed, seen(1, 5, 2, 2), 0},
+		"another's, unknown": {held, Record{ID: "b", Absent: true}, 0},
+	} {
+		if found := Disagreeing(held, []Record{c.read}, c.after); len(found) != c.found {
+			t.Errorf("%s: found %v", name, found)
+		}
+	}
+}
+
 func maybe(r Record) Record {
 	r.Outcome = Maybe
 	return r

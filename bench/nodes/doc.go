@@ -17,7 +17,7 @@
 // seconds (outage, full), forces failovers, kills masters behind Sentinel and in a cluster, restarts all
 // masters of a cluster in turn (rolling), moves slots and lets some linger on their way to a master that
 // had none. An operator pauses clients (clientpause), takes rights away and gives them back (rights),
-// removes all keys (flush), and has a server evict some (evict).
+// removes all keys (flush), has a server evict some (evict), and starts it again with files of a moment before (rewind).
 //
 // # The contract that is checked
 //
@@ -60,9 +60,10 @@
 //   - No lost update: every writer's key holds at least its last acknowledged version, and
 //     the shared key a write that no acknowledged one came after.
 //   - No resurrection: a session that was logged out isn't there.
+//   - Agreement: what they have held for longer than the bound is what every node shows.
 //
 // FLUSHDB counts as a log-out, by another program, of every session that was there, and an eviction as
-// one that may have ended any.
+// one that may have ended any. What a rewind has undone counts as what the servers lose by a failover.
 //
 // On one node this is linearizability: the histories of sessions that one node alone uses,
 // all its workers at once, are checked for it with porcupine as well. Across nodes it is

@@ -126,23 +126,27 @@ func (w *world) round(report *Report, round int, list []fault, random *rand.Rand
 	report.judgeOutages(w.outages, timings)
 	w.outages = nil
 	records = append(records, outsiders.halt()...)
-	wait(ageBound) // from now on every acknowledged write must be seen by all
 	ids := sessions(records)
+	before := everything(ids, w.truth(round))
+	wait(ageBound) // from now on every acknowledged write must be seen by all
+	var last []Record
 	report.Audits = Audits{}
 	for _, answer := range w.all(Ask{What: askRead, IDs: ids}) {
 		collect([]Answer{answer})
+		last = append(last, answer.Records...)
 		report.Audits.Same += answer.Audits.Same
 		report.Audits.Changed += answer.Audits.Changed
 		report.Audits.Differs += answer.Audits.Differs
 	}
 	report.Audits.Differs -= w.allowed
-	records = append(records, everything(ids, w.truth(round))...)
+	after := everything(ids, w.truth(round))
+	records = append(records, after...)
 	records = append(records, swept(w.sweeps, ids)...)
 	if w.unasked(0) || alone {
 		report.Alone++ // what they have lost by it, and when, isn't known
 		return list
 	}
-	if violations := report.judge(records, losses, quiet, w.gaps); len(violations) > 0 {
+	if violations := report.judge(records, losses, quiet, w.gaps, Disagreeing(before, last, after)); len(violations) > 0 {
 		report.Evidence = append(report.Evidence, w.keepEvidence(records, violations))
 	}
 	return list

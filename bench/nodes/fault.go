@@ -22,7 +22,7 @@ func faults(topology string) []fault {
 		{"clientpause", pauseClients}, {"rights", takeRights}, {"flush", flush}}
 	switch topology {
 	case standalone:
-		return append(all, fault{"restart", restart}, fault{"hang", hang}, fault{"outage", outage}, fault{"full", full}, fault{"evict", evict})
+		return append(all, fault{"restart", restart}, fault{"rewind", rewind}, fault{"hang", hang}, fault{"outage", outage}, fault{"full", full}, fault{"evict", evict})
 	case sentinel:
 		return append(all, fault{"failover", sentinelFailover}, fault{"crash", crash})
 	default:
@@ -204,6 +204,16 @@ func restart(w *world, random *rand.Rand, _ int) *Loss {
 	wait(some(random, 0, 2*lease))
 	server.Restart(w.tb)
 	return nil
+}
+
+// rewind has the server start again with the files that it had a moment before: what came after is undone.
+func rewind(w *world, random *rand.Rand, round int) *Loss {
+	from := now()
+	restore := w.servers[0].Snapshot(w.tb)
+	wait(some(random, 100*time.Millisecond, 3*lease))
+	restore()
+	loss := newLoss(from, now(), w.truth(round))
+	return &loss
 }
 
 func sentinelFailover(w *world, _ *rand.Rand, round int) *Loss {

@@ -205,7 +205,7 @@ func RunPrincipals(tb testing.TB, topology string, o Options) *Principals {
 	tb.Helper()
 	o.Mode, o.Users = modePrincipals, max(o.Users, persons*personDevices)
 	o.Faults = slices.DeleteFunc(slices.Clone(o.Faults), func(name string) bool {
-		return slices.Contains([]string{"failover", "crash", "rolling", "evict"}, name)
+		return slices.Contains([]string{"failover", "crash", "rolling", "evict", "rewind"}, name)
 	})
 	w := newWorld(tb, topology, o)
 	w.evidence = w.tap()

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -108,6 +110,12 @@ func (r *Record) saw(data map[string]any) {
 			r.Cells = append(r.Cells, cell)
 		}
 	}
+	slices.SortFunc(r.Cells, func(a, b Cell) int { return cmp.Compare(a.Writer, b.Writer) })
+}
+
+// same reports whether two reads show the same.
+func (r *Record) same(other *Record) bool {
+	return r.Absent == other.Absent && r.Epoch == other.Epoch && r.Last == other.Last && slices.Equal(r.Cells, other.Cells)
 }
 
 func (r *Record) version(writer int) int64 {

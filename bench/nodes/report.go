@@ -38,8 +38,8 @@ type Report struct {
 	Recoveries Ages // of each outage, until the last request that failed began
 }
 
-// judge checks the records of a round, and returns what was broken.
-func (r *Report) judge(records []Record, losses []Loss, quiet Quiet, gaps []Gap) []Violation {
+// judge checks the records of a round, and returns what was broken, with what is known to be.
+func (r *Report) judge(records []Record, losses []Loss, quiet Quiet, gaps []Gap, known []Violation) []Violation {
 	r.Rounds++
 	r.Records += len(records)
 	for _, record := range records {
@@ -60,7 +60,7 @@ func (r *Report) judge(records []Record, losses []Loss, quiet Quiet, gaps []Gap)
 	for n := range losses {
 		r.ServerLost += losses[n].Writes
 	}
-	violations := verdict.Violations
+	violations := append(verdict.Violations, known...)
 	if len(losses) == 0 { // what the servers have lost has no order
 		checked, unknown, more := Linearizable(records)
 		r.Histories += checked

@@ -125,6 +125,27 @@ func (s *Server) Restart(tb testing.TB) {
 	}
 }
 
+// Snapshot keeps a copy of the server's files as they are now. restore has the server start again with these, as
+// an operator does with an old backup.
+func (s *Server) Snapshot(tb testing.TB) (restore func()) {
+	tb.Helper()
+	copied := filepath.Join(tb.TempDir(), "files")
+	s.Pause()
+	err := os.CopyFS(copied, os.DirFS(s.dir))
+	s.Resume()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return func() {
+		tb.Helper()
+		s.Stop()
+		if err := errors.Join(os.RemoveAll(s.dir), os.CopyFS(s.dir, os.DirFS(copied))); err != nil {
+			tb.Fatal(err)
+		}
+		s.Restart(tb)
+	}
+}
+
 // Pause keeps the server from answering, with its connections open, until Resume.
 func (s *Server) Pause() { s.process.pause() }
 

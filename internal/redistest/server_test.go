@@ -48,6 +48,29 @@ func TestRestartIsEmptyOnTheSamePort(t *testing.T) {
 	}
 }
 
+func TestServerGoesBackToItsSnapshot(t *testing.T) {
+	s := Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	ctx, client := context.Background(), s.Client()
+	set := func(value string) {
+		t.Helper()
+		if err := client.Set(ctx, "a", value, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("old")
+	restore := s.Snapshot(t)
+	set("new")
+	restore()
+	if got := client.Get(ctx, "a").Val(); got != "old" {
+		t.Fatalf("the server holds %q", got)
+	}
+	set("newest")
+	s.Restart(t)
+	if got := client.Get(ctx, "a").Val(); got != "newest" {
+		t.Fatalf("the server holds %q after a restart", got)
+	}
+}
+
 func TestPausedServerKeepsItsConnections(t *testing.T) {
 	s := Start(t)
 	client := s.Client()
