@@ -63,7 +63,7 @@
 //   - Agreement: what they have held for longer than the bound is what every node shows.
 //
 // FLUSHDB counts as a log-out, by another program, of every session that was there, and an eviction as
-// one that may have ended any. What a rewind has undone counts as what the servers lose by a failover.
+// one that may have ended any. The changes that a rewind has undone count as those which servers lose by a failover.
 //
 // On one node this is linearizability: the histories of sessions that one node alone uses,
 // all its workers at once, are checked for it with porcupine as well. Across nodes it is
