@@ -108,6 +108,7 @@ func LoggedIn(r *ghttp.Request) {
 	}
 	switch err := q.load(); {
 	case err != nil:
+		q.logUnread(err)
 		q.of.fail(r, err)
 	case q.storage.record.principal == "":
 		q.of.fail(r, ErrNotLoggedIn)

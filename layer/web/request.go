@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/layer"
 )
 
@@ -29,6 +31,7 @@ type request struct {
 	writer    *writer
 	until     *follower // nil unless Until was called
 	ended     bool      // the middleware is done
+	logged    bool      // the handler's panic is a failure of the session that is in the chain's log
 }
 
 type requestKey struct{}
@@ -67,11 +70,20 @@ func (q *request) renew(id string) {
 func (q *request) end() {
 	var err error
 	sent, dropped := q.writer.begun, !q.of.commitOnPanic && panicked(q.r)
-	if !dropped && !q.writer.refused {
+	if !dropped && q.writer.refused == 0 {
 		err = q.commit()
 	}
-	if failed := q.storage.failed; failed != nil && panicked(q.r) && errors.Is(q.r.GetError(), failed) {
-		err = failed // which MustGet and the like panic with
+	if cause, failed := q.r.GetError(), q.storage.failed; panicked(q.r) {
+		switch {
+		case failed != nil && errors.Is(cause, failed): // which MustGet and the like panic with
+			err, q.logged = failed, true
+			q.logUnread(err)
+		case q.writer.refused != 0 && (errors.Is(cause, errRefused) || errors.Is(cause, http.ErrAbortHandler)): // as httputil.ReverseProxy
+			q.logged = true
+		}
+	}
+	if q.writer.refused != 0 {
+		q.r.Response.Status = q.writer.refused
 	}
 	read := q.storage.loaded
 	q.ended = true
@@ -85,6 +97,12 @@ func (q *request) end() {
 	default:
 		q.mark(read)
 	}
+}
+
+// logUnread logs what the chain leaves to its caller.
+func (q *request) logUnread(err error) {
+	const message = "strata: web: a session could not be read or changed"
+	q.of.log.Warn(q.ctx, message+failure.ErrorType(err), message, slog.String("error", failure.Explain(err)))
 }
 
 // leave follows the end, which OnError, Describe or a storage may have left with a panic: nothing more

@@ -15,7 +15,7 @@ type writer struct {
 	request *request
 	begun   bool // the first byte has passed, or is about to
 	closed  bool // the headers have left, or can't be sent any more
-	refused bool // the commit failed: the client got OnError's response, and the handler's bytes are dropped
+	refused int  // the status of OnError's response, where the commit failed: the handler's bytes are dropped; else 0
 }
 
 var errUpgrade = errors.New("strata: web: a connection that is taken over carries no cookie, and the client lacks the session's id; begin the session, or change its id, in a request before")
@@ -31,14 +31,17 @@ func (w *writer) begin() bool {
 		}
 		w.closed = true
 	}
-	return !w.refused
+	if q := w.request; q.logged {
+		q.r.SetError(nil) // has ghttp log no stack, now that outer middlewares have seen it
+	}
+	return w.refused == 0
 }
 
 // refuse sends what OnError makes of the error. OnError may leave by Exit, and may flush.
 func (w *writer) refuse(err error) {
 	response := w.request.r.Response
 	defer func() {
-		w.refused = true
+		w.refused = response.Status
 		if response.IsHeaderWrote() {
 			return // by OnError itself
 		}

@@ -26,8 +26,8 @@ type Option func(*sessions)
 // been sent, when a handler has panicked with the error of a session that could not be read, as MustGet
 // does, and for the requests that LoggedIn ends. The handler's response has been dropped by then. The
 // default writes 409 for layer.ErrRevoked, as the session was ended while the request ran, and for
-// layer.ErrLimit, 401 for ErrNotLoggedIn, and 503 for the rest. The chain has logged and counted the error
-// already.
+// layer.ErrLimit, 401 for ErrNotLoggedIn, and 503 for the rest. The log has the error already, one line each ten
+// seconds for each kind of it, so that ghttp logs no stack for each request.
 func OnError(respond func(r *ghttp.Request, err error)) Option {
 	return func(s *sessions) { s.onError = respond }
 }
@@ -65,8 +65,8 @@ func Idle(d time.Duration) Option { return func(s *sessions) { s.idle = d } }
 // default is 0, for no such limit; OWASP's ASVS asks for one (7.3.2).
 func Absolute(d time.Duration) Option { return func(s *sessions) { s.absolute = d } }
 
-// Bearer takes the id from the header Authorization, scheme Bearer. The server's log has one warning
-// if ids come over a network without TLS. No cookie is read or
+// Bearer takes the id from the header Authorization, scheme Bearer. The log of the chain (layer.Logger) has one
+// warning if ids come over a network without TLS. No cookie is read or
 // set then, unless Cookie is given as well. A handler hands the id to the client itself, see Token.
 func Bearer() Option { return func(s *sessions) { s.header = "Authorization"; s.bearer = true } }
 
@@ -127,7 +127,11 @@ func Sessions(chain gsession.Storage, opts ...Option) ghttp.HandlerFunc {
 	if _, ok := layer.As[*index.Storage](stack); ok {
 		s.users = layer.Principals(stack)
 	}
-	s.log.Move(telemetry.Standard(), nil)
+	sink := telemetry.Standard()
+	if traced, ok := layer.As[interface{ Sink() *telemetry.Sink }](stack); ok && traced.Sink() != nil {
+		sink = traced.Sink()
+	}
+	s.log.Move(sink, nil)
 	s.watch.most = mostUntil
 	for _, opt := range opts {
 		opt(s)

@@ -24,14 +24,12 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/errors/gerror"
 	"github.com/gogf/gf/v2/net/ghttp"
-	"github.com/gogf/gf/v2/os/glog"
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
-	"github.com/gf-strata/strata/telemetry"
 )
 
 const (
@@ -988,28 +986,58 @@ func TestStaticFilesBeginNoSession(t *testing.T) {
 	}
 }
 
-// A commit that fails is in the log once, and without the id.
-func TestAFailureIsLoggedOnce(t *testing.T) {
-	var said said
-	store := &counted{Storage: gsession.NewStorageMemory()}
-	chain := layer.Chain(store, layer.Local(layer.LoadTimeout(deadline)), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
-	defer func() { _ = chain.Close(context.Background()) }()
-	s := serveChain(t, chain, func(server *ghttp.Server, chain *layer.Stack) {
-		server.SetErrorLogEnabled(true)
-		server.Logger().SetWriter(&said)
-		_ = server.Logger().SetLevelStr("error")
-		standard()(server, chain)
-	})
-	id := s.bare("/set").cookie.Value
-	store.breaks(errors.New("away"))
-	if a := s.bare("/set", "Cookie", sends(id)); a.status != http.StatusServiceUnavailable {
-		t.Fatal(a.status)
-	}
-	if err := chain.Close(context.Background()); err != nil { // has all lines written
-		t.Fatal(err)
-	}
-	if lines := strings.Count(said.String(), "\n"); lines != 1 || strings.Contains(said.String(), id) {
-		t.Errorf("a failed commit said %d lines: %s", lines, said.String())
+// A store that is away is in the log once each ten seconds, without a stack and the id, however many requests fail:
+// by a commit, by a panic with its error, or in LoggedIn. Outer middlewares see the panic.
+func TestAStoreThatIsAwayIsLoggedOnce(t *testing.T) {
+	for path, c := range map[string]struct{ reads, panics bool }{"/set": {}, "/must": {true, true}, "/stream": {true, true}, "/inside": {reads: true}} {
+		t.Run(path, func(t *testing.T) {
+			var said said
+			var seen atomic.Int64
+			store := &unreadable{Storage: gsession.NewStorageMemory()}
+			written := &counted{Storage: store}
+			chain := layer.Chain(written, layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
+			defer func() { _ = chain.Close(context.Background()) }()
+			s := serveChain(t, chain, func(server *ghttp.Server, chain *layer.Stack) {
+				server.SetErrorLogEnabled(true)
+				server.Logger().SetWriter(&said)
+				_ = server.Logger().SetLevelStr("error")
+				server.Use(func(r *ghttp.Request) {
+					r.Middleware.Next()
+					if r.GetError() != nil {
+						seen.Add(1)
+					}
+				})
+				standard()(server, chain)
+				server.BindHandler("/must", func(r *ghttp.Request) { r.Session.MustGet("k") })
+				server.BindHandler("/stream", func(r *ghttp.Request) {
+					r.Response.Write("begun")
+					r.Response.Flush()
+					r.Session.MustGet("k")
+				})
+				server.Group("/inside", func(group *ghttp.RouterGroup) {
+					group.Middleware(web.LoggedIn)
+					group.ALL("/", func(*ghttp.Request) {})
+				})
+			})
+			id := s.bare("/set").cookie.Value
+			if store.away.Store(c.reads); !c.reads {
+				written.breaks(errAway)
+			}
+			for range 20 {
+				if a := s.bare(path, "Cookie", sends(id)); a.status != http.StatusServiceUnavailable && path != "/stream" {
+					t.Fatal(a.status)
+				}
+			}
+			if err := chain.Close(context.Background()); err != nil { // has all lines written
+				t.Fatal(err)
+			}
+			if lines := strings.Count(said.String(), "\n"); lines != 1 || strings.Contains(said.String(), id) {
+				t.Errorf("20 failures said %d lines: %s", lines, said.String())
+			}
+			if got := seen.Load() == 20; got != c.panics {
+				t.Errorf("an outer middleware saw %d errors", seen.Load())
+			}
+		})
 	}
 }
 
@@ -1082,35 +1110,28 @@ func (s *said) String() string {
 	return s.text.String()
 }
 
-// Ids in a header without TLS are warned of once, unless they come from this machine or by a proxy
+// Ids in a header without TLS are warned of once in the chain's log, unless they come from this machine or by a proxy
 // that has ended TLS.
 func TestIDsInAHeaderWithoutTLS(t *testing.T) {
-	var said said
-	log := glog.Instance()
-	before := log.GetWriter()
-	log.SetWriter(&said)
-	defer log.SetWriter(before)
-	s := serve(t, standard(web.Bearer()))
-	var written telemetry.Reporter
-	written.Move(telemetry.Standard(), nil)
-	ask := func(from, proto string) (lines int) {
-		t.Helper()
-		r := httptest.NewRequest(http.MethodGet, "/get", nil)
-		r.RemoteAddr = from
-		r.Header.Set("Authorization", "Bearer "+web.NewID())
-		r.Header.Set("X-Forwarded-Proto", proto)
-		s.server.ServeHTTP(httptest.NewRecorder(), r)
-		written.Flush(context.Background())
-		return strings.Count(said.String(), "without TLS")
-	}
-	for _, harmless := range [][2]string{{"127.0.0.1:1", ""}, {"[::1]:1", ""}, {"192.0.2.7:1", "https"}} {
-		if lines := ask(harmless[0], harmless[1]); lines != 0 {
-			t.Errorf("%q is warned of: %s", harmless, said.String())
+	for want, requests := range [][][2]string{
+		{{"127.0.0.1:1", ""}, {"[::1]:1", ""}, {"192.0.2.7:1", "https"}},
+		{{"127.0.0.1:1", ""}, {"192.0.2.7:1", ""}, {"192.0.2.8:1", ""}},
+	} {
+		var said said
+		chain := layer.Chain(gsession.NewStorageMemory(), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
+		s := serveChain(t, chain, standard(web.Bearer()))
+		for _, from := range requests {
+			r := httptest.NewRequest(http.MethodGet, "/get", nil)
+			r.RemoteAddr = from[0]
+			r.Header.Set("Authorization", "Bearer "+web.NewID())
+			r.Header.Set("X-Forwarded-Proto", from[1])
+			s.server.ServeHTTP(httptest.NewRecorder(), r)
 		}
-	}
-	for range 2 {
-		if lines := ask("192.0.2.7:1", ""); lines != 1 {
-			t.Errorf("%d warnings: %s", lines, said.String())
+		if err := chain.Close(context.Background()); err != nil { // has all lines written
+			t.Fatal(err)
+		}
+		if lines := strings.Count(said.String(), "without TLS"); lines != want {
+			t.Errorf("%q are warned of %d times: %s", requests, lines, said.String())
 		}
 	}
 }
