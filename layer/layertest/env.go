@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -108,6 +109,14 @@ func (e *env) save(s gsession.Storage, id string, data map[string]any) error {
 	return e.settle()
 }
 
+// saveAndFind is save, and expects the values that it has set.
+func (e *env) saveAndFind(s gsession.Storage, id string, data map[string]any) error {
+	if err := e.save(s, id, data); err != nil {
+		return err
+	}
+	return e.expect(s, id, data)
+}
+
 // trySave is save that recovers from a panic.
 func (e *env) trySave(s gsession.Storage, id string, data map[string]any) (panicked bool, err error) {
 	defer func() {
@@ -173,11 +182,39 @@ func (e *env) expect(s gsession.Storage, id string, want map[string]any) (err er
 	return err
 }
 
+// eventually is expect, within the bound for another node.
+func (e *env) eventually(s gsession.Storage, id string, want values) (err error) {
+	poll(e.maxStale+freshBound, func() bool { err = e.expect(s, id, want); return err == nil })
+	return err
+}
+
+// together calls f with new ids, n at the same time, and returns an error of one of them.
+func (e *env) together(n int, f func(n int, id string) error) error {
+	var group sync.WaitGroup
+	failed := make(chan error, n)
+	for n := range n {
+		id := e.id()
+		group.Go(func() { failed <- f(n, id) })
+	}
+	group.Wait()
+	for range n {
+		if err := <-failed; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // freshBound is how long a node may not see another node's commit, on a busy machine.
 const freshBound = 20 * time.Second
 
-// direct reports whether per-key calls work.
-func (e *env) direct(s gsession.Storage) bool {
+// direct reports whether per-key calls of the storage work.
+func (e *env) direct() bool {
+	e.once.Do(func() { e.style = e.directly(e.storage()) })
+	return e.style
+}
+
+func (e *env) directly(s gsession.Storage) bool {
 	_, err := s.Get(e.ctx, e.id(), "key")
 	return !errors.Is(err, gsession.ErrorDisabled)
 }
@@ -215,8 +252,8 @@ func (e *env) refused(err error) error {
 }
 
 // content returns values that the storage can keep.
-func (e *env) content(s gsession.Storage) values {
-	if e.direct(s) {
+func (e *env) content() values {
+	if e.direct() {
 		return textOnly()
 	}
 	return kinds()

@@ -38,7 +38,7 @@ func Verify(t *testing.T, number int, name string, open func(t *testing.T) gsess
 			if _, excepted := config.exception(l.number, c.name); excepted || l.number != number || name != "" && c.name != name {
 				continue
 			}
-			if err := c.verify(t, config); err != nil && !errors.Is(err, errUnavailable) {
+			if err := c.verify(t, config); err != nil && !errors.As(err, new(lacking)) {
 				errs = append(errs, errors.New(l.report(c, err)))
 			}
 		}

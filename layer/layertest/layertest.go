@@ -22,7 +22,8 @@
 // names the law and the check, and says what a user would see, what to do, and which [Except] leaves the check out if the store
 // can't keep it. The checks under load don't find a race each time: run them often.
 //
-// Some checks need more than one storage, and run if an option provides it; go test -v says which were left out:
+// Some checks need more than one storage, and run if an option provides it. Those about the session's map are left out for a
+// direct storage, whose maps are empty. go test -v says which were left out:
 //
 //   - [Bare]: the store without layers, to compare with
 //   - [Nodes]: two storages on one store, as two processes have them
@@ -65,6 +66,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -83,16 +85,20 @@ type law struct {
 type check struct {
 	name    string
 	symptom string // what a user sees when it fails
-	needs   string // the option without which it isn't run
+	needs   need   // without which it isn't run
 	run     func(e *env) error
 }
 
-// The options that a check may need.
+// need is what a check needs of a storage beside open: options, and that maps hold its sessions.
+type need uint8
+
 const (
-	nothing      = ""
-	needsNodes   = "Nodes"
-	needsBare    = "Bare"
-	needsWrapped = "Wrapped"
+	needsNodes need = 1 << iota
+	needsBare
+	needsWrapped
+	needsMaps // of a direct store they are empty: each call is a write of its own, of text
+
+	nothing need = 0
 )
 
 // laws returns all laws, in order.
@@ -132,10 +138,10 @@ func Run(t *testing.T, open func(t *testing.T) gsession.Storage, opts ...Option)
 						t.Logf("excepted: %s", why)
 						return
 					}
-					switch err := c.verify(t, config); {
-					case errors.Is(err, errUnavailable):
-						t.Logf("not checked: it needs layertest.%s", c.needs)
-					case err != nil:
+					err := c.verify(t, config)
+					if lacks := (lacking{}); errors.As(err, &lacks) {
+						t.Logf("not checked: it needs %s", lacks.what)
+					} else if err != nil {
 						t.Error(l.report(c, err))
 					}
 				})
@@ -153,21 +159,31 @@ func (l law) report(c check, err error) string {
 // checkTimeout ends a check that hangs. A busy machine takes minutes for one of those under load.
 const checkTimeout = 10 * time.Minute
 
-var errUnavailable = errors.New("not available")
+// lacking is the error of a check that can't be run.
+type lacking struct{ what string }
+
+func (l lacking) Error() string { return l.what + " is missing" }
 
 func (c check) verify(t *testing.T, config *config) (err error) {
-	switch {
-	case c.needs == needsNodes && config.nodes == nil,
-		c.needs == needsBare && config.bare == nil,
-		c.needs == needsWrapped && config.wrapped == nil:
-		return errUnavailable
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
 	defer cancel()
-	return caught(func() error { return c.run(&env{T: t, ctx: ctx, config: config}) })
+	e := &env{T: t, ctx: ctx, config: config}
+	return caught(func() error {
+		switch {
+		case c.needs&needsNodes != 0 && e.nodes == nil:
+			return lacking{"layertest.Nodes"}
+		case c.needs&needsBare != 0 && e.bare == nil:
+			return lacking{"layertest.Bare"}
+		case c.needs&needsWrapped != 0 && e.wrapped == nil:
+			return lacking{"layertest.Wrapped"}
+		case c.needs&needsMaps != 0 && e.direct():
+			return lacking{"a storage that isn't direct"}
+		}
+		return c.run(e)
+	})
 }
 
-// caught returns f's error, also one with which it ended itself, or that it panicked.
+// caught returns f's error, also one with which it ended itself, or that it panicked, and where.
 func caught(f func() error) (err error) {
 	defer func() {
 		switch p := recover().(type) {
@@ -175,7 +191,7 @@ func caught(f func() error) (err error) {
 		case failure:
 			err = p.error
 		default:
-			err = fmt.Errorf("panic: %v", p)
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
 	return f()

@@ -258,6 +258,20 @@ func TestAnExceptionIsNotChecked(t *testing.T) {
 	}
 }
 
+// A storage that panics is found where it does.
+func TestAPanicShowsWhereItWas(t *testing.T) {
+	err := layertest.Verify(t, 3, "at once", func(t *testing.T) gsession.Storage { return panics{teststore.New()} })
+	if err == nil || !strings.Contains(err.Error(), "panic: not yet") || !strings.Contains(err.Error(), "layertest_test.panics.SetSession") {
+		t.Errorf("the failure says %v", err)
+	}
+}
+
+type panics struct{ gsession.Storage }
+
+func (panics) SetSession(context.Context, string, *gmap.StrAnyMap, time.Duration) error {
+	panic("not yet")
+}
+
 func TestExceptRefusesAnUnknownCheck(t *testing.T) {
 	for _, unknown := range []func(){
 		func() { layertest.Except(11, "", "no such law") },

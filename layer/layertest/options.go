@@ -3,6 +3,7 @@ package layertest
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +24,9 @@ type config struct {
 	deferred   bool
 	reserved   string
 	exceptions []exception
+
+	once  sync.Once // for style
+	style bool      // whether per-key calls work
 }
 
 type exception struct {

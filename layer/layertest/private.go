@@ -42,7 +42,7 @@ func keepsSecrets(e *env) error {
 	cycle := values{secretKey: secretValue}
 	cycle["itself"] = cycle
 	bad := []values{{secretKey: make(chan string)}, {secretKey: math.NaN(), "k": secretValue}, {secretKey: []any{secretValue, func() {}}}}
-	if !e.direct(s) {
+	if !e.direct() {
 		bad = append(bad, values{secretKey: cycle})
 	}
 	var errs []error
