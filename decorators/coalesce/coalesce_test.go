@@ -57,6 +57,15 @@ func get(t *testing.T, c *coalesce.Storage, id string) *tiers.Snapshot {
 	return read.Snapshot
 }
 
+// add commits what a request sets that found no session.
+func add(ctx context.Context, c *coalesce.Storage, id string, value any) error {
+	delta, err := tiers.Add(map[string]any{"k": value})
+	if err == nil {
+		_, err = c.Commit(ctx, id, delta, ttl)
+	}
+	return err
+}
+
 // The figures of the promise: 64 requests at once, each changing a key of its own a
 // hundred times, on a store that takes 2 ms for a write.
 func TestManyWritersOfOneSession(t *testing.T) {

@@ -29,19 +29,6 @@ func left(t *testing.T, c *coalesce.Storage, s *teststore.Store) {
 	s.Refuse(nil)
 }
 
-// began accepts a session that has not reached the store.
-func began(t *testing.T, c *coalesce.Storage, s *teststore.Store, id string) {
-	t.Helper()
-	s.Refuse(func(string) error { return errors.New("away") })
-	delta, err := tiers.Add(map[string]any{"k": "1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Commit(ctx, id, delta, ttl); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // holdNext has the next write that comes to the store wait there until release is closed. Later ones are let through.
 func holdNext(s *teststore.Store) (arrived <-chan struct{}, release chan struct{}) {
 	arrives, first := make(chan struct{}), atomic.Bool{}
@@ -65,7 +52,7 @@ func TestASessionThatWaitsInTheJournalOfAClosedChain(t *testing.T) {
 		"a write":     func(c *coalesce.Storage) error { return replace(t, c, "a", "2") },
 		"a read":      func(c *coalesce.Storage) error { _, err := c.Load(ctx, "a", ttl); return err },
 		"a new id":    func(c *coalesce.Storage) error { return regenerate(c, "a") },
-		"an addition": func(c *coalesce.Storage) error { return add(c, "a") },
+		"an addition": func(c *coalesce.Storage) error { return add(ctx, c, "a", "2") },
 		"an unchanged close": func(c *coalesce.Storage) error {
 			_, err := c.Commit(ctx, "a", change(t, tiers.Adopt(map[string]any{"k": "1"}), "k", "1"), time.Second)
 			return err
@@ -74,7 +61,8 @@ func TestASessionThatWaitsInTheJournalOfAClosedChain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, dir := teststore.New(), t.TempDir()
 			c := journaled(t, s, dir)
-			began(t, c, s, "a")
+			s.Refuse(func(string) error { return errAway })
+			must(t, add(ctx, c, "a", "1"))
 			left(t, c, s)
 			if err := call(c); err == nil || !strings.Contains(err.Error(), "call the next chain") {
 				t.Errorf("returns %v", err)
@@ -92,7 +80,7 @@ func TestASessionThatWaitsInTheJournalOfAClosedChain(t *testing.T) {
 			} else if read.Snapshot.Get("k") != "1" {
 				t.Errorf("the next process has delivered %v", text(read.Snapshot))
 			}
-			if err := add(c, "b"); err != nil {
+			if err := add(ctx, c, "b", "2"); err != nil {
 				t.Error(err)
 			}
 			if err := c.RemoveAll(ctx, "b"); err != nil || get(t, c, "b") != nil {
@@ -110,7 +98,7 @@ func TestALogOutAtTheStoreWhenTheChainIsClosed(t *testing.T) {
 	c := journaled(t, s, dir, onGiveUp(func(g coalesce.GiveUp) { lost <- g }))
 	s.Put("a", map[string]any{"k": "0"}, ttl)
 	put(t, c, "a", "k", "1")
-	if err := add(c, "a"); err != nil { // waits for the change before it, and begins the session if that is gone
+	if err := add(ctx, c, "a", "2"); err != nil { // waits for the change before it, and begins the session if that is gone
 		t.Fatal(err)
 	}
 	removing, finish := holdNext(s)
@@ -147,7 +135,7 @@ func TestACallAfterCloseWhileAWriteHangs(t *testing.T) {
 		_, hold := holdNext(s)
 		c := coalesce.New(s)
 		began := make(chan error)
-		go func() { began <- add(c, "a") }()
+		go func() { began <- add(ctx, c, "a", "2") }()
 		synctest.Wait()
 		late, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
@@ -175,24 +163,12 @@ func TestACancelledCallerStillWritesAfterClose(t *testing.T) {
 	}
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
-	delta, err := tiers.Add(map[string]any{"k": "1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Commit(gone, "a", delta, ttl); err != nil {
+	if err := add(gone, c, "a", "1"); err != nil {
 		t.Errorf("the write returns %v", err)
 	}
 	if get(t, c, "a") == nil {
 		t.Error("the write isn't in the store")
 	}
-}
-
-func add(c *coalesce.Storage, id string) error {
-	delta, err := tiers.Add(map[string]any{"k": "2"})
-	if err == nil {
-		_, err = c.Commit(ctx, id, delta, ttl)
-	}
-	return err
 }
 
 // regenerate gives the session a new id, as a log-in does.

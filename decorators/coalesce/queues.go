@@ -334,8 +334,12 @@ func (l *queues) end(k *sessionQueue, w *write) {
 	l.finish(k, w)
 }
 
-// annul ends what a removal has annulled.
+// annul ends what a removal has annulled. The session's record is dropped, and not rewritten without that, as a full disk
+// takes only drops: what came after the removal gets a record of its own.
 func (l *queues) annul(k *sessionQueue, removal *write, err error) {
+	if removal.delta == nil {
+		l.journal.Drop(&k.entry)
+	}
 	for _, annulled := range removal.annulled {
 		annulled.outcome = outcome{err: err}
 		l.finish(k, annulled)

@@ -189,13 +189,7 @@ func TestTheNextProcessBeginsASessionThatWasNotSent(t *testing.T) {
 	if err := replace(t, first, "whole", "1"); err != nil {
 		t.Fatal(err)
 	}
-	delta, err := tiers.Add(map[string]any{"k": "1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := first.Commit(ctx, "added", delta, ttl); err != nil {
-		t.Fatal(err)
-	}
+	must(t, add(ctx, first, "added", "1"))
 	left := ""
 	eventually(t, "the journal knows that nothing has reached the store", func() bool {
 		left = killed(t, dir)
@@ -356,13 +350,7 @@ func TestABeginningThatWasSentIsNotBegunAgain(t *testing.T) {
 	s, dir := teststore.New(), t.TempDir()
 	s.Refuse(func(string) error { return errors.New("away") })
 	c := journaled(t, s, dir)
-	delta, err := tiers.Add(map[string]any{"k": "1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Commit(ctx, "a", delta, ttl); err != nil {
-		t.Fatal(err)
-	}
+	must(t, add(ctx, c, "a", "1"))
 	eventually(t, "the journal knows that nothing has reached the store", func() bool {
 		content := recorded(t, dir)
 		return strings.Contains(content, `"k":"1"`) && !strings.Contains(content, `"sent":true`)
@@ -571,14 +559,10 @@ func TestADiskThatHangs(t *testing.T) {
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	for n := range 32 {
-		delta, err := tiers.Add(map[string]any{"k": n})
-		if err != nil {
-			t.Fatal(err)
-		}
 		if n == 16 {
 			eventually(t, "all workers are at the store", func() bool { return asked.Load() == 16 })
 		}
-		_, _ = c.Commit(gone, fmt.Sprint("begins", n%16), delta, ttl) // the second one waits, and is noted before it is sent
+		_ = add(gone, c, fmt.Sprint("begins", n%16), n) // the second one waits, and is noted before it is sent
 	}
 	defer coalesce.HangJournal(c)()
 	c.Change(writeTimeout(50 * time.Millisecond))
