@@ -60,7 +60,8 @@ var ErrLimit error = index.ErrLimit
 // Limit bounds the sessions of a principal; there is no bound unless set. It holds across all nodes,
 // however many log in at once. A session that goes on under another id stays one. If many are beyond
 // a limit, as of one that has just been introduced, a log-in ends 128 of them itself, and the others in
-// the background.
+// the background. If a principal has more than 4,096 sessions over redisstore, a log-in looks at the 4,096 that end
+// first, if they aren't used: the oldest of these are ended, and PerDeviceClass counts these.
 func Limit(n int, at AtLimit, opts ...LimitOption) IndexedOption {
 	if n < 1 {
 		panic(fmt.Sprintf("strata: layer.Limit(%d, …) leaves a principal no session; pass 1 or more, or leave it out for no limit", n))

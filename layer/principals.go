@@ -195,9 +195,13 @@ func (u *Users) removed(ctx context.Context, ids ...string) error {
 	return errors.Join(errs...)
 }
 
-// RevokeAll ends all sessions of the principal, except those of the handles in keep, and returns how many
-// it found. It misses none: a mark ends all sessions that began before, also those that the index
-// doesn't know. A log-in that comes while it runs is ended or comes after it.
+// RevokeAll ends all sessions of the principal, except those of the handles in keep. It misses none: a mark ends all
+// sessions that began before, also those that the index doesn't know. A log-in that comes while it runs is ended or
+// comes after it. An error says that this may not have happened; call it again.
+//
+// It also removes the sessions that the index knew, and returns how many. If there are more than it can remove by its
+// deadline, or the store fails meanwhile, the others are over all the same: each is removed when a request asks for it,
+// or by its time to live.
 func (u *Users) RevokeAll(ctx context.Context, principal string, reason Reason, keep ...string) (ended int, err error) {
 	if err := checkReason(reason); err != nil {
 		return 0, err
@@ -205,10 +209,7 @@ func (u *Users) RevokeAll(ctx context.Context, principal string, reason Reason, 
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	ids, err := u.index.RevokeAll(ctx, principal, reason, keep)
-	if err != nil {
-		return 0, err
-	}
-	return len(ids), u.removed(ctx, ids...)
+	return len(ids), errors.Join(err, u.removed(ctx, ids...))
 }
 
 // RevokeEverybody ends the sessions of all principals. Each is removed from the store when a

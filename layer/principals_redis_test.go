@@ -446,6 +446,45 @@ func TestAHundredSessionsAreEndedInFourRoundTrips(t *testing.T) {
 	}
 }
 
+// The mark is what ends sessions: where the store doesn't remove them, they are over, and each is removed once it is met.
+func TestSessionsThatAreNotRemovedAreOver(t *testing.T) {
+	const sessions = 3
+	ctx := context.Background()
+	f := newFleet(t, 2)
+	ids := make([]string, sessions)
+	for n := range ids {
+		ids[n] = fmt.Sprintf("session-%d-0123456789", n)
+		f.device(n%2, ids[n]).logIn(t, "alice")
+	}
+	rights := func(rule string) {
+		t.Helper()
+		if err := f.client.Do(ctx, "acl", "setuser", "default", rule).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rights("-del")
+	if ended, err := f.users[0].RevokeAll(ctx, "alice", layer.ReasonPasswordChanged); ended != 0 || err != nil {
+		t.Errorf("%d were ended, %v", ended, err)
+	}
+	if n := f.client.Exists(ctx, f.prefix+ids[0], f.prefix+ids[1], f.prefix+ids[2]).Val(); n != sessions {
+		t.Fatalf("%d sessions are there, so that this tests nothing", n)
+	}
+	if list, _, err := f.users[1].List(ctx, "alice", ""); len(list) > 0 || err != nil {
+		t.Errorf("%d are listed, %v", len(list), err)
+	}
+	rights("+del")
+	for _, id := range ids {
+		eventually(t, "the end on the other node", func() bool { return f.device(1, id).user(t) == "" })
+		if f.device(0, id).user(t) != "" {
+			t.Error("a session is left on the node itself")
+		}
+		eventually(t, "the removal", func() bool { return f.client.Exists(ctx, f.prefix+id).Val() == 0 })
+		if reason, err := f.users[0].Reason(ctx, id); reason != layer.ReasonPasswordChanged || err != nil {
+			t.Errorf("the reason is %q, %v", reason, err)
+		}
+	}
+}
+
 // A log-in that has returned before is over, one that begins afterwards isn't, and one in between
 // is either on all nodes.
 func TestLogInsThatRaceWithRevokeAll(t *testing.T) {

@@ -485,3 +485,25 @@ func TestARemovedKeyOfADirectStore(t *testing.T) {
 		t.Errorf("the session holds the record of another one, %v", err)
 	}
 }
+
+// A cache above an index in the process isn't notified of its marks: so the caller learns that a session wasn't removed,
+// and ends it by trying again.
+func TestARemovalThatFailsIsTriedAgain(t *testing.T) {
+	ctx := context.Background()
+	s := node(t)
+	logIn(t, s, "session-0123456789")
+	store := s.Storage
+	s.Storage = refusing{store}
+	if ids, err := s.Principals().RevokeAll(ctx, "ann", "r", nil); err == nil || len(ids) > 0 {
+		t.Errorf("%d are ended, %v", len(ids), err)
+	}
+	s.Storage = store
+	if ids, err := s.Principals().RevokeAll(ctx, "ann", "r", nil); err != nil || len(ids) != 1 {
+		t.Errorf("%d are ended, %v", len(ids), err)
+	}
+}
+
+// refusing removes nothing.
+type refusing struct{ tiers.Storage }
+
+func (refusing) RemoveAll(context.Context, string) error { return errors.New("away") }

@@ -146,16 +146,21 @@ func (m *memory) Leave(_ context.Context, entries []principals.Entry) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range entries {
-		p := m.entries[e.Key]
-		if p == nil || p.sessions[e.ID].Tag != e.Tag {
-			continue
-		}
-		delete(p.sessions, e.ID)
-		if len(p.sessions) == 0 {
-			delete(m.entries, e.Key)
-		}
+		m.remove(e)
 	}
 	return nil
+}
+
+// remove is called under mu.
+func (m *memory) remove(e principals.Entry) {
+	p := m.entries[e.Key]
+	if p == nil || p.sessions[e.ID].Tag != e.Tag {
+		return
+	}
+	delete(p.sessions, e.ID)
+	if len(p.sessions) == 0 {
+		delete(m.entries, e.Key)
+	}
 }
 
 func (m *memory) Entries(_ context.Context, key principals.Key, after principals.Entry, most int) ([]principals.Entry, error) {
@@ -213,12 +218,23 @@ func (m *memory) Count(context.Context) (int, error) {
 	return len(m.entries), nil
 }
 
-func (m *memory) Mark(_ context.Context, key principals.Key, mark principals.Mark, lasts time.Duration) ([]principals.Entry, error) {
+func (m *memory) Mark(_ context.Context, name string, mark principals.Mark, lasts time.Duration) (principals.Next, error) {
 	defer m.notify()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	key := principals.KeyOf(name)
 	m.own[key] = memoryMark{mark, time.Now().Add(lasts)}
-	return m.list(key), nil
+	var ended []principals.Entry
+	for _, e := range m.list(key) {
+		if !slices.Contains(mark.Kept, e.Tag) {
+			ended = append(ended, e)
+			m.remove(e)
+		}
+	}
+	return func(context.Context) (all []principals.Entry, _ error) {
+		all, ended = ended, nil
+		return all, nil
+	}, nil
 }
 
 func (m *memory) MarkAll(_ context.Context, mark principals.Mark, lasts time.Duration) error {

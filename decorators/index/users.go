@@ -250,7 +250,8 @@ func (s Principals) find(ctx context.Context, entries []principals.Entry) (f fou
 }
 
 // endAll ends sessions of the index, and returns the ids of those that it has ended. A session that is under
-// another one's id ends nothing there. One that isn't there yet is ended by a mark, unless one has been set.
+// another one's id ends nothing there. One that isn't there yet is ended by a mark, unless one has been set, which has
+// taken the entries out of the index.
 func (s Principals) endAll(ctx context.Context, entries []principals.Entry, reason principals.Reason, marked bool) (ids []string, err error) {
 	for chunk := range slices.Chunk(entries, mostTogether) {
 		f, err := s.find(ctx, chunk)
@@ -269,7 +270,10 @@ func (s Principals) endAll(ctx context.Context, entries []principals.Entry, reas
 				return ids, err
 			}
 		}
-		if err := s.remove(ctx, f.there, chunk, marked); err != nil {
+		if err = s.remove(ctx, f.there, marked); err == nil && !marked {
+			err = s.of.indexer.Leave(ctx, chunk)
+		}
+		if err != nil {
 			return ids, err
 		}
 		for _, id := range ended {
@@ -293,17 +297,13 @@ func (s Principals) markEnded(ctx context.Context, entries []principals.Entry, r
 	return nil
 }
 
-// remove removes sessions, and the entries of those and of others. If a mark has ended them, what waits to
-// be written is over as well, so that the layers below needn't know.
-func (s Principals) remove(ctx context.Context, sessions, entries []principals.Entry, marked bool) error {
+// remove removes sessions. If a mark has ended them, what waits to be written is over as well, so that the layers
+// below needn't know.
+func (s Principals) remove(ctx context.Context, sessions []principals.Entry, marked bool) error {
 	if remover, ok := s.of.indexer.(principals.Remover); ok && marked {
-		return remover.RemoveEntries(ctx, sessions, entries)
+		return remover.RemoveSessions(ctx, sessions)
 	}
-	errs := atOnce(len(sessions), func(n int) error { return s.of.Storage.RemoveAll(ctx, sessions[n].ID) })
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	return s.of.indexer.Leave(ctx, entries)
+	return errors.Join(atOnce(len(sessions), func(n int) error { return s.of.Storage.RemoveAll(ctx, sessions[n].ID) })...)
 }
 
 // Handle returns the handle of a session, "" if it has no principal, or isn't there.
@@ -344,8 +344,8 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason principals
 	return ids, err
 }
 
-// RevokeAll ends a principal's sessions, but those of the handles kept, and returns the ids of
-// those that the index had. Sessions that it hadn't are over as well.
+// RevokeAll ends a principal's sessions, but those of the handles kept, and returns the ids of those that the index
+// had and that it has removed. All others are over as well, and are removed when they are met.
 func (s Principals) RevokeAll(ctx context.Context, principal string, reason principals.Reason, kept []string) (ids []string, err error) {
 	if err := principals.Check(principal); err != nil {
 		return nil, err
@@ -361,16 +361,26 @@ func (s Principals) RevokeAll(ctx context.Context, principal string, reason prin
 			mark.Kept = append(mark.Kept, tag)
 		}
 	}
-	entries, err := s.of.indexer.Mark(ctx, key, mark, s.of.options.LongestSession)
+	next, err := s.of.indexer.Mark(ctx, principal, mark, s.of.options.LongestSession)
 	s.of.marks.invalidate(s.of.indexer.ShardOf(key))
 	if err != nil {
 		return nil, err
 	}
-	entries = slices.DeleteFunc(entries, func(e principals.Entry) bool { return slices.Contains(mark.Kept, e.Tag) })
-	for n := range entries {
-		entries[n].Principal = principal
+	for {
+		entries, err := next(ctx)
+		if len(entries) == 0 || err != nil {
+			return ids, nil // the mark holds without the removal
+		}
+		some, err := s.endAll(ctx, entries, reason, true)
+		ids = append(ids, some...)
+		switch {
+		case err == nil:
+		case s.of.Source() != nil:
+			return ids, nil
+		default: // no cache above is notified of the mark, so that the caller has to try again
+			return ids, errors.Join(err, s.of.indexer.Touch(ctx, entries))
+		}
 	}
-	return s.endAll(ctx, entries, reason, true)
 }
 
 // RevokeEverybody ends the sessions of all principals by a mark; each is removed when it is met.

@@ -135,9 +135,9 @@ type Index interface {
 	// Count is the number of principals that have sessions.
 	Count(ctx context.Context) (int, error)
 
-	// Mark sets a principal's mark and returns its sessions, in one step. The mark lasts so
-	// long at least.
-	Mark(ctx context.Context, key Key, mark Mark, lasts time.Duration) ([]Entry, error)
+	// Mark sets a principal's mark, and takes the sessions that it ends out of the index, in one step: next
+	// returns some of them at each call, and none after the last. The mark lasts so long at least.
+	Mark(ctx context.Context, principal string, mark Mark, lasts time.Duration) (next Next, err error)
 
 	// MarkAll sets everybody's mark.
 	MarkAll(ctx context.Context, mark Mark, lasts time.Duration) error
@@ -160,10 +160,12 @@ type Index interface {
 	ReasonOf(ctx context.Context, id string) (Reason, error)
 }
 
-// Remover is an Index that removes many sessions, and the entries of those and of others, in few round
-// trips.
+// Next returns entries that are in no index any more.
+type Next func(ctx context.Context) ([]Entry, error)
+
+// Remover is an Index that removes many sessions in few round trips.
 type Remover interface {
-	RemoveEntries(ctx context.Context, sessions, entries []Entry) error
+	RemoveSessions(ctx context.Context, sessions []Entry) error
 }
 
 // ErrCursor is Page's for a cursor that it hasn't returned.

@@ -23,6 +23,7 @@ import (
 //	strata:{07}:i:<principal's hash>  a sorted set: a principal's sessions by their expiry
 //	strata:{07}:p                     a sorted set: the principals of a shard by their expiry
 //	strata:{07}:m                     a hash: the marks of a shard
+//	strata:{07}:d:<a mark's nonce>    a sorted set: the sessions that it has ended, while they are removed
 //	strata:r:<id's hash>              a text: why a session has ended
 //
 // What one script touches is in one slot of a cluster. All of it expires by itself, and the
@@ -151,33 +152,43 @@ end
 
 // enterScript takes the keys of the entries, the principals and the marks, and a member, the
 // principal, its hash, milliseconds and code of the time to live, the limit (0 for none), 1 to
-// refuse and 1 to count the class alone. It returns the two marks and the members beyond the limit,
-// or 0 where it refuses.
+// refuse, 1 to count the class alone, and how many members it reads at most: those that end first. It
+// returns the two marks and the members beyond the limit, or 0 where it refuses.
 const enterScript = scriptHead + `
 local member, most = ARGV[1], tonumber(ARGV[6])
 local tag, class, id = string.match(string.sub(member, 10), '^(...........)(%S*) (.*)$')
 local excess = {}
 if most > 0 then
 	expire(KEYS[1])
-	local others = {}
-	for _, other in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+	local all, some, others = redis.call('ZCARD', KEYS[1]), {}, {}
+	if all >= most then
+		some = redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[9]) - 1)
+	end
+	for _, other in ipairs(some) do
 		local itsTag, itsClass, itsId = string.match(string.sub(other, 10), '^(...........)(%S*) (.*)$')
 		if itsTag ~= tag and itsId ~= id and (ARGV[8] ~= '1' or itsClass == class) then
 			table.insert(others, other)
 		end
 	end
-	table.sort(others)
-	for n = 1, #others + 1 - most do
-		excess[n] = others[n]
+	local beyond = #others + 1 - most
+	if ARGV[8] ~= '1' then
+		beyond = beyond + all - #some
 	end
-	if #excess > 0 and ARGV[7] == '1' then
+	if beyond > 0 and ARGV[7] == '1' then
 		return 0
+	end
+	table.sort(others)
+	for n = 1, math.min(beyond, #others) do
+		excess[n] = others[n]
 	end
 end
 put(KEYS[1], KEYS[2], member, ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]))
 local marks = redis.call('HMGET', KEYS[3], ARGV[3], '*')
 return {marks[1] or '', marks[2] or '', excess}
 `
+
+// mostCounted bounds for how long a log-in of a principal with very many sessions holds the server up.
+const mostCounted = 4096
 
 // touchScript takes the keys of the entries and the principals, and a member, the principal,
 // milliseconds and code.
@@ -204,10 +215,9 @@ local least = math.max(now * tonumber(ARGV[1]), tonumber(ARGV[2]))
 return {redis.call('ZCOUNT', KEYS[1], string.format('%.0f', least), '+inf'), now}
 `
 
-// markScript takes the keys of the marks and of the entries, and a field, its value without the
-// moment up to which it lasts, and how long that is in milliseconds. It removes some marks that
-// have lasted, and returns the members.
-const markScript = scriptHead + `
+// markHead takes the key of the marks, and a field, its value without the moment up to which it lasts, and how long
+// that is in milliseconds. It removes some marks that have lasted.
+const markHead = scriptHead + `
 local lasted = tonumber(ARGV[3])
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + math.ceil(lasted / 100)) .. ';' .. ARGV[2])
 lasts(KEYS[1], lasted + 1000)
@@ -223,11 +233,48 @@ if page[1] == '0' then
 else
 	redis.call('HSET', KEYS[1], 'c', page[1])
 end
-if not KEYS[2] then
-	return {}
+`
+
+const markScript = markHead + `return 1`
+
+// endScript is markHead and then nextScript, with the key of the marks, and the field, value and time before what that
+// takes.
+const endScript = markHead + `
+if redis.call('EXISTS', KEYS[2]) == 0 then
+	return {{}, 0}
 end
-expire(KEYS[2])
-return redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+redis.call('RENAME', KEYS[2], KEYS[4])
+` + takes + `
+return take(KEYS[2], KEYS[3], KEYS[4], 4)
+`
+
+// nextScript takes the keys of a principal's entries, the principals and what a mark has ended, and the principal, how many
+// members to take from that, and the tags that the mark spares. It returns them with their scores, and whether there
+// are more.
+const nextScript = scriptHead + takes + `
+return take(KEYS[1], KEYS[2], KEYS[3], 1)
+`
+
+const takes = `
+local function take(entries, principals, ended, at)
+	local spared, taken = {}, {}
+	for n = at + 2, #ARGV do
+		spared[ARGV[n]] = true
+	end
+	local ms = redis.call('PTTL', ended)
+	local page = redis.call('ZPOPMIN', ended, ARGV[at + 1])
+	for n = 1, #page, 2 do
+		if spared[string.sub(page[n], 10, 20)] then
+			redis.call('ZADD', entries, page[n + 1], page[n])
+			lasts(entries, ms)
+		elseif tonumber(page[n + 1]) >= now * 262144 then
+			table.insert(taken, page[n])
+			table.insert(taken, page[n + 1])
+		end
+	end
+	ends(entries, principals, ARGV[at])
+	return {taken, redis.call('EXISTS', ended)}
+end
 `
 
 // The fields of a shard's marks: a principal's hash as it is, everybody's, a tag after a letter,
@@ -325,7 +372,7 @@ func (x index) Enter(ctx context.Context, e principals.Entry, limit principals.L
 	ms, code := life(e.TTL)
 	c := newCall(ctx, enterScript,
 		[]string{x.entriesKey(e.Key), x.principalsKey(e.Key), x.marksKey(x.ShardOf(e.Key))},
-		memberOf(e), e.Principal, string(e.Key[:]), ms, code, limit.Most, flag(limit.Refuse), flag(limit.PerClass)).byHash(ctx)
+		memberOf(e), e.Principal, string(e.Key[:]), ms, code, limit.Most, flag(limit.Refuse), flag(limit.PerClass), mostCounted).byHash(ctx)
 	if err := x.run(ctx, []*call{c}); err != nil {
 		return principals.Entered{}, err
 	}
@@ -372,14 +419,6 @@ func (x index) Touch(ctx context.Context, entries []principals.Entry) error {
 
 // Leave is one script a principal, all in one pipeline.
 func (x index) Leave(ctx context.Context, entries []principals.Entry) error {
-	var calls []*call
-	for _, c := range x.leave(ctx, entries) {
-		calls = append(calls, c.byHash(ctx))
-	}
-	return x.run(ctx, calls)
-}
-
-func (x index) leave(ctx context.Context, entries []principals.Entry) (calls []*call) {
 	members := map[principals.Key][]any{}
 	for _, e := range entries {
 		if members[e.Key] == nil {
@@ -390,15 +429,16 @@ func (x index) leave(ctx context.Context, entries []principals.Entry) (calls []*
 		}
 		members[e.Key] = append(members[e.Key], memberOf(e))
 	}
+	var calls []*call
 	for key, args := range members {
-		calls = append(calls, newCall(ctx, leaveScript, []string{x.entriesKey(key), x.principalsKey(key)}, args...))
+		calls = append(calls, newCall(ctx, leaveScript, []string{x.entriesKey(key), x.principalsKey(key)}, args...).byHash(ctx))
 	}
-	return calls
+	return x.run(ctx, calls)
 }
 
-// RemoveEntries removes sessions and entries in one pipeline: the caller has marked
-// them, so that one whose removal fails is over all the same.
-func (x index) RemoveEntries(ctx context.Context, sessions, entries []principals.Entry) error {
+// RemoveSessions removes sessions in one pipeline: the caller has marked them, so that one whose removal fails is over
+// all the same.
+func (x index) RemoveSessions(ctx context.Context, sessions []principals.Entry) error {
 	var commands []command
 	for _, e := range sessions {
 		key, err := x.key(e.ID)
@@ -406,9 +446,6 @@ func (x index) RemoveEntries(ctx context.Context, sessions, entries []principals
 			continue // no session has it
 		}
 		commands = append(commands, redis.NewCmd(ctx, "del", key))
-	}
-	for _, c := range x.leave(ctx, entries) {
-		commands = append(commands, c.Cmd)
 	}
 	if err := x.send(ctx, "DEL", commands); err != nil {
 		return err
@@ -432,11 +469,11 @@ func (x index) Entries(ctx context.Context, key principals.Key, after principals
 		if err := x.send(ctx, "ZRANGEBYSCORE", []command{cmd}); err != nil {
 			return nil, err
 		}
-		some, err := readMembers(ctx, key, cmd)
+		some, err := readReply(ctx, cmd)
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range some {
+		for _, e := range readMembers(key, some) {
 			if e.Compare(after) > 0 {
 				entries = append(entries, e)
 			}
@@ -447,31 +484,33 @@ func (x index) Entries(ctx context.Context, key principals.Key, after principals
 	}
 }
 
-// readMembers reads members with their scores, as either protocol has them.
-func readMembers(ctx context.Context, key principals.Key, cmd *redis.Cmd) (entries []principals.Entry, err error) {
-	pairs, err := readPairs(ctx, cmd)
-	if err != nil {
-		return nil, err
-	}
+// readMembers leaves out what is no member.
+func readMembers(key principals.Key, pairs []pair) (entries []principals.Entry) {
 	for _, p := range pairs {
 		if e, ok := readMember(key, p.member, p.score); ok {
 			entries = append(entries, e)
 		}
 	}
-	return entries, nil
+	return entries
 }
 
+// pair is a member of a sorted set with its score.
 type pair struct {
 	member string
 	score  float64
 }
 
-// readPairs reads [m, s, m, s], as RESP2 and scripts have it, or [[m, s], [m, s]].
-func readPairs(ctx context.Context, cmd *redis.Cmd) (pairs []pair, err error) {
+// readReply reads the reply of a ZRANGEBYSCORE, as either protocol has it.
+func readReply(ctx context.Context, cmd *redis.Cmd) ([]pair, error) {
 	all, err := reply[[]any](cmd)
 	if err != nil {
-		return nil, fault.New(ctx, "ZRANGE", err)
+		return nil, fault.New(ctx, "ZRANGEBYSCORE", err)
 	}
+	return readPairs(ctx, all)
+}
+
+// readPairs reads [m, s, m, s], as RESP2 and scripts have it, or [[m, s], [m, s]].
+func readPairs(ctx context.Context, all []any) (pairs []pair, err error) {
 	for n := 0; n < len(all); n++ {
 		both, nested := all[n].([]any)
 		if !nested && n+1 < len(all) {
@@ -543,7 +582,7 @@ func (x index) Page(ctx context.Context, cursor string, size int) (page []princi
 	}
 	var all []found
 	for n, c := range ranges {
-		pairs, err := readPairs(ctx, c.(*redis.Cmd))
+		pairs, err := readReply(ctx, c.(*redis.Cmd))
 		if err != nil {
 			return nil, "", err
 		}
@@ -638,14 +677,51 @@ func (x index) Count(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// Mark is one script in one slot.
-func (x index) Mark(ctx context.Context, key principals.Key, mark principals.Mark, lasts time.Duration) ([]principals.Entry, error) {
-	ms, _ := life(lasts)
-	c := newCall(ctx, markScript, []string{x.marksKey(x.ShardOf(key)), x.entriesKey(key)}, string(key[:]), writeMark(mark), ms)
-	if err := x.run(ctx, []*call{c}); err != nil {
+// Mark is one script in one slot, and one more for each mostTaken sessions after the first.
+func (x index) Mark(ctx context.Context, principal string, mark principals.Mark, lasts time.Duration) (principals.Next, error) {
+	var (
+		key    = principals.KeyOf(principal)
+		shard  = x.ShardOf(key)
+		keys   = []string{x.entriesKey(key), x.principalsKey(key), x.shardKey(shard, "d:") + mark.Nonce}
+		args   = []any{principal, mostTaken}
+		ms, _  = life(lasts)
+		marked = []any{string(key[:]), writeMark(mark), ms}
+	)
+	for _, tag := range mark.Kept {
+		args = append(args, tag)
+	}
+	taken, more, err := x.take(ctx, key, newCall(ctx, endScript, append([]string{x.marksKey(shard)}, keys...), append(marked, args...)...))
+	if err != nil {
 		return nil, err
 	}
-	return readMembers(ctx, key, c.Cmd)
+	return func(ctx context.Context) (entries []principals.Entry, err error) {
+		for entries, taken = taken, nil; len(entries) == 0 && more; {
+			if entries, more, err = x.take(ctx, key, newCall(ctx, nextScript, keys, args...)); err != nil {
+				return nil, err
+			}
+		}
+		return entries, nil
+	}, nil
+}
+
+// mostTaken is how many sessions one script takes at most that a mark has ended.
+const mostTaken = 512
+
+// take runs one of the scripts that take what a mark has ended.
+func (x index) take(ctx context.Context, key principals.Key, c *call) (entries []principals.Entry, more bool, err error) {
+	if err := x.run(ctx, []*call{c.byHash(ctx)}); err != nil {
+		return nil, false, err
+	}
+	got, err := reply[[]any](c.Cmd)
+	if err == nil && len(got) == 2 {
+		taken, isList := got[0].([]any)
+		left, isNumber := got[1].(int64)
+		if isList && isNumber {
+			pairs, err := readPairs(ctx, taken)
+			return readMembers(key, pairs), left > 0, err
+		}
+	}
+	return nil, false, fault.New(ctx, "EVAL", cmp.Or(err, fault.ErrReply))
 }
 
 // MarkAll is one script a shard, all in one pipeline.

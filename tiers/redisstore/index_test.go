@@ -188,3 +188,108 @@ func TestPrincipalsAreCountedByTheServersClock(t *testing.T) {
 		x.expect(t, neighbour)
 	})
 }
+
+// Sessions that a mark ends are out of the index at once, and are taken in parts; the sessions that it spares stay, and those
+// that begin after it are none of its.
+func TestSessionsThatAMarkEndsAreTakenInParts(t *testing.T) {
+	const many = 2*mostTaken + 100
+	ctx, x := context.Background(), indexOn(t, redistest.Start(t))
+	entries := make([]principals.Entry, many)
+	for n := range entries {
+		entries[n] = entryOf("ann", n, time.Hour+time.Duration(n)*time.Second)
+	}
+	if err := x.Touch(ctx, entries); err != nil {
+		t.Fatal(err)
+	}
+	spared := []principals.Entry{entries[0], entries[mostTaken+10], entries[many-1]} // one of each part
+	mark := principals.Mark{Nonce: "nonce-45678"}
+	for _, e := range spared {
+		mark.Kept = append(mark.Kept, e.Tag)
+	}
+	next, err := x.Mark(ctx, "ann", mark, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := entryOf("ann", many, time.Hour)
+	if entered, err := x.Enter(ctx, later, principals.Limit{Most: 2, Refuse: true}); err != nil || entered.Refused || entered.Own != mark.Nonce {
+		t.Errorf("a later log-in got %+v, %v", entered, err)
+	}
+	taken, parts := map[string]bool{}, 0
+	for {
+		some, err := next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(some) == 0 {
+			break
+		}
+		parts++
+		if len(some) > mostTaken {
+			t.Errorf("%d are taken at once", len(some))
+		}
+		for _, e := range some {
+			if taken[e.ID] || e.TTL < time.Hour {
+				t.Errorf("%+v is taken twice, or isn't what was entered", e)
+			}
+			taken[e.ID] = true
+		}
+	}
+	if parts != 3 || len(taken) != many-len(spared) {
+		t.Errorf("%d are taken in %d parts", len(taken), parts)
+	}
+	left, err := x.Entries(ctx, later.Key, principals.Entry{}, many)
+	if err != nil || len(left) != 1+len(spared) {
+		t.Errorf("%d are left, %v", len(left), err)
+	}
+	for _, e := range append(spared, later) {
+		if taken[e.ID] || !slices.ContainsFunc(left, func(l principals.Entry) bool { return l.ID == e.ID }) {
+			t.Errorf("%s isn't left", e.ID)
+		}
+	}
+	x.expect(t, "ann")
+	if err := x.Leave(ctx, left); err != nil {
+		t.Error(err)
+	}
+	x.expect(t)
+	if keys := x.client.Keys(ctx, "*").Val(); len(keys) != 1 { // the marks
+		t.Errorf("%d keys are left", len(keys))
+	}
+}
+
+// A log-in of a principal with very many sessions doesn't hold the server up for long.
+func TestALimitReadsABoundedPart(t *testing.T) {
+	const many = mostCounted + 100
+	ctx, x := context.Background(), indexOn(t, redistest.Start(t))
+	entries := make([]principals.Entry, many)
+	for n := range entries {
+		entries[n] = entryOf("ann", n, time.Hour+time.Duration(n)*time.Second)
+		entries[n].Begun = entries[n].Begun.Add(-time.Duration(n) * time.Second) // the oldest has the longest to live
+	}
+	if err := x.Touch(ctx, entries); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		limit   principals.Limit
+		refused bool
+		excess  int
+	}{
+		{principals.Limit{Most: many, Refuse: true}, true, 0},
+		{principals.Limit{Most: many + 1, Refuse: true}, false, 0},
+		{principals.Limit{Most: many - 5}, false, 7}, // with the one before
+		{principals.Limit{Most: 3}, false, mostCounted},
+		{principals.Limit{Most: mostCounted, PerClass: true}, false, 1},
+		{principals.Limit{Most: mostCounted, PerClass: true, Refuse: true}, true, 0},
+	} {
+		e := entryOf("ann", many+len(entries), time.Hour+many*time.Second)
+		entries = append(entries, e)
+		entered, err := x.Enter(ctx, e, c.limit)
+		if err != nil || entered.Refused != c.refused || len(entered.Excess) != c.excess {
+			t.Errorf("%+v: refused %t, %d in excess, %v", c.limit, entered.Refused, len(entered.Excess), err)
+		}
+		for n, other := range entered.Excess[:min(1, len(entered.Excess))] {
+			if want := entries[mostCounted-1-n].ID; other.ID != want {
+				t.Errorf("%+v: %s ends first, not %s", c.limit, other.ID, want)
+			}
+		}
+	}
+}
