@@ -143,4 +143,9 @@ func (c *cluster) view(ctx context.Context, members []*member) (string, error) {
 	return first, nil
 }
 
-func (c *cluster) key(m *member, start string) string { return keyIn(start, m.nodes.takes) }
+func (c *cluster) key(m *member, start string) string {
+	if len(m.nodes.ranges) == 0 {
+		return "" // it would be looked for in vain, again and again
+	}
+	return keyIn(start, m.nodes.takes)
+}

@@ -201,3 +201,20 @@ func TestAPanicOfAHookGivesThePathBack(t *testing.T) {
 		t.Errorf("%d uses are left", uses)
 	}
 }
+
+// A master without slots takes no key, and none is looked for: each look at the topology would cost 10 ms of CPU time.
+func TestNoKeyIsLookedForWithoutSlots(t *testing.T) {
+	var c cluster
+	m := &member{}
+	if tries := testing.AllocsPerRun(1, func() {
+		if key := c.key(m, "a"); key != "" {
+			t.Errorf("a server without slots takes %q", key)
+		}
+	}); tries > 0 {
+		t.Errorf("%v keys were tried", tries)
+	}
+	m.nodes.own([]string{"0-8191"})
+	if key := c.key(m, "a"); key == "" {
+		t.Error("a server with half of the slots takes no key")
+	}
+}
