@@ -57,10 +57,10 @@ func newMeters(provider metric.MeterProvider) *meters {
 	}
 	counter := map[string]metric.Int64Observable{}
 	var all []metric.Observable
-	for name, c := range counters {
-		instrument, err := meter.Int64ObservableCounter(name, metric.WithUnit(c[0]), metric.WithDescription(c[1]))
+	for _, c := range counters {
+		instrument, err := meter.Int64ObservableCounter(c.metric, metric.WithUnit(c.unit), metric.WithDescription(c.description))
 		handle(err)
-		counter[name] = instrument
+		counter[c.metric] = instrument
 		all = append(all, instrument)
 	}
 	var gauge [numGauges]func(metric.Observer, float64)

@@ -2,34 +2,11 @@ package telemetry
 
 import "go.opentelemetry.io/otel/attribute"
 
-// The names of the metrics; the table of the package says what they count.
+// The names of the histograms.
 const (
-	localReads         = "strata.local.reads"
-	localRefusals      = "strata.local.refusals"
-	localLoads         = "strata.local.loads"
-	localShared        = "strata.local.shared_reads"
-	localEvictions     = "strata.local.evictions"
-	localRejections    = "strata.local.rejections"
-	localInvalidations = "strata.local.invalidations"
-	localSessions      = "strata.local.sessions"
-	localMemory        = "strata.local.memory.usage"
-	localLimit         = "strata.local.memory.limit"
-	audits             = "strata.audit.reads"
-	auditAge           = "strata.audit.age"
-	commits            = "strata.coalesce.commits"
-	changes            = "strata.coalesce.changes"
-	retries            = "strata.coalesce.retries"
-	giveUps            = "strata.coalesce.give_ups"
-	pendingChanges     = "strata.coalesce.pending.changes"
-	pendingBytes       = "strata.coalesce.pending.memory"
-	pendingAge         = "strata.coalesce.pending.age"
-	slides             = "strata.slides"
-	watchConnected     = "strata.watch.connected"
-	watchUnsupported   = "strata.watch.unsupported"
-	watchLosses        = "strata.watch.losses"
-	invalidationDelay  = "strata.invalidation.delay"
-	revokedWrites      = "strata.revoked_writes"
-	storeDuration      = "strata.store.operation.duration"
+	auditAge          = "strata.audit.age"
+	invalidationDelay = "strata.invalidation.delay"
+	storeDuration     = "strata.store.operation.duration"
 )
 
 // Count is a series of a counter: the counter with an attribute's value. A layer counts
@@ -74,77 +51,73 @@ const (
 	numCounts // how many there are
 )
 
-// ReasonKey says why memory refused a session, or a session was refused by it; CauseKey
+// reasonKey says why memory refused a session, or a session was refused by it; causeKey
 // what invalidated one.
 const (
-	ReasonKey = attribute.Key("strata.reason")
-	CauseKey  = attribute.Key("strata.cause")
+	reasonKey = attribute.Key("strata.reason")
+	causeKey  = attribute.Key("strata.cause")
 )
 
-// series is the metric and the attributes of a Count.
+// counterDef says how a counter is exported, and which counts are its series: with which values of the attribute.
+type counterDef struct {
+	metric, unit, description string
+	key                       attribute.Key
+	series                    map[Count]string
+}
+
+var counters = []counterDef{
+	{"strata.local.reads", "{read}", "Reads that asked memory, by outcome.", OutcomeKey, map[Count]string{
+		ReadHit: Hit.String(), ReadMiss: Miss.String(), ReadNegative: Negative.String(), ReadStale: Stale.String(),
+	}},
+	{"strata.local.refusals", "{session}", "Sessions in memory that could not be served, by reason.", reasonKey, map[Count]string{
+		RefusedInvalidated: "invalidated", RefusedExpired: "expired", RefusedUnvouched: "unvouched", RefusedUnread: "unread",
+	}},
+	{"strata.local.loads", "{load}", "Loads from the layer below.", "", only(Loads)},
+	{"strata.local.shared_reads", "{read}", "Reads that waited for the load of another.", "", only(SharedReads)},
+	{"strata.local.evictions", "{session}", "Sessions that left memory to make room.", "", only(Evictions)},
+	{"strata.local.rejections", "{session}", "Sessions that were not taken into memory, by reason.", reasonKey, map[Count]string{
+		RejectedByPolicy: "policy", RejectedByQueue: "queue",
+	}},
+	{"strata.local.invalidations", "{invalidation}", "Events that invalidated what is in memory, by cause.", causeKey, map[Count]string{
+		InvalidatedByWrite: "write", InvalidatedByStore: "store", InvalidatedByOwnWrite: "own_write", InvalidatedByLoss: "loss",
+		InvalidatedByAudit: "audit",
+	}},
+	{"strata.audit.reads", "{read}", "Hits that were compared with the store, by outcome.", OutcomeKey, map[Count]string{
+		AuditSame: "same", AuditChanged: "changed", AuditDiffers: "different", AuditFailed: Failed.String(), AuditSkipped: "skipped",
+	}},
+	{"strata.coalesce.commits", "{commit}", "Commits that were brought to the store, by outcome.", OutcomeKey, map[Count]string{
+		CommitOK: OK.String(), CommitRevoked: Revoked.String(), CommitFailed: Failed.String(),
+	}},
+	{"strata.coalesce.changes", "{change}", "Changes that were merged into commits.", "", only(Changes)},
+	{"strata.coalesce.retries", "{commit}", "Commits that are tried again.", "", only(Retries)},
+	{"strata.coalesce.give_ups", "{change}", "Changes that were accepted and could not be delivered.", "", only(GiveUps)},
+	{"strata.slides", "{slide}", "Slides of an expiry, by whether the store was asked.", OutcomeKey, map[Count]string{
+		SlideSent: "sent", SlideSkipped: "skipped",
+	}},
+	{"strata.revoked_writes", "{write}", "Writes that were refused as their session had been removed.", "", only(Revocations)},
+	{"strata.watch.losses", "{loss}", "Times that the store's invalidations have stopped arriving.", "", only(WatchLosses)},
+}
+
+// only is the one series of a counter without attributes.
+func only(c Count) map[Count]string { return map[Count]string{c: ""} }
+
+// series is the metric of a Count, with the value of its attribute, if it has one.
 type series struct {
-	metric     string
-	attributes attribute.Set
+	metric, value string
+	attributes    attribute.Set
 }
 
-var allSeries = [numCounts]series{
-	ReadHit:               with(localReads, OutcomeKey, Hit.String()),
-	ReadMiss:              with(localReads, OutcomeKey, Miss.String()),
-	ReadNegative:          with(localReads, OutcomeKey, Negative.String()),
-	ReadStale:             with(localReads, OutcomeKey, Stale.String()),
-	RefusedInvalidated:    with(localRefusals, ReasonKey, "invalidated"),
-	RefusedExpired:        with(localRefusals, ReasonKey, "expired"),
-	RefusedUnvouched:      with(localRefusals, ReasonKey, "unvouched"),
-	RefusedUnread:         with(localRefusals, ReasonKey, "unread"),
-	Loads:                 {metric: localLoads},
-	SharedReads:           {metric: localShared},
-	Evictions:             {metric: localEvictions},
-	RejectedByPolicy:      with(localRejections, ReasonKey, "policy"),
-	RejectedByQueue:       with(localRejections, ReasonKey, "queue"),
-	InvalidatedByWrite:    with(localInvalidations, CauseKey, "write"),
-	InvalidatedByStore:    with(localInvalidations, CauseKey, "store"),
-	InvalidatedByOwnWrite: with(localInvalidations, CauseKey, "own_write"),
-	InvalidatedByLoss:     with(localInvalidations, CauseKey, "loss"),
-	InvalidatedByAudit:    with(localInvalidations, CauseKey, "audit"),
-	AuditSame:             with(audits, OutcomeKey, "same"),
-	AuditChanged:          with(audits, OutcomeKey, "changed"),
-	AuditDiffers:          with(audits, OutcomeKey, "different"),
-	AuditFailed:           with(audits, OutcomeKey, Failed.String()),
-	AuditSkipped:          with(audits, OutcomeKey, "skipped"),
-	CommitOK:              with(commits, OutcomeKey, OK.String()),
-	CommitRevoked:         with(commits, OutcomeKey, Revoked.String()),
-	CommitFailed:          with(commits, OutcomeKey, Failed.String()),
-	Changes:               {metric: changes},
-	Retries:               {metric: retries},
-	GiveUps:               {metric: giveUps},
-	SlideSent:             with(slides, OutcomeKey, "sent"),
-	SlideSkipped:          with(slides, OutcomeKey, "skipped"),
-	WatchLosses:           {metric: watchLosses},
-	Revocations:           {metric: revokedWrites},
-}
-
-func with(metric string, key attribute.Key, value string) series {
-	return series{metric: metric, attributes: attribute.NewSet(key.String(value))}
-}
-
-// counters are the counters' units and descriptions.
-var counters = map[string][2]string{
-	localReads:         {"{read}", "Reads that asked memory, by outcome."},
-	localRefusals:      {"{session}", "Sessions in memory that could not be served, by reason."},
-	localLoads:         {"{load}", "Loads from the layer below."},
-	localShared:        {"{read}", "Reads that waited for the load of another."},
-	localEvictions:     {"{session}", "Sessions that left memory to make room."},
-	localRejections:    {"{session}", "Sessions that were not taken into memory, by reason."},
-	localInvalidations: {"{invalidation}", "Events that invalidated what is in memory, by cause."},
-	audits:             {"{read}", "Hits that were compared with the store, by outcome."},
-	commits:            {"{commit}", "Commits that were brought to the store, by outcome."},
-	changes:            {"{change}", "Changes that were merged into commits."},
-	retries:            {"{commit}", "Commits that are tried again."},
-	giveUps:            {"{change}", "Changes that were accepted and could not be delivered."},
-	slides:             {"{slide}", "Slides of an expiry, by whether the store was asked."},
-	revokedWrites:      {"{write}", "Writes that were refused as their session had been removed."},
-	watchLosses:        {"{loss}", "Times that the store's invalidations have stopped arriving."},
-}
+var allSeries = func() (all [numCounts]series) {
+	for _, c := range counters {
+		for count, value := range c.series {
+			all[count] = series{metric: c.metric, value: value}
+			if c.key != "" {
+				all[count].attributes = attribute.NewSet(c.key.String(value))
+			}
+		}
+	}
+	return all
+}()
 
 // Gauge is a state of a layer.
 type Gauge uint8
@@ -185,12 +158,12 @@ func least(a, b float64) float64 { return min(a, b) }
 
 // A unit of "1" would have Prometheus call a state a ratio.
 var gauges = [numGauges]gaugeDef{
-	Sessions:         {localSessions, "{session}", "Sessions in memory.", additive, sum},
-	MemoryUsage:      {localMemory, "By", "Memory that sessions take, about.", additive, sum},
-	MemoryLimit:      {localLimit, "By", "The bound of that memory.", additive, sum},
-	PendingChanges:   {pendingChanges, "{change}", "Changes that are accepted and not in the store yet.", additive, sum},
-	PendingMemory:    {pendingBytes, "By", "Memory that they take, about.", additive, sum},
-	PendingAge:       {pendingAge, "s", "How long the oldest of them has been waiting.", seconds, most},
-	WatchConnected:   {watchConnected, "{source}", "1 while the store's invalidations arrive, else 0.", whole, least},
-	WatchUnsupported: {watchUnsupported, "{source}", "1 where the store can't notify of its changes, else 0.", whole, most},
+	Sessions:         {"strata.local.sessions", "{session}", "Sessions in memory.", additive, sum},
+	MemoryUsage:      {"strata.local.memory.usage", "By", "Memory that sessions take, about.", additive, sum},
+	MemoryLimit:      {"strata.local.memory.limit", "By", "The bound of that memory.", additive, sum},
+	PendingChanges:   {"strata.coalesce.pending.changes", "{change}", "Changes that are accepted and not in the store yet.", additive, sum},
+	PendingMemory:    {"strata.coalesce.pending.memory", "By", "Memory that they take, about.", additive, sum},
+	PendingAge:       {"strata.coalesce.pending.age", "s", "How long the oldest of them has been waiting.", seconds, most},
+	WatchConnected:   {"strata.watch.connected", "{source}", "1 while the store's invalidations arrive, else 0.", whole, least},
+	WatchUnsupported: {"strata.watch.unsupported", "{source}", "1 where the store can't notify of its changes, else 0.", whole, most},
 }

@@ -169,7 +169,7 @@ func TestCountsAddUpAndNeverGoBack(t *testing.T) {
 	}
 	for closed := range 3 {
 		found := collected(t, reader)
-		if n := counted(t, found[localLoads]); n != 60 {
+		if n := counted(t, found["strata.local.loads"]); n != 60 {
 			t.Errorf("%d closed: %d loads, want 60", closed, n)
 		}
 		if closed < 2 {
@@ -189,13 +189,13 @@ func TestStatesOfLayersBecomeOne(t *testing.T) {
 		r.Start(&counting{state: state})
 	}
 	found := collected(t, reader)
-	if sum := counted(t, found[localSessions]); sum != 4 {
+	if sum := counted(t, found["strata.local.sessions"]); sum != 4 {
 		t.Errorf("%v sessions", sum)
 	}
-	if age := found[pendingAge].Data.(metricdata.Gauge[float64]).DataPoints[0].Value; age != 3 {
+	if age := found["strata.coalesce.pending.age"].Data.(metricdata.Gauge[float64]).DataPoints[0].Value; age != 3 {
 		t.Errorf("the oldest is %v s old", age)
 	}
-	for name, want := range map[string]int64{watchConnected: 0, watchUnsupported: 3} {
+	for name, want := range map[string]int64{"strata.watch.connected": 0, "strata.watch.unsupported": 3} {
 		if got := state(t, found[name]); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}

@@ -69,27 +69,20 @@ const (
 	operations // how many there are
 )
 
+const spanPrefix = "session "
+
 // spanNames are whole, so that naming a span joins no strings.
 var spanNames = [operations]string{
-	New:        spanPrefix + "New",
-	Get:        spanPrefix + "Get",
-	GetSize:    spanPrefix + "GetSize",
-	Data:       spanPrefix + "Data",
-	Set:        spanPrefix + "Set",
-	SetMap:     spanPrefix + "SetMap",
-	Remove:     spanPrefix + "Remove",
-	RemoveAll:  spanPrefix + "RemoveAll",
-	GetSession: spanPrefix + "GetSession",
-	SetSession: spanPrefix + "SetSession",
-	UpdateTTL:  spanPrefix + "UpdateTTL",
-	Load:       spanPrefix + "Load",
-	Commit:     spanPrefix + "Commit",
-	Slide:      spanPrefix + "Slide",
-	CommitAll:  spanPrefix + "CommitAll",
-	LoadAll:    spanPrefix + "LoadAll",
+	New: "New", Get: "Get", GetSize: "GetSize", Data: "Data", Set: "Set", SetMap: "SetMap", Remove: "Remove", RemoveAll: "RemoveAll",
+	GetSession: "GetSession", SetSession: "SetSession", UpdateTTL: "UpdateTTL",
+	Load: "Load", Commit: "Commit", Slide: "Slide", CommitAll: "CommitAll", LoadAll: "LoadAll",
 }
 
-const spanPrefix = "session "
+func init() {
+	for op, name := range spanNames {
+		spanNames[op] = spanPrefix + name
+	}
+}
 
 // SpanName is the name of the operation's spans.
 func (op Operation) SpanName() string { return spanNames[op] }

@@ -63,7 +63,7 @@ func TestTheGlobalProviderMayBeSetLater(t *testing.T) {
 	global(t, provider)
 	store.End(context.Background(), store.Begin(), Load, "")
 	found := collected(t, reader)
-	if n := counted(t, found[localLoads]); n != before[Loads]+3 {
+	if n := counted(t, found["strata.local.loads"]); n != before[Loads]+3 {
 		t.Errorf("%d loads are exported, want 3 and %d of before", n, before[Loads])
 	}
 	if h, _ := found[storeDuration].Data.(metricdata.Histogram[float64]); len(h.DataPoints) != 1 || h.DataPoints[0].Count != 1 {
@@ -78,16 +78,16 @@ func TestTheGlobalProviderMayBeReplaced(t *testing.T) {
 	long, _ := report(t, nil, 5) // lives through the change
 	closed, r := report(t, nil, 2)
 	r.Stop(closed)
-	was := counted(t, collected(t, old)[localLoads])
+	was := counted(t, collected(t, old)["strata.local.loads"])
 
 	second, reader := metered()
 	global(t, second)
 	report(t, nil, 1)
 	long.tally.AddN(Loads, 1)
-	if n := counted(t, collected(t, reader)[localLoads]); n < 7 {
+	if n := counted(t, collected(t, reader)["strata.local.loads"]); n < 7 {
 		t.Errorf("the new provider has %d loads, want 7 at least", n)
 	}
-	if n := counted(t, collected(t, old)[localLoads]); n != was {
+	if n := counted(t, collected(t, old)["strata.local.loads"]); n != was {
 		t.Errorf("the old provider went from %d loads to %d", was, n)
 	}
 
@@ -96,7 +96,7 @@ func TestTheGlobalProviderMayBeReplaced(t *testing.T) {
 	if store := NewStore(long); store.Begin().IsZero() {
 		t.Error("nobody listens")
 	}
-	if n := counted(t, collected(t, reader)[localLoads]); n < 7 {
+	if n := counted(t, collected(t, reader)["strata.local.loads"]); n < 7 {
 		t.Errorf("the third provider has %d loads, want 7 at least", n)
 	}
 }
@@ -112,7 +112,7 @@ func TestAProviderIsOneHoweverItIsNamed(t *testing.T) {
 	global(t, provider)
 	report(t, nil, 1)
 	found := collected(t, reader)
-	if connected := state(t, found[watchConnected]); connected != 0 {
+	if connected := state(t, found["strata.watch.connected"]); connected != 0 {
 		t.Errorf("connected is %d, though one isn't", connected)
 	}
 	if named.meters() != standard.meters() {
@@ -138,7 +138,7 @@ func TestAProviderNeedNotBeComparable(t *testing.T) {
 	global(t, incomparable{MeterProvider: provider})
 	report(t, nil, 1)
 	report(t, nil, 1)
-	if n := counted(t, collected(t, reader)[localLoads]); n < 2 {
+	if n := counted(t, collected(t, reader)["strata.local.loads"]); n < 2 {
 		t.Errorf("%d loads, want 2 at least", n)
 	}
 	report(t, Config{Metering: incomparable{MeterProvider: provider}}.Sink(), 1)
@@ -155,11 +155,11 @@ func TestCountsOutliveTheLastLayer(t *testing.T) {
 	l, r := report(t, sink, 3)
 	l.tally.Add(Loads)
 	r.Stop(l)
-	if n := counted(t, collected(t, reader)[localLoads]); n != 4 {
+	if n := counted(t, collected(t, reader)["strata.local.loads"]); n != 4 {
 		t.Errorf("%d loads in the last export, want 4", n)
 	}
 	report(t, sink, 1)
-	if n := counted(t, collected(t, reader)[localLoads]); n != 5 {
+	if n := counted(t, collected(t, reader)["strata.local.loads"]); n != 5 {
 		t.Errorf("%d loads later, want 5", n)
 	}
 }

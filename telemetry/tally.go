@@ -47,11 +47,7 @@ type Reading struct {
 func Readings(l Reporting) (all []Reading) {
 	for c := range numCounts {
 		if n := l.Tally().Total(c); n != 0 {
-			reading := Reading{Metric: allSeries[c].metric, Value: float64(n)}
-			for _, attribute := range allSeries[c].attributes.ToSlice() {
-				reading.Series = attribute.Value.AsString()
-			}
-			all = append(all, reading)
+			all = append(all, Reading{Metric: allSeries[c].metric, Series: allSeries[c].value, Value: float64(n)})
 		}
 	}
 	l.Gauges(func(g Gauge, value float64) {
