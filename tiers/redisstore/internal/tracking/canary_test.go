@@ -101,6 +101,27 @@ func TestWatchOfAFullServer(t *testing.T) {
 	late.standing(t)
 }
 
+// A server that is full isn't believed if the user may not receive messages.
+func TestWatchOfAFullServerTakesTheRightToMessages(t *testing.T) {
+	f := start(t)
+	full := func(limit string) { f.check(f.raw.ConfigSet(ctx, "maxmemory", limit).Err()) }
+	f.check(f.raw.Do(ctx, "acl", "setuser", "app", "on", ">pw", "~p:*", "+get", "+set", "+del", "+hello", "+ping", "+client|tracking").Err())
+	client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), Username: "app", Password: "pw"})
+	t.Cleanup(func() { _ = client.Close() })
+	_, l := watch(t, client, "p:", tracking.ProofLife(200*time.Millisecond), tracking.Trial(trial))
+	l.standing(t)
+	full("1")
+	l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
+	private(t, l.reasons[0])
+	full("0")
+	l.standing(t)
+	f.check(f.raw.Do(ctx, "acl", "setuser", "app", "+publish", "+subscribe", "+unsubscribe", "&p:*").Err())
+	full("1")
+	before := l.count()
+	f.check(f.raw.Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err())
+	l.recovers(t, before)
+}
+
 // A server that can't save refuses pings too, and still says what changes.
 func TestWatchOfAServerThatCannotSave(t *testing.T) {
 	const lease = time.Minute

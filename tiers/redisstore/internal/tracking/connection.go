@@ -37,6 +37,7 @@ type connection struct {
 	dialed   bool
 	down     bool
 	conn     net.Conn
+	sub      *redis.PubSub // once the first ping was sent
 	pings    uint64
 	sent     time.Time          // when the last ping was about to be sent
 	waiting  bool               // for its pong
@@ -88,23 +89,32 @@ func (c *connection) run(ctx context.Context) error {
 		c.cut() // a ping may be blocked in its write
 		pings.Wait()
 	}()
+	c.mu.Lock()
+	c.sub = sub
+	c.mu.Unlock()
 	for {
 		message, err := sub.Receive(ctx)
-		pong, ok := message.(*redis.Pong)
-		switch {
-		case says(err, full): // a server that can't save replies so to a ping
-			pong = &redis.Pong{Payload: c.pinged()}
-		case err != nil:
+		if says(err, full) { // a server that can't save replies so to a ping
+			message, err = &redis.Pong{Payload: c.pinged()}, nil
+		}
+		if err != nil {
 			return c.because(err)
-		case !ok:
+		}
+		switch message := message.(type) {
+		case *redis.Subscription:
+			c.receive([]any{message.Channel})
+		case *redis.Message:
+			c.receive([]any{message.Channel})
+		case *redis.Pong:
+			at, ok := c.pong(message.Payload)
+			if !ok {
+				return errLost
+			}
+			c.pass(at)
+			c.watchSession.prove(c.n, at)
+		default:
 			return errLost
 		}
-		at, ok := c.pong(pong.Payload)
-		if !ok {
-			return errLost
-		}
-		c.pass(at)
-		c.watchSession.prove(c.n, at)
 	}
 }
 
@@ -322,28 +332,54 @@ func (c *connection) pass(sent time.Time) {
 
 // sendCanary writes a key on a connection, removes it at once, and waits until its invalidation is
 // received.
-func (c *connection) sendCanary(ctx context.Context, on interface {
-	Pipelined(context.Context, func(redis.Pipeliner) error) ([]redis.Cmder, error)
-}, key string) error {
+func (c *connection) sendCanary(ctx context.Context, on pipeliner, key string) error {
+	return c.await(ctx, key, func() error {
+		_, err := on.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+			pipe.Set(ctx, key, "", canaryLife)
+			pipe.Del(ctx, key)
+			return nil
+		})
+		return err
+	})
+}
+
+// sendMessage publishes a message on a connection, and waits until it is received. So a server that takes no
+// writes shows as well that both lead to it.
+func (c *connection) sendMessage(ctx context.Context, on pipeliner, channel string) error {
+	c.mu.Lock()
+	sub := c.sub
+	c.mu.Unlock()
+	if err := c.await(ctx, channel, func() error { return sub.Subscribe(ctx, channel) }); err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe(ctx, channel) }()
+	return c.await(ctx, channel, func() error {
+		_, err := on.Pipelined(ctx, func(pipe redis.Pipeliner) error { return pipe.Publish(ctx, channel, "").Err() })
+		return err
+	})
+}
+
+// pipeliner is a client, or one connection of it.
+type pipeliner interface {
+	Pipelined(ctx context.Context, queue func(redis.Pipeliner) error) ([]redis.Cmder, error)
+}
+
+// await calls send, and waits until the connection has received what that is followed by under the key.
+func (c *connection) await(ctx context.Context, key string, send func() error) error {
 	k := c.expect(key)
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.settle(key, nil)
 	}()
-	_, err := on.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		pipe.Set(ctx, key, "", canaryLife)
-		pipe.Del(ctx, key)
-		return nil
-	})
-	if err != nil {
+	if err := send(); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	k.written = time.Now()
 	c.mu.Unlock()
 	select {
-	case err = <-k.done:
+	case err := <-k.done:
 		return err
 	case <-c.watchSession.ended:
 		return errUnproven

@@ -340,8 +340,10 @@ func (r *watchSession) proveMembers(ctx context.Context) (sent bool, err error) 
 			errs[n] = guarded(func() error {
 				began := time.Now()
 				err := m.connection.sendCanary(ctx, m.probe.client, key)
+				if says(err, full) && r.received && m.probe.remote() == m.connection.remote() {
+					err = m.connection.sendMessage(ctx, m.probe.client, key)
+				}
 				switch {
-				case says(err, full) && r.received && m.probe.remote() == m.connection.remote():
 				case errors.Is(err, errDeaf) && !m.proven.IsZero():
 					return errMoved
 				case err != nil:
@@ -363,9 +365,13 @@ func (r *watchSession) proveMembers(ctx context.Context) (sent bool, err error) 
 func (r *watchSession) vet(ctx context.Context, conn *redis.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	err := r.members[0].connection.sendCanary(ctx, conn, r.canaryKey())
+	key, watched := r.canaryKey(), r.members[0].connection
+	err := watched.sendCanary(ctx, conn, key)
+	if says(err, full) {
+		err = watched.sendMessage(ctx, conn, key)
+	}
 	switch {
-	case err == nil, says(err, full):
+	case err == nil:
 		return nil
 	case errors.Is(err, errDeaf), fault.IsReply(err):
 		r.cancel(errMoved)

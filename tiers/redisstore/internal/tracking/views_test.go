@@ -182,6 +182,53 @@ func TestWatchGoesWhereItsAddressLeads(t *testing.T) {
 	}
 }
 
+// The same where the new server takes no writes now: it may at any time, and some that are full remove keys.
+func TestWatchGoesWhereItsAddressLeadsAlsoIfNothingCanBeWrittenThere(t *testing.T) {
+	left := redistest.Start(t, "--repl-diskless-sync-delay", "0")
+	_, leftPort, _ := net.SplitHostPort(left.Addr())
+	replica := func(f *fixture) {
+		f.check(f.raw.ConfigSet(ctx, "repl-diskless-load", "on-empty-db").Err())
+		f.check(f.raw.ReplicaOf(ctx, "127.0.0.1", leftPort).Err())
+		poll(t, "a replica", f.server.Follows)
+	}
+	for name, change := range map[string]func(f *fixture){
+		"a replica":                   replica,
+		"a replica that takes writes": func(f *fixture) { replica(f); f.check(f.raw.ConfigSet(ctx, "replica-read-only", "no").Err()) },
+		"a replica that can't save":   func(f *fixture) { f.server.FailSaves(t); replica(f) },
+		"one that is full":            func(f *fixture) { f.check(f.raw.ConfigSet(ctx, "maxmemory", "1").Err()) },
+		"one that can't save":         func(f *fixture) { f.server.FailSaves(t) },
+		"one without its replicas":    func(f *fixture) { f.check(f.raw.ConfigSet(ctx, "min-replicas-to-write", "1").Err()) },
+		"one that takes another user": func(f *fixture) { f.check(f.raw.ConfigSet(ctx, "requirepass", "pw").Err()) },
+	} {
+		for _, by := range []string{"a canary", "a new connection"} {
+			t.Run(name+", by "+by, func(t *testing.T) {
+				next := start(t)
+				change(next)
+				proxy := redistest.StartProxy(t, left.Addr())
+				options := &redis.Options{Addr: proxy.Addr()}
+				life := 200 * time.Millisecond
+				if by == "a new connection" {
+					life, options.ConnMaxLifetime = time.Hour, 20*time.Millisecond
+				}
+				client := redis.NewClient(options)
+				t.Cleanup(func() { _ = client.Close() })
+				w, l := watch(t, client, "p:", tracking.ProofLife(life))
+				l.standing(t)
+				before := l.count()
+				proxy.Lead(next.server.Addr())
+				poll(t, "the end of vouching", func() bool {
+					if by == "a new connection" {
+						_ = w.Send(ctx, redis.NewStringCmd(ctx, "get", "p:u"))
+					}
+					l.mu.Lock()
+					defer l.mu.Unlock()
+					return l.until.IsZero() || l.missed > before
+				})
+			})
+		}
+	}
+}
+
 // A user who may run nothing dangerous, INFO among it, follows as well, and asks for nothing
 // that is refused.
 func TestWatchOfACommonUser(t *testing.T) {
