@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -104,6 +105,9 @@ func (c *connection) run(ctx context.Context) error {
 		case *redis.Subscription:
 			c.receive([]any{message.Channel})
 		case *redis.Message:
+			if !strings.HasPrefix(message.Channel, c.watchSession.prefix+canaryMark) {
+				return errLost
+			}
 			c.receive([]any{message.Channel})
 		case *redis.Pong:
 			at, ok := c.pong(message.Payload)
