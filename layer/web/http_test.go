@@ -1,10 +1,13 @@
 package web_test
 
 import (
+	"bufio"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -18,7 +21,9 @@ import (
 
 	"github.com/gogf/gf/v2/net/ghttp"
 
+	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/layer/web"
 )
 
 // logging has a test fail for each line in the server's error log, as that of a panic.
@@ -201,4 +206,131 @@ func TestEachWayInWhichAResponseLeaves(t *testing.T) {
 			})
 		}
 	}
+}
+
+// raw is a connection on which a test writes requests as they are.
+func raw(t *testing.T, s *site) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.base, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(deadline))
+	return conn, bufio.NewReader(conn)
+}
+
+// A socket lives until its session is logged out on another node. What its handler sets afterwards brings nothing back.
+func TestASocketEndsWithItsSessionOnAnotherNode(t *testing.T) {
+	redis := redistest.Start(t)
+	ended := make(chan error, 1)
+	routes := func(server *ghttp.Server, chain *layer.Stack) {
+		logging(t, server)
+		standard()(server, chain)
+		server.BindHandler("/socket", func(r *ghttp.Request) {
+			ends := web.Until(r)
+			socket, err := r.WebSocket() //lint:ignore SA1019 what programs call
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer socket.Close()
+			<-ends.Done()
+			r.Session.MustSet("k", "late")
+			ended <- context.Cause(ends)
+		})
+	}
+	one, two := node(t, redis, routes), node(t, redis, routes)
+	visitor := one.client()
+	visitor.status("/login", http.StatusOK)
+	id := one.cookieOf(visitor)
+	conn, from := raw(t, two)
+	_, _ = io.WriteString(conn, "GET /socket HTTP/1.1\r\nHost: site\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nCookie: "+sends(id)+"\r\n\r\n")
+	if got, err := http.ReadResponse(from, nil); err != nil || got.StatusCode != http.StatusSwitchingProtocols || len(got.Cookies()) != 0 {
+		t.Fatal(got, err)
+	}
+	visitor.status("/set?v=w", http.StatusOK)
+	select {
+	case err := <-ended:
+		t.Fatalf("a change ended the socket: %v", err)
+	default:
+	}
+	visitor.status("/logout", http.StatusOK)
+	if err := <-ended; !errors.Is(err, layer.ErrRevoked) {
+		t.Errorf("the socket ended with %v", err)
+	}
+	if rest, err := io.ReadAll(from); err != nil {
+		t.Errorf("%q, %v", rest, err)
+	}
+	for _, s := range []*site{one, two} {
+		if got := s.bare("/who", "Cookie", sends(id)).body; got != ";{}" {
+			t.Errorf("after the log-out the session is %q", got)
+		}
+	}
+}
+
+// Requests that come behind each other on one connection, without waiting for a response, each see the one before.
+func TestRequestsInAPipeline(t *testing.T) {
+	s := node(t, redistest.Start(t), func(server *ghttp.Server, chain *layer.Stack) {
+		logging(t, server)
+		standard()(server, chain)
+	})
+	id := s.bare("/set").cookie.Value
+	conn, from := raw(t, s)
+	var all strings.Builder
+	for n := range 20 {
+		fmt.Fprintf(&all, "GET /set?v=%d HTTP/1.1\r\nHost: site\r\nCookie: %s\r\n\r\nGET /get HTTP/1.1\r\nHost: site\r\nCookie: %s\r\n\r\n", n, sends(id), sends(id))
+	}
+	_, _ = io.WriteString(conn, all.String())
+	for n := range 40 {
+		got, err := http.ReadResponse(from, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(got.Body)
+		want := "set"
+		if n%2 == 1 {
+			want = fmt.Sprint(n / 2)
+		}
+		if err != nil || string(body) != want || len(got.Cookies()) != 0 {
+			t.Errorf("response %d is %q, %v, cookies %v", n, body, err, got.Cookies())
+		}
+	}
+}
+
+// A body that is larger than the server takes, or that ends with its client, is a panic of ghttp's own in the handler:
+// nothing of the request is committed, and the session goes on.
+func TestABodyThatCanNotBeRead(t *testing.T) {
+	over := make(chan struct{}, 1)
+	s := node(t, redistest.Start(t), func(server *ghttp.Server, chain *layer.Stack) {
+		server.SetClientMaxBodySize(1024)
+		server.Use(func(r *ghttp.Request) {
+			r.Middleware.Next()
+			if r.URL.Path == "/body" {
+				over <- struct{}{}
+			}
+		})
+		standard()(server, chain)
+		server.BindHandler("/body", func(r *ghttp.Request) {
+			r.Session.MustSet("k", "changed")
+			r.Session.MustSet("k", string(r.GetBody()))
+		})
+	})
+	visitor := s.client()
+	visitor.want("/set", "set")
+	got, err := visitor.http.Post(s.base+"/body", "text/plain", strings.NewReader(strings.Repeat("x", 2048)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = got.Body.Close()
+	if <-over; got.StatusCode != http.StatusInternalServerError || len(got.Cookies()) != 0 {
+		t.Errorf("a body that is too large returned %s, %v", got.Status, got.Cookies())
+	}
+	visitor.want("/get", "v")
+	conn, _ := raw(t, s)
+	_, _ = io.WriteString(conn, "POST /body HTTP/1.1\r\nHost: site\r\nContent-Length: 100\r\nCookie: "+sends(s.cookieOf(visitor))+"\r\n\r\nbegun")
+	_ = conn.Close()
+	<-over
+	visitor.want("/get", "v")
 }
