@@ -29,7 +29,8 @@ var ErrCrossSite = errors.New("strata: web: another site's page has sent this lo
 // part of the request's commit.
 //
 // If another log-in of the session overlaps, as by a double click, both succeed: the later one begins a session of its own, of
-// what its request has set. It is refused if the first one's session is over by then, as after a log-out.
+// what its request has set. It is refused if the first one's session is over by then, as after a log-out, or where
+// layer.RefuseNew has no place for both.
 //
 // Where the id travels in a cookie, a request of another site's page is refused with ErrCrossSite,
 // unless TrustedOrigins names the site.

@@ -122,7 +122,15 @@ func TestLogInsOfOneSessionOverlap(t *testing.T) {
 			if err := web.Login(r, user); err != nil {
 				r.Response.WriteStatusExit(http.StatusConflict)
 			}
+			r.Session.MustSet("by", "nobody")
+			r.Session.MustSet("kept", "v")
+			r.Session.MustSet("dropped", "v")
+			if r.Get("stream").Bool() {
+				r.Response.Write("begun")
+				r.Response.Flush()
+			}
 			r.Session.MustSet("by", user)
+			r.Session.MustRemove("dropped")
 		})
 	}
 	for name, sites := range map[string]func(t *testing.T) (one, two *site){
@@ -148,17 +156,20 @@ func TestLogInsOfOneSessionOverlap(t *testing.T) {
 					return
 				}
 				for _, s := range []*site{one, two} {
-					if got := s.bare("/who", "Cookie", sends(a.cookie.Value)).body; !strings.HasPrefix(got, user+";") || !strings.Contains(got, `"by":"`+user+`"`) {
+					got := s.bare("/who", "Cookie", sends(a.cookie.Value)).body
+					if !strings.HasPrefix(got, user+";") || !strings.Contains(got, `"by":"`+user+`"`) || !strings.Contains(got, `"kept":"v"`) || strings.Contains(got, "dropped") {
 						t.Errorf("the session of %s is %s", user, got)
 					}
 				}
 			}
 			for _, users := range [][2]string{{"ann", "ann"}, {"ann", "bob"}} {
-				for _, together := range []bool{false, true, true, true, true} {
+				for round, together := range []bool{false, true, true, false, true, true} {
 					old := sends(one.client().want("/set", "set").cookie.Value)
 					results := [2]chan answer{make(chan answer, 1), make(chan answer, 1)}
 					for n, s := range []*site{one, two} {
-						go func() { results[n] <- s.bare("/enter?user="+users[n], "Cookie", old) }()
+						go func() {
+							results[n] <- s.bare(fmt.Sprintf("/enter?user=%s&stream=%v", users[n], round > 2), "Cookie", old)
+						}()
 						<-running
 					}
 					var first, second answer

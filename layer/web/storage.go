@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
@@ -21,13 +22,14 @@ import (
 type storage struct {
 	q         *request
 	direct    bool
-	loaded    bool   // the store was asked, or an id was made
-	id        string // what the session is called, or will be
-	stored    string // what the store calls it; "" where there is none
-	begun     bool   // by this request, where the store is direct
-	endStored bool   // the session under stored ends when the one under id is there
-	loggedIn  bool   // by Login, since the last commit: what waits for the old id ends with it
-	left      string // what a log-out in this request has ended
+	loaded    bool            // the store was asked, or an id was made
+	id        string          // what the session is called, or will be
+	stored    string          // what the store calls it; "" where there is none
+	begun     bool            // by this request, where the store is direct
+	endStored bool            // the session under stored ends when the one under id is there
+	loggedIn  bool            // by Login, since the last commit: what waits for the old id ends with it
+	late      *gmap.StrAnyMap // the session that a late log-in began, see isLate; else nil
+	left      string          // what a log-out in this request has ended
 	record    record
 	failed    error // of the handler's last call that failed, which it may panic with
 }
@@ -216,13 +218,7 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 		}
 	}
 	if change := sessionmap.LastChange(data); change != nil && s.isLate(ctx, err) {
-		own := map[string]any{Key: s.record.String()}
-		for key, value := range change.Set() {
-			if key != Key {
-				own[key] = value
-			}
-		}
-		err = of.chain.SetSession(s.q.described(ctx), s.id, gmap.NewStrAnyMapFrom(own), ttl)
+		err = s.commitLate(ctx, change, ttl)
 	}
 	if err != nil {
 		s.record = before
@@ -264,7 +260,24 @@ func (s *storage) rename(ctx context.Context, id string, data *gmap.StrAnyMap, n
 // click on a button has it. The second one begins a session of its own then, of what it has changed itself, as if it had
 // come a moment later; but not if the first one is over already, as a log-out ends both.
 func (s *storage) isLate(ctx context.Context, err error) bool {
-	return s.loggedIn && errors.Is(err, layer.ErrRevoked) && s.q.of.watch.anotherLogIn(ctx, s.stored, s.id, s.q.server.idle)
+	return errors.Is(err, layer.ErrRevoked) &&
+		(s.late != nil || s.loggedIn && s.q.of.watch.anotherLogIn(ctx, s.stored, s.id, s.q.server.idle))
+}
+
+// commitLate writes the change of such a log-in, or a later one of its request, which still holds the map of the
+// session from before.
+func (s *storage) commitLate(ctx context.Context, change *tiers.Delta, ttl time.Duration) error {
+	if s.late == nil {
+		s.late = gmap.NewStrAnyMap(true)
+	}
+	s.late.LockFunc(func(own map[string]any) {
+		maps.Copy(own, change.Set())
+		for _, key := range change.Removed() {
+			delete(own, key)
+		}
+		own[Key] = s.record.String()
+	})
+	return s.q.of.chain.SetSession(s.q.described(ctx), s.id, s.late, ttl)
 }
 
 // follow has what waits for the end of the session wait for it under another id: after a log-in this
