@@ -20,8 +20,8 @@ type IndexedOption func(*index.Options)
 // one is refused. Where it is nil, or returns "", it is the principal that web.Login
 // was given.
 //
-// The index is where the sessions are, if the store keeps one, as redisstore does. In front of any
-// other store it is in the process, of its sessions and marks alone, and gone when that ends.
+// The index is where the sessions are, if the store keeps one, as redisstore does: it needs scripts (EVAL), and where
+// Redis forbids them, log-ins and Users return an error that says so. In front of any other store it is in the process, of its sessions and marks alone, and gone when that ends.
 //
 // A session in which a principal appears, or another one, is entered in the index, in one command
 // that also decides [Limit]; the session then holds what it needs under a key of its own, which the

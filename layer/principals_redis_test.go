@@ -485,6 +485,36 @@ func TestSessionsThatAreNotRemovedAreOver(t *testing.T) {
 	}
 }
 
+// Where scripts are forbidden, a log-in and what ends sessions say so in one sentence, and sessions of nobody go on.
+func TestAnIndexWithoutScripts(t *testing.T) {
+	ctx := context.Background()
+	f := newFleet(t, 1)
+	visitor := f.device(0, "visitor-0123456789")
+	if err := f.client.Do(ctx, "acl", "setuser", "default", "-eval", "-evalsha").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := visitor.set("basket", "pears"); err != nil {
+		t.Errorf("a visitor's request returned %v", err)
+	}
+	_, revokeAll := f.users[0].RevokeAll(ctx, "ann", layer.ReasonEndedByAdmin)
+	_, count := f.users[0].Count(ctx)
+	_, _, all := f.users[0].All(ctx, "")
+	for name, err := range map[string]error{
+		"Login": f.device(0, "new-0123456789").set("user", "ann"), "RevokeAll": revokeAll,
+		"RevokeEverybody": f.users[0].RevokeEverybody(ctx, layer.ReasonEndedByAdmin), "Count": count, "All": all,
+	} {
+		if err == nil || !strings.Contains(err.Error(), "layer.Indexed needs scripts") {
+			t.Errorf("%s returned %v", name, err)
+		}
+	}
+	if basket, err := visitor.open().Get("basket"); err != nil || basket.String() != "pears" {
+		t.Errorf("the visitor has %q, %v", basket, err)
+	}
+	if n := f.client.Exists(ctx, f.prefix+"new-0123456789").Val(); n != 0 {
+		t.Error("a log-in that was refused is there")
+	}
+}
+
 // A log-in that has returned before is over, one that begins afterwards isn't, and one in between
 // is either on all nodes.
 func TestLogInsThatRaceWithRevokeAll(t *testing.T) {

@@ -336,12 +336,18 @@ func (x index) run(ctx context.Context, calls []*call) error {
 		x.roundTrip(ctx, again...)
 	}
 	for _, c := range calls {
-		if err := c.Err(); err != nil && err != redis.Nil {
+		switch err := c.Err(); {
+		case err == nil, err == redis.Nil:
+		case fault.IsForbidden(err):
+			return tiers.NewError(forbidden, err)
+		default:
 			return fault.New(ctx, "EVAL", err)
 		}
 	}
 	return nil
 }
+
+const forbidden = "strata: redis: EVAL: layer.Indexed needs scripts, and the server or the user's rights forbid them; give the user the rights of docs/production.md, or leave layer.Indexed out"
 
 // send sends commands together, and returns the first error.
 func (x index) send(ctx context.Context, name string, commands []command) error {
