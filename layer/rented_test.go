@@ -71,7 +71,14 @@ func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 					return "-ERR unknown command 'evalsha'\r\n"
 				}
 				return ""
-			}, mode: supported, updates: "it needs EVAL, EVALSHA"},
+			}, mode: supported},
+		"scripts and transactions are forbidden": {
+			instead: func(command []string) string {
+				if strings.HasPrefix(command[0], "eval") || command[0] == "watch" {
+					return "-ERR unknown command '" + command[0] + "'\r\n"
+				}
+				return ""
+			}, mode: supported, updates: "it needs GET, GETRANGE, SET, DEL, PTTL and PEXPIRE, and EVAL"},
 		"a replica": {
 			server: func(t *testing.T, s *redistest.Server) {
 				if err := s.Client().ReplicaOf(context.Background(), "127.0.0.1", "1").Err(); err != nil {

@@ -9,9 +9,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 )
 
-// advise returns what to change in a client's options and in the server's, of which one INFO informs.
+// advise returns what to change in a client's options and in the server's, as one INFO and one script show.
 func advise(ctx context.Context, client redis.UniversalClient, prefix string, waits bool) (all []tiers.Advice) {
 	add := func(topic, text string) { all = append(all, tiers.Advice{Topic: topic, Text: text}) }
 	if prefix == "" {
@@ -29,25 +30,32 @@ func advise(ctx context.Context, client redis.UniversalClient, prefix string, wa
 		if o.Protocol == 2 {
 			add("protocol", "the client asks for RESP2; leave Protocol at 3 where the server knows it, as invalidations come by RESP3")
 		}
-		// A client may have no time-out, and look at no context.
-		info, err := client.WithTimeout(infoTimeout).Info(ctx).Result()
-		inform(info, err, add)
+		inquire(ctx, client, add)
 	case *redis.ClusterClient:
 		o := client.Options()
 		timeouts(o.ReadTimeout > 0, add)
 		if o.ReadTimeout > 0 {
 			// A node's client: that of the cluster asks COMMAND first, and others wait for it.
-			node, err := client.MasterForKey(ctx, prefix)
-			if err == nil {
-				info, err := node.WithTimeout(infoTimeout).Info(ctx).Result()
-				inform(info, err, add)
+			if node, err := client.MasterForKey(ctx, prefix); err == nil {
+				inquire(ctx, node, add)
 			}
 		}
 	}
 	return all
 }
 
-const infoTimeout = 2 * time.Second
+const inquiryTimeout = 2 * time.Second
+
+// inquire asks a server. A client may have no time-out, and look at no context.
+func inquire(ctx context.Context, client *redis.Client, add func(topic, text string)) {
+	client = client.WithTimeout(inquiryTimeout)
+	info, err := client.Info(ctx).Result()
+	inform(info, err, add)
+	if fault.IsRefusal(client.Eval(ctx, "return 1", nil).Err()) {
+		add("script", "the server refuses EVAL, or the user may not run it, so that most writes take three round trips in place of one, "+
+			"and layer.Indexed doesn't work; allow +eval and +evalsha if you can")
+	}
+}
 
 // inform is about what the server says of itself. A server that can't be reached is logged elsewhere.
 func inform(info string, err error, add func(topic, text string)) {

@@ -13,11 +13,15 @@ import (
 // held is the session that a key holds, nil for none, and its version. An empty value and
 // "null" are no session, yet they have a digest.
 func held(content []byte) (current *tiers.Snapshot, version string, err error) {
-	if content == nil {
-		return nil, absent, nil
-	}
 	current, err = decode(content)
-	return current, digest(content), err
+	return current, versionOf(content), err
+}
+
+func versionOf(content []byte) string {
+	if content == nil {
+		return absent
+	}
+	return digest(content)
 }
 
 // failed is the error of a commit. Only that of a delta which no attempt has made

@@ -107,9 +107,18 @@ func TestCommitReturnsWhatALoadWould(t *testing.T) {
 }
 
 // TestBetween has another node act between a commit's first attempt and its second,
-// and between the read and the first.
+// and between the read and the first, and before each round trip of a transaction.
 func TestBetween(t *testing.T) {
-	f := start(t)
+	t.Run("scripts", func(t *testing.T) { actBetween(start(t), "evalsha") })
+	f := start(t, scriptless...)
+	for _, at := range []string{"watch", "get", "multi set exec"} {
+		t.Run(at, func(t *testing.T) { actBetween(&fixture{T: t, server: f.server, raw: f.raw}, at) })
+	}
+}
+
+// actBetween has the other node act at one of the round trips by which a server compares and writes, and at every
+// other round trip.
+func actBetween(f *fixture, at string) {
 	other := f.open()
 	set := func(content string) func() {
 		return func() { f.set("a", content) }
@@ -149,14 +158,17 @@ func TestBetween(t *testing.T) {
 		{"added to empty text", add(values{"x": 1}), []func(){set(``)}, `{"x":1}`, false},
 	}
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
+		f.Run(c.name, func(t *testing.T) {
 			f := &fixture{T: t, server: f.server, raw: f.raw}
 			s, p := f.probed()
+			f.set("a", `{"k":"v"}`)
+			_, err := s.Commit(ctx, "a", delta(tiers.Diff(f.base(s, "a"), values{"k": "w"})), ttl) // which finds the way
+			f.check(err)
 			f.set("a", `{"k":"v"}`)
 			d := c.change(f.base(s, "a"))
 			attempts := 0
 			p.reset(func(_ int, commands string) {
-				if commands == "eval" { // the script's way to a server that lacks it
+				if commands != at && slices.Contains([]string{"watch", "get", "multi set exec", "unwatch"}, commands) {
 					return
 				}
 				if attempts < len(c.steps) {
@@ -164,7 +176,7 @@ func TestBetween(t *testing.T) {
 				}
 				attempts++
 			})
-			_, err := s.Commit(ctx, "a", d, ttl)
+			_, err = s.Commit(ctx, "a", d, ttl)
 			if errors.Is(err, tiers.ErrRevoked) != c.revoked || err != nil && !c.revoked {
 				t.Fatalf("Commit returned %v", err)
 			}

@@ -137,7 +137,7 @@ func TestServersAnswers(t *testing.T) {
 	// One that lacks the right to a single command gets no part of an operation for the whole.
 	for command, ops := range map[string][]func() error{
 		"get": {read, update}, "pttl": {read}, "getrange": {touch}, "pexpire": {touch, slide}, "del": {remove},
-		"set": {update, replace}, "evalsha": {update}, "eval": {update},
+		"set": {update, replace},
 	} {
 		config("script", "flush")
 		config("acl", "setuser", "default", "-"+command)
@@ -167,17 +167,16 @@ func TestServersAnswers(t *testing.T) {
 	refused(": WRONGPASS: the user or password is wrong", func() error { return wrong.RemoveAll(ctx, secretID) })
 }
 
-// A server without scripts says which commands are needed.
+// A server without scripts and transactions says which commands are needed.
 func TestServerWithoutACommand(t *testing.T) {
-	f := &fixture{T: t, server: redistest.Start(t, "--rename-command", "EVALSHA", "", "--rename-command", "EVAL", "")}
-	f.raw = f.server.Client()
+	f := start(t, append(scriptless, "--rename-command", "WATCH", "")...)
 	s := f.open()
 	f.set(secretID, `{"k":"v"}`)
 	m := f.load(s, secretID)
 	m.Set("x", 1)
 	err := s.SetSession(ctx, secretID, m, ttl)
 	private(t, err)
-	if want := "strata: redis: EVAL: ERR: the server doesn't have, or allow, the command; it needs EVAL, EVALSHA"; !strings.HasPrefix(err.Error(), want) {
+	if want := "strata: redis: EVAL: ERR: the server doesn't have, or allow, the command; it needs GET, GETRANGE, SET, DEL, PTTL and PEXPIRE, and EVAL"; !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("the error is %v", err)
 	}
 }

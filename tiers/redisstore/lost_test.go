@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,8 +28,9 @@ func (f *fixture) eventually(what string, ok func() bool) {
 
 // The server applies a commit, and its reply is lost. The command that is sent again overwrites
 // nothing newer, and brings nothing back.
-func TestALostAnswer(t *testing.T) {
-	f := start(t)
+func TestALostAnswer(t *testing.T) { bothWays(t, loseAnAnswer) }
+
+func loseAnAnswer(f *fixture) {
 	other := f.open()
 	update := func(s *redisstore.Storage, id string, change values) *tiers.Delta {
 		base := f.base(s, id)
@@ -72,11 +75,13 @@ func TestALostAnswer(t *testing.T) {
 			`{"n":1}`, remove, "", tiers.ErrConflict},
 	} {
 		for _, way := range []string{"alone", "in a batch"} {
-			t.Run(c.name+" "+way, func(t *testing.T) {
+			f.Run(c.name+" "+way, func(t *testing.T) {
 				f := &fixture{T: t, server: f.server, raw: f.raw}
 				proxy := redistest.StartProxy(t, f.server.Addr())
 				client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), ReadTimeout: time.Minute}) // the answer is lost, and nothing else
 				t.Cleanup(func() { f.check(client.Close()) })
+				p := &probe{}
+				client.AddHook(p)
 				s := redisstore.New(client)
 				f.check(f.raw.FlushAll(ctx).Err())
 				for _, warm := range []string{`{"w":0}`, `{"w":1}`} { // the server knows the script
@@ -88,7 +93,12 @@ func TestALostAnswer(t *testing.T) {
 					f.set("a", c.is)
 				}
 				d := c.of(s, "a")
-				proxy.StallAnswers()
+				var stall sync.Once
+				p.reset(func(_ int, commands string) {
+					if strings.Contains(commands, "eval") || strings.Contains(commands, "exec") || d.Base() == nil && strings.Contains(commands, "set") {
+						stall.Do(proxy.StallAnswers)
+					}
+				})
 				done := make(chan error, 1)
 				go func() {
 					if way == "alone" {
@@ -166,7 +176,14 @@ func TestWhatReachedTheServer(t *testing.T) {
 
 // A cluster's redirections are followed, and what they refuse isn't taken for a lost answer.
 func TestAMovingSlotTakesWrites(t *testing.T) {
-	cluster := startCluster(t)
+	t.Run("by scripts", func(t *testing.T) { writeToAMovingSlot(t, startCluster(t), "") })
+	t.Run("by transactions", func(t *testing.T) {
+		writeToAMovingSlot(t, redistest.StartCluster(t, 3, scriptless...), "the session moves to another master")
+	})
+}
+
+// writeToAMovingSlot wants this error, if any, until the slot has moved.
+func writeToAMovingSlot(t *testing.T, cluster *redistest.Cluster, want string) {
 	client := cluster.Client()
 	s := redisstore.New(client)
 	from, to := cluster.Masters[0], cluster.Masters[1]
@@ -184,10 +201,15 @@ func TestAMovingSlotTakesWrites(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Commit(ctx, id, delta(tiers.Diff(read.Snapshot, values{"n": 1})), ttl); err != nil {
+		change := delta(tiers.Diff(read.Snapshot, values{"n": 1}))
+		switch _, err := s.Commit(ctx, id, change, ttl); {
+		case want == "" && err != nil, want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 			t.Errorf("while the slot moves: %v", err)
 		}
 		finish()
+		if _, err := s.Commit(ctx, id, change, ttl); err != nil {
+			t.Errorf("a change after the slot has moved: %v", err)
+		}
 		results := s.CommitAll(ctx, []tiers.Commit{{ID: id, Delta: delta(tiers.Replace(values{"n": 2})), TTL: ttl}})
 		if results[0].Err != nil {
 			t.Errorf("after the slot has moved: %v", results[0].Err)

@@ -56,10 +56,20 @@ type fixture struct {
 	raw    *redis.Client
 }
 
-func start(t *testing.T) *fixture {
+func start(t *testing.T, flags ...string) *fixture {
 	t.Helper()
-	server := redistest.Start(t)
+	server := redistest.Start(t, flags...)
 	return &fixture{T: t, server: server, raw: server.Client()}
+}
+
+// scriptless are a server's flags that take its scripts away.
+var scriptless = []string{"--rename-command", "EVALSHA", "", "--rename-command", "EVAL", ""}
+
+// bothWays runs a test with a server that takes scripts, and with one that refuses them.
+func bothWays(t *testing.T, test func(f *fixture)) {
+	t.Helper()
+	t.Run("by scripts", func(t *testing.T) { test(start(t)) })
+	t.Run("by transactions", func(t *testing.T) { test(start(t, scriptless...)) })
 }
 
 // open is a storage with connections of its own, as another node has it.

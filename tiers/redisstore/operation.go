@@ -224,20 +224,33 @@ func (o *operation) see(ctx context.Context, key string) (current *tiers.Snapsho
 	return held(content)
 }
 
-// send has the server execute a write. ctx is looked at first, as go-redis may not.
+// send has the server execute a write, in a transaction if it refuses scripts. ctx is looked at first, as
+// go-redis may not.
 func (o *operation) send(ctx context.Context, key string, whole bool, version string, next []byte, ms int64) (outcome, *write, error) {
 	w := newWrite(ctx, key, whole, version, next, ms)
 	if err := ctx.Err(); err != nil {
 		return outcome{}, w, fault.New(ctx, w.operation(), err)
 	}
 	o.starts()
+	if o.scriptless.Load() && w.isScript() {
+		return o.transact(ctx, key, version, next, ms)
+	}
 	o.roundTrip(ctx, w)
 	if redis.HasErrorPrefix(w.Err(), "NOSCRIPT") {
 		w = script(ctx, key, version, next, ms)
 		o.roundTrip(ctx, w)
 	}
-	did, err := w.outcome(ctx)
-	return did, w, err
+	if !w.isScript() || !fault.IsRefusal(w.Err()) {
+		did, err := w.outcome(ctx)
+		return did, w, err
+	}
+	did, sent, err := o.transact(ctx, key, version, next, ms)
+	if fault.IsRefusal(err) { // then it is EVAL that should be allowed
+		_, err = w.outcome(ctx)
+		return outcome{}, w, err
+	}
+	o.scriptless.Store(err == nil)
+	return did, sent, err
 }
 
 func (o *operation) commitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
@@ -249,7 +262,7 @@ func (o *operation) commitAll(ctx context.Context, commits []tiers.Commit) []tie
 	)
 	for n, c := range commits {
 		current, version, ok := guess(c.Delta.Base())
-		if c.Delta.Empty() || c.Delta.NeedsCurrent() || !ok {
+		if c.Delta.Empty() || c.Delta.NeedsCurrent() || !ok || o.scriptless.Load() && compares(c.Delta.Replaces(), version) {
 			alone = append(alone, n)
 			continue
 		}
@@ -275,7 +288,8 @@ func (o *operation) commitAll(ctx context.Context, commits []tiers.Commit) []tie
 			case a.err == nil && a.did.done:
 				r.Snapshot, r.Err = written(a.next, a.content, a.before, a.ms), a.conflict
 				continue
-			case a.err == nil, redis.HasErrorPrefix(a.write.Err(), "NOSCRIPT"): // another node has written
+			case a.err == nil, redis.HasErrorPrefix(a.write.Err(), "NOSCRIPT"), // another node has written
+				a.write.isScript() && fault.IsRefusal(a.err):
 				alone = append(alone, a.n)
 				continue
 			case a.write.isUncertain(a.err):

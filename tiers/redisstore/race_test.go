@@ -13,6 +13,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
@@ -27,7 +28,10 @@ func all(n int, do func(n int)) {
 }
 
 func TestOverlappingRequestsBothSurvive(t *testing.T) {
-	f := start(t)
+	bothWays(t, overlap)
+}
+
+func overlap(f *fixture) {
 	s, other := f.open(), f.open()
 	f.set("a", `{"user":7}`)
 	one, two, three := f.load(s, "a"), f.load(s, "a"), f.load(other, "a")
@@ -45,9 +49,7 @@ func TestOverlappingRequestsBothSurvive(t *testing.T) {
 // TestNoCommitIsLost has 32 goroutines of two nodes commit to one session, which
 // they create together.
 func TestNoCommitIsLost(t *testing.T) {
-	f := start(t)
-	nodes := []*redisstore.Storage{f.open(), f.open()}
-	storm(f, nodes[0], nodes[1], "a", 32, 10)
+	bothWays(t, func(f *fixture) { storm(f, f.open(), f.open(), "a", 32, 10) })
 }
 
 func storm(f *fixture, one, two gsession.Storage, id string, writers, rounds int) {
@@ -113,8 +115,9 @@ func TestLogOutHolds(t *testing.T) {
 }
 
 // TestLogOutHoldsInARace removes a session while requests that hold it commit.
-func TestLogOutHoldsInARace(t *testing.T) {
-	f := start(t)
+func TestLogOutHoldsInARace(t *testing.T) { bothWays(t, logOutInARace) }
+
+func logOutInARace(f *fixture) {
 	nodes := []*redisstore.Storage{f.open(), f.open()}
 	for round := range 50 {
 		id := fmt.Sprint("race", round)
@@ -128,12 +131,12 @@ func TestLogOutHoldsInARace(t *testing.T) {
 		all(9, func(n int) {
 			if n == 8 {
 				if err := nodes[0].RemoveAll(ctx, id); err != nil {
-					t.Error(err)
+					f.Error(err)
 				}
 				return
 			}
 			if err := nodes[n%2].SetSession(ctx, id, held[n], ttl); err != nil && !errors.Is(err, tiers.ErrRevoked) {
-				t.Error(err)
+				f.Error(err)
 			}
 		})
 		f.want(id, "")
@@ -227,7 +230,11 @@ func (f *fixture) await(done func() bool) {
 
 // TestCluster takes the same through a cluster, whose masters each have some keys.
 func TestCluster(t *testing.T) {
-	cluster := startCluster(t)
+	t.Run("by scripts", func(t *testing.T) { sessionsOfACluster(t, startCluster(t)) })
+	t.Run("by transactions", func(t *testing.T) { sessionsOfACluster(t, redistest.StartCluster(t, 3, scriptless...)) })
+}
+
+func sessionsOfACluster(t *testing.T, cluster *redistest.Cluster) {
 	one, two := redisstore.New(cluster.Client()), redisstore.New(cluster.Client())
 	f := &fixture{T: t}
 	for n := range 12 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
@@ -28,7 +29,7 @@ import (
 // concurrent use.
 //
 // client, owned, waits, retries, prefix, lease, tracker and face are set at construction and guard
-// themselves, as meter does; closed is guarded by once.
+// themselves, as meter does; scriptless is atomic; closed is guarded by once.
 type Storage struct {
 	gsession.StorageBase // per-key methods return gsession.ErrorDisabled
 	client               redis.UniversalClient
@@ -40,6 +41,7 @@ type Storage struct {
 	face                 *sessionmap.Maps
 	tracker              *tracking.Tracker
 	meter                *telemetry.Store
+	scriptless           atomic.Bool // the server has refused a script, and taken a transaction
 
 	once   sync.Once
 	closed error
@@ -234,6 +236,9 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 // more for each write that came in between, until ctx ends. A delta that replaces
 // the session takes one, and an empty one only slides the expiry.
 //
+// Where the server refuses scripts it takes three round trips in place of one: WATCH, GET, and a transaction, for
+// which the client's hooks aren't called while invalidations arrive.
+//
 // After a fault of the network the commit is sent again, as often as the client's MaxRetries says. Where
 // the reply to an attempt was lost, what follows is conditional: see [tiers.ErrConflict].
 //
@@ -330,7 +335,7 @@ func (s *Storage) InvalidationErr() error { return s.tracker.InvalidationErr() }
 // Indexer is the index beside the sessions.
 func (s *Storage) Indexer() principals.Index { return index{s} }
 
-// Advise looks at the client's options and, by one INFO, at the server.
+// Advise looks at the client's options and, by one INFO and one EVAL, at the server.
 func (s *Storage) Advise(ctx context.Context) []tiers.Advice {
 	return advise(ctx, s.client, s.prefix, s.waits)
 }

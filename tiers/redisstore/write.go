@@ -61,28 +61,33 @@ func (b body) MarshalBinary() ([]byte, error) {
 // String returns the bytes, for hooks of the client that print commands.
 func (b body) String() string { return string(b.bytes) }
 
+// compares reports whether a write has to compare what the server holds, which takes a script.
+func compares(whole bool, version string) bool { return !whole && version != absent }
+
 // newWrite is the command that makes the session next, if it still has the version, or
 // whatever it holds.
 func newWrite(ctx context.Context, key string, whole bool, version string, next []byte, ms int64) *write {
 	w := &write{}
 	value := body{next, &w.sent}
 	switch {
+	case compares(whole, version):
+		w.Cmd = redis.NewCmd(ctx, "evalsha", swapScript.Hash(), 1, key, hexOf(version), value, ms)
 	case whole:
 		w.Cmd = redis.NewCmd(ctx, "set", key, value, "px", ms)
-	case version == absent: // a script takes the server ten times as long
+	default: // a script takes the server ten times as long
 		w.Cmd = redis.NewCmd(ctx, "set", key, value, "px", ms, "nx")
-	default:
-		w.Cmd = redis.NewCmd(ctx, "evalsha", swapScript.Hash(), 1, key, hexOf(version), value, ms)
 	}
 	return w
 }
 
+func (w *write) isScript() bool { return w.Name() != "set" }
+
 // operation returns the command's name in an error.
 func (w *write) operation() string {
-	if w.Name() == "set" {
-		return "SET"
+	if w.isScript() {
+		return "EVAL"
 	}
-	return "EVAL"
+	return "SET"
 }
 
 // script is the same with the script's text, for a server that doesn't know it.
@@ -101,16 +106,15 @@ type outcome struct {
 }
 
 func (w *write) outcome(ctx context.Context) (did outcome, err error) {
-	isScript := w.operation() == "EVAL"
 	reply, err := w.Result()
 	text, isText := reply.(string)
 	switch {
 	case err == redis.Nil:
-		return outcome{unknown: !isScript}, nil
+		return outcome{unknown: !w.isScript()}, nil
 	case err != nil:
-	case isScript && reply == int64(1), !isScript && text == "OK":
+	case w.isScript() && reply == int64(1), !w.isScript() && text == "OK":
 		return outcome{done: true}, nil
-	case isScript && isText:
+	case w.isScript() && isText:
 		return outcome{found: []byte(text)}, nil
 	default:
 		err = fault.ErrReply
@@ -148,7 +152,7 @@ func passes(err error) bool {
 	}
 	code, _, _ := strings.Cut(reply.Error(), " ")
 	switch code {
-	case "LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN":
+	case "LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "MOVED", "ASK":
 		return true
 	}
 	return false

@@ -79,7 +79,7 @@ func kindOf(err error) string {
 	case errors.As(err, &reply):
 		code := Code(reply.Error())
 		if strings.HasSuffix(code, lacking) {
-			code += "; it needs EVAL, EVALSHA, GET, GETRANGE, SET, DEL, PTTL and PEXPIRE"
+			code += "; it needs GET, GETRANGE, SET, DEL, PTTL and PEXPIRE, and EVAL and EVALSHA or else WATCH, UNWATCH, MULTI and EXEC"
 		}
 		return code
 	default:
@@ -178,6 +178,16 @@ const (
 func IsTooLarge(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply) && strings.HasSuffix(Code(reply.Error()), tooLarge)
+}
+
+// IsRefusal reports whether a server doesn't have the command, or the user may not run it.
+func IsRefusal(err error) bool {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return false
+	}
+	code := Code(reply.Error())
+	return strings.HasPrefix(code, "NOPERM") || strings.HasSuffix(code, lacking)
 }
 
 // plain returns what to do about an ERR, if that is known.

@@ -64,11 +64,26 @@ func (p *paths) give(back *path) {
 	p.closeUnused(back)
 }
 
-// send sends commands together on the present path, which it leaves if that turns out to lead elsewhere.
+// send sends commands together on the present path.
 func (p *paths) send(ctx context.Context, commands []redis.Cmder) error {
+	return p.on(func(now *path) error { return now.send(ctx, commands) })
+}
+
+// watch is the Watch of the present path's client.
+func (p *paths) watch(ctx context.Context, key string, fn func(*redis.Tx) error) error {
+	return p.on(func(now *path) error {
+		if now.own != nil {
+			return now.own.Watch(ctx, fn, key)
+		}
+		return p.user.Watch(ctx, fn, key)
+	})
+}
+
+// on uses the present path, and leaves it if it turns out to lead elsewhere.
+func (p *paths) on(use func(*path) error) error {
 	now := p.take()
 	defer p.give(now)
-	err := now.send(ctx, commands)
+	err := use(now)
 	if errors.Is(err, errUnproven) {
 		p.leave(now)
 	}

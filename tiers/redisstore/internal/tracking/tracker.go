@@ -131,13 +131,30 @@ func (t *Tracker) Close(ctx context.Context) error {
 // Send sends the commands together, while invalidations arrive to the server that sends them. Not
 // each command has a reply or an error afterwards.
 func (t *Tracker) Send(ctx context.Context, commands ...redis.Cmder) error {
-	for tries := 1; ; tries++ {
-		err := t.reloader.during(func() error { return t.paths.Load().send(ctx, commands) })
-		if !errors.Is(err, errUnproven) || tries == maxMoves { // or else nothing has been sent
-			return err
+	return t.through(func(p *paths) error {
+		err := p.send(ctx, commands)
+		if errors.Is(err, errUnproven) {
+			for _, c := range commands {
+				c.SetErr(nil)
+			}
 		}
-		for _, c := range commands {
-			c.SetErr(nil)
+		return err
+	})
+}
+
+// Watch is the client's Watch of one key, on a connection to that server too. The client's hooks aren't
+// called while invalidations arrive from a server that is alone.
+func (t *Tracker) Watch(ctx context.Context, key string, fn func(*redis.Tx) error) error {
+	return t.through(func(p *paths) error { return p.watch(ctx, key, fn) })
+}
+
+// through has what is sent begin again if the present path turned out to lead elsewhere, as then nothing
+// has been sent.
+func (t *Tracker) through(send func(*paths) error) error {
+	for tries := 1; ; tries++ {
+		err := t.reloader.during(func() error { return send(t.paths.Load()) })
+		if !errors.Is(err, errUnproven) || tries == maxMoves {
+			return err
 		}
 	}
 }

@@ -1,0 +1,101 @@
+package redisstore_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/tiers"
+	"github.com/gf-strata/strata/tiers/redisstore"
+)
+
+// once runs do before the first transaction.
+func once(do func()) *probe {
+	done := false
+	return &probe{before: func(_ int, commands string) {
+		if commands == "multi set exec" && !done {
+			done = true
+			do()
+		}
+	}}
+}
+
+// A user who may not run scripts commits by transactions, and is advised of it. A right that both need is reported.
+func TestAUserWithoutScripts(t *testing.T) {
+	f := start(t)
+	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "-eval", "-evalsha").Err())
+	client := f.server.Client()
+	p := &probe{}
+	client.AddHook(p)
+	s := redisstore.New(client, redisstore.Prefix("p:"))
+	for n := range 2 {
+		f.check(f.raw.Set(ctx, "p:a", `{"n":0}`, ttl).Err())
+		change := update(values{"n": n + 1})(f.base(s, "a"))
+		p.reset(nil)
+		_, err := s.Commit(ctx, "a", change, ttl)
+		f.check(err)
+		f.want("p:a", fmt.Sprintf(`{"n":%d}`, n+1))
+		want := []string{"watch", "get", "multi set exec"}
+		if n == 0 {
+			want = append([]string{"evalsha"}, want...)
+		}
+		if got := p.seen(); !slices.Equal(got, want) {
+			t.Errorf("commit %d: %q, want %q", n, got, want)
+		}
+	}
+	if all := s.Advise(ctx); !slices.ContainsFunc(all, func(a tiers.Advice) bool { return a.Topic == "script" }) {
+		t.Errorf("advised %v", all)
+	}
+	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "+eval", "+evalsha").Err())
+	if all := s.Advise(ctx); slices.ContainsFunc(all, func(a tiers.Advice) bool { return a.Topic == "script" }) {
+		t.Errorf("advised %v", all)
+	}
+}
+
+// A transaction whose connection ends isn't sent on another connection, which watches nothing.
+func TestATransactionWhoseConnectionEnds(t *testing.T) {
+	f := start(t, scriptless...)
+	proxy := redistest.StartProxy(t, f.server.Addr())
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
+	t.Cleanup(func() { f.check(client.Close()) })
+	client.AddHook(once(func() {
+		f.set("a", `{"n":0,"other":1}`)
+		proxy.Cut()
+	}))
+	s := redisstore.New(client)
+	f.set("a", `{"n":0}`)
+	_, err := s.Commit(ctx, "a", update(values{"n": 1})(f.base(s, "a")), ttl)
+	f.check(err)
+	f.want("a", `{"n":1,"other":1}`)
+}
+
+// A slot that moves between the read and the transaction takes the commit at its new master.
+func TestASlotThatMovesDuringATransaction(t *testing.T) {
+	cluster := redistest.StartCluster(t, 3, scriptless...)
+	client := cluster.Client()
+	f := &fixture{T: t}
+	id, slot := "", 0
+	for n := 0; id == ""; n++ {
+		if slot = int(client.ClusterKeySlot(ctx, fmt.Sprint(n)).Val()); slot < 5000 {
+			id = fmt.Sprint(n)
+		}
+	}
+	moved := false
+	p := once(func() {
+		cluster.Move(slot, cluster.Masters[0], cluster.Masters[1])
+		moved = true
+	})
+	client = cluster.Client()
+	client.OnNewNode(func(node *redis.Client) { node.AddHook(p) })
+	s := redisstore.New(client)
+	_, err := s.Commit(ctx, id, delta(tiers.Add(values{"n": 0})), ttl)
+	f.check(err)
+	_, err = s.Commit(ctx, id, update(values{"n": 1})(f.base(s, id)), ttl)
+	f.check(err)
+	if n := f.base(s, id).Map()["n"]; fmt.Sprint(n) != "1" || !moved {
+		t.Errorf("n is %v, moved is %v", n, moved)
+	}
+}
