@@ -9,6 +9,9 @@ COUNT       ?= 1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# A checkout that git calls dubious, as it is another user's, can't be stamped with its version.
+export GOFLAGS := $(shell go env GOFLAGS) -buildvcs=false
+
 # Modules of their own: what they depend on is nobody else's.
 MODULES := . bench bench/goredis923 examples/observed examples/shop/browser
 
