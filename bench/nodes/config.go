@@ -49,6 +49,7 @@ type Server struct {
 	Addrs    []string
 	Sentinel string
 	Master   string
+	User     string // "" for the default one
 	Via      map[string]string
 }
 
@@ -76,13 +77,13 @@ func (s Server) dial(ctx context.Context, network, addr string) (net.Conn, error
 func (s Server) client() redis.UniversalClient {
 	switch s.Topology {
 	case cluster:
-		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs, Dialer: s.dial, ContextTimeoutEnabled: true,
+		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs, Username: s.User, Password: s.User, Dialer: s.dial, ContextTimeoutEnabled: true,
 			DialTimeout: ioTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, DialerRetries: 1})
 	case sentinel:
-		return redis.NewFailoverClient(&redis.FailoverOptions{MasterName: s.Master, SentinelAddrs: []string{s.Sentinel}, Dialer: s.dial,
+		return redis.NewFailoverClient(&redis.FailoverOptions{MasterName: s.Master, SentinelAddrs: []string{s.Sentinel}, Username: s.User, Password: s.User, Dialer: s.dial,
 			ContextTimeoutEnabled: true, DialTimeout: ioTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, DialerRetries: 1})
 	default:
-		return redis.NewClient(&redis.Options{Addr: s.Addrs[0], Dialer: s.dial, ContextTimeoutEnabled: true,
+		return redis.NewClient(&redis.Options{Addr: s.Addrs[0], Username: s.User, Password: s.User, Dialer: s.dial, ContextTimeoutEnabled: true,
 			DialTimeout: ioTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, MaxRetries: 1, DialerRetries: 1})
 	}
 }

@@ -32,13 +32,18 @@ type deployment struct {
 	clients  map[string]*redis.Client // of one server each, by address
 }
 
+// scriptless is a user of the servers that may not run scripts, and in flags how a server knows it from its start.
+const scriptless = "scriptless"
+
+var flags = []string{"--user", scriptless, "on", "nopass", "~*", "&*", "+@all", "-eval", "-evalsha"}
+
 // newDeployment runs servers until the test ends; replicas is how many of a cluster's masters have one.
 func newDeployment(tb testing.TB, topology string, replicas int) *deployment {
 	tb.Helper()
 	d := &deployment{tb: tb, clients: map[string]*redis.Client{}, direct: Server{Topology: topology}}
 	switch topology {
 	case cluster:
-		d.cluster = redistest.StartCluster(tb, 3)
+		d.cluster = redistest.StartCluster(tb, 3, flags...)
 		d.masters = slices.Clone(d.cluster.Masters)
 		for _, master := range d.masters[:min(replicas, 3)] {
 			d.replicas = append(d.replicas, d.cluster.AddReplica(master))
@@ -46,12 +51,12 @@ func newDeployment(tb testing.TB, topology string, replicas int) *deployment {
 		d.spare = d.cluster.AddMaster()
 		d.servers = append(slices.Concat(d.masters, d.replicas), d.spare)
 	case sentinel:
-		d.sentinel = redistest.StartSentinel(tb)
+		d.sentinel = redistest.StartSentinel(tb, flags...)
 		d.servers = d.sentinel.Servers
 		d.direct.Sentinel, d.direct.Master = d.sentinel.Addr(), redistest.SentinelMaster
 	default:
 		// Its acknowledged writes survive its kill, so that a loss is never its own.
-		d.servers = []*redistest.Server{redistest.Start(tb, "--appendonly", "yes", "--appendfsync", "always")}
+		d.servers = []*redistest.Server{redistest.Start(tb, append([]string{"--appendonly", "yes", "--appendfsync", "always"}, flags...)...)}
 	}
 	for _, s := range d.servers {
 		d.direct.Addrs = append(d.direct.Addrs, s.Addr())

@@ -139,21 +139,23 @@ func pauseClients(w *world, random *rand.Rand, _ int) *Loss {
 	return nil
 }
 
-// takeRights takes rights of the servers' user away for a while: to write, to the sessions' keys, or
+// takeRights takes rights of the servers' users away for a while: to write, to the sessions' keys, or
 // to be notified, which a node that has to connect anew then can't be.
 func takeRights(w *world, random *rand.Rand, _ int) *Loss {
 	rights := [][2]string{{"-@write", "+@all"}, {"resetkeys", "allkeys"}, {"-client|tracking", "+@all"}}[random.IntN(3)]
-	for _, server := range w.servers {
-		w.do(server, "acl", "setuser", "default", rights[0])
+	allow := func(right string) {
+		for _, server := range w.servers {
+			w.do(server, "acl", "setuser", "default", right)
+			w.do(server, "acl", "setuser", scriptless, right, "-eval", "-evalsha")
+		}
 	}
+	allow(rights[0])
 	for _, p := range w.proxies[random.IntN(len(w.proxies))] {
 		p.Cut()
 	}
 	d := some(random, 100*time.Millisecond, 3*lease)
 	wait(d)
-	for _, server := range w.servers {
-		w.do(server, "acl", "setuser", "default", rights[1])
-	}
+	allow(rights[1])
 	wait(2*d + time.Second) // the pauses between a node's attempts have become as long as they took in all
 	return nil
 }

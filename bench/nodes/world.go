@@ -65,6 +65,9 @@ func (w *world) spawn(n int, mode string) *process {
 	}
 	config := Config{Work: o.Work, Node: n, Dir: w.nodeDir(n), SlotsFile: filepath.Join(w.dir, "slots"), Slots: o.Users + foreigners, Server: server}
 	config.Mode = mode
+	if n == 1 && mode != modePrincipals { // the index needs scripts
+		config.Server.User = scriptless
+	}
 	p, err := spawn(w.dir, config)
 	if err != nil {
 		w.tb.Fatal(err)

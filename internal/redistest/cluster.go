@@ -20,23 +20,20 @@ type Cluster struct {
 	tb      testing.TB
 	Masters []*Server // as they were started or added
 	servers []*Server // these and the replicas
+	flags   []string
 }
 
 // StartCluster runs a cluster until the test ends, and waits until every master
 // takes every key. It takes more redis-server flags for all of them.
 func StartCluster(tb testing.TB, masters int, flags ...string) *Cluster {
 	tb.Helper()
-	c := &Cluster{tb: tb}
+	c := &Cluster{tb: tb, flags: flags}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	var first *redis.Client
 	for n := range masters {
-		bus, err := freePort()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		s := Start(tb, append([]string{"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000", "--repl-diskless-sync-delay", "0"}, flags...)...)
-		c.Masters, c.servers = append(c.Masters, s), append(c.servers, s)
+		s, bus := c.start()
+		c.Masters = append(c.Masters, s)
 		client := s.Client()
 		if n == 0 {
 			first = client
@@ -57,6 +54,19 @@ func StartCluster(tb testing.TB, masters int, flags ...string) *Cluster {
 		c.await(ctx, s.Client())
 	}
 	return c
+}
+
+// start runs a server that belongs to no cluster yet, and returns it and the port of its bus.
+func (c *Cluster) start() (s *Server, bus int) {
+	c.tb.Helper()
+	bus, err := freePort()
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	s = Start(c.tb, append([]string{"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000",
+		"--repl-diskless-sync-delay", "0", "--cluster-allow-replica-migration", "no"}, c.flags...)...) // a master stays one when its last slot is moved
+	c.servers = append(c.servers, s)
+	return s, bus
 }
 
 // await polls until the master knows who has every slot.

@@ -2,7 +2,6 @@ package redistest
 
 import (
 	"context"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,18 +88,12 @@ func (c *Cluster) knows(s *Server, id, flag string) bool {
 
 func (c *Cluster) join() (*Server, *redis.Client) {
 	c.tb.Helper()
-	bus, err := freePort()
-	if err != nil {
-		c.tb.Fatal(err)
-	}
-	s := Start(c.tb, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000", "--repl-diskless-sync-delay", "0",
-		"--cluster-allow-replica-migration", "no") // a master stays one when its last slot is moved
+	s, bus := c.start()
 	for _, m := range c.Masters { // each, as gossip takes seconds
 		if err := m.Client().Do(context.Background(), "cluster", "meet", "127.0.0.1", s.port, bus).Err(); err != nil {
 			c.tb.Fatal(err)
 		}
 	}
-	c.servers = append(c.servers, s)
 	return s, s.Client()
 }
 

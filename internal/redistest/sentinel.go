@@ -25,12 +25,13 @@ type Sentinel struct {
 const SentinelMaster = "main"
 
 // StartSentinel runs a master, a replica and a sentinel until the test ends, and waits
-// until the sentinel could fail over.
-func StartSentinel(tb testing.TB) *Sentinel {
+// until the sentinel could fail over. It takes more redis-server flags for the master and the replica.
+func StartSentinel(tb testing.TB, flags ...string) *Sentinel {
 	tb.Helper()
 	ctx := context.Background()
-	master := Start(tb, "--repl-diskless-sync-delay", "0")
-	replica := Start(tb, "--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1 "+strconv.Itoa(master.port))
+	flags = append([]string{"--repl-diskless-sync-delay", "0"}, flags...)
+	master := Start(tb, flags...)
+	replica := Start(tb, append([]string{"--replicaof", "127.0.0.1 " + strconv.Itoa(master.port)}, flags...)...)
 	port, err := freePort()
 	if err != nil {
 		tb.Fatal(err)
