@@ -95,7 +95,7 @@ func (m *memory) keep(hash uint64, e *entry) {
 			kept := *e
 			kept.id = strings.Clone(e.id)
 			e.id = kept.id
-			m.set(hash, &packed{entry: &kept}, kept.cost())
+			m.set(hash, &packed{entry: &kept})
 			m.hot.drop(hash)
 			return
 		}
@@ -105,9 +105,16 @@ func (m *memory) keep(hash uint64, e *entry) {
 	})
 }
 
-// set is called under the stripe's lock and inside the gate.
-func (m *memory) set(hash uint64, p *packed, cost int64) {
-	if !m.cache.Set(hash, p, cost) {
+// set is called under the stripe's lock and inside the gate. Ristretto makes room only for a key that it hasn't, so
+// that an entry which has grown leaves if there is none; when it comes again, the least used ones leave.
+func (m *memory) set(hash uint64, p *packed) {
+	if before := m.taken(hash); before != nil {
+		if growth := p.cost() - before.cost(); growth > 0 && growth > m.cache.RemainingCost() {
+			m.cache.Del(hash)
+			return
+		}
+	}
+	if !m.cache.Set(hash, p, p.cost()) {
 		m.tally.Add(telemetry.RejectedByQueue)
 		return
 	}
@@ -115,6 +122,22 @@ func (m *memory) set(hash uint64, p *packed, cost int64) {
 	s := m.stripe(hash)
 	s.given[s.gifts%len(s.given)] = hash
 	s.gifts++
+}
+
+// resize sets the bytes that ristretto may hold, and removes what is beyond.
+func (m *memory) resize(most int64) {
+	m.cache.UpdateMaxCost(most)
+	var beyond []uint64
+	m.cache.IterValues(func(p *packed) (stop bool) {
+		most -= p.cost()
+		if most < 0 {
+			beyond = append(beyond, m.guard.Hash(p.name()))
+		}
+		return false
+	})
+	for _, hash := range beyond {
+		m.cache.Del(hash)
+	}
 }
 
 // find returns the entry that was kept last under the hash, nil for none. It may be another
@@ -173,11 +196,9 @@ func (m *memory) each(f func(id string, size int64)) {
 		}
 	})
 	m.cache.IterValues(func(p *packed) (stop bool) {
-		id, stamp, size := "", p.stamp, int64(len(p.content))
+		id, stamp, size := p.name(), p.stamp, int64(len(p.content))
 		if e := p.entry; e != nil {
-			id, stamp, size = e.id, e.stamp, e.size()
-		} else {
-			id = p.content[:p.id]
+			stamp, size = e.stamp, e.size()
 		}
 		if size > 0 && stamp == m.guard.Stamp(m.guard.Hash(id)) {
 			f(id, size)
@@ -210,6 +231,20 @@ type packed struct {
 	known   bool   // when it expires
 	read    bool   // content has it
 	watched bool
+}
+
+func (p *packed) name() string {
+	if p.entry != nil {
+		return p.entry.id
+	}
+	return p.content[:p.id]
+}
+
+func (p *packed) cost() int64 {
+	if p.entry != nil {
+		return p.entry.cost()
+	}
+	return entryBytes + int64(len(p.content))
 }
 
 // entryBytes is the memory of an entry beside its id and snapshot, here and in ristretto's two maps.
@@ -270,11 +305,11 @@ func (m *memory) demote(e *entry) {
 	if e.cached && m.taken(e.hash) != nil || e.stamp != m.guard.Stamp(e.hash) {
 		return
 	}
-	if p := m.pack(e); p != nil {
-		m.set(e.hash, p, entryBytes+int64(len(p.content)))
-	} else {
-		m.set(e.hash, &packed{entry: e}, e.cost())
+	p := m.pack(e)
+	if p == nil {
+		p = &packed{entry: e}
 	}
+	m.set(e.hash, p)
 }
 
 // pack returns nil for an entry that can't be packed, as it has values of types that JSON doesn't

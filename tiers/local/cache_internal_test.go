@@ -26,7 +26,7 @@ func TestEntriesThatAFullQueueRefusesAreCounted(t *testing.T) {
 			for hash := uint64(n) << 32; s.tally.Total(telemetry.RejectedByQueue) == 0 && time.Now().Before(deadline); hash++ {
 				turn := s.memory.stripe(hash)
 				turn.Lock()
-				s.memory.set(hash, &packed{}, entryBytes)
+				s.memory.set(hash, &packed{})
 				turn.Unlock()
 			}
 		})
@@ -69,5 +69,52 @@ func TestAnEntryThatRistrettoTakesLaterIsInvalid(t *testing.T) {
 			}
 		}
 		s.Close(context.Background())
+	}
+}
+
+// keepAll keeps sessions of some size until ristretto has had each of them several times, so that its policy prefers
+// them to others.
+func keepAll(s *Storage, sessions, size int) {
+	state := tiers.Adopt(map[string]any{"k": strings.Repeat("x", size)})
+	for range 5 {
+		for n := range sessions {
+			id := fmt.Sprint(n)
+			hash := s.memory.guard.Hash(id)
+			s.order.wrote(s.order.begin(hash, true), &entry{id: id, snapshot: state})
+			for range 20 {
+				s.memory.taken(hash)
+			}
+			s.memory.cache.Wait()
+		}
+	}
+}
+
+// Ristretto makes no room for a state that replaces a smaller one, nor for a new one that it refuses.
+func TestSessionsThatGrowStayWithinTheBound(t *testing.T) {
+	for name, size := range map[string]int{"packed": 8 << 10, "large": 2 * mostSmall, "beyond the bound": 2 << 20} {
+		t.Run(name, func(t *testing.T) {
+			s := New(teststore.New(), Exclusive(), MaxBytes(1<<20))
+			defer s.Close(context.Background())
+			keepAll(s, 600, 512)
+			keepAll(s, 600, size)
+			if left := s.memory.cache.RemainingCost(); left < 0 {
+				t.Errorf("%d bytes above the bound", -left)
+			}
+		})
+	}
+}
+
+// A bound that becomes smaller is met although all sessions are in use.
+func TestASmallerBoundIsMet(t *testing.T) {
+	s := New(teststore.New(), Exclusive(), MaxBytes(4<<20))
+	defer s.Close(context.Background())
+	keepAll(s, 600, 4<<10)
+	s.Change(Exclusive(), MaxBytes(1<<20))
+	s.memory.cache.Wait()
+	if left := s.memory.cache.RemainingCost(); left < 0 {
+		t.Errorf("%d bytes above the bound", -left)
+	}
+	if s.memory.sessions.Load() == 0 {
+		t.Error("nothing is held")
 	}
 }

@@ -402,13 +402,13 @@ func (s *Storage) Report(to *telemetry.Sink) {
 
 // Change sets MaxBytes, MaxStale, Negative, LoadTimeout and ServeStale while the tier runs, those
 // that aren't given to their defaults. Other options stay as they are. Sessions that are in memory
-// keep their end; those beyond a smaller bound go as others are kept.
+// keep their end; those beyond a smaller bound go, the hot ones of them as others are kept.
 func (s *Storage) Change(opts ...Option) {
 	o := optionsOf(opts)
 	s.memory.limits.Store(&o)
 	s.flights.timeout.Store(int64(o.LoadTimeout))
 	s.memory.hot.most.Store(o.MaxBytes / hotPart)
-	s.memory.gate.do(0, func() { s.memory.cache.UpdateMaxCost(o.MaxBytes - o.MaxBytes/hotPart) })
+	s.memory.gate.do(0, func() { s.memory.resize(o.MaxBytes - o.MaxBytes/hotPart) })
 }
 
 // Close ends the tier's goroutines and subscriptions, and saves the file of WarmRestart. It waits
