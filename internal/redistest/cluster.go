@@ -3,6 +3,7 @@ package redistest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,14 +58,14 @@ func StartCluster(tb testing.TB, masters int, flags ...string) *Cluster {
 }
 
 // start runs a server that belongs to no cluster yet, and returns it and the port of its bus.
-func (c *Cluster) start() (s *Server, bus int) {
+func (c *Cluster) start(more ...string) (s *Server, bus int) {
 	c.tb.Helper()
 	bus, err := freePort()
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	s = Start(c.tb, append([]string{"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000",
-		"--repl-diskless-sync-delay", "0", "--cluster-allow-replica-migration", "no"}, c.flags...)...) // a master stays one when its last slot is moved
+	flags := []string{"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "5000", "--repl-diskless-sync-delay", "0"}
+	s = Start(c.tb, slices.Concat(flags, c.flags, more)...)
 	c.servers = append(c.servers, s)
 	return s, bus
 }

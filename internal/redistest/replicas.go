@@ -62,7 +62,8 @@ func (c *Cluster) AddReplica(master *Server) *Server {
 func (c *Cluster) AddMaster() *Server {
 	c.tb.Helper()
 	ctx := context.Background()
-	master, client := c.join()
+	// It stays a master when its last slot is moved; so one that is failed over may stay one, too, and isn't to be.
+	master, client := c.join("--cluster-allow-replica-migration", "no")
 	self := c.id(master)
 	poll(c.tb, "the new master knows the cluster", func() bool {
 		return field(client.ClusterInfo(ctx).Val(), "cluster_state") == "ok"
@@ -86,9 +87,9 @@ func (c *Cluster) knows(s *Server, id, flag string) bool {
 	return false
 }
 
-func (c *Cluster) join() (*Server, *redis.Client) {
+func (c *Cluster) join(more ...string) (*Server, *redis.Client) {
 	c.tb.Helper()
-	s, bus := c.start()
+	s, bus := c.start(more...)
 	for _, m := range c.Masters { // each, as gossip takes seconds
 		if err := m.Client().Do(context.Background(), "cluster", "meet", "127.0.0.1", s.port, bus).Err(); err != nil {
 			c.tb.Fatal(err)
