@@ -31,6 +31,7 @@ type Config struct {
 	SlotsFile string
 	Slots     int // users
 	Server    Server
+	Skew      time.Duration // of its clock
 }
 
 // Work is what a node does.

@@ -15,10 +15,11 @@ type Options struct {
 	Quiet    time.Duration // before the faults of a round begin
 	Nodes    int
 	Users    int
-	Replicas int      // of a cluster's masters
-	Probes   int      // changes whose way to another node is measured
-	Requests int      // of each node, that are measured without faults; 0 for none
-	Faults   []string // none for a quiet run
+	Replicas int           // of a cluster's masters
+	Skew     time.Duration // of some nodes' clocks; see skewOf
+	Probes   int           // changes whose way to another node is measured
+	Requests int           // of each node, that are measured without faults; 0 for none
+	Faults   []string      // none for a quiet run
 }
 
 const (

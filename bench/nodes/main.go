@@ -24,6 +24,7 @@ func main() {
 	faults := flag.String("faults", strings.Join(faultNames(), ","), "which faults, by comma; empty for none")
 	flag.DurationVar(&o.Duration, "duration", 10*time.Minute, "of the load, shared by the topologies")
 	flag.IntVar(&o.Requests, "requests", o.Requests, "of each node that are measured first, without faults; 0 measures nothing")
+	flag.DurationVar(&o.Skew, "skew", time.Hour, "how far one node's clock is ahead, and another's behind; 0 needs no go command")
 	flag.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()), "of the load and the faults")
 	kills := flag.Int("kills", 20, "of nodes that write behind with a journal, after the topologies")
 	principals := flag.Duration("principals", time.Minute, "of ending, limiting and changing sessions by whose they are, after that, without the faults by which servers lose what they had acknowledged; 0 for none")

@@ -46,7 +46,10 @@ func serve(text string) error {
 	if err := json.Unmarshal([]byte(text), &n.Config); err != nil {
 		return err
 	}
-	var err error
+	err := checkSkew(n.Skew)
+	if err != nil {
+		return err
+	}
 	if n.slots, err = openSlots(n.SlotsFile, n.Slots); err != nil {
 		return err
 	}

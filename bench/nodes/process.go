@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // process is the driver's side of a node. Its fields are set by spawn; one goroutine at
@@ -26,17 +27,18 @@ type process struct {
 	log     string
 }
 
-// spawn runs this program again, as a node. Its output goes to a file in dir.
-func spawn(dir string, config Config) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+// spawn runs a node: a program, or this one again if that is "". Its output goes to a file in dir.
+func spawn(program, dir string, config Config) (p *process, err error) {
+	if program == "" {
+		if program, err = os.Executable(); err != nil {
+			return nil, err
+		}
 	}
 	text, err := json.Marshal(config)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{node: config.Node, cmd: exec.Command(self),
+	p = &process{node: config.Node, cmd: exec.Command(program),
 		log: filepath.Join(dir, config.Mode+strconv.Itoa(config.Node)+".log")}
 	log, err := os.Create(p.log)
 	if err != nil {
@@ -48,7 +50,7 @@ func spawn(dir string, config Config) (*process, error) {
 		return nil, err
 	}
 	defer func() { _ = child.Close() }()
-	p.cmd.Env = append(os.Environ(), nodeConfig+"="+string(text))
+	p.cmd.Env = append(os.Environ(), nodeConfig+"="+string(text), fmt.Sprintf("%s=%d", skewEnv, int64(config.Skew/time.Second)))
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.ExtraFiles = log, log, []*os.File{child}
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ type world struct {
 	topology string
 	proxies  [][]*redistest.Proxy // of each node
 	nodes    []*process
+	program  string // of the nodes, "" for this one
 	slots    *Slots
 	dir      string
 	evidence *evidence // of this round
@@ -39,6 +40,11 @@ func newWorld(tb testing.TB, topology string, o Options) *world {
 	var err error
 	if w.slots, err = openSlots(filepath.Join(w.dir, "slots"), o.Users+foreigners); err != nil {
 		tb.Fatal(err)
+	}
+	if o.Skew != 0 {
+		if w.program, err = buildSkewed(tb.TempDir()); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	for n := range o.Nodes {
 		w.nodes = append(w.nodes, w.spawn(n, o.Mode))
@@ -64,11 +70,11 @@ func (w *world) spawn(n int, mode string) *process {
 		w.proxies = append(w.proxies, proxies)
 	}
 	config := Config{Work: o.Work, Node: n, Dir: w.nodeDir(n), SlotsFile: filepath.Join(w.dir, "slots"), Slots: o.Users + foreigners, Server: server}
-	config.Mode = mode
+	config.Mode, config.Skew = mode, skewOf(n, o.Skew)
 	if n == 1 && mode != modePrincipals { // the index needs scripts
 		config.Server.User = scriptless
 	}
-	p, err := spawn(w.dir, config)
+	p, err := spawn(w.program, w.dir, config)
 	if err != nil {
 		w.tb.Fatal(err)
 	}
