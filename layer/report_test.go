@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,7 +134,7 @@ func TestSpansSayThatAReadWasPendingOrStale(t *testing.T) {
 	t.Parallel()
 	provider, option, exporter := tracedWith(t)
 	ctx := context.Background()
-	store := &unread{away: away{StorageMemory: gsession.NewStorageMemory(), back: true}}
+	store := &teststore.Unread{Storage: gsession.NewStorageMemory()}
 	chain := layer.Chain(store, patientCoalesced(layer.WriteBehind(time.Hour)),
 		patientLocal(layer.MaxStale(0), layer.ServeStale(time.Hour)), layer.Traced(option))
 	defer func() { _ = chain.Close(ctx) }()
@@ -166,23 +165,10 @@ func TestSpansSayThatAReadWasPendingOrStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	read("2")
-	store.gone.Store(true)
+	store.Away.Store(true)
 	if got, want := read("2"), "session Load *local.Storage stale"; !slices.Contains(got, want) {
 		t.Errorf("spans %q, want %q", got, want)
 	}
-}
-
-// unread is a memory store that isn't read while it is gone.
-type unread struct {
-	away
-	gone atomic.Bool
-}
-
-func (u *unread) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	if u.gone.Load() {
-		return nil, errors.New("away")
-	}
-	return u.away.GetSession(ctx, id, ttl)
 }
 
 // A batch of commits is linked to the requests of all its sessions.

@@ -1,7 +1,6 @@
 package coalesce_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -217,24 +216,10 @@ func TestASlideFollowsAnExpiryThatAnotherProgramSet(t *testing.T) {
 	})
 }
 
-// unending is a store whose sessions have lost their expiry since a moment.
-type unending struct {
-	*teststore.Store
-	lost bool
-}
-
-func (s *unending) Load(ctx context.Context, id string, life time.Duration) (tiers.Read, error) {
-	read, err := s.Store.Load(ctx, id, life)
-	if read.Snapshot != nil && s.lost {
-		read.Snapshot = read.Snapshot.Expiring(time.Time{})
-	}
-	return read, err
-}
-
 // A session that lost its expiry gets one again from the next request that uses it, though
 // one was set a moment ago.
 func TestALostExpiryIsSetAgain(t *testing.T) {
-	s := &unending{Store: teststore.New()}
+	s := teststore.New()
 	synctest.Test(t, func(t *testing.T) {
 		c := coalesce.New(s)
 		defer c.Close(ctx)
@@ -259,7 +244,7 @@ func TestALostExpiryIsSetAgain(t *testing.T) {
 		time.Sleep(time.Second)
 		use(1)
 		use(1)
-		s.lost = true
+		s.Persist("a")
 		use(2)
 	})
 }
@@ -292,18 +277,10 @@ func TestNoSlideIsSkippedAfterClose(t *testing.T) {
 	})
 }
 
-// silentSlides is a store behind a layer that doesn't learn what a slide has achieved, although
-// loads say when a session ends.
-type silentSlides struct{ *teststore.Store }
-
-func (s silentSlides) Slide(ctx context.Context, id string, life time.Duration) (time.Time, error) {
-	_, err := s.Store.Slide(ctx, id, life)
-	return time.Time{}, err
-}
-
 // That a slide says nothing doesn't mean that the session is gone: the close looks.
 func TestASlideOfAStoreThatReturnsNoExpiryRevokesNothing(t *testing.T) {
-	s := silentSlides{teststore.New()}
+	s := teststore.New()
+	s.Mute = true
 	synctest.Test(t, func(t *testing.T) {
 		l := coalesce.New(s)
 		defer l.Close(ctx)

@@ -459,19 +459,6 @@ func TestWebSocketsCommitBeforeTheUpgradeAndAtTheEnd(t *testing.T) {
 	}
 }
 
-// unreadable is a store that can't be read while away is set.
-type unreadable struct {
-	gsession.Storage
-	away atomic.Bool
-}
-
-func (u *unreadable) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	if u.away.Load() {
-		return nil, errors.New("away")
-	}
-	return u.Storage.GetSession(ctx, id, ttl)
-}
-
 // A user isn't sent to the log-in because the store is away.
 func TestLoggedInDistinguishesAVisitorFromAStoreThatIsAway(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -484,7 +471,7 @@ func TestLoggedInDistinguishesAVisitorFromAStoreThatIsAway(t *testing.T) {
 		})}, http.StatusPaymentRequired, http.StatusTeapot},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store := &unreadable{Storage: gsession.NewStorageMemory()}
+			store := &teststore.Unread{Storage: gsession.NewStorageMemory()}
 			s := serveChain(t, layer.Chain(store), func(server *ghttp.Server, chain *layer.Stack) {
 				server.Group("/", func(group *ghttp.RouterGroup) {
 					group.Middleware(web.Sessions(chain, c.opts...))
@@ -501,9 +488,9 @@ func TestLoggedInDistinguishesAVisitorFromAStoreThatIsAway(t *testing.T) {
 			ann.want("/login", "")
 			visitor.status("/inside", c.visitor)
 			ann.want("/inside", "ann")
-			store.away.Store(true)
+			store.Away.Store(true)
 			ann.status("/inside", c.unreached)
-			store.away.Store(false)
+			store.Away.Store(false)
 			ann.want("/inside", "ann")
 		})
 	}
@@ -540,15 +527,15 @@ func (u *unreachable) Remove(ctx context.Context, id, key string) error {
 
 // MustGet and the like panic with the error. Another panic stays one, also of a request whose session couldn't be read.
 func TestAPanicWithTheErrorOfTheStoreIsItsFailure(t *testing.T) {
-	whole, direct := &unreadable{Storage: gsession.NewStorageMemory()}, &unreachable{Keys: teststore.NewKeys(nil)}
+	whole, direct := &teststore.Unread{Storage: gsession.NewStorageMemory()}, &unreachable{Keys: teststore.NewKeys(nil)}
 	for name, c := range map[string]struct {
 		store gsession.Storage
 		away  *atomic.Bool
 		opts  []web.Option
 		calls []string
 	}{
-		"whole sessions":       {whole, &whole.away, nil, []string{"get", "data", "size", "set", "remove"}},
-		"committed on a panic": {whole, &whole.away, []web.Option{web.CommitOnPanic()}, []string{"get"}},
+		"whole sessions":       {whole, &whole.Away, nil, []string{"get", "data", "size", "set", "remove"}},
+		"committed on a panic": {whole, &whole.Away, []web.Option{web.CommitOnPanic()}, []string{"get"}},
 		"direct":               {direct, &direct.away, nil, []string{"get", "set", "remove"}}, // GoFrame drops the others' errors
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -993,7 +980,7 @@ func TestAStoreThatIsAwayIsLoggedOnce(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			var said said
 			var seen atomic.Int64
-			store := &unreadable{Storage: gsession.NewStorageMemory()}
+			store := &teststore.Unread{Storage: gsession.NewStorageMemory()}
 			written := &counted{Storage: store}
 			chain := layer.Chain(written, layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
 			defer func() { _ = chain.Close(context.Background()) }()
@@ -1020,7 +1007,7 @@ func TestAStoreThatIsAwayIsLoggedOnce(t *testing.T) {
 				})
 			})
 			id := s.bare("/set").cookie.Value
-			if store.away.Store(c.reads); !c.reads {
+			if store.Away.Store(c.reads); !c.reads {
 				written.breaks(errAway)
 			}
 			for range 20 {

@@ -237,43 +237,25 @@ func TestAnUnchangedCloseShortensNothing(t *testing.T) {
 	}, local.Exclusive())
 }
 
-// unending is a store whose sessions have lost their expiry, until it is set again.
-type unending struct {
-	*teststore.Store
-	slid []time.Duration
-}
-
-func (s *unending) Load(ctx context.Context, id string, life time.Duration) (tiers.Read, error) {
-	read, err := s.Store.Load(ctx, id, life)
-	if read.Snapshot != nil && len(s.slid) == 0 {
-		read.Snapshot = read.Snapshot.Expiring(time.Time{})
-	}
-	return read, err
-}
-
-func (s *unending) Slide(ctx context.Context, id string, life time.Duration) (time.Time, error) {
-	s.slid = append(s.slid, life)
-	return s.Store.Slide(ctx, id, life)
-}
-
 // A session that lost its expiry gets one again from the next request that uses it.
 func TestALostExpiryIsSetAgain(t *testing.T) {
 	for name, use := range map[string]func(t *testing.T, l *local.Storage, base *tiers.Snapshot) error{
 		"an unchanged close": unchanged,
 		"UpdateTTL":          func(_ *testing.T, l *local.Storage, _ *tiers.Snapshot) error { return l.UpdateTTL(ctx, "a", ttl) },
 	} {
-		s := &unending{Store: teststore.New()}
+		s := teststore.New()
 		synctest.Test(t, func(t *testing.T) {
 			l := local.New(s, local.Exclusive())
 			defer l.Close(ctx)
-			s.Put("a", map[string]any{"k": 1}, 2*ttl)
+			s.Put("a", map[string]any{"k": 1}, ttl)
+			s.Persist("a")
 			for range 3 {
 				if err := use(t, l, load(t, l, "a").Snapshot); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if len(s.slid) != 1 || s.slid[0] != ttl+ttl/10 {
-				t.Errorf("%s: expiries set: %v", name, s.slid)
+			if _, _, slides := s.Count(); slides != 1 || !s.Expires("a").Equal(time.Now().Add(ttl+ttl/10)) {
+				t.Errorf("%s: the expiry was set %d times, to %v from now", name, slides, time.Until(s.Expires("a")))
 			}
 			time.Sleep(ttl + ttl/10)
 			want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", nil)
@@ -301,17 +283,10 @@ func TestAShorterTTLOfTheLayerBelowIsKept(t *testing.T) {
 	})
 }
 
-// silentSlides is a store that returns no expiry from a slide, although its loads do.
-type silentSlides struct{ *teststore.Store }
-
-func (s silentSlides) Slide(ctx context.Context, id string, life time.Duration) (time.Time, error) {
-	_, err := s.Store.Slide(ctx, id, life)
-	return time.Time{}, err
-}
-
 // That a slide says nothing doesn't mean that the session is gone: the close looks.
 func TestASlideWithoutAResultRevokesNothing(t *testing.T) {
-	s := silentSlides{teststore.New()}
+	s := teststore.New()
+	s.Mute = true
 	synctest.Test(t, func(t *testing.T) {
 		l := local.New(s)
 		defer l.Close(ctx)
