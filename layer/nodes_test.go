@@ -100,42 +100,6 @@ func TestANodeFollowsWhateverChanges(t *testing.T) {
 	}
 }
 
-// A node that reads what it has just written asks the server nothing on the request's
-// path, although the server notifies it of its own writes.
-func TestOwnWritesCostNoRead(t *testing.T) {
-	t.Parallel()
-	ctx := context.Background()
-	server := redistest.Start(t)
-	client := server.Client()
-	chain, here := node(t, redisstore.New(server.Client(), redisstore.Prefix("own:")))
-	request := here.New(ctx, "a")
-	if err := errors.Join(request.Set("n", 0), request.Close()); err != nil {
-		t.Fatal(err)
-	}
-	warm(t, client, here, "a")
-	const rounds, most = 200, 10
-	misses := most + 1
-	for end := time.Now().Add(time.Minute); misses > most && time.Now().Before(end); { // a busy machine may need some tries
-		misses = 0
-		for n := range rounds {
-			request := here.New(ctx, "a")
-			if err := errors.Join(request.Set("n", n), request.Close()); err != nil {
-				t.Fatal(err)
-			}
-			read, err := chain.Unwrap().(loader).Load(ctx, "a", time.Hour)
-			if err != nil || fmt.Sprint(read.Snapshot.Get("n")) != fmt.Sprint(n) {
-				t.Fatalf("read %v after %d was written, %v", read.Snapshot, n, err)
-			}
-			if read.Outcome.String() != "hit" {
-				misses++
-			}
-		}
-	}
-	if misses > most {
-		t.Errorf("%d of %d reads of what the node had just written went to the server", misses, rounds)
-	}
-}
-
 // A store that watches the keys makes a chain over GoFrame's own storage follow what changes.
 func TestAWatcherServesAnyStoreOnRedis(t *testing.T) {
 	t.Parallel()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -63,19 +62,6 @@ func TestADirectStoreAsSnapshots(t *testing.T) {
 	}
 }
 
-func TestRegenerateIDKeepsTheData(t *testing.T) {
-	ctx := context.Background()
-	k := teststore.NewKeys(nil)
-	request := manager(snapshots.New(k)).New(ctx, "a")
-	request.MustSet("user", "one")
-	next := request.MustRegenerateId(true)
-	if err := request.Close(); err != nil {
-		t.Fatal(err)
-	}
-	want(t, k, next, "map[user:one]")
-	want(t, k, "a", "map[]")
-}
-
 func TestARemovedSessionIsNotBroughtBack(t *testing.T) {
 	ctx := context.Background()
 	k := teststore.NewKeys(map[string]map[string]any{"a": {"user": "one"}})
@@ -89,28 +75,6 @@ func TestARemovedSessionIsNotBroughtBack(t *testing.T) {
 		t.Errorf("the close returns %v, want ErrRevoked", err)
 	}
 	want(t, k, "a", "map[]")
-}
-
-func TestOverlappingRequestsLoseNothing(t *testing.T) {
-	ctx := context.Background()
-	k := teststore.NewKeys(map[string]map[string]any{"a": {"seed": "0"}})
-	s := snapshots.New(k)
-	var group sync.WaitGroup
-	for n := range 16 {
-		group.Go(func() {
-			for range 20 {
-				request := manager(s).New(ctx, "a")
-				request.MustSet(fmt.Sprint(n), "x")
-				if err := request.Close(); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	group.Wait()
-	if got := len(k.Holds("a")); got != 17 {
-		t.Errorf("%d keys are left of 17", got)
-	}
 }
 
 // A store that keeps whole sessions has nothing to be cured of.
