@@ -22,83 +22,100 @@ type change struct {
 
 // prepare enters a session that begins, and refuses what comes after a mark.
 func (c *change) prepare(ctx context.Context) error {
-	s, id, ttl, delta := c.of, c.id, c.ttl, c.delta
+	err := c.decide(ctx)
+	if err != nil {
+		c.undo()
+	}
+	return err
+}
+
+func (c *change) decide(ctx context.Context) error {
 	var before map[string]any
-	if base := delta.Base(); base != nil {
+	if base := c.delta.Base(); base != nil {
 		before = base.Data()
 	}
 	next := before
-	if !delta.Empty() {
-		if next, _ = delta.Apply(delta.Base()); next == nil {
+	if !c.delta.Empty() {
+		if next, _ = c.delta.Apply(c.delta.Base()); next == nil {
 			return nil // the store decides
 		}
 	}
-	old, had := recordOf(before)
-	principal := s.owners.whose(next)
-	if principal == "" {
-		if _, has := recordOf(next); has {
-			c.delta = delta.Without(Key)
-		}
-		if had {
-			c.left = append(c.left, old.entry(id, ttl))
-		}
-		return nil
-	}
-	r, has := recordOf(next)
-	begins := delta.Creates()
+	principal, r, has := c.of.owners.recorded(next)
 	switch {
-	case has && r.isOf(principal):
+	case principal == "":
+		if _, has := recordOf(next); has {
+			c.delta = c.delta.Without(Key)
+		}
+		c.leave(before)
+		return nil
+	case !has:
+		return c.begin(ctx, principal, before)
+	case c.delta.Creates():
+		return c.carry(ctx, principal, r)
 	default:
-		again := begins && delta.IsConditional() && !delta.Begins() // an attempt may have begun it, and none begins it now
-		attempt := again || !begins && delta.IsConditional()
-		closed := !begins && s.owners.whose(before) == principal // the request's copy lacks the record
-		if attempt || closed {
-			if r, has = s.begun.of(id, principal); has {
-				if attempt {
-					c.delta = delta.With(Key, r.String())
-				}
-				begins = false
-				break
+		return c.goOn(ctx, r)
+	}
+}
+
+// leave has the session leave the principal that it had.
+func (c *change) leave(before map[string]any) {
+	if old, had := recordOf(before); had {
+		c.left = append(c.left, old.entry(c.id, c.ttl))
+	}
+}
+
+// begin logs the principal of a session in that has no record of it, unless a record has been made elsewhere: by an
+// earlier attempt, or after the request had loaded its copy.
+func (c *change) begin(ctx context.Context, principal string, before map[string]any) error {
+	var (
+		s       = c.of
+		creates = c.delta.Creates()
+		repeats = c.delta.IsConditional() && !(creates && c.delta.Begins())
+		copied  = !creates && s.owners.whose(before) == principal
+	)
+	if repeats || copied {
+		if r, has := s.begun.of(c.id, principal); has {
+			if repeats {
+				c.delta = c.delta.With(Key, r.String())
+			}
+			return c.goOn(ctx, r)
+		}
+	}
+	if repeats && creates {
+		return nil // an attempt may have begun it, and none begins it now
+	}
+	if copied || !creates && c.delta.IsInquiry() {
+		read, err := s.Storage.Load(ctx, c.id, c.ttl)
+		if err != nil {
+			return err
+		}
+		if read.Snapshot != nil {
+			if r, has := recordOf(read.Snapshot.Data()); has && r.isOf(principal) {
+				s.begun.note(c.id, principal, r)
+				return c.goOn(ctx, r)
 			}
 		}
-		if again {
+		if c.delta.IsInquiry() || read.Snapshot.Len() == 0 {
 			return nil
 		}
-		if closed || !begins && delta.IsInquiry() {
-			// The store may have it.
-			read, err := s.Storage.Load(ctx, id, ttl)
-			if err != nil {
-				return err
-			}
-			if read.Snapshot != nil {
-				if r, has = recordOf(read.Snapshot.Data()); has && r.isOf(principal) {
-					s.begun.note(id, principal, r)
-					break
-				}
-			}
-			if delta.IsInquiry() || read.Snapshot.Len() == 0 {
-				return nil
-			}
-		}
-		if had {
-			c.left = append(c.left, old.entry(id, ttl))
-		}
-		return c.logIn(ctx, principal)
 	}
-	if begins {
-		// It comes from another id.
-		return c.carry(ctx, principal, r)
-	}
+	c.leave(before)
+	return c.logIn(ctx, principal)
+}
+
+// goOn is for a session that has a record.
+func (c *change) goOn(ctx context.Context, r record) error {
+	s := c.of
 	reason, over, err := s.marks.judge(ctx, r)
 	if err != nil {
 		return err
 	}
 	if over {
-		s.end(ctx, delta.Base(), r.entry(id, ttl), reason)
+		s.end(ctx, c.delta.Base(), r.entry(c.id, c.ttl), reason)
 		return &Ended{Reason: reason, Cause: tiers.ErrRevoked}
 	}
-	if s.recent.due(ctx, id, ttl) {
-		s.queue.touch(r.entry(id, ttl))
+	if s.recent.due(ctx, c.id, c.ttl) {
+		s.queue.touch(r.entry(c.id, c.ttl))
 	}
 	return nil
 }
@@ -114,12 +131,11 @@ func (c *change) logIn(ctx context.Context, principal string) error {
 	r.own, r.all = entered.Own, entered.All
 	s.begun.note(id, principal, r)
 	s.recent.due(ctx, id, ttl)
-	c.entered = append(c.entered, r.entry(id, ttl))
 	c.delta = c.delta.With(Key, r.String())
 	return nil
 }
 
-// carry enters a session that goes on under another id.
+// carry enters a session that goes on under another id, which its record shows.
 func (c *change) carry(ctx context.Context, principal string, r record) error {
 	s := c.of
 	entry := r.entry(c.id, c.ttl)
@@ -135,9 +151,7 @@ func (c *change) carry(ctx context.Context, principal string, r record) error {
 	if err != nil {
 		return err
 	}
-	c.entered = append(c.entered, entry)
 	if over {
-		s.queue.leave(entry)
 		return &Ended{Reason: reason, Cause: tiers.ErrRevoked}
 	}
 	s.begun.note(c.id, principal, r)
@@ -151,11 +165,14 @@ func (c *change) enter(ctx context.Context, entry principals.Entry, limit princi
 	if err := principals.Check(entry.Principal); err != nil {
 		return principals.Entered{}, err
 	}
-	entered, err := s.indexer.Enter(ctx, entry, limit)
-	if err == nil && (entered.Refused || len(entered.Excess) > 0) {
-		// Sessions that are gone, as by a crash, may take the places of others.
+	c.entered = append(c.entered, entry) // also if the reply is lost
+	first := limit
+	first.Refuse = true // it is entered once, as those that come after it count it
+	entered, err := s.indexer.Enter(ctx, entry, first)
+	if err == nil && entered.Refused {
+		// Sessions that are gone, as by a crash, or over, may take the places of others.
 		var gone bool
-		if gone, err = s.Principals().heal(ctx, entry); err == nil && gone {
+		if gone, err = s.Principals().heal(ctx, entry); err == nil && (gone || !limit.Refuse) {
 			entered, err = s.indexer.Enter(ctx, entry, limit)
 		}
 	}
@@ -163,31 +180,32 @@ func (c *change) enter(ctx context.Context, entry principals.Entry, limit princi
 	case err != nil:
 		return entered, err
 	case entered.Refused:
+		c.entered = nil
 		return entered, ErrLimit
 	}
 	now := entered.Excess[:min(len(entered.Excess), mostAtOnce)]
 	if _, err := s.Principals().endAll(ctx, now, ReasonDisplaced, false); err != nil {
-		s.queue.leave(entry)
 		return entered, err
 	}
 	s.queue.end(entered.Excess[len(now):])
 	return entered, nil
 }
 
+// undo removes the entry of a session that hasn't begun.
+func (c *change) undo() {
+	for _, e := range c.entered {
+		c.of.begun.forget(c.id)
+		c.of.queue.leave(e)
+	}
+}
+
 // finish follows a commit.
 func (c *change) finish(ctx context.Context, err error) error {
-	s := c.of
-	if err == nil {
-		if len(c.left) > 0 {
-			s.leave(ctx, c.left)
-		}
-		return nil
-	}
-	if len(c.entered) > 0 && (failure.IsFinal(err) || !tiers.MayBeApplied(err)) {
-		s.begun.forget(c.id)
-		for _, e := range c.entered {
-			s.queue.leave(e)
-		}
+	switch {
+	case err == nil && len(c.left) > 0:
+		c.of.leave(ctx, c.left)
+	case err != nil && (failure.IsFinal(err) || !tiers.MayBeApplied(err)):
+		c.undo()
 	}
 	return err
 }

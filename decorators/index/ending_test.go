@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -503,7 +504,75 @@ func TestARemovalThatFailsIsTriedAgain(t *testing.T) {
 	}
 }
 
-// refusing removes nothing.
+// refusing removes and writes nothing.
 type refusing struct{ tiers.Storage }
 
 func (refusing) RemoveAll(context.Context, string) error { return errors.New("away") }
+
+func (refusing) Commit(context.Context, string, *tiers.Delta, time.Duration) (*tiers.Snapshot, error) {
+	return nil, tiers.NotApplied(errors.New("away"))
+}
+
+// Sessions that a mark has ended take no place of others, though nobody has asked for them since.
+func TestALimitLooksPastSessionsThatAreOver(t *testing.T) {
+	ctx := context.Background()
+	s := node(t)
+	s.options.Limit = principals.Limit{Most: 1, Refuse: true}
+	logIn(t, s, "old-0123456789")
+	if err := s.Principals().RevokeEverybody(ctx, "leak"); err != nil {
+		t.Fatal(err)
+	}
+	logIn(t, s, "new-0123456789")
+	if userUnder(t, s, "old-0123456789") != "" || userUnder(t, s, "new-0123456789") != "ann" {
+		t.Error("the wrong session is over")
+	}
+	if reason, err := s.Principals().ReasonOf(ctx, "old-0123456789"); reason != "leak" || err != nil {
+		t.Errorf("the old session has ended for %q, %v", reason, err)
+	}
+}
+
+// A log-in whose entry may have been written, though the reply was lost, takes no place: its user logs in again at once.
+func TestALogInThatFailedTakesNoPlace(t *testing.T) {
+	ctx := context.Background()
+	for name, fail := range map[string]func(s *Storage) (mend func()){
+		"a lost reply": func(s *Storage) func() {
+			d := &deaf{Index: s.indexer}
+			s.indexer = d
+			return func() { d.hears.Store(true) }
+		},
+		"a refused commit": func(s *Storage) func() {
+			under := s.Storage
+			s.Storage = refusing{under}
+			return func() { s.Storage = under }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := node(t)
+			s.options.Limit = principals.Limit{Most: 1, Refuse: true}
+			mend := fail(s)
+			session := open(s, "first-0123456789")
+			if err := errors.Join(session.Set("user", "ann"), session.Close()); err == nil {
+				t.Fatal("the first log-in succeeded, so that this tests nothing")
+			}
+			mend()
+			if err := s.Flush(ctx); err != nil {
+				t.Fatal(err)
+			}
+			logIn(t, s, "second-0123456789")
+		})
+	}
+}
+
+// deaf enters sessions, and loses the reply until it hears.
+type deaf struct {
+	principals.Index
+	hears atomic.Bool
+}
+
+func (d *deaf) Enter(ctx context.Context, e principals.Entry, limit principals.Limit) (principals.Entered, error) {
+	entered, err := d.Index.Enter(ctx, e, limit)
+	if !d.hears.Load() {
+		return principals.Entered{}, errors.New("lost")
+	}
+	return entered, err
+}

@@ -52,7 +52,7 @@ func readHandle(handle string) (key principals.Key, tag string, ok bool) {
 
 // List returns some of a principal's sessions and where to go on; the first cursor and the last are "". Those that
 // end first, if they aren't used, are on the first pages; on a page the oldest come first. It looks at each session,
-// and removes entries of those that are gone or another's.
+// and removes entries of those that are gone, over or another's.
 func (s Principals) List(ctx context.Context, principal, cursor string, size int) (list []Session, next string, err error) {
 	if err := principals.Check(principal); err != nil {
 		return nil, "", err
@@ -72,38 +72,42 @@ func (s Principals) List(ctx context.Context, principal, cursor string, size int
 	slices.SortFunc(entries, func(a, b principals.Entry) int {
 		return cmp.Or(a.Begun.Compare(b.Begun), cmp.Compare(a.Tag, b.Tag))
 	})
-	var stale []principals.Entry
-	results := s.loadAll(ctx, entries)
-	for n, e := range entries {
-		read := results[n]
+	list, gone, err := s.sift(ctx, entries)
+	if err == nil && len(gone) > 0 {
+		err = s.of.indexer.Leave(ctx, gone)
+	}
+	return list, next, err
+}
+
+// sift loads sessions, and separates those that live from the entries of those that are gone, or over by a mark.
+func (s Principals) sift(ctx context.Context, entries []principals.Entry) (live []Session, gone []principals.Entry, err error) {
+	for n, read := range s.loadAll(ctx, entries) {
+		e, session := entries[n], read.Read.Snapshot
 		if read.Err != nil {
-			return nil, "", read.Err
+			return nil, nil, read.Err
 		}
-		if !s.of.owners.holds(read.Read.Snapshot, e) {
+		if !s.of.owners.holds(session, e) {
 			if !young(e) {
-				stale = append(stale, e)
+				gone = append(gone, e)
 			}
 			continue
 		}
-		_, r, _ := s.of.owners.recorded(read.Read.Snapshot.Data())
-		reason, over, err := s.of.marks.judge(ctx, r)
+		_, r, _ := s.of.owners.recorded(session.Data())
+		_, over, err := s.of.marks.judge(ctx, r)
 		if err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
 		if over {
-			s.of.end(ctx, read.Read.Snapshot, e, reason)
+			gone = append(gone, e)
 			continue
 		}
 		seen := e.Begun
 		if e.TTL > 0 {
 			seen = e.Expires.Add(-e.TTL)
 		}
-		list = append(list, Session{Entry: e, Handle: handleOf(e), Begun: e.Begun, Seen: seen, Described: r.description()})
+		live = append(live, Session{Entry: e, Handle: handleOf(e), Begun: e.Begun, Seen: seen, Described: r.description()})
 	}
-	if len(stale) > 0 {
-		err = s.of.indexer.Leave(ctx, stale)
-	}
-	return list, next, err
+	return live, gone, nil
 }
 
 // page reads some entries of the principal of an entry, and whether there are more. Two that are equal aren't parted, as the next
@@ -195,7 +199,7 @@ const mostCalls = 16
 
 var errPanicked = tiers.NewError("strata: a storage below layer.Indexed, or the func that it was given, panicked", nil)
 
-// heal removes the entries of a principal's sessions that are gone, and reports whether there were any. It begins with those that
+// heal removes the entries of a principal's sessions that are gone or over, and reports whether there were any. It begins with those that
 // weren't used for longest, and looks on while it finds some: so a principal with very many sessions isn't read whole.
 func (s Principals) heal(ctx context.Context, of principals.Entry) (gone bool, err error) {
 	var after principals.Entry
@@ -204,11 +208,11 @@ func (s Principals) heal(ctx context.Context, of principals.Entry) (gone bool, e
 		if entries, more, err = s.page(ctx, of, after, mostAtOnce); err != nil {
 			return gone, err
 		}
-		f, err := s.find(ctx, entries)
-		if err != nil || len(f.gone) == 0 {
+		_, found, err := s.sift(ctx, entries)
+		if err != nil || len(found) == 0 {
 			return gone, err
 		}
-		if err := s.of.indexer.Leave(ctx, f.gone); err != nil {
+		if err := s.of.indexer.Leave(ctx, found); err != nil {
 			return gone, err
 		}
 		gone, after = true, entries[len(entries)-1]
@@ -225,7 +229,6 @@ type found struct {
 	there  []principals.Entry // the session
 	absent []principals.Entry // nothing yet, perhaps: it may be pending at another node
 	taken  []principals.Entry // another one, which it may be about to follow, as a user's follows a visitor's
-	gone   []principals.Entry
 }
 
 // find also notes the principal of those that are there.
@@ -238,8 +241,7 @@ func (s Principals) find(ctx context.Context, entries []principals.Entry) (f fou
 		case s.of.owners.holds(read.Read.Snapshot, e):
 			entries[n].Principal = s.of.owners.whose(read.Read.Snapshot.Data())
 			f.there = append(f.there, entries[n])
-		case !young(e):
-			f.gone = append(f.gone, e)
+		case !young(e): // it is gone
 		case read.Read.Snapshot.Len() > 0:
 			f.taken = append(f.taken, e)
 		default:
