@@ -538,7 +538,7 @@ func TestALogInThatFailedTakesNoPlace(t *testing.T) {
 		"a lost reply": func(s *Storage) func() {
 			d := &deaf{Index: s.indexer}
 			s.indexer = d
-			return func() { d.hears.Store(true) }
+			return func() { d.receives.Store(true) }
 		},
 		"a refused commit": func(s *Storage) func() {
 			under := s.Storage
@@ -563,15 +563,15 @@ func TestALogInThatFailedTakesNoPlace(t *testing.T) {
 	}
 }
 
-// deaf enters sessions, and loses the reply until it hears.
+// deaf enters sessions, and loses the replies until it receives them.
 type deaf struct {
 	principals.Index
-	hears atomic.Bool
+	receives atomic.Bool
 }
 
 func (d *deaf) Enter(ctx context.Context, e principals.Entry, limit principals.Limit) (principals.Entered, error) {
 	entered, err := d.Index.Enter(ctx, e, limit)
-	if !d.hears.Load() {
+	if !d.receives.Load() {
 		return principals.Entered{}, errors.New("lost")
 	}
 	return entered, err
