@@ -180,6 +180,20 @@ func TestCachesAreNotifiedOfWhatBecomesOfASession(t *testing.T) {
 	}, writeBehind(time.Second))
 }
 
+// A read that is under way while a new session is committed and the reply is lost shows the session.
+func TestAReadDuringACommitWhoseReplyIsLost(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Refuse(func(string) error { time.Sleep(10 * time.Millisecond); return nil })
+		s.OnCommit = func(context.Context, string) error { s.OnCommit = nil; return errAway }
+		s.OnLoaded = func(string) { s.OnLoaded = nil; time.Sleep(15 * time.Millisecond) }
+		must(t, replace(t, c, "a", "1"))
+		if got := get(t, c, "a"); got == nil || got.Get("k") != "1" {
+			t.Errorf("read %v", text(got))
+		}
+	}, writeBehind(time.Second))
+}
+
 // A cache waits for the end of what was begun, so that there must be one.
 func TestEveryBeginOfACacheIsEnded(t *testing.T) {
 	away := errors.New("away")

@@ -85,14 +85,14 @@ func (v *view) leave() {
 }
 
 // overlay lays what waits over what the store has returned, and notifies the caches. It isn't ok if
-// something was committed meanwhile: the store may have returned it, and what other nodes have
+// something was committed meanwhile, or may have been: the store may have returned it, and what other nodes have
 // changed since, or not. Then what waited before is laid over it, and no cache keeps that.
 func (v *view) overlay(stored *tiers.Snapshot, ttl time.Duration) (state *tiers.Snapshot, ok bool) {
 	v.all.mu.Lock()
 	defer v.all.mu.Unlock()
 	ok = v.all.sessions[v.id] == v.queue
 	for _, c := range v.changes {
-		ok = ok && !c.write.ended()
+		ok = ok && !c.write.ended() && c.write.delta.IsConditional() == c.delta.IsConditional()
 	}
 	if ok {
 		state, ok = v.queue.preview(stored)
