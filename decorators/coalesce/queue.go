@@ -17,6 +17,7 @@ type sessionQueue struct {
 	waiting []*write
 	room    [1]*write       // for waiting, as most queues have one write
 	entry   uint64          // of what the journal keeps of it, 0 for nothing
+	old     uint64          // an entry that goes when the next one is put, so that a crash in between loses nothing; 0 for none
 	stored  *tiers.Snapshot // what the store held before all that is pending, nil if that isn't known
 	changes int32           // writes that change the session
 

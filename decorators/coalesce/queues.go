@@ -94,8 +94,7 @@ func (l *queues) restore(dir string) error {
 		}
 		k := l.queue(string(old.ID), "")
 		differs := k.entry != 0 // two records of one session become one
-		j.Drop(&k.entry)
-		k.entry = f.Entry
+		k.old, k.entry = k.entry, f.Entry
 		for _, c := range old.Changes {
 			if w, err := c.write(k.id); err != nil {
 				l.reports.gaveUp(GiveUp{Changes: c.Calls, Cause: err})
@@ -335,10 +334,10 @@ func (l *queues) end(k *sessionQueue, w *write) {
 }
 
 // annul ends what a removal has annulled. The session's record is dropped, and not rewritten without that, as a full disk
-// takes only drops: what came after the removal gets a record of its own.
+// takes only drops: what came after the removal gets a record of its own. keep is called next.
 func (l *queues) annul(k *sessionQueue, removal *write, err error) {
 	if removal.delta == nil {
-		l.journal.Drop(&k.entry)
+		k.old, k.entry = k.entry, 0
 	}
 	for _, annulled := range removal.annulled {
 		annulled.outcome = outcome{err: err}

@@ -58,6 +58,7 @@ func keep(j *journal.Journal, k *sessionQueue) *journal.Transaction {
 		}
 		add(w)
 	})
+	defer j.Drop(&k.old)
 	if len(changes) == 0 {
 		j.Drop(&k.entry)
 		return nil
