@@ -223,7 +223,11 @@ func (d *deployment) replace(n, round int, how func(old, replica *redistest.Serv
 	d.agreed()
 	how(old, replica)
 	d.masters[n], d.replicas[n] = replica, old
-	d.await(90*time.Second, "the old master is a replica with the data", old.Follows)
+	if !polled(90*time.Second, old.Follows) {
+		ctx := context.Background()
+		d.tb.Fatalf("the old master isn't a replica with the data within 90 s, and says:\n%s\n%s",
+			d.at(old).Info(ctx, "replication").Val(), d.at(old).ClusterNodes(ctx).Val())
+	}
 	d.agreed()
 	loss := newLoss(from, now(), d.truth(round))
 	return &loss

@@ -131,12 +131,6 @@
 //   - no session lacks an update, and none that is there is missing in the list, but for one
 //     that was on its way to the store while the servers were emptied.
 //
-// # An address that leads elsewhere
-//
-// A test moves the nodes' address to a replica that is promoted, while their connections to
-// the old master stay, which is demoted and lags: a session that is ended at the new one is
-// shown for ten seconds and the bound at most, and what is acknowledged later is there.
-//
 // # What it doesn't check
 //
 // Nodes that share sessions aren't killed, and write synchronously. In a round with a failover the histories of

@@ -1,11 +1,9 @@
 package redistest
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,21 +19,26 @@ func StartFake(t testing.TB, reply func(command []string) string) string {
 		mu       sync.Mutex
 		tracking []net.Conn
 	)
-	replied := func(conn net.Conn, command []string, text string) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch {
-		case text != OK:
-		case command[0] == "client" && command[1] == "tracking":
-			tracking = append(tracking, conn)
-		case command[0] == "set":
-			for _, conn := range tracking {
-				_, _ = io.WriteString(conn, ">2\r\n"+Bulk("invalidate")+Array(Bulk(command[1])))
-			}
-		}
-	}
 	var h hub
-	h.start(t, func(conn net.Conn) { serve(conn, reply, replied) })
+	h.start(t, func(conn net.Conn) {
+		relay(conn, io.Discard, func(command []string) string {
+			text := reply(command)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case text == "":
+				return HangUp
+			case text != OK:
+			case command[0] == "client" && command[1] == "tracking":
+				tracking = append(tracking, conn)
+			case command[0] == "set":
+				for _, conn := range tracking {
+					_, _ = io.WriteString(conn, ">2\r\n"+Bulk("invalidate")+Array(Bulk(command[1])))
+				}
+			}
+			return text
+		})
+	})
 	return h.Addr()
 }
 
@@ -51,41 +54,6 @@ const (
 	// Hello3 is a master's reply to HELLO 3.
 	Hello3 = "%2\r\n$5\r\nproto\r\n:3\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
 )
-
-// serve reads commands and writes replies.
-func serve(conn net.Conn, reply func([]string) string, replied func(net.Conn, []string, string)) {
-	in := bufio.NewReader(conn)
-	number := func() int {
-		line, _ := in.ReadString('\n')
-		n, err := strconv.Atoi(strings.Trim(line, "*$\r\n"))
-		if err != nil {
-			return 0
-		}
-		return n
-	}
-	for {
-		command := make([]string, number())
-		for n := range command {
-			arg := make([]byte, number()+2)
-			if _, err := io.ReadFull(in, arg); err != nil {
-				return
-			}
-			command[n] = strings.ToLower(string(arg[:len(arg)-2]))
-		}
-		if len(command) == 0 {
-			return
-		}
-		text := reply(command)
-		replied(conn, command, text)
-		if text == Silence {
-			continue
-		}
-		text, ends := strings.CutSuffix(text, HangUp)
-		if _, err := io.WriteString(conn, text); err != nil || ends || text == "" {
-			return
-		}
-	}
-}
 
 // Bulk is a text as servers send it.
 func Bulk(text string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text) }

@@ -18,6 +18,7 @@ func StartRelay(tb testing.TB, target string, instead func(command []string) str
 	return startProxy(tb, target, instead).Addr()
 }
 
+// relay reads a client's commands and writes the replies to them, or passes them on, until one side ends.
 func relay(client io.ReadWriter, server io.Writer, instead func([]string) string) {
 	var raw bytes.Buffer
 	in := bufio.NewReader(client)
@@ -32,7 +33,7 @@ func relay(client io.ReadWriter, server io.Writer, instead func([]string) string
 	for {
 		raw.Reset()
 		words, err := line()
-		if err != nil {
+		if err != nil || words < 1 {
 			return
 		}
 		command := make([]string, words)
