@@ -108,11 +108,9 @@ func (m *memory) keep(hash uint64, e *entry) {
 // set is called under the stripe's lock and inside the gate. Ristretto makes room only for a key that it hasn't, so
 // that an entry which has grown leaves if there is none; when it comes again, the least used ones leave.
 func (m *memory) set(hash uint64, p *packed) {
-	if before := m.taken(hash); before != nil {
-		if growth := p.cost() - before.cost(); growth > 0 && growth > m.cache.RemainingCost() {
-			m.cache.Del(hash)
-			return
-		}
+	if before := m.taken(hash); before != nil && max(0, p.cost()-before.cost()) > m.cache.RemainingCost() {
+		m.cache.Del(hash)
+		return
 	}
 	if !m.cache.Set(hash, p, p.cost()) {
 		m.tally.Add(telemetry.RejectedByQueue)

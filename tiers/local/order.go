@@ -177,17 +177,17 @@ func (o *order) wrote(c call, e *entry) {
 		o.memory.guard.Bump(c.hash)
 		return
 	}
-	o.put(u, c.hash, e)
+	o.put(u, c.hash, e, u.deadline)
 }
 
-// put keeps the state that a write has made, under the stripe's lock. If an invalidation came while the
-// write was under way, the state is read again, as the invalidation may be about another node's write.
-func (o *order) put(u *calls, hash uint64, e *entry) {
+// put keeps the state that a write has made, under the stripe's lock. If a deadline is set, an invalidation came while
+// the write was under way, and may be about another node's: the state is read again.
+func (o *order) put(u *calls, hash uint64, e *entry, deadline int64) {
 	e.stamp = o.memory.guard.Renew(hash, u.epoch)
 	o.memory.bound(hash, e)
 	o.memory.keep(hash, e)
-	if u.deadline != 0 && e.snapshot != nil {
-		o.doubt(hash, e.id, u.deadline, telemetry.InvalidatedByOwnWrite)
+	if deadline != 0 && e.snapshot != nil {
+		o.doubt(hash, e.id, deadline, telemetry.InvalidatedByOwnWrite)
 	}
 }
 
@@ -210,13 +210,11 @@ func (o *order) leave(c call) {
 	stripe := o.memory.stripe(c.hash)
 	stripe.Lock()
 	defer stripe.Unlock()
-	if u := o.over(stripe, c); c.write {
-		o.resume(u, c.hash)
-	}
+	o.over(stripe, c)
 }
 
 // reread begins to read the state of an entry again. It isn't ok if the entry was invalidated, or while a write of
-// the session is under way: most writes end with a newer state, and after any other the entry is read again.
+// the session is under way: most writes end with a newer state, and else the entry waits for its next turn.
 func (o *order) reread(e *entry) (r rereading, ok bool) {
 	stripe := o.memory.stripe(e.hash)
 	stripe.Lock()
@@ -228,21 +226,12 @@ func (o *order) reread(e *entry) (r rereading, ok bool) {
 		return rereading{}, false
 	}
 	if u := stripe.calls[e.hash]; u != nil && u.writing > 0 {
-		o.own.park(e.own)
+		if e.own.trusted(o.memory.now()) {
+			o.own.later(e)
+		}
 		return rereading{}, false
 	}
 	return rereading{entry: e, call: o.enter(stripe, e.hash, false)}, true
-}
-
-// resume has the entry read again whose turn came during the writes that have ended, under the stripe's lock.
-func (o *order) resume(u *calls, hash uint64) {
-	if u.writing > 0 {
-		return
-	}
-	if e := o.memory.lookup(hash); e != nil && !o.own.resume(e) {
-		o.memory.guard.Bump(hash)
-		o.tally.AddAt(telemetry.InvalidatedByOwnWrite, hash)
-	}
 }
 
 // spoil ends a read in the background that has failed, and invalidates its session.
@@ -264,14 +253,16 @@ func (o *order) slid(c call, id string, ttl time.Duration, at time.Time) {
 	stripe.Lock()
 	defer stripe.Unlock()
 	u := o.over(stripe, c)
-	defer o.resume(u, c.hash)
 	e := o.memory.lookup(c.hash)
 	switch {
 	case e == nil || e.id != id || e.snapshot == nil:
 	case e.stamp == c.stamp && u.agree(c, e.snapshot):
-		slid := *e
-		slid.snapshot, slid.own = e.snapshot.Expiring(at), o.own.slid(e.own, ttl)
-		o.put(u, c.hash, &slid)
+		slid, deadline := *e, u.deadline
+		if e.own != nil && e.own.until.Load() != 0 { // it waits to be read again
+			deadline = e.own.until.Load()
+		}
+		slid.snapshot, slid.own = e.snapshot.Expiring(at), o.own.of(ttl)
+		o.put(u, c.hash, &slid, deadline)
 	case e.stamp == o.memory.guard.Stamp(c.hash): // loaded meanwhile
 		o.memory.guard.Bump(c.hash)
 	}
@@ -283,7 +274,6 @@ func (o *order) cap(c call, id string, until int64) {
 	stripe.Lock()
 	defer stripe.Unlock()
 	u := o.over(stripe, c)
-	defer o.resume(u, c.hash)
 	e, v := o.memory.look(c.hash)
 	if e == nil || e.id != id || e.stamp != v.stamp || e.until <= until {
 		return

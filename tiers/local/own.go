@@ -42,10 +42,8 @@ type ownWrite struct {
 	ttl   time.Duration
 	until atomic.Int64 // served before this until it is read again; 0: there was no invalidation
 
-	times    int    // invalidations
-	next     *entry // waits to be read again
-	deadline int64  // with that: served before this moment
-	parked   bool   // waits for the end of a write of the session
+	times int    // invalidations
+	next  *entry // waits to be read again
 }
 
 const (
@@ -76,19 +74,6 @@ const (
 // of makes the ownWrite of a write that ends now.
 func (w *ownWrites) of(ttl time.Duration) *ownWrite {
 	return &ownWrite{wrote: w.order.memory.now(), ttl: ttl}
-}
-
-// slid makes the ownWrite of a slide, whose state may still wait to be read again.
-func (w *ownWrites) slid(before *ownWrite, ttl time.Duration) *ownWrite {
-	next := w.of(ttl)
-	if before != nil {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		until := before.until.Load()
-		next.until.Store(until)
-		next.parked = until != 0
-	}
-	return next
 }
 
 // trusted reports whether a state may be served, as far as invalidations after its write go.
@@ -135,7 +120,7 @@ func (w *ownWrites) notified(e *entry, deadline int64) (taken bool, delay time.D
 	return e.own.times <= notifiedTimes && w.again(e, deadline), delay
 }
 
-// again has an entry read again. It is called under mu.
+// again has an entry read again, and reports whether there is room. It is called under mu.
 func (w *ownWrites) again(e *entry, deadline int64) bool {
 	own := e.own
 	if own.next == nil {
@@ -143,10 +128,9 @@ func (w *ownWrites) again(e *entry, deadline int64) bool {
 			return false
 		}
 		w.queue = append(w.queue, own)
-		own.deadline = deadline
 		own.until.CompareAndSwap(0, deadline)
 	}
-	own.next, own.parked = e, false
+	own.next = e
 	if !w.running {
 		w.running = true
 		w.done.Add(1)
@@ -155,25 +139,11 @@ func (w *ownWrites) again(e *entry, deadline int64) bool {
 	return true
 }
 
-// park has a state wait for the end of a write.
-func (w *ownWrites) park(own *ownWrite) {
+// later has an entry whose turn has come wait for another one.
+func (w *ownWrites) later(e *entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	own.parked = true
-}
-
-// resume has a state that waited for the end of a write read again. If it returns false, the caller must invalidate
-// the session.
-func (w *ownWrites) resume(e *entry) bool {
-	if e.own == nil || e.own.until.Load() == 0 {
-		return true
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !e.own.parked {
-		return true
-	}
-	return w.again(e, e.own.until.Load())
+	w.again(e, e.own.until.Load())
 }
 
 // settle notes that a state was read again. If another invalidation came during the read, the state waits for the
@@ -181,19 +151,18 @@ func (w *ownWrites) resume(e *entry) bool {
 func (w *ownWrites) settle(own *ownWrite) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	until := int64(0)
-	if own.next != nil { // and once more since
-		until = own.deadline
+	if own.next == nil {
+		own.until.Store(0)
 	}
-	own.until.Store(until)
 }
 
 // run reads batches until none waits. Unless a batch was large, it pauses for as long as the read took, and
 // rereadPause at least, so that the states that come meanwhile are read together.
 func (w *ownWrites) run() {
 	defer w.done.Done()
-	for batch := w.next(); len(batch) > 0; batch = w.next() {
+	for waiting := w.waiting(); waiting > 0; waiting = w.waiting() {
 		began := time.Now()
+		batch := w.next(waiting)
 		w.reread(batch)
 		if len(batch) >= rereadBatch/8 {
 			continue
@@ -213,15 +182,20 @@ type rereading struct {
 	call  call
 }
 
-// next takes states that wait and haven't been invalidated meanwhile. If none waits, the
-// goroutine ends.
-func (w *ownWrites) next() (batch []rereading) {
-	for bytes := int64(0); len(batch) < rereadBatch && bytes < rereadBytes; {
-		e := w.first(len(batch) == 0)
-		if e == nil {
-			break
-		}
-		if r, ok := w.order.reread(e); ok {
+// waiting returns how many states wait. If none does, the goroutine ends.
+func (w *ownWrites) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) == 0 {
+		w.running, w.queue = false, nil
+	}
+	return len(w.queue)
+}
+
+// next begins to read some of those that wait.
+func (w *ownWrites) next(waiting int) (batch []rereading) {
+	for bytes := int64(0); waiting > 0 && len(batch) < rereadBatch && bytes < rereadBytes; waiting-- {
+		if r, ok := w.order.reread(w.first()); ok {
 			batch = append(batch, r)
 			bytes += r.entry.snapshot.Size()
 		}
@@ -229,16 +203,10 @@ func (w *ownWrites) next() (batch []rereading) {
 	return batch
 }
 
-// first takes the first entry that waits, or nil. If idle is set and none waits, the goroutine ends.
-func (w *ownWrites) first(idle bool) *entry {
+// first takes the first entry that waits.
+func (w *ownWrites) first() *entry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.queue) == 0 {
-		if idle {
-			w.running, w.queue = false, nil
-		}
-		return nil
-	}
 	own := w.queue[0]
 	w.queue[0] = nil
 	w.queue = w.queue[1:]
@@ -249,6 +217,9 @@ func (w *ownWrites) first(idle bool) *entry {
 
 // reread reads a batch and ends its calls. A state that can't be read is invalidated.
 func (w *ownWrites) reread(batch []rereading) (failed int) {
+	if len(batch) == 0 {
+		return 0
+	}
 	ctx, cancel := context.WithTimeout(w.life, rereadTimeout)
 	defer cancel()
 	began := w.order.memory.now()
