@@ -7,12 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gogf/gf/v2/errors/gerror"
-	"github.com/gogf/gf/v2/os/gsession"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
-
-	"github.com/gf-strata/strata/decorators/trace"
-	"github.com/gf-strata/strata/tiers"
 )
 
 // exported is all that an exporter gets to see of the spans.
@@ -50,37 +45,6 @@ func assertPrivate(t testing.TB, spans tracetest.SpanStubs) {
 			t.Errorf("%q is in the spans: %s", secret, all)
 		}
 	}
-}
-
-func TestNothingPrivateIsExported(t *testing.T) {
-	text := strings.Join([]string{secretID, secretKey, secretValue}, " ")
-	faults := []*scripted{
-		{},
-		{err: errors.New(text)},
-		{err: gerror.New(text)},
-		{err: fmt.Errorf("%s: %w", text, tiers.ErrRevoked)},
-		{err: gerror.Wrap(gsession.ErrorDisabled, text)},
-		{fault: text},
-		{fault: errors.New(text)},
-	}
-	provider, exporter := recorder(t)
-	for _, fault := range faults {
-		fault.snapshot, fault.data = snapshotOf(), map[string]any{secretKey: secretValue}
-		for _, method := range methods(t) {
-			fault.style = method.style
-			// Once with the capability, and once as a storage of another module.
-			for _, s := range []gsession.Storage{fault, stranger{fault}} {
-				_, _ = safely(func() error {
-					return method.call(t.Context(), trace.New(s, to(provider)))
-				})
-			}
-		}
-	}
-	spans := exporter.GetSpans()
-	if want := len(faults) * len(methods(t)); len(spans) < want {
-		t.Fatalf("%d spans, want %d at least", len(spans), want)
-	}
-	assertPrivate(t, spans)
 }
 
 // The search itself must find what it looks for.

@@ -34,7 +34,9 @@ func TestEveryOperationHasASpan(t *testing.T) {
 		{name: "late", outcome: "error", errorType: "deadline_exceeded", err: tiers.NewError("late", context.DeadlineExceeded)},
 		{name: "typed", outcome: "error", errorType: "*net.AddrError", err: gerror.Wrap(&net.AddrError{Err: text}, text)},
 		{name: "joined", outcome: "error", errorType: "*net.AddrError", err: errors.Join(&net.AddrError{Err: text}, errors.New(text))},
+		{name: "plain", outcome: "error", errorType: "*errors.errorString", err: errors.New(text)},
 		{name: "panic", outcome: "error", errorType: "panic", fault: errors.New(text)},
+		{name: "panic with a text", outcome: "error", errorType: "panic", fault: text},
 	}
 	provider, exporter := recorder(t)
 	for _, method := range methods(t) {
