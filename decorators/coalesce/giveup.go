@@ -14,10 +14,10 @@ import (
 	"github.com/gf-strata/strata/telemetry"
 )
 
-// GiveUp is a report of changes that were accepted and will not reach the store: the
-// session was removed or has expired, or the store took none of the attempts, or not
-// before the chain was closed, which makes one report of all sessions. That counts changes too that a log-out annuls
-// which is still at the store by then: they are void if it succeeds.
+// GiveUp is a report of changes that were accepted and will not reach the store: the session was removed or
+// has expired, or the store took none of the attempts, or not before the chain was closed, which makes one
+// report of all sessions. That report also counts changes that a log-out annuls, if the log-out itself is
+// still at the store: they are void if it succeeds.
 type GiveUp struct {
 	Changes  int           // calls whose changes are lost
 	Attempts int           // that have failed

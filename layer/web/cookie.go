@@ -32,7 +32,7 @@ type CookieOptions struct {
 	// Secure is for servers behind a proxy that ends TLS and sets no X-Forwarded-Proto. SameSite None and a
 	// Name with a prefix include it, as browsers drop such cookies otherwise.
 	Secure bool
-	// Insecure is never to be Secure, over TLS neither.
+	// Insecure leaves Secure out, over TLS as well.
 	Insecure bool
 }
 

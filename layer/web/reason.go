@@ -18,11 +18,11 @@ import (
 // and where the reason isn't known (any more). It may cost a read of the store, where the chain has
 // layer.Indexed.
 //
-// That a session has reached one of its limits is known on nodes that served it, for some time; the
-// absolute one on all of them where ids are Signed. All other reasons need layer.Indexed, and are known
-// for as long as layer.KeepReasons says: a session that has ended otherwise, and would have reached its limit
-// since, is said to have reached it by a node that notices the end only then. A request that was running when its session ended has the reason in the
-// error that OnError gets: layer.ReasonOf.
+// That a session has reached one of its limits is known on nodes that served it, for some time; the absolute
+// one on all of them where ids are Signed. All other reasons need layer.Indexed, and are known for as long as
+// layer.KeepReasons says. If a session that has ended otherwise would have reached its limit since, a node
+// that notices the end only then reports the limit. A request that was running when its session ended has the
+// reason in the error that OnError gets: layer.ReasonOf.
 func Reason(r *ghttp.Request) layer.Reason {
 	q := requestOf(r)
 	if q == nil || q.load() != nil {

@@ -32,9 +32,9 @@ func OnError(respond func(r *ghttp.Request, err error)) Option {
 	return func(s *sessions) { s.onError = respond }
 }
 
-// CommitOnPanic commits what a handler had changed before it panicked. The default is not to. A panic
-// with an error that has a stack is known by the status 500: let a middleware that replaces the status
-// be around web.Sessions.
+// CommitOnPanic commits what a handler had changed before it panicked. The default is not to. GoFrame turns a
+// panic with an error that has a stack into status 500 before web.Sessions sees it: put a middleware that
+// replaces the status outside of web.Sessions.
 func CommitOnPanic() Option { return func(s *sessions) { s.commitOnPanic = true } }
 
 // AdoptUnknown begins a session under the id that the client has sent, if it is well-formed, as
@@ -70,7 +70,7 @@ func Absolute(d time.Duration) Option { return func(s *sessions) { s.absolute = 
 // set then, unless Cookie is given as well. A handler hands the id to the client itself, see Token.
 func Bearer() Option { return func(s *sessions) { s.header = "Authorization"; s.bearer = true } }
 
-// Header takes the id from the header of that name, else as Bearer.
+// Header is Bearer with a header of another name, whose value is the id alone.
 func Header(name string) Option {
 	return func(s *sessions) { s.header = http.CanonicalHeaderKey(name); s.bearer = false }
 }

@@ -61,13 +61,12 @@ func orElse[T comparable](value *T, fallback T) {
 // g.Redis(), which stays the caller's to close. It panics where the client isn't
 // made by github.com/gogf/gf/contrib/nosql/redis/v2.
 //
-// The storage talks to the server without GoFrame's adapter, whose spans carry
-// whole sessions. That adapter sets no time-outs unless its configuration does, and
-// a server that hangs would hold every request; where it has set none, reads and
-// writes end after 3 s here. For a cluster that takes connections of the storage's own, made
-// as the configuration says; close the storage when the program ends. Of sentinels, set
-// readTimeout in the configuration: one that hangs would hold up all new connections. A
-// context's deadline isn't looked at while a command is under way; Open's client does.
+// The storage talks to the server without GoFrame's adapter, whose spans carry whole sessions. That adapter
+// sets no time-outs unless its configuration does, and a server that hangs would hold every request; where it
+// has set none, reads and writes end after 3 s here. For a cluster the storage then makes connections of its
+// own, as the configuration says: close it when the program ends. Behind sentinels, set readTimeout in the
+// configuration: a sentinel that hangs would hold up all new connections. The deadline of a context isn't
+// looked at while a command is under way, as it is by the client that Open makes.
 func FromGoFrame(client *gredis.Redis, opts ...Option) *Storage {
 	const instead = `import _ "github.com/gogf/gf/contrib/nosql/redis/v2" and pass g.Redis() with its configuration, or use redisstore.New with a go-redis client`
 	if client == nil || client.GetAdapter() == nil {

@@ -119,10 +119,9 @@ const (
 	leastLease, mostLease = 50 * time.Millisecond, time.Minute
 )
 
-// WatchLease is how long sessions stay valid after the last moment of which the storage knows
-// that it was notified of all changes before it: nothing that a listener serves from memory is
-// older than that while the connection hangs. The server is asked every quarter of it.
-// Without the option it is DefaultLease. It panics outside 50 ms to 1 minute.
+// WatchLease is how long memory may serve sessions after the last moment up to which the storage has received
+// all notifications: while the connection hangs, nothing older than that is served. The server is pinged four
+// times in a lease. DefaultLease unless set. It panics outside 50 ms to 1 minute.
 func WatchLease(d time.Duration) Option {
 	if d < leastLease || d > mostLease {
 		panic(fmt.Sprintf("strata: redisstore.WatchLease needs 50 ms to 1 minute, not %v; less can't be distinguished from a slow network, and more keeps what is stale for too long", d))
