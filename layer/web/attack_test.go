@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net"
@@ -197,6 +198,106 @@ func TestAttackAnotherKey(t *testing.T) {
 	works(t, func() bool { return attack(bare) })
 	if attack(serveOn(t, open(), standard())) {
 		t.Error("the attack works")
+	}
+}
+
+// A handler passes on a token that a client has sent as its session's id: one that is the name of another key, or of the
+// note that a log-in leaves, reads, overwrites and removes nothing.
+func TestAttackATokenThatIsNoID(t *testing.T) {
+	redis := redistest.Start(t)
+	client, ctx := redis.Client(), context.Background()
+	store, err := redisstore.Open(redis.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close(ctx) })
+	routes := func(server *ghttp.Server) {
+		server.BindHandler("/by-token", func(r *ghttp.Request) {
+			if err := r.Session.SetId(r.GetQuery("token").String()); err != nil {
+				t.Error(err)
+			}
+			switch data := r.Session.MustData(); r.GetQuery("do").String() {
+			case "set":
+				_ = r.Session.Set("k", "w")
+			case "remove":
+				_ = r.Session.Remove("k")
+			case "end":
+				_ = r.Session.RemoveAll()
+			default:
+				r.Response.Write(len(data) > 0 || !r.Session.MustGet("k").IsNil())
+			}
+		})
+	}
+	for name, c := range map[string]struct {
+		mine, bare gsession.Storage
+		plant      string
+	}{
+		"snapshot": {store, gsession.NewStorageRedis(redis.GoFrame(t)), "SET"},
+		"direct":   {gsession.NewStorageRedisHashTable(redis.GoFrame(t)), gsession.NewStorageRedisHashTable(redis.GoFrame(t)), "HSET"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mine := serveOn(t, c.mine, func(server *ghttp.Server, chain *layer.Stack) { standard()(server, chain); routes(server) })
+			mine.bare("/login", "Cookie", sends(mine.bare("/set").cookie.Value))
+			notes := client.Keys(ctx, "moved.*").Val()
+			if len(notes) == 0 {
+				t.Error("the log-in has left no note")
+			}
+			attack := func(s *site) (succeeds bool) {
+				const token = "app:config:production"
+				values := []any{"SET", token, `{"k":"secret"}`}
+				if c.plant == "HSET" {
+					values = []any{"HSET", token, "k", "secret"}
+				}
+				if err := errors.Join(client.Del(ctx, token).Err(), client.Do(ctx, values...).Err()); err != nil {
+					t.Fatal(err)
+				}
+				before := client.Dump(ctx, token).Val()
+				for _, do := range []string{"set", "remove", "end"} {
+					s.bare("/by-token?do=" + do + "&token=" + token)
+				}
+				for _, id := range append(notes, token) {
+					succeeds = succeeds || s.bare("/by-token?token="+id).body == "true"
+				}
+				return succeeds || client.Dump(ctx, token).Val() != before
+			}
+			works(t, func() bool {
+				return attack(serve(t, func(server *ghttp.Server, _ *layer.Stack) { server.SetSessionStorage(c.bare); routes(server) }))
+			})
+			if attack(mine) {
+				t.Error("the attack works")
+			}
+			if len(client.Keys(ctx, "moved.*").Val()) < len(notes) {
+				t.Error("a note is gone")
+			}
+		})
+	}
+}
+
+// A request that brings the id in each way at once has the one of its cookie, or of the header that the program names.
+func TestAttackIDsInEveryPlace(t *testing.T) {
+	for name, opts := range map[string][]web.Option{"cookie": nil, "header": {web.Header("X-Session"), web.Cookie(web.CookieOptions{})}} {
+		s := serve(t, standard(opts...))
+		mine, victim := s.bare("/login").cookie.Value, s.bare("/set?v=victim").cookie.Value
+		places := []string{"Cookie", cookieName + " =" + victim + "; " + strings.ToUpper(cookieName) + "=" + victim + "; =" + sends(victim),
+			cookieName, victim, "Authorization", "Bearer " + victim, "X-Session-Id", victim}
+		own := []string{"Cookie", sends(`"` + mine + `"`)}
+		if name == "header" {
+			places, own = append(places, "Cookie", sends(victim)), []string{"X-Session", mine}
+		}
+		if got := s.bare("/who?"+sends(victim), append(places, own...)...).body; got != "ann;{}" {
+			t.Errorf("%s: the session is %q", name, got)
+		}
+		if name == "header" {
+			continue
+		}
+		if got := s.bare("/who?"+sends(victim), places...).body; got != ";{}" {
+			t.Errorf("the session that no cookie names is %q", got)
+		}
+		for _, bad := range []string{victim + " ", victim + ",", "'" + victim + "'", `"` + victim, victim + "\t", strings.Repeat(victim, 40)} {
+			if got := s.bare("/get", "Cookie", sends(bad+"x")).body; got != "" {
+				t.Errorf("%q names a session", bad)
+			}
+		}
 	}
 }
 

@@ -220,7 +220,7 @@ func raw(t *testing.T, s *site) (net.Conn, *bufio.Reader) {
 	return conn, bufio.NewReader(conn)
 }
 
-// A socket lives until its session is logged out on another node. The values that its handler sets afterwards bring nothing back.
+// A socket lives until its session is logged out on another node. Later changes of its handler bring nothing back.
 func TestASocketEndsWithItsSessionOnAnotherNode(t *testing.T) {
 	redis := redistest.Start(t)
 	ended := make(chan error, 1)

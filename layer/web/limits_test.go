@@ -558,7 +558,6 @@ func TestSettingsOfTheServerAreTakenOrRefused(t *testing.T) {
 	}
 }
 
-// The log-in of a session on a direct store is carried key by key.
 func TestOverADirectStore(t *testing.T) {
 	redis := redistest.Start(t)
 	s := serveChain(t, layer.Chain(gsession.NewStorageRedisHashTable(redis.GoFrame(t), "h:"), layer.Coalesced(layer.WriteTimeout(deadline))), standard())

@@ -109,7 +109,7 @@ func LoggedIn(r *ghttp.Request) {
 	}
 	switch err := q.load(); {
 	case err != nil:
-		q.logUnread(err)
+		q.of.logFailure(q.ctx, err)
 		q.of.fail(r, err)
 	case q.storage.record.principal == "":
 		q.of.fail(r, ErrNotLoggedIn)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
-	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/layer"
 )
 
@@ -77,7 +75,7 @@ func (q *request) end() {
 		switch {
 		case failed != nil && errors.Is(cause, failed): // which MustGet and the like panic with
 			err, q.logged = failed, true
-			q.logUnread(err)
+			q.of.logFailure(q.ctx, err)
 		case q.writer.refused != 0 && (errors.Is(cause, errRefused) || errors.Is(cause, http.ErrAbortHandler)): // as httputil.ReverseProxy
 			q.logged = true
 		}
@@ -97,12 +95,6 @@ func (q *request) end() {
 	default:
 		q.mark(read)
 	}
-}
-
-// logUnread logs what the chain leaves to its caller.
-func (q *request) logUnread(err error) {
-	const message = "strata: web: a session could not be read or changed"
-	q.of.log.Warn(q.ctx, message+failure.ErrorType(err), message, slog.String("error", failure.Explain(err)))
 }
 
 // leave follows the end, which OnError, Describe or a storage may have left with a panic: nothing more
@@ -182,7 +174,7 @@ func (q *request) commit() error {
 	)
 	switch {
 	case q.session.IsDirty():
-		if err := s.save(before, now); err != nil {
+		if err := q.session.Close(); err != nil {
 			return err
 		}
 	case s.stored == "":
@@ -195,7 +187,7 @@ func (q *request) commit() error {
 		if err := q.session.Remove(); err != nil { // has it be written
 			return err
 		}
-		if s.save(before, now) != nil {
+		if q.session.Close() != nil {
 			s.record = before
 			return nil
 		}

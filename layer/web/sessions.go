@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/decorators/index"
+	"github.com/gf-strata/strata/decorators/snapshots"
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/telemetry"
@@ -95,6 +99,7 @@ func TrustedOrigins(origins ...string) Option {
 type sessions struct {
 	chain         *layer.Stack
 	top           tiers.Storage
+	whole         *snapshots.Storage // top, whose sessions are whole where the store is direct
 	onError       func(*ghttp.Request, error)
 	commitOnPanic bool
 	adopt         bool
@@ -106,7 +111,8 @@ type sessions struct {
 	cookie        *CookieOptions // nil for none
 	cross         http.CrossOriginProtection
 	describe      func(*ghttp.Request) map[string]string
-	users         *layer.Users // nil without layer.Indexed
+	users         *layer.Users // nil without layer.Indexed, as is explain
+	explain       func(ctx context.Context, id string, err error) error
 	expiries      *expiries
 	servers       sync.Map // *ghttp.Server to *settings
 	moves         moves
@@ -124,8 +130,10 @@ func Sessions(chain gsession.Storage, opts ...Option) ghttp.HandlerFunc {
 		stack = layer.Chain(chain) // panics where there is none
 	}
 	s := &sessions{chain: stack, top: sessionmap.Adapt(stack.Unwrap()), onError: respond, describe: Described, expiries: newExpiries()}
-	if _, ok := layer.As[*index.Storage](stack); ok {
-		s.users = layer.Principals(stack)
+	s.whole = snapshots.New(s.top)
+	if indexed, ok := layer.As[*index.Storage](stack); ok {
+		s.users, s.explain = layer.Principals(stack), indexed.Principals().Explain
+		s.whole.Hide(index.Key)
 	}
 	sink := telemetry.Standard()
 	if traced, ok := layer.As[interface{ Sink() *telemetry.Sink }](stack); ok && traced.Sink() != nil {
@@ -229,12 +237,59 @@ func (s *sessions) newID(r record) string {
 	return s.signer.newID(began, time.Duration(r.absolute)*time.Millisecond)
 }
 
+var errMixed = tiers.NewError("strata: web: the store disables some calls of single keys and not others, so that sessions can be written neither whole nor by key; disable all of them or none", nil)
+
+// load reads a session whole, as layer.Snapshots does where the store is direct.
+func (s *sessions) load(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
+	m, err := s.chain.GetSession(ctx, id, ttl)
+	if err != nil || m == nil {
+		return m, err
+	}
+	switch s.top.Style(ctx) {
+	case tiers.StyleSnapshot:
+		return m, nil
+	case tiers.StyleDirect: // m shows that the session is there
+		return s.whole.GetSession(ctx, id, ttl)
+	}
+	return nil, errMixed
+}
+
+// write commits a session. Of a direct store's the chain sees the keys, and leaves it to its caller to log what fails.
+func (s *sessions) write(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	var err error
+	switch s.top.Style(ctx) {
+	case tiers.StyleSnapshot:
+		return s.chain.SetSession(ctx, id, data, ttl)
+	case tiers.StyleDirect:
+		err = s.whole.SetSession(ctx, id, data, ttl)
+	default:
+		err = errMixed
+	}
+	if err != nil && s.explain != nil {
+		err = s.explain(ctx, id, err)
+	}
+	if err != nil {
+		s.logFailure(ctx, err)
+	}
+	return err
+}
+
+// logFailure logs what the chain leaves to its caller.
+func (s *sessions) logFailure(ctx context.Context, err error) {
+	const message = "strata: web: a session could not be read or written"
+	s.log.Warn(ctx, message+failure.ErrorType(err), message, slog.String("error", failure.Explain(err)))
+}
+
 // remove ends a session for a reason, which is "" where it goes on under another id.
 func (s *sessions) remove(ctx context.Context, id string, reason layer.Reason) error {
 	if s.users != nil {
 		ctx = layer.WithReason(ctx, reason)
 	}
-	if err := s.chain.RemoveAll(ctx, id); err != nil {
+	remove := s.chain.RemoveAll
+	if s.top.Style(ctx) == tiers.StyleDirect {
+		remove = s.whole.RemoveAll
+	}
+	if err := remove(ctx, id); err != nil {
 		return err
 	}
 	s.expiries.forget(id)
@@ -244,7 +299,7 @@ func (s *sessions) remove(ctx context.Context, id string, reason layer.Reason) e
 
 // logOut ends a session, also under the ids that other requests have given it meanwhile. A change of id leaves its note
 // before it looks whether the session is still there: either it finds that the session has ended, or the log-out finds
-// the note. Over a direct store the note comes after that look, and a log-out in between may miss it.
+// the note.
 func (s *sessions) logOut(ctx context.Context, id string) (err error) {
 	for n := 0; n < mostMoves && id != "" && err == nil; n++ {
 		if err = s.remove(ctx, id, layer.ReasonLoggedOut); err == nil {

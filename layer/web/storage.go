@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -18,14 +19,12 @@ import (
 // session. It belongs to the request's goroutine.
 //
 // A change of id is noted and made at the commit, so that a handler which panics, or whose commit
-// fails, leaves the client with the session that it had. Direct stores write at once.
+// fails, leaves the client with the session that it had.
 type storage struct {
 	q         *request
-	direct    bool
 	loaded    bool            // the store was asked, or an id was made
 	id        string          // what the session is called, or will be
 	stored    string          // what the store calls it; "" where there is none
-	begun     bool            // by this request, where the store is direct
 	endStored bool            // the session under stored ends when the one under id is there
 	loggedIn  bool            // by Login, since the last commit: what waits for the old id ends with it
 	late      *gmap.StrAnyMap // the session that a late log-in began, see isLate; else nil
@@ -49,7 +48,6 @@ var errReserved = errors.New("strata: web: the key " + Key + " is reserved; take
 // takes has a session without an id be called so: as New, or the program's own SetIdFunc, says.
 func (s *storage) takes(id string) {
 	if s.id == "" {
-		s.direct = s.q.of.top.Style(s.q.ctx) != tiers.StyleSnapshot
 		s.loaded, s.id = true, id
 	}
 }
@@ -126,7 +124,6 @@ func (s *storage) New(context.Context, time.Duration) (string, error) {
 // GetSession is called once, before anything else. If there is no session under the id that it
 // was given, the session takes a new one.
 func (s *storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	s.direct = s.q.of.top.Style(ctx) != tiers.StyleSnapshot
 	for p := &s.q.presented; ; id = p.id {
 		m, reason, over, err := s.find(ctx, id, ttl)
 		if err != nil || s.stored != "" {
@@ -151,26 +148,20 @@ func (s *storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 // and whether the id's limit is over.
 func (s *storage) find(ctx context.Context, id string, ttl time.Duration) (m *gmap.StrAnyMap, reason layer.Reason, over bool, err error) {
 	now, of, p := time.Now(), s.q.of, &s.q.presented
-	if id == p.id && p.claimed.left(now, 0, of.absolute) < 0 {
+	if id != p.id {
+		if _, ok := of.read(id); !ok {
+			return nil, "", false, nil // a handler may have it from a request
+		}
+	} else if p.claimed.left(now, 0, of.absolute) < 0 {
 		return nil, layer.ReasonExpired, true, nil
 	}
-	m, err = of.chain.GetSession(ctx, id, ttl)
-	if err != nil {
+	if m, err = of.load(ctx, id, ttl); err != nil {
 		return m, "", false, err
 	}
-	if m == nil || !s.direct && m.Size() == 0 { // StorageMemory has an empty one for each id
+	if m == nil || m.Size() == 0 { // StorageMemory has an empty one for each id
 		return m, of.expiries.reason(id, now), false, nil
 	}
-	var kept any
-	if s.direct {
-		if kept, err = of.chain.Get(ctx, id, Key); err != nil && !errors.Is(err, gsession.ErrorDisabled) {
-			return nil, "", false, err
-		}
-	}
-	if kept == nil {
-		kept = m.Remove(Key)
-	}
-	known := recordOf(kept)
+	known := recordOf(m.Remove(Key))
 	if known.left(now, 0, of.absolute) < 0 {
 		return nil, layer.ReasonExpired, true, of.remove(ctx, id, layer.ReasonExpired)
 	}
@@ -183,14 +174,9 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	now, of := time.Now(), s.q.of
 	switch {
 	case id != s.id:
-		return s.rename(ctx, id, data, now)
+		return s.rename(id)
 	case id == s.left:
 		return nil // what was logged out isn't begun again
-	case s.direct:
-		if s.begun {
-			data = gmap.NewStrAnyMap(true) // the chain's map may be that of a session which has ended
-		}
-		return of.chain.SetSession(ctx, s.id, data, s.ttl(now))
 	case s.stored == "" && data.Size() == 0 && !s.record.wanted():
 		return nil
 	}
@@ -204,10 +190,10 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	ttl := s.ttl(now)
 	var err error
 	if moving {
-		err = of.watch.leaveNote(ctx, false, s.loggedIn, s.stored, s.id)
+		err = of.watch.leaveNote(ctx, s.loggedIn, s.stored, s.id)
 	}
 	if err == nil {
-		err = of.chain.SetSession(s.q.described(ctx), s.id, data, ttl)
+		err = of.write(s.q.described(ctx), s.id, data, ttl)
 	}
 	data.Remove(Key)
 	if err == nil && moving {
@@ -229,29 +215,15 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	return nil
 }
 
-// rename has the session be called otherwise from the next commit on, or at once where the store is direct.
-func (s *storage) rename(ctx context.Context, id string, data *gmap.StrAnyMap, now time.Time) error {
+// rename has the session be called otherwise from the next commit on.
+func (s *storage) rename(id string) error {
 	if s.q.sealed() {
 		return errBegun
 	}
-	s.takes(id)
-	if s.direct && s.stored != "" {
-		chain, ttl := s.q.of.chain, s.ttl(now)
-		if s.begun { // its map isn't of the chain, which therefore doesn't know what to carry
-			kept, err := chain.Data(ctx, s.id)
-			if err == nil {
-				err = chain.SetMap(s.q.described(ctx), id, kept, ttl)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		if err := chain.SetSession(ctx, id, data, ttl); s.isLate(ctx, err) {
-			s.stored, s.begun = "", true
-		} else if err != nil {
-			return err
-		}
+	if _, ok := s.q.of.read(id); !ok {
+		return errOwnID
 	}
+	s.takes(id)
 	s.id = id
 	return nil
 }
@@ -277,7 +249,7 @@ func (s *storage) commitLate(ctx context.Context, change *tiers.Delta, ttl time.
 		}
 		own[Key] = s.record.String()
 	})
-	return s.q.of.chain.SetSession(s.q.described(ctx), s.id, s.late, ttl)
+	return s.q.of.write(s.q.described(ctx), s.id, s.late, ttl)
 }
 
 // follow has what waits for the end of the session wait for it under another id: after a log-in this
@@ -296,29 +268,16 @@ func (s *storage) UpdateTTL(context.Context, string, time.Duration) error { retu
 
 // RemoveAll is the log-out, or RegenerateId ending the id from before.
 func (s *storage) RemoveAll(ctx context.Context, id string) error {
-	of := s.q.of
 	if id != s.id {
-		if s.direct {
-			if err := of.watch.leaveNote(ctx, true, s.loggedIn, id, s.id); err != nil {
-				return s.note(err)
-			}
-			s.follow(id, s.id)
-			if err := of.remove(ctx, id, ""); err != nil {
-				return s.note(err)
-			}
-		}
 		s.endStored = s.endStored || id == s.stored
 		return nil
 	}
 	ends := []string{s.stored}
-	if s.direct && id != s.stored { // which the handler has kept then
-		ends = append(ends, id)
-	}
 	for _, gone := range s.q.presented.gone { // another request may have changed the id since the client has sent this one
 		ends = append(ends, gone.id)
 	}
 	for _, id := range ends {
-		if err := of.logOut(ctx, id); err != nil {
+		if err := s.q.of.logOut(ctx, id); err != nil {
 			return s.note(err)
 		}
 	}
@@ -330,91 +289,29 @@ func (s *storage) RemoveAll(ctx context.Context, id string) error {
 	return s.note(err)
 }
 
-// save writes the session, and of a direct store's the record, where it has changed. Such sessions are written key by
-// key, and so are the methods below for them. If the record is gone, a log-out has overlapped: what was written since
-// would be a visitor's session under the old id, and is removed.
-func (s *storage) save(before record, now time.Time) error {
-	if err := s.q.session.Close(); err != nil || !s.direct || s.stored == "" && !s.record.wanted() {
-		return err
-	}
-	chain := s.q.of.chain
-	if s.id == s.stored && !s.begun && before.began > 0 {
-		kept, err := chain.Get(s.q.ctx, s.id, Key)
-		if err != nil {
-			return err
-		}
-		if kept == nil {
-			return errors.Join(layer.ErrRevoked, s.q.of.remove(s.q.ctx, s.id, ""))
-		}
-	}
-	if s.id != s.stored {
-		before = record{}
-	}
-	s.touch(now)
-	s.begun = s.begun || s.stored == ""
-	s.stored, s.endStored, s.loggedIn = s.id, false, false
-	if s.record == before {
-		return nil
-	}
-	return chain.Set(s.q.described(s.q.ctx), s.id, Key, s.record.String(), s.ttl(now))
+// The handler's session holds the data in a map: per-key calls are disabled, as by a store of whole sessions.
+
+func (s *storage) Set(_ context.Context, id, _ string, _ any, _ time.Duration) error {
+	return cmp.Or(s.begins(id), gsession.ErrorDisabled)
 }
 
-// Set is SetMap of one key.
-func (s *storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	if err := s.begins(id); err != nil {
-		return err
-	}
-	if !s.direct {
-		return gsession.ErrorDisabled
-	}
-	return s.SetMap(ctx, id, map[string]any{key: value}, ttl)
+func (s *storage) SetMap(_ context.Context, id string, _ map[string]any, _ time.Duration) error {
+	return cmp.Or(s.begins(id), gsession.ErrorDisabled)
 }
 
-func (s *storage) SetMap(ctx context.Context, id string, data map[string]any, _ time.Duration) error {
-	if err := s.begins(id); err != nil {
-		return err
-	}
-	if !s.direct {
-		return gsession.ErrorDisabled
-	}
-	if _, ok := data[Key]; ok {
-		return errReserved
-	}
-	now, chain := time.Now(), s.q.of.chain
-	err := chain.SetMap(s.q.described(ctx), id, data, s.ttl(now))
-	if err == nil && s.stored == "" {
-		s.stored, s.begun = id, true
-		s.touch(now)
-		err = chain.Set(ctx, id, Key, s.record.String(), s.ttl(now))
-	}
-	return s.note(err)
+func (s *storage) Get(context.Context, string, string) (any, error) {
+	return nil, gsession.ErrorDisabled
 }
 
-func (s *storage) Get(ctx context.Context, id, key string) (any, error) {
-	if !s.direct || key == Key {
-		return nil, gsession.ErrorDisabled
-	}
-	value, err := s.q.of.chain.Get(ctx, id, key)
-	return value, s.note(err)
+func (s *storage) Data(context.Context, string) (map[string]any, error) {
+	return nil, gsession.ErrorDisabled
 }
 
-func (s *storage) Data(ctx context.Context, id string) (map[string]any, error) {
-	data, err := s.q.of.chain.Data(ctx, id)
-	delete(data, Key)
-	return data, err
-}
+func (s *storage) GetSize(context.Context, string) (int, error) { return 0, gsession.ErrorDisabled }
 
-func (s *storage) GetSize(ctx context.Context, id string) (int, error) {
-	size, err := s.q.of.chain.GetSize(ctx, id)
-	if size > 0 && s.stored != "" {
-		size--
-	}
-	return size, err
-}
-
-func (s *storage) Remove(ctx context.Context, id, key string) error {
+func (s *storage) Remove(_ context.Context, _, key string) error {
 	if key == Key {
 		return errReserved
 	}
-	return s.note(s.q.of.chain.Remove(ctx, id, key))
+	return gsession.ErrorDisabled
 }

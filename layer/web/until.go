@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
@@ -403,24 +402,12 @@ func (w *watch) inquire(ctx context.Context, id string, ttl time.Duration) (is s
 
 // ask looks for a session in the store.
 func (w *watch) ask(ctx context.Context, id string, ttl time.Duration) (is seen, err error) {
-	var kept any
-	if w.store.Style(ctx) == tiers.StyleSnapshot {
-		read, err := w.store.Load(ctx, id, ttl)
-		if err != nil || read.Snapshot.Len() == 0 {
-			return is, err
-		}
-		kept = read.Snapshot.Data()[Key]
-		is.expires, _ = read.Snapshot.Expires()
-	} else {
-		size, err := w.store.GetSize(ctx, id)
-		if err == nil && size > 0 {
-			kept, err = w.store.Get(ctx, id, Key)
-		}
-		if err != nil || size == 0 {
-			return is, err
-		}
+	read, err := w.store.Load(ctx, id, ttl)
+	if err != nil || read.Snapshot.Len() == 0 {
+		return is, err
 	}
-	rec := recordOf(kept)
+	is.expires, _ = read.Snapshot.Expires()
+	rec := recordOf(read.Snapshot.Data()[Key])
 	now := time.Now()
 	if rec.left(now, 0, w.of.absolute) < 0 {
 		is.reason = layer.ReasonExpired
@@ -455,37 +442,25 @@ func noteID(id string) string {
 
 // leaveNote says under which id the session goes on. It is in the store when it returns, also
 // where others are written behind.
-func (w *watch) leaveNote(ctx context.Context, direct, loggedIn bool, from, to string) error {
-	id, note := noteID(from), map[string]any{Key: to}
+func (w *watch) leaveNote(ctx context.Context, loggedIn bool, from, to string) error {
+	note := map[string]any{Key: to}
 	if loggedIn {
 		note = map[string]any{noteLogIn + to: "1"}
 	}
-	if direct {
-		if err := w.of.chain.SetMap(ctx, id, note, noteLife); err != nil {
-			return err
-		}
-		return w.of.chain.SetSession(ctx, id, gmap.NewStrAnyMap(true), noteLife) // gives it its time to live
-	}
 	delta, err := tiers.Add(note)
 	if err == nil {
-		_, err = w.of.top.Commit(ctx, id, delta.AsUrgent(), noteLife)
+		_, err = w.of.whole.Commit(ctx, noteID(from), delta.AsUrgent(), noteLife)
 	}
 	return err
 }
 
 // notes are those that were left under an id, as the store holds them.
 func (w *watch) notes(ctx context.Context, id string) (notes map[string]any, err error) {
-	if id = noteID(id); w.store.Style(ctx) == tiers.StyleSnapshot {
-		read, err := w.store.Load(ctx, id, noteLife)
-		if err != nil || read.Snapshot.Len() == 0 {
-			return nil, err
-		}
-		return read.Snapshot.Data(), nil
+	read, err := w.store.Load(ctx, noteID(id), noteLife)
+	if err != nil || read.Snapshot.Len() == 0 {
+		return nil, err
 	}
-	if notes, err = w.store.Data(ctx, id); errors.Is(err, gsession.ErrorDisabled) {
-		err = nil
-	}
-	return notes, err
+	return read.Snapshot.Data(), nil
 }
 
 // forward is the id under which a session goes on, "" for none.

@@ -496,33 +496,68 @@ func TestLoggedInDistinguishesAVisitorFromAStoreThatIsAway(t *testing.T) {
 	}
 }
 
-// unreachable is a direct store that no call reaches while away is set.
+// unreachable is a direct store whose sessions can't be read while away is set, and can't be written while full is. With
+// mixed it has no calls for whole sessions.
 type unreachable struct {
 	*teststore.Keys
-	away atomic.Bool
+	away, full, mixed atomic.Bool
 }
 
 var errAway = errors.New("away")
 
-func (u *unreachable) Get(ctx context.Context, id, key string) (any, error) {
-	if u.away.Load() {
+func (u *unreachable) Data(ctx context.Context, id string) (map[string]any, error) {
+	switch {
+	case u.mixed.Load():
+		return nil, gsession.ErrorDisabled
+	case u.away.Load():
 		return nil, errAway
 	}
-	return u.Keys.Get(ctx, id, key)
+	return u.Keys.Data(ctx, id)
 }
 
 func (u *unreachable) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	if u.away.Load() {
+	if u.full.Load() {
 		return errAway
 	}
 	return u.Keys.SetMap(ctx, id, data, ttl)
 }
 
-func (u *unreachable) Remove(ctx context.Context, id, key string) error {
-	if u.away.Load() {
-		return errAway
+// A direct store's sessions are read and written whole: what a handler changed before it panicked isn't there, nor what the
+// store refuses, which is logged. A store whose sessions can be neither read whole nor by key is refused.
+func TestADirectStoreIsUsedAsOneOfWholeSessions(t *testing.T) {
+	var said said
+	store := &unreachable{Keys: teststore.NewKeys(nil)}
+	chain := layer.Chain(store, layer.Indexed(nil), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
+	s := serveChain(t, chain, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/panic", func(r *ghttp.Request) {
+			r.Session.MustSet("k", "panicked")
+			panic("after a change")
+		})
+	})
+	c := s.client()
+	c.want("/set", "set")
+	c.status("/login", http.StatusOK)
+	c.status("/panic", http.StatusInternalServerError)
+	c.want("/who", `ann;{"k":"v"}`)
+	store.full.Store(true)
+	for range 3 {
+		c.status("/set?v=w", http.StatusServiceUnavailable)
 	}
-	return u.Keys.Remove(ctx, id, key)
+	store.full.Store(false)
+	c.want("/who", `ann;{"k":"v"}`)
+	if err := chain.Close(context.Background()); err != nil { // has all lines written
+		t.Fatal(err)
+	}
+	if lines := strings.Count(said.String(), "could not be read or written"); lines != 1 || strings.Contains(said.String(), s.cookieOf(c)) {
+		t.Errorf("three failures said %d lines: %s", lines, said.String())
+	}
+
+	store = &unreachable{Keys: teststore.NewKeys(nil)}
+	store.mixed.Store(true)
+	if a := serveChain(t, layer.Chain(store), standard()).bare("/set"); a.status != http.StatusServiceUnavailable || a.cookie != nil {
+		t.Errorf("over a store that mixes the styles a write returned %d, %v", a.status, a.cookie)
+	}
 }
 
 // MustGet and the like panic with the error. Another panic stays one, also of a request whose session couldn't be read.
@@ -532,11 +567,10 @@ func TestAPanicWithTheErrorOfTheStoreIsItsFailure(t *testing.T) {
 		store gsession.Storage
 		away  *atomic.Bool
 		opts  []web.Option
-		calls []string
 	}{
-		"whole sessions":       {whole, &whole.Away, nil, []string{"get", "data", "size", "set", "remove"}},
-		"committed on a panic": {whole, &whole.Away, []web.Option{web.CommitOnPanic()}, []string{"get"}},
-		"direct":               {direct, &direct.away, nil, []string{"get", "set", "remove"}}, // GoFrame drops the others' errors
+		"whole sessions":       {whole, &whole.Away, nil},
+		"committed on a panic": {whole, &whole.Away, []web.Option{web.CommitOnPanic()}},
+		"direct":               {direct, &direct.away, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var away atomic.Bool // from within the handler on
@@ -551,9 +585,6 @@ func TestAPanicWithTheErrorOfTheStoreIsItsFailure(t *testing.T) {
 					},
 				} {
 					server.BindHandler("/must/"+path, func(r *ghttp.Request) {
-						if c.store == direct {
-							r.Session.MustId() // is loaded, and its keys are not
-						}
 						c.away.Store(away.Load())
 						call(r.Session)
 					})
@@ -562,7 +593,7 @@ func TestAPanicWithTheErrorOfTheStoreIsItsFailure(t *testing.T) {
 			visitor := s.client()
 			visitor.want("/set", "set")
 			away.Store(true)
-			for _, path := range c.calls {
+			for _, path := range []string{"get", "data", "size", "set", "remove"} {
 				c.away.Store(false)
 				if a := visitor.get("/must/" + path); a.status != http.StatusServiceUnavailable || a.body != "The session could not be read or saved. Try again." {
 					t.Errorf("%s: while the store is away the request gets %d, %q", path, a.status, a.body)
