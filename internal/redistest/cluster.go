@@ -2,12 +2,10 @@ package redistest
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -29,8 +27,7 @@ type Cluster struct {
 func StartCluster(tb testing.TB, masters int, flags ...string) *Cluster {
 	tb.Helper()
 	c := &Cluster{tb: tb, flags: flags}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
+	ctx := context.Background()
 	var first *redis.Client
 	for n := range masters {
 		s, bus := c.start()
@@ -52,7 +49,11 @@ func StartCluster(tb testing.TB, masters int, flags ...string) *Cluster {
 		}
 	}
 	for _, s := range c.Masters {
-		c.await(ctx, s.Client())
+		client := s.Client()
+		poll(tb, "a master knows who has every slot", func() bool {
+			info := client.ClusterInfo(ctx).Val()
+			return field(info, "cluster_state") == "ok" && field(info, "cluster_size") == strconv.Itoa(masters)
+		})
 	}
 	return c
 }
@@ -68,24 +69,6 @@ func (c *Cluster) start(more ...string) (s *Server, bus int) {
 	s = Start(c.tb, slices.Concat(flags, c.flags, more)...)
 	c.servers = append(c.servers, s)
 	return s, bus
-}
-
-// await polls until the master knows who has every slot.
-func (c *Cluster) await(ctx context.Context, client *redis.Client) {
-	c.tb.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		info, err := client.ClusterInfo(ctx).Result()
-		if err == nil && field(info, "cluster_state") == "ok" && field(info, "cluster_size") == fmt.Sprint(len(c.Masters)) {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			c.tb.Fatalf("the cluster isn't complete within %v: %v\n%s", timeout, err, info)
-		case <-tick.C:
-		}
-	}
 }
 
 // Client is a cluster client of its own, closed when the test ends.

@@ -165,16 +165,11 @@ func (s *Server) FailSaves(tb testing.TB) {
 	if err := client.ConfigSet(ctx, "save", "3600 1").Err(); err != nil {
 		tb.Fatal(err)
 	}
-	for deadline := time.Now().Add(timeout); ; time.Sleep(5 * time.Millisecond) {
+	poll(tb, "the server fails to save into a folder's place", func() bool {
 		_ = client.BgSave(ctx).Err() // fails while another is under way
 		info, err := client.InfoMap(ctx, "persistence").Result()
-		if err == nil && info["Persistence"]["rdb_last_bgsave_status"] == "err" {
-			return
-		}
-		if time.Now().After(deadline) {
-			tb.Fatalf("the server saves into a folder's place: %v", err)
-		}
-	}
+		return err == nil && info["Persistence"]["rdb_last_bgsave_status"] == "err"
+	})
 }
 
 // MendSaves undoes FailSaves.
