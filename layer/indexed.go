@@ -16,8 +16,8 @@ type IndexedOption func(*index.Options)
 
 // Indexed knows whose the sessions are, for [Principals], which lists, limits, ends and changes
 // them. principal returns whose a session with the given data is, "" for none; it is called often,
-// and must not change the data. A principal has 1,024 bytes at most: a commit that would log in a longer
-// one is refused. Where it is nil, or returns "", it is the principal that web.Login
+// and must not change the data. A principal is UTF-8 of 1,024 bytes at most: a commit that would log in
+// another is refused. Where it is nil, or returns "", it is the principal that web.Login
 // was given.
 //
 // The index is where the sessions are, if the store keeps one, as redisstore does: it needs scripts (EVAL), and where
@@ -91,7 +91,8 @@ func KeepReasons(d time.Duration) IndexedOption {
 }
 
 // LongestSession is how long a session may live between two requests at most; 30 days unless set.
-// For so long it is remembered that a principal's sessions were ended.
+// For so long at least it is remembered that a principal's sessions were ended; longer if the index knows
+// one that lives longer.
 func LongestSession(d time.Duration) IndexedOption {
 	if d < time.Second {
 		panic(fmt.Sprintf("strata: layer.LongestSession needs a second at least, not %v; leave it out for 30 days", d))

@@ -540,10 +540,13 @@ func (r *recent) due(ctx context.Context, id string, ttl time.Duration) bool {
 	r.once.Do(func() { r.seed, r.slots = maphash.MakeSeed(), make([]atomic.Uint64, recentSlots) })
 	hash := maphash.String(r.seed, id)
 	slot, now := &r.slots[hash%recentSlots], uint64(time.Since(started)/(100*time.Millisecond))+1
-	every := uint64(min(touchEvery, ttl/10) / (100 * time.Millisecond))
+	every := touchEvery
+	if ttl > 0 { // it expires
+		every = min(every, ttl/10)
+	}
 	word := slot.Load()
 	at := word & (1<<32 - 1)
-	if at != 0 && now-at < every || isLook(ctx) {
+	if at != 0 && now-at < uint64(every/(100*time.Millisecond)) || isLook(ctx) {
 		return false
 	}
 	return slot.CompareAndSwap(word, hash&^(1<<32-1)|now&(1<<32-1))

@@ -217,8 +217,10 @@ func TestAPrincipalIsBounded(t *testing.T) {
 				session := open(s, "session-0123456789")
 				return errors.Join(session.Set("user", principal), session.Close())
 			}
-			if err := logIn(strings.Repeat("a", principals.MaxPrincipal+1)); err == nil || tiers.MayBeApplied(err) {
-				t.Errorf("a log-in of a principal that is too long returned %v", err)
+			for _, principal := range []string{strings.Repeat("a", principals.MaxPrincipal+1), "\xd5\xc5"} { // too long, and in GBK
+				if err := logIn(principal); err == nil || tiers.MayBeApplied(err) {
+					t.Errorf("a log-in of a principal of %d bytes returned %v", len(principal), err)
+				}
 			}
 			if data, err := open(s, "session-0123456789").Data(); err != nil || len(data) > 0 {
 				t.Errorf("a refused log-in left %d keys, %v", len(data), err)
@@ -230,7 +232,7 @@ func TestAPrincipalIsBounded(t *testing.T) {
 			if list, _, err := s.Principals().List(ctx, longest, "", 10); err != nil || len(list) != 1 {
 				t.Errorf("listed are %d sessions, %v", len(list), err)
 			}
-			for _, principal := range []string{"", longest + "a"} {
+			for _, principal := range []string{"", longest + "a", "\xd5\xc5"} {
 				if _, _, err := s.Principals().List(ctx, principal, "", 10); err == nil {
 					t.Errorf("a principal of %d bytes can be listed", len(principal))
 				}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gf-strata/strata/internal/principals"
@@ -53,4 +54,35 @@ func TestMarksOfBeforeALossArentTakenForThoseAfterIt(t *testing.T) {
 	}
 	over.Store(true)
 	checks.Wait()
+}
+
+// A mark of a process outlives the sessions that its index knows, and one that never expires.
+func TestAMarkOutlivesTheSessions(t *testing.T) {
+	for _, ttl := range []time.Duration{0, 90 * 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx := context.Background()
+			m := newMemory()
+			if err := m.Touch(ctx, []principals.Entry{{Principal: "ann", Key: principals.KeyOf("ann"), ID: "id", Tag: newTag(), TTL: ttl}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.MarkAll(ctx, principals.Mark{Nonce: "n"}, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(89 * 24 * time.Hour)
+			if err := m.Touch(ctx, nil); err != nil { // sweeps
+				t.Fatal(err)
+			}
+			if marks, err := m.Marks(ctx, []int{0}); err != nil || marks[0].All.Nonce != "n" {
+				t.Errorf("ttl %v: the mark is gone, %v", ttl, err)
+			}
+		})
+	}
+}
+
+// A session that never expires is noted as in use once a minute, as others are.
+func TestASessionThatNeverExpiresIsNotedNowAndThen(t *testing.T) {
+	var r recent
+	if !r.due(context.Background(), "id", 0) || r.due(context.Background(), "id", 0) {
+		t.Error("the session is noted at each request, or never")
+	}
 }

@@ -23,6 +23,7 @@ type memory struct {
 	own     map[principals.Key]memoryMark
 	ended   map[string]memoryReason // by tag
 	reasons map[string]memoryReason // by id
+	last    time.Time               // when all sessions will have expired
 	swept   time.Time
 	changed func()
 }
@@ -100,6 +101,9 @@ func (m *memory) put(e principals.Entry, now time.Time) {
 		e.Expires = now.AddDate(10, 0, 0)
 	}
 	p.sessions[e.ID] = e
+	if e.Expires.After(m.last) {
+		m.last = e.Expires
+	}
 }
 
 func (m *memory) Enter(_ context.Context, entry principals.Entry, limit principals.Limit) (principals.Entered, error) {
@@ -223,7 +227,7 @@ func (m *memory) Mark(_ context.Context, name string, mark principals.Mark, last
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	key := principals.KeyOf(name)
-	m.own[key] = memoryMark{mark, time.Now().Add(lasts)}
+	m.own[key] = memoryMark{mark, m.until(lasts)}
 	var ended []principals.Entry
 	for _, e := range m.list(key) {
 		if !slices.Contains(mark.Kept, e.Tag) {
@@ -241,7 +245,7 @@ func (m *memory) MarkAll(_ context.Context, mark principals.Mark, lasts time.Dur
 	defer m.notify()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.all = memoryMark{mark, time.Now().Add(lasts)}
+	m.all = memoryMark{mark, m.until(lasts)}
 	return nil
 }
 
@@ -249,8 +253,17 @@ func (m *memory) MarkEnded(_ context.Context, entry principals.Entry, reason pri
 	defer m.notify()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ended[entry.Tag] = memoryReason{reason, time.Now().Add(lasts)}
+	m.ended[entry.Tag] = memoryReason{reason, m.until(lasts)}
 	return nil
+}
+
+// until is the moment up to which a mark lasts: it outlives all sessions. It is called under mu.
+func (m *memory) until(lasts time.Duration) time.Time {
+	until := time.Now().Add(lasts)
+	if until.Before(m.last) {
+		return m.last
+	}
+	return until
 }
 
 // notify is called without the lock, after a mark was set.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gogf/gf/v2/os/gsession"
 
@@ -40,6 +41,7 @@ const MaxPrincipal = 1024
 
 var (
 	errNone = tiers.NewError("strata: a principal is needed, and this one is empty; pass a user's id", nil)
+	errText = tiers.NewError("strata: a principal has to be valid UTF-8, as stores keep no other texts, and two users would be one; convert it, or pass a user's number", nil)
 	errLong = tiers.NewError("strata: a principal has 1,024 bytes at most; pass a user's id, or a hash of what is longer", nil)
 )
 
@@ -50,6 +52,8 @@ func Check(principal string) error {
 		return errNone
 	case len(principal) > MaxPrincipal:
 		return errLong
+	case !utf8.ValidString(principal):
+		return errText
 	}
 	return nil
 }
@@ -136,10 +140,11 @@ type Index interface {
 	Count(ctx context.Context) (int, error)
 
 	// Mark sets a principal's mark, and takes the sessions that it ends out of the index, in one step: next
-	// returns some of them at each call, and none after the last. The mark lasts so long at least.
+	// returns some of them at each call, and none after the last. The mark lasts so long at least, and longer than
+	// the sessions that the index knows.
 	Mark(ctx context.Context, principal string, mark Mark, lasts time.Duration) (next Next, err error)
 
-	// MarkAll sets everybody's mark.
+	// MarkAll sets everybody's mark, which lasts like one principal's.
 	MarkAll(ctx context.Context, mark Mark, lasts time.Duration) error
 
 	// MarkEnded notes that a session has ended which may not have been committed yet.

@@ -3,7 +3,6 @@ package web
 import (
 	"errors"
 	"time"
-	"unicode/utf8"
 
 	"github.com/gogf/gf/v2/net/ghttp"
 
@@ -12,7 +11,6 @@ import (
 
 var (
 	errOutside   = errors.New("strata: web: this route has no web.Sessions; add the middleware to it")
-	errNoText    = errors.New("strata: web: Login needs a principal in UTF-8, as stores keep no other texts, and two users would be one; convert it, or give a user's number")
 	errLoggedOut = errors.New("strata: web: no principal is logged in; call Login first")
 	errBegun     = errors.New("strata: web: the response has begun, so that the cookie with a new id can't be sent; begin the session, or change its id, before Flush")
 	errOwnID     = errors.New("strata: web: no request can bring the id that SetId or SetIdFunc has given, or it was logged out; take 16 to 128 letters, digits, - and _, and leave both out where ids are Signed")
@@ -36,11 +34,8 @@ var ErrCrossSite = errors.New("strata: web: another site's page has sent this lo
 // unless TrustedOrigins names the site.
 func Login(r *ghttp.Request, principal string) error {
 	q := requestOf(r)
-	switch {
-	case q == nil:
+	if q == nil {
 		return errOutside
-	case !utf8.ValidString(principal):
-		return errNoText
 	}
 	if err := principals.Check(principal); err != nil {
 		return err

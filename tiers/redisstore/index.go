@@ -83,7 +83,8 @@ func memberOf(e principals.Entry) string {
 }
 
 // A score is the expiry in tenths of a second, and below it, in 18 bits, the time to live in
-// seconds or, with the highest of them, in minutes: so that the last use is known as well.
+// seconds or, with the highest of them, in hours: so that the last use is known as well. Both are of the time to live
+// rounded up to whole hours where it is longer than 36 of them.
 const (
 	codeBits = 18
 	codeUnit = 1 << (codeBits - 1)
@@ -95,11 +96,15 @@ func life(ttl time.Duration) (ms, code int64) {
 	if ttl <= 0 || ttl > mostLife {
 		ttl = mostLife
 	}
-	if code = int64((ttl + time.Second - 1) / time.Second); code >= codeUnit {
-		code = codeUnit + min(codeUnit-1, int64((ttl+time.Minute-1)/time.Minute))
+	if code = up(ttl, time.Second); code >= codeUnit {
+		hours := up(ttl, time.Hour)
+		return hours * int64(time.Hour/time.Millisecond), codeUnit + hours
 	}
-	return int64((ttl + time.Millisecond - 1) / time.Millisecond), code
+	return up(ttl, time.Millisecond), code
 }
+
+// up is a time in units, rounded up.
+func up(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
 
 func readMember(key principals.Key, member string, score float64) (e principals.Entry, ok bool) {
 	head, id, ok := strings.Cut(member, " ")
@@ -114,7 +119,7 @@ func readMember(key principals.Key, member string, score float64) (e principals.
 	tenths, code := int64(score)>>codeBits, int64(score)&(1<<codeBits-1)
 	e.Expires = time.UnixMilli(tenths * 100)
 	if e.TTL = time.Duration(code) * time.Second; code >= codeUnit {
-		e.TTL = time.Duration(code-codeUnit) * time.Minute
+		e.TTL = time.Duration(code-codeUnit) * time.Hour
 	}
 	return e, true
 }
@@ -215,10 +220,11 @@ local least = math.max(now * tonumber(ARGV[1]), tonumber(ARGV[2]))
 return {redis.call('ZCOUNT', KEYS[1], string.format('%.0f', least), '+inf'), now}
 `
 
-// markHead takes the key of the marks, and a field, its value without the moment up to which it lasts, and how long
-// that is in milliseconds. It removes some marks that have lasted.
+// markHead takes the keys of the marks and of what has the sessions that the mark may end, and a field, its value
+// without the moment up to which it lasts, and how long that is at least in milliseconds. The mark outlives these
+// sessions. It removes some marks that have lasted.
 const markHead = scriptHead + `
-local lasted = tonumber(ARGV[3])
+local lasted = math.max(tonumber(ARGV[3]), redis.call('PTTL', KEYS[2]))
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + math.ceil(lasted / 100)) .. ';' .. ARGV[2])
 lasts(KEYS[1], lasted + 1000)
 local page = redis.call('HSCAN', KEYS[1], redis.call('HGET', KEYS[1], 'c') or '0', 'COUNT', 50)
@@ -735,7 +741,7 @@ func (x index) MarkAll(ctx context.Context, mark principals.Mark, lasts time.Dur
 	ms, _ := life(lasts)
 	calls := make([]*call, indexShards)
 	for shard := range calls {
-		calls[shard] = newCall(ctx, markScript, []string{x.marksKey(shard)}, everybody, writeMark(mark), ms)
+		calls[shard] = newCall(ctx, markScript, []string{x.marksKey(shard), x.shardKey(shard, "p")}, everybody, writeMark(mark), ms)
 	}
 	return x.run(ctx, calls)
 }
@@ -743,7 +749,7 @@ func (x index) MarkAll(ctx context.Context, mark principals.Mark, lasts time.Dur
 // MarkEnded is one script in one slot.
 func (x index) MarkEnded(ctx context.Context, e principals.Entry, reason principals.Reason, lasts time.Duration) error {
 	ms, _ := life(lasts)
-	c := newCall(ctx, markScript, []string{x.marksKey(x.ShardOf(e.Key))}, endedMark+e.Tag, writeMark(principals.Mark{Reason: reason}), ms)
+	c := newCall(ctx, markScript, []string{x.marksKey(x.ShardOf(e.Key)), x.entriesKey(e.Key)}, endedMark+e.Tag, writeMark(principals.Mark{Reason: reason}), ms)
 	return x.run(ctx, []*call{c})
 }
 

@@ -2,8 +2,11 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -290,6 +293,57 @@ func TestALimitReadsABoundedPart(t *testing.T) {
 			if want := entries[mostCounted-1-n].ID; other.ID != want {
 				t.Errorf("%+v: %s ends first, not %s", c.limit, other.ID, want)
 			}
+		}
+	}
+}
+
+// An entry says when its session was used last, however long it lives.
+func TestTheLastUseIsKnownHoweverLongASessionLives(t *testing.T) {
+	ctx, x := context.Background(), indexOn(t, redistest.Start(t))
+	lives := []time.Duration{900 * time.Millisecond, 30 * time.Minute, 36*time.Hour + 30*time.Minute, 20*24*time.Hour + 1, 365 * 24 * time.Hour, 0, 100 * 365 * 24 * time.Hour}
+	for n, ttl := range lives {
+		name := fmt.Sprint("user", n)
+		before := time.Now()
+		if err := x.Touch(ctx, []principals.Entry{entryOf(name, n, ttl)}); err != nil {
+			t.Fatal(err)
+		}
+		after := time.Now()
+		entries, err := x.Entries(ctx, principals.KeyOf(name), principals.Entry{}, 10)
+		if err != nil || len(entries) != 1 {
+			t.Fatal(entries, err)
+		}
+		seen := entries[0].Expires.Add(-entries[0].TTL)
+		if seen.Before(before.Add(-time.Second)) || seen.After(after.Add(time.Second)) { // the unit of a ttl
+			t.Errorf("ttl %v: seen %v after it was", ttl, seen.Sub(before))
+		}
+	}
+}
+
+// A mark outlives the sessions that the index knows: one that lives longer than marks do would be there again.
+func TestAMarkOutlivesTheSessions(t *testing.T) {
+	ctx, x := context.Background(), indexOn(t, redistest.Start(t))
+	e := entryOf("ann", 0, 365*24*time.Hour)
+	for name, mark := range map[string]func() error{
+		"own":   func() error { _, err := x.Mark(ctx, "ann", principals.Mark{Nonce: "n"}, time.Hour); return err },
+		"all":   func() error { return x.MarkAll(ctx, principals.Mark{Nonce: "n"}, time.Hour) },
+		"ended": func() error { return x.MarkEnded(ctx, e, "r", time.Hour) },
+	} {
+		if err := x.client.FlushDB(ctx).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(x.Touch(ctx, []principals.Entry{e}), mark()); err != nil {
+			t.Fatal(err)
+		}
+		marks := x.marksKey(x.ShardOf(e.Key))
+		for _, value := range x.client.HVals(ctx, marks).Val() {
+			until, _, _ := strings.Cut(value, ";")
+			tenths, err := strconv.ParseInt(until, 10, 64)
+			if err != nil || time.UnixMilli(tenths*100).Before(time.Now().Add(e.TTL)) {
+				t.Errorf("%s: the mark lasts until %s, %v", name, until, err)
+			}
+		}
+		if left := x.client.PTTL(ctx, marks).Val(); left < e.TTL {
+			t.Errorf("%s: the marks of the shard live for %v", name, left)
 		}
 	}
 }
