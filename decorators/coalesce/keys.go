@@ -90,7 +90,7 @@ func (s *Storage) Remove(ctx context.Context, id, key string) error {
 	}
 	var before *time.Duration
 	s.queues.inspect(id, func(k *sessionQueue) {
-		if w := k.newest(); w.delta != nil {
+		if w := k.newest(); w != nil && w.delta != nil {
 			ttl := w.ttl
 			before = &ttl
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -152,6 +153,41 @@ func TestACallAfterCloseWhileAWriteHangs(t *testing.T) {
 			t.Errorf("a log-out after the commit returns %v", err)
 		}
 	})
+}
+
+// So are calls of a session of which the closed journal has a write that has reached the store since: the next process
+// would do again what another call has undone.
+func TestACallAfterAWriteThatOutlivedItsJournal(t *testing.T) {
+	s, dir := teststore.New(), t.TempDir()
+	s.Put("a", map[string]any{"k": "0"}, ttl)
+	c := journaled(t, s, dir)
+	put(t, c, "a", "more", "1")
+	writing, finish := holdNext(s)
+	go func() { _ = c.Flush(ctx) }()
+	<-writing
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := c.Close(over); err == nil {
+		t.Error("Close returns nil")
+	}
+	eventually(t, "the journal is closed", func() bool {
+		j, _, _, err := journal.Open(dir)
+		if err == nil {
+			err = j.Close()
+		}
+		return err == nil
+	})
+	close(finish)
+	coalesce.Leave(c)
+	if read, _ := s.Load(ctx, "a", ttl); read.Snapshot.Get("more") != "1" {
+		t.Fatalf("the store holds %v", text(read.Snapshot))
+	}
+	if _, err := c.Commit(ctx, "a", change(t, tiers.Adopt(map[string]any{"k": "0", "more": "1"}), "k", "1"), ttl); err == nil {
+		t.Error("a write returns nil, though the next process writes again what came before")
+	}
+	if err := add(ctx, c, "b", "1"); err != nil {
+		t.Errorf("another session's write returns %v", err)
+	}
 }
 
 // A call that comes during or after Close doesn't end with its caller's context, as none does before.

@@ -227,9 +227,10 @@ func (l *queues) hasten(k *sessionQueue, awaited bool) {
 	l.arrange(k)
 }
 
-// arrange has the queue's first write go when it is due, and drops an empty queue.
+// arrange has the queue's first write go when it is due, and drops an empty queue. One stays of which the closed
+// journal has a write, although that has reached the store since: the next process delivers it again.
 func (l *queues) arrange(k *sessionQueue) {
-	if l.schedule.arrange(k); k.newest() == nil {
+	if l.schedule.arrange(k); k.newest() == nil && !(l.schedule.closed && k.entry != 0) {
 		delete(l.sessions, k.id)
 	}
 }
@@ -446,7 +447,7 @@ func (l *queues) close(ctx context.Context, gone func()) error {
 	for {
 		err = l.flush(ctx)
 		l.mu.Lock()
-		if err != nil || len(l.sessions) == 0 {
+		if err != nil || len(l.sessions) == 0 || l.schedule.closed {
 			break
 		}
 		l.mu.Unlock() // later changes of sessions that were being written

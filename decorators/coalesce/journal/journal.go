@@ -209,15 +209,17 @@ func (j *Journal) Put(entry *uint64, encode func() []byte) *Transaction {
 	return j.ask(*entry, encode)
 }
 
-// Drop removes the record of an entry, which becomes 0, and tries again if that fails.
+// Drop removes the record of an entry, which becomes 0, and tries again if that fails. Once the journal is closed, both stay.
 func (j *Journal) Drop(entry *uint64) {
 	if *entry == 0 {
 		return
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.ask(*entry, nil)
-	*entry = 0
+	if !j.closed {
+		j.ask(*entry, nil)
+		*entry = 0
+	}
 }
 
 // Next is the transaction that writes all that is due.
