@@ -25,9 +25,6 @@ func isDirect(ctx context.Context, store tiers.Storage) bool {
 // store together: when the request closes its session, or after the hold.
 func (s *Storage) gather(ctx context.Context, id string, set map[string]any, removed []string, ttl time.Duration) error {
 	delta, err := tiers.Add(set, removed...)
-	if err == nil {
-		delta, err = delta.Previewed(nil)
-	}
 	if err != nil {
 		return err
 	}
