@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gf-strata/strata/internal/program"
 	"github.com/gf-strata/strata/internal/redistest"
 )
 
@@ -64,14 +65,14 @@ func expressions(t *testing.T) map[string]string {
 // exports.
 func TestDashboardUsesExportedMetrics(t *testing.T) {
 	t.Parallel()
-	p := start(t, "-redis", redistest.Start(t).URL())
-	v := newVisitor(t, p.base)
+	p := program.Start(t, "-redis", redistest.Start(t).URL())
+	v := newVisitor(t, p.Base)
 	v.visit()
 	status, exported := v.send(http.MethodGet, "/metrics", "")
 	if status != http.StatusOK {
 		t.Fatalf("/metrics returned %d", status)
 	}
-	p.end()
+	end(p)
 	has := func(pattern string) bool { return regexp.MustCompile(`(?m)^` + pattern).MatchString(exported) }
 
 	for where, expr := range expressions(t) {

@@ -6,13 +6,15 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/gf-strata/strata/internal/program"
 )
 
 // The page leads to all that can be looked at, and what it leads to is there.
 func TestIndexLinks(t *testing.T) {
 	t.Parallel()
-	p := start(t)
-	v := newVisitor(t, p.base)
+	p := program.Start(t)
+	v := newVisitor(t, p.Base)
 	v.visit()
 	code, body := v.send(http.MethodGet, "/", "")
 	if code != http.StatusOK {
@@ -30,7 +32,7 @@ func TestIndexLinks(t *testing.T) {
 	for link := range links {
 		t.Errorf("the page has no link to %s", link)
 	}
-	p.end()
+	end(p)
 }
 
 func TestStatusIsForThisMachine(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/gf-strata/strata/internal/program"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/telemetry"
 )
@@ -26,8 +27,8 @@ func everyStore(t *testing.T, test func(t *testing.T, args ...string)) {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, args ...string) {
-		p := start(t, args...)
-		v := newVisitor(t, p.base)
+		p := program.Start(t, args...)
+		v := newVisitor(t, p.Base)
 		v.visit()
 		status, text := v.send(http.MethodGet, "/metrics", "")
 		if status != http.StatusOK {
@@ -55,7 +56,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is no ratio", odd)
 		}
 		v.private("the metrics", text)
-		p.end()
+		end(p)
 	})
 }
 
@@ -84,10 +85,10 @@ func spansOf(t *testing.T, printed string) (all []span) {
 func TestSpansNestUnderTheServers(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, args ...string) {
-		p := start(t, append(args, "-traces", "print")...)
-		v := newVisitor(t, p.base)
+		p := program.Start(t, append(args, "-traces", "print")...)
+		v := newVisitor(t, p.Base)
 		v.visit()
-		printed := p.end()
+		printed := end(p)
 		v.private("the spans", printed)
 
 		requests, children := map[string]span{}, map[string]map[string]bool{}
@@ -158,10 +159,10 @@ func TestTracesReachACollector(t *testing.T) {
 	c := &collector{}
 	server := httptest.NewServer(c)
 	defer server.Close()
-	p := start(t, "-traces", server.URL)
-	v := newVisitor(t, p.base)
+	p := program.Start(t, "-traces", server.URL)
+	v := newVisitor(t, p.Base)
 	v.visit()
-	if said := p.end(); said != "" {
+	if said := end(p); said != "" {
 		t.Errorf("printed %s", said)
 	}
 	got := c.all()
@@ -178,8 +179,8 @@ func TestTracesReachACollector(t *testing.T) {
 func TestStoreAway(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
-	p := start(t, "-redis", redis.URL()+"?max_retries=-1", "-traces", "print")
-	v := newVisitor(t, p.base)
+	p := program.Start(t, "-redis", redis.URL()+"?max_retries=-1", "-traces", "print")
+	v := newVisitor(t, p.Base)
 	v.post(http.StatusOK, "/cart/tea", "")
 	redis.Stop()
 	v.post(http.StatusServiceUnavailable, "/cart/tea", "")
@@ -192,7 +193,7 @@ func TestStoreAway(t *testing.T) {
 			t.Fatal("the shop doesn't find its store again")
 		}
 	}
-	printed := p.end()
+	printed := end(p)
 	v.private("the spans", printed)
 	if !strings.Contains(printed, `"error.type"`) {
 		t.Error("no span shows the failure")

@@ -2,116 +2,51 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gf-strata/strata/internal/program"
 )
 
-// program is the shop as it is built and run.
-type program struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	base string
-}
+func TestMain(m *testing.M) { program.Main(m) }
 
-// binary is the shop as it is built and run; TestMain sets it.
-var binary string
-
-func TestMain(m *testing.M) { os.Exit(withBinary(m)) }
-
-func withBinary(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "shop")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "shop")
-	if out, err := exec.Command("go", "build", "-race", "-o", binary, ".").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
-
-// start runs the shop on a free port and waits for the line that says where.
-func start(t *testing.T, args ...string) *program {
+// ended waits for the end of the shop, which says nothing.
+func ended(t *testing.T, p *program.Program) {
 	t.Helper()
-	p := &program{t: t, cmd: exec.Command(binary, append([]string{"-addr", "127.0.0.1:0"}, args...)...)}
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.cmd.Stderr = os.Stderr
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.cmd.Process.Kill() })
-	lines := bufio.NewReader(out)
-	line, err := lines.ReadString('\n')
-	if err != nil {
-		t.Fatalf("the shop said %q: %v", line, err)
-	}
-	var ok bool
-	if p.base, ok = strings.CutPrefix(strings.TrimSpace(line), "The shop is open on "); !ok {
-		t.Fatalf("the shop said %q", line)
-	}
-	go func() {
-		if more, _ := io.ReadAll(lines); len(more) > 0 {
-			t.Errorf("the shop isn't quiet: %s", more)
-		}
-	}()
-	return p
-}
-
-func (p *program) terminate() {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-// ended waits for the exit code 0.
-func (p *program) ended() {
-	p.t.Helper()
-	hung := time.AfterFunc(deadline, func() { _ = p.cmd.Process.Kill() })
-	defer hung.Stop()
-	if err := p.cmd.Wait(); err != nil {
-		p.t.Fatalf("the shop ended with %v", err)
+	if said := p.Ended(); said != "" {
+		t.Errorf("the shop isn't quiet: %s", said)
 	}
 }
 
 func TestRestart(t *testing.T) {
 	dir := t.TempDir()
-	p := start(t, "-dir", dir)
-	v := newVisitor(t, p.base)
+	p := program.Start(t, "-dir", dir)
+	v := newVisitor(t, p.Base)
 	v.wantPost(http.StatusOK, "/login", `{"name":"Ann"}`)
 	v.takeAll()
-	p.terminate()
-	p.ended()
+	p.Terminate()
+	ended(t, p)
 
-	p = start(t, "-dir", dir)
-	knowing(t, p.base, v.cookie()).want("Ann", "map[bread:1 cheese:1 tea:1]")
-	p.terminate()
-	p.ended()
+	p = program.Start(t, "-dir", dir)
+	knowing(t, p.Base, v.cookie()).want("Ann", "map[bread:1 cheese:1 tea:1]")
+	p.Terminate()
+	ended(t, p)
 }
 
 // A request that is running when the shop is to stop gets its response, and what it
 // wrote is in the store.
 func TestStopWaitsForRequests(t *testing.T) {
 	dir := t.TempDir()
-	p := start(t, "-dir", dir)
-	addr := strings.TrimPrefix(p.base, "http://")
+	p := program.Start(t, "-dir", dir)
+	addr := strings.TrimPrefix(p.Base, "http://")
 	conn, err := net.DialTimeout("tcp", addr, deadline)
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +68,7 @@ func TestStopWaitsForRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	p.terminate()
+	p.Terminate()
 	for end := time.Now().Add(deadline); ; {
 		more, err := net.DialTimeout("tcp", addr, deadline)
 		if err != nil {
@@ -155,22 +90,22 @@ func TestStopWaitsForRequests(t *testing.T) {
 	if cookie.SameSite != http.SameSiteLaxMode || !cookie.HttpOnly {
 		t.Error("the cookie is open to other sites or to scripts")
 	}
-	p.ended()
+	ended(t, p)
 
-	p = start(t, "-dir", dir)
-	knowing(t, p.base, cookie).want("Ann", "map[]")
-	p.terminate()
-	p.ended()
+	p = program.Start(t, "-dir", dir)
+	knowing(t, p.Base, cookie).want("Ann", "map[]")
+	p.Terminate()
+	ended(t, p)
 }
 
 // Two nodes on the Redis that the shop starts follow each other, and Redis ends with the shop.
 func TestNodes(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	p := start(t, "-nodes", "2")
-	v := newVisitor(t, p.base)
+	p := program.Start(t, "-nodes", "2")
+	v := newVisitor(t, p.Base)
 	page := v.read("/")
 	bases := regexp.MustCompile(`<iframe src="(http://[^"/]+)/`).FindAllStringSubmatch(page, -1)
-	if len(bases) != 2 || bases[0][1] != p.base {
+	if len(bases) != 2 || bases[0][1] != p.Base {
 		t.Fatalf("the page has the nodes %v", bases)
 	}
 	v.wantPost(http.StatusOK, "/login", `{"name":"Ann"}`)
@@ -187,8 +122,8 @@ func TestNodes(t *testing.T) {
 	if err != nil || len(dirs) != 1 {
 		t.Fatalf("the shop's Redis is in %v, %v", dirs, err)
 	}
-	p.terminate()
-	p.ended()
+	p.Terminate()
+	ended(t, p)
 	if _, err := os.Stat(dirs[0]); !os.IsNotExist(err) {
 		t.Errorf("what Redis held is left behind: %v", err)
 	}
@@ -241,21 +176,6 @@ func TestBadFlags(t *testing.T) {
 		{1, []string{"-dir", t.TempDir(), "-addr", taken.Addr().String()}},
 		{0, []string{"-help"}},
 	} {
-		var stderr bytes.Buffer
-		cmd := exec.Command(binary, c.args...)
-		cmd.Stderr = &stderr
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		hung := time.AfterFunc(deadline, func() { _ = cmd.Process.Kill() })
-		_ = cmd.Wait()
-		hung.Stop()
-		said := stderr.String()
-		if got := cmd.ProcessState.ExitCode(); got != c.code || said == "" {
-			t.Errorf("%v: exit code %d, want %d; %q", c.args, got, c.code, said)
-		}
-		if strings.Contains(said, "hush") || strings.Contains(said, "goroutine") {
-			t.Errorf("%v: %q", c.args, said)
-		}
+		program.Refuses(t, c.code, "hush", c.args...)
 	}
 }
