@@ -266,3 +266,35 @@ type on struct {
 }
 
 func (o on) Circuits() *circuit.Store { return o.circuits }
+
+// lacking gives one result too few of a batch.
+type lacking struct{ tiers.Base }
+
+func (s lacking) Batches() bool { return true }
+
+func (s lacking) CommitAll(_ context.Context, commits []tiers.Commit) []tiers.Committed {
+	return make([]tiers.Committed, len(commits)-1)
+}
+
+func (s lacking) Reloads() bool { return true }
+
+func (s lacking) LoadAll(_ context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	return make([]tiers.Reloaded, len(loads)-1)
+}
+
+// A commit without a result isn't taken for one that has succeeded, nor a read for one that has found no session.
+func TestABatchThatLacksAResultFails(t *testing.T) {
+	ctx := context.Background()
+	_, s := circuit.Over(lacking{tiers.Base{Storage: teststore.New()}})
+	defer s.Close()
+	for n, committed := range s.CommitAll(ctx, []tiers.Commit{{ID: "a1"}, {ID: "a2"}}) {
+		if committed.Err == nil {
+			t.Errorf("commit %d succeeds", n)
+		}
+	}
+	for n, read := range s.LoadAll(ctx, []tiers.Reload{{ID: "a1"}, {ID: "a2"}}) {
+		if read.Err == nil {
+			t.Errorf("read %d finds no session", n)
+		}
+	}
+}

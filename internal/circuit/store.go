@@ -226,13 +226,16 @@ func (s *Store) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloa
 		func(err error) tiers.Reloaded { return tiers.Reloaded{Err: err} }, func(l tiers.Reloaded) error { return l.Err })
 }
 
+var errNoResult = tiers.NewError("strata: the store gave no result for a session of a batch; CommitAll and LoadAll return one for each", nil)
+
 // together makes one call for each node, at the same time, so that a node that hangs delays only its own
-// sessions. A panic is raised in the caller once all have ended.
+// sessions. A panic is raised in the caller once all have ended. What has no result then has an error.
 func together[Q, R any](ctx context.Context, s *Store, circuit func(*node) *Circuit, asked []Q, of func(Q) (id string, ttl time.Duration),
 	do func(context.Context, []Q) []R, refused func(error) R, failure func(R) error) []R {
 	results := make([]R, len(asked))
 	places := map[string][]int{}
 	for n, q := range asked {
+		results[n] = refused(errNoResult)
 		id, _ := of(q)
 		shard := s.shard(id)
 		places[shard] = append(places[shard], n)
@@ -252,11 +255,14 @@ func together[Q, R any](ctx context.Context, s *Store, circuit func(*node) *Circ
 		for i, n := range at {
 			part[i] = asked[n]
 		}
-		for i, r := range do(ctx, part) {
-			results[at[i]] = r
+		found := do(ctx, part)
+		for i, n := range at {
+			if len(found) == len(part) {
+				results[n] = found[i]
+			}
 			id, _ := of(part[i])
 			each := call{circuit: k.circuit, session: hash(id), began: k.began}
-			each.end(ctx, failure(r))
+			each.end(ctx, failure(results[n]))
 		}
 	}
 	var (

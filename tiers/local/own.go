@@ -237,7 +237,9 @@ func (w *ownWrites) reread(batch []rereading) (failed int) {
 			w.ended(r, results[n], began)
 		}
 	}()
-	results = w.load(ctx, batch, results)
+	if loaded := w.load(ctx, batch, results); len(loaded) == len(batch) {
+		results = loaded
+	}
 	return 0
 }
 

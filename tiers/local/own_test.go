@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/local"
@@ -425,5 +426,33 @@ func TestANewSessionIsInMemoryAtOnce(t *testing.T) {
 		if now, _, _ := s.Count(); now != loads+sessions {
 			t.Errorf("%d loads, want one behind each commit", now-loads)
 		}
+	})
+}
+
+// short is a layer above the circuits that reads sessions together and loses results.
+type short struct {
+	tiers.Base
+	circuits *circuit.Store
+}
+
+func (s short) Circuits() *circuit.Store { return s.circuits }
+
+func (s short) Reloads() bool { return true }
+
+func (s short) LoadAll(context.Context, []tiers.Reload) []tiers.Reloaded { return nil }
+
+// A layer that gives no result costs a read, and neither the session nor the process.
+func TestAnOwnWriteWithoutAResultIsInvalidated(t *testing.T) {
+	s, from := teststore.New(), &source{}
+	synctest.Test(t, func(t *testing.T) {
+		below, circuits := circuit.Over(s)
+		l := local.New(short{tiers.Base{Storage: below}, circuits}, local.Invalidation(from))
+		defer l.Close(ctx)
+		from.confirm(ttl)
+		commit(t, l, "a", map[string]any{"k": 1})
+		from.receiver().Invalidate("a")
+		readAgain()
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 	})
 }
