@@ -44,6 +44,13 @@ func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 		"CLIENT TRACKING is unknown": {
 			instead: to("-ERR Unknown subcommand or wrong number of arguments for 'tracking'\r\n", "client", "tracking"),
 			mode:    unsupported, reason: "RESP3"},
+		"CLIENT TRACKING is unknown, and keyspace notifications are on": {
+			instead: to("-ERR Unknown subcommand or wrong number of arguments for 'tracking'\r\n", "client", "tracking"),
+			server: func(t *testing.T, s *redistest.Server) {
+				if err := s.Client().ConfigSet(context.Background(), "notify-keyspace-events", "Kg$xe").Err(); err != nil {
+					t.Fatal(err)
+				}
+			}, mode: supported},
 		"CLIENT is forbidden": {
 			instead: to("-NOPERM this user has no permissions to run the 'client' command\r\n", "client"),
 			mode:    unsupported, reason: "NOPERM"},

@@ -365,7 +365,7 @@ func (s *Storage) Advise(context.Context) []tiers.Advice {
 		return nil
 	}
 	return []tiers.Advice{{Topic: "tracking", Text: "the store sends no invalidations, so that this node notices what others write only after MaxStale; " +
-		"the log says what the server refused, such as CLIENT TRACKING"}}
+		"the log says what the server refused, and what to set in its place"}}
 }
 
 // Tally returns the tier's counts.

@@ -311,9 +311,10 @@ func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
 // as a slot may be moving to it; while one can't be reached, nothing is valid. Clients of other types, and
 // clients with ClusterOptions.ClusterSlots, can't be watched: listeners get Unsupported.
 //
-// Listeners also get Unsupported if the server has no RESP3 or CLIENT TRACKING (Redis 6 has both), if it
-// refuses CLIENT TRACKING or CLUSTER NODES, or if it accepts the password and no invalidation arrives for
-// some seconds: it hangs or hangs up at CLIENT TRACKING, is full, or is a replica. A server that refused
+// Where CLIENT TRACKING or RESP3 is refused (Redis 6 has both), or no invalidation arrives for some seconds, keyspace
+// notifications take their place, if the server's notify-keyspace-events has K, g, $, x and e. A key of the
+// storage's own shows then within a lease that all keys were removed. Listeners get Unsupported if neither
+// arrives, if CLUSTER NODES is refused, and if the server is full or a replica. One that refused
 // a command and has never notified is asked again about every minute, another one about every ten seconds.
 //
 // The server doesn't distinguish databases in invalidations, so that a key of the same name in another

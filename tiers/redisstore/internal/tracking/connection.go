@@ -2,6 +2,7 @@ package tracking
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -16,8 +17,9 @@ import (
 const canaryLife = time.Second
 
 // connection is one connection to one master, in the broadcasting mode of CLIENT TRACKING
-// (https://redis.io/docs/latest/develop/reference/client-side-caching/). It lives from
-// its connection to the first fault, and never connects again.
+// (https://redis.io/docs/latest/develop/reference/client-side-caching/), or subscribed to keyspace
+// notifications (https://redis.io/docs/latest/develop/pubsub/keyspace-notifications/), which the server
+// sends at once. It lives from its connection to the first fault, and never connects again.
 //
 // The server sends invalidations and its pongs on the same connection, but an invalidation
 // after the pong of a ping that it handles in the same turn of its loop: it collects
@@ -63,19 +65,32 @@ func (c *connection) run(ctx context.Context) error {
 				return err
 			}
 		}
+		if c.watchSession.notifications {
+			return c.greet(ctx, conn)
+		}
 		return c.track(ctx, conn)
+	}
+	if c.watchSession.notifications {
+		o.Protocol = 2
 	}
 	client := redis.NewClient(o)
 	defer func() { _ = client.Close() }()
 	defer context.AfterFunc(ctx, c.cut)()
-	if err := client.RegisterPushNotificationHandler("invalidate", c, true); err != nil {
-		return err
+	if !c.watchSession.notifications {
+		if err := client.RegisterPushNotificationHandler("invalidate", c, true); err != nil {
+			return err
+		}
 	}
 
 	sub := client.Subscribe(ctx) // to nothing: it holds the connection and reads it
 	defer func() { _ = sub.Close() }()
 	connecting, cancel := context.WithTimeout(ctx, c.watchSession.trial)
 	defer cancel()
+	if c.watchSession.notifications {
+		if err := sub.PSubscribe(connecting, glob.Replace(c.channel(c.watchSession.prefix))+"*"); err != nil {
+			return err
+		}
+	}
 	if err := sub.Ping(connecting, c.next()); err != nil {
 		return err
 	}
@@ -105,6 +120,10 @@ func (c *connection) run(ctx context.Context) error {
 		case *redis.Subscription:
 			c.receive([]any{message.Channel})
 		case *redis.Message:
+			if key, ok := strings.CutPrefix(message.Channel, c.channel("")); ok && message.Pattern != "" {
+				c.notified(key, message.Payload)
+				break
+			}
 			if !strings.HasPrefix(message.Channel, c.watchSession.prefix+canaryMark) {
 				return errLost
 			}
@@ -191,7 +210,7 @@ func (c *connection) track(ctx context.Context, conn *redis.Conn) error {
 	if hello.Val()["proto"] != int64(3) {
 		return errNoRESP3
 	}
-	if err := master(hello); err != nil {
+	if err := isMaster(hello); err != nil {
 		return err
 	}
 	args := []any{"client", "tracking", "on", "bcast"}
@@ -206,6 +225,27 @@ func (c *connection) track(ctx context.Context, conn *redis.Conn) error {
 	c.sent = time.Now() // the first ping, which made the connection, follows
 	return nil
 }
+
+// greet is track for keyspace notifications.
+func (c *connection) greet(ctx context.Context, conn *redis.Conn) error {
+	hello := conn.Hello(ctx, 2, "", "", "")
+	if err := hello.Err(); err != nil && !isRefused(err) {
+		return err
+	}
+	c.watchSession.reaches(greeted)
+	c.mu.Lock()
+	c.sent = time.Now()
+	c.mu.Unlock()
+	return isMasterIfAsked(hello)
+}
+
+// channel is the channel of a key's notifications.
+func (c *connection) channel(key string) string {
+	return fmt.Sprintf("__keyspace@%d__:%s", c.master.DB, key)
+}
+
+// glob makes a pattern of a text.
+var glob = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
 // ping sends a ping at the pace of the watch, and cuts the connection where no
 // pong comes within the lease: that also bounds what the server keeps for a reader that
@@ -280,6 +320,19 @@ func (c *connection) HandlePushNotification(_ context.Context, _ push.Notificati
 	return nil
 }
 
+// notified receives a keyspace notification. A canary needs those of both commands: the server may be set to
+// send some kinds only.
+func (c *connection) notified(key, event string) {
+	c.mu.Lock()
+	if k := c.canaries[key]; k != nil {
+		if k.set = k.set || event == "set"; k.set && event == "del" {
+			c.settle(key, nil)
+		}
+	}
+	c.mu.Unlock()
+	c.watchSession.changed([]any{key})
+}
+
 // canary is a key that is written on one connection to receive its invalidation on another:
 // both lead to one server then, and nothing between drops invalidations or has forgotten the
 // tracking.
@@ -289,6 +342,7 @@ type canary struct {
 	done    chan error
 	written time.Time // when the server had replied, zero before
 	pongs   int
+	set     bool // its first keyspace notification was received
 }
 
 // expect has the connection look for a key.

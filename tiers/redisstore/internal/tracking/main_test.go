@@ -62,9 +62,9 @@ type fixture struct {
 	raw    *redis.Client
 }
 
-func start(t *testing.T) *fixture {
+func start(t *testing.T, flags ...string) *fixture {
 	t.Helper()
-	server := redistest.Start(t)
+	server := redistest.Start(t, flags...)
 	return &fixture{T: t, server: server, raw: server.Client()}
 }
 

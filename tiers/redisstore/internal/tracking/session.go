@@ -34,6 +34,12 @@ const (
 	// that its invalidations arrive. Each is sent to all nodes, and takes a new connection, so
 	// that more of them would cost a server with many nodes more than they prove.
 	proofLife = 10 * time.Second
+
+	// shards is how many canaries show that keyspace notifications come from all servers that a proxy may hide.
+	shards = 16
+
+	// markLife ends what is left of a mark, which is written again in each proofLife.
+	markLife = 10 * time.Minute
 )
 
 // How far a watch session has come.
@@ -74,6 +80,8 @@ type member struct {
 	nodes  nodes     // what it said last, in a cluster
 	proven time.Time // when its last canary that was received was written
 	due    bool      // another one is to be written now
+	mark   string    // a key that is there until all keys are removed, of which no keyspace notification comes
+	marked time.Time // when it was last written
 }
 
 // renew makes the member be asked on a new connection.
@@ -309,7 +317,38 @@ func (r *watchSession) learn(ctx context.Context) (view string, began time.Time,
 func (r *watchSession) look(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.lease/2)
 	defer cancel()
-	return r.topology.view(ctx, r.members)
+	view, err := r.topology.view(ctx, r.members)
+	for n := 0; err == nil && r.notifications && n < len(r.members); n++ {
+		err = r.remark(ctx, r.members[n])
+	}
+	return view, err
+}
+
+// remark looks whether the member's mark is still there, and writes it at first and in each proofLife.
+func (r *watchSession) remark(ctx context.Context, m *member) error {
+	isNew, lost := m.mark == "", false
+	if !isNew {
+		err := m.probe.client.Get(ctx, m.mark).Err()
+		if lost = err == redis.Nil; err != nil && !lost {
+			return err
+		}
+	} else if m.mark = r.topology.key(m, r.canaryKey()); m.mark == "" {
+		return nil
+	}
+	if !isNew && !lost && time.Since(m.marked) < r.proofLife {
+		return nil
+	}
+	err := m.probe.client.Set(ctx, m.mark, "", markLife).Err()
+	switch {
+	case says(err, full) && !isNew && !lost:
+	case err != nil:
+		return asUnsupported(err)
+	}
+	m.marked = time.Now()
+	if lost {
+		r.flushed() // after the mark was written, so that another removal shows
+	}
+	return nil
 }
 
 // canaryKey is the beginning of one.
@@ -333,13 +372,19 @@ func (r *watchSession) proveMembers(ctx context.Context) (sent bool, err error) 
 			continue
 		}
 		sent = true
+		more := 0
 		if !m.proven.IsZero() {
 			m.renew()
+		} else if r.notifications {
+			more = shards - 1
 		}
 		all.Go(func() {
 			errs[n] = guarded(func() error {
 				began := time.Now()
 				err := m.connection.sendCanary(ctx, m.probe.client, key)
+				for n := 0; err == nil && n < more; n++ {
+					err = m.connection.sendCanary(ctx, m.probe.client, r.topology.key(m, r.canaryKey()))
+				}
 				if says(err, full) && r.received && m.probe.remote() == m.connection.remote() {
 					err = m.connection.sendMessage(ctx, m.probe.client, key)
 				}

@@ -73,9 +73,13 @@ func (s *single) view(ctx context.Context, members []*member) (string, error) {
 		m.due = m.due || named != s.named
 		s.named = named
 	}
-	hello := redis.NewMapStringInterfaceCmd(ctx, "hello", 3)
+	version, check := 3, isMaster
+	if m.watchSession.notifications {
+		version, check = 2, isMasterIfAsked
+	}
+	hello := redis.NewMapStringInterfaceCmd(ctx, "hello", version)
 	_ = m.probe.client.Process(ctx, hello)
-	return "master", master(hello)
+	return "master", check(hello)
 }
 
 // ask returns the address that the sentinels name. Only the client's Dialer, which asks them on a
@@ -101,8 +105,8 @@ func (s *single) ask(ctx context.Context) (string, error) {
 
 func (s *single) key(_ *member, start string) string { return start }
 
-// master returns an error unless HELLO's reply is that of a master.
-func master(hello *redis.MapStringInterfaceCmd) error {
+// isMaster returns an error unless HELLO's reply is that of a master.
+func isMaster(hello *redis.MapStringInterfaceCmd) error {
 	reply, err := hello.Result()
 	if err != nil {
 		return err
@@ -111,6 +115,14 @@ func master(hello *redis.MapStringInterfaceCmd) error {
 		return errReplica
 	}
 	return nil
+}
+
+// isMasterIfAsked is isMaster for a server that may have no HELLO: the canaries alone distinguish a replica then.
+func isMasterIfAsked(hello *redis.MapStringInterfaceCmd) error {
+	if isRefused(hello.Err()) {
+		return nil
+	}
+	return isMaster(hello)
 }
 
 // probe asks a master on an ordinary connection. client is set at construction; mu guards at.

@@ -45,11 +45,13 @@ func says(err error, starts []string) bool {
 // asUnsupported is the error of a command without which no invalidations come. Proxies and managed
 // servers refuse one in words of their own, so that each reply which doesn't pass counts.
 func asUnsupported(err error) error {
-	if !fault.IsReply(err) || says(err, passing) {
+	if !isRefused(err) {
 		return err
 	}
 	return unsupportedError{err}
 }
+
+func isRefused(err error) bool { return fault.IsReply(err) && !says(err, passing) }
 
 // unsupported is why a server can't notify, nil where it may.
 func unsupported(err error) error {
@@ -67,7 +69,8 @@ func unsupported(err error) error {
 	return tiers.NewError("strata: redis: the server sends no invalidations: "+reason+needs, err)
 }
 
-const needs = "; it takes Redis 6 with RESP3, and a user that may run CLIENT TRACKING, SET and DEL under the prefix and, in a cluster, CLUSTER NODES"
+const needs = "; it takes Redis 6 with RESP3, or the server's notify-keyspace-events set to Kg$xe, and a user that may run " +
+	"CLIENT TRACKING or PSUBSCRIBE, SET and DEL under the prefix and, in a cluster, CLUSTER NODES"
 
 // reason is why a watch session has ended.
 func reason(err error) error {

@@ -1,5 +1,5 @@
-// Package tracking follows what changes in Redis by CLIENT TRACKING, on one server, behind
-// sentinels and in a cluster, and proves that a storage's commands go to the server which
+// Package tracking follows what changes in Redis by CLIENT TRACKING, or by keyspace notifications where a server
+// lacks that, on one server, behind sentinels and in a cluster, and proves that a storage's commands go to the server which
 // sends the invalidations.
 //
 // Lock order: Tracker.mu, watcher.mu (which also guards the watch sessions), paths.mu. Listeners
@@ -40,7 +40,7 @@ const (
 // watcher notifies listeners of the changes of the keys under a prefix.
 //
 // settings, topology and paths are set at construction, done is closed
-// when run has ended, received belongs to run and its watch sessions; mu guards the rest, the watch session's
+// when run has ended, received and notifications belong to run and its watch sessions; mu guards the rest, the watch session's
 // state included, and is held while listeners are called, so that they are called one at a
 // time.
 type watcher struct {
@@ -50,6 +50,8 @@ type watcher struct {
 	cancel   context.CancelFunc
 	done     chan struct{}
 	received bool // a canary, ever
+
+	notifications bool // the watch sessions take keyspace notifications in place of CLIENT TRACKING
 
 	mu          sync.Mutex
 	listeners   []*tiers.InvalidationListener
@@ -133,6 +135,7 @@ func (w *watcher) run(ctx context.Context) {
 		longest = firstPause
 		since   time.Time // watch sessions end after the password was taken, and before they stand
 		once    bool      // one has stood: what the server refuses now, it may allow again at any time
+		refusal error     // of CLIENT TRACKING
 	)
 	for {
 		began := time.Now()
@@ -153,8 +156,20 @@ func (w *watcher) run(ctx context.Context) {
 		longest = min(longest, mostPause(reached, err))
 		wait := longest - rand.N(longest/6)
 		longest *= 2
-		if w.refused(err, !since.IsZero() && time.Since(since) > w.trial) && !once {
-			wait = w.retry - rand.N(w.retry/4)
+		tried := !since.IsZero() && time.Since(since) > w.trial
+		switch {
+		case !w.notifications && (tried || unsupported(err) != nil):
+			w.notifications, refusal, since, wait = true, err, time.Time{}, firstPause
+		case w.notifications && stood == 0:
+			w.notifications = false
+			if reached >= greeted && !says(err, noData) { // the server has neither
+				err, tried = refusal, true
+			}
+			fallthrough
+		default:
+			if w.refused(err, tried) && !once {
+				wait = w.retry - rand.N(w.retry/4)
+			}
 		}
 		if !pause.For(ctx, wait) {
 			return

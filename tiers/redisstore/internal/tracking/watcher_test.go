@@ -15,8 +15,20 @@ import (
 )
 
 func TestWatchNotifiesOfWhatOthersDo(t *testing.T) {
-	f := start(t)
-	_, l := watch(t, f.server.Client(), "p:", tracking.Lease(time.Minute))
+	t.Run("tracking", func(t *testing.T) {
+		f := start(t)
+		_, l := watch(t, f.server.Client(), "p:", tracking.Lease(time.Minute))
+		notifiesOfAll(f, l)
+	})
+	t.Run("notifications", func(t *testing.T) {
+		f := start(t, noTracking...)
+		_, l := watch(t, f.server.Client(), "p:")
+		notifiesOfAll(f, l)
+	})
+}
+
+func notifiesOfAll(f *fixture, l *witness) {
+	t := f.T
 	l.standing(t)
 	other := f.server.Client()
 	for name, change := range map[string]func() error{

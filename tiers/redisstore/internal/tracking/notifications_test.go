@@ -1,0 +1,172 @@
+package tracking_test
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
+)
+
+// noTracking are the flags of a server that lacks CLIENT TRACKING and sends keyspace notifications.
+var noTracking = []string{"--rename-command", "CLIENT", "", "--notify-keyspace-events", "Kg$xe"}
+
+// without is a client of a proxy that gives its own reply to some commands.
+func without(t *testing.T, f *fixture, reply func(command []string) string) redis.UniversalClient {
+	client := redis.NewClient(&redis.Options{Addr: redistest.StartRelay(t, f.server.Addr(), reply)})
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// Where a server lacks CLIENT TRACKING, in whatever way, keyspace notifications take its place.
+func TestWatchByNotifications(t *testing.T) {
+	events := func(t *testing.T, more ...string) *fixture {
+		return start(t, append([]string{"--notify-keyspace-events", "KA"}, more...)...)
+	}
+	for name, client := range map[string]func(*testing.T) redis.UniversalClient{
+		"no CLIENT": func(t *testing.T) redis.UniversalClient { return start(t, noTracking...).server.Client() },
+		"no HELLO": func(t *testing.T) redis.UniversalClient {
+			return events(t, "--rename-command", "HELLO", "").server.Client()
+		},
+		"RESP2 alone": func(t *testing.T) redis.UniversalClient {
+			return without(t, events(t), func(command []string) string {
+				if command[0] == "hello" && command[1] == "3" {
+					return "-NOPROTO unsupported protocol version\r\n"
+				}
+				return ""
+			})
+		},
+		"tracking that is accepted, and does nothing": func(t *testing.T) redis.UniversalClient {
+			return without(t, events(t), func(command []string) string {
+				if len(command) > 1 && command[1] == "tracking" {
+					return "+OK\r\n"
+				}
+				return ""
+			})
+		},
+		"a user's right": func(t *testing.T) redis.UniversalClient {
+			f := events(t)
+			f.check(f.raw.Do(ctx, "acl", "setuser", "x", "on", ">"+secretValue, "~p:*", "resetchannels", "&__keyspace@0__:p:*",
+				"+hello", "+ping", "+psubscribe", "+set", "+del", "+get").Err())
+			client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), Username: "x", Password: secretValue})
+			t.Cleanup(func() { _ = client.Close() })
+			return client
+		},
+		"another database": func(t *testing.T) redis.UniversalClient {
+			client := redis.NewClient(&redis.Options{Addr: start(t, noTracking...).server.Addr(), DB: 3})
+			t.Cleanup(func() { _ = client.Close() })
+			return client
+		},
+		"a cluster": func(t *testing.T) redis.UniversalClient { return redistest.StartCluster(t, 3, noTracking...).Client() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := client(t)
+			_, l := watch(t, client, "p:", tracking.Trial(trial))
+			l.standing(t)
+			for n := range 20 {
+				key := fmt.Sprint(n)
+				if err := client.Set(ctx, "p:"+key, "1", ttl).Err(); err != nil {
+					t.Fatal(err)
+				}
+				l.changes(t, key)
+			}
+			if len(l.reasons) > 0 {
+				t.Errorf("notified of %q", l.log)
+			}
+		})
+	}
+}
+
+// A server that doesn't send what is needed is found out before anything is vouched for.
+func TestWatchByTooFewNotifications(t *testing.T) {
+	for _, events := range []string{"", "KEx", "Kg", "K$", "E$g"} {
+		t.Run(events, func(t *testing.T) {
+			f := start(t, "--rename-command", "CLIENT", "", "--notify-keyspace-events", events)
+			_, l := watch(t, f.server.Client(), "p:")
+			l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
+			private(t, l.reasons[0])
+			if text := l.reasons[0].Error(); l.vouches > 0 || !strings.Contains(text, "doesn't have, or allow, the command") || !strings.Contains(text, "notify-keyspace-events") {
+				t.Errorf("notified of %q, %s", l.log, text)
+			}
+		})
+	}
+	// A proxy that hides several servers, and doesn't pass on the notifications of one.
+	f, keys := start(t, noTracking...), atomic.Int64{}
+	some := func(command []string) string {
+		if command[0] == "del" && keys.Add(1)%16 == 0 {
+			return ":1\r\n"
+		}
+		return ""
+	}
+	_, l := watch(t, without(t, f, some), "p:")
+	l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
+	if l.vouches > 0 {
+		t.Errorf("notified of %q", l.log)
+	}
+}
+
+// The prefix is a text and no pattern, and a notification's channel isn't a part of it.
+func TestWatchOfAPrefixThatLooksLikeAPattern(t *testing.T) {
+	f := start(t, noTracking...)
+	for _, prefix := range []string{"p*", "p?[a-z]", `p\`, "p]:", "p[^x"} {
+		_, l := watch(t, f.server.Client(), prefix)
+		l.standing(t)
+		for _, key := range []string{"pxx", "p1b", "p", "pa:", "pp", prefix + "a"} {
+			f.set(key, "1")
+		}
+		l.changes(t, "a")
+		l.mu.Lock()
+		for id := range l.ids {
+			if id != "a" && !strings.HasPrefix(id, "strata-canary-") {
+				t.Errorf("notified of %q under the prefix %q", id, prefix)
+			}
+		}
+		l.mu.Unlock()
+	}
+}
+
+// A loss of the connection invalidates all, and a server that stops notifying is vouched for no more.
+func TestNotificationsThatEnd(t *testing.T) {
+	f := start(t, noTracking...)
+	proxy := redistest.StartProxy(t, f.server.Addr())
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
+	t.Cleanup(func() { _ = client.Close() })
+	_, l := watch(t, client, "p:", tracking.ProofLife(50*time.Millisecond))
+	l.standing(t)
+	missed := l.count()
+	proxy.Cut()
+	l.recovers(t, missed)
+	f.check(f.raw.ConfigSet(ctx, "notify-keyspace-events", "").Err())
+	l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 && l.until.IsZero() })
+	f.check(f.raw.ConfigSet(ctx, "notify-keyspace-events", "KA").Err())
+	l.standing(t)
+}
+
+// No notification says that all keys were removed: a key that is gone does.
+func TestAMarkShowsThatAllKeysWereRemoved(t *testing.T) {
+	f := start(t, noTracking...)
+	_, l := watch(t, f.server.Client(), "p:", tracking.ProofLife(time.Hour))
+	l.standing(t)
+	for range 3 {
+		missed := l.count()
+		f.check(f.raw.FlushAll(ctx).Err())
+		l.await(t, "a flush", func() bool { return l.missed > missed })
+	}
+}
+
+// A server that is full takes neither canaries nor marks, and is watched on.
+func TestNotificationsOfAServerThatIsFull(t *testing.T) {
+	f := start(t, noTracking...)
+	_, l := watch(t, f.server.Client(), "p:", tracking.ProofLife(50*time.Millisecond))
+	l.standing(t)
+	f.check(f.raw.ConfigSet(ctx, "maxmemory", "1").Err())
+	l.await(t, "vouched on", func() bool { return l.vouches > 100 })
+	if fmt.Sprint(l.log) != "[missed vouched]" {
+		t.Errorf("notified of %q", l.log)
+	}
+}
