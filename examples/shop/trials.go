@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,8 +16,6 @@ import (
 	"time"
 
 	"github.com/gogf/gf/v2/net/ghttp"
-
-	"github.com/gf-strata/strata/layer/web"
 )
 
 // trials run what a chain claims, as visitors of their own over HTTP, once on the layers and once
@@ -44,7 +43,7 @@ type gate struct {
 }
 
 func (t *trials) open() (id string, g *gate) {
-	id, g = web.NewID(), &gate{running: make(chan struct{})}
+	id, g = rand.Text(), &gate{running: make(chan struct{})}
 	g.released, g.release = context.WithTimeout(context.Background(), timeout)
 	t.mu.Lock()
 	defer t.mu.Unlock()

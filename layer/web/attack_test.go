@@ -20,6 +20,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
@@ -554,7 +555,7 @@ func TestAttackMadeUpIds(t *testing.T) {
 		s := serveChain(t, chain, routes)
 		flood := func(n int) {
 			for n := range n {
-				id := web.NewID()
+				id := sessionmap.NewID()
 				if n%2 == 0 {
 					id += id + id[:12] // as long as a signed one
 				}

@@ -9,15 +9,9 @@ import (
 	"hash"
 	"sync"
 	"time"
-
-	"github.com/gf-strata/strata/internal/sessionmap"
 )
 
-// NewID returns a session id that can't be guessed: 128 bits from crypto/rand, as 22 characters
-// that are safe in URLs, headers, cookies and file names. New of every chain makes the same.
-func NewID() string { return sessionmap.NewID() }
-
-// Ids that may be asked for: those of NewID, those of GoFrame, and what programs make themselves
+// Ids that may be asked for: those of a chain's New, those of GoFrame, and what programs make themselves
 // of these characters. Nothing among them leads out of a folder or names a key with a colon.
 const shortestID, longestID = 16, 128
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
@@ -59,7 +60,7 @@ func TestTheReasonOfEachEnd(t *testing.T) {
 		"bearer": {web.Bearer(), func(id string) (string, string) { return "Authorization", "Bearer " + id }},
 		"header": {web.Header("X-Session"), func(id string) (string, string) { return "X-Session", id }},
 		"cookies": {web.Cookie(web.CookieOptions{}), func(id string) (string, string) {
-			return "Cookie", sends(web.NewID()) + "; " + sends(id) + "; " + sends(web.NewID())
+			return "Cookie", sends(sessionmap.NewID()) + "; " + sends(id) + "; " + sends(sessionmap.NewID())
 		}},
 	}
 	stores := map[string]struct {
@@ -215,7 +216,7 @@ func TestReasonsOfLimits(t *testing.T) {
 						t.Errorf("the reason is %q, want %q", got, c.reason)
 					}
 				}
-				if got := s.call("/why", web.NewID()).body + s.call("/why", "").body; got != "" {
+				if got := s.call("/why", sessionmap.NewID()).body + s.call("/why", "").body; got != "" {
 					t.Errorf("an id that nobody had has ended for %q", got)
 				}
 			})

@@ -262,12 +262,10 @@ func (q *request) change(logsIn bool, edit func(rec *record, now int64)) error {
 	if s.id == s.stored || s.id == q.presented.id || q.of.signer != nil {
 		_, err = q.session.RegenerateId(true)
 	}
-	if err == nil && s.stored != "" && !s.endStored {
-		err = s.RemoveAll(q.ctx, s.stored) // the handler's own RegenerateId has kept it
-	}
 	if err != nil {
 		s.record, s.loggedIn = before, loggedIn
 		return err
 	}
-	return q.session.Remove() // of no key: has the session be written
+	s.endStored = s.stored != "" // also where the handler's own RegenerateId has kept it
+	return q.session.Remove()    // of no key: has the session be written
 }

@@ -228,7 +228,7 @@ func (s *sessions) read(id string) (claimed record, ok bool) {
 // newID makes an id for the session with the record.
 func (s *sessions) newID(r record) string {
 	if s.signer == nil {
-		return NewID()
+		return sessionmap.NewID()
 	}
 	began := time.Now()
 	if r.began > 0 {

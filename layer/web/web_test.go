@@ -27,6 +27,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/principals"
+	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
@@ -1141,7 +1142,7 @@ func TestIDsInAHeaderWithoutTLS(t *testing.T) {
 		for _, from := range requests {
 			r := httptest.NewRequest(http.MethodGet, "/get", nil)
 			r.RemoteAddr = from[0]
-			r.Header.Set("Authorization", "Bearer "+web.NewID())
+			r.Header.Set("Authorization", "Bearer "+sessionmap.NewID())
 			r.Header.Set("X-Forwarded-Proto", from[1])
 			s.server.ServeHTTP(httptest.NewRecorder(), r)
 		}
@@ -1273,10 +1274,16 @@ func TestIdsOfTheProgramsOwn(t *testing.T) {
 		if got := s.bare("/who", "Cookie", sends("third-"+own)).body; got != ";{}" {
 			t.Errorf("after a log-out there is %q", got)
 		}
+		in := s.client()
+		in.status("/login", http.StatusOK)
 		for _, bad := range []string{"short", own + "/..", strings.Repeat("x", 200)} {
 			if a := s.bare("/own?id=" + bad); !strings.Contains(a.body, "SetIdFunc") || a.cookie != nil {
 				t.Errorf("%q returned %q", bad, a.body)
 			}
+			if a := in.get("/own-in?id=" + bad); !strings.Contains(a.body, "SetIdFunc") || a.cookie != nil {
+				t.Errorf("a log-in under %q returned %q", bad, a.body)
+			}
+			in.want("/who", `ann;{"k":"own"}`)
 		}
 		signed := serveOn(t, storage, routes(web.Signed(make([]byte, 32))))
 		if a := signed.bare("/own?id=" + own); !strings.Contains(a.body, "Signed") || a.cookie != nil {
