@@ -288,10 +288,16 @@ func TestALimitLooksPastSessionsThatAreGone(t *testing.T) {
 	logIn(t, s, "oldest-0123456789")
 	gone := make([]principals.Entry, many)
 	for n := range gone {
-		gone[n] = principals.Entry{Principal: "ann", Key: principals.KeyOf("ann"), ID: fmt.Sprintf("gone-%d-0123456789", n), Tag: newTag(), Begun: time.Now().Add(-time.Hour), TTL: 2 * time.Hour}
+		gone[n] = principals.Entry{Principal: "ann", Key: principals.KeyOf("ann"), ID: fmt.Sprintf("gone-%d-0123456789", n), Tag: newTag(), Begun: time.Now(), TTL: 2 * time.Hour}
 	}
 	if err := s.indexer.Touch(ctx, gone); err != nil {
 		t.Fatal(err)
+	}
+	for id, e := range s.indexer.(*memory).entries[gone[0].Key].sessions {
+		if e.TTL == 2*time.Hour { // an hour later
+			e.Expires = e.Expires.Add(-time.Hour)
+			s.indexer.(*memory).entries[e.Key].sessions[id] = e
+		}
 	}
 	logIn(t, s, "second-0123456789")
 	session := open(s, "third-0123456789")
@@ -575,4 +581,24 @@ func (d *deaf) Enter(ctx context.Context, e principals.Entry, limit principals.L
 		return principals.Entered{}, errors.New("lost")
 	}
 	return entered, err
+}
+
+// A session that began a moment ago on a node whose clock is behind isn't taken for one that is gone, as it may be
+// pending there.
+func TestASessionThatIsPendingOnANodeWhoseClockIsBehind(t *testing.T) {
+	ctx := context.Background()
+	s := node(t)
+	s.options.Limit = principals.Limit{Most: 1}
+	pending := principals.Entry{Principal: "ann", Key: principals.KeyOf("ann"), ID: "pending-0123456789", Tag: newTag(), Begun: time.Now().Add(-time.Hour), TTL: time.Hour}
+	if err := s.indexer.Touch(ctx, []principals.Entry{pending}); err != nil {
+		t.Fatal(err)
+	}
+	if list, _, err := s.Principals().List(ctx, "ann", "", 10); err != nil || len(list) > 0 {
+		t.Errorf("%d are listed, %v", len(list), err)
+	}
+	logIn(t, s, "new-0123456789")
+	marks, err := s.indexer.Marks(ctx, []int{0})
+	if err != nil || marks[0].Ended[pending.Tag] != ReasonDisplaced {
+		t.Errorf("the pending session isn't ended by the limit, %v", err)
+	}
 }

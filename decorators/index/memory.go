@@ -91,15 +91,18 @@ func (m *memory) expire(key principals.Key, p *principal, now time.Time) {
 	}
 }
 
+const mostLife = 10 * 365 * 24 * time.Hour
+
 func (m *memory) put(e principals.Entry, now time.Time) {
 	p := m.entries[e.Key]
 	if p == nil {
 		p = &principal{name: e.Principal, sessions: map[string]principals.Entry{}}
 		m.entries[e.Key] = p
 	}
-	if e.Expires = now.Add(e.TTL); e.TTL <= 0 {
-		e.Expires = now.AddDate(10, 0, 0)
+	if e.TTL <= 0 { // it never expires
+		e.TTL = mostLife
 	}
+	e.Expires = now.Add(e.TTL)
 	p.sessions[e.ID] = e
 	if e.Expires.After(m.last) {
 		m.last = e.Expires
@@ -117,6 +120,7 @@ func (m *memory) Enter(_ context.Context, entry principals.Entry, limit principa
 		var others []principals.Entry
 		for _, e := range p.sessions {
 			if e.ID != entry.ID && e.Tag != entry.Tag && (!limit.PerClass || e.Class == entry.Class) {
+				e.Age = age(e, now)
 				others = append(others, e)
 			}
 		}
@@ -180,12 +184,16 @@ func (m *memory) list(key principals.Key) (all []principals.Entry) {
 	if p == nil {
 		return nil
 	}
-	m.expire(key, p, time.Now())
+	now := time.Now()
+	m.expire(key, p, now)
 	for _, e := range p.sessions {
+		e.Age = age(e, now)
 		all = append(all, e)
 	}
 	return all
 }
+
+func age(e principals.Entry, now time.Time) time.Duration { return now.Sub(e.Expires.Add(-e.TTL)) }
 
 func (m *memory) Page(_ context.Context, cursor string, size int) (page []principals.Indexed, next string, err error) {
 	after, err := hex.DecodeString(cursor)

@@ -101,11 +101,7 @@ func (s Principals) sift(ctx context.Context, entries []principals.Entry) (live 
 			gone = append(gone, e)
 			continue
 		}
-		seen := e.Begun
-		if e.TTL > 0 {
-			seen = e.Expires.Add(-e.TTL)
-		}
-		live = append(live, Session{Entry: e, Handle: handleOf(e), Begun: e.Begun, Seen: seen, Described: r.description()})
+		live = append(live, Session{Entry: e, Handle: handleOf(e), Begun: e.Begun, Seen: e.Expires.Add(-e.TTL), Described: r.description()})
 	}
 	return live, gone, nil
 }
@@ -222,7 +218,7 @@ func (s Principals) heal(ctx context.Context, of principals.Entry) (gone bool, e
 
 // young reports whether a session may be pending at another node, which writes behind, and so be in
 // the index and not yet in the store.
-func young(e principals.Entry) bool { return time.Since(e.Begun) < time.Minute }
+func young(e principals.Entry) bool { return e.Age < time.Minute }
 
 // found are entries of an index, by what is under their ids.
 type found struct {

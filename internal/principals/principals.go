@@ -68,6 +68,10 @@ type Entry struct {
 	Begun     time.Time
 	TTL       time.Duration // for Enter and Touch: from now
 	Expires   time.Time     // in what an Index returns
+
+	// Age is, in what an Index returns, for how long the session hasn't been entered or touched. Both moments are by the
+	// clock of the index, as those of nodes differ.
+	Age time.Duration
 }
 
 // Compare puts those first that end first if they aren't used. Entries of one session under two ids may be equal.

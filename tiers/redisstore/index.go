@@ -106,8 +106,9 @@ func life(ttl time.Duration) (ms, code int64) {
 // up is a time in units, rounded up.
 func up(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
 
-func readMember(key principals.Key, member string, score float64) (e principals.Entry, ok bool) {
-	head, id, ok := strings.Cut(member, " ")
+// readMember reads a member with its score at a moment of the server's, in tenths of a second.
+func readMember(key principals.Key, p pair, now int64) (e principals.Entry, ok bool) {
+	head, id, ok := strings.Cut(p.member, " ")
 	if !ok || len(head) < begunLength+tagLength {
 		return e, false
 	}
@@ -116,11 +117,12 @@ func readMember(key principals.Key, member string, score float64) (e principals.
 		return e, false
 	}
 	e = principals.Entry{Key: key, ID: id, Tag: head[begunLength : begunLength+tagLength], Class: head[begunLength+tagLength:], Begun: time.UnixMilli(begun)}
-	tenths, code := int64(score)>>codeBits, int64(score)&(1<<codeBits-1)
+	tenths, code := int64(p.score)>>codeBits, int64(p.score)&(1<<codeBits-1)
 	e.Expires = time.UnixMilli(tenths * 100)
 	if e.TTL = time.Duration(code) * time.Second; code >= codeUnit {
 		e.TTL = time.Duration(code-codeUnit) * time.Hour
 	}
+	e.Age = time.UnixMilli(now * 100).Sub(e.Expires.Add(-e.TTL))
 	return e, true
 }
 
@@ -158,7 +160,7 @@ end
 // enterScript takes the keys of the entries, the principals and the marks, and a member, the
 // principal, its hash, milliseconds and code of the time to live, the limit (0 for none), 1 to
 // refuse, 1 to count the class alone, and how many members it reads at most: those that end first. It
-// returns the two marks and the members beyond the limit, or 0 where it refuses.
+// returns the two marks, and the moment with the members beyond the limit and their scores, or 0 where it refuses.
 const enterScript = scriptHead + `
 local member, most = ARGV[1], tonumber(ARGV[6])
 local tag, class, id = string.match(string.sub(member, 10), '^(...........)(%S*) (.*)$')
@@ -184,12 +186,19 @@ if most > 0 then
 	end
 	table.sort(others)
 	for n = 1, math.min(beyond, #others) do
-		excess[n] = others[n]
+		table.insert(excess, others[n])
+		table.insert(excess, redis.call('ZSCORE', KEYS[1], others[n]))
 	end
 end
 put(KEYS[1], KEYS[2], member, ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]))
 local marks = redis.call('HMGET', KEYS[3], ARGV[3], '*')
-return {marks[1] or '', marks[2] or '', excess}
+return {marks[1] or '', marks[2] or '', {now, excess}}
+`
+
+// entriesScript takes the key of the entries, and the least score, how many members from there on to leave out, and how
+// many to return with their scores, beside the moment.
+const entriesScript = scriptHead + `
+return {now, redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', ARGV[2], ARGV[3])}
 `
 
 // mostCounted bounds for how long a log-in of a principal with very many sessions holds the server up.
@@ -247,7 +256,7 @@ const markScript = markHead + `return 1`
 // takes.
 const endScript = markHead + `
 if redis.call('EXISTS', KEYS[2]) == 0 then
-	return {{}, 0}
+	return {now, {}, 0}
 end
 redis.call('RENAME', KEYS[2], KEYS[4])
 ` + takes + `
@@ -279,7 +288,7 @@ local function take(entries, principals, ended, at)
 		end
 	end
 	ends(entries, principals, ARGV[at])
-	return {taken, redis.call('EXISTS', ended)}
+	return {now, taken, redis.call('EXISTS', ended)}
 end
 `
 
@@ -404,18 +413,13 @@ func (x index) Enter(ctx context.Context, e principals.Entry, limit principals.L
 		}
 		*nonce = readMark(value).Nonce
 	}
-	excess, ok := parts[2].([]any)
-	if !ok {
-		return principals.Entered{}, fault.New(ctx, "EVAL", fault.ErrReply)
+	timed, _ := parts[2].([]any)
+	excess, err := readEntries(ctx, e.Key, timed)
+	for _, other := range excess {
+		other.Principal = e.Principal
+		entered.Excess = append(entered.Excess, other)
 	}
-	for _, m := range excess {
-		m, _ := m.(string)
-		if other, ok := readMember(e.Key, m, 0); ok {
-			other.Principal = e.Principal
-			entered.Excess = append(entered.Excess, other)
-		}
-	}
-	return entered, nil
+	return entered, err
 }
 
 // Touch is one script an entry, all in one pipeline.
@@ -477,15 +481,19 @@ func (x index) Entries(ctx context.Context, key principals.Key, after principals
 		least = after.Expires.UnixMilli()/100<<codeBits | code
 	}
 	for offset := 0; ; offset += most + 1 { // beyond those that have the score of after, and come before it
-		cmd := redis.NewCmd(ctx, "zrangebyscore", x.entriesKey(key), least, "+inf", "withscores", "limit", offset, most+1)
-		if err := x.send(ctx, "ZRANGEBYSCORE", []command{cmd}); err != nil {
+		c := newCall(ctx, entriesScript, []string{x.entriesKey(key)}, least, offset, most+1).byHash(ctx)
+		if err := x.run(ctx, []*call{c}); err != nil {
 			return nil, err
 		}
-		some, err := readReply(ctx, cmd)
+		timed, err := reply[[]any](c.Cmd)
+		if err != nil {
+			return nil, fault.New(ctx, "EVAL", err)
+		}
+		some, err := readEntries(ctx, key, timed)
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range readMembers(key, some) {
+		for _, e := range some {
 			if e.Compare(after) > 0 {
 				entries = append(entries, e)
 			}
@@ -496,29 +504,29 @@ func (x index) Entries(ctx context.Context, key principals.Key, after principals
 	}
 }
 
-// readMembers leaves out what is no member.
-func readMembers(key principals.Key, pairs []pair) (entries []principals.Entry) {
+// readEntries reads a moment and the members with their scores at it. It leaves out what is no member.
+func readEntries(ctx context.Context, key principals.Key, timed []any) (entries []principals.Entry, err error) {
+	if len(timed) < 2 {
+		return nil, fault.New(ctx, "EVAL", fault.ErrReply)
+	}
+	now, isMoment := timed[0].(int64)
+	all, isList := timed[1].([]any)
+	if !isMoment || !isList {
+		return nil, fault.New(ctx, "EVAL", fault.ErrReply)
+	}
+	pairs, err := readPairs(ctx, all)
 	for _, p := range pairs {
-		if e, ok := readMember(key, p.member, p.score); ok {
+		if e, ok := readMember(key, p, now); ok {
 			entries = append(entries, e)
 		}
 	}
-	return entries
+	return entries, err
 }
 
 // pair is a member of a sorted set with its score.
 type pair struct {
 	member string
 	score  float64
-}
-
-// readReply reads the reply of a ZRANGEBYSCORE, as either protocol has it.
-func readReply(ctx context.Context, cmd *redis.Cmd) ([]pair, error) {
-	all, err := reply[[]any](cmd)
-	if err != nil {
-		return nil, fault.New(ctx, "ZRANGEBYSCORE", err)
-	}
-	return readPairs(ctx, all)
 }
 
 // readPairs reads [m, s, m, s], as RESP2 and scripts have it, or [[m, s], [m, s]].
@@ -594,7 +602,11 @@ func (x index) Page(ctx context.Context, cursor string, size int) (page []princi
 	}
 	var all []found
 	for n, c := range ranges {
-		pairs, err := readReply(ctx, c.(*redis.Cmd))
+		got, err := reply[[]any](c)
+		if err != nil {
+			return nil, "", fault.New(ctx, "ZRANGEBYSCORE", err)
+		}
+		pairs, err := readPairs(ctx, got)
 		if err != nil {
 			return nil, "", err
 		}
@@ -725,12 +737,10 @@ func (x index) take(ctx context.Context, key principals.Key, c *call) (entries [
 		return nil, false, err
 	}
 	got, err := reply[[]any](c.Cmd)
-	if err == nil && len(got) == 2 {
-		taken, isList := got[0].([]any)
-		left, isNumber := got[1].(int64)
-		if isList && isNumber {
-			pairs, err := readPairs(ctx, taken)
-			return readMembers(key, pairs), left > 0, err
+	if err == nil && len(got) == 3 {
+		if left, isNumber := got[2].(int64); isNumber {
+			entries, err = readEntries(ctx, key, got)
+			return entries, left > 0, err
 		}
 	}
 	return nil, false, fault.New(ctx, "EVAL", cmp.Or(err, fault.ErrReply))

@@ -347,3 +347,37 @@ func TestAMarkOutlivesTheSessions(t *testing.T) {
 		}
 	}
 }
+
+// The age of an entry is by the server's clock, wherever it is read: this node's is years behind, and the one where the
+// session began was years ahead.
+func TestTheAgeOfAnEntryIsByTheServersClock(t *testing.T) {
+	server := redistest.Start(t)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, x := context.Background(), indexOn(t, server)
+		first, second := entryOf("ann", 0, 30*24*time.Hour), entryOf("ann", 1, time.Hour)
+		first.Begun = time.UnixMilli(4e12)
+		aged := func(name string, all []principals.Entry, err error) {
+			t.Helper()
+			if err != nil || len(all) != 1 || all[0].ID != first.ID || all[0].Age < 0 || all[0].Age > time.Hour {
+				t.Errorf("%s: %+v, %v", name, all, err)
+			}
+		}
+		if err := x.Touch(ctx, []principals.Entry{first}); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := x.Entries(ctx, first.Key, principals.Entry{}, 10)
+		aged("listed", entries, err)
+		entered, err := x.Enter(ctx, second, principals.Limit{Most: 1})
+		aged("beyond a limit", entered.Excess, err)
+		next, err := x.Mark(ctx, "ann", principals.Mark{Nonce: "n", Kept: []string{second.Tag}}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries, err = next(ctx)
+		aged("ended", entries, err)
+		waitFor(t, "the entry grows older", func() bool {
+			entries, err := x.Entries(ctx, second.Key, principals.Entry{}, 10)
+			return err == nil && len(entries) == 1 && entries[0].Age >= 200*time.Millisecond
+		})
+	})
+}
