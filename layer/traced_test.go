@@ -2,7 +2,6 @@ package layer_test
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +13,6 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
-	"github.com/gf-strata/strata/decorators/trace"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 )
@@ -102,32 +100,9 @@ func TestTracedInsideAndOutsideOfLocal(t *testing.T) {
 	}
 }
 
-// hashTable is a direct store of one session: its keys work, its map is empty.
-type hashTable struct {
-	gsession.Storage // none: what isn't written out isn't called
-	data             map[string]any
-}
-
-func (h *hashTable) Get(_ context.Context, _, key string) (any, error) { return h.data[key], nil }
-
-func (h *hashTable) Data(context.Context, string) (map[string]any, error) { return h.data, nil }
-
-func (h *hashTable) Set(_ context.Context, _, key string, value any, _ time.Duration) error {
-	h.data[key] = value
-	return nil
-}
-
-func (h *hashTable) GetSession(context.Context, string, time.Duration) (*gmap.StrAnyMap, error) {
-	return gmap.NewStrAnyMap(true), nil
-}
-
-func (h *hashTable) SetSession(context.Context, string, *gmap.StrAnyMap, time.Duration) error {
-	return nil
-}
-
 func TestTracedOverADirectStore(t *testing.T) {
 	provider, option, exporter := tracedWith(t)
-	chain := layer.Chain(&hashTable{data: map[string]any{}}, layer.Traced(option))
+	chain := layer.Chain(teststore.NewKeys(map[string]map[string]any{"direct": {}}), layer.Traced(option))
 	got := underHandler(provider, exporter, func(ctx context.Context) {
 		session := gsession.New(time.Hour, chain).New(ctx, "direct")
 		session.MustSet("user", "john")
@@ -138,7 +113,7 @@ func TestTracedOverADirectStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	const asked = " *layer_test.hashTable ok"
+	const asked = " *teststore.Keys ok"
 	want := []string{"session GetSession" + asked, "session Set" + asked, "session Get" + asked, "session SetSession" + asked}
 	if !slices.Equal(got, want) {
 		t.Errorf("spans %q, want %q", got, want)
@@ -191,42 +166,6 @@ func TestSpansOfADirectStoreSayWhetherMemoryHasServed(t *testing.T) {
 	})
 	if want = []string{"session Get" + layerName + "absent"}; !slices.Equal(got, want) {
 		t.Errorf("of no session: %q, want %q", got, want)
-	}
-}
-
-func TestASpanSaysThatTheSessionWasRevoked(t *testing.T) {
-	provider, option, exporter := tracedWith(t)
-	chain := layer.Chain(gsession.NewStorageMemory(), layer.Traced(option))
-	const id = "revoked"
-	ctx := context.Background()
-	session := gmap.NewStrAnyMapFrom(map[string]any{"user": "john"}, true)
-	if err := chain.SetSession(ctx, id, session, time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	held, err := chain.GetSession(ctx, id, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Another process logs the session out.
-	store, _ := layer.As[*gsession.StorageMemory](chain)
-	if err := store.RemoveAll(ctx, id); err != nil {
-		t.Fatal(err)
-	}
-	got := underHandler(provider, exporter, func(ctx context.Context) {
-		held.Set("cart", 1)
-		if err := chain.SetSession(ctx, id, held, time.Hour); !errors.Is(err, layer.ErrRevoked) {
-			t.Errorf("returned %v, want ErrRevoked", err)
-		}
-	})
-	if want := []string{"session Commit *gsession.StorageMemory revoked"}; !slices.Equal(got, want) {
-		t.Errorf("spans %q, want %q", got, want)
-	}
-}
-
-func TestAsFindsTraced(t *testing.T) {
-	chain := layer.Chain(gsession.NewStorageMemory(), layer.Traced())
-	if _, ok := layer.As[*trace.Storage](chain); !ok {
-		t.Error("not found")
 	}
 }
 
