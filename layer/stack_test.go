@@ -648,17 +648,6 @@ func TestAPanicOfALayersCloseIsTheCallers(t *testing.T) {
 	_ = chain.Close(context.Background())
 }
 
-// GoFrame's ids can be guessed; those of a chain can't, whatever its store makes.
-func TestNewIsTheChainsOwn(t *testing.T) {
-	chain := layer.Chain(gsession.NewStorageMemory(), patientLocal())
-	defer func() { _ = chain.Close(context.Background()) }()
-	first, err := chain.New(context.Background(), time.Hour)
-	second, _ := chain.New(context.Background(), time.Hour)
-	if err != nil || len(first) != 22 || first == second {
-		t.Errorf("New returns ids of %d bytes, %v", len(first), err)
-	}
-}
-
 // A journal that can't be opened is an error of New's, a panic of Chain's with the reason, and
 // a chain that can't be built keeps nothing open.
 func TestAChainThatCannotBeBuiltKeepsNothingOpen(t *testing.T) {

@@ -208,13 +208,13 @@ func (e *env) together(n int, f func(n int, id string) error) error {
 // freshBound is how long a node may not see another node's commit, on a busy machine.
 const freshBound = 20 * time.Second
 
-// direct reports whether per-key calls of the storage work.
+// direct reports whether the storage works key by key. It is asked once.
 func (e *env) direct() bool {
-	e.once.Do(func() { e.style = e.directly(e.storage()) })
-	return e.style
+	e.asked.Do(func() { e.perKey = e.takesKeys(e.storage()) })
+	return e.perKey
 }
 
-func (e *env) directly(s gsession.Storage) bool {
+func (e *env) takesKeys(s gsession.Storage) bool {
 	_, err := s.Get(e.ctx, e.id(), "key")
 	return !errors.Is(err, gsession.ErrorDisabled)
 }

@@ -198,7 +198,7 @@ func readsBelowAfterClose(e *env) error {
 	fault := &faults{}
 	s := e.wrapped(e.T, fault.Wrap)
 	c, ok := s.(closer)
-	if !ok || e.directly(fault.Store()) {
+	if !ok || e.takesKeys(fault.Store()) {
 		return nil // the maps of such a store hold nothing
 	}
 	known, unknown := e.id(), e.id()

@@ -25,8 +25,8 @@ type config struct {
 	reserved   string
 	exceptions []exception
 
-	once  sync.Once // for style
-	style bool      // whether per-key calls work
+	asked  sync.Once // sets perKey
+	perKey bool      // whether calls of single keys work
 }
 
 type exception struct {
