@@ -637,22 +637,24 @@ func (k *killing) known() []string {
 	return slices.Collect(maps.Keys(k.model))
 }
 
-// hinder has the server refuse writes for a round, replies get lost, or the disk be full.
+// hinder has the server refuse writes for a round, replies get lost, commands come after the kill, or the disk be full.
 func (k *killing) hinder(round int) {
 	switch {
-	case round%4 == 1:
+	case round%5 == 1:
 		if err := k.server.Client().ConfigSet(context.Background(), "maxmemory", "1").Err(); err != nil {
 			k.Fatal(err)
 		}
-	case round%4 == 2:
+	case round%5 == 2:
 		k.soon(k.proxy.StallAnswers)
-	case round%4 == 3:
+	case round%5 == 3:
 		k.soon(func() {
 			k.proxy.StallAnswers()
 			time.Sleep(time.Duration(rand.IntN(40)) * time.Millisecond)
 			k.proxy.Cut()
 			k.proxy.Resume()
 		})
+	case round%5 == 4:
+		k.soon(k.proxy.Stall)
 	}
 	if k.fill != "" && round%3 != 0 {
 		k.soon(func() { _ = os.WriteFile(k.fill, make([]byte, 8<<20), 0o600) })
@@ -668,8 +670,10 @@ func (k *killing) soon(hinder func()) {
 
 func (k *killing) relieve() {
 	k.hinders.Wait()
-	k.proxy.Cut()
-	k.proxy.Resume()
+	k.proxy.Resume() // what the process had sent comes now
+	if !polled(time.Minute, func() bool { return k.proxy.Conns() == 0 }) {
+		k.Fatal("the connections of a process outlive it")
+	}
 	if err := k.server.Client().ConfigSet(context.Background(), "maxmemory", "0").Err(); err != nil {
 		k.Fatal(err)
 	}
