@@ -221,7 +221,7 @@ func (c *checker) present(h *history, r *Record, bound int64, miss func(*Record,
 		switch {
 		case w == nil || w.Start > r.End:
 			c.violate(Invented, r, "%s shows a version that nobody wrote", r.ID)
-		case w.Epoch != r.Epoch && (w.Outcome == Revoked || w.Outcome == OK && w.Node == login.Node) && h.logoutStood(login):
+		case w.Epoch != r.Epoch && (w.Outcome == Revoked || w.Outcome == OK && w.Node == login.Node) && h.logoutStood(h.logins[w.Epoch], login):
 			c.violate(Resurrected, r, "%s shows a change of an earlier log-in that was refused, or that its own node should have", r.ID)
 		case w.Epoch != r.Epoch:
 			c.carried[carried{r.ID, r.Epoch, cell}] = true

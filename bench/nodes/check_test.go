@@ -73,6 +73,8 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 	mixed.Epoch, mixed.Last = 2, Token{100, 2}
 	own := seen(0, 300, 1, 0)
 	own.Epoch = 2
+	next := write(Change, 0, 3, 80, 90)
+	next.Epoch = 2
 	bare := seen(1, 300, 1, 0)
 	bare.Epoch = 0
 	nobody := seen(1, 300, 1, 0)
@@ -135,6 +137,7 @@ func TestTheCheckerFindsEachViolation(t *testing.T) {
 		"a key carried into another log-in":       {"", []Record{login, other, logout, again, mixed}},
 		"a refused key in another log-in":         {Resurrected, []Record{login, refused(other), logout, again, mixed}},
 		"a key of its own node in another log-in": {Resurrected, []Record{login, write(Change, 0, 1, 20, 30), logout, again, own}},
+		"a key of a log-in that the servers lost": {"", []Record{write(Logout, 0, 0, -20, -10), login, maybe(logout), maybe(again), next, seen(0, 300, 3, 0)}},
 		"swept from the server":                   {"", during(true, login, seen(1, 149, 1, 0), none(0, 51))},
 		"swept, and shown beyond the bound":       {Resurrected, during(true, login, seen(1, 151, 1, 0))},
 		"swept, and written back":                 {Resurrected, during(true, login, seen(Truth, 300, 1, 0))},

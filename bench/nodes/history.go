@@ -78,11 +78,11 @@ func latest(out *Record) int64 {
 	return out.Acked
 }
 
-// logoutStood reports whether the session had been logged out for sure when a log-in
-// began, and no server has lost that.
-func (h *history) logoutStood(login *Record) bool {
+// logoutStood reports whether a log-in had been logged out for sure when another one began, and no server has lost
+// that. It hadn't been if it is the later one, and servers went back to the state before it.
+func (h *history) logoutStood(earlier, login *Record) bool {
 	for _, out := range h.logouts {
-		if out.Acked < login.Start {
+		if out.Acked < login.Start && (earlier == nil || out.End > earlier.Start) {
 			return true
 		}
 	}
