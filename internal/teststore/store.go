@@ -183,7 +183,7 @@ func (s *Store) refused(id string) error {
 // Atomic says that a commit compares and writes in one step.
 func (s *Store) Atomic() bool { return true }
 
-// Form is what the store does with values: it keeps them as they are.
+// Preview returns copies: the store keeps values as they are.
 func (s *Store) Preview(data map[string]any) (map[string]any, error) {
 	snapshot, err := tiers.NewSnapshot(data)
 	if err != nil {
