@@ -229,7 +229,7 @@ func (s *Store) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloa
 var errNoResult = tiers.NewError("strata: the store gave no result for a session of a batch; CommitAll and LoadAll return one for each", nil)
 
 // together makes one call for each node, at the same time, so that a node that hangs delays only its own
-// sessions. A panic is raised in the caller once all have ended. What has no result then has an error.
+// sessions. A panic is raised in the caller once all have ended. A session without a result then has an error.
 func together[Q, R any](ctx context.Context, s *Store, circuit func(*node) *Circuit, asked []Q, of func(Q) (id string, ttl time.Duration),
 	do func(context.Context, []Q) []R, refused func(error) R, failure func(R) error) []R {
 	results := make([]R, len(asked))
