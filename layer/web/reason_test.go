@@ -192,6 +192,30 @@ func TestTheReasonOfEachEnd(t *testing.T) {
 	}
 }
 
+// A request that runs while its session is ended has the reason in the error of its commit.
+func TestARunningRequestLearnsWhyItsSessionHasEnded(t *testing.T) {
+	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
+		var users *layer.Users
+		s := serveChain(t, layer.Chain(storage, layer.Indexed(nil)), func(server *ghttp.Server, chain *layer.Stack) {
+			t.Cleanup(func() { _ = chain.Close(context.Background()) })
+			users = layer.Principals(chain)
+			standard(web.OnError(func(r *ghttp.Request, err error) { r.Response.WriteStatus(http.StatusConflict, layer.ReasonOf(err)) }))(server, chain)
+			server.BindHandler("/kicked", func(r *ghttp.Request) {
+				r.Session.MustSet("k", "w")
+				if _, err := users.RevokeAll(context.Background(), "ann", layer.ReasonEndedByAdmin); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+		c := s.client()
+		c.status("/login", http.StatusOK)
+		if a := c.status("/kicked", http.StatusConflict); a.body != string(layer.ReasonEndedByAdmin) {
+			t.Errorf("the reason is %q", a.body)
+		}
+		c.want("/who", ";{}")
+	})
+}
+
 // The limits are known without an index.
 func TestReasonsOfLimits(t *testing.T) {
 	key := make([]byte, 32)
