@@ -102,3 +102,25 @@ func TestPrincipalsInTheProcess(t *testing.T) {
 		t.Error("a session is left")
 	}
 }
+
+func TestUpdateChangesASessionThatNeverExpires(t *testing.T) {
+	ctx := context.Background()
+	chain := layer.Chain(gsession.NewStorageMemory(), layer.Indexed(userOf))
+	defer func() {
+		if err := chain.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	open := func() *gsession.Session { return gsession.New(0, chain).New(ctx, "never-0123456789") }
+	s := open()
+	if err := errors.Join(s.Set("user", "alice"), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	changed, err := layer.Principals(chain).Update(ctx, "alice", func(c *layer.Changes) error { c.Set("role", "editor"); return nil })
+	if changed != 1 || err != nil {
+		t.Errorf("%d changed, %v", changed, err)
+	}
+	if role := open().MustGet("role").String(); role != "editor" {
+		t.Errorf("the role is %q", role)
+	}
+}

@@ -559,19 +559,59 @@ func readPairs(ctx context.Context, all []any) (pairs []pair, err error) {
 }
 
 // Page goes from shard to shard, in each by expiry: one that is used meanwhile moves on, and isn't
-// left out. A cursor is a shard, an expiry, and how many principals of that expiry were returned.
+// left out.
 func (x index) Page(ctx context.Context, cursor string, size int) (page []principals.Indexed, next string, err error) {
-	from, expiry, same, ok := readCursor(cursor)
+	at, ok := readCursor(cursor)
 	if !ok {
 		return nil, "", principals.ErrCursor
 	}
-	keys := make([]string, indexShards-from)
-	for n := range keys {
-		keys[n] = x.shardKey(from+n, "p")
-	}
-	cards, err := x.counts(ctx, 1, expiry, keys)
+	listed, err := x.principalsFrom(ctx, at, size+1)
 	if err != nil {
 		return nil, "", err
+	}
+	more := len(listed) > size
+	listed = listed[:min(len(listed), size)]
+	keys := make([]string, len(listed))
+	for n, l := range listed {
+		keys[n] = x.entriesKey(principals.KeyOf(l.member))
+	}
+	sessions, err := x.counts(ctx, 1<<codeBits, 0, keys)
+	if err != nil {
+		return nil, "", err
+	}
+	var none []principals.Entry
+	for n, l := range listed {
+		if at.shard != l.shard || at.expiry != int64(l.score) {
+			at = place{shard: l.shard, expiry: int64(l.score)}
+		}
+		if count := sessions[n].count; count > 0 {
+			page = append(page, principals.Indexed{Principal: l.member, Sessions: int(count)})
+			at.same++
+		} else {
+			none = append(none, principals.Entry{Principal: l.member, Key: principals.KeyOf(l.member)})
+		}
+	}
+	if more {
+		next = at.cursor()
+	}
+	return page, next, x.Leave(ctx, none) // so that Count agrees
+}
+
+// found is a principal with its expiry as it is in a shard.
+type found struct {
+	pair
+	shard int
+}
+
+// principalsFrom reads most principals from a place on, or a few more.
+func (x index) principalsFrom(ctx context.Context, at place, most int) (all []found, err error) {
+	keys := make([]string, indexShards-at.shard)
+	for n := range keys {
+		keys[n] = x.shardKey(at.shard+n, "p")
+	}
+	cards, err := x.counts(ctx, 1, at.expiry, keys)
+	if err != nil {
+		return nil, err
 	}
 	var (
 		ranges []command
@@ -579,73 +619,37 @@ func (x index) Page(ctx context.Context, cursor string, size int) (page []princi
 		expect int64
 	)
 	for n, c := range cards {
-		if expect > int64(size) {
+		if expect >= int64(most) {
 			break
 		}
 		least, offset := c.now, 0
-		if n == 0 && expiry >= least {
-			least, offset = expiry, same
+		if n == 0 && at.expiry >= least {
+			least, offset = at.expiry, at.same
 		}
 		if c.count -= int64(offset); c.count <= 0 {
 			continue
 		}
 		expect += c.count
-		shards = append(shards, from+n)
-		ranges = append(ranges, redis.NewCmd(ctx, "zrangebyscore", keys[n], least, "+inf", "withscores", "limit", offset, size+1))
+		shards = append(shards, at.shard+n)
+		ranges = append(ranges, redis.NewCmd(ctx, "zrangebyscore", keys[n], least, "+inf", "withscores", "limit", offset, most))
 	}
 	if err := x.send(ctx, "ZRANGEBYSCORE", ranges); err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	type found struct {
-		pair
-		shard int
-	}
-	var all []found
 	for n, c := range ranges {
 		got, err := reply[[]any](c)
 		if err != nil {
-			return nil, "", fault.New(ctx, "ZRANGEBYSCORE", err)
+			return nil, fault.New(ctx, "ZRANGEBYSCORE", err)
 		}
 		pairs, err := readPairs(ctx, got)
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		for _, p := range pairs {
 			all = append(all, found{p, shards[n]})
 		}
 	}
-	more := len(all) > size
-	all = all[:min(len(all), size)]
-	keys = make([]string, len(all))
-	for n, f := range all {
-		keys[n] = x.entriesKey(principals.KeyOf(f.member))
-	}
-	if cards, err = x.counts(ctx, 1<<codeBits, 0, keys); err != nil {
-		return nil, "", err
-	}
-	var (
-		none []principals.Entry
-		last found
-		seen int // of the same expiry
-	)
-	for n, f := range all {
-		if f.shard != last.shard || f.score != last.score {
-			last, seen = f, 0
-			if f.shard == from && int64(f.score) == expiry {
-				seen = same
-			}
-		}
-		if count := cards[n].count; count > 0 {
-			page = append(page, principals.Indexed{Principal: f.member, Sessions: int(count)})
-			seen++
-		} else {
-			none = append(none, principals.Entry{Principal: f.member, Key: principals.KeyOf(f.member)})
-		}
-	}
-	if more {
-		next = fmt.Sprintf("%02x.%d.%d", last.shard, int64(last.score), seen)
-	}
-	return page, next, x.Leave(ctx, none) // so that Count agrees
+	return all, nil
 }
 
 // card is how many members of a sorted set haven't ended, and the moment by its server's clock.
@@ -673,19 +677,28 @@ func (x index) counts(ctx context.Context, unit, from int64, keys []string) ([]c
 	return cards, nil
 }
 
-func readCursor(cursor string) (shard int, expiry int64, same int, ok bool) {
+// place is where a page begins: in a shard, at an expiry, after so many principals that have it.
+type place struct {
+	shard  int
+	expiry int64 // in tenths of a second
+	same   int
+}
+
+func (p place) cursor() string { return fmt.Sprintf("%02x.%d.%d", p.shard, p.expiry, p.same) }
+
+func readCursor(cursor string) (p place, ok bool) {
 	if cursor == "" {
-		return 0, 0, 0, true
+		return p, true
 	}
 	parts := strings.Split(cursor, ".")
 	if len(parts) != 3 {
-		return 0, 0, 0, false
+		return p, false
 	}
-	n, errShard := strconv.ParseUint(parts[0], 16, 8)
+	shard, errShard := strconv.ParseUint(parts[0], 16, 8)
 	expiry, errExpiry := strconv.ParseInt(parts[1], 10, 64)
 	same, errSame := strconv.Atoi(parts[2])
-	ok = errShard == nil && errExpiry == nil && errSame == nil && n < indexShards && expiry >= 0 && same >= 0 && same < math.MaxInt32
-	return int(n), expiry, same, ok
+	ok = errShard == nil && errExpiry == nil && errSame == nil && shard < indexShards && expiry >= 0 && same >= 0 && same < math.MaxInt32
+	return place{int(shard), expiry, same}, ok
 }
 
 // Count adds up the shards.
