@@ -55,6 +55,13 @@ func notifiesOfAll(f *fixture, l *witness) {
 		"script": func() error {
 			return other.Eval(ctx, "return redis.call('set',KEYS[1],'2')", []string{"p:script"}).Err()
 		},
+		"transaction": func() error {
+			_, err := other.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+				pipe.Del(ctx, "p:transaction")
+				return pipe.Set(ctx, "p:transaction", "1", 0).Err()
+			})
+			return err
+		},
 		"\xff\x00\r\n": func() error { return other.Set(ctx, "p:\xff\x00\r\n", "1", 0).Err() },
 	} {
 		f.check(other.Set(ctx, "p:"+name, "0", 0).Err())
