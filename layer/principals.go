@@ -170,7 +170,8 @@ func checkReason(reason Reason) error {
 
 var errLongReason = tiers.NewError("strata: a reason has 64 bytes at most; take one of the constants, or a short word", nil)
 
-// Revoke ends the session that the handle stands for. Where there is none any more it does nothing.
+// Revoke ends the session that the handle stands for. Where there is none any more it ends nothing, and sets a mark for the
+// case that the session is pending on a node: pass a handle of a List, and let users end only those of their own.
 func (u *Users) Revoke(ctx context.Context, handle string, reason Reason) error {
 	if err := checkReason(reason); err != nil {
 		return err
@@ -213,7 +214,8 @@ func (u *Users) RevokeAll(ctx context.Context, principal string, reason Reason, 
 }
 
 // RevokeEverybody ends the sessions of all principals. Each is removed from the store when a
-// request asks for it, or by its time to live.
+// request asks for it, or by its time to live. An error says that it may have happened to some principals only; call it
+// again.
 func (u *Users) RevokeEverybody(ctx context.Context, reason Reason) error {
 	if err := checkReason(reason); err != nil {
 		return err
