@@ -32,10 +32,16 @@ type deployment struct {
 	clients  map[string]*redis.Client // of one server each, by address
 }
 
-// scriptless is a user of the servers that may not run scripts, and in flags how a server knows it from its start.
-const scriptless = "scriptless"
+// limited is a user of the servers that may run neither scripts nor CLIENT TRACKING, as some rented servers have
+// neither, and in flags how a server knows it from its start, and that it sends keyspace notifications.
+const limited = "limited"
 
-var flags = []string{"--user", scriptless, "on", "nopass", "~*", "&*", "+@all", "-eval", "-evalsha"}
+var (
+	forbidden = []any{"-eval", "-evalsha", "-client|tracking"}
+	flags     = []string{
+		"--user", limited, "on", "nopass", "~*", "&*", "+@all", "-eval", "-evalsha", "-client|tracking", "--notify-keyspace-events", "Kg$xe",
+	}
+)
 
 // newDeployment runs servers until the test ends; replicas is how many of a cluster's masters have one.
 func newDeployment(tb testing.TB, topology string, replicas int) *deployment {

@@ -7,8 +7,8 @@
 //	go run ./nodes -topology standalone -duration 1m -faults cut,deaf -seed 7
 //
 // Each node is a process with a full chain: redisstore, Coalesced, Local, Traced. One's clock is an hour
-// ahead, and another's an hour behind (-skew). One of them may not run scripts, so that it commits by
-// transactions beside the others' scripts. Users
+// ahead, and another's an hour behind (-skew). One of them may run neither scripts nor CLIENT TRACKING: it
+// commits by transactions beside the others' scripts, and follows keyspace notifications. Users
 // with a Zipf-distributed share of the requests read, change, log out and log in at any
 // node. Programs without Strata write too: whole values as redis-cli does, and a bare
 // GoFrame StorageRedis. A crowd at each node meets those of the others at three sessions, in

@@ -146,7 +146,7 @@ func takeRights(w *world, random *rand.Rand, _ int) *Loss {
 	allow := func(right string) {
 		for _, server := range w.servers {
 			w.do(server, "acl", "setuser", "default", right)
-			w.do(server, "acl", "setuser", scriptless, right, "-eval", "-evalsha")
+			w.do(server, append([]any{"acl", "setuser", limited, right}, forbidden...)...)
 		}
 	}
 	allow(rights[0])
