@@ -55,7 +55,10 @@ func newConnection(r *watchSession, n int, master *redis.Options) *connection {
 // run connects, reads and pings until the connection or ctx ends, and says why.
 func (c *connection) run(ctx context.Context) error {
 	o := derive(c.master)
-	dial, greet := o.Dialer, o.OnConnect
+	dial, greet, prepare := o.Dialer, o.OnConnect, c.track
+	if c.watchSession.notifications {
+		o.Protocol, prepare = 2, c.greet
+	}
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return c.dial(func() (net.Conn, error) { return dial(ctx, network, addr) })
 	}
@@ -65,31 +68,17 @@ func (c *connection) run(ctx context.Context) error {
 				return err
 			}
 		}
-		if c.watchSession.notifications {
-			return c.greet(ctx, conn)
-		}
-		return c.track(ctx, conn)
-	}
-	if c.watchSession.notifications {
-		o.Protocol = 2
+		return prepare(ctx, conn)
 	}
 	client := redis.NewClient(o)
 	defer func() { _ = client.Close() }()
 	defer context.AfterFunc(ctx, c.cut)()
-	if !c.watchSession.notifications {
-		if err := client.RegisterPushNotificationHandler("invalidate", c, true); err != nil {
-			return err
-		}
-	}
-
 	sub := client.Subscribe(ctx) // to nothing: it holds the connection and reads it
 	defer func() { _ = sub.Close() }()
 	connecting, cancel := context.WithTimeout(ctx, c.watchSession.trial)
 	defer cancel()
-	if c.watchSession.notifications {
-		if err := sub.PSubscribe(connecting, glob.Replace(c.channel(c.watchSession.prefix))+"*"); err != nil {
-			return err
-		}
+	if err := c.listen(connecting, client, sub); err != nil {
+		return err
 	}
 	if err := sub.Ping(connecting, c.next()); err != nil {
 		return err
@@ -122,7 +111,7 @@ func (c *connection) run(ctx context.Context) error {
 		case *redis.Message:
 			if key, ok := strings.CutPrefix(message.Channel, c.channel("")); ok && message.Pattern != "" {
 				c.notified(key, message.Payload)
-				break
+				continue
 			}
 			if !strings.HasPrefix(message.Channel, c.watchSession.prefix+canaryMark) {
 				return errLost
@@ -237,6 +226,14 @@ func (c *connection) greet(ctx context.Context, conn *redis.Conn) error {
 	c.sent = time.Now()
 	c.mu.Unlock()
 	return isMasterIfAsked(hello)
+}
+
+// listen says how the connection receives changes.
+func (c *connection) listen(ctx context.Context, client *redis.Client, sub *redis.PubSub) error {
+	if c.watchSession.notifications {
+		return sub.PSubscribe(ctx, glob.Replace(c.channel(c.watchSession.prefix))+"*")
+	}
+	return client.RegisterPushNotificationHandler("invalidate", c, true)
 }
 
 // channel is the channel of a key's notifications.
