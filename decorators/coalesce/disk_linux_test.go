@@ -1,6 +1,7 @@
 package coalesce_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,20 +9,36 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/gf-strata/strata/decorators/coalesce"
 	"github.com/gf-strata/strata/internal/teststore"
 )
+
+// smallDisk makes a disk for a journal. full fills it, and has the journal meet that; the store is away from then on.
+func smallDisk(t *testing.T) (dir string, full func(*teststore.Store, *coalesce.Storage)) {
+	t.Helper()
+	root := t.TempDir()
+	if err := syscall.Mount("tmpfs", root, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip("mounting a tmpfs: ", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(root, syscall.MNT_DETACH) })
+	fill := filepath.Join(root, "fill")
+	return filepath.Join(root, "journal"), func(s *teststore.Store, c *coalesce.Storage) {
+		t.Helper()
+		t.Cleanup(func() { _ = os.Remove(fill) })
+		_ = os.WriteFile(fill, make([]byte, 2<<20), 0o600)
+		s.Refuse(func(string) error { return errAway })
+		if err := add(ctx, c, "b", strings.Repeat("x", 200<<10)); err == nil {
+			t.Error("a change that is nowhere was accepted")
+		}
+	}
+}
 
 // A log-out returns on a disk that is full, as it takes what is dropped. If a change waits behind the log-out, the session's
 // record isn't rewritten there: what came before is off the disk all the same.
 func TestALogOutOnAFullDisk(t *testing.T) {
 	for name, behind := range map[string]bool{"alone": false, "with a change behind it": true} {
 		t.Run(name, func(t *testing.T) {
-			root := t.TempDir()
-			if err := syscall.Mount("tmpfs", root, "tmpfs", 0, "size=1m"); err != nil {
-				t.Skip("mounting a tmpfs: ", err)
-			}
-			t.Cleanup(func() { _ = syscall.Unmount(root, syscall.MNT_DETACH) })
-			dir, fill := filepath.Join(root, "journal"), filepath.Join(root, "fill")
+			dir, full := smallDisk(t)
 			s := teststore.New()
 			c := journaled(t, s, dir)
 			s.Put("a", map[string]any{"k": "0"}, ttl)
@@ -30,24 +47,63 @@ func TestALogOutOnAFullDisk(t *testing.T) {
 			removing, hold := holdNext(s)
 			finish := sync.OnceFunc(func() { close(hold) })
 			t.Cleanup(finish)
-			t.Cleanup(func() { _ = os.Remove(fill) })
 			removed := make(chan error, 1)
 			go func() { removed <- c.RemoveAll(ctx, "a") }()
 			<-removing
 			if behind {
 				must(t, add(ctx, c, "a", "3"))
 			}
-			_ = os.WriteFile(fill, make([]byte, 2<<20), 0o600)
-			s.Refuse(func(string) error { return errAway })
-			if err := add(ctx, c, "b", strings.Repeat("x", 200<<10)); err == nil {
-				t.Error("a change that is nowhere was accepted")
-			}
+			full(s, c)
 			finish()
 			if err := <-removed; err != nil {
 				t.Fatalf("the log-out returns %v", err)
 			}
 			if left := recorded(t, dir); strings.Contains(left, `"k":"1"`) || strings.Contains(left, `"k":"2"`) {
 				t.Errorf("the journal has %s", left)
+			}
+		})
+	}
+}
+
+// A chain that is closed while a log-out waits behind a change that hangs at the store has the next process deliver the
+// accepted changes, on a disk that is full as well: the log-out has failed.
+func TestALogOutThatWaitsWhenTheChainIsClosedOnAFullDisk(t *testing.T) {
+	for name, also := range map[string]bool{"alone": false, "with changes before and behind it": true} {
+		t.Run(name, func(t *testing.T) {
+			dir, full := smallDisk(t)
+			s := teststore.New()
+			c := journaled(t, s, dir)
+			s.Put("a", map[string]any{"k": "0"}, ttl)
+			writing, hold := holdNext(s)
+			finish := sync.OnceFunc(func() { close(hold) })
+			t.Cleanup(finish)
+			put(t, c, "a", "k", "1")
+			over, cancel := context.WithCancel(ctx)
+			cancel()
+			_ = c.Flush(over) // has it sent
+			<-writing
+			if also {
+				must(t, add(ctx, c, "a", "2"))
+			}
+			removed := make(chan error, 1)
+			go func() { removed <- c.RemoveAll(ctx, "a") }()
+			eventually(t, "the log-out waits", func() bool { return coalesce.Removes(c, "a") })
+			want := []string{`"k":"1"`}
+			if also {
+				must(t, add(ctx, c, "a", "3"))
+				want = append(want, `"k":"3"`)
+			}
+			full(s, c)
+			if err := c.Close(over); err == nil {
+				t.Error("Close returns nil")
+			}
+			if err := <-removed; err == nil {
+				t.Error("the log-out returns nil")
+			}
+			for _, change := range want {
+				if left := recorded(t, dir); !strings.Contains(left, change) {
+					t.Errorf("the journal has %s without %s", left, change)
+				}
 			}
 		})
 	}

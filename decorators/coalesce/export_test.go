@@ -35,3 +35,9 @@ func Appointments(s *Storage) int {
 	defer s.queues.mu.Unlock()
 	return len(s.queues.schedule.later) + len(s.queues.schedule.failed)
 }
+
+// Removes reports whether a log-out of the session waits for the write that is at the store.
+func Removes(s *Storage, id string) (waits bool) {
+	s.queues.inspect(id, func(k *sessionQueue) { waits = k.removal() != nil })
+	return waits
+}

@@ -335,9 +335,10 @@ func (l *queues) end(k *sessionQueue, w *write) {
 }
 
 // annul ends what a removal has annulled. The session's record is dropped, and not rewritten without that, as a full disk
-// takes only drops: what came after the removal gets a record of its own. keep is called next.
+// takes only drops: what came after the removal gets a record of its own. After a removal that never was at the store the
+// record is rewritten, as it may have a change that is there, or came later. keep is called next.
 func (l *queues) annul(k *sessionQueue, removal *write, err error) {
-	if removal.delta == nil {
+	if removal.delta == nil && (removal == k.flying || removal.err != error(errClosed)) {
 		k.old, k.entry = k.entry, 0
 	}
 	for _, annulled := range removal.annulled {
