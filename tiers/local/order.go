@@ -214,7 +214,7 @@ func (o *order) leave(c call) {
 }
 
 // reread begins to read the state of an entry again. It isn't ok if the entry was invalidated, or while a write of
-// the session is under way: most writes end with a newer state, and else the entry waits for its next turn.
+// the session is under way: most writes end with a newer state, and else the entry waits for its next turn, as long as it may be served.
 func (o *order) reread(e *entry) (r rereading, ok bool) {
 	stripe := o.memory.stripe(e.hash)
 	stripe.Lock()
@@ -226,8 +226,9 @@ func (o *order) reread(e *entry) (r rereading, ok bool) {
 		return rereading{}, false
 	}
 	if u := stripe.calls[e.hash]; u != nil && u.writing > 0 {
-		if e.own.trusted(o.memory.now()) {
-			o.own.later(e)
+		if !e.own.trusted(o.memory.now()) || !o.own.later(e) { // a load under its stamp would not be served either
+			o.memory.guard.Bump(e.hash)
+			o.tally.AddAt(telemetry.InvalidatedByOwnWrite, e.hash)
 		}
 		return rereading{}, false
 	}

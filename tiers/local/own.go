@@ -139,11 +139,11 @@ func (w *ownWrites) again(e *entry, deadline int64) bool {
 	return true
 }
 
-// later has an entry whose turn has come wait for another one.
-func (w *ownWrites) later(e *entry) {
+// later has an entry whose turn has come wait for another one, and reports whether there is room.
+func (w *ownWrites) later(e *entry) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.again(e, e.own.until.Load())
+	return w.again(e, e.own.until.Load())
 }
 
 // settle notes that a state was read again. If another invalidation came during the read, the state waits for the

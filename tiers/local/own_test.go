@@ -343,6 +343,30 @@ func TestASessionIsReadAgainAfterASlide(t *testing.T) {
 	}
 }
 
+// A slide that fails after a state may no longer be served leaves the session to be kept by its next load.
+func TestASessionIsKeptAgainAfterALongSlide(t *testing.T) {
+	s, from := &sliding{Store: teststore.New()}, &source{}
+	synctest.Test(t, func(t *testing.T) {
+		l := local.New(s, local.Invalidation(from))
+		defer l.Close(ctx)
+		from.confirm(time.Hour)
+		commit(t, l, "a", map[string]any{"k": 1})
+		begun, end, slid := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		s.slide = func() (time.Time, error) { close(begun); <-end; return time.Time{}, errors.New("no") }
+		go func() { _, err := l.Slide(ctx, "a", 2*ttl); slid <- err }()
+		<-begun
+		from.receiver().Invalidate("a")
+		time.Sleep(200 * time.Millisecond)
+		close(end)
+		if err := <-slid; err == nil {
+			t.Error("the slide returns nil")
+		}
+		readAgain()
+		load(t, l, "a")
+		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
+	})
+}
+
 // reloading is a store that reads several sessions together. mu guards reads and known.
 type reloading struct {
 	*teststore.Store
