@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -217,6 +218,60 @@ func TestLogInsOfOneSessionOverlap(t *testing.T) {
 	}
 }
 
+// The session that the later of two log-ins has begun and sent ends as any other if its request changes its id again, or
+// logs out.
+func TestWhatFollowsALateLogIn(t *testing.T) {
+	for what, is := range map[string]struct {
+		next func(r *ghttp.Request) error
+		want string
+	}{
+		"a new id":       {func(r *ghttp.Request) error { _, err := r.Session.RegenerateId(true); return err }, `ann;{"more":"v","own":"v"}`},
+		"another log-in": {func(r *ghttp.Request) error { return web.Login(r, "bob") }, `bob;{"more":"v","own":"v"}`},
+		"a log-out":      {web.Logout, `;{"more":"v"}`},
+	} {
+		t.Run(what, func(t *testing.T) {
+			bothKinds(t, func(t *testing.T, storage gsession.Storage) {
+				running, goOn := make(chan struct{}), make(chan struct{})
+				s := serveOn(t, storage, func(server *ghttp.Server, chain *layer.Stack) {
+					standard(web.Bearer())(server, chain)
+					server.BindHandler("/begin", func(r *ghttp.Request) {
+						r.Session.MustSet("k", "v")
+						r.Response.Write(web.Token(r))
+					})
+					server.BindHandler("/enter", func(r *ghttp.Request) {
+						_ = r.Session.MustGet("k")
+						running <- struct{}{}
+						<-goOn
+						err := web.Login(r, "ann")
+						r.Session.MustSet("own", "v")
+						r.Response.Write(web.Token(r))
+						r.Response.Flush()
+						if err = errors.Join(err, is.next(r)); err != nil {
+							t.Error(err)
+						}
+						r.Session.MustSet("more", "v")
+						r.Response.Write(" ", web.Token(r))
+					})
+				})
+				who := func(token string) string { return s.bare("/who", "Authorization", "Bearer "+token).body }
+				begun := s.bare("/begin").body
+				result := make(chan answer, 1)
+				go func() { result <- s.bare("/enter", "Authorization", "Bearer "+begun) }()
+				<-running
+				other := s.bare("/login", "Authorization", "Bearer "+begun).body
+				goOn <- struct{}{}
+				first, second, _ := strings.Cut((<-result).body, " ")
+				if first == second || who(first) != ";{}" || who(second) != is.want {
+					t.Errorf("the late session is %s under its first id, %s under its second one", who(first), who(second))
+				}
+				if who(begun) != ";{}" || who(other) != `ann;{"k":"v"}` {
+					t.Errorf("the session from before is %s, that of the other log-in %s", who(begun), who(other))
+				}
+			})
+		})
+	}
+}
+
 // Where a principal has one session, a double click whose requests reach two nodes leaves one of them logged in.
 func TestOverlappingLogInsUnderALimit(t *testing.T) {
 	redis := redistest.Start(t)
@@ -262,5 +317,59 @@ func TestOverlappingLogInsUnderALimit(t *testing.T) {
 		if lives == 0 {
 			t.Errorf("round %d: both log-ins are over", round)
 		}
+	}
+}
+
+// Over a direct store no source invalidates a node's memory. A log-out on another node stays in force nevertheless, for
+// requests that have loaded the session before and change it after.
+func TestALogOutOnAnotherNodeOverADirectStore(t *testing.T) {
+	running, goOn := make(chan struct{}), make(chan struct{})
+	often := web.Cookie(web.CookieOptions{MaxAge: time.Millisecond}) // is sent with each change, and changes the record
+	for name, is := range map[string]struct {
+		change func(r *ghttp.Request)
+		opts   []web.Option
+	}{
+		"set":         {func(r *ghttp.Request) { r.Session.MustSet("user", "ann") }, nil},
+		"remove":      {func(r *ghttp.Request) { r.Session.MustRemove("k") }, nil},
+		"a cookie":    {func(r *ghttp.Request) { r.Session.MustSet("user", "ann") }, []web.Option{often}},
+		"only a read": {func(*ghttp.Request) {}, []web.Option{often}},
+		"a new id":    {func(r *ghttp.Request) { r.Session.MustRegenerateId(true) }, nil},
+		"a log-in":    {func(r *ghttp.Request) { _ = web.Login(r, "bob") }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := teststore.NewKeys(nil)
+			routes := func(server *ghttp.Server, chain *layer.Stack) {
+				standard(is.opts...)(server, chain)
+				server.BindHandler("/slow", func(r *ghttp.Request) {
+					_ = r.Session.MustGet("k")
+					running <- struct{}{}
+					<-goOn
+					is.change(r)
+				})
+			}
+			one, two := serveOn(t, store, routes), serveOn(t, store, routes)
+			c := one.client()
+			c.want("/set", "set")
+			id := c.status("/login", http.StatusOK).cookie.Value
+			result := make(chan answer, 1)
+			go func() { result <- one.bare("/slow", "Cookie", sends(id)) }()
+			<-running
+			for range 3 { // is in memory
+				one.bare("/get", "Cookie", sends(id))
+			}
+			two.bare("/logout", "Cookie", sends(id))
+			goOn <- struct{}{}
+			if a := <-result; name != "only a read" && a.status != http.StatusConflict || a.cookie != nil {
+				t.Errorf("the late change returned %d, %v", a.status, a.cookie)
+			}
+			if left := store.Holds(id); len(left) > 0 {
+				t.Errorf("under the id that was logged out is %v", left)
+			}
+			for _, s := range []*site{one, two} {
+				if got := s.bare("/who", "Cookie", sends(id)).body; got != ";{}" {
+					t.Errorf("the id that was logged out shows %s", got)
+				}
+			}
+		})
 	}
 }

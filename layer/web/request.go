@@ -181,14 +181,10 @@ func (q *request) commit() error {
 		return nil
 	case cookies && s.due(now), q.of.absolute > 0 && s.record.began == 0:
 		// A request that only reads is as good as it was where this doesn't succeed.
-		if cookies && s.due(now) {
-			s.record.sent = now.UnixMilli()
-		}
 		if err := q.session.Remove(); err != nil { // has it be written
 			return err
 		}
 		if q.session.Close() != nil {
-			s.record = before
 			return nil
 		}
 	default:

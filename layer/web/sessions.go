@@ -254,14 +254,21 @@ func (s *sessions) load(ctx context.Context, id string, ttl time.Duration) (*gma
 	return nil, errMixed
 }
 
-// write commits a session. Of a direct store's the chain sees the keys, and leaves it to its caller to log what fails.
-func (s *sessions) write(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+// write commits a session, which was there before or not. Of a direct store's the chain sees the keys, and leaves it to its
+// caller to log what fails. If another node has ended the session, memory may have shown it: a look at the store
+// follows, as the write has invalidated memory.
+func (s *sessions) write(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration, there bool) error {
 	var err error
 	switch s.top.Style(ctx) {
 	case tiers.StyleSnapshot:
 		return s.chain.SetSession(ctx, id, data, ttl)
 	case tiers.StyleDirect:
-		err = s.whole.SetSession(ctx, id, data, ttl)
+		if err = s.whole.SetSession(ctx, id, data, ttl); err == nil && there {
+			var kept any
+			if kept, err = s.chain.Get(ctx, id, Key); err == nil && kept == nil {
+				err = errors.Join(layer.ErrRevoked, s.remove(ctx, id, ""))
+			}
+		}
 	default:
 		err = errMixed
 	}

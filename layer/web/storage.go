@@ -186,25 +186,23 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	}
 	before := s.record
 	s.touch(now)
-	data.Set(Key, s.record.String())
 	ttl := s.ttl(now)
 	var err error
 	if moving {
 		err = of.watch.leaveNote(ctx, s.loggedIn, s.stored, s.id)
 	}
 	if err == nil {
-		err = of.write(s.q.described(ctx), s.id, data, ttl)
+		err = s.write(ctx, data, before, ttl)
 	}
 	data.Remove(Key)
 	if err == nil && moving {
-		s.follow(s.stored, s.id)
-		if err = of.remove(ctx, s.stored, ""); err != nil {
-			s.follow(s.id, s.stored)
-			err = errors.Join(err, of.remove(ctx, s.id, ""))
-		}
+		err = s.endOld(ctx)
 	}
 	if change := sessionmap.LastChange(data); change != nil && s.isLate(ctx, err) {
-		err = s.commitLate(ctx, change, ttl)
+		moving = moving && s.late != nil // else the other log-in ends the old one
+		if err = s.writeLate(ctx, change, before, ttl); err == nil && moving {
+			err = s.endOld(ctx)
+		}
 	}
 	if err != nil {
 		s.record = before
@@ -213,6 +211,33 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	s.stored, s.endStored, s.loggedIn = s.id, false, false
 	s.slides(now, ttl)
 	return nil
+}
+
+// endOld ends the session that goes on under another id. If it can't, it ends the new one.
+func (s *storage) endOld(ctx context.Context) error {
+	of := s.q.of
+	s.follow(s.stored, s.id)
+	err := of.remove(ctx, s.stored, "")
+	if err != nil {
+		s.follow(s.id, s.stored)
+		err = errors.Join(err, of.remove(ctx, s.id, ""))
+	}
+	return err
+}
+
+// write writes a map of the session, whose record was another one before. To a direct store a record is written only once
+// the session is known to be there, as it would bring it back.
+func (s *storage) write(ctx context.Context, data *gmap.StrAnyMap, before record, ttl time.Duration) error {
+	of, there := s.q.of, s.id == s.stored && before.began > 0
+	ctx = s.q.described(ctx)
+	if there && s.record != before && of.top.Style(ctx) == tiers.StyleDirect {
+		data.Set(Key, before.String())
+		if err := of.write(ctx, s.id, data, ttl, there); err != nil {
+			return err
+		}
+	}
+	data.Set(Key, s.record.String())
+	return of.write(ctx, s.id, data, ttl, there)
 }
 
 // rename has the session be called otherwise from the next commit on.
@@ -236,9 +261,9 @@ func (s *storage) isLate(ctx context.Context, err error) bool {
 		(s.late != nil || s.loggedIn && s.q.of.watch.anotherLogIn(ctx, s.stored, s.id, s.q.server.idle))
 }
 
-// commitLate writes the change of such a log-in, or a later one of its request, which still holds the map of the
+// writeLate writes the change of such a log-in, or a later one of its request, which still holds the map of the
 // session from before.
-func (s *storage) commitLate(ctx context.Context, change *tiers.Delta, ttl time.Duration) error {
+func (s *storage) writeLate(ctx context.Context, change *tiers.Delta, before record, ttl time.Duration) error {
 	if s.late == nil {
 		s.late = gmap.NewStrAnyMap(true)
 	}
@@ -247,9 +272,8 @@ func (s *storage) commitLate(ctx context.Context, change *tiers.Delta, ttl time.
 		for _, key := range change.Removed() {
 			delete(own, key)
 		}
-		own[Key] = s.record.String()
 	})
-	return s.q.of.write(s.q.described(ctx), s.id, s.late, ttl)
+	return s.write(ctx, s.late, before, ttl)
 }
 
 // follow has what waits for the end of the session wait for it under another id: after a log-in this
@@ -281,7 +305,7 @@ func (s *storage) RemoveAll(ctx context.Context, id string) error {
 			return s.note(err)
 		}
 	}
-	s.left, s.stored, s.endStored, s.record = id, "", false, record{}
+	s.left, s.stored, s.endStored, s.late, s.record = id, "", false, nil, record{}
 	if s.q.sealed() {
 		return nil
 	}
