@@ -231,10 +231,13 @@ return {redis.call('ZCOUNT', KEYS[1], string.format('%.0f', least), '+inf'), now
 
 // markHead takes the keys of the marks and of what has the sessions that the mark may end, and a field, its value
 // without the moment up to which it lasts, and how long that is at least in milliseconds. The mark outlives these
-// sessions. It removes some marks that have lasted.
+// sessions, also if the script is repeated, as its reply was lost. It removes some marks that have lasted.
 const markHead = scriptHead + `
 local lasted = math.max(tonumber(ARGV[3]), redis.call('PTTL', KEYS[2]))
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + math.ceil(lasted / 100)) .. ';' .. ARGV[2])
+local before, value = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^(%d+);(.*)$')
+local repeated = value == ARGV[2]
+local last = math.max(now + math.ceil(lasted / 100), repeated and tonumber(before) or 0)
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', last) .. ';' .. ARGV[2])
 lasts(KEYS[1], lasted + 1000)
 local page = redis.call('HSCAN', KEYS[1], redis.call('HGET', KEYS[1], 'c') or '0', 'COUNT', 50)
 for n = 1, #page[2], 2 do
@@ -255,17 +258,20 @@ const markScript = markHead + `return 1`
 // endScript is markHead and then nextScript, with the key of the marks, and the field, value and time before what that
 // takes.
 const endScript = markHead + `
-if redis.call('EXISTS', KEYS[2]) == 0 then
+if not repeated and redis.call('EXISTS', KEYS[2]) == 1 then
+	redis.call('RENAME', KEYS[2], KEYS[4])
+end
+if redis.call('EXISTS', KEYS[4]) == 0 then
 	return {now, {}, 0}
 end
-redis.call('RENAME', KEYS[2], KEYS[4])
 ` + takes + `
 return take(KEYS[2], KEYS[3], KEYS[4], 4)
 `
 
 // nextScript takes the keys of a principal's entries, the principals and what a mark has ended, and the principal, how many
-// members to take from that, and the tags that the mark spares. It returns them with their scores, and whether there
-// are more.
+// members to take from that, the last one that was taken before, and the tags that the mark spares. It returns them with
+// their scores, and whether there are more. They stay there until the next ones are taken, or for a minute, so that the
+// script returns them again if it is repeated.
 const nextScript = scriptHead + takes + `
 return take(KEYS[1], KEYS[2], KEYS[3], 1)
 `
@@ -273,22 +279,32 @@ return take(KEYS[1], KEYS[2], KEYS[3], 1)
 const takes = `
 local function take(entries, principals, ended, at)
 	local spared, taken = {}, {}
-	for n = at + 2, #ARGV do
+	for n = at + 3, #ARGV do
 		spared[ARGV[n]] = true
 	end
-	local ms = redis.call('PTTL', ended)
-	local page = redis.call('ZPOPMIN', ended, ARGV[at + 1])
+	local ms, rank = redis.call('PTTL', ended), redis.call('ZRANK', ended, ARGV[at + 2])
+	if rank then
+		redis.call('ZREMRANGEBYRANK', ended, 0, rank)
+	end
+	local page = redis.call('ZRANGE', ended, 0, ARGV[at + 1] - 1, 'WITHSCORES')
 	for n = 1, #page, 2 do
-		if spared[string.sub(page[n], 10, 20)] then
-			redis.call('ZADD', entries, page[n + 1], page[n])
-			lasts(entries, ms)
-		elseif tonumber(page[n + 1]) >= now * 262144 then
+		if not spared[string.sub(page[n], 10, 20)] and tonumber(page[n + 1]) >= now * 262144 then
 			table.insert(taken, page[n])
 			table.insert(taken, page[n + 1])
+		else
+			redis.call('ZREM', ended, page[n])
+			if spared[string.sub(page[n], 10, 20)] then
+				redis.call('ZADD', entries, page[n + 1], page[n])
+				lasts(entries, ms)
+			end
 		end
 	end
+	local more = redis.call('ZCARD', ended) > #taken / 2
+	if not more then
+		redis.call('PEXPIRE', ended, 60000)
+	end
 	ends(entries, principals, ARGV[at])
-	return {now, taken, redis.call('EXISTS', ended)}
+	return {now, taken, more and 1 or 0}
 end
 `
 
@@ -720,22 +736,25 @@ func (x index) Mark(ctx context.Context, principal string, mark principals.Mark,
 		key    = principals.KeyOf(principal)
 		shard  = x.ShardOf(key)
 		keys   = []string{x.entriesKey(key), x.principalsKey(key), x.shardKey(shard, "d:") + mark.Nonce}
-		args   = []any{principal, mostTaken}
+		args   = []any{principal, mostTaken, ""}
 		ms, _  = life(lasts)
 		marked = []any{string(key[:]), writeMark(mark), ms}
 	)
 	for _, tag := range mark.Kept {
 		args = append(args, tag)
 	}
-	taken, more, err := x.take(ctx, key, newCall(ctx, endScript, append([]string{x.marksKey(shard)}, keys...), append(marked, args...)...))
+	taken, last, more, err := x.take(ctx, key, newCall(ctx, endScript, append([]string{x.marksKey(shard)}, keys...), append(marked, args...)...))
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (entries []principals.Entry, err error) {
 		for entries, taken = taken, nil; len(entries) == 0 && more; {
-			if entries, more, err = x.take(ctx, key, newCall(ctx, nextScript, keys, args...)); err != nil {
+			args[2] = last
+			part, until, left, err := x.take(ctx, key, newCall(ctx, nextScript, keys, args...))
+			if err != nil {
 				return nil, err
 			}
+			entries, last, more = part, until, left
 		}
 		return entries, nil
 	}, nil
@@ -744,19 +763,22 @@ func (x index) Mark(ctx context.Context, principal string, mark principals.Mark,
 // mostTaken is how many sessions one script takes at most that a mark has ended.
 const mostTaken = 512
 
-// take runs one of the scripts that take what a mark has ended.
-func (x index) take(ctx context.Context, key principals.Key, c *call) (entries []principals.Entry, more bool, err error) {
+// take runs one of the scripts that take what a mark has ended, up to the last member.
+func (x index) take(ctx context.Context, key principals.Key, c *call) (entries []principals.Entry, last string, more bool, err error) {
 	if err := x.run(ctx, []*call{c.byHash(ctx)}); err != nil {
-		return nil, false, err
+		return nil, "", false, err
 	}
 	got, err := reply[[]any](c.Cmd)
 	if err == nil && len(got) == 3 {
 		if left, isNumber := got[2].(int64); isNumber {
+			if all, _ := got[1].([]any); len(all) > 1 {
+				last, _ = all[len(all)-2].(string)
+			}
 			entries, err = readEntries(ctx, key, got)
-			return entries, left > 0, err
+			return entries, last, left > 0, err
 		}
 	}
-	return nil, false, fault.New(ctx, "EVAL", cmp.Or(err, fault.ErrReply))
+	return nil, "", false, fault.New(ctx, "EVAL", cmp.Or(err, fault.ErrReply))
 }
 
 // MarkAll is one script a shard, all in one pipeline.

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/redistest"
 )
@@ -254,8 +256,92 @@ func TestSessionsThatAMarkEndsAreTakenInParts(t *testing.T) {
 		t.Error(err)
 	}
 	x.expect(t)
-	if keys := x.client.Keys(ctx, "*").Val(); len(keys) != 1 { // the marks
-		t.Errorf("%d keys are left", len(keys))
+	for _, key := range x.client.Keys(ctx, "*").Val() {
+		if taken := strings.HasSuffix(key, ":d:"+mark.Nonce) && x.client.PTTL(ctx, key).Val() <= time.Minute; !taken && key != x.marksKey(x.ShardOf(later.Key)) {
+			t.Errorf("%s is left", key)
+		}
+	}
+}
+
+// repeating has each command sent twice, as if the first reply was lost.
+type repeating struct{}
+
+func (repeating) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (repeating) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, c redis.Cmder) error { _ = next(ctx, c); return next(ctx, c) }
+}
+
+func (repeating) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, all []redis.Cmder) error { _ = next(ctx, all); return next(ctx, all) }
+}
+
+// The client repeats a script whose reply was lost: the mark's sessions are taken all the same, each once; those that it
+// spares stay, and so does one that began in between.
+func TestAMarkWhoseReplyWasLostIsRepeated(t *testing.T) {
+	for name, many := range map[string]int{"no session": 0, "one part": 3, "parts": mostTaken + 100} {
+		t.Run(name, func(t *testing.T) {
+			ctx, x := context.Background(), indexOn(t, redistest.Start(t))
+			entries := make([]principals.Entry, many)
+			mark := principals.Mark{Nonce: "nonce-45678"}
+			for n := range entries {
+				entries[n] = entryOf("ann", n, 48*time.Hour+time.Duration(n)*time.Minute)
+				if n == 0 || n == many-1 {
+					mark.Kept = append(mark.Kept, entries[n].Tag)
+				}
+			}
+			if err := x.Touch(ctx, entries); err != nil {
+				t.Fatal(err)
+			}
+			key := principals.KeyOf("ann")
+			marked := func() (next principals.Next, lasts string) {
+				t.Helper()
+				next, err := x.Mark(ctx, "ann", mark, time.Hour)
+				if err != nil {
+					t.Fatal(err)
+				}
+				lasts, _, _ = strings.Cut(x.client.HGet(ctx, x.marksKey(x.ShardOf(key)), string(key[:])).Val(), ";")
+				return next, lasts
+			}
+			_, first := marked()
+			later := entryOf("ann", many, time.Hour)
+			if _, err := x.Enter(ctx, later, principals.Limit{}); err != nil {
+				t.Fatal(err)
+			}
+			x.client.AddHook(repeating{})
+			next, second := marked()
+			if second < first {
+				t.Errorf("the mark lasts until %s, and %s before", second, first)
+			}
+			taken := map[string]bool{}
+			for {
+				some, err := next(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(some) == 0 {
+					break
+				}
+				for _, e := range some {
+					if taken[e.ID] {
+						t.Errorf("%s is taken twice", e.ID)
+					}
+					taken[e.ID] = true
+				}
+			}
+			if len(taken) != many-len(mark.Kept) {
+				t.Errorf("%d of %d are taken", len(taken), many)
+			}
+			left, err := x.Entries(ctx, key, principals.Entry{}, many+2)
+			if err != nil || len(left) != 1+len(mark.Kept) {
+				t.Errorf("%d are left, %v", len(left), err)
+			}
+			for _, e := range left {
+				if taken[e.ID] {
+					t.Errorf("%s is left and taken", e.ID)
+				}
+			}
+		})
 	}
 }
 
