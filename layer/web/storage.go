@@ -189,7 +189,9 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	ttl := s.ttl(now)
 	var err error
 	if moving {
-		err = of.watch.leaveNote(ctx, s.loggedIn, s.stored, s.id)
+		if err = of.watch.leaveNote(ctx, s.loggedIn, s.stored, s.id); err != nil {
+			of.logFailure(ctx, err)
+		}
 	}
 	if err == nil {
 		err = s.write(ctx, data, before, ttl)
@@ -221,6 +223,9 @@ func (s *storage) endOld(ctx context.Context) error {
 	if err != nil {
 		s.follow(s.id, s.stored)
 		err = errors.Join(err, of.remove(ctx, s.id, ""))
+	}
+	if err != nil && !errors.Is(err, layer.ErrRevoked) { // as another request's change of id makes it
+		of.logFailure(ctx, err)
 	}
 	return err
 }

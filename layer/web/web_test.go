@@ -561,6 +561,62 @@ func TestADirectStoreIsUsedAsOneOfWholeSessions(t *testing.T) {
 	}
 }
 
+// stubborn is a store of either kind that refuses to write notes, or to end sessions.
+type stubborn struct {
+	gsession.Storage
+	noNotes, noRemovals atomic.Bool
+}
+
+func (s *stubborn) refuses(id string, ends bool) bool {
+	return s.noNotes.Load() && strings.HasPrefix(id, "moved.") || s.noRemovals.Load() && ends
+}
+
+func (s *stubborn) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	if s.refuses(id, data.Size() == 0) {
+		return errAway
+	}
+	return s.Storage.SetSession(ctx, id, data, ttl)
+}
+
+func (s *stubborn) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
+	if s.refuses(id, false) {
+		return errAway
+	}
+	return s.Storage.SetMap(ctx, id, data, ttl)
+}
+
+func (s *stubborn) RemoveAll(ctx context.Context, id string) error {
+	if s.refuses(id, true) {
+		return errAway
+	}
+	return s.Storage.RemoveAll(ctx, id)
+}
+
+// If a change of id fails, at its note or at the end of the old session, the log says so.
+func TestAChangeOfIDThatFailsIsLogged(t *testing.T) {
+	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
+		for _, what := range []string{"note", "removal"} {
+			var said said
+			store := &stubborn{Storage: storage}
+			chain := layer.Chain(store, layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
+			c := serveChain(t, chain, standard()).client()
+			c.want("/set", "set")
+			store.noNotes.Store(what == "note")
+			store.noRemovals.Store(what == "removal")
+			for range 3 {
+				c.status("/login", http.StatusServiceUnavailable)
+			}
+			c.want("/who", `;{"k":"v"}`)
+			if err := chain.Close(context.Background()); err != nil { // has all lines written
+				t.Fatal(err)
+			}
+			if lines := strings.Count(said.String(), "level=WARN"); lines != 1 || !strings.Contains(said.String(), "could not be read or written") {
+				t.Errorf("%s: three failures said %d lines: %s", what, lines, said.String())
+			}
+		}
+	})
+}
+
 // MustGet and the like panic with the error. Another panic stays one, also of a request whose session couldn't be read.
 func TestAPanicWithTheErrorOfTheStoreIsItsFailure(t *testing.T) {
 	whole, direct := &teststore.Unread{Storage: gsession.NewStorageMemory()}, &unreachable{Keys: teststore.NewKeys(nil)}
