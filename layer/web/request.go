@@ -29,7 +29,7 @@ type request struct {
 	writer    *writer
 	until     *follower // nil unless Until was called
 	ended     bool      // the middleware is done
-	logged    bool      // the handler's panic is a failure of the session that is in the chain's log
+	logged    error     // the handler's panic with a failure of the session that is in the chain's log; else nil
 }
 
 type requestKey struct{}
@@ -74,10 +74,10 @@ func (q *request) end() {
 	if cause, failed := q.r.GetError(), q.storage.failed; panicked(q.r) {
 		switch {
 		case failed != nil && errors.Is(cause, failed): // which MustGet and the like panic with
-			err, q.logged = failed, true
+			err, q.logged = failed, cause
 			q.of.logFailure(q.ctx, err)
 		case q.writer.refused != 0 && (errors.Is(cause, errRefused) || errors.Is(cause, http.ErrAbortHandler)): // as httputil.ReverseProxy
-			q.logged = true
+			q.logged = cause
 		}
 	}
 	if q.writer.refused != 0 {

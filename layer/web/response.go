@@ -31,8 +31,8 @@ func (w *writer) begin() bool {
 		}
 		w.closed = true
 	}
-	if q := w.request; q.logged {
-		q.r.SetError(nil) // has ghttp log no stack, now that outer middlewares have seen it
+	if q := w.request; q.logged != nil && q.r.GetError() == q.logged {
+		q.r.SetError(nil) // has ghttp log no stack, now that outer middlewares have seen it, and have set no other one
 	}
 	return w.refused == 0
 }

@@ -1116,6 +1116,35 @@ func TestAStoreThatIsAwayIsLoggedOnce(t *testing.T) {
 	}
 }
 
+// ghttp logs the error that an outer middleware sets in place of the store's.
+func TestAnErrorOfAnOuterMiddlewareIsLogged(t *testing.T) {
+	var said said
+	store := &teststore.Unread{Storage: gsession.NewStorageMemory()}
+	s := serveChain(t, layer.Chain(store), func(server *ghttp.Server, chain *layer.Stack) {
+		server.SetErrorLogEnabled(true)
+		server.Logger().SetWriter(&said)
+		_ = server.Logger().SetLevelStr("error")
+		server.Use(func(r *ghttp.Request) {
+			r.Middleware.Next()
+			if r.GetError() != nil {
+				r.SetError(errors.New("of an outer middleware"))
+			}
+		})
+		standard()(server, chain)
+		server.BindHandler("/must", func(r *ghttp.Request) { r.Session.MustGet("k") })
+	})
+	id := s.bare("/set").cookie.Value
+	store.Away.Store(true)
+	if a := s.bare("/must", "Cookie", sends(id)); a.status != http.StatusServiceUnavailable {
+		t.Error(a.status)
+	}
+	for end := time.Now().Add(deadline); !strings.Contains(said.String(), "of an outer middleware"); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the log lacks the error")
+		}
+	}
+}
+
 // A session from before the middleware, under an id of GoFrame's, goes on, and its cookie gets the
 // flags. A read that meets its end is no conflict: what it was to note isn't the handler's.
 func TestSessionsFromBeforeThisPackageAreRead(t *testing.T) {
