@@ -232,20 +232,25 @@ func (o *operation) send(ctx context.Context, key string, whole bool, version st
 		return outcome{}, w, fault.New(ctx, w.operation(), err)
 	}
 	o.starts()
-	if o.scriptless.Load() && w.isScript() {
-		return o.transact(ctx, key, version, next, ms)
+	transacts := o.scriptless.Load() && w.isScript()
+	if transacts {
+		did, sent, err := o.transact(ctx, key, version, next, ms)
+		if !fault.IsRefusal(err) || sent.isUncertain(err) {
+			return did, sent, err
+		}
+		o.scriptless.Store(false) // the user's rights have changed
 	}
 	o.roundTrip(ctx, w)
 	if redis.HasErrorPrefix(w.Err(), "NOSCRIPT") {
 		w = script(ctx, key, version, next, ms)
 		o.roundTrip(ctx, w)
 	}
-	if !w.isScript() || !fault.IsRefusal(w.Err()) {
+	if transacts || !w.isScript() || !fault.IsRefusal(w.Err()) {
 		did, err := w.outcome(ctx)
 		return did, w, err
 	}
 	did, sent, err := o.transact(ctx, key, version, next, ms)
-	if fault.IsRefusal(err) { // then it is EVAL that should be allowed
+	if fault.IsRefusal(err) && !sent.isUncertain(err) { // then it is EVAL that should be allowed
 		_, err = w.outcome(ctx)
 		return outcome{}, w, err
 	}

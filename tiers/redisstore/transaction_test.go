@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -38,7 +39,7 @@ func TestAUserWithoutScripts(t *testing.T) {
 		_, err := s.Commit(ctx, "a", change, ttl)
 		f.check(err)
 		f.want("p:a", fmt.Sprintf(`{"n":%d}`, n+1))
-		want := []string{"watch", "get", "multi set exec"}
+		want := []string{"watch", "multi exec watch get", "multi set exec"}
 		if n == 0 {
 			want = append([]string{"evalsha"}, want...)
 		}
@@ -52,6 +53,62 @@ func TestAUserWithoutScripts(t *testing.T) {
 	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "+eval", "+evalsha").Err())
 	if all := s.Advise(ctx); slices.ContainsFunc(all, func(a tiers.Advice) bool { return a.Topic == "script" }) {
 		t.Errorf("advised %v", all)
+	}
+}
+
+// swallowing is a hook of a user's that keeps the errors of single commands to itself.
+type swallowing struct{ mute }
+
+func (swallowing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		_ = next(ctx, cmd)
+		return nil
+	}
+}
+
+func (swallowing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// A user who may run neither scripts nor a part of a transaction writes nothing: a SET that is sent without WATCH or
+// MULTI would bring back a session that was removed.
+func TestAUserWithoutATransaction(t *testing.T) {
+	f := start(t)
+	for name, hook := range map[string]redis.Hook{"no hook": &probe{}, "a hook that swallows errors": swallowing{}} {
+		for _, right := range []string{"-multi", "-watch", "-exec"} {
+			for _, known := range []bool{false, true} { // that scripts are refused
+				client := f.server.Client()
+				s := redisstore.New(client)
+				f.check(f.raw.Do(ctx, "acl", "setuser", "default", "+@all", "-eval", "-evalsha").Err())
+				if known {
+					f.set("warm", `{"n":0}`)
+					_, err := s.Commit(ctx, "warm", update(values{"n": 1})(f.base(s, "warm")), ttl)
+					f.check(err)
+				}
+				f.set("a", `{"n":0}`)
+				change := update(values{"n": 1})(f.base(s, "a"))
+				f.check(f.raw.Do(ctx, "acl", "setuser", "default", right).Err())
+				client.AddHook(hook)
+				f.check(f.raw.Del(ctx, "a").Err())
+				_, err := s.Commit(ctx, "a", change, ttl)
+				if err == nil || f.raw.Exists(ctx, "a").Val() != 0 {
+					t.Errorf("%s, %s, %v: %v, and the session is back: %d", name, right, known, err, f.raw.Exists(ctx, "a").Val())
+				}
+			}
+		}
+	}
+}
+
+// Whatever rights are given and taken, one of both ways is found.
+func TestRightsThatChange(t *testing.T) {
+	f := start(t)
+	s := redisstore.New(f.server.Client())
+	for n, rights := range [][]any{{"+@all", "-eval", "-evalsha"}, {"+@all", "-watch", "-multi"}, {"+@all", "-eval", "-evalsha"}} {
+		f.check(f.raw.Do(ctx, append([]any{"acl", "setuser", "default"}, rights...)...).Err())
+		f.set("a", `{"n":0}`)
+		_, err := s.Commit(ctx, "a", update(values{"n": n + 1})(f.base(s, "a")), ttl)
+		f.check(err)
+		f.want("a", fmt.Sprintf(`{"n":%d}`, n+1))
 	}
 }
 

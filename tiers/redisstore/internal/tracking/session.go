@@ -324,28 +324,36 @@ func (r *watchSession) look(ctx context.Context) (string, error) {
 	return view, err
 }
 
-// remark looks whether the member's mark is still there, and writes it at first and in each proofLife.
+// remark looks whether the member's mark is still there, makes it at first, and extends its life in each proofLife.
 func (r *watchSession) remark(ctx context.Context, m *member) error {
-	isNew, lost := m.mark == "", false
-	if !isNew {
-		err := m.probe.client.Get(ctx, m.mark).Err()
-		if lost = err == redis.Nil; err != nil && !lost {
-			return err
+	isNew, now := m.mark == "", time.Now()
+	if isNew {
+		if m.mark = r.topology.key(m, r.canaryKey()); m.mark == "" {
+			return nil
 		}
-	} else if m.mark = r.topology.key(m, r.canaryKey()); m.mark == "" {
-		return nil
+	} else {
+		err, due := error(nil), now.Sub(m.marked) >= r.proofLife
+		there := true
+		if due { // SET would hide that all keys were removed since a GET
+			there, err = m.probe.client.PExpire(ctx, m.mark, markLife).Result()
+		} else if err = m.probe.client.Get(ctx, m.mark).Err(); err == redis.Nil {
+			there, err = false, nil
+		}
+		if err != nil {
+			return asUnsupported(err)
+		}
+		if there {
+			if due {
+				m.marked = now
+			}
+			return nil
+		}
 	}
-	if !isNew && !lost && time.Since(m.marked) < r.proofLife {
-		return nil
-	}
-	err := m.probe.client.Set(ctx, m.mark, "", markLife).Err()
-	switch {
-	case says(err, full) && !isNew && !lost:
-	case err != nil:
+	if err := m.probe.client.Set(ctx, m.mark, "", markLife).Err(); err != nil {
 		return asUnsupported(err)
 	}
-	m.marked = time.Now()
-	if lost {
+	m.marked = now
+	if !isNew {
 		r.flushed() // after the mark was written, so that another removal shows
 	}
 	return nil
@@ -359,7 +367,8 @@ func (r *watchSession) canaryKey() string {
 // proveMembers writes a canary on a new connection to each member, and waits until its
 // invalidation is received, once in a proofLife. It reports whether there was one. A member that
 // no key of the prefix can be at needs none. A server that is full, or can't save, takes no
-// canary; it is believed if one was received earlier in the watcher's life.
+// canary; it is believed if one was received earlier in the watcher's life, and a message is received now: that doesn't
+// show that keyspace notifications are.
 func (r *watchSession) proveMembers(ctx context.Context) (sent bool, err error) {
 	var all sync.WaitGroup
 	errs := make([]error, len(r.members))
@@ -383,9 +392,11 @@ func (r *watchSession) proveMembers(ctx context.Context) (sent bool, err error) 
 				began := time.Now()
 				err := m.connection.sendCanary(ctx, m.probe.client, key)
 				for n := 0; err == nil && n < more; n++ {
-					err = m.connection.sendCanary(ctx, m.probe.client, r.topology.key(m, r.canaryKey()))
+					if key := r.topology.key(m, r.canaryKey()); key != "" {
+						err = m.connection.sendCanary(ctx, m.probe.client, key)
+					}
 				}
-				if says(err, full) && r.received && m.probe.remote() == m.connection.remote() {
+				if says(err, full) && !r.notifications && r.received && m.probe.remote() == m.connection.remote() {
 					err = m.connection.sendMessage(ctx, m.probe.client, key)
 				}
 				switch {
@@ -412,7 +423,7 @@ func (r *watchSession) vet(ctx context.Context, conn *redis.Conn) error {
 	defer cancel()
 	key, watched := r.canaryKey(), r.members[0].connection
 	err := watched.sendCanary(ctx, conn, key)
-	if says(err, full) {
+	if says(err, full) && !r.notifications {
 		err = watched.sendMessage(ctx, conn, key)
 	}
 	switch {

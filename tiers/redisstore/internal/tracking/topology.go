@@ -117,7 +117,7 @@ func isMaster(hello *redis.MapStringInterfaceCmd) error {
 	return nil
 }
 
-// isMasterIfAsked is isMaster for a server that may have no HELLO: the canaries alone distinguish a replica then.
+// isMasterIfAsked is isMaster for a server that may have no HELLO: such a replica isn't known from its master.
 func isMasterIfAsked(hello *redis.MapStringInterfaceCmd) error {
 	if isRefused(hello.Err()) {
 		return nil

@@ -160,6 +160,7 @@ func (w *watcher) run(ctx context.Context) {
 		switch {
 		case !w.notifications && (tried || unsupported(err) != nil):
 			w.notifications, refusal, since, wait = true, err, time.Time{}, firstPause
+			longest = max(longest/2, firstPause) // both ways are one attempt
 		case w.notifications && stood == 0:
 			w.notifications = false
 			if reached >= greeted && !says(err, noData) { // the server has neither
