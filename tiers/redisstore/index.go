@@ -369,7 +369,7 @@ func (x index) run(ctx context.Context, calls []*call) error {
 	for _, c := range calls {
 		switch err := c.Err(); {
 		case err == nil, err == redis.Nil:
-		case fault.IsForbidden(err):
+		case fault.IsRefusal(err):
 			return tiers.NewError(forbidden, err)
 		default:
 			return fault.New(ctx, "EVAL", err)

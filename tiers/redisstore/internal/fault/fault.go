@@ -42,16 +42,6 @@ func IsReply(err error) bool {
 	return errors.As(err, &reply)
 }
 
-// IsForbidden reports whether the server doesn't have a command, or the user no right to it.
-func IsForbidden(err error) bool {
-	var reply redis.Error
-	if !errors.As(err, &reply) {
-		return false
-	}
-	code := Code(reply.Error())
-	return strings.HasPrefix(code, "NOPERM") || strings.HasSuffix(code, lacking)
-}
-
 func kindOf(err error) string {
 	var (
 		reply  redis.Error
