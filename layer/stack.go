@@ -84,8 +84,9 @@ func Chain(store gsession.Storage, decorators ...Decorator) *Stack {
 	return s
 }
 
-// New is Chain that returns an error if a journal can't be opened. It still panics for a mistake in
-// the program. If it returns an error or panics, it closes the layers that it had made.
+// New is Chain that returns an error if a journal can't be opened, or if maps of this GoFrame version can't be
+// followed. It still panics for a mistake in the program. If it returns an error or panics, it closes the layers that
+// it had made.
 func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err error) {
 	if value.IsNil(store) {
 		panic("strata: layer.Chain needs a store; pass the gsession.Storage that you have, such as gsession.NewStorageRedis(g.Redis())")
@@ -131,9 +132,6 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 	}
 	p.reporter.Start(&p.refused)
 	s.Report(sinkOf(layers))
-	if !sessionmap.FollowsMaps() {
-		p.reporter.Warn(context.Background(), "", "strata: the maps of this GoFrame version can't be followed, so that overlapping requests may lose updates")
-	}
 	for _, a := range misplaced(layers) {
 		p.reporter.Warn(context.Background(), "", "strata: "+a.Text)
 	}

@@ -5,6 +5,6 @@
 // Lock order: an id's lock of an adapter (Locks) is held while the storage below is called, where
 // another adapter may take its own, so that locks of ids are taken from the outermost layer
 // inwards. A map's own lock is held while its nil checker runs, which takes none. The mutexes of
-// tombstones, absences, moves, ledger and Locks are taken last, one at a time, for a few
+// tombstones, absences, moves and Locks are taken last, one at a time, for a few
 // instructions, and no storage is called under them.
 package sessionmap

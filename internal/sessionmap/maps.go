@@ -29,9 +29,14 @@ type Maps struct {
 	moves      moves
 }
 
-// New makes the Maps of a storage.
+var errUnknownMaps = tiers.NewError("strata: the maps of this GoFrame version can't be followed, so that overlapping requests would lose updates; "+
+	"build the program with github.com/gogf/gf/v2 v2.10.2, or a newer version of Strata", nil)
+
+// New makes the Maps of a storage. It panics with a failure.SetupError under a GoFrame whose maps can't be followed.
 func New(core tiers.Storage) *Maps {
-	checkGoFrame()
+	if !canFollow() {
+		panic(&failure.SetupError{Cause: errUnknownMaps})
+	}
 	return &Maps{core: core}
 }
 
@@ -95,7 +100,7 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		return err
 	}
 	call, urgent := adaptedCall(ctx)
-	c := f.closing(id, m, call)
+	c := f.closing(id, m)
 	err := f.findChange(&c, call)
 	if c.follows {
 		f.tombstones.expect(id)
@@ -136,7 +141,7 @@ type closing struct {
 	id      string
 	m       *gmap.StrAnyMap
 	carrier *origin // that the map carries, nil for none
-	origin  *origin // that, or one that was found otherwise, if the map is of this Maps; else nil
+	origin  *origin // that, if the map is of this Maps; else nil
 	given   given   // what the map stands for, nothing without an origin
 
 	change  *tiers.Delta   // nil if nothing is left to write
@@ -145,14 +150,10 @@ type closing struct {
 	stamp   uint64         // the tombstones' clock after that
 }
 
-func (f *Maps) closing(id string, m *gmap.StrAnyMap, call adapted) closing {
+func (f *Maps) closing(id string, m *gmap.StrAnyMap) closing {
 	c := closing{id: id, m: m, carrier: originOf(m)}
 	if c.carrier != nil && c.carrier.maps == f {
 		c.origin = c.carrier
-	} else if l := unfollowed.Load(); l != nil && call == adaptedNot && bySession() && !f.absences.noted(id) {
-		c.origin = l.lastOf(f, id)
-	}
-	if c.origin != nil {
 		c.given = *c.origin.now()
 	}
 	return c

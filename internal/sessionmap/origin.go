@@ -93,9 +93,6 @@ func (f *Maps) newMap(g given) *gmap.StrAnyMap {
 		delete(g.held, f.hidden)
 	}
 	h := &origin{maps: f, first: first{g.id, g.base, g.stamp, g.held}}
-	if l := unfollowed.Load(); l != nil {
-		return l.newMap(h, g.id)
-	}
 	h.m.KVMap = &h.kv // as gmap.NewKVMapWithCheckerFrom(g.held, h.isNil, true) makes it
 	*at[*sync.RWMutex](h.m.KVMap, lockField) = &h.lock
 	*at[map[string]any](h.m.KVMap, dataField) = g.held
@@ -106,23 +103,13 @@ func (f *Maps) newMap(g given) *gmap.StrAnyMap {
 // remember sets the state that a map now stands for. h is its origin, nil for a map that its holder made. A map
 // of another Maps is left alone, and so is one without a lock or with a nil checker of its owner's.
 func (f *Maps) remember(m *gmap.StrAnyMap, h *origin, g given) {
-	l := unfollowed.Load()
 	switch {
-	case h != nil && h.maps != f:
-		return
-	case h == nil:
-		if h = (&origin{maps: f}); l == nil && !isFree(m) {
-			return
-		}
+	case h == nil && isFree(m):
+		h = &origin{maps: f}
 		h.given.Store(&g)
-		if l == nil {
-			m.SetNilChecker(h.isNil)
-		}
-	default:
+		m.SetNilChecker(h.isNil)
+	case h != nil && h.maps == f:
 		h.given.Store(&g)
-	}
-	if l != nil {
-		l.note(h, g.held, g.id)
 	}
 }
 
@@ -180,7 +167,7 @@ func fieldOf[T any](names ...string) (f field) {
 	return f
 }
 
-// at is the field, which has the type: see checkGoFrame.
+// at is the field, which has the type: see canFollow.
 func at[T any](m *gmap.KVMap[string, any], f field) *T {
 	return (*T)(unsafe.Add(unsafe.Pointer(m), f.offset))
 }
@@ -199,9 +186,6 @@ type inquiry struct{ origin *origin }
 
 // originOf asks the map's nil checker, if it is ours. It changes nothing.
 func originOf(m *gmap.StrAnyMap) (h *origin) {
-	if l := unfollowed.Load(); l != nil {
-		return l.of(m)
-	}
 	m.RLockFunc(func(map[string]any) {
 		checker := *at[gmap.NilChecker[any]](m.KVMap, checkerField)
 		if checker != nil && reflect.ValueOf(checker).Pointer() == ourChecker {
@@ -233,19 +217,9 @@ func (h *origin) isNil(value any) bool {
 	return false
 }
 
-// checkGoFrame looks, at the first chain of a process, whether GoFrame's maps consult their
-// checker. Those that don't are found in a ledger.
-var checkGoFrame = sync.OnceFunc(func() {
-	follows := false
-	defer func() {
-		if recover() != nil || !follows {
-			unfollowed.Store(&ledger{})
-		}
-	}()
-	follows = canFollow()
-})
-
-func canFollow() bool {
+// canFollow reports whether GoFrame's maps have these fields, and consult their checker. It looks once a process.
+var canFollow = sync.OnceValue(func() (follows bool) {
+	defer func() { follows = recover() == nil && follows }()
 	if !checkerField.found || !lockField.found || !dataField.found {
 		return false
 	}
@@ -258,4 +232,4 @@ func canFollow() bool {
 	f.remember(free, nil, given{})
 	h = originOf(free)
 	return h != nil && h.adopted()
-}
+})

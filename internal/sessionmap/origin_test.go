@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -268,4 +270,20 @@ func TestHandedOutMapsAreCollected(t *testing.T) {
 		}
 	}
 	runtime.KeepAlive(f)
+}
+
+// A GoFrame whose maps can't be followed is refused when the chain is made, before a request can lose an update.
+func TestUnknownGoFrameIsRefused(t *testing.T) {
+	known := canFollow
+	if !known() {
+		t.Fatal("the maps of this GoFrame can't be followed")
+	}
+	canFollow = func() bool { return false }
+	defer func() {
+		canFollow = known
+		if err, ok := recover().(*failure.SetupError); !ok || !strings.Contains(err.Error(), "GoFrame version") {
+			t.Errorf("New ends with %v", err)
+		}
+	}()
+	New(newCore())
 }
