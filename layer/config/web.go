@@ -29,6 +29,9 @@ func WebOf(ctx context.Context, from *gcfg.Config, name string, chain *layer.Sta
 	if err != nil {
 		return nil, err
 	}
+	if of.store == "redisHashTable" && !of.snapshots {
+		return nil, fmt.Errorf("strata: %s.store is redisHashTable, and web needs whole sessions; write snapshots: true", place)
+	}
 	err = apply(place+".web", func() { sessions = web.Sessions(chain, append(of.web.options(), others...)...) })
 	return sessions, err
 }

@@ -87,6 +87,7 @@ func TestWebMistakes(t *testing.T) {
 	const secret = "c2VjcmV0"
 	t.Setenv("SHORT_KEY", secret)
 	for section, want := range map[string][]string{
+		`{}, store: redisHashTable`:                {"strata.default.store", "snapshots: true"},
 		`{idel: 1m}`:                               {"strata.default.web.idel", "strata.default.web.idle?"},
 		`{cookie: {samesite: lax}}`:                {"strata.default.web.cookie.samesite", "strata.default.web.cookie.sameSite?"},
 		`{cookie: {sameSite: loose}}`:              {"strata.default.web.cookie.sameSite", "lax, strict or none"},
@@ -103,7 +104,7 @@ func TestWebMistakes(t *testing.T) {
 		`{cookie: {secure: true, insecure: true}}`: {"strata.default.web", "choose one"},
 		`true`: {"strata.default.web", "section"},
 	} {
-		c := parse(t, "strata: {default: {store: memory, web: "+section+"}}")
+		c := parse(t, "strata: {default: {web: "+section+"}}")
 		chain := layer.Chain(gsession.NewStorageMemory())
 		_, err := config.WebOf(ctx, c, "default", chain)
 		_ = chain.Close(ctx)

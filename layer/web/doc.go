@@ -14,7 +14,8 @@
 //   - After a handler's panic nothing of it is committed, except what it had sent on its way
 //     ([CommitOnPanic]). A panic with the error of a session that can't be read, as MustGet's, gets 503 as well, and no
 //     stack in the log.
-//   - A direct store (RedisHashTable) is read and written as one of whole sessions, as by layer.Snapshots.
+//   - Sessions are read and written whole. Over a direct store (RedisHashTable) the chain needs layer.Snapshots as its first
+//     decorator; without it requests that use their session get 503, and the log says so.
 //   - Ids have 128 random bits. One that is malformed reaches no store, and an unknown one isn't
 //     adopted: the first write begins a session under a new one ([AdoptUnknown]).
 //   - A log-in ([Login]) and a log-out ([Logout]) change the id and end the old one on every

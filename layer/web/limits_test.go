@@ -560,7 +560,7 @@ func TestSettingsOfTheServerAreTakenOrRefused(t *testing.T) {
 
 func TestOverADirectStore(t *testing.T) {
 	redis := redistest.Start(t)
-	s := serveChain(t, layer.Chain(gsession.NewStorageRedisHashTable(redis.GoFrame(t), "h:"), layer.Coalesced(layer.WriteTimeout(deadline))), standard())
+	s := serveChain(t, layer.Chain(gsession.NewStorageRedisHashTable(redis.GoFrame(t), "h:"), layer.Snapshots(), layer.Coalesced(layer.WriteTimeout(deadline))), standard())
 	c := s.client()
 	c.want("/set", "set")
 	c.want("/get", "v")

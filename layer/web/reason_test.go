@@ -159,7 +159,7 @@ func TestTheReasonOfEachEnd(t *testing.T) {
 						return w.Body.String()
 					}
 					synctest.Test(t, func(t *testing.T) {
-						chain := layer.Chain(store.open(), layer.Indexed(nil, layer.Limit(1, layer.EndOldest), layer.KeepReasons(keep)))
+						chain := layer.Chain(store.open(), layer.Snapshots(), layer.Indexed(nil, layer.Limit(1, layer.EndOldest), layer.KeepReasons(keep)))
 						defer func() {
 							if err := chain.Close(ctx); err != nil {
 								t.Error(err)
@@ -196,7 +196,7 @@ func TestTheReasonOfEachEnd(t *testing.T) {
 func TestARunningRequestLearnsWhyItsSessionHasEnded(t *testing.T) {
 	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
 		var users *layer.Users
-		s := serveChain(t, layer.Chain(storage, layer.Indexed(nil)), func(server *ghttp.Server, chain *layer.Stack) {
+		s := serveChain(t, layer.Chain(storage, layer.Snapshots(), layer.Indexed(nil)), func(server *ghttp.Server, chain *layer.Stack) {
 			t.Cleanup(func() { _ = chain.Close(context.Background()) })
 			users = layer.Principals(chain)
 			standard(web.OnError(func(r *ghttp.Request, err error) { r.Response.WriteStatus(http.StatusConflict, layer.ReasonOf(err)) }))(server, chain)

@@ -10,12 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/decorators/index"
-	"github.com/gf-strata/strata/decorators/snapshots"
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/layer"
@@ -99,7 +97,6 @@ func TrustedOrigins(origins ...string) Option {
 type sessions struct {
 	chain         *layer.Stack
 	top           tiers.Storage
-	whole         *snapshots.Storage // top, whose sessions are whole where the store is direct
 	onError       func(*ghttp.Request, error)
 	commitOnPanic bool
 	adopt         bool
@@ -111,8 +108,7 @@ type sessions struct {
 	cookie        *CookieOptions // nil for none
 	cross         http.CrossOriginProtection
 	describe      func(*ghttp.Request) map[string]string
-	users         *layer.Users // nil without layer.Indexed, as is explain
-	explain       func(ctx context.Context, id string, err error) error
+	users         *layer.Users // nil without layer.Indexed
 	expiries      *expiries
 	servers       sync.Map // *ghttp.Server to *settings
 	moves         moves
@@ -122,18 +118,16 @@ type sessions struct {
 }
 
 // Sessions is the middleware that gives handlers their r.Session from the chain: for all routes
-// with server.Use, or for a group. Any gsession.Storage does in place of a chain. It panics where
-// an option makes no sense, as that is a mistake in the program.
+// with server.Use, or for a group. Any gsession.Storage does in place of a chain: layer.Chain(storage, layer.Snapshots())
+// is made of it. It panics where an option makes no sense, as that is a mistake in the program.
 func Sessions(chain gsession.Storage, opts ...Option) ghttp.HandlerFunc {
 	stack, ok := chain.(*layer.Stack)
 	if !ok || stack == nil {
-		stack = layer.Chain(chain) // panics where there is none
+		stack = layer.Chain(chain, layer.Snapshots()) // panics where there is none
 	}
 	s := &sessions{chain: stack, top: sessionmap.Adapt(stack.Unwrap()), onError: respond, describe: Described, expiries: newExpiries()}
-	s.whole = snapshots.New(s.top)
-	if indexed, ok := layer.As[*index.Storage](stack); ok {
-		s.users, s.explain = layer.Principals(stack), indexed.Principals().Explain
-		s.whole.Hide(index.Key)
+	if _, ok := layer.As[*index.Storage](stack); ok {
+		s.users = layer.Principals(stack)
 	}
 	sink := telemetry.Standard()
 	if traced, ok := layer.As[interface{ Sink() *telemetry.Sink }](stack); ok && traced.Sink() != nil {
@@ -237,48 +231,15 @@ func (s *sessions) newID(r record) string {
 	return s.signer.newID(began, time.Duration(r.absolute)*time.Millisecond)
 }
 
-var errMixed = tiers.NewError("strata: web: the store disables some calls of single keys and not others, so that sessions can be written neither whole nor by key; disable all of them or none", nil)
+var errKeys = tiers.NewError("strata: web: the chain has calls for single keys, as over RedisHashTable, and a session has to be read and written whole; put layer.Snapshots() first among its decorators", nil)
 
-// load reads a session whole, as layer.Snapshots does where the store is direct.
-func (s *sessions) load(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	m, err := s.chain.GetSession(ctx, id, ttl)
-	if err != nil || m == nil {
-		return m, err
+// isWhole returns an error if the chain has calls for single keys: two such calls of one commit may come before and
+// after a log-out.
+func (s *sessions) isWhole(ctx context.Context) error {
+	if s.top.Style(ctx) != tiers.StyleSnapshot {
+		return errKeys
 	}
-	switch s.top.Style(ctx) {
-	case tiers.StyleSnapshot:
-		return m, nil
-	case tiers.StyleDirect: // m shows that the session is there
-		return s.whole.GetSession(ctx, id, ttl)
-	}
-	return nil, errMixed
-}
-
-// write commits a session, which was there before or not. Of a direct store's the chain sees the keys, and leaves it to its
-// caller to log what fails. If another node has ended the session, memory may have shown it: a look at the store
-// follows, as the write has invalidated memory.
-func (s *sessions) write(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration, there bool) error {
-	var err error
-	switch s.top.Style(ctx) {
-	case tiers.StyleSnapshot:
-		return s.chain.SetSession(ctx, id, data, ttl)
-	case tiers.StyleDirect:
-		if err = s.whole.SetSession(ctx, id, data, ttl); err == nil && there {
-			var kept any
-			if kept, err = s.chain.Get(ctx, id, Key); err == nil && kept == nil {
-				err = errors.Join(layer.ErrRevoked, s.remove(ctx, id, ""))
-			}
-		}
-	default:
-		err = errMixed
-	}
-	if err != nil && s.explain != nil {
-		err = s.explain(ctx, id, err)
-	}
-	if err != nil {
-		s.logFailure(ctx, err)
-	}
-	return err
+	return nil
 }
 
 // logFailure logs what the chain leaves to its caller.
@@ -292,11 +253,7 @@ func (s *sessions) remove(ctx context.Context, id string, reason layer.Reason) e
 	if s.users != nil {
 		ctx = layer.WithReason(ctx, reason)
 	}
-	remove := s.chain.RemoveAll
-	if s.top.Style(ctx) == tiers.StyleDirect {
-		remove = s.whole.RemoveAll
-	}
-	if err := remove(ctx, id); err != nil {
+	if err := s.chain.RemoveAll(ctx, id); err != nil {
 		return err
 	}
 	s.expiries.forget(id)

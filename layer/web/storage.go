@@ -155,7 +155,10 @@ func (s *storage) find(ctx context.Context, id string, ttl time.Duration) (m *gm
 	} else if p.claimed.left(now, 0, of.absolute) < 0 {
 		return nil, layer.ReasonExpired, true, nil
 	}
-	if m, err = of.load(ctx, id, ttl); err != nil {
+	if m, err = of.chain.GetSession(ctx, id, ttl); err == nil {
+		err = of.isWhole(ctx)
+	}
+	if err != nil {
 		return m, "", false, err
 	}
 	if m == nil || m.Size() == 0 { // StorageMemory has an empty one for each id
@@ -194,7 +197,7 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 		}
 	}
 	if err == nil {
-		err = s.write(ctx, data, before, ttl)
+		err = s.write(ctx, data, ttl)
 	}
 	data.Remove(Key)
 	if err == nil && moving {
@@ -202,7 +205,7 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	}
 	if change := sessionmap.LastChange(data); change != nil && s.isLate(ctx, err) {
 		moving = moving && s.late != nil // else the other log-in ends the old one
-		if err = s.writeLate(ctx, change, before, ttl); err == nil && moving {
+		if err = s.writeLate(ctx, change, ttl); err == nil && moving {
 			err = s.endOld(ctx)
 		}
 	}
@@ -230,19 +233,14 @@ func (s *storage) endOld(ctx context.Context) error {
 	return err
 }
 
-// write writes a map of the session, whose record was another one before. To a direct store a record is written only once
-// the session is known to be there, as it would bring it back.
-func (s *storage) write(ctx context.Context, data *gmap.StrAnyMap, before record, ttl time.Duration) error {
-	of, there := s.q.of, s.id == s.stored && before.began > 0
-	ctx = s.q.described(ctx)
-	if there && s.record != before && of.top.Style(ctx) == tiers.StyleDirect {
-		data.Set(Key, before.String())
-		if err := of.write(ctx, s.id, data, ttl, there); err != nil {
-			return err
-		}
+// write writes a map of the session.
+func (s *storage) write(ctx context.Context, data *gmap.StrAnyMap, ttl time.Duration) error {
+	if err := s.q.of.isWhole(ctx); err != nil { // a session that begins wasn't read
+		s.q.of.logFailure(ctx, err)
+		return err
 	}
 	data.Set(Key, s.record.String())
-	return of.write(ctx, s.id, data, ttl, there)
+	return s.q.of.chain.SetSession(s.q.described(ctx), s.id, data, ttl)
 }
 
 // rename has the session be called otherwise from the next commit on.
@@ -268,7 +266,7 @@ func (s *storage) isLate(ctx context.Context, err error) bool {
 
 // writeLate writes the change of such a log-in, or a later one of its request, which still holds the map of the
 // session from before.
-func (s *storage) writeLate(ctx context.Context, change *tiers.Delta, before record, ttl time.Duration) error {
+func (s *storage) writeLate(ctx context.Context, change *tiers.Delta, ttl time.Duration) error {
 	if s.late == nil {
 		s.late = gmap.NewStrAnyMap(true)
 	}
@@ -278,7 +276,7 @@ func (s *storage) writeLate(ctx context.Context, change *tiers.Delta, before rec
 			delete(own, key)
 		}
 	})
-	return s.write(ctx, s.late, before, ttl)
+	return s.write(ctx, s.late, ttl)
 }
 
 // follow has what waits for the end of the session wait for it under another id: after a log-in this

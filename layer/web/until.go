@@ -449,7 +449,7 @@ func (w *watch) leaveNote(ctx context.Context, loggedIn bool, from, to string) e
 	}
 	delta, err := tiers.Add(note)
 	if err == nil {
-		_, err = w.of.whole.Commit(ctx, noteID(from), delta.AsUrgent(), noteLife)
+		_, err = w.of.top.Commit(ctx, noteID(from), delta.AsUrgent(), noteLife)
 	}
 	return err
 }

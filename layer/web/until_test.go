@@ -346,7 +346,7 @@ func TestUntilALimit(t *testing.T) {
 // A direct store's session is followed as well.
 func TestUntilOverADirectStore(t *testing.T) {
 	redis := redistest.Start(t)
-	s := serveChain(t, layer.Chain(gsession.NewStorageRedisHashTable(redis.GoFrame(t), "h:"), layer.Coalesced(layer.WriteTimeout(deadline))), until())
+	s := serveChain(t, layer.Chain(gsession.NewStorageRedisHashTable(redis.GoFrame(t), "h:"), layer.Snapshots(), layer.Coalesced(layer.WriteTimeout(deadline))), until())
 	id := s.bare("/set").cookie.Value
 	by := s.stream("/until", id)
 	in := s.bare("/login", "Cookie", sends(id)).cookie.Value

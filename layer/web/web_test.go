@@ -120,7 +120,7 @@ func serve(t testing.TB, routes func(*ghttp.Server, *layer.Stack)) *site {
 func serveOn(t testing.TB, storage gsession.Storage, routes func(*ghttp.Server, *layer.Stack)) *site {
 	t.Helper()
 	store := &counted{Storage: storage}
-	chain := layer.Chain(store, layer.Local(layer.LoadTimeout(deadline)))
+	chain := layer.Chain(store, layer.Snapshots(), layer.Local(layer.LoadTimeout(deadline)))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), deadline)
 		defer cancel()
@@ -501,16 +501,13 @@ func TestLoggedInDistinguishesAVisitorFromAStoreThatIsAway(t *testing.T) {
 // mixed it has no calls for whole sessions.
 type unreachable struct {
 	*teststore.Keys
-	away, full, mixed atomic.Bool
+	away, full atomic.Bool
 }
 
 var errAway = errors.New("away")
 
 func (u *unreachable) Data(ctx context.Context, id string) (map[string]any, error) {
-	switch {
-	case u.mixed.Load():
-		return nil, gsession.ErrorDisabled
-	case u.away.Load():
+	if u.away.Load() {
 		return nil, errAway
 	}
 	return u.Keys.Data(ctx, id)
@@ -524,11 +521,11 @@ func (u *unreachable) SetMap(ctx context.Context, id string, data map[string]any
 }
 
 // A direct store's sessions are read and written whole: what a handler changed before it panicked isn't there, nor what the
-// store refuses, which is logged. A store whose sessions can be neither read whole nor by key is refused.
+// store refuses, which is logged.
 func TestADirectStoreIsUsedAsOneOfWholeSessions(t *testing.T) {
 	var said said
 	store := &unreachable{Keys: teststore.NewKeys(nil)}
-	chain := layer.Chain(store, layer.Indexed(nil), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
+	chain := layer.Chain(store, layer.Snapshots(), layer.Indexed(nil), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
 	s := serveChain(t, chain, func(server *ghttp.Server, chain *layer.Stack) {
 		standard()(server, chain)
 		server.BindHandler("/panic", func(r *ghttp.Request) {
@@ -550,14 +547,36 @@ func TestADirectStoreIsUsedAsOneOfWholeSessions(t *testing.T) {
 	if err := chain.Close(context.Background()); err != nil { // has all lines written
 		t.Fatal(err)
 	}
-	if lines := strings.Count(said.String(), "could not be read or written"); lines != 1 || strings.Contains(said.String(), s.cookieOf(c)) {
+	if lines := strings.Count(said.String(), "level=WARN"); lines != 1 || strings.Contains(said.String(), s.cookieOf(c)) {
 		t.Errorf("three failures said %d lines: %s", lines, said.String())
 	}
+}
 
-	store = &unreachable{Keys: teststore.NewKeys(nil)}
-	store.mixed.Store(true)
-	if a := serveChain(t, layer.Chain(store), standard()).bare("/set"); a.status != http.StatusServiceUnavailable || a.cookie != nil {
-		t.Errorf("over a store that mixes the styles a write returned %d, %v", a.status, a.cookie)
+// The middleware makes a chain of whole sessions where it is given a direct store alone. It refuses a chain that
+// writes key by key, and the log says what to do.
+func TestAChainThatWritesKeyByKeyIsRefused(t *testing.T) {
+	alone := serveChain(t, nil, func(server *ghttp.Server, _ *layer.Stack) {
+		server.Use(web.Sessions(teststore.NewKeys(nil)))
+		handlers(server)
+	}).client()
+	alone.want("/set", "set")
+	alone.status("/login", http.StatusOK)
+	alone.want("/who", `ann;{"k":"v"}`)
+	var said said
+	chain := layer.Chain(teststore.NewKeys(nil), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
+	s := serveChain(t, chain, standard())
+	for _, path := range []string{"/set", "/login", "/who"} {
+		for _, cookie := range []string{sends(sessionmap.NewID()), ""} {
+			if a := s.bare(path, "Cookie", cookie); (path != "/who" || cookie != "") && a.status < 400 || a.cookie != nil {
+				t.Errorf("%s returned %d, %v", path, a.status, a.cookie)
+			}
+		}
+	}
+	if err := chain.Close(context.Background()); err != nil { // has all lines written
+		t.Fatal(err)
+	}
+	if lines := strings.Count(said.String(), "level=WARN"); lines != 1 || !strings.Contains(said.String(), "layer.Snapshots()") {
+		t.Errorf("the refusals said %d lines: %s", lines, said.String())
 	}
 }
 
@@ -598,7 +617,7 @@ func TestAChangeOfIDThatFailsIsLogged(t *testing.T) {
 		for _, what := range []string{"note", "removal"} {
 			var said said
 			store := &stubborn{Storage: storage}
-			chain := layer.Chain(store, layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
+			chain := layer.Chain(store, layer.Snapshots(), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
 			c := serveChain(t, chain, standard()).client()
 			c.want("/set", "set")
 			store.noNotes.Store(what == "note")
@@ -610,7 +629,7 @@ func TestAChangeOfIDThatFailsIsLogged(t *testing.T) {
 			if err := chain.Close(context.Background()); err != nil { // has all lines written
 				t.Fatal(err)
 			}
-			if lines := strings.Count(said.String(), "level=WARN"); lines != 1 || !strings.Contains(said.String(), "could not be read or written") {
+			if lines := strings.Count(said.String(), "level=WARN"); lines != 1 || !strings.Contains(said.String(), "could not be") {
 				t.Errorf("%s: three failures said %d lines: %s", what, lines, said.String())
 			}
 		}
@@ -631,7 +650,7 @@ func TestAPanicWithTheErrorOfTheStoreIsItsFailure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var away atomic.Bool // from within the handler on
-			s := serveChain(t, layer.Chain(c.store), func(server *ghttp.Server, chain *layer.Stack) {
+			s := serveChain(t, layer.Chain(c.store, layer.Snapshots()), func(server *ghttp.Server, chain *layer.Stack) {
 				standard(c.opts...)(server, chain)
 				for path, call := range map[string]func(*gsession.Session){
 					"get": func(s *gsession.Session) { s.MustGet("k") }, "data": func(s *gsession.Session) { s.MustData() },
