@@ -6,11 +6,11 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
@@ -29,7 +29,7 @@ func topics(t *testing.T, client redis.UniversalClient, want []string, opts ...r
 			t.Error(err)
 		}
 	}()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	poll.Try(func() bool {
 		found = nil
 		for _, a := range layer.Advice(chain) {
 			if a.Text == "" || strings.Contains(a.Text, "127.0.0.1") {
@@ -37,10 +37,9 @@ func topics(t *testing.T, client redis.UniversalClient, want []string, opts ...r
 			}
 			found = append(found, a.Topic)
 		}
-		if slices.Equal(found, want) || time.Now().After(deadline) {
-			return found
-		}
-	}
+		return slices.Equal(found, want)
+	})
+	return found
 }
 
 func TestAdvice(t *testing.T) {
@@ -116,11 +115,7 @@ func TestAdviceIsLoggedAfterTheStart(t *testing.T) {
 	_, good := chainOf(redisstore.Prefix("app:"))
 	_, bad := chainOf()
 	const line = "give redisstore a Prefix"
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(bad.String(), line); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the advice isn't logged")
-		}
-	}
+	poll.Until(t, "the advice is logged", func() bool { return strings.Contains(bad.String(), line) })
 	if n := strings.Count(bad.String(), "strata:"); n != 1 {
 		t.Errorf("%d lines are logged, want 1:\n%s", n, bad)
 	}

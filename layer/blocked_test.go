@@ -14,6 +14,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gf-strata/strata/internal/circuit"
+	"github.com/gf-strata/strata/internal/leaktest"
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/telemetry"
@@ -76,26 +78,14 @@ func (r *resolver) hang() {
 	}
 }
 
-// noneLeft fails the test unless all goroutines end that have begun since.
-func noneLeft(t *testing.T, before goleak.Option) {
-	t.Helper()
-	var left error
-	if !polled(20*time.Second, func() bool {
-		left = goleak.Find(before)
-		return left == nil
-	}) {
-		t.Error(left)
-	}
-}
-
 // watched begins a session, and returns when memory serves it: then the storage has connections of its own.
 func watched(t *testing.T, chain *layer.Stack) {
 	t.Helper()
 	ctx := context.Background()
 	tier, _ := layer.As[*local.Storage](chain)
-	if !polled(time.Minute, func() bool { // the time-outs are short
+	if !poll.Try(func() bool { // the time-outs are short
 		return chain.SetSession(ctx, "watched", gmap.NewStrAnyMapFrom(map[string]any{"n": 1}, true), time.Hour) == nil
-	}) || !polled(time.Minute, func() bool {
+	}) || !poll.Try(func() bool {
 		_, err := chain.GetSession(ctx, "watched", time.Hour)
 		return err == nil && tier.Tally().Total(telemetry.ReadHit) > 0
 	}) {
@@ -117,7 +107,7 @@ func blocked(t *testing.T, chain *layer.Stack, deaf bool) {
 		func(id string) error { return chain.RemoveAll(ctx, id) },
 		func(id string) error { return chain.UpdateTTL(ctx, id, time.Minute) },
 	} {
-		if !polled(20*time.Second, func() bool { return errors.Is(request(fmt.Sprint(time.Now().UnixNano())), circuit.ErrOpen) }) {
+		if !poll.Try(func() bool { return errors.Is(request(fmt.Sprint(time.Now().UnixNano())), circuit.ErrOpen) }) {
 			t.Errorf("request %d: the circuit doesn't open", n)
 		}
 		if ctx.Err() != nil {
@@ -153,7 +143,7 @@ func TestAResolverThatHangs(t *testing.T) {
 			blocked(t, chain, false)
 			_ = client.Close()
 			r.end()
-			noneLeft(t, before)
+			leaktest.Ended(t, before)
 		})
 	}
 }
@@ -240,7 +230,7 @@ func TestAHookThatBlocks(t *testing.T) {
 			if deaf {
 				h.open()
 			}
-			noneLeft(t, before)
+			leaktest.Ended(t, before)
 		})
 	}
 }

@@ -3,6 +3,8 @@ package layer_test
 import (
 	"context"
 	"errors"
+	"github.com/gf-strata/strata/internal/leaktest"
+	"github.com/gf-strata/strata/internal/poll"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -64,10 +66,10 @@ func TestAClientThatIsClosedBeforeTheChain(t *testing.T) {
 				if read, err := redisstore.New(server.Client()).Load(ctx, "changed", time.Hour); err != nil || read.Snapshot == nil || number(read.Snapshot) != 2 || lost.Load() > 0 {
 					t.Errorf("the store holds %v, %v, and %d changes are reported as lost", read.Snapshot, err, lost.Load())
 				}
-			} else if !polled(20*time.Second, func() bool { return lost.Load() == 1 }) {
+			} else if !poll.Try(func() bool { return lost.Load() == 1 }) {
 				t.Errorf("%d changes are reported as lost", lost.Load())
 			}
-			noneLeft(t, before)
+			leaktest.Ended(t, before)
 		})
 	}
 }

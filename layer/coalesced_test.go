@@ -11,6 +11,7 @@ import (
 
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
@@ -87,7 +88,7 @@ func TestChangedSessionsStayInMemory(t *testing.T) {
 					t.Fatal(err)
 				}
 				before, _, _ := store.Count()
-				if !polled(20*time.Second, func() bool {
+				if !poll.Try(func() bool {
 					loads := before
 					manager.New(ctx, "a").MustData()
 					before, _, _ = store.Count()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
@@ -200,7 +201,7 @@ func TestAServerThatCannotNotifyIsLoggedOnce(t *testing.T) {
 	traced, log := logged()
 	chain := layer.Chain(redisstore.New(server.Client()), layer.Coalesced(), layer.Local(), traced)
 	manager := gsession.New(time.Hour, chain)
-	if !polled(30*time.Second, func() bool { return strings.Contains(log.String(), warning) }) {
+	if !poll.Try(func() bool { return strings.Contains(log.String(), warning) }) {
 		t.Fatal("nothing is logged")
 	}
 	for n := range 50 {

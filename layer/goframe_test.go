@@ -19,6 +19,7 @@ import (
 	"github.com/gogf/gf/v2/os/glog"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
@@ -127,7 +128,7 @@ func TestThereIsNoAdviceForGoFramesStores(t *testing.T) {
 	}
 	// The log is rare: another test may have said it just before.
 	failing := layer.Chain(unslid{gsession.NewStorageMemory()})
-	if !polled(20*time.Second, func() bool {
+	if !poll.Try(func() bool {
 		_ = failing.UpdateTTL(ctx, id, time.Hour)
 		return strings.Contains(log.String(), "could not be")
 	}) {
@@ -173,7 +174,7 @@ func TestErrorsThatGhttpDropsAreLogged(t *testing.T) {
 		}
 		_ = answer.Body.Close()
 	}
-	if !polled(30*time.Second, func() bool { return strings.Contains(log.String(), "a session's expiry could not be slid") }) {
+	if !poll.Try(func() bool { return strings.Contains(log.String(), "a session's expiry could not be slid") }) {
 		t.Errorf("logged %q", log)
 	}
 	if strings.Contains(log.String(), "secret") {

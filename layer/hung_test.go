@@ -13,6 +13,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -85,7 +86,7 @@ func TestAHungMasterDelaysItsOwnSessionsOnly(t *testing.T) {
 					break
 				}
 			}
-			if !polled(30*time.Second, func() bool {
+			if !poll.Try(func() bool {
 				return t.Failed() || !slices.ContainsFunc(well, func(id string) bool {
 					read, err := store.Load(ctx, id, time.Hour)
 					return err != nil || read.Snapshot == nil || number(read.Snapshot) != 1
@@ -155,7 +156,7 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 	defer func() { _ = other.Close(ctx) }()
 	bases := begun(t, other, append(ids, "marker")) // another node's, which needs no second look
 	// Once the invalidation of the last write has arrived, all have.
-	if !polled(20*time.Second, func() bool {
+	if !poll.Try(func() bool {
 		m, err := chain.GetSession(ctx, "marker", time.Hour)
 		return err == nil && m != nil
 	}) {
@@ -164,7 +165,7 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 	if err := other.RemoveAll(ctx, "marker"); err != nil {
 		t.Fatal(err)
 	}
-	if !polled(20*time.Second, func() bool {
+	if !poll.Try(func() bool {
 		m, err := chain.GetSession(ctx, "marker", time.Hour)
 		return err == nil && m == nil
 	}) {
@@ -172,7 +173,7 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 	}
 	raw := server.Client()
 	gets := func() string { return raw.InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_get") }
-	if !polled(20*time.Second, func() bool {
+	if !poll.Try(func() bool {
 		before := gets()
 		for _, id := range ids {
 			m, err := chain.GetSession(ctx, id, time.Hour)
@@ -213,7 +214,7 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if !polled(time.Minute, func() bool { // most are the probe of nobody, and the machine may be busy
+	if !poll.Try(func() bool { // most are the probe of nobody, and the machine may be busy
 		slowest, failed := answers()
 		return slowest < 200*time.Millisecond && failed == 0
 	}) {
@@ -228,11 +229,11 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 	if m, err := chain.GetSession(ctx, ids[0], time.Hour); err == nil && m != nil {
 		t.Error("a session that was logged out here is served")
 	}
-	if !polled(time.Minute, func() bool { return strings.Contains(log.String(), "doesn't take changes of sessions") }) {
+	if !poll.Try(func() bool { return strings.Contains(log.String(), "doesn't take changes of sessions") }) {
 		t.Error("the log doesn't say that changes are pending")
 	}
 	server.Resume()
-	if !polled(time.Minute, func() bool {
+	if !poll.Try(func() bool {
 		_, err := chain.GetSession(ctx, "unknown 0", time.Hour)
 		return err == nil
 	}) {
@@ -270,7 +271,7 @@ func TestAServerThatRefusesWrites(t *testing.T) {
 	}
 	flushed := make(chan error, 1)
 	go func() { flushed <- chain.Flush(ctx) }() // all are pending by now
-	if !polled(time.Minute, func() bool {
+	if !poll.Try(func() bool {
 		return strings.Contains(log.String(), "OOM") && strings.Contains(log.String(), "pending=50")
 	}) {
 		t.Errorf("the log doesn't say what is wrong:\n%s", log)

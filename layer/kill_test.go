@@ -24,6 +24,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/telemetry"
@@ -671,7 +672,7 @@ func (k *killing) soon(hinder func()) {
 func (k *killing) relieve() {
 	k.hinders.Wait()
 	k.proxy.Resume() // what the process had sent comes now
-	if !polled(time.Minute, func() bool { return k.proxy.Conns() == 0 }) {
+	if !poll.Try(func() bool { return k.proxy.Conns() == 0 }) {
 		k.Fatal("the connections of a process outlive it")
 	}
 	if err := k.server.Client().ConfigSet(context.Background(), "maxmemory", "0").Err(); err != nil {

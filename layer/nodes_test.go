@@ -12,6 +12,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers"
@@ -34,7 +35,7 @@ func node(t *testing.T, store gsession.Storage, opts ...layer.LocalOption) (*lay
 // warm reads until the node serves the session from memory and asks the server nothing.
 func warm(t *testing.T, client *redis.Client, manager *gsession.Manager, id string) {
 	t.Helper()
-	if !polled(30*time.Second, func() bool {
+	if !poll.Try(func() bool {
 		before := gets(t, client)
 		manager.New(context.Background(), id).MustData()
 		return gets(t, client) == before
@@ -82,7 +83,7 @@ func TestANodeFollowsWhateverChanges(t *testing.T) {
 		"a restart of Redis":    {func(string) error { server.Restart(t); return nil }, ""},
 	} {
 		id := gsession.NewSessionId()
-		if !polled(30*time.Second, func() bool { return save(here, id, "old") == nil }) {
+		if !poll.Try(func() bool { return save(here, id, "old") == nil }) {
 			t.Fatalf("%s: nothing can be saved", name)
 		}
 		warm(t, client, here, id)
@@ -90,7 +91,7 @@ func TestANodeFollowsWhateverChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		last := ""
-		if !polled(30*time.Second, func() bool {
+		if !poll.Try(func() bool {
 			value, err := here.New(ctx, id).Get("k")
 			last = value.String()
 			return err == nil && last == test.want
@@ -120,7 +121,7 @@ func TestAWatcherServesAnyStoreOnRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	read := func() string { return here.New(ctx, "a").MustGet("k").String() }
-	if !polled(30*time.Second, func() bool {
+	if !poll.Try(func() bool {
 		read()
 		r, _ := chain.Unwrap().(loader).Load(ctx, "a", time.Hour)
 		return r.Outcome.String() == "hit"
@@ -130,7 +131,7 @@ func TestAWatcherServesAnyStoreOnRedis(t *testing.T) {
 	if err := client.Set(ctx, "bare:a", `{"k":"new"}`, time.Hour).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if !polled(30*time.Second, func() bool { return read() == "new" }) {
+	if !poll.Try(func() bool { return read() == "new" }) {
 		t.Error("the change isn't seen")
 	}
 	if err := chain.Close(ctx); err != nil {

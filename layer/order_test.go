@@ -15,6 +15,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/telemetry"
@@ -291,7 +292,7 @@ func TestOwnWritesStayWarm(t *testing.T) {
 			t.Cleanup(func() { _ = chain.Close(context.Background()) })
 			tier, _ := layer.As[*local.Storage](chain)
 			manager := gsession.New(time.Hour, chain)
-			if !polled(30*time.Second, func() bool {
+			if !poll.Try(func() bool {
 				manager.New(context.Background(), "warm").MustData()
 				return tier.Tally().Total(telemetry.ReadNegative) > 0
 			}) {
@@ -330,7 +331,7 @@ func TestOwnWritesStayWarm(t *testing.T) {
 			// come in lots, of which a few are taken for those of own writes, and states wait for too
 			// long to be read again: the next run may be luckier.
 			var misses, overlaps int64
-			if !polled(time.Minute, func() bool {
+			if !poll.Try(func() bool {
 				misses, overlaps = run()
 				return misses <= workers*turns/4 && overlaps == 0 || t.Failed()
 			}) {

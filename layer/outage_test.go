@@ -14,6 +14,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers"
@@ -35,7 +36,7 @@ func outage(t *testing.T, server *redistest.Server, chain *layer.Stack, id func(
 	)
 	accepted = map[string]int{}
 	for n := range writers {
-		if !polled(20*time.Second, func() bool {
+		if !poll.Try(func() bool {
 			return chain.SetSession(ctx, id(n), gmap.NewStrAnyMapFrom(map[string]any{"n": 0, "fill": fmt.Sprint(n)}), time.Hour) == nil
 		}) {
 			t.Fatal("a session can't be written")
@@ -45,7 +46,7 @@ func outage(t *testing.T, server *redistest.Server, chain *layer.Stack, id func(
 		t.Fatal(err)
 	}
 	for n := range writers {
-		if !polled(20*time.Second, func() (ok bool) {
+		if !poll.Try(func() (ok bool) {
 			m, err := chain.GetSession(ctx, id(n), time.Hour)
 			bases[id(n)] = m
 			return err == nil && m != nil
@@ -89,7 +90,7 @@ func outage(t *testing.T, server *redistest.Server, chain *layer.Stack, id func(
 	server.Restart(t)
 	// Under load for as long as it takes until a write is in the store again.
 	probe := redisstore.New(server.Client())
-	if !polled(60*time.Second, func() bool {
+	if !poll.Try(func() bool {
 		read, err := probe.Load(ctx, id(0), time.Hour)
 		return err == nil && read.Snapshot != nil && number(read.Snapshot) > max(before, 50)
 	}) {
@@ -103,17 +104,6 @@ func outage(t *testing.T, server *redistest.Server, chain *layer.Stack, id func(
 func number(s *tiers.Snapshot) (n int) {
 	_, _ = fmt.Sscan(fmt.Sprint(s.Get("n")), &n)
 	return n
-}
-
-func polled(limit time.Duration, ok func() bool) bool {
-	for end := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
-		if ok() {
-			return true
-		}
-		if time.Now().After(end) {
-			return false
-		}
-	}
 }
 
 func durable(t *testing.T) (*redistest.Server, redis.UniversalClient) {
@@ -223,7 +213,7 @@ func TestARotatedPasswordLogsNobodyOut(t *testing.T) {
 			}
 			do("config", "set", "requirepass", "another")
 			do("client", "kill", "type", "normal", "skipme", "yes")
-			if !polled(20*time.Second, func() bool { _, err := chain.GetSession(ctx, "a", time.Hour); return err != nil }) {
+			if !poll.Try(func() bool { _, err := chain.GetSession(ctx, "a", time.Hour); return err != nil }) {
 				t.Fatal("memory serves on, or a session that isn't there is returned")
 			}
 			for _, id := range []string{"a", "b"} {
@@ -238,7 +228,7 @@ func TestARotatedPasswordLogsNobodyOut(t *testing.T) {
 			do("config", "set", "requirepass", "one")
 			for id, want := range map[string]int{"a": 1, "b": 3} {
 				var user int
-				if !polled(20*time.Second, func() bool {
+				if !poll.Try(func() bool {
 					m, err := chain.GetSession(ctx, id, time.Hour)
 					if err == nil && m != nil {
 						user = m.GetVar("user").Int()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
@@ -67,20 +68,20 @@ func held(t *testing.T, cluster *redistest.Cluster, poolTimeout time.Duration) {
 	watched(t, chain)
 	release := hold(t, client, 2)
 	read := func(id string) error { _, err := chain.GetSession(ctx, id, time.Hour); return err }
-	if !polled(20*time.Second, func() bool { return read("watched") == nil }) {
+	if !poll.Try(func() bool { return read("watched") == nil }) {
 		t.Error("memory serves nothing")
 	}
-	if poolTimeout < never && !polled(20*time.Second, func() bool {
+	if poolTimeout < never && !poll.Try(func() bool {
 		err := read("unknown")
 		return errors.Is(err, redis.ErrPoolTimeout) && strings.Contains(err.Error(), "PoolSize")
 	}) {
 		t.Error("no error says that the pool is too small")
 	}
-	if poolTimeout == never && !polled(20*time.Second, func() bool { return errors.Is(read("unknown"), context.DeadlineExceeded) }) {
+	if poolTimeout == never && !poll.Try(func() bool { return errors.Is(read("unknown"), context.DeadlineExceeded) }) {
 		t.Error("no read ends by the LoadTimeout")
 	}
 	release()
-	if !polled(20*time.Second, func() bool { return read("unknown") == nil }) {
+	if !poll.Try(func() bool { return read("unknown") == nil }) {
 		t.Error("reads fail after the connections are back")
 	}
 	defer hold(t, client, 2)()

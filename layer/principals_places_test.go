@@ -9,6 +9,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers"
@@ -87,17 +88,17 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 		}
 	}
 	flush()
-	eventually(t, "both are listed", func() bool {
+	poll.Until(t, "both are listed", func() bool {
 		list, _, err := here.List(ctx, "alice", "")
 		return err == nil && len(list) == 2
 	})
 	changed := 0
-	eventually(t, "both are changed", func() (ok bool) {
+	poll.Until(t, "both are changed", func() (ok bool) {
 		var err error
 		changed, err = there.Update(ctx, "alice", func(s *layer.Changes) error { s.Set("role", "admin"); return nil })
 		return err == nil && changed == 2
 	})
-	eventually(t, "the role is seen", func() bool {
+	poll.Until(t, "the role is seen", func() bool {
 		role, err := one.open().Get("role")
 		return err == nil && role.String() == "admin"
 	})
@@ -113,7 +114,7 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 	if twoThere.user(t) != "" {
 		t.Error("an ended session is served on the node that ended it")
 	}
-	eventually(t, "the other node", func() bool { return two.user(t) == "" })
+	poll.Until(t, "the other node", func() bool { return two.user(t) == "" })
 	isRevoked(t, here, running.Close(), two.id, layer.ReasonEndedByUser)
 	// A new log-in under the same id, as a client has that keeps it.
 	two.logIn(t, "alice")
@@ -129,7 +130,7 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 	if two.user(t) != "" || oneThere.user(t) != "" {
 		t.Error("an ended session is served on the node that ended it")
 	}
-	eventually(t, "the other node", func() bool { return one.user(t) == "" && twoThere.user(t) == "" })
+	poll.Until(t, "the other node", func() bool { return one.user(t) == "" && twoThere.user(t) == "" })
 	isRevoked(t, there, late.Close(), one.id, layer.ReasonPasswordChanged)
 	if (device{a, "bob-0123456789"}).user(t) != "bob" {
 		t.Error("bob is out")
@@ -160,7 +161,7 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 	if err != nil || after != before || before == "" {
 		t.Errorf("the handle was %q and is %q, %v", before, after, err)
 	}
-	eventually(t, "one is listed", func() bool {
+	poll.Until(t, "one is listed", func() bool {
 		list, _, err := there.List(ctx, "alice", "")
 		return err == nil && len(list) == 1 && list[0].Handle == before
 	})
@@ -169,7 +170,7 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 		t.Fatal(err)
 	}
 	flush()
-	eventually(t, "nothing is listed", func() bool {
+	poll.Until(t, "nothing is listed", func() bool {
 		list, _, err := there.List(ctx, "alice", "")
 		return err == nil && len(list) == 0
 	})
@@ -179,7 +180,7 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 	if err := there.RevokeEverybody(ctx, layer.ReasonEndedByAdmin); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "everybody is out", func() bool { return device{a, "bob-0123456789"}.user(t) == "" })
+	poll.Until(t, "everybody is out", func() bool { return device{a, "bob-0123456789"}.user(t) == "" })
 }
 
 // isRevoked checks what a running request got. The chain waits for the reason for a moment only.

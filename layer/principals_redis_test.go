@@ -14,6 +14,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -64,13 +65,6 @@ func (f *fleet) join(t *testing.T, decorators ...layer.Decorator) *layer.Stack {
 
 func (f *fleet) device(node int, id string) device { return device{f.chains[node], id} }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	if !polled(time.Minute, ok) { // the machine may be busy
-		t.Fatalf("%s: not within a minute", what)
-	}
-}
-
 func TestSessionsAreListedAndEndedOnAllNodes(t *testing.T) {
 	ctx := context.Background()
 	f := newFleet(t, 2)
@@ -115,7 +109,7 @@ func TestSessionsAreListedAndEndedOnAllNodes(t *testing.T) {
 		if got := f.device(0, id).user(t); got != want {
 			t.Errorf("on the node itself session %d is %q's", n, got)
 		}
-		eventually(t, "the other node", func() bool { return f.device(1, id).user(t) == want })
+		poll.Until(t, "the other node", func() bool { return f.device(1, id).user(t) == want })
 	}
 	if f.device(1, "bob-0123456789").user(t) != "bob" {
 		t.Error("bob is out")
@@ -161,14 +155,14 @@ func TestASessionThatTheIndexHasLostIsEnded(t *testing.T) {
 	if f.device(0, lost).user(t) != "" {
 		t.Error("it lives on the node that ended it")
 	}
-	eventually(t, "the other node", func() bool { return f.device(1, lost).user(t) == "" })
+	poll.Until(t, "the other node", func() bool { return f.device(1, lost).user(t) == "" })
 	if err := running.Close(); !errors.Is(err, layer.ErrRevoked) || layer.ReasonOf(err) != layer.ReasonEndedByAdmin {
 		t.Errorf("a running request returned %v, reason %q", err, layer.ReasonOf(err))
 	}
 	if content := f.client.Get(ctx, f.prefix+lost).Val(); content != "" && content != "{}" {
 		t.Error("it is in the store")
 	}
-	eventually(t, "the store forgets it", func() bool { return f.client.Exists(ctx, f.prefix+lost).Val() == 0 })
+	poll.Until(t, "the store forgets it", func() bool { return f.client.Exists(ctx, f.prefix+lost).Val() == 0 })
 }
 
 // A session that is pending at a node that writes behind keeps its entry when others list, count
@@ -218,7 +212,7 @@ func TestASessionThatIsPendingElsewhereIsEnded(t *testing.T) {
 			t.Fatal(err)
 		}
 		for node := range 2 {
-			eventually(t, "the end on all nodes", func() bool { return f.device(node, pending.id).user(t) == "" })
+			poll.Until(t, "the end on all nodes", func() bool { return f.device(node, pending.id).user(t) == "" })
 		}
 	}
 }
@@ -258,7 +252,7 @@ func TestTheLimitHoldsWhereManyLogInAtOnce(t *testing.T) {
 			}
 			all.Wait()
 			for node := range f.chains {
-				eventually(t, "the limit", func() bool {
+				poll.Until(t, "the limit", func() bool {
 					left := 0
 					for n := range 100 {
 						if f.device(node, fmt.Sprintf("racing-%d-0123456789", n)).user(t) != "" {
@@ -376,7 +370,7 @@ func TestIndexedCostsNoMoreCommandsThanStated(t *testing.T) {
 			indexed, count := countedChain(t, server, name+"-indexed:", append(slices.Clone(decorators), layer.Indexed(userOf))...)
 			device{bare, "warm-0123456789"}.logIn(t, "alice")
 			device{indexed, "warm-0123456789"}.logIn(t, "alice")
-			eventually(t, "invalidations", func() bool { // the marks are in memory by then
+			poll.Until(t, "invalidations", func() bool { // the marks are in memory by then
 				commands, _ := count.during(func() { _ = device{indexed, "warm-0123456789"}.user(t) })
 				return !slices.Contains(commands, "hgetall")
 			})
@@ -390,7 +384,7 @@ func TestIndexedCostsNoMoreCommandsThanStated(t *testing.T) {
 				return least
 			}
 			var with, without []string
-			if !polled(time.Minute, func() bool { // the marks may not be in memory for a while
+			if !poll.Try(func() bool { // the marks may not be in memory for a while
 				with, without = logIn(indexed, count), logIn(bare, bareCount)
 				return len(with) <= len(without)+1
 			}) {
@@ -409,7 +403,7 @@ func TestIndexedCostsNoMoreCommandsThanStated(t *testing.T) {
 				return len(commands)
 			}
 			most, few := 0, 0
-			if !polled(time.Minute, func() bool { // memory may have to read in between
+			if !poll.Try(func() bool { // memory may have to read in between
 				most, few = read(indexed, count), read(bare, bareCount)
 				return most <= few
 			}) {
@@ -426,7 +420,7 @@ func TestAHundredSessionsAreEndedInFourRoundTrips(t *testing.T) {
 	chain, count := countedChain(t, server, "p:", patientCoalesced(), patientLocal(), layer.Indexed(userOf))
 	var commands []string
 	trips := 0
-	if !polled(time.Minute, func() bool { // what the layers send in the background may come in between
+	if !poll.Try(func() bool { // what the layers send in the background may come in between
 		for n := range 100 {
 			device{chain, fmt.Sprintf("many-%d-0123456789", n)}.logIn(t, "alice")
 		}
@@ -474,11 +468,11 @@ func TestSessionsThatAreNotRemovedAreOver(t *testing.T) {
 	}
 	rights("+del")
 	for _, id := range ids {
-		eventually(t, "the end on the other node", func() bool { return f.device(1, id).user(t) == "" })
+		poll.Until(t, "the end on the other node", func() bool { return f.device(1, id).user(t) == "" })
 		if f.device(0, id).user(t) != "" {
 			t.Error("a session is left on the node itself")
 		}
-		eventually(t, "the removal", func() bool { return f.client.Exists(ctx, f.prefix+id).Val() == 0 })
+		poll.Until(t, "the removal", func() bool { return f.client.Exists(ctx, f.prefix+id).Val() == 0 })
 		if reason, err := f.users[0].Reason(ctx, id); reason != layer.ReasonPasswordChanged || err != nil {
 			t.Errorf("the reason is %q, %v", reason, err)
 		}
@@ -546,13 +540,13 @@ func TestLogInsThatRaceWithRevokeAll(t *testing.T) {
 		f.device(2, after).logIn(t, user)
 		racing.Wait()
 		for node := range f.chains {
-			eventually(t, "a log-in from before", func() bool { return f.device(node, before).user(t) == "" })
+			poll.Until(t, "a log-in from before", func() bool { return f.device(node, before).user(t) == "" })
 			if f.device(node, after).user(t) != user {
 				t.Errorf("node %d: a log-in after it is over", node)
 			}
 		}
 		for _, id := range ids {
-			eventually(t, "the nodes agree", func() bool {
+			poll.Until(t, "the nodes agree", func() bool {
 				first := f.device(0, id).user(t)
 				return f.device(1, id).user(t) == first && f.device(2, id).user(t) == first
 			})
@@ -604,7 +598,7 @@ func TestUpdateLosesNothing(t *testing.T) {
 	all.Wait()
 	for _, id := range ids {
 		var data map[string]any
-		eventually(t, "all updates", func() bool {
+		poll.Until(t, "all updates", func() bool {
 			data = f.device(0, id).open().MustData()
 			return fmt.Sprint(data["n"]) == strconv.Itoa(3*rounds)
 		})
@@ -631,7 +625,7 @@ func TestUpdateChangesTheStoredSession(t *testing.T) {
 	if err := f.client.PExpire(ctx, f.prefix+"updated-1-0123456789", time.Minute).Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the session is gone here", func() bool { return f.device(1, "updated-0-0123456789").user(t) == "" })
+	poll.Until(t, "the session is gone here", func() bool { return f.device(1, "updated-0-0123456789").user(t) == "" })
 	changed, err := f.users[1].Update(ctx, "alice", func(s *layer.Changes) error {
 		s.Set("roles", []string{"admin"})
 		return nil
@@ -673,7 +667,7 @@ func TestALimitPerDeviceClass(t *testing.T) {
 	logIn(1, "desk-0123456789", "desktop")
 	logIn(1, "newer-0123456789", "desktop")
 	for id, want := range map[string]string{"phone-0123456789": "alice", "desk-0123456789": "", "newer-0123456789": "alice"} {
-		eventually(t, id, func() bool { return f.device(0, id).user(t) == want && f.device(1, id).user(t) == want })
+		poll.Until(t, id, func() bool { return f.device(0, id).user(t) == want && f.device(1, id).user(t) == want })
 	}
 	if reason, err := f.users[0].Reason(ctx, "desk-0123456789"); reason != layer.ReasonDisplaced || err != nil {
 		t.Errorf("the reason is %q, %v", reason, err)
@@ -721,7 +715,7 @@ func TestAPlaceBelowTheLimitIsFreeOnceItsSessionHasEnded(t *testing.T) {
 	if err := errors.Join(brief.Set("user", "brief"), brief.Close()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "what has expired", func() bool { return f.device(1, "brief-second-0123456789").set("user", "brief") == nil })
+	poll.Until(t, "what has expired", func() bool { return f.device(1, "brief-second-0123456789").set("user", "brief") == nil })
 }
 
 // A principal whose last session has ended, in whichever way, is neither listed nor counted.
@@ -775,8 +769,8 @@ func TestAMarkReachesANodeThatWasCutOff(t *testing.T) {
 	t.Cleanup(func() { _ = errors.Join(chain.Close(ctx), store.Close(ctx), c.Close()) })
 	id := "cut-off-0123456789"
 	far := device{chain, id}
-	eventually(t, "a log-in", func() bool { return far.set("user", "alice") == nil })
-	eventually(t, "memory", func() bool {
+	poll.Until(t, "a log-in", func() bool { return far.set("user", "alice") == nil })
+	poll.Until(t, "memory", func() bool {
 		user, err := far.open().Get("user")
 		return err == nil && user.String() == "alice"
 	})
@@ -795,7 +789,7 @@ func TestAMarkReachesANodeThatWasCutOff(t *testing.T) {
 	proxy.Resume()
 	served := ""
 	for range 2 {
-		eventually(t, "it can be reached", func() bool {
+		poll.Until(t, "it can be reached", func() bool {
 			user, err := far.open().Get("user")
 			served = user.String()
 			return err == nil
@@ -921,7 +915,7 @@ func TestASessionThatGoesFromOnePrincipalToAnotherAndBack(t *testing.T) {
 	for n, user := range []string{"ann", "bob", "ann", "", "bob", "bob", "", "bob", "ann", "ann", "", "", "ann", "", "bob", "ann"} {
 		d := f.device(n*2/3%2, id) // each node has its turn after itself, and after the other one
 		if n > 0 {
-			eventually(t, "the change of the other node", func() bool { return d.open().MustGet("n").Int() == n })
+			poll.Until(t, "the change of the other node", func() bool { return d.open().MustGet("n").Int() == n })
 		}
 		s := d.open()
 		if err := errors.Join(s.Set("user", user), s.Set("n", n+1), s.Close()); err != nil {
@@ -948,7 +942,7 @@ func TestASessionThatGoesFromOnePrincipalToAnotherAndBack(t *testing.T) {
 	if _, err := f.users[1].RevokeAll(ctx, "ann", layer.ReasonEndedByAdmin); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "the end", func() bool { return f.device(0, id).user(t) == "" })
+	poll.Until(t, "the end", func() bool { return f.device(0, id).user(t) == "" })
 }
 
 // A request that comes to its commit after its session was ended, and has begun anew under the same
@@ -968,7 +962,7 @@ func TestALateCommitLeavesTheSessionAloneThatHasBegunAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.device(0, id).logIn(t, "ann")
-	eventually(t, "the mark", func() bool { return other.user(t) == "" })
+	poll.Until(t, "the mark", func() bool { return other.user(t) == "" })
 	if err := late.Close(); !errors.Is(err, layer.ErrRevoked) || layer.ReasonOf(err) != layer.ReasonEndedByAdmin {
 		t.Errorf("the late commit returned %v, reason %q", err, layer.ReasonOf(err))
 	}

@@ -17,6 +17,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
@@ -132,7 +133,7 @@ func shownByARun(t *testing.T, opts []layer.CoalescedOption) {
 	for n := range 20 {
 		save(fmt.Sprint(id, n), value)
 	}
-	if !polled(30*time.Second, func() bool {
+	if !poll.Try(func() bool {
 		read(id + "1")
 		return total(o.metrics(t)["strata.local.reads"], "hit") > 100 && total(o.metrics(t)["strata.audit.reads"], "same") > 0
 	}) {

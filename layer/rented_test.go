@@ -9,6 +9,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -147,7 +148,7 @@ func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 			}
 			sees := func(m *gsession.Manager, id string, want int) {
 				t.Helper()
-				if !polled(time.Minute, func() bool { n, err := read(m, id); return err == nil && n == want }) {
+				if !poll.Try(func() bool { n, err := read(m, id); return err == nil && n == want }) {
 					n, err := read(m, id)
 					t.Errorf("a node reads %d, %v, want %d", n, err, want)
 				}
@@ -171,7 +172,7 @@ func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 
 			const line = "the store can't send invalidations, so that MaxStale bounds what is served from memory"
 			if test.mode == unsupported {
-				polled(time.Minute, func() bool { return strings.Contains(log.String(), line) })
+				poll.Try(func() bool { return strings.Contains(log.String(), line) })
 				if n := strings.Count(log.String(), line); n != 1 || !strings.Contains(log.String(), test.reason) {
 					t.Errorf("%d lines, want one with %q: %s", n, test.reason, log)
 				}
@@ -180,7 +181,7 @@ func TestSessionsOfServersThatRefuseCommands(t *testing.T) {
 			if strings.Contains(log.String(), line) {
 				t.Errorf("logged %s", log)
 			}
-			if test.mode == supported && !polled(time.Minute, func() bool {
+			if test.mode == supported && !poll.Try(func() bool {
 				r, err := chain.Unwrap().(loader).Load(ctx, "a0", time.Hour)
 				return err == nil && r.Outcome.String() == "hit"
 			}) {

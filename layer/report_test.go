@@ -15,6 +15,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
@@ -65,10 +66,10 @@ func TestWarningsOfAChainThatIsBeingBuiltAreLoggedByItsLogger(t *testing.T) {
 	if err := chain.Close(over); err == nil {
 		t.Fatal("the store has taken it")
 	}
-	polled(30*time.Second, func() bool { return time.Now().After(expired) })
+	poll.Try(func() bool { return time.Now().After(expired) })
 	traced, l := logged()
 	_ = layer.Chain(store, behind, traced).Close(over)
-	if !polled(30*time.Second, func() bool { return strings.Contains(l.String(), "expired before the journal was read again") }) {
+	if !poll.Try(func() bool { return strings.Contains(l.String(), "expired before the journal was read again") }) {
 		t.Errorf("logged %q, and not what the journal had lost", l)
 	}
 
@@ -77,7 +78,7 @@ func TestWarningsOfAChainThatIsBeingBuiltAreLoggedByItsLogger(t *testing.T) {
 	traced, l = logged()
 	chain = layer.Chain(redisstore.New(artificial), patientLocal(), traced)
 	defer func() { _ = chain.Close(ctx) }()
-	if !polled(30*time.Second, func() bool { return strings.Contains(l.String(), "the store can't send invalidations") }) {
+	if !poll.Try(func() bool { return strings.Contains(l.String(), "the store can't send invalidations") }) {
 		t.Errorf("logged %q, and not that the store can't notify", l)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -52,10 +53,10 @@ func TestTheNextProcessReadsTheSessionsOfTheLast(t *testing.T) {
 
 	before := gets(t, client)
 	_, next := node(t, store(), layer.WarmRestart(path))
-	if !polled(30*time.Second, func() bool { return gets(t, client) >= before+sessions }) {
+	if !poll.Try(func() bool { return gets(t, client) >= before+sessions }) {
 		t.Fatalf("%d sessions were read, and no request asked for any; want %d", gets(t, client)-before, sessions)
 	}
-	if !polled(30*time.Second, func() bool {
+	if !poll.Try(func() bool {
 		before := gets(t, client)
 		for n, id := range ids {
 			want := fmt.Sprint(n)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -49,7 +50,7 @@ func TestAServerThatGoesBackInTime(t *testing.T) {
 		m, err := chain.GetSession(ctx, "a", time.Hour)
 		return err == nil && m != nil && fmt.Sprint(m.Get("n")) == n && fmt.Sprint(m.Get("other")) == other
 	}
-	if !polled(time.Minute, func() bool { return holds("1", "<nil>") }) {
+	if !poll.Try(func() bool { return holds("1", "<nil>") }) {
 		t.Error("the older state isn't read")
 	}
 	watched(t, chain)

@@ -13,6 +13,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 )
@@ -92,11 +93,8 @@ func TestTracedInsideAndOutsideOfLocal(t *testing.T) {
 
 	// The cache takes a new session in its own time.
 	want = []string{"session Load *local.Storage hit"}
-	for deadline := time.Now().Add(30 * time.Second); !slices.Equal(got, want); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("later read: %q, want %q", got, want)
-		}
-		got = underHandler(provider, exporter, read)
+	if !poll.Try(func() bool { got = underHandler(provider, exporter, read); return slices.Equal(got, want) }) {
+		t.Fatalf("later read: %q, want %q", got, want)
 	}
 }
 
@@ -153,11 +151,8 @@ func TestSpansOfADirectStoreSayWhetherMemoryHasServed(t *testing.T) {
 	for _, r := range reads {
 		want = append(want, "session "+r.name+layerName+"hit")
 	}
-	for deadline := time.Now().Add(30 * time.Second); !slices.Equal(got, want); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("later reads: %q, want %q", got, want)
-		}
-		got = underHandler(provider, exporter, read)
+	if !poll.Try(func() bool { got = underHandler(provider, exporter, read); return slices.Equal(got, want) }) {
+		t.Fatalf("later reads: %q, want %q", got, want)
 	}
 	got = underHandler(provider, exporter, func(ctx context.Context) {
 		if value, err := chain.Get(ctx, "nobody", "user"); value != nil || err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/teststore"
 )
 
@@ -87,7 +88,7 @@ func TestALogOutThatWaitsWhenTheChainIsClosedOnAFullDisk(t *testing.T) {
 			}
 			removed := make(chan error, 1)
 			go func() { removed <- c.RemoveAll(ctx, "a") }()
-			eventually(t, "the log-out waits", func() bool { return coalesce.Removes(c, "a") })
+			poll.Until(t, "the log-out waits", func() bool { return coalesce.Removes(c, "a") })
 			want := []string{`"k":"1"`}
 			if also {
 				must(t, add(ctx, c, "a", "3"))

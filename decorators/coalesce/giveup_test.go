@@ -20,6 +20,7 @@ import (
 
 	"github.com/gf-strata/strata/decorators/coalesce"
 	"github.com/gf-strata/strata/internal/failure"
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/telemetry"
 )
@@ -194,12 +195,10 @@ func TestCloseSaysWhatWaitsInTheJournal(t *testing.T) {
 	if got["give_ups"] != 0 || gave != 0 {
 		t.Errorf("%v give-ups are counted and %d reported", got["give_ups"], gave)
 	}
-	for end := time.Now().Add(time.Minute); got["pending.changes"] > 0; got = read() { // its workers are on their way out
-		if time.Now().After(end) {
-			t.Fatal("a closed chain still exports what is pending")
-		}
-		time.Sleep(time.Millisecond)
-	}
+	poll.Until(t, "a closed chain exports nothing that is pending", func() bool { // its workers are on their way out
+		got = read()
+		return got["pending.changes"] == 0
+	})
 }
 
 // The layer reports the failure of a write whose caller has gone, and the caller's error says that

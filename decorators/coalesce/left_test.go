@@ -13,6 +13,7 @@ import (
 
 	"github.com/gf-strata/strata/decorators/coalesce"
 	"github.com/gf-strata/strata/decorators/coalesce/journal"
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -122,7 +123,7 @@ func TestALogOutAtTheStoreWhenTheChainIsClosed(t *testing.T) {
 	if got := get(t, journaled(t, s, dir), "a"); got != nil {
 		t.Errorf("the next process has brought %v", text(got))
 	}
-	eventually(t, "the changes are reported", func() bool { return len(lost) == 1 })
+	poll.Until(t, "the changes are reported", func() bool { return len(lost) == 1 })
 	if g := <-lost; g.Changes != 2 {
 		t.Errorf("reported %+v", g)
 	}
@@ -170,7 +171,7 @@ func TestACallAfterAWriteThatOutlivedItsJournal(t *testing.T) {
 	if err := c.Close(over); err == nil {
 		t.Error("Close returns nil")
 	}
-	eventually(t, "the journal is closed", func() bool {
+	poll.Until(t, "the journal is closed", func() bool {
 		j, _, _, err := journal.Open(dir)
 		if err == nil {
 			err = j.Close()

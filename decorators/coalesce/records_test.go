@@ -18,6 +18,7 @@ import (
 	"github.com/gf-strata/strata/decorators/coalesce"
 	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/internal/failure"
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -39,7 +40,7 @@ func journaled(t *testing.T, s tiers.Storage, dir string, opts ...coalesce.Optio
 // this one was killed. A copy that is made in the midst of a transaction is none of that.
 func killed(t *testing.T, dir string) (other string) {
 	t.Helper()
-	eventually(t, "a copy of the journal", func() bool {
+	poll.Until(t, "a copy of the journal", func() bool {
 		content, err := os.ReadFile(filepath.Join(dir, "pending.db"))
 		if err != nil {
 			t.Fatal(err)
@@ -191,7 +192,7 @@ func TestTheNextProcessBeginsASessionThatWasNotSent(t *testing.T) {
 	}
 	must(t, add(ctx, first, "added", "1"))
 	left := ""
-	eventually(t, "the journal knows that nothing has reached the store", func() bool {
+	poll.Until(t, "the journal knows that nothing has reached the store", func() bool {
 		left = killed(t, dir)
 		content := recorded(t, left)
 		return content != "" && !strings.Contains(content, `"sent":true`)
@@ -205,7 +206,7 @@ func TestTheNextProcessBeginsASessionThatWasNotSent(t *testing.T) {
 	if got := get(t, second, "added"); got == nil || got.Get("k") != "1" {
 		t.Errorf("the added session is %v", got)
 	}
-	eventually(t, "the replacement is reported", func() bool { return len(lost) > 0 })
+	poll.Until(t, "the replacement is reported", func() bool { return len(lost) > 0 })
 	if g := <-lost; !errors.Is(g.Cause, tiers.ErrConflict) {
 		t.Errorf("the replacement is given up for %v", g.Cause)
 	}
@@ -334,15 +335,6 @@ func recorded(t *testing.T, dir string) string {
 	return all.String()
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
-}
-
 // A change that may begin its session is noted on disk as sent before it is: a process that
 // is killed at that moment doesn't have the next one begin the session again, which may have
 // been logged out meanwhile.
@@ -351,7 +343,7 @@ func TestABeginningThatWasSentIsNotBegunAgain(t *testing.T) {
 	s.Refuse(func(string) error { return errors.New("away") })
 	c := journaled(t, s, dir)
 	must(t, add(ctx, c, "a", "1"))
-	eventually(t, "the journal knows that nothing has reached the store", func() bool {
+	poll.Until(t, "the journal knows that nothing has reached the store", func() bool {
 		content := recorded(t, dir)
 		return strings.Contains(content, `"k":"1"`) && !strings.Contains(content, `"sent":true`)
 	})
@@ -365,7 +357,7 @@ func TestABeginningThatWasSentIsNotBegunAgain(t *testing.T) {
 	if got := get(t, journaled(t, s, left, onGiveUp(func(g coalesce.GiveUp) { lost <- g })), "a"); got != nil {
 		t.Errorf("the session is back: %v", got.Map())
 	}
-	eventually(t, "the change is reported", func() bool { return len(lost) > 0 })
+	poll.Until(t, "the change is reported", func() bool { return len(lost) > 0 })
 	if g := <-lost; g.Changes != 1 || !errors.Is(g.Cause, tiers.ErrConflict) {
 		t.Errorf("reported %+v", g)
 	}
@@ -500,7 +492,7 @@ func TestTheNextProcessKnowsHowLongASessionWasKeptAlive(t *testing.T) {
 	if _, err := c.Slide(ctx, "a", ttl); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the journal has the new deadline", func() bool {
+	poll.Until(t, "the journal has the new deadline", func() bool {
 		var deadline int64
 		if _, after, found := strings.Cut(recorded(t, dir), `"deadline":`); found {
 			_, _ = fmt.Sscan(strings.TrimRight(after, "}]"), &deadline)
@@ -531,7 +523,7 @@ func TestTheNextProcessKnowsWhatWasWrittenBefore(t *testing.T) {
 	if err := <-landed; err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the next process delivers the change", func() bool {
+	poll.Until(t, "the next process delivers the change", func() bool {
 		next := coalesce.New(s, writeBehind(time.Hour), inJournal(killed(t, dir)))
 		defer func() { _ = next.Close(ctx) }()
 		if err := next.Flush(ctx); err != nil {
@@ -560,7 +552,7 @@ func TestADiskThatHangs(t *testing.T) {
 	cancel()
 	for n := range 32 {
 		if n == 16 {
-			eventually(t, "all workers are at the store", func() bool { return asked.Load() == 16 })
+			poll.Until(t, "all workers are at the store", func() bool { return asked.Load() == 16 })
 		}
 		_ = add(gone, c, fmt.Sprint("begins", n%16), n) // the second one waits, and is noted before it is sent
 	}
@@ -580,7 +572,7 @@ func TestADiskThatHangs(t *testing.T) {
 		}
 		return err
 	}
-	eventually(t, "a change arrives", func() bool {
+	poll.Until(t, "a change arrives", func() bool {
 		err := within("a change", func() error { _, err := c.Commit(ctx, "a", change(t, base, "k", "1"), ttl); return err })
 		return err == nil // while the workers wait for the disk it may take too long
 	})
@@ -606,7 +598,7 @@ func TestTwoRecordsOfASession(t *testing.T) {
 	defer close(hold)
 	s.Refuse(func(string) error { <-hold; return nil })
 	journaled(t, s, dir)
-	eventually(t, "there is one record", func() bool { return strings.Count(recorded(t, dir), `"id"`) == 1 })
+	poll.Until(t, "there is one record", func() bool { return strings.Count(recorded(t, dir), `"id"`) == 1 })
 	left := killed(t, dir)
 	s.Refuse(nil)
 	second := journaled(t, s, left)

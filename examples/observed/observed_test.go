@@ -13,6 +13,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/program"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/telemetry"
@@ -185,14 +186,10 @@ func TestStoreAway(t *testing.T) {
 	redis.Stop()
 	v.post(http.StatusServiceUnavailable, "/cart/tea", "")
 	redis.Restart(t)
-	for end := time.Now().Add(deadline); ; {
-		if status, _ := v.send(http.MethodPost, "/cart/tea", ""); status == http.StatusOK {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the shop doesn't find its store again")
-		}
-	}
+	poll.Until(t, "the shop finds its store again", func() bool {
+		status, _ := v.send(http.MethodPost, "/cart/tea", "")
+		return status == http.StatusOK
+	})
 	printed := end(p)
 	v.private("the spans", printed)
 	if !strings.Contains(printed, `"error.type"`) {

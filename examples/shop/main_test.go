@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/program"
 )
 
@@ -69,16 +70,14 @@ func TestStopWaitsForRequests(t *testing.T) {
 	}
 
 	p.Terminate()
-	for end := time.Now().Add(deadline); ; {
+	poll.Until(t, "the shop takes no more visitors", func() bool {
 		more, err := net.DialTimeout("tcp", addr, deadline)
 		if err != nil {
-			break
+			return true
 		}
 		_ = more.Close()
-		if time.Now().After(end) {
-			t.Fatal("the shop still takes visitors")
-		}
-	}
+		return false
+	})
 	if _, err = io.WriteString(conn, body); err != nil {
 		t.Fatal(err)
 	}

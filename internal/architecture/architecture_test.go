@@ -53,7 +53,7 @@ func list(t *testing.T) []pkg {
 var testOnly = []string{"testing", "pgregory.net/rapid", "go.uber.org/goleak", "github.com/stretchr/testify"}
 
 // forTests are internal packages that only tests import.
-var forTests = []string{"internal/leaktest", "internal/program", "internal/redistest", "internal/teststore"}
+var forTests = []string{"internal/leaktest", "internal/poll", "internal/program", "internal/redistest", "internal/teststore"}
 
 // breaches lists what a package does that the architecture forbids.
 func breaches(p pkg) (found []string) {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 )
 
@@ -82,15 +83,15 @@ func TestReadmeProgram(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- run.Wait() }()
 	t.Cleanup(func() { _ = run.Process.Kill() })
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	if !poll.Try(func() bool {
 		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = conn.Close()
-			break
+		if err != nil {
+			return false
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the program doesn't serve: %v\n%s", err, said.String())
-		}
+		_ = conn.Close()
+		return true
+	}) {
+		t.Fatalf("the program doesn't serve:\n%s", said.String())
 	}
 
 	lines := strings.Split(strings.TrimSpace(block(t, page, "sh", "$ curl")), "\n")

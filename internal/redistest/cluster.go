@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/poll"
 )
 
 // slots is how many hash slots a cluster divides among its masters.
@@ -50,7 +52,7 @@ func StartCluster(tb testing.TB, masters int, flags ...string) *Cluster {
 	}
 	for _, s := range c.Masters {
 		client := s.Client()
-		poll(tb, "a master knows who has every slot", func() bool {
+		poll.Until(tb, "a master knows who has every slot", func() bool {
 			info := client.ClusterInfo(ctx).Val()
 			return field(info, "cluster_state") == "ok" && field(info, "cluster_size") == strconv.Itoa(masters)
 		})

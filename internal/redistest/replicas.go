@@ -3,27 +3,12 @@ package redistest
 import (
 	"context"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-)
 
-// poll waits until the condition holds. It fails the test where that takes too long.
-func poll(tb testing.TB, what string, condition func() bool) {
-	tb.Helper()
-	deadline := time.NewTimer(timeout)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-deadline.C:
-			tb.Fatalf("%s: not within %v", what, timeout)
-		case <-tick.C:
-		}
-	}
-}
+	"github.com/gf-strata/strata/internal/poll"
+)
 
 // replication is what a server says of its role; nothing if it doesn't reply.
 func (s *Server) replication() string {
@@ -46,11 +31,11 @@ func (c *Cluster) AddReplica(master *Server) *Server {
 	ctx := context.Background()
 	replica, client := c.join()
 	id := c.id(master)
-	poll(c.tb, "the replica knows its master", func() bool { return client.ClusterReplicate(ctx, id).Err() == nil })
-	poll(c.tb, "the replica has the master's data", replica.Follows)
+	poll.Until(c.tb, "the replica knows its master", func() bool { return client.ClusterReplicate(ctx, id).Err() == nil })
+	poll.Until(c.tb, "the replica has the master's data", replica.Follows)
 	self := c.id(replica)
 	for _, s := range c.Masters {
-		poll(c.tb, "a master knows the replica", func() bool {
+		poll.Until(c.tb, "a master knows the replica", func() bool {
 			return strings.Contains(s.Client().ClusterNodes(ctx).Val(), self)
 		})
 	}
@@ -65,11 +50,11 @@ func (c *Cluster) AddMaster() *Server {
 	// It stays a master when its last slot is moved; so one that is failed over may stay one, too, and isn't to be.
 	master, client := c.join("--cluster-allow-replica-migration", "no")
 	self := c.id(master)
-	poll(c.tb, "the new master knows the cluster", func() bool {
+	poll.Until(c.tb, "the new master knows the cluster", func() bool {
 		return field(client.ClusterInfo(ctx).Val(), "cluster_state") == "ok"
 	})
 	for _, s := range c.Masters {
-		poll(c.tb, "a master knows the new one", func() bool {
+		poll.Until(c.tb, "a master knows the new one", func() bool {
 			return strings.Contains(s.Client().ClusterNodes(ctx).Val(), self)
 		})
 	}
@@ -114,18 +99,18 @@ func (c *Cluster) Failover(replica *Server) {
 	c.tb.Helper()
 	ctx := context.Background()
 	client := replica.Client()
-	poll(c.tb, "the replica has the master's data", replica.Follows)
+	poll.Until(c.tb, "the replica has the master's data", replica.Follows)
 	self := c.id(replica)
 	for _, s := range c.Masters {
 		if s != replica { // one that doesn't know it for a replica gives it no vote
-			poll(c.tb, "a master knows the replica", func() bool { return c.knows(s, self, "slave") })
+			poll.Until(c.tb, "a master knows the replica", func() bool { return c.knows(s, self, "slave") })
 		}
 	}
 	if err := client.ClusterFailover(ctx).Err(); err != nil {
 		c.tb.Fatal(err)
 	}
 	asked := time.Now()
-	poll(c.tb, "the replica is a master", func() bool {
+	poll.Until(c.tb, "the replica is a master", func() bool {
 		if time.Since(asked) > timeout/4 {
 			_ = client.Do(ctx, "cluster", "failover", "takeover").Err()
 		}
@@ -167,7 +152,7 @@ func (c *Cluster) Linger(slot int, from, to *Server) (finish func()) {
 		do(from, "cluster", "setslot", slot, "node", target)
 		for _, s := range c.servers {
 			if s != to && s != from && field(s.replication(), "role") == "master" {
-				poll(c.tb, "a master knows who has the slot", func() bool {
+				poll.Until(c.tb, "a master knows who has the slot", func() bool {
 					return s.Client().Do(ctx, "cluster", "setslot", slot, "node", target).Err() == nil
 				})
 			}

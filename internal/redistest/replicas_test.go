@@ -8,13 +8,15 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/poll"
 )
 
 func TestSentinelFailsOver(t *testing.T) {
 	s := StartSentinel(t)
 	client, ctx := s.Client(), context.Background()
 	for n := range 2 {
-		poll(t, "the client writes to the master", func() bool {
+		poll.Until(t, "the client writes to the master", func() bool {
 			return client.Set(ctx, "a", n, 0).Err() == nil && s.Master().Client().Get(ctx, "a").Val() == strconv.Itoa(n)
 		})
 		if s.Master() != s.Servers[n] {
@@ -33,7 +35,7 @@ func TestClusterFailsOverAndMovesSlots(t *testing.T) {
 	c.Failover(replica)
 	fourth := c.AddMaster()
 	slot := int(client.ClusterKeySlot(ctx, "a").Val())
-	poll(t, "the client follows the failover", func() bool { return client.Set(ctx, "a", "1", 0).Err() == nil })
+	poll.Until(t, "the client follows the failover", func() bool { return client.Set(ctx, "a", "1", 0).Err() == nil })
 	owner := replica
 	for _, s := range c.Masters[1:3] {
 		if s.Client().Exists(ctx, "a").Val() == 1 {
@@ -93,7 +95,7 @@ func TestProxyKeepsBytesBack(t *testing.T) {
 	}
 	p.StallAnswers()
 	go func() { done <- through.Set(ctx, "a", "3", 0).Err() }()
-	poll(t, "the server gets what it is sent", func() bool { return direct.Get(ctx, "a").Val() == "3" })
+	poll.Until(t, "the server gets what it is sent", func() bool { return direct.Get(ctx, "a").Val() == "3" })
 	select {
 	case err := <-done:
 		t.Fatalf("a proxy that stalls replies let one through, error %v", err)
@@ -104,7 +106,7 @@ func TestProxyKeepsBytesBack(t *testing.T) {
 		t.Fatalf("the answer that was kept back didn't arrive, error %v", err)
 	}
 	p.Cut()
-	poll(t, "the connection is cut", func() bool { return p.Conns() == 0 })
+	poll.Until(t, "the connection is cut", func() bool { return p.Conns() == 0 })
 }
 
 func TestProxyDelaysAndIsTapped(t *testing.T) {

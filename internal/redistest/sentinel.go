@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/poll"
 )
 
 // Sentinel is a redis-server in sentinel mode that watches a master with a replica.
@@ -47,12 +49,12 @@ func StartSentinel(tb testing.TB, flags ...string) *Sentinel {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(process.kill)
-	poll(tb, "the sentinel listens", func() bool { return (&Server{port: port}).listening() == nil })
+	poll.Until(tb, "the sentinel listens", func() bool { return (&Server{port: port}).listening() == nil })
 	s := &Sentinel{tb: tb, addr: "127.0.0.1:" + strconv.Itoa(port), Servers: []*Server{master, replica}}
 	s.api = redis.NewSentinelClient(&redis.Options{Addr: s.addr, MaxRetries: -1, DialerRetries: 1})
 	tb.Cleanup(func() { _ = s.api.Close() })
-	poll(tb, "the replica has the master's data", replica.Follows)
-	poll(tb, "the sentinel knows the replica", func() bool {
+	poll.Until(tb, "the replica has the master's data", replica.Follows)
+	poll.Until(tb, "the sentinel knows the replica", func() bool {
 		replicas, err := s.api.Replicas(ctx, SentinelMaster).Result()
 		return err == nil && len(replicas) == 1 && replicas[0]["flags"] == "slave" && replicas[0]["master-link-status"] == "ok"
 	})
@@ -74,14 +76,14 @@ func (s *Sentinel) Failover() {
 	s.tb.Helper()
 	ctx := context.Background()
 	before := s.Master()
-	poll(s.tb, "the sentinel begins to fail over", func() bool { return s.api.Failover(ctx, SentinelMaster).Err() == nil })
-	poll(s.tb, "the sentinel names the other server", func() bool { return s.Master() != before })
+	poll.Until(s.tb, "the sentinel begins to fail over", func() bool { return s.api.Failover(ctx, SentinelMaster).Err() == nil })
+	poll.Until(s.tb, "the sentinel names the other server", func() bool { return s.Master() != before })
 }
 
 // Epoch is one more with each choice of a master. It waits for one that is under way.
 func (s *Sentinel) Epoch() (epoch int) {
 	s.tb.Helper()
-	poll(s.tb, "the sentinel has a master that it is content with", func() bool {
+	poll.Until(s.tb, "the sentinel has a master that it is content with", func() bool {
 		master, err := s.api.Master(context.Background(), SentinelMaster).Result()
 		if err != nil || master["flags"] != "master" {
 			return false

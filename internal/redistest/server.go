@@ -19,6 +19,8 @@ import (
 	_ "github.com/gogf/gf/contrib/nosql/redis/v2" // lets gredis.New make a client
 	"github.com/gogf/gf/v2/database/gredis"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/gf-strata/strata/internal/poll"
 )
 
 // timeout bounds every wait for a server.
@@ -165,7 +167,7 @@ func (s *Server) FailSaves(tb testing.TB) {
 	if err := client.ConfigSet(ctx, "save", "3600 1").Err(); err != nil {
 		tb.Fatal(err)
 	}
-	poll(tb, "the server fails to save into a folder's place", func() bool {
+	poll.Until(tb, "the server fails to save into a folder's place", func() bool {
 		_ = client.BgSave(ctx).Err() // fails while another is under way
 		info, err := client.InfoMap(ctx, "persistence").Result()
 		return err == nil && info["Persistence"]["rdb_last_bgsave_status"] == "err"

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gf-strata/strata/internal/leaktest"
+	"github.com/gf-strata/strata/internal/poll"
 )
 
 // GoFrame's packages start goroutines for good as they are imported.
@@ -138,16 +139,14 @@ func TestServerDiesWithItsTest(t *testing.T) {
 	}
 	_ = victim.Process.Kill()
 	_ = victim.Wait()
-	for end := time.Now().Add(timeout); ; {
+	poll.Until(t, "the server ends after its test", func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
-			return
+			return true
 		}
 		_ = conn.Close()
-		if time.Now().After(end) {
-			t.Fatal("the server outlives its test")
-		}
-	}
+		return false
+	})
 }
 
 func TestServerThatFailsToSaveRefusesWrites(t *testing.T) {

@@ -6,26 +6,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gogf/gf/v2/frame/g"
 	"github.com/gogf/gf/v2/os/gcfg"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers/local"
 )
-
-// until polls, as a file system reports changes in its own time.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("still not: " + what)
-		}
-	}
-}
 
 func memoryLimit(chain *layer.Stack) (limit int64) {
 	l, _ := layer.As[*local.Storage](chain)
@@ -64,27 +54,27 @@ func TestChangesOfTheFileTakeEffect(t *testing.T) {
 	}
 
 	write(path, text, "2MiB", "1s")
-	until(t, "the file's new bound", func() bool { return memoryLimit(chain) == 2<<20 })
-	until(t, "a line about it", func() bool { return strings.Contains(log.String(), "in effect key=strata.default.local.maxBytes") })
+	poll.Until(t, "the file's new bound", func() bool { return memoryLimit(chain) == 2<<20 })
+	poll.Until(t, "a line about it", func() bool { return strings.Contains(log.String(), "in effect key=strata.default.local.maxBytes") })
 
 	write(path, "strata: {default: {store: memory, local: {maxBytes: lots}}}\n")
-	until(t, "a line about a value that can't be used", func() bool { return strings.Contains(log.String(), "can't be used") })
+	poll.Until(t, "a line about a value that can't be used", func() bool { return strings.Contains(log.String(), "can't be used") })
 	write(path, ": : :")
 	write(path, text, "3MiB", "1s")
-	until(t, "the bound of a file that was mended", func() bool { return memoryLimit(chain) == 3<<20 })
+	poll.Until(t, "the bound of a file that was mended", func() bool { return memoryLimit(chain) == 3<<20 })
 
 	// As editors save.
 	write(path+"~", text, "4MiB", "2s")
 	if err := os.Rename(path+"~", path); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the bound of a file that was replaced", func() bool { return memoryLimit(chain) == 4<<20 })
+	poll.Until(t, "the bound of a file that was replaced", func() bool { return memoryLimit(chain) == 4<<20 })
 
 	log.Reset()
 	write(path, "strata: {default: {store: file, ttl: 1h, local: {}, coalesced: {writeBehind: 1s}, traced: false}}\n")
-	until(t, "the default, as the key has gone", func() bool { return memoryLimit(chain) == 64<<20 })
+	poll.Until(t, "the default, as the key has gone", func() bool { return memoryLimit(chain) == 64<<20 })
 	for _, key := range []string{"store", "ttl", "traced", "coalesced.writeBehind"} {
-		until(t, "a line about "+key, func() bool { return strings.Contains(log.String(), "needs a restart key=strata.default."+key) })
+		poll.Until(t, "a line about "+key, func() bool { return strings.Contains(log.String(), "needs a restart key=strata.default."+key) })
 	}
 	if err := chain.Close(ctx); err != nil {
 		t.Error(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/internal/sessionmap"
@@ -277,14 +278,12 @@ func TestReasonsAndDescriptionsAcrossNodes(t *testing.T) {
 	}
 	why := func(s *site, id string, want layer.Reason) {
 		t.Helper()
-		for end := time.Now().Add(deadline); ; {
-			got := s.bare("/why", "Cookie", sends(id)).body
-			if got == string(want) {
-				return
-			}
-			if time.Now().After(end) {
-				t.Fatalf("the reason is %q, want %q", got, want)
-			}
+		got := ""
+		if !poll.Try(func() bool {
+			got = s.bare("/why", "Cookie", sends(id)).body
+			return got == string(want)
+		}) {
+			t.Fatalf("the reason is %q, want %q", got, want)
 		}
 	}
 	login := func() string {

@@ -19,6 +19,8 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"go.uber.org/goleak"
 
+	"github.com/gf-strata/strata/internal/leaktest"
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
@@ -376,11 +378,7 @@ func TestUntilIsBoundedAndEndsWithTheRequest(t *testing.T) {
 	s.stream("/until", id).ends("too many")
 	first.lives()
 	first.close() // the client hangs up
-	for end := time.Now().Add(deadline); s.bare("/full", "Cookie", sends(id)).body != "false"; {
-		if time.Now().After(end) {
-			t.Fatal("no place is free again")
-		}
-	}
+	poll.Until(t, "a place is free again", func() bool { return s.bare("/full", "Cookie", sends(id)).body == "false" })
 	second.close()
 	// A route without the middleware waits for nothing.
 	bare := serveChain(t, chain, func(server *ghttp.Server, _ *layer.Stack) {
@@ -389,15 +387,7 @@ func TestUntilIsBoundedAndEndsWithTheRequest(t *testing.T) {
 	bare.client().want("/until", "true")
 	_ = bare.server.Shutdown()
 	_ = s.server.Shutdown()
-	for end := time.Now().Add(deadline); ; {
-		left := goleak.Find(others...)
-		if left == nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal(left)
-		}
-	}
+	leaktest.Ended(t, others...)
 }
 
 // BenchmarkUntil is how long it takes from a kick on one node until a stream on another one has

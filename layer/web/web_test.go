@@ -26,6 +26,7 @@ import (
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/internal/teststore"
@@ -436,11 +437,7 @@ func TestWebSocketsCommitBeforeTheUpgradeAndAtTheEnd(t *testing.T) {
 	if _, err := conn.Write([]byte("\x81\x85\x00\x00\x00\x00later")); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(deadline); c.get("/get").body != "later"; {
-		if time.Now().After(end) {
-			t.Fatal("what the socket changed last isn't there")
-		}
-	}
+	poll.Until(t, "what the socket changed last is there", func() bool { return c.get("/get").body == "later" })
 	// A session that would begin with the upgrade would have an id that the client never gets: it begins with the error.
 	cookie = &http.Cookie{}
 	conn, got = dial()
@@ -1157,11 +1154,7 @@ func TestAnErrorOfAnOuterMiddlewareIsLogged(t *testing.T) {
 	if a := s.bare("/must", "Cookie", sends(id)); a.status != http.StatusServiceUnavailable {
 		t.Error(a.status)
 	}
-	for end := time.Now().Add(deadline); !strings.Contains(said.String(), "of an outer middleware"); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the log lacks the error")
-		}
-	}
+	poll.Until(t, "the log has the error", func() bool { return strings.Contains(said.String(), "of an outer middleware") })
 }
 
 // A session from before the middleware, under an id of GoFrame's, goes on, and its cookie gets the

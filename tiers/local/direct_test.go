@@ -3,8 +3,8 @@ package local_test
 import (
 	"maps"
 	"testing"
-	"time"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers/local"
 )
@@ -31,7 +31,7 @@ func TestADirectStoreIsReadFromMemory(t *testing.T) {
 			t.Errorf("Data: %v, %v", d, err)
 		}
 	}
-	eventually(t, func() bool {
+	poll.Until(t, "memory serves the reads", func() bool {
 		before := k.Questions()
 		read()
 		return k.Questions() == before
@@ -65,17 +65,5 @@ func TestADirectStoreIsReadFromMemory(t *testing.T) {
 	}
 	if m, err := l.GetSession(ctx, "a", ttl); err != nil || (m != nil) != (k.Holds("a") != nil) {
 		t.Errorf("GetSession: %v, %v", m, err)
-	}
-}
-
-// eventually polls: ristretto takes new entries in its own time.
-func eventually(t *testing.T, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatal("not within 30 s")
-		}
-		time.Sleep(time.Millisecond)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/failure"
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -238,7 +239,7 @@ func TestServerIsAway(t *testing.T) {
 	f.server.Restart(t)
 	// The server has lost the session: what the request held isn't brought back.
 	// go-redis tries by itself, about once a second, whether the server is back.
-	f.await(func() bool {
+	poll.Until(t, "a write is refused", func() bool {
 		return errors.Is(s.SetSession(ctx, secretID, m, ttl), tiers.ErrRevoked)
 	})
 	f.want(secretID, "")

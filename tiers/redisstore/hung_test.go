@@ -10,6 +10,7 @@ import (
 	"github.com/gogf/gf/v2/database/gredis"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -30,14 +31,14 @@ func TestAReplicaIsFoundThatTookOverFromAMasterThatHangs(t *testing.T) {
 	f.write(s, id, 1)
 	f.check(hung.Client().Wait(ctx, 1, 10*time.Second).Err())
 	for _, node := range append(cluster.Masters, replica) {
-		f.await(func() bool { // for each knows whose replica it is
+		poll.Until(t, "a node knows the cluster", func() bool { // for each knows whose replica it is
 			slots, err := node.Client().ClusterSlots(ctx).Result()
 			return err == nil && len(slots) == 3 && slices.ContainsFunc(slots, func(s redis.ClusterSlot) bool { return len(s.Nodes) == 2 })
 		})
 	}
 	hung.Pause()
 	f.check(replica.Client().Do(ctx, "cluster", "failover", "takeover").Err())
-	f.await(func() bool {
+	poll.Until(t, "the session is read from the new master", func() bool {
 		read, err := s.Load(ctx, id, ttl)
 		return err == nil && read.Snapshot != nil
 	})
@@ -89,7 +90,7 @@ func TestAHungMasterEndsCallsUnderGoFrame(t *testing.T) {
 		t.Error("it waits for ever")
 	}
 	hung.Resume()
-	f.await(func() bool { _, err := s.Load(ctx, id, ttl); return err == nil })
+	poll.Until(t, "a load succeeds", func() bool { _, err := s.Load(ctx, id, ttl); return err == nil })
 	f.check(s.Close(ctx))
 	if _, err = client.Get(ctx, id); err != nil {
 		t.Error("the storage has closed the client of the program:", err)

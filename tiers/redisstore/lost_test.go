@@ -11,20 +11,11 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
-
-// eventually waits for what another goroutine, or the server, is about to do.
-func (f *fixture) eventually(what string, ok func() bool) {
-	f.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			f.Fatalf("not in time: %s", what)
-		}
-	}
-}
 
 // The server applies a commit, and its reply is lost. The command that is sent again overwrites
 // nothing newer, and brings nothing back.
@@ -108,7 +99,7 @@ func loseAnAnswer(f *fixture) {
 					}
 					done <- s.CommitAll(ctx, []tiers.Commit{{ID: "a", Delta: d, TTL: ttl}, {ID: "b", Delta: delta(tiers.Replace(values{"k": 1})), TTL: ttl}})[0].Err
 				}()
-				f.eventually("the server has applied it", func() bool { return f.raw.Get(ctx, "a").Val() == c.applied })
+				poll.Until(t, "the server has applied it", func() bool { return f.raw.Get(ctx, "a").Val() == c.applied })
 				c.meanwhile("a")
 				proxy.Cut()
 				proxy.Resume()

@@ -13,6 +13,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -92,7 +93,7 @@ func TestLogOutHolds(t *testing.T) {
 		"removed": func() { f.check(here.RemoveAll(ctx, "a")) },
 		"expired": func() {
 			f.check(f.raw.PExpire(ctx, "a", time.Millisecond).Err())
-			f.await(func() bool { return f.raw.Exists(ctx, "a").Val() == 0 })
+			poll.Until(t, "the session expires", func() bool { return f.raw.Exists(ctx, "a").Val() == 0 })
 		},
 	}
 	for how, go_ := range gone {
@@ -213,18 +214,6 @@ func TestLogInWithTheSameBytes(t *testing.T) {
 	}
 	if m := f.load(s, "a"); m.Size() != 1 || m.Get("user") != "ann" {
 		t.Errorf("the new session is %v", m.Map())
-	}
-}
-
-// await polls until a condition holds.
-func (f *fixture) await(done func() bool) {
-	f.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(30 * time.Second); !done(); <-tick.C {
-		if time.Now().After(end) {
-			f.Fatal("it doesn't come about within 30 s")
-		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gogf/gf/v2/container/gmap"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
 )
@@ -63,7 +64,7 @@ func TestTimeToLive(t *testing.T) {
 			{math.MaxInt64 - time.Hour, math.MaxInt64 - time.Hour},
 		} {
 			before, at := time.Now(), int64(0)
-			f.await(func() bool {
+			poll.Until(f, "the session is there", func() bool {
 				before = time.Now()
 				f.check(write(c.ttl))
 				at = f.raw.Do(ctx, "pexpiretime", "a").Val().(int64)
@@ -77,7 +78,7 @@ func TestTimeToLive(t *testing.T) {
 		}
 		f.check(write(math.MaxInt64))
 		f.check(write(1)) // a nanosecond
-		f.await(func() bool { return f.raw.Exists(ctx, "a").Val() == 0 })
+		poll.Until(f, "the session expires", func() bool { return f.raw.Exists(ctx, "a").Val() == 0 })
 	}
 }
 
@@ -88,7 +89,7 @@ func TestShortSessionLivesItsTime(t *testing.T) {
 	before := time.Now()
 	_, err := s.Commit(ctx, "a", delta(tiers.Add(values{"k": "v"})), 900*time.Millisecond)
 	f.check(err)
-	f.await(func() bool {
+	poll.Until(t, "the session expires", func() bool {
 		read, err := s.Load(ctx, "a", ttl)
 		f.check(err)
 		return read.Snapshot == nil

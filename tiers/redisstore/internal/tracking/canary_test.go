@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
@@ -91,7 +92,7 @@ func TestWatchOfAFullServer(t *testing.T) {
 	}
 	so := refused()
 	_, late := watch(t, f.server.Client(), "p:")
-	poll(t, "two attempts", func() bool { return refused() > so+1 })
+	poll.Until(t, "two attempts", func() bool { return refused() > so+1 })
 	late.mu.Lock()
 	if late.vouches > 0 || len(late.reasons) > 0 {
 		t.Errorf("notified of %q", late.log)

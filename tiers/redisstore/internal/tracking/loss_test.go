@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
@@ -158,7 +159,7 @@ func TestWatchKeepsGoRedisQuiet(t *testing.T) {
 			w := tracking.Start(client(t), "p:", tracking.RetryAfter(time.Millisecond), tracking.ProofLife(time.Millisecond), tracking.Lease(300*time.Millisecond))
 			l := newWitness()
 			w.Subscribe(l)
-			poll(t, "a loss", func() bool { return w.InvalidationErr() != nil })
+			poll.Until(t, "a loss", func() bool { return w.InvalidationErr() != nil })
 			if err := w.Close(ctx); err != nil {
 				t.Fatal(err)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/auth"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
@@ -179,7 +180,7 @@ func TestHooksAreCalledOnThePath(t *testing.T) {
 			"a pipeline": {redis.NewStatusCmd(ctx, "get", "p:u"), redis.NewStatusCmd(ctx, "get", "p:u")},
 		} {
 			sent := h.sent.Load()
-			poll(t, name, func() bool { return w.Send(ctx, commands...) == redis.Nil })
+			poll.Until(t, name, func() bool { return w.Send(ctx, commands...) == redis.Nil })
 			if h.sent.Load() == sent {
 				t.Errorf("%s the hook hasn't seen %s", state, name)
 			}
@@ -240,7 +241,7 @@ func TestWatchSurvivesAPanic(t *testing.T) {
 	}})
 	t.Cleanup(func() { _ = client.Close() })
 	w, l := watch(t, client, "p:")
-	poll(t, "the reason", func() bool { return w.InvalidationErr() != nil })
+	poll.Until(t, "the reason", func() bool { return w.InvalidationErr() != nil })
 	if err := w.InvalidationErr(); !strings.Contains(err.Error(), "a panic while changes were watched") {
 		t.Error(err)
 	} else {
@@ -281,7 +282,7 @@ func TestALateEndLeavesTheNextPathAlone(t *testing.T) {
 	l := listen(t, w)
 	l.standing(t)
 	close(release)
-	poll(t, "the end of the first watcher", func() bool {
+	poll.Until(t, "the end of the first watcher", func() bool {
 		stacks := make([]byte, 1<<20)
 		return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "tracking.(*watcher).run(") == 1
 	})

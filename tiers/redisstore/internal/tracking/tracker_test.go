@@ -10,6 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"github.com/gf-strata/strata/internal/leaktest"
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
@@ -78,11 +80,11 @@ func TestStorageWatchesWhileThereAreListeners(t *testing.T) {
 		f.set("x", `{}`)
 		b.changes(t, "x")
 		stopB()
-		nothingRuns(t, before)
+		leaktest.Ended(t, before)
 	}
 	s.Subscribe(newWitness())
 	f.check(s.Close(ctx))
-	nothingRuns(t, before)
+	leaktest.Ended(t, before)
 }
 
 // While a command waits for a master that sends no reply, the cluster is asked who has which slots, although the
@@ -110,7 +112,7 @@ func TestACommandThatWaitsHasTheClusterAsked(t *testing.T) {
 	hung.Pause()
 	var sent sync.WaitGroup
 	sent.Go(func() { _ = w.Send(ctx, redis.NewStatusCmd(ctx, "set", "p:"+keys[1], "1")) })
-	poll(t, "a question to another master", func() bool { return asked() != before })
+	poll.Until(t, "a question to another master", func() bool { return asked() != before })
 	closing, cancel := context.WithTimeout(ctx, liveness)
 	defer cancel()
 	if err := w.Close(closing); err != nil {
@@ -145,5 +147,5 @@ func TestCloseWaitsForEarlierWatchers(t *testing.T) {
 	}
 	close(release)
 	f.check(w.Close(ctx))
-	nothingRuns(t, before)
+	leaktest.Ended(t, before)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
@@ -310,7 +311,7 @@ func TestWatchOfAServerThatLetsNobodyIn(t *testing.T) {
 		client := redis.NewClient(&redis.Options{Addr: addr, Password: "wrong"})
 		t.Cleanup(func() { _ = client.Close() })
 		w, l := watch(t, client, "p:")
-		poll(t, "the reason "+reason, func() bool { // a busy machine may have another one first
+		poll.Until(t, "the reason "+reason, func() bool { // a busy machine may have another one first
 			err := w.InvalidationErr()
 			return err != nil && strings.Contains(err.Error(), reason)
 		})
@@ -340,14 +341,11 @@ func TestWatchTriesMoreAndMoreRarely(t *testing.T) {
 	began := time.Now()
 	w, _ := watch(t, client, "p:")
 	defer func() { _ = w.Close(ctx) }()
-	for end := time.Now().Add(liveness); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
+	poll.Until(t, "there are seven tries", func() bool {
 		mu.Lock()
-		n := len(tries)
-		mu.Unlock()
-		if n > 6 {
-			break
-		}
-	}
+		defer mu.Unlock()
+		return len(tries) > 6
+	})
 	mu.Lock()
 	defer mu.Unlock()
 	// A try may arrive late, and the pause after it look short: not so the sum of all pauses.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
@@ -189,7 +190,7 @@ func TestWatchGoesWhereItsAddressLeadsAlsoIfNothingCanBeWrittenThere(t *testing.
 	replica := func(f *fixture) {
 		f.check(f.raw.ConfigSet(ctx, "repl-diskless-load", "on-empty-db").Err())
 		f.check(f.raw.ReplicaOf(ctx, "127.0.0.1", leftPort).Err())
-		poll(t, "a replica", f.server.Follows)
+		poll.Until(t, "a replica", f.server.Follows)
 	}
 	for name, change := range map[string]func(f *fixture){
 		"a replica":                   replica,
@@ -216,7 +217,7 @@ func TestWatchGoesWhereItsAddressLeadsAlsoIfNothingCanBeWrittenThere(t *testing.
 				l.standing(t)
 				before := l.count()
 				proxy.Lead(next.server.Addr())
-				poll(t, "the end of vouching", func() bool {
+				poll.Until(t, "the end of vouching", func() bool {
 					if by == "a new connection" {
 						_ = w.Send(ctx, redis.NewStringCmd(ctx, "get", "p:u"))
 					}

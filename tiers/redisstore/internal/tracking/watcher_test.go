@@ -10,6 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"github.com/gf-strata/strata/internal/leaktest"
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
@@ -164,29 +166,7 @@ func TestWatchCloseLeaksNothing(t *testing.T) {
 		}
 		l.mu.Unlock()
 		proxy.Resume()
-		for end := time.Now().Add(liveness); proxy.Conns() > 0; {
-			if time.Now().After(end) {
-				t.Fatalf("%s: %d connections are left", state, proxy.Conns())
-			}
-			goleakPause()
-		}
-		nothingRuns(t, standing)
+		poll.Until(t, "all connections are closed that were "+state, func() bool { return proxy.Conns() == 0 })
+		leaktest.Ended(t, standing)
 	}
 }
-
-// nothingRuns waits until no goroutine is left but those of before.
-func nothingRuns(t *testing.T, before goleak.Option) {
-	t.Helper()
-	for end := time.Now().Add(liveness); ; {
-		left := goleak.Find(before)
-		if left == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatal(left)
-		}
-	}
-}
-
-// goleakPause lets the proxy see that a connection was closed.
-func goleakPause() { <-time.After(5 * time.Millisecond) }

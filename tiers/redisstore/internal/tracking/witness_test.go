@@ -71,17 +71,6 @@ func (w *witness) Unsupported(reason error) {
 	w.note("unsupported", func() { w.reasons = append(w.reasons, reason) })
 }
 
-// poll waits until the condition holds, which may ask a Tracker. That of await mustn't: it is
-// called under the witness's mutex, and listeners are called under the watcher's.
-func poll(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for end := time.Now().Add(liveness); !condition(); <-time.After(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for: %s", what)
-		}
-	}
-}
-
 // await waits until the condition holds of what the witness has received.
 func (w *witness) await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
