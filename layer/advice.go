@@ -21,7 +21,7 @@ const (
 
 // Advice looks at a chain and returns what its owner should do otherwise: a store without a
 // prefix or time-outs, a replica as the target, an eviction policy that drops sessions in use,
-// a server that sends no invalidations or may not be asked, decorators in an order that costs.
+// a server that sends no invalidations or may not be asked, Coalesced over a direct store, decorators in an order that costs.
 // It asks the server once, for 2 s at most. Nil means that nothing was found.
 //
 // A chain logs the same by itself, a second after its start.
@@ -98,7 +98,7 @@ func misplaced(layers []gsession.Storage) (all []tiers.Advice) {
 			}
 		case *snapshots.Storage:
 			if (cached || coalesced) && !snapshot {
-				text = "layer.Snapshots stands above layer.Local or layer.Coalesced, which then work key by key; write it first, right on the store"
+				text = "layer.Snapshots stands above layer.Local or layer.Coalesced: Local then works key by key, and Coalesced passes every call on; write it first, right on the store"
 			}
 		}
 		if text != "" {

@@ -26,8 +26,8 @@ type GiveUp = coalesce.GiveUp
 // sets a tenth more than the ttl, and those that come before that tenth is used up cost
 // nothing (SlideEvery); a close that changed nothing is a slide.
 //
-// On a direct store the Set, SetMap and Remove calls of one request go to the store
-// together, when the request closes its session or 10 ms after the first of them.
+// The calls of a direct store, such as GoFrame's RedisHashTable, are passed on as they are: nothing of it
+// is merged or delayed, which Advice says. Snapshots right on the store makes it one of whole sessions.
 //
 // Flush and Close of the chain wait for the commits under way.
 func Coalesced(opts ...CoalescedOption) Decorator {
@@ -53,7 +53,8 @@ func WriteTimeout(d time.Duration) CoalescedOption {
 // have expired (a ttl of 0 never does). If several sessions of one of the store's nodes fail in a row,
 // one of them is tried each 250 ms until one succeeds. At the end, or when another node has removed the
 // session, the changes are given up, reported to OnGiveUp and logged. A value that the store can't keep
-// is still refused with an error, over redisstore and GoFrame's own snapshot stores.
+// is still refused with an error, over redisstore and GoFrame's own snapshot stores. Over a direct store nothing is
+// delayed, see Coalesced.
 //
 // If the process dies, pending changes are lost without a Journal. The chain's Flush returns when all
 // pending changes are in the store. Its Close does so within its context's deadline, and its error says

@@ -359,19 +359,19 @@ func (u *Users) attempt(ctx context.Context, s index.Session, f func(*Changes) e
 	if until, known := base.Expires(); known && !until.IsZero() {
 		ttl = time.Until(until)
 	}
-	for _, l := range u.chain.parts().layers {
-		if longer, ok := l.(interface {
-			TTLFor(time.Duration) time.Duration
-		}); ok {
-			ttl = longer.TTLFor(ttl)
-		}
-	}
 	if ttl <= 0 {
 		return false, nil
 	}
 	if top.Style(ctx) == tiers.StyleDirect {
 		err = updateKeys(ctx, top, s.Entry.ID, delta, ttl)
 		return err == nil, err
+	}
+	for _, l := range u.chain.parts().layers {
+		if longer, ok := l.(interface {
+			TTLFor(time.Duration) time.Duration
+		}); ok {
+			ttl = longer.TTLFor(ttl)
+		}
 	}
 	_, err = top.Commit(ctx, s.Entry.ID, delta.IfUnchanged(c.touched), ttl)
 	return err == nil, err

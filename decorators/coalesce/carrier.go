@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/gogf/gf/v2/os/gsession"
-
 	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/internal/crew"
 	"github.com/gf-strata/strata/telemetry"
@@ -53,7 +51,7 @@ func (c *carrier) carry(writes []*write, probe time.Duration) {
 	}()
 	if len(writes) == 1 {
 		w := writes[0]
-		w.snapshot, w.err = c.alone(ctx, w)
+		w.snapshot, w.err = perform(ctx, c.store, w.change, c.life(w))
 		return
 	}
 	commits := make([]tiers.Commit, len(writes))
@@ -65,25 +63,12 @@ func (c *carrier) carry(writes []*write, probe time.Duration) {
 	}
 }
 
-func (c *carrier) alone(ctx context.Context, w *write) (*tiers.Snapshot, error) {
-	snapshot, err := perform(ctx, c.store, w.change, c.life(w))
-	if w.pending && err == nil && isDirect(ctx, c.store) { // to which no SetSession goes
-		if err = c.store.UpdateTTL(ctx, w.id, c.life(w)); errors.Is(err, gsession.ErrorDisabled) {
-			err = nil
-		}
-	}
-	return snapshot, err
-}
-
 var errAborted = tiers.NewError("strata: the store panicked or ended the goroutine of a write, which may have been applied", nil)
 
-// perform carries a change out on a store of either style.
+// perform carries a change out.
 func perform(ctx context.Context, store tiers.Storage, c change, ttl time.Duration) (*tiers.Snapshot, error) {
-	switch {
-	case c.delta == nil:
+	if c.delta == nil {
 		return nil, store.RemoveAll(ctx, c.id)
-	case isDirect(ctx, store):
-		return nil, writeKeys(ctx, store, c.id, c.delta, ttl)
 	}
 	return store.Commit(ctx, c.id, c.delta, ttl)
 }
@@ -128,7 +113,7 @@ func (c *carrier) note(writes []*write, began time.Time) {
 		case w.delta == nil, errors.Is(w.err, circuit.ErrOpen):
 		case w.err == nil:
 			c.tally.Add(telemetry.CommitOK)
-			c.slides.landed(w, began.Add(c.life(w)), isDirect(c.ended, c.store))
+			c.slides.landed(w, began.Add(c.life(w)))
 		case errors.Is(w.err, tiers.ErrRevoked):
 			c.tally.Add(telemetry.CommitRevoked)
 		default:

@@ -30,6 +30,7 @@ package coalesce
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"time"
@@ -40,14 +41,15 @@ import (
 	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/sessionmap"
+	"github.com/gf-strata/strata/internal/value"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
 
-// Storage merges the commits of a snapshot storage, and the per-key writes of a request
-// on a direct one. A write that has returned nil is in the store, or is pending: retried,
-// and reported if it can't be delivered (law 7). The caller's cancellation ends its
-// waiting, never the commit. Opaque storages are passed through. Safe for concurrent use.
+// Storage merges the commits of a snapshot storage. A write that has returned nil is in the
+// store, or is pending: retried, and reported if it can't be delivered (law 7). The caller's
+// cancellation ends its waiting, never the commit. The calls of a direct or opaque storage reach it
+// as they are. Safe for concurrent use.
 //
 // For each node of the store it runs at most four goroutines if the store takes batches, else sixteen
 // writing behind and 1,024 in synchronous mode; sixteen more for removals; and one each for reports and
@@ -74,6 +76,7 @@ var (
 	_ tiers.Storage      = (*Storage)(nil)
 	_ tiers.CommitFeed   = (*Storage)(nil)
 	_ tiers.SlideLimiter = (*Storage)(nil)
+	_ tiers.Adviser      = (*Storage)(nil)
 )
 
 // New merges the writes that reach a storage. It panics if an option is impossible, and with a
@@ -111,6 +114,20 @@ func (s *Storage) Unwrap() gsession.Storage { return s.wrapped }
 // Circuits returns the circuits between this layer and the store.
 func (s *Storage) Circuits() *circuit.Store { return s.circuits }
 
+// merges reports whether the storage below keeps snapshots. The calls of others are passed on.
+func (s *Storage) merges(ctx context.Context) bool { return s.Style(ctx) == tiers.StyleSnapshot }
+
+// Advise says that nothing is merged or delayed over a direct store. One that doesn't reply may be another one.
+func (s *Storage) Advise(ctx context.Context) []tiers.Advice {
+	if s.Style(ctx) != tiers.StyleDirect {
+		return nil
+	}
+	if _, err := s.Storage.Data(ctx, "strata-advice"); err != nil {
+		return nil
+	}
+	return []tiers.Advice{{Topic: "store", Text: "the store is written key by key, so that layer.Coalesced passes every call on, and layer.WriteBehind delays nothing; put layer.Snapshots() right on the store"}}
+}
+
 // Follow notifies a cache above of the sessions' states after writes.
 func (s *Storage) Follow(c tiers.CommitListener) (stop func()) { return s.queues.follow(c) }
 
@@ -129,7 +146,7 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	if err != nil {
 		return nil, err
 	}
-	c := change{id: id, delta: delta, ttl: ttl, lone: isLone(s.form, delta)}
+	c := change{id: id, delta: delta, ttl: ttl, lone: s.form == nil && !isPlain(delta)}
 	c.pending = s.interval.get() > 0 && ttl > 0 && !delta.Urgent() && !c.lone
 	if c.pending && !delta.Creates() {
 		// Only the store knows whether a session is still there that another request may have emptied.
@@ -139,8 +156,20 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	return s.put(ctx, c)
 }
 
-// isLone reports whether a delta's encoding may still fail or panic, so that it merges with no other.
-func isLone(form tiers.Preview, delta *tiers.Delta) bool { return form == nil && !isPlain(delta) }
+// isPlain reports whether the delta sets only texts, numbers, booleans and times, which
+// every store can encode. A json.Number may be none, and JSON has no complex ones.
+func isPlain(delta *tiers.Delta) bool {
+	for _, v := range delta.Set() {
+		switch v.(type) {
+		case json.Number, complex64, complex128:
+			return false
+		}
+		if !value.IsScalar(v) {
+			return false
+		}
+	}
+	return true
+}
 
 func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	w, shown, synced, err := s.queues.add(ctx, c)
@@ -272,6 +301,9 @@ func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 // ErrRevoked. It waits for a commit that is at the store already, so that nothing brings
 // the session back once it has returned (law 6).
 func (s *Storage) RemoveAll(ctx context.Context, id string) error {
+	if !s.merges(ctx) {
+		return s.Storage.RemoveAll(ctx, id)
+	}
 	s.carrier.slides.forget(id)
 	if _, err := s.put(ctx, change{id: id}); err != nil {
 		return err
@@ -304,7 +336,7 @@ func (s *Storage) Slid(id string) time.Time {
 // session then still lives for all of ttl: a session in use never expires early, and
 // none outlives its ttl by more than that part (law 8). Each node slides on its own.
 func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
-	if s.Style(ctx) == tiers.StyleOpaque || ttl <= 0 {
+	if !s.merges(ctx) || ttl <= 0 {
 		return s.Storage.Slide(ctx, id, ttl)
 	}
 	s.queues.extend(id, ttl)
@@ -396,24 +428,16 @@ func (s *Storage) Report(to *telemetry.Sink) {
 
 // GetSession hands out a copy of the session.
 func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	switch s.Style(ctx) {
-	case tiers.StyleSnapshot:
-		return s.face.GetSession(ctx, id, ttl)
-	case tiers.StyleDirect:
-		return s.getKeyed(ctx, id, ttl)
-	default:
+	if !s.merges(ctx) {
 		return s.Storage.GetSession(ctx, id, ttl)
 	}
+	return s.face.GetSession(ctx, id, ttl)
 }
 
 // SetSession commits what was changed in the map since it was handed out.
 func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
-	switch s.Style(ctx) {
-	case tiers.StyleSnapshot:
-		return s.face.SetSession(ctx, id, data, ttl)
-	case tiers.StyleDirect:
-		return s.setKeyed(ctx, id, data, ttl)
-	default:
+	if !s.merges(ctx) {
 		return s.Storage.SetSession(ctx, id, data, ttl)
 	}
+	return s.face.SetSession(ctx, id, data, ttl)
 }

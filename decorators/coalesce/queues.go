@@ -560,12 +560,6 @@ func (l *queues) inspect(id string, look func(k *sessionQueue)) {
 	}
 }
 
-// newest is the session's last write, which may be at the store, nil if there is none.
-func (l *queues) newest(id string) (w *write) {
-	l.inspect(id, func(k *sessionQueue) { w = k.newest() })
-	return w
-}
-
 // extend has what waits for the session keep it alive for as long as a slide would.
 func (l *queues) extend(id string, ttl time.Duration) (can bool) {
 	l.inspect(id, func(k *sessionQueue) {

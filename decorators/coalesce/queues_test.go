@@ -13,8 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/gogf/gf/v2/container/gmap"
-
 	"github.com/gf-strata/strata/decorators/coalesce"
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/teststore"
@@ -147,25 +145,6 @@ func TestAValueThatPanicsIsItsOwnCallers(t *testing.T) {
 			}, opts...)
 		})
 	}
-}
-
-// A request that waits for a batch gets its failure. The changes of others in it, which
-// were accepted, still arrive.
-func TestAClaimLeavesTheChangesOfOthers(t *testing.T) {
-	w := direct(nil)
-	keyed(t, w, func(t *testing.T, c *coalesce.Storage) {
-		w.failing(tiers.NotApplied(errAway))
-		must(t, c.Set(ctx, "a", "one", "1", ttl), c.Set(ctx, "a", "another", "2", ttl)) // of two requests
-		if err := c.SetSession(ctx, "a", gmap.NewStrAnyMap(true), ttl); !errors.Is(err, errAway) {
-			t.Errorf("the close returns %v", err)
-		}
-		w.failing(nil)
-		time.Sleep(time.Minute)
-		must(t, c.SetSession(ctx, "a", gmap.NewStrAnyMap(true), ttl)) // of the second request
-		if held := w.Storage.(*teststore.Keys).Holds("a"); held["one"] != "1" || held["another"] != "2" {
-			t.Errorf("the store holds %v", held)
-		}
-	})
 }
 
 // A write during a log-out that fails returns that failure, and not that the session is gone.

@@ -91,12 +91,8 @@ func (s *slides) learn(id string, loaded *tiers.Snapshot, clock uint64) {
 	}
 }
 
-// landed notes the expiry that a write has set. Per-key writes set none, and one that only
-// removes keys may have left no session.
-func (s *slides) landed(w *write, at time.Time, direct bool) {
-	if direct && !w.pending {
-		return
-	}
+// landed notes the expiry that a write has set. One that only removes keys may have left no session.
+func (s *slides) landed(w *write, at time.Time) {
 	emptied := w.empties() && (w.snapshot == nil || w.snapshot.Len() == 0)
 	s.set(w.id, expiry{at: at, known: w.snapshot != nil, emptied: emptied})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/sessionmap"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -82,11 +83,11 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	}
 	for _, key := range removed {
 		if err := s.Storage.Remove(ctx, id, key); err != nil {
-			return nil, err
+			return nil, failure.PartlyApplied(err)
 		}
 	}
 	if err := s.Storage.SetSession(ctx, id, gmap.NewStrAnyMap(true), ttl); err != nil {
-		return nil, err
+		return nil, failure.PartlyApplied(err)
 	}
 	return nil, conflict
 }

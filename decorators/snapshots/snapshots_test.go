@@ -119,3 +119,28 @@ func TestARepeatedChangeLeavesNewerKeys(t *testing.T) {
 		t.Errorf("what is done already returns %v", err)
 	}
 }
+
+// halfway is a direct store that refuses to remove a key, and says that this changed nothing.
+type halfway struct{ *teststore.Keys }
+
+func (halfway) Remove(context.Context, string, string) error {
+	return tiers.NotApplied(errors.New("refused"))
+}
+
+// A commit of which the keys were written and the removals refused may have been applied: it is repeated only
+// where the store holds what its request had seen.
+func TestAHalfAppliedCommitMayBeApplied(t *testing.T) {
+	ctx := context.Background()
+	s := snapshots.New(halfway{teststore.NewKeys(map[string]map[string]any{"a": {"n": "0", "gone": "0"}})})
+	read, err := s.Load(ctx, "a", ttl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	delta, err := tiers.Diff(read.Snapshot, map[string]any{"n": "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Commit(ctx, "a", delta, ttl); err == nil || !tiers.MayBeApplied(err) {
+		t.Errorf("a commit that was applied by half returns %v, and may be applied: %t", err, tiers.MayBeApplied(err))
+	}
+}

@@ -1,0 +1,106 @@
+package coalesce_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/decorators/coalesce"
+	"github.com/gf-strata/strata/decorators/snapshots"
+	"github.com/gf-strata/strata/internal/teststore"
+	"github.com/gf-strata/strata/tiers"
+)
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A direct store gets each call at once, as without the layer, also writing behind.
+func TestTheCallsOfADirectStoreReachItAsTheyAre(t *testing.T) {
+	for name, opts := range map[string][]coalesce.Option{"synchronous": nil, "behind": {writeBehind(time.Hour)}} {
+		t.Run(name, func(t *testing.T) {
+			k := teststore.NewKeys(nil)
+			c := coalesce.New(k, opts...)
+			defer func() { must(t, c.Close(ctx)) }()
+			holds := func(what string, want map[string]any) {
+				t.Helper()
+				if got := k.Holds("a"); !maps.Equal(got, want) {
+					t.Errorf("after %s the store holds %v, want %v", what, got, want)
+				}
+			}
+			must(t, c.Set(ctx, "a", "one", "1", ttl))
+			holds("Set", map[string]any{"one": "1"})
+			must(t, c.SetMap(ctx, "a", map[string]any{"one": "2", "two": "2"}, ttl))
+			holds("SetMap", map[string]any{"one": "2", "two": "2"})
+			must(t, c.Remove(ctx, "a", "one"))
+			holds("Remove", map[string]any{"two": "2"})
+			if n := k.Slides(); n != 0 {
+				t.Errorf("%d slides, before the request ended", n)
+			}
+			m, err := c.GetSession(ctx, "a", ttl)
+			if err != nil || m == nil {
+				t.Errorf("GetSession returns %v, %v", m, err)
+			}
+			must(t, c.SetSession(ctx, "a", m, ttl), c.UpdateTTL(ctx, "a", ttl), c.UpdateTTL(ctx, "a", ttl))
+			if n := k.Slides(); n != 3 {
+				t.Errorf("%d slides reached the store, want each", n)
+			}
+			must(t, k.Set(ctx, "a", "two", "another node's", ttl))
+			value, err := c.Get(ctx, "a", "two")
+			data, failed := c.Data(ctx, "a")
+			size, wrong := c.GetSize(ctx, "a")
+			if must(t, err, failed, wrong); value != "another node's" || data["two"] != value || size != 1 {
+				t.Errorf("reads return %v, %v and %d", value, data, size)
+			}
+			must(t, c.RemoveAll(ctx, "a"))
+			holds("RemoveAll", nil)
+			if changes, _, _ := c.Pending(); changes != 0 {
+				t.Errorf("%d changes are pending", changes)
+			}
+		})
+	}
+}
+
+// away is a storage whose style isn't known, as it doesn't reply.
+type away struct{ *gsession.StorageBase }
+
+func (away) Get(context.Context, string, string) (any, error) { return nil, errAway }
+
+func (away) Data(context.Context, string) (map[string]any, error) { return nil, errAway }
+
+func (away) GetSession(context.Context, string, time.Duration) (*gmap.StrAnyMap, error) {
+	return nil, errAway
+}
+
+func TestAdviceForADirectStore(t *testing.T) {
+	for name, c := range map[string]struct {
+		store gsession.Storage
+		want  bool
+	}{
+		"direct":           {teststore.NewKeys(nil), true},
+		"with Snapshots":   {snapshots.New(teststore.NewKeys(nil)), false},
+		"snapshots":        {gsession.NewStorageMemory(), false},
+		"an unknown style": {away{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := coalesce.New(c.store, writeBehind(time.Hour))
+			defer func() { must(t, s.Close(ctx)) }()
+			var texts []string
+			for _, a := range tiers.Adviser(s).Advise(ctx) {
+				texts = append(texts, a.Text)
+			}
+			if got := strings.Join(texts, "\n"); strings.Contains(got, "put layer.Snapshots() right on the store") != c.want {
+				t.Errorf("the advice is %q", got)
+			}
+		})
+	}
+}
