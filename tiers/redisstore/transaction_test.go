@@ -159,3 +159,67 @@ func TestASlotThatMovesDuringATransaction(t *testing.T) {
 		t.Errorf("n is %v, moved is %v", n, moved)
 	}
 }
+
+// A transaction that is refused halfway leaves no connection in the pool on which others' commands are only queued, or
+// get the reply of another one.
+func TestARefusedTransactionLeavesNoConnectionBehind(t *testing.T) {
+	f := start(t)
+	for _, right := range []string{"-multi", "-watch", "-exec", "-get"} {
+		f.check(f.raw.Do(ctx, "acl", "setuser", "default", "+@all", "-eval", "-evalsha").Err())
+		f.set("a", `{"n":0}`)
+		client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), PoolSize: 1, MaxRetries: -1})
+		s := redisstore.New(client)
+		change := update(values{"n": 1})(f.base(s, "a"))
+		client.AddHook(once(func() { t.Errorf("%s: the transaction was sent", right) }))
+		f.check(f.raw.Do(ctx, "acl", "setuser", "default", right).Err())
+		if _, err := s.Commit(ctx, "a", change, ttl); err == nil {
+			t.Errorf("%s: committed", right)
+		}
+		f.check(f.raw.Do(ctx, "acl", "setuser", "default", "+@all").Err())
+		if got, err := client.Echo(ctx, right).Result(); err != nil || got != right {
+			t.Errorf("%s: the next command gets %q, %v", right, got, err)
+		}
+		f.check(client.Close())
+	}
+}
+
+// A right that is taken away between the questions and the write.
+func TestARightThatIsTakenDuringATransaction(t *testing.T) {
+	f := start(t)
+	for _, right := range []string{"-multi", "-exec", "-set"} {
+		f.check(f.raw.Do(ctx, "acl", "setuser", "default", "+@all", "-eval", "-evalsha").Err())
+		f.set("a", `{"n":0}`)
+		client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), PoolSize: 1, MaxRetries: -1})
+		s := redisstore.New(client)
+		change := update(values{"n": 1})(f.base(s, "a"))
+		client.AddHook(once(func() { f.check(f.raw.Do(ctx, "acl", "setuser", "default", right).Err()) }))
+		_, err := s.Commit(ctx, "a", change, ttl)
+		if content := f.raw.Get(ctx, "a").Val(); err == nil || (content != `{"n":0}`) != tiers.MayBeApplied(err) {
+			t.Errorf("%s: %v, then %s", right, err, content)
+		}
+		f.check(f.raw.Do(ctx, "acl", "setuser", "default", "+@all").Err())
+		if got, err := client.Echo(ctx, right).Result(); err != nil || got != right {
+			t.Errorf("%s: the next command gets %q, %v", right, got, err)
+		}
+		f.check(client.Close())
+	}
+}
+
+// A connection to a master that was demoted is given up, as the address may lead to another one by now.
+func TestADemotedMasterLosesItsConnections(t *testing.T) {
+	f, next := start(t, scriptless...), start(t, scriptless...)
+	proxy := redistest.StartProxy(t, f.server.Addr())
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), PoolSize: 1})
+	t.Cleanup(func() { f.check(client.Close()) })
+	s := redisstore.New(client)
+	f.set("a", `{"n":0}`)
+	next.set("a", `{"n":0}`)
+	change := update(values{"n": 1})(f.base(s, "a"))
+	client.AddHook(once(func() {
+		f.check(f.raw.ReplicaOf(ctx, "127.0.0.1", "1").Err())
+		proxy.Lead(next.server.Addr())
+	}))
+	_, err := s.Commit(ctx, "a", change, ttl)
+	f.check(err)
+	next.want("a", `{"n":1}`)
+}
