@@ -57,8 +57,8 @@
 //
 // Layers count with atomics that are read when a reader collects, so that a hit pays a few nanoseconds
 // with or without a provider. The counts of all layers of a process are added up, closed ones included.
-// Without layer.MeterProvider they go to the global provider, also to one that is set later. If a
-// provider isn't a pointer, each chain's layers are counted apart.
+// Without layer.MeterProvider they go to the global provider, or to the first that is set later. With a
+// provider that can't be compared, each chain's layers are counted apart.
 //
 //	metric                              kind            unit            attributes
 //	strata.local.reads                  counter         {read}          strata.outcome=hit|miss|negative|stale

@@ -26,22 +26,18 @@ type Reporting interface {
 // while a chain is closed must be in the last export, and counters don't go back when
 // another chain follows.
 //
-// mu guards layers and retired; known.mu guards registration; the rest is set by newMeters.
+// mu guards layers and retired; the rest is set by newMeters.
 //
-// Lock order: known.mu, the provider's locks, meters.mu (two of them only under known.mu), the
-// mutexes of a layer whose states are read. delays.mu, rareLog.mu and early.mu are held while no
-// other lock is taken.
+// Lock order: a Reporter's mutex, known.mu, the provider's locks, meters.mu, the mutexes of a layer whose
+// states are read. delays.mu, rareLog.mu and early.mu are held while no other lock is taken.
 type meters struct {
 	provider  metric.MeterProvider
-	standIn   bool // OpenTelemetry's own, until a program sets a global one
+	standIn   bool // the provider is OpenTelemetry's own, until a program sets a global one
 	histogram map[string]metric.Float64Histogram
-	observe   func() metric.Registration
-
-	registration metric.Registration // nil until a layer reports
 
 	mu      sync.Mutex
-	layers  map[Reporting]bool // whether it follows the global provider
-	retired [numCounts]int64   // of layers that were closed
+	layers  map[Reporting]bool
+	retired [numCounts]int64 // of layers that were closed
 }
 
 // newMeters makes the instruments. An instrument that a provider refuses is reported to
@@ -69,20 +65,17 @@ func newMeters(provider metric.MeterProvider) *meters {
 		gauge[n] = observe
 		all = append(all, instrument)
 	}
-	m.observe = func() metric.Registration {
-		registration, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-			counts, states := m.collect()
-			for n, total := range counts {
-				o.ObserveInt64(counter[allSeries[n].metric], total, metric.WithAttributeSet(allSeries[n].attributes))
-			}
-			for g, value := range states {
-				gauge[g](o, value)
-			}
-			return nil
-		}, all...)
-		handle(err)
-		return registration
-	}
+	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		counts, states := m.collect()
+		for n, total := range counts {
+			o.ObserveInt64(counter[allSeries[n].metric], total, metric.WithAttributeSet(allSeries[n].attributes))
+		}
+		for g, value := range states {
+			gauge[g](o, value)
+		}
+		return nil
+	}, all...)
+	handle(err)
 	return m
 }
 
@@ -110,16 +103,6 @@ func handle(err error) {
 	}
 }
 
-// isStandIn reports whether a provider is OpenTelemetry's stand-in for the global one until a program sets that. It
-// passes on to the first provider that is set, and drops all measurements before.
-func isStandIn(provider metric.MeterProvider) bool {
-	kind := reflect.TypeOf(provider)
-	for kind.Kind() == reflect.Pointer {
-		kind = kind.Elem()
-	}
-	return strings.HasSuffix(kind.PkgPath(), "otel/internal/global")
-}
-
 // collect adds up what the layers report. It is called under the provider's locks, and
 // takes none that is held while something is registered there.
 func (m *meters) collect() (counts [numCounts]int64, states map[Gauge]float64) {
@@ -141,90 +124,38 @@ func (m *meters) collect() (counts [numCounts]int64, states map[Gauge]float64) {
 	return counts, states
 }
 
-// add registers a layer. It is called under known.mu, as all that follows is.
-func (m *meters) add(l Reporting, follows bool) {
+// add has a layer exported.
+func (m *meters) add(l Reporting) {
 	m.mu.Lock()
-	m.layers[l] = follows
-	m.mu.Unlock()
-	m.report()
-}
-
-// report registers the callback that reads the counts.
-func (m *meters) report() {
-	if m.registration == nil {
-		m.registration = m.observe()
-	}
+	defer m.mu.Unlock()
+	m.layers[l] = true
 }
 
 // retire keeps the counts of a layer that ends, as counters don't go back.
 func (m *meters) retire(l Reporting) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.layers[l]; ok {
-		m.leave(l, true)
+	if !m.layers[l] {
+		return
+	}
+	delete(m.layers, l)
+	for n := range m.retired {
+		m.retired[n] += l.Tally().Total(Count(n))
 	}
 }
 
 // move has a layer that is registered report to other meters; it takes its counts along.
-func (m *meters) move(l Reporting, next *meters, follows bool) {
+func (m *meters) move(l Reporting, next *meters) {
+	if m == next {
+		return
+	}
 	m.mu.Lock()
-	_, ok := m.layers[l]
-	if ok && m != next {
-		m.leave(l, false)
-	}
-	m.mu.Unlock()
-	if ok {
-		next.add(l, follows)
-	}
-}
-
-// leave is called under mu.
-func (m *meters) leave(l Reporting, keeps bool) {
+	registered := m.layers[l]
 	delete(m.layers, l)
-	for n := range m.retired {
-		if keeps {
-			m.retired[n] += l.Tally().Total(Count(n))
-		}
-	}
-}
-
-// belongTo reports whether the meters are of the provider. Two providers of one type that isn't a pointer are taken
-// for one.
-func (m *meters) belongTo(provider metric.MeterProvider) bool {
-	kind := reflect.TypeOf(provider)
-	if kind.Kind() != reflect.Pointer {
-		return reflect.TypeOf(m.provider) == kind
-	}
-	return m.provider == provider
-}
-
-// hand moves the layers that follow the global provider to the next one's meters. Their counts stay in this
-// one's exports, which may still be read; the next one exports all of them as well, as it has none yet.
-//
-// The stand-in passes its callback on to a provider that exports it, most likely the next one. So the stand-in
-// is unregistered first, and keeps no counts.
-func (m *meters) hand(next *meters) {
-	if m.standIn && m.registration != nil {
-		handle(m.registration.Unregister())
-		m.registration = nil
-	}
-	m.mu.Lock()
-	next.mu.Lock()
-	for l, follows := range m.layers {
-		if follows {
-			m.leave(l, !m.standIn)
-			next.layers[l] = true
-		}
-	}
-	if m.standIn {
-		for n, total := range m.retired {
-			next.retired[n] += total
-		}
-		m.retired = [numCounts]int64{}
-	}
-	next.mu.Unlock()
 	m.mu.Unlock()
-	next.report()
+	if registered {
+		next.add(l)
+	}
 }
 
 // record costs some hundred nanoseconds if a provider listens, and next to nothing if none does.
@@ -234,5 +165,11 @@ func (m *meters) record(ctx context.Context, name string, d time.Duration, opts 
 	}
 }
 
-// listened reports whether anything that is recorded has a chance to be exported.
-func (m *meters) listened() bool { return !m.standIn }
+// listened reports whether anything that is recorded has a chance to be exported. OpenTelemetry's stand-in for the
+// global provider drops all measurements until a program sets one, and passes them on from then.
+func (m *meters) listened() bool { return !m.standIn || otel.GetMeterProvider() != m.provider }
+
+func isStandIn(provider metric.MeterProvider) bool {
+	kind := reflect.TypeOf(provider)
+	return kind.Kind() == reflect.Pointer && strings.HasSuffix(kind.Elem().PkgPath(), "otel/internal/global")
+}

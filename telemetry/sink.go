@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,9 +26,7 @@ func (c Config) Sink() *Sink {
 		return nil
 	}
 	s := &Sink{log: &rareLog{logger: c.Logger}}
-	if c.Metering != nil && !isStandIn(c.Metering) { // the stand-in is the global provider
-		known.mu.Lock()
-		defer known.mu.Unlock()
+	if c.Metering != nil {
 		s.explicit = metersOf(c.Metering)
 	}
 	return s
@@ -52,15 +51,6 @@ func (s *Sink) meters() *meters {
 	return globalMeters()
 }
 
-// settled is meters under known.mu, after layers have followed a change of the global provider.
-func (s *Sink) settled() *meters {
-	global := follow()
-	if s.explicit != nil {
-		return s.explicit
-	}
-	return global
-}
-
 // Standard is the sink of layers without one of their own: the global meter provider
 // and GoFrame's default log.
 func Standard() *Sink { return standard }
@@ -77,11 +67,12 @@ func (s *Sink) Over(store any) *Sink {
 // provider and to GoFrame's default log, unless it is given another sink. Lines from before
 // that wait for a second.
 //
-// given is atomic: a layer gets its sink when its goroutines may run already. early
-// guards itself.
+// given is atomic: a layer gets its sink when its goroutines may run already. moving is held while the layer
+// registers, moves and leaves. early guards itself.
 type Reporter struct {
-	given atomic.Pointer[Sink]
-	early early
+	given  atomic.Pointer[Sink]
+	moving sync.Mutex
+	early  early
 }
 
 func (r *Reporter) sink() *Sink {
@@ -93,30 +84,29 @@ func (r *Reporter) sink() *Sink {
 
 // Start has the layer's counts and states exported, until Stop.
 func (r *Reporter) Start(l Reporting) {
-	known.mu.Lock()
-	defer known.mu.Unlock()
-	s := r.sink()
-	s.settled().add(l, s.explicit == nil)
+	r.moving.Lock()
+	defer r.moving.Unlock()
+	r.sink().meters().add(l)
 }
 
 // Stop keeps the layer's counts and forgets its states.
 func (r *Reporter) Stop(l Reporting) {
-	known.mu.Lock()
-	r.sink().settled().retire(l)
-	known.mu.Unlock()
+	r.moving.Lock()
+	r.sink().meters().retire(l)
+	r.moving.Unlock()
 	r.early.say(r.sink().log)
 }
 
 // Move has a layer report to another sink from now on; it takes its counts along. l is
 // nil for a layer that has none.
 func (r *Reporter) Move(to *Sink, l Reporting) {
-	known.mu.Lock()
-	from, next := r.sink().settled(), to.settled()
+	r.moving.Lock()
+	from := r.sink().meters()
 	r.given.Store(to)
 	if l != nil {
-		from.move(l, next, to.explicit == nil)
+		from.move(l, to.meters())
 	}
-	known.mu.Unlock()
+	r.moving.Unlock()
 	r.early.say(to.log)
 }
 
