@@ -118,52 +118,6 @@ func TestTracedOverADirectStore(t *testing.T) {
 	}
 }
 
-// The results of a direct store's reads don't show what has served them; their spans do.
-func TestSpansOfADirectStoreSayWhetherMemoryHasServed(t *testing.T) {
-	provider, option, exporter := tracedWith(t)
-	store := teststore.NewKeys(map[string]map[string]any{"direct": {"user": "john"}})
-	chain := layer.Chain(store, patientLocal(layer.MaxStale(time.Minute)), layer.Traced(option))
-	defer func() { _ = chain.Close(context.Background()) }()
-	const layerName = " *local.Storage "
-	var got []string
-	reads := []struct {
-		name string
-		call func(ctx context.Context) error
-	}{
-		{"GetSession", func(ctx context.Context) error { _, err := chain.GetSession(ctx, "direct", time.Hour); return err }},
-		{"Get", func(ctx context.Context) error { _, err := chain.Get(ctx, "direct", "user"); return err }},
-		{"GetSize", func(ctx context.Context) error { _, err := chain.GetSize(ctx, "direct"); return err }},
-		{"Data", func(ctx context.Context) error { _, err := chain.Data(ctx, "direct"); return err }},
-	}
-	read := func(ctx context.Context) {
-		for _, r := range reads {
-			if err := r.call(ctx); err != nil {
-				t.Errorf("%s: %v", r.name, err)
-			}
-		}
-	}
-	got = underHandler(provider, exporter, read)
-	want := []string{"session GetSession" + layerName + "ok", "session Get" + layerName + "miss"}
-	if len(got) != 4 || !slices.Equal(got[:2], want) {
-		t.Errorf("first reads: %q, want %q and two more", got, want)
-	}
-	want = nil
-	for _, r := range reads {
-		want = append(want, "session "+r.name+layerName+"hit")
-	}
-	if !poll.Try(func() bool { got = underHandler(provider, exporter, read); return slices.Equal(got, want) }) {
-		t.Fatalf("later reads: %q, want %q", got, want)
-	}
-	got = underHandler(provider, exporter, func(ctx context.Context) {
-		if value, err := chain.Get(ctx, "nobody", "user"); value != nil || err != nil {
-			t.Errorf("read %v, %v", value, err)
-		}
-	})
-	if want = []string{"session Get" + layerName + "absent"}; !slices.Equal(got, want) {
-		t.Errorf("of no session: %q, want %q", got, want)
-	}
-}
-
 func TestOptionsOfTracedRefuseNil(t *testing.T) {
 	for text, make := range map[string]func(){
 		"layer.TracerProvider": func() { layer.TracerProvider(nil) },

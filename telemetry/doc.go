@@ -41,11 +41,12 @@
 //	absent      the store        unset    the store has no such session, or no such key
 //	pending     the store        unset    with changes of this node that aren't there yet
 //	stale       memory           unset    the store failed, and ServeStale allows it
-//	ok          the store        unset    done, with no memory on the way
+//	ok          the store        unset    done, with no memory on the way; any read of a direct store
 //	disabled    the store        unset    gsession.ErrorDisabled: "not this way"
 //	revoked     the store        error    a commit to a session that was removed meanwhile
 //	error       what failed      error    anything else that failed, a panic included
 //
+// The reads of a direct store are ok or absent, whatever serves them: strata.local.reads counts how.
 // The hit ratio is hit and negative over all of the first seven. The outcome of a batch is that of its
 // first failure; a session that was removed meanwhile is none.
 //

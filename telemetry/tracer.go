@@ -131,39 +131,3 @@ func (t *Tracer) tracer() trace.Tracer {
 	}
 	return tracer
 }
-
-// Served notes how memory served a read whose result has no room for that: those of a direct
-// store. It is safe for concurrent use; outcome is atomic.
-type Served struct{ outcome atomic.Pointer[Outcome] }
-
-// servedKey is the context key of a [Served].
-type servedKey struct{}
-
-// expected is how many Served wait for a result. If none does, reads don't look for one.
-var expected atomic.Int64
-
-// WithServed is followed by the read in the context that it returns, and by [Served.Or].
-func WithServed(ctx context.Context) (context.Context, *Served) {
-	expected.Add(1)
-	s := &Served{}
-	return context.WithValue(ctx, servedKey{}, s), s
-}
-
-// Or returns what was noted, or the outcome if nothing was. It is called once.
-func (s *Served) Or(outcome Outcome) Outcome {
-	expected.Add(-1)
-	if known := s.outcome.Load(); known != nil {
-		return *known
-	}
-	return outcome
-}
-
-// NoteServed notes how a read was served, for the span that waits for it, if there is one.
-func NoteServed(ctx context.Context, outcome Outcome) {
-	if expected.Load() == 0 {
-		return
-	}
-	if s, ok := ctx.Value(servedKey{}).(*Served); ok {
-		s.outcome.Store(&outcome)
-	}
-}

@@ -31,7 +31,6 @@ type operation struct {
 	keys     int
 	bytes    int64 // of the snapshot in memory, 0 where that isn't known
 	err      error
-	served   *telemetry.Served // nil: the result has the outcome
 }
 
 // uncounted is the number of keys where counting would cost something.
@@ -40,15 +39,6 @@ const uncounted = -1
 func (s *Storage) begin(ctx context.Context, method telemetry.Operation) (context.Context, operation) {
 	ctx, span := s.tracer.Start(ctx, method)
 	return ctx, operation{span: span, storage: s}
-}
-
-// beginRead begins a read whose result doesn't show whether memory has served it.
-func (s *Storage) beginRead(ctx context.Context, method telemetry.Operation) (context.Context, operation) {
-	ctx, op := s.begin(ctx, method)
-	if op.span != nil {
-		ctx, op.served = telemetry.WithServed(ctx)
-	}
-	return ctx, op
 }
 
 // done notes how the operation ended.
@@ -61,9 +51,6 @@ func (o *operation) done(outcome telemetry.Outcome, keys int, err error) {
 func (o *operation) end() {
 	if o.span == nil {
 		return
-	}
-	if o.served != nil {
-		o.outcome = o.served.Or(o.outcome)
 	}
 	outcome, errorType := o.result()
 	attributes := make([]attribute.KeyValue, 1, 5)

@@ -258,7 +258,7 @@ func read[T any](ctx context.Context, s *Storage, wanted bool, method telemetry.
 	if !wanted {
 		return call(ctx)
 	}
-	ctx, op := s.beginRead(ctx, method)
+	ctx, op := s.begin(ctx, method)
 	defer op.end()
 	result, err := call(ctx)
 	there, keys := found(result)

@@ -55,9 +55,6 @@ func (s *Storage) session(ctx context.Context, id string) (*tiers.Snapshot, erro
 		return nil, nil
 	}
 	read, err := s.Load(ctx, id, 0)
-	if read.Snapshot != nil {
-		telemetry.NoteServed(ctx, read.Outcome)
-	}
 	return read.Snapshot, err
 }
 
