@@ -82,10 +82,6 @@ func TestAttackFixationByCookie(t *testing.T) {
 		s.bare("/login", "Cookie", sends(own))
 		return isAnn(s, "Cookie", sends(own))
 	})
-	both(t, []web.Option{web.AdoptUnknown()}, func(s *site) bool {
-		s.bare("/login", "Cookie", sends(planted))
-		return isAnn(s, "Cookie", sends(planted))
-	})
 }
 
 func TestAttackFixationByHeader(t *testing.T) {
@@ -234,10 +230,10 @@ func TestAttackATokenThatIsNoID(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			mine := serveOn(t, c.mine, func(server *ghttp.Server, chain *layer.Stack) { standard()(server, chain); routes(server) })
-			mine.bare("/login", "Cookie", sends(mine.bare("/set").cookie.Value))
+			mine.bare("/renew", "Cookie", sends(mine.bare("/set").cookie.Value))
 			notes := client.Keys(ctx, "moved.*").Val()
 			if len(notes) == 0 {
-				t.Error("the log-in has left no note")
+				t.Error("the new id has left no note")
 			}
 			attack := func(s *site) (succeeds bool) {
 				const token = "app:config:production"
@@ -409,7 +405,7 @@ func TestAttackLogOutUndone(t *testing.T) {
 }
 
 // A log-out and another request of the session overlap: in either order of their commits nobody is logged in afterwards,
-// under whatever id, unless the other request is a log-in of its own that came first.
+// under whatever id, unless the other request is a log-in, which brings nothing back of what was ended.
 func TestAttackLogOutWhileTheIdChanges(t *testing.T) {
 	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
 		running, goOn := make(chan struct{}), make(chan struct{})
@@ -445,6 +441,7 @@ func TestAttackLogOutWhileTheIdChanges(t *testing.T) {
 					quick = other
 				}
 				id := s.bare("/login").cookie.Value
+				s.bare("/add?k=secret", "Cookie", sends(id))
 				done := make(chan answer)
 				go func() { done <- s.bare("/slow"+slow, "Cookie", sends(id)) }()
 				<-running
@@ -455,7 +452,8 @@ func TestAttackLogOutWhileTheIdChanges(t *testing.T) {
 					if a.cookie == nil || a.cookie.Value == "" {
 						continue
 					}
-					if got := s.bare("/who", "Cookie", sends(a.cookie.Value)).body; !strings.HasPrefix(got, ";") && quick != "/login" {
+					got := s.bare("/who", "Cookie", sends(a.cookie.Value)).body
+					if !strings.HasPrefix(got, ";") && other != "/login" || quick == "/logout" && strings.Contains(got, "secret") {
 						t.Errorf("%s, then %s: a new id shows %q", quick, slow, got)
 					}
 				}

@@ -17,7 +17,7 @@
 //   - Sessions are read and written whole. Over a direct store (RedisHashTable) the chain needs layer.Snapshots as its first
 //     decorator; without it requests that use their session get 503, and the log says so.
 //   - Ids have 128 random bits. One that is malformed reaches no store, and an unknown one isn't
-//     adopted: the first write begins a session under a new one ([AdoptUnknown]).
+//     adopted: the first write begins a session under a new one.
 //   - A log-in ([Login]) and a log-out ([Logout]) change the id and end the old one on every
 //     node. A change of what this package keeps of a session changes its id as well, so that an
 //     overlapping request can't write back what it had read.
@@ -36,8 +36,7 @@
 // nodes without this package pass it on. Handlers don't see it, and can't change it.
 //
 // A session that takes another id leaves a note of it under the old one, for two minutes: with it Until goes
-// on on other nodes, and a log-out by the old id ends the session. After a log-in neither uses the note;
-// there it only shows to a second log-in by the old id, which overlaps, that the session has moved. Its key
+// on on other nodes, and a log-out by the old id ends the session. A log-in leaves none. The key of a note
 // is no valid id, so that no client can ask for it.
 //
 // # Settings of the server

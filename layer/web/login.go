@@ -26,9 +26,8 @@ var ErrCrossSite = errors.New("strata: web: another site's page has sent this lo
 // requests are refused with layer.ErrRevoked, and what [Until] has returned to them ends. All of it is
 // part of the request's commit.
 //
-// If another log-in of the session overlaps, as by a double click, both succeed: the later one begins a session of its own, of
-// what its request has set. It is refused if the first one's session is over by then, as after a log-out, or where
-// layer.RefuseNew has no place for both.
+// If the session has ended meanwhile, as by the first log-in of a double click or by a log-out, the log-in begins a session of
+// its own, of what its request has set.
 //
 // Where the id travels in a cookie, a request of another site's page is refused with ErrCrossSite,
 // unless TrustedOrigins names the site.
@@ -79,7 +78,7 @@ func SetLimits(r *ghttp.Request, idle, absolute time.Duration) error {
 // up is a span in milliseconds, of one at least where there is one.
 func up(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
 
-// Logout ends the session on every node, with what runs under it, and has the browser drop the
+// Logout ends the session on every node, with what runs under it unless that is a log-in, and has the browser drop the
 // cookie. Later writes of the handler are in a new session.
 func Logout(r *ghttp.Request) error {
 	q := requestOf(r)

@@ -194,7 +194,7 @@ func (q *request) commit() error {
 		s.slides(now, ttl)
 		return nil
 	}
-	q.of.watch.follow(q.until, s.stored)
+	q.of.watch.follow(q.until, s.stored, q.server.idle)
 	if cookies {
 		switch {
 		case s.stored == "" && s.left != "":

@@ -39,11 +39,6 @@ func OnError(respond func(r *ghttp.Request, err error)) Option {
 // replaces the status outside of web.Sessions.
 func CommitOnPanic() Option { return func(s *sessions) { s.commitOnPanic = true } }
 
-// AdoptUnknown begins a session under the id that the client has sent, if it is well-formed, as
-// GoFrame does. An attacker who can have a visitor send an id of his choice knows it then, until
-// the visitor logs in. The default is to begin it under a new id.
-func AdoptUnknown() Option { return func(s *sessions) { s.adopt = true } }
-
 // Signed has ids carry the moment at which the session began and an HMAC-SHA256, so that
 // made-up ids cost no read of the store and Absolute costs none. Keys have 32 bytes at least. The
 // first one signs; the others are accepted, so that keys can be rotated: add the new one at the end on
@@ -99,7 +94,6 @@ type sessions struct {
 	top           tiers.Storage
 	onError       func(*ghttp.Request, error)
 	commitOnPanic bool
-	adopt         bool
 	signer        *signer
 	idle          time.Duration // 0 for the server's SessionMaxAge
 	absolute      time.Duration
@@ -134,7 +128,6 @@ func Sessions(chain gsession.Storage, opts ...Option) ghttp.HandlerFunc {
 		sink = traced.Sink()
 	}
 	s.log.Move(sink, nil)
-	s.watch.most = mostUntil
 	for _, opt := range opts {
 		opt(s)
 	}
@@ -154,8 +147,6 @@ func (s *sessions) check() error {
 		return fmt.Errorf("web.OnError needs a func; leave it out for the default")
 	case s.describe == nil:
 		return fmt.Errorf("web.Describe needs a func; leave it out for the default, or return nil to keep nothing")
-	case s.watch.most < 1:
-		return fmt.Errorf("web.MostUntil needs a number above 0, not %d; leave it out for %d", s.watch.most, mostUntil)
 	case s.idle < 0 || s.idle > longest:
 		return fmt.Errorf("web.Idle needs a time above 0, up to 100 years, not %v; leave it out for the server's SessionMaxAge", s.idle)
 	case s.absolute < 0 || s.absolute > longest:

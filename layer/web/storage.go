@@ -125,7 +125,7 @@ func (s *storage) New(context.Context, time.Duration) (string, error) {
 // was given, the session takes a new one.
 func (s *storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	for p := &s.q.presented; ; id = p.id {
-		m, reason, over, err := s.find(ctx, id, ttl)
+		m, reason, err := s.find(ctx, id, ttl)
 		if err != nil || s.stored != "" {
 			return m, s.note(err)
 		}
@@ -136,7 +136,7 @@ func (s *storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 			}
 			continue
 		}
-		if over || !s.q.of.adopt && (!own || s.q.ended) {
+		if !own || s.q.ended {
 			m, id = nil, ""
 		}
 		s.loaded, s.id = true, id
@@ -144,32 +144,31 @@ func (s *storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	}
 }
 
-// find asks for a session, which is stored then. If there is none it returns why, as far as this node has noticed,
-// and whether the id's limit is over.
-func (s *storage) find(ctx context.Context, id string, ttl time.Duration) (m *gmap.StrAnyMap, reason layer.Reason, over bool, err error) {
+// find asks for a session, which is stored then. If there is none it returns why, as far as this node has noticed.
+func (s *storage) find(ctx context.Context, id string, ttl time.Duration) (m *gmap.StrAnyMap, reason layer.Reason, err error) {
 	now, of, p := time.Now(), s.q.of, &s.q.presented
 	if id != p.id {
 		if _, ok := of.read(id); !ok {
-			return nil, "", false, nil // a handler may have it from a request
+			return nil, "", nil // a handler may have it from a request
 		}
 	} else if p.claimed.left(now, 0, of.absolute) < 0 {
-		return nil, layer.ReasonExpired, true, nil
+		return nil, layer.ReasonExpired, nil
 	}
 	if m, err = of.chain.GetSession(ctx, id, ttl); err == nil {
 		err = of.isWhole(ctx)
 	}
 	if err != nil {
-		return m, "", false, err
+		return m, "", err
 	}
 	if m == nil || m.Size() == 0 { // StorageMemory has an empty one for each id
-		return m, of.expiries.reason(id, now), false, nil
+		return m, of.expiries.reason(id, now), nil
 	}
 	known := recordOf(m.Remove(Key))
 	if known.left(now, 0, of.absolute) < 0 {
-		return nil, layer.ReasonExpired, true, of.remove(ctx, id, layer.ReasonExpired)
+		return nil, layer.ReasonExpired, of.remove(ctx, id, layer.ReasonExpired)
 	}
 	s.loaded, s.id, s.stored, s.record, p.gone = true, id, id, known, nil
-	return m, "", false, nil
+	return m, "", nil
 }
 
 // SetSession is called when the session is closed, and by RegenerateId with another id.
@@ -191,8 +190,8 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	s.touch(now)
 	ttl := s.ttl(now)
 	var err error
-	if moving {
-		if err = of.watch.leaveNote(ctx, s.loggedIn, s.stored, s.id); err != nil {
+	if moving && !s.loggedIn {
+		if err = of.watch.leaveNote(ctx, s.stored, s.id); err != nil {
 			of.logFailure(ctx, err)
 		}
 	}
@@ -203,8 +202,8 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	if err == nil && moving {
 		err = s.endOld(ctx)
 	}
-	if change := sessionmap.LastChange(data); change != nil && s.isLate(ctx, err) {
-		moving = moving && s.late != nil // else the other log-in ends the old one
+	if change := sessionmap.LastChange(data); change != nil && s.isLate(err) {
+		moving = moving && s.late != nil // else the old one has ended
 		if err = s.writeLate(ctx, change, ttl); err == nil && moving {
 			err = s.endOld(ctx)
 		}
@@ -256,12 +255,11 @@ func (s *storage) rename(id string) error {
 	return nil
 }
 
-// isLate reports whether the error is that of a log-in whose session another log-in has taken along meanwhile, as a double
-// click on a button has it. The second one begins a session of its own then, of what it has changed itself, as if it had
-// come a moment later; but not if the first one is over already, as a log-out ends both.
-func (s *storage) isLate(ctx context.Context, err error) bool {
-	return errors.Is(err, layer.ErrRevoked) &&
-		(s.late != nil || s.loggedIn && s.q.of.watch.anotherLogIn(ctx, s.stored, s.id, s.q.server.idle))
+// isLate reports whether the error is that of a log-in whose session has ended meanwhile, as by the first log-in of a
+// double click. It begins a session of its own then, of what its request has changed itself, as if it had come a moment
+// later.
+func (s *storage) isLate(err error) bool {
+	return errors.Is(err, layer.ErrRevoked) && s.stored != "" && (s.late != nil || s.loggedIn)
 }
 
 // writeLate writes the change of such a log-in, or a later one of its request, which still holds the map of the
@@ -283,7 +281,7 @@ func (s *storage) writeLate(ctx context.Context, change *tiers.Delta, ttl time.D
 // request alone, as an attacker who had the old id may have sent the others.
 func (s *storage) follow(from, to string) {
 	if watch := &s.q.of.watch; s.loggedIn {
-		watch.follow(s.q.until, to)
+		watch.follow(s.q.until, to, s.q.server.idle)
 	} else {
 		watch.moved(from, to)
 	}

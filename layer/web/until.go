@@ -6,9 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gogf/gf/v2/net/ghttp"
@@ -20,16 +18,6 @@ import (
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/local"
 )
-
-// ErrTooMany is the cause of a context that Until returns where as many requests wait for the end
-// of their sessions as MostUntil allows: it has ended at once.
-var ErrTooMany = errors.New("strata: web: as many requests wait for the end of their sessions as web.MostUntil allows; close some, or allow more")
-
-// MostUntil is how many requests may wait for the end of their sessions, by Until, at the same
-// time; 65,536 unless set.
-func MostUntil(n int) Option { return func(s *sessions) { s.watch.most = n } }
-
-const mostUntil = 1 << 16
 
 // Until returns a context that ends with the request, and before that when its session ends, on
 // whichever node: for WebSockets, server-sent events and long jobs. Its context.Cause is then an
@@ -55,32 +43,29 @@ func Until(r *ghttp.Request) context.Context {
 		return q.until.ctx
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
-	q.until = &follower{ctx: ctx, cancel: cancel, ttl: q.server.idle}
+	q.until = &follower{ctx: ctx, cancel: cancel}
 	if err := q.load(); err != nil {
 		cancel(err)
 	} else {
-		q.of.watch.follow(q.until, q.storage.stored)
+		q.of.watch.follow(q.until, q.storage.stored, q.server.idle)
 	}
 	return ctx
 }
 
-// watch follows the sessions of requests that wait for their end. One goroutine does, while there
+// watch follows the sessions of requests that wait for their end, which bound its memory. One goroutine does, while there
 // are any; it asks the store for several at a time.
 //
-// mu guards sessions, waiting, running and valid, and what belongs to a followed session; count
-// is waiting as an atomic. The rest is set by Sessions. No other lock is taken under mu.
+// mu guards sessions, running and valid, and what belongs to a followed session. The rest is set by Sessions. No other
+// lock is taken under mu.
 type watch struct {
-	most   int
 	of     *sessions
 	store  tiers.Storage            // below caches, with what waits to be committed
 	marks  tiers.Storage            // whose reads know what is over by a mark; nil without an index
 	source tiers.InvalidationSource // nil for none
 
-	count    atomic.Int64
 	wake     chan struct{}
 	mu       sync.Mutex
-	sessions map[string]*followed
-	waiting  int
+	sessions map[string]*followed // that have followers
 	running  bool
 	valid    time.Time // until when the source vouches for what was read
 }
@@ -88,7 +73,7 @@ type watch struct {
 // followed is a session that requests wait for. watch.mu guards it.
 type followed struct {
 	followers map[*follower]bool
-	ttl       time.Duration // its full time to live
+	ttl       time.Duration // with which it is read
 	due       time.Time     // when the store is asked next
 	expires   time.Time     // as the store said last, zero if it didn't
 	looking   bool
@@ -100,7 +85,6 @@ type followed struct {
 type follower struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	ttl    time.Duration
 	id     string
 }
 
@@ -155,7 +139,7 @@ func changes(l gsession.Storage) bool {
 }
 
 // follow has a request wait for the end of a session, in place of what it has waited for.
-func (w *watch) follow(f *follower, id string) {
+func (w *watch) follow(f *follower, id string, ttl time.Duration) {
 	if f == nil || id == "" {
 		return
 	}
@@ -165,13 +149,7 @@ func (w *watch) follow(f *follower, id string) {
 		return // it waits already, or needn't any more
 	}
 	w.drop(f)
-	if w.waiting >= w.most {
-		f.cancel(ErrTooMany)
-		return
-	}
-	w.waiting++
-	w.count.Store(int64(w.waiting))
-	w.put(f, id)
+	w.put(f, id, ttl)
 	if !w.running {
 		w.running = true
 		go w.run()
@@ -180,14 +158,14 @@ func (w *watch) follow(f *follower, id string) {
 }
 
 // put is called under mu. The session is asked for at once, as it may have ended before.
-func (w *watch) put(f *follower, id string) {
+func (w *watch) put(f *follower, id string, ttl time.Duration) {
 	is := w.sessions[id]
 	if is == nil {
-		is = &followed{followers: map[*follower]bool{}}
+		is = &followed{followers: map[*follower]bool{}, ttl: ttl}
 		w.sessions[id] = is
 	}
 	f.id = id
-	is.followers[f], is.ttl = true, f.ttl
+	is.followers[f] = true
 	is.due, is.again = time.Time{}, true
 }
 
@@ -211,8 +189,6 @@ func (w *watch) drop(f *follower) {
 		delete(w.sessions, f.id)
 	}
 	f.id = ""
-	w.waiting--
-	w.count.Store(int64(w.waiting))
 }
 
 func (w *watch) notify() {
@@ -224,27 +200,26 @@ func (w *watch) notify() {
 
 // moved has those who wait for a session wait for it under its new id.
 func (w *watch) moved(from, to string) {
-	if w.count.Load() == 0 {
-		return
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.move(from, to)
+}
+
+// move is called under mu.
+func (w *watch) move(from, to string) {
 	is := w.sessions[from]
 	if is == nil {
 		return
 	}
 	delete(w.sessions, from)
 	for f := range is.followers {
-		w.put(f, to)
+		w.put(f, to, is.ttl)
 	}
 	w.notify()
 }
 
 // changed has the store be asked for a session.
 func (w *watch) changed(id string) {
-	if w.count.Load() == 0 {
-		return
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if is := w.sessions[id]; is != nil {
@@ -261,6 +236,7 @@ func (w *watch) all() {
 	w.notify()
 }
 
+// allDue is called under mu.
 func (w *watch) allDue() {
 	for _, is := range w.sessions {
 		is.due, is.again = time.Time{}, true
@@ -294,7 +270,7 @@ func (w *watch) run() {
 	defer tick.Stop()
 	for calm := false; ; {
 		w.mu.Lock()
-		if w.waiting == 0 {
+		if len(w.sessions) == 0 {
 			w.running = false
 			w.mu.Unlock()
 			return
@@ -330,7 +306,7 @@ func (w *watch) run() {
 func (w *watch) look(ctx context.Context, id string, ttl time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	is, next, err := w.inquire(ctx, id, ttl)
+	is, err := w.inquire(ctx, id, ttl)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	at := w.sessions[id]
@@ -355,12 +331,8 @@ func (w *watch) look(ctx context.Context, id string, ttl time.Duration) {
 		}
 	case err != nil:
 		at.due = now.Add(lookEvery)
-	case next != "":
-		delete(w.sessions, id)
-		for f := range at.followers {
-			w.put(f, next)
-		}
-		w.notify()
+	case is.next != "":
+		w.move(id, is.next)
 	default:
 		if is.reason == "" && !at.expires.IsZero() && !now.Before(at.expires) {
 			is.reason = layer.ReasonIdle
@@ -376,28 +348,28 @@ func (w *watch) look(ctx context.Context, id string, ttl time.Duration) {
 
 var errPanicked = errors.New("strata: web: a storage panicked")
 
-// seen is a session as the store holds it.
+// seen is a session as the store holds it, or why it isn't there and under which id it goes on, as far as is known.
 type seen struct {
 	there   bool
 	expires time.Time
 	reason  layer.Reason
+	next    string
 }
 
-// inquire returns what is known of a session, and under which id it goes on if it isn't there. A panic of a storage is
-// an error.
-func (w *watch) inquire(ctx context.Context, id string, ttl time.Duration) (is seen, next string, err error) {
+// inquire asks the store for a session. A panic of a storage is an error.
+func (w *watch) inquire(ctx context.Context, id string, ttl time.Duration) (is seen, err error) {
 	defer func() {
 		if recover() != nil {
 			err = errPanicked
 		}
 	}()
 	if is, err = w.ask(ctx, id, ttl); err != nil || is.there {
-		return is, "", err
+		return is, err
 	}
-	if next, err = w.forward(ctx, id); err == nil && next == "" && is.reason == "" {
+	if is.next, err = w.forward(ctx, id); err == nil && is.next == "" && is.reason == "" {
 		is.reason = w.of.reasonOf(ctx, id, w.of.expiries.reason(id, time.Now()))
 	}
-	return is, next, err
+	return is, err
 }
 
 // ask looks for a session in the store.
@@ -429,11 +401,8 @@ func (w *watch) ask(ctx context.Context, id string, ttl time.Duration) (is seen,
 }
 
 // A session that goes on under another id leaves a note for other nodes, under a name that no client can ask
-// for. After a log-in nothing follows it there: the note is for other log-ins of the session that overlap.
-const (
-	noteLife  = 2 * time.Minute
-	noteLogIn = "login."
-)
+// for. After a log-in there is none, as nothing follows it there.
+const noteLife = 2 * time.Minute
 
 func noteID(id string) string {
 	sum := sha256.Sum256([]byte("strata.web.moved\x00" + id))
@@ -442,46 +411,21 @@ func noteID(id string) string {
 
 // leaveNote says under which id the session goes on. It is in the store when it returns, also
 // where others are written behind.
-func (w *watch) leaveNote(ctx context.Context, loggedIn bool, from, to string) error {
-	note := map[string]any{Key: to}
-	if loggedIn {
-		note = map[string]any{noteLogIn + to: "1"}
-	}
-	delta, err := tiers.Add(note)
+func (w *watch) leaveNote(ctx context.Context, from, to string) error {
+	delta, err := tiers.Add(map[string]any{Key: to})
 	if err == nil {
 		_, err = w.of.top.Commit(ctx, noteID(from), delta.AsUrgent(), noteLife)
 	}
 	return err
 }
 
-// notes are those that were left under an id, as the store holds them.
-func (w *watch) notes(ctx context.Context, id string) (notes map[string]any, err error) {
-	read, err := w.store.Load(ctx, noteID(id), noteLife)
-	if err != nil || read.Snapshot.Len() == 0 {
-		return nil, err
-	}
-	return read.Snapshot.Data(), nil
-}
-
 // forward is the id under which a session goes on, "" for none.
-func (w *watch) forward(ctx context.Context, id string) (string, error) {
-	notes, err := w.notes(ctx, id)
-	next, _ := notes[Key].(string)
-	return next, err
-}
-
-// anotherLogIn reports whether a log-in has taken a session along to another id than own, and isn't over, unless for
-// the place that a limit gives to the caller.
-func (w *watch) anotherLogIn(ctx context.Context, id, own string, ttl time.Duration) bool {
-	notes, _ := w.notes(ctx, id)
-	for key := range notes {
-		if to, ok := strings.CutPrefix(key, noteLogIn); ok && to != own {
-			if is, err := w.ask(ctx, to, ttl); err == nil && (is.there || w.of.reasonOf(ctx, to, "") == layer.ReasonDisplaced) {
-				return true
-			}
-		}
+func (w *watch) forward(ctx context.Context, id string) (next string, err error) {
+	read, err := w.store.Load(ctx, noteID(id), noteLife)
+	if err == nil && read.Snapshot.Len() > 0 {
+		next, _ = read.Snapshot.Data()[Key].(string)
 	}
-	return false
+	return next, err
 }
 
 // untilListener is the watch's side that a source of invalidations notifies.

@@ -20,7 +20,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gf-strata/strata/internal/leaktest"
-	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
@@ -31,9 +30,6 @@ import (
 func until(opts ...web.Option) func(*ghttp.Server, *layer.Stack) {
 	return func(server *ghttp.Server, chain *layer.Stack) {
 		standard(opts...)(server, chain)
-		server.BindHandler("/full", func(r *ghttp.Request) {
-			r.Response.Write(errors.Is(context.Cause(web.Until(r)), web.ErrTooMany))
-		})
 		server.BindHandler("/until", func(r *ghttp.Request) {
 			ctx := web.Until(r)
 			if r.GetQuery("login").String() != "" {
@@ -52,8 +48,6 @@ func until(opts ...web.Option) func(*ghttp.Server, *layer.Stack) {
 			switch {
 			case errors.Is(cause, layer.ErrRevoked):
 				r.Response.Write("ended ", layer.ReasonOf(cause))
-			case errors.Is(cause, web.ErrTooMany):
-				r.Response.Write("too many")
 			default:
 				r.Response.Write("cancelled")
 			}
@@ -366,19 +360,17 @@ func TestUntilOverADirectStore(t *testing.T) {
 	by.ends("ended ")
 }
 
-func TestUntilIsBoundedAndEndsWithTheRequest(t *testing.T) {
+func TestUntilEndsWithTheRequest(t *testing.T) {
 	others := []goleak.Option{goleak.IgnoreCurrent()}
 	for _, function := range []string{"net/http.(*conn).serve", "net/http.(*connReader).backgroundRead", "net/http.(*persistConn).readLoop", "net/http.(*persistConn).writeLoop"} {
 		others = append(others, goleak.IgnoreAnyFunction(function))
 	}
 	chain := layer.Chain(gsession.NewStorageMemory())
-	s := serveChain(t, chain, until(web.MostUntil(2)))
+	s := serveChain(t, chain, until())
 	id := s.bare("/login").cookie.Value
 	first, second := s.stream("/until", id), s.stream("/until", id)
-	s.stream("/until", id).ends("too many")
-	first.lives()
 	first.close() // the client hangs up
-	poll.Until(t, "a place is free again", func() bool { return s.bare("/full", "Cookie", sends(id)).body == "false" })
+	second.lives()
 	second.close()
 	// A route without the middleware waits for nothing.
 	bare := serveChain(t, chain, func(server *ghttp.Server, _ *layer.Stack) {

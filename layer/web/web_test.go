@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -611,7 +612,7 @@ func (s *stubborn) RemoveAll(ctx context.Context, id string) error {
 // If a change of id fails, at its note or at the end of the old session, the log says so.
 func TestAChangeOfIDThatFailsIsLogged(t *testing.T) {
 	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
-		for _, what := range []string{"note", "removal"} {
+		for what, path := range map[string]string{"note": "/renew", "removal": "/login"} {
 			var said said
 			store := &stubborn{Storage: storage}
 			chain := layer.Chain(store, layer.Snapshots(), layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
@@ -620,7 +621,7 @@ func TestAChangeOfIDThatFailsIsLogged(t *testing.T) {
 			store.noNotes.Store(what == "note")
 			store.noRemovals.Store(what == "removal")
 			for range 3 {
-				c.status("/login", http.StatusServiceUnavailable)
+				c.status(path, http.StatusServiceUnavailable)
 			}
 			c.want("/who", `;{"k":"v"}`)
 			if err := chain.Close(context.Background()); err != nil { // has all lines written
@@ -831,7 +832,7 @@ func TestAPanicCommitsNothingWhereAMiddlewareReplacesTheResponse(t *testing.T) {
 }
 
 // A panic of what the program has given to the middleware is its request's alone: it commits no more,
-// gets 500, and takes no place of Until.
+// gets 500, and its session isn't followed any more.
 func TestPanicsOfTheProgramsFunctions(t *testing.T) {
 	for name, opt := range map[string]web.Option{
 		"OnError": web.OnError(func(*ghttp.Request, error) { panic("OnError") }),
@@ -846,7 +847,7 @@ func TestPanicsOfTheProgramsFunctions(t *testing.T) {
 		chain := layer.Chain(store, layer.Local(layer.LoadTimeout(deadline)), layer.Indexed(nil), layer.Traced(layer.Logger(slog.New(slog.DiscardHandler))))
 		s := serveChain(t, chain, func(server *ghttp.Server, chain *layer.Stack) {
 			t.Cleanup(func() { _ = chain.Close(context.Background()) })
-			standard(opt, web.MostUntil(1))(server, chain)
+			standard(opt)(server, chain)
 			server.BindHandler("/panics", func(r *ghttp.Request) {
 				web.Until(r)
 				r.Session.MustSet("k", "changed")
@@ -854,7 +855,6 @@ func TestPanicsOfTheProgramsFunctions(t *testing.T) {
 					store.breaks(errors.New("broken"))
 				}
 			})
-			server.BindHandler("/until", func(r *ghttp.Request) { r.Response.Write(context.Cause(web.Until(r))) })
 		})
 		c := s.client()
 		c.want("/set", "set")
@@ -862,7 +862,10 @@ func TestPanicsOfTheProgramsFunctions(t *testing.T) {
 		c.status("/panics", http.StatusInternalServerError)
 		store.breaks(nil)
 		c.want("/get", "v")
-		c.want("/until", "")
+		stacks := make([]byte, 1<<20)
+		poll.Until(t, "the session is followed no more", func() bool {
+			return !strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "(*watch).run")
+		})
 	}
 }
 
