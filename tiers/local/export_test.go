@@ -47,9 +47,9 @@ func (s *Storage) Held(id string, meanwhile func()) (hit, none, joins bool) {
 
 // Saved returns the ids in a file of WarmRestart.
 func Saved(path string) (ids []string, err error) {
-	sessions, _, err := readKnown(path, 1<<30)
-	for _, s := range sessions {
-		ids = append(ids, s.id)
+	l, err := readList(path, 1<<30)
+	for _, s := range l.Sessions {
+		ids = append(ids, string(s.ID))
 	}
 	return ids, err
 }

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"sync"
@@ -37,8 +38,8 @@ type restart struct {
 
 // known is a session that memory held.
 type known struct {
-	id   string
-	size int64 // bytes of its state, about
+	ID   []byte
+	Size uint32 // bytes of its state, about
 }
 
 // newRestart is nil without a path.
@@ -61,15 +62,15 @@ func (r *restart) asked(ttl time.Duration) {
 // run reads the file, and its sessions once the sources vouch for memory: before that
 // nothing would be served. Without sources they would be served for MaxStale only.
 func (r *restart) run(ctx context.Context) {
-	sessions, ttl, err := readKnown(r.path, r.s.options.MaxBytes)
+	l, err := readList(r.path, r.s.options.MaxBytes)
 	if err != nil {
 		r.s.reporter.Warn(ctx, "restart", "strata: the file of WarmRestart can't be used and is ignored",
-			slog.String("reason", failure.Explain(err)))
+			slog.String("reason", reasonOf(err)))
 		return
 	}
-	r.waiting = sessions
-	r.ttl.CompareAndSwap(0, int64(ttl))
-	if len(sessions) == 0 {
+	r.waiting = l.Sessions
+	r.ttl.CompareAndSwap(0, int64(l.TTL))
+	if len(r.waiting) == 0 {
 		return
 	}
 	if r.s.own.reloader == nil {
@@ -103,13 +104,14 @@ func (r *restart) next() (batch []rereading) {
 	for bytes := int64(0); r.reading < len(r.waiting) && len(batch) < rereadBatch && bytes < rereadBytes; {
 		next := r.waiting[r.reading]
 		r.reading++
-		hash := r.s.memory.guard.Hash(next.id)
-		if e, v := r.s.memory.look(hash); e != nil && e.current(next.id, v) {
+		id := string(next.ID)
+		hash := r.s.memory.guard.Hash(id)
+		if e, v := r.s.memory.look(hash); e != nil && e.current(id, v) {
 			continue
 		}
-		e := &entry{hash: hash, id: next.id, own: r.s.own.of(time.Duration(r.ttl.Load()))}
+		e := &entry{hash: hash, id: id, own: r.s.own.of(time.Duration(r.ttl.Load()))}
 		batch = append(batch, rereading{entry: e, call: r.s.order.begin(hash, false)})
-		bytes += next.size
+		bytes += int64(next.Size)
 	}
 	return batch
 }
@@ -119,7 +121,9 @@ func (r *restart) holds() (held []known) {
 	if r == nil {
 		return nil
 	}
-	r.s.memory.each(func(id string, size int64) { held = append(held, known{id, size}) })
+	r.s.memory.each(func(id string, size int64) {
+		held = append(held, known{[]byte(id), uint32(min(size, math.MaxUint32))})
+	})
 	return held
 }
 
@@ -133,24 +137,25 @@ func (r *restart) save(held []known) error {
 	var sessions []known
 	seen := map[string]bool{}
 	for _, k := range slices.Concat(held, r.waiting) {
-		if !seen[k.id] {
-			seen[k.id] = true
+		if !seen[string(k.ID)] {
+			seen[string(k.ID)] = true
 			sessions = append(sessions, k)
 		}
 	}
-	if err := writeKnown(r.path, sessions, time.Duration(r.ttl.Load())); err != nil {
+	if err := writeList(r.path, list{time.Duration(r.ttl.Load()), sessions}); err != nil {
 		return tiers.NewError("strata: what memory held couldn't be saved for the next start (WarmRestart): "+reasonOf(err)+"; nothing else is lost", err)
 	}
 	return nil
 }
 
-// The file begins with restartMark and its version, has the ttl and then each session's size and
-// id, which has its length before it, all numbers being varints, and ends with the SHA-256 of
-// what comes before.
-const (
-	restartMark    = "strata warm restart\n"
-	restartVersion = 1
-)
+// A file is restartMark, the SHA-256 of what comes after it, and a list as JSON.
+const restartMark = "strata warm restart\n"
+
+// list is the content of a file.
+type list struct {
+	TTL      time.Duration // of the sessions
+	Sessions []known
+}
 
 var (
 	errForeign = tiers.NewError("it isn't a file of WarmRestart; choose another path", nil)
@@ -171,96 +176,72 @@ func reasonOf(err error) string {
 	return failure.Explain(err)
 }
 
-// inspectKnown fails if there is something at the path that isn't a file of ours.
-func inspectKnown(path string) (found fs.FileInfo, err error) {
-	found, err = os.Stat(path)
+// inspectList returns the size of the file, 0 if there is none, and fails if what is at the path isn't a file of ours.
+func inspectList(path string) (size int64, err error) {
+	found, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
+		return 0, nil
 	case err != nil:
-		return nil, err
+		return 0, err
 	case !found.Mode().IsRegular():
-		return nil, errForeign
+		return 0, errForeign
 	case found.Size() == 0:
-		return found, nil
+		return 0, nil
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	defer func() { _ = f.Close() }()
 	mark := make([]byte, len(restartMark))
 	if _, err := io.ReadFull(f, mark); err != nil || string(mark) != restartMark {
-		return nil, errForeign
+		return 0, errForeign
 	}
-	return found, nil
+	return found.Size(), nil
 }
 
-// readKnown returns nothing if there is no file, and of a list that is too long for memory
-// its beginning.
-func readKnown(path string, maxBytes int64) (sessions []known, ttl time.Duration, err error) {
-	found, err := inspectKnown(path)
+// readList returns nothing if there is no file, and of a list that is too long for memory its beginning.
+func readList(path string, maxBytes int64) (l list, err error) {
+	size, err := inspectList(path)
 	switch {
-	case err != nil:
-		return nil, 0, tiers.NewError(reasonOf(err), err)
-	case found == nil:
-		return nil, 0, nil
-	case found.Size() > maxBytes+entryBytes:
-		return nil, 0, errTooLong
+	case err != nil || size == 0:
+		return list{}, err
+	case size > maxBytes+entryBytes:
+		return list{}, errTooLong
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return nil, 0, tiers.NewError(reasonOf(err), err)
+		return list{}, err
 	}
-	end := len(content) - sha256.Size
-	if end < len(restartMark) {
-		return nil, 0, errDamaged
+	sum, found := bytes.CutPrefix(content, []byte(restartMark))
+	if !found || len(sum) < sha256.Size {
+		return list{}, errDamaged
 	}
-	if sum := sha256.Sum256(content[:end]); !bytes.Equal(sum[:], content[end:]) {
-		return nil, 0, errDamaged
+	content = sum[sha256.Size:]
+	if sha256.Sum256(content) != [sha256.Size]byte(sum) || json.Unmarshal(content, &l) != nil {
+		return list{}, errDamaged
 	}
-	rest := content[len(restartMark):end]
-	number := func() (n uint64) {
-		n, length := binary.Uvarint(rest)
-		if length <= 0 {
-			err, rest = errDamaged, nil
-			return 0
-		}
-		rest = rest[length:]
-		return n
-	}
-	if number() != restartVersion {
-		return nil, 0, errDamaged
-	}
-	ttl = time.Duration(number())
-	for held := int64(0); len(rest) > 0 && err == nil; {
-		size, length := number(), number()
-		if err != nil || length > uint64(len(rest)) {
-			return nil, 0, errDamaged
-		}
-		s := known{id: string(rest[:length]), size: int64(min(size, uint64(maxBytes)))}
-		rest = rest[length:]
-		if held += entryBytes + int64(length) + s.size; held <= maxBytes {
-			sessions = append(sessions, s)
+	held := int64(0)
+	for n, s := range l.Sessions {
+		if held += entryBytes + int64(len(s.ID)) + int64(s.Size); held > maxBytes {
+			l.Sessions = l.Sessions[:n]
+			break
 		}
 	}
-	return sessions, ttl, err
+	return l, nil
 }
 
-// writeKnown replaces the file as a whole, or leaves it as it is.
-func writeKnown(path string, sessions []known, ttl time.Duration) (err error) {
-	if _, err := inspectKnown(path); err != nil {
+// writeList replaces the file as a whole, or leaves it as it is.
+func writeList(path string, l list) error {
+	if _, err := inspectList(path); err != nil {
 		return err
 	}
-	content := binary.AppendUvarint([]byte(restartMark), restartVersion)
-	content = binary.AppendUvarint(content, uint64(ttl))
-	for _, s := range sessions {
-		content = binary.AppendUvarint(content, uint64(s.size))
-		content = append(binary.AppendUvarint(content, uint64(len(s.id))), s.id...)
+	content, err := json.Marshal(l)
+	if err != nil {
+		return err
 	}
 	sum := sha256.Sum256(content)
-	content = append(content, sum[:]...)
-
 	next := path + ".new"
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -269,7 +250,7 @@ func writeKnown(path string, sessions []known, ttl time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
+	_, err = f.Write(slices.Concat([]byte(restartMark), sum[:], content))
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(next, path)
