@@ -47,6 +47,13 @@ type stripe struct {
 
 func (m *memory) stripe(hash uint64) *stripe { return &m.stripes[hash%uint64(len(m.stripes))] }
 
+// lock returns the hash's stripe, locked.
+func (m *memory) lock(hash uint64) *stripe {
+	s := m.stripe(hash)
+	s.Lock()
+	return s
+}
+
 func (m *memory) init() error {
 	m.hot.init(m.options.MaxBytes)
 	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *packed]{

@@ -49,8 +49,7 @@ type call struct {
 
 // begin is called before the store is asked.
 func (o *order) begin(hash uint64, write bool) call {
-	stripe := o.memory.stripe(hash)
-	stripe.Lock()
+	stripe := o.memory.lock(hash)
 	defer stripe.Unlock()
 	return o.enter(stripe, hash, write)
 }
@@ -75,8 +74,9 @@ func (o *order) enter(stripe *stripe, hash uint64, write bool) call {
 	return call{hash: hash, stamp: o.memory.guard.Hold(hash), after: u.returned, write: write}
 }
 
-// over ends a call, under the stripe's lock.
-func (o *order) over(stripe *stripe, c call) *calls {
+// end ends a call, and returns with the stripe locked.
+func (o *order) end(c call) (*stripe, *calls) {
+	stripe := o.memory.lock(c.hash)
 	u := stripe.calls[c.hash]
 	u.watch(o.memory.guard.Epoch())
 	if u.running--; u.running == 0 {
@@ -85,7 +85,7 @@ func (o *order) over(stripe *stripe, c call) *calls {
 	if c.write {
 		u.writing--
 	}
-	return u
+	return stripe, u
 }
 
 func (u *calls) watch(epoch uint64) {
@@ -121,10 +121,8 @@ func (o *order) returned(c call, id string, read tiers.Read, began int64, shown 
 // loaded ends a read. The entry is kept if no other state can be newer; shown says that readers will
 // see it. loaded returns false if the session was invalidated since the read began.
 func (o *order) loaded(c call, e *entry, shown bool) (current bool) {
-	stripe := o.memory.stripe(c.hash)
-	stripe.Lock()
+	stripe, u := o.end(c)
 	defer stripe.Unlock()
-	u := o.over(stripe, c)
 	before, v := o.memory.held(c.hash, e.id)
 	o.flights.forget(flightKey{id: e.id, stamp: v.stamp}) // it may return an older state
 	current = v.stamp == c.stamp
@@ -161,10 +159,8 @@ func (o *order) loaded(c call, e *entry, shown bool) (current bool) {
 // is kept unless another state was returned meanwhile.
 func (o *order) wrote(c call, e *entry) {
 	o.tally.AddAt(telemetry.InvalidatedByWrite, c.hash)
-	stripe := o.memory.stripe(c.hash)
-	stripe.Lock()
+	stripe, u := o.end(c)
 	defer stripe.Unlock()
-	u := o.over(stripe, c)
 	var state *tiers.Snapshot
 	if e != nil {
 		state = e.snapshot
@@ -207,17 +203,14 @@ func (o *order) doubt(hash uint64, id string, deadline int64, cause telemetry.Co
 
 // leave ends a call that has returned no state, or one that is kept already.
 func (o *order) leave(c call) {
-	stripe := o.memory.stripe(c.hash)
-	stripe.Lock()
-	defer stripe.Unlock()
-	o.over(stripe, c)
+	stripe, _ := o.end(c)
+	stripe.Unlock()
 }
 
 // reread begins to read the state of an entry again. It isn't ok if the entry was invalidated, or while a write of
 // the session is under way: most writes end with a newer state, and else the entry waits for its next turn, as long as it may be served.
 func (o *order) reread(e *entry) (r rereading, ok bool) {
-	stripe := o.memory.stripe(e.hash)
-	stripe.Lock()
+	stripe := o.memory.lock(e.hash)
 	defer stripe.Unlock()
 	if kept := o.memory.lookup(e.hash); kept != nil && kept.own == e.own {
 		e = kept // with what was changed since
@@ -237,10 +230,8 @@ func (o *order) reread(e *entry) (r rereading, ok bool) {
 
 // spoil ends a read in the background that has failed, and invalidates its session.
 func (o *order) spoil(c call) {
-	stripe := o.memory.stripe(c.hash)
-	stripe.Lock()
+	stripe, _ := o.end(c)
 	defer stripe.Unlock()
-	o.over(stripe, c)
 	if o.memory.guard.Stamp(c.hash) == c.stamp {
 		o.memory.guard.Bump(c.hash)
 		o.tally.AddAt(telemetry.InvalidatedByOwnWrite, c.hash)
@@ -250,10 +241,8 @@ func (o *order) spoil(c call) {
 // slid ends a slide, after which the session expires at the given time. The entry that was current when the slide
 // began is kept with that expiry. The store notifies of a slide as of a write.
 func (o *order) slid(c call, id string, ttl time.Duration, at time.Time) {
-	stripe := o.memory.stripe(c.hash)
-	stripe.Lock()
+	stripe, u := o.end(c)
 	defer stripe.Unlock()
-	u := o.over(stripe, c)
 	e := o.memory.lookup(c.hash)
 	switch {
 	case e == nil || e.id != id || e.snapshot == nil:
@@ -271,10 +260,8 @@ func (o *order) slid(c call, id string, ttl time.Duration, at time.Time) {
 
 // cap ends a slide that set an unknown expiry: the session is served until the given moment at most.
 func (o *order) cap(c call, id string, until int64) {
-	stripe := o.memory.stripe(c.hash)
-	stripe.Lock()
+	stripe, u := o.end(c)
 	defer stripe.Unlock()
-	u := o.over(stripe, c)
 	e, v := o.memory.look(c.hash)
 	if e == nil || e.id != id || e.stamp != v.stamp || e.until <= until {
 		return
@@ -293,8 +280,7 @@ func (o *order) cap(c call, id string, until int64) {
 // the invalidation may be about a write of this node.
 func (o *order) notified(hash uint64, id string) {
 	deadline := o.own.deadline()
-	stripe := o.memory.stripe(hash)
-	stripe.Lock()
+	stripe := o.memory.lock(hash)
 	defer stripe.Unlock()
 	if u := stripe.calls[hash]; u != nil && u.writing > 0 && u.deadline == 0 {
 		u.deadline = deadline
@@ -304,21 +290,19 @@ func (o *order) notified(hash uint64, id string) {
 
 // invalidate invalidates all entries of the hash, after a write whose outcome isn't known.
 func (o *order) invalidate(hash uint64, cause telemetry.Count) {
-	stripe := o.memory.stripe(hash)
-	stripe.Lock()
+	o.tally.AddAt(cause, hash)
+	stripe := o.memory.lock(hash)
+	defer stripe.Unlock()
 	if u := stripe.calls[hash]; u != nil {
 		u.note(false, nil)
 	}
 	o.memory.guard.Bump(hash)
-	stripe.Unlock()
-	o.tally.AddAt(cause, hash)
 }
 
 // preview keeps a state that a pending write has made of the kept one. In the order of states both count
 // as the same.
 func (o *order) preview(hash uint64, id string, state *tiers.Snapshot) {
-	stripe := o.memory.stripe(hash)
-	stripe.Lock()
+	stripe := o.memory.lock(hash)
 	defer stripe.Unlock()
 	u, epoch := stripe.calls[hash], o.memory.guard.Epoch()
 	before, v := o.memory.held(hash, id)

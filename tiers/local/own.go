@@ -160,9 +160,14 @@ func (w *ownWrites) settle(own *ownWrite) {
 // rereadPause at least, so that the states that come meanwhile are read together.
 func (w *ownWrites) run() {
 	defer w.done.Done()
-	for waiting := w.waiting(); waiting > 0; waiting = w.waiting() {
+	for waiting := w.next(); len(waiting) > 0; waiting = w.next() {
 		began := time.Now()
-		batch := w.next(waiting)
+		var batch []rereading
+		for _, e := range waiting {
+			if r, ok := w.order.reread(e); ok {
+				batch = append(batch, r)
+			}
+		}
 		w.reread(batch)
 		if len(batch) >= rereadBatch/8 {
 			continue
@@ -176,43 +181,27 @@ func (w *ownWrites) run() {
 	}
 }
 
-// rereading is a read in the background.
-type rereading struct {
-	entry *entry
-	call  call
-}
-
-// waiting returns how many states wait. If none does, the goroutine ends.
-func (w *ownWrites) waiting() int {
+// next takes a batch of the entries that wait. If there is none, the goroutine ends.
+func (w *ownWrites) next() (batch []*entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.queue) == 0 {
-		w.running, w.queue = false, nil
+	for bytes := int64(0); len(w.queue) > 0 && len(batch) < rereadBatch && bytes < rereadBytes; {
+		own := w.queue[0]
+		w.queue[0], w.queue = nil, w.queue[1:]
+		batch = append(batch, own.next)
+		bytes += own.next.snapshot.Size()
+		own.next = nil
 	}
-	return len(w.queue)
-}
-
-// next begins to read some of those that wait.
-func (w *ownWrites) next(waiting int) (batch []rereading) {
-	for bytes := int64(0); waiting > 0 && len(batch) < rereadBatch && bytes < rereadBytes; waiting-- {
-		if r, ok := w.order.reread(w.first()); ok {
-			batch = append(batch, r)
-			bytes += r.entry.snapshot.Size()
-		}
+	if len(batch) == 0 {
+		w.running, w.queue = false, nil
 	}
 	return batch
 }
 
-// first takes the first entry that waits.
-func (w *ownWrites) first() *entry {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	own := w.queue[0]
-	w.queue[0] = nil
-	w.queue = w.queue[1:]
-	e := own.next
-	own.next = nil
-	return e
+// rereading is a read in the background.
+type rereading struct {
+	entry *entry
+	call  call
 }
 
 // reread reads a batch and ends its calls. A state that can't be read is invalidated.
