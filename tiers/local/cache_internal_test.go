@@ -49,22 +49,21 @@ func TestAnEntryThatRistrettoTakesLaterIsInvalid(t *testing.T) {
 		for n := range 200 {
 			id := fmt.Sprint(name, n)
 			hash := s.memory.guard.Hash(id)
-			load := func(k int) *entry {
-				e := &entry{id: id, snapshot: tiers.Adopt(map[string]any{"k": k, "text": strings.Repeat("x", size)})}
-				s.order.loaded(s.order.begin(hash, false), e, true)
-				return e
+			load := func(k int) (stamp uint64) {
+				state := tiers.Adopt(map[string]any{"k": k, "text": strings.Repeat("x", size)})
+				s.order.loaded(s.order.begin(hash, false), id, tiers.Read{Snapshot: state}, 0, true)
+				return s.memory.guard.Stamp(hash)
 			}
 			first := load(1)
-			turn := s.memory.stripe(hash)
-			turn.Lock()
-			if s.memory.hot.find(hash) != nil {
+			turn := s.memory.lock(hash)
+			if e := s.memory.hot.find(hash); e != nil {
 				s.memory.hot.drop(hash)
-				s.memory.gate.do(hash, func() { s.memory.demote(first) })
+				s.memory.gate.do(hash, func() { s.memory.demote(e) })
 			}
 			turn.Unlock()
 			second := load(2)
 			s.memory.cache.Wait()
-			if first.stamp == second.stamp {
+			if first == second {
 				t.Fatalf("%s: two states have one stamp", name)
 			}
 		}

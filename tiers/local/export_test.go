@@ -34,11 +34,11 @@ func Invalidation(source tiers.InvalidationSource) Option {
 // when it goes on.
 func (s *Storage) Held(id string, meanwhile func()) (hit, none, joins bool) {
 	hash := s.memory.guard.Hash(id)
-	said := s.watch.vouch()
+	v := view{watched: s.watch.watched.Load(), vouched: s.watch.until.Load()} // as look does
 	e := s.memory.lookup(hash)
 	flying := s.memory.guard.Stamp(hash)
 	meanwhile()
-	v := s.memory.under(said, hash)
+	v.stamp, v.now = s.memory.guard.Stamp(hash), s.memory.now()
 	hit = e != nil && e.current(id, v)
 	n := s.memory.absences.find(hash)
 	none = n != nil && n.stamp == v.stamp && v.serves(n)

@@ -285,7 +285,7 @@ func TestPackingDoesNotChangeHowLongAnEntryIsServed(t *testing.T) {
 				e := entryOf(hash, "v")
 				e.snapshot, e.until = snapshot(e.snapshot), s.memory.now()+int64(2*time.Hour)
 				e.stamp = s.memory.guard.Stamp(hash)
-				s.memory.bound(hash, e)
+				s.memory.bound(e)
 				s.memory.keep(hash, e)
 				displace(s, hash)
 				p := s.memory.taken(hash)

@@ -187,9 +187,6 @@ func (w *watch) await(ctx context.Context) bool {
 	}
 }
 
-// vouch returns until when the sources vouch.
-func (w *watch) vouch() vouch { return vouch{watched: w.watched.Load(), until: w.until.Load()} }
-
 // stood returns until when all sources vouch, or did the last time.
 func (w *watch) stood() int64 { return max(w.until.Load(), w.last.Load()) }
 

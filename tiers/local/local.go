@@ -203,7 +203,7 @@ func (s *Storage) fetch(ctx context.Context, id string, ttl time.Duration, hash 
 		read.Outcome = tiers.OutcomeMiss
 	}
 	ended = true
-	s.order.returned(c, id, read, began, true)
+	s.order.loaded(c, id, read, began, true)
 	return read, nil
 }
 

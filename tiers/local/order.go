@@ -109,22 +109,17 @@ func (u *calls) agree(c call, state *tiers.Snapshot) bool {
 	return u.returned == c.after || u.alike <= c.after+1 && u.known && u.state.Same(state)
 }
 
-// returned ends a read of the store; see loaded.
-func (o *order) returned(c call, id string, read tiers.Read, began int64, shown bool) (current bool) {
-	if read.Snapshot.Published() && o.published.Load() {
-		o.leave(c) // it is kept already
-		return false
-	}
-	return o.loaded(c, &entry{id: id, snapshot: read.Snapshot, absent: read.Snapshot == nil, loaded: began}, shown)
-}
-
-// loaded ends a read. The entry is kept if no other state can be newer; shown says that readers will
+// loaded ends a read. What was read is kept if no other state can be newer; shown says that readers will
 // see it. loaded returns false if the session was invalidated since the read began.
-func (o *order) loaded(c call, e *entry, shown bool) (current bool) {
+func (o *order) loaded(c call, id string, read tiers.Read, began int64, shown bool) (current bool) {
 	stripe, u := o.end(c)
 	defer stripe.Unlock()
-	before, v := o.memory.held(c.hash, e.id)
-	o.flights.forget(flightKey{id: e.id, stamp: v.stamp}) // it may return an older state
+	if read.Snapshot.Published() && o.published.Load() {
+		return false // it is kept already
+	}
+	e := &entry{id: id, snapshot: read.Snapshot, absent: read.Snapshot == nil, loaded: began}
+	before, v := o.memory.held(c.hash, id)
+	o.flights.forget(flightKey{id: id, stamp: v.stamp}) // it may return an older state
 	current = v.stamp == c.stamp
 	same := before != nil && before.snapshot.Same(e.snapshot)
 	newest := current && u.returned == c.after
@@ -134,7 +129,10 @@ func (o *order) loaded(c call, e *entry, shown bool) (current bool) {
 	if e.stamp = c.stamp; before != nil {
 		e.own = before.own
 	}
-	o.memory.bound(c.hash, e)
+	if kept := o.memory.find(c.hash); kept != nil && kept.id == id && kept.stamp == e.stamp {
+		e.until = kept.until // the session lives so long, if the store doesn't say
+	}
+	o.memory.bound(e)
 	switch {
 	case same && (newest || current && e.until < before.until):
 		if e.snapshot != nil { // so that a preview of the entry before fits this one
@@ -180,7 +178,7 @@ func (o *order) wrote(c call, e *entry) {
 // the write was under way, and may be about another node's: the state is read again.
 func (o *order) put(u *calls, hash uint64, e *entry, deadline int64) {
 	e.stamp = o.memory.guard.Renew(hash, u.epoch)
-	o.memory.bound(hash, e)
+	o.memory.bound(e)
 	o.memory.keep(hash, e)
 	if deadline != 0 && e.snapshot != nil {
 		o.doubt(hash, e.id, deadline, telemetry.InvalidatedByOwnWrite)
@@ -317,6 +315,6 @@ func (o *order) preview(hash uint64, id string, state *tiers.Snapshot) {
 		return
 	}
 	e := &entry{id: id, snapshot: state, stamp: o.memory.guard.Renew(hash, epoch), loaded: before.loaded, own: before.own}
-	o.memory.bound(hash, e)
+	o.memory.bound(e)
 	o.memory.keep(hash, e)
 }

@@ -236,7 +236,7 @@ func (w *ownWrites) ended(r rereading, result tiers.Reloaded, began int64) {
 	switch e := r.entry; {
 	case result.Err != nil:
 		w.order.spoil(r.call)
-	case w.order.returned(r.call, e.id, result.Read, began, false):
+	case w.order.loaded(r.call, e.id, result.Read, began, false):
 		w.settle(e.own)
 	}
 }

@@ -57,23 +57,18 @@ func (e *entry) stands(id string, v view) bool {
 	return e.stamp == v.stamp && v.now < e.until && e.id == id && e.snapshot != nil && e.own.trusted(v.now)
 }
 
-// view is the state of the tier with which a read compares an entry. The vouch is read before the stamp: after a
-// loss a source invalidates everything and then vouches anew, so that a read which sees the new lease also sees
-// the new stamp.
+// view is the state of the tier with which a read compares an entry. What the sources say is read before the stamp:
+// after a loss a source invalidates everything and then vouches anew, so that a read which sees the new lease also
+// sees the new stamp.
 type view struct {
-	vouch
-	stamp uint64 // the guard's, of the id; held if an entry is kept under it
-	now   int64  // read last
-}
-
-// vouch is the sources' lease of all entries.
-type vouch struct {
-	watched bool  // there are sources, and all are supported
-	until   int64 // they vouch until then
+	watched bool   // there are sources, and all are supported
+	vouched int64  // they vouch until then
+	stamp   uint64 // the guard's, of the id; held if an entry is kept under it
+	now     int64  // read last
 }
 
 // vouches reports whether the sources allow the entry to be served.
-func (v view) vouches(e *entry) bool { return !e.watched || v.now < v.until }
+func (v view) vouches(e *entry) bool { return !e.watched || v.now < v.vouched }
 
 // serves reports whether an entry that is current is served.
 func (v view) serves(e *entry) bool {
@@ -81,18 +76,13 @@ func (v view) serves(e *entry) bool {
 }
 
 // look returns the entry that was kept last under the hash, nil for none, and the view that
-// decides whether it is served.
+// decides whether it is served. The stamp is read after the lookup as well, so that the entry
+// can't be newer.
 func (m *memory) look(hash uint64) (*entry, view) {
-	said := m.watch.vouch()
+	v := view{watched: m.watch.watched.Load(), vouched: m.watch.until.Load()}
 	e := m.lookup(hash)
-	return e, m.under(said, hash)
-}
-
-// under completes a view. The stamp is read after the lookup as well, so that the entry can't
-// be newer.
-func (m *memory) under(said vouch, hash uint64) view {
-	stamp := m.guard.Stamp(hash)
-	return view{vouch: said, stamp: stamp, now: m.now()}
+	v.stamp, v.now = m.guard.Stamp(hash), m.now()
+	return e, v
 }
 
 // held returns the entry of the id if it wasn't invalidated, else nil, and the view that decides whether it is
@@ -163,7 +153,7 @@ const overlapWindow = 50 * time.Millisecond
 // return a state that the store held long ago.
 func (m *memory) joinable(v view) (oldest int64) {
 	switch {
-	case m.options.Exclusive, v.watched && v.now < v.until:
+	case m.options.Exclusive, v.watched && v.now < v.vouched:
 		return math.MinInt64
 	case v.watched:
 		return v.now - int64(overlapWindow)
@@ -172,32 +162,23 @@ func (m *memory) joinable(v view) (oldest int64) {
 	}
 }
 
-// bound bounds an entry by its expiry, as far as that is known.
-func (m *memory) bound(hash uint64, e *entry) {
+// bound sets until when an entry is served.
+func (m *memory) bound(e *entry) {
 	e.watched = m.watch.watched.Load()
-	if e.absent {
-		e.until = m.horizonOfAbsence(e)
-		return
-	}
-	if before := m.find(hash); before != nil && before.id == e.id && before.stamp == e.stamp {
-		e.until = max(e.until, before.until)
-	}
 	e.until = m.horizon(e)
 }
 
-// horizonOfAbsence is the moment until which the tier remembers that there is no session.
-func (m *memory) horizonOfAbsence(e *entry) int64 {
-	life := m.limits.Load().Negative
-	if !e.watched && !m.options.Exclusive {
-		life = min(life, m.limits.Load().MaxStale)
-	}
-	return later(e.loaded, life)
-}
-
-// horizon is the moment until which the entry may be served. If the store returns
-// no expiry, an exclusive process still knows that a session it wrote lives for its
+// horizon is the moment until which the entry may be served, or is known to be absent. If the store
+// returns no expiry, an exclusive process still knows that a session it wrote lives for its
 // ttl, and must look again after that.
 func (m *memory) horizon(e *entry) int64 {
+	if e.absent {
+		life := m.limits.Load().Negative
+		if !e.watched && !m.options.Exclusive {
+			life = min(life, m.limits.Load().MaxStale)
+		}
+		return later(e.loaded, life)
+	}
 	if e.snapshot == nil {
 		return e.until
 	}
