@@ -172,13 +172,11 @@ func (i *copier) copy(value any, depth int) (any, error) {
 		if v == nil {
 			return v, nil
 		}
-		if depth >= watchNesting {
-			leave, err := i.enter(reflect.ValueOf(v), depth)
-			if err != nil {
-				return nil, err
-			}
-			defer leave()
+		leave, err := i.enter(reflect.ValueOf(value), depth)
+		if err != nil {
+			return nil, err
 		}
+		defer leave()
 		var c map[string]any
 		if i.texts {
 			c = make(map[string]any, len(v))
@@ -200,16 +198,13 @@ func (i *copier) copy(value any, depth int) (any, error) {
 		if v == nil {
 			return v, nil
 		}
-		if depth >= watchNesting {
-			leave, err := i.enter(reflect.ValueOf(v), depth)
-			if err != nil {
-				return nil, err
-			}
-			defer leave()
+		leave, err := i.enter(reflect.ValueOf(value), depth)
+		if err != nil {
+			return nil, err
 		}
+		defer leave()
 		c := make([]any, len(v))
 		for n, element := range v {
-			var err error
 			if c[n], err = i.copy(element, depth+1); err != nil {
 				return nil, err
 			}
@@ -237,6 +232,25 @@ func (i *copier) reflect(dst, src reflect.Value, depth int) error {
 	}
 	dst.Set(src)
 	switch src.Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Slice:
+		if src.IsNil() {
+			return nil
+		}
+		if src.Kind() == reflect.Pointer {
+			if c, ok, err := i.deepCopy(src.Interface(), depth); ok || err != nil {
+				if ok {
+					dst.Set(reflect.ValueOf(c))
+				}
+				return err
+			}
+		}
+		leave, err := i.enter(src, depth)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
+	switch src.Kind() {
 	case reflect.String:
 		if i.texts {
 			dst.SetString(strings.Clone(src.String()))
@@ -251,31 +265,9 @@ func (i *copier) reflect(dst, src reflect.Value, depth int) error {
 		}
 		dst.Set(reflect.ValueOf(c))
 	case reflect.Pointer:
-		if src.IsNil() {
-			return nil
-		}
-		if c, ok, err := i.deepCopy(src.Interface(), depth); ok || err != nil {
-			if ok {
-				dst.Set(reflect.ValueOf(c))
-			}
-			return err
-		}
-		leave, err := i.enter(src, depth)
-		if err != nil {
-			return err
-		}
-		defer leave()
 		dst.Set(reflect.New(src.Type().Elem()))
 		return i.reflect(dst.Elem(), src.Elem(), depth+1)
 	case reflect.Map:
-		if src.IsNil() {
-			return nil
-		}
-		leave, err := i.enter(src, depth)
-		if err != nil {
-			return err
-		}
-		defer leave()
 		dst.Set(reflect.MakeMapWithSize(src.Type(), src.Len()))
 		for entries := src.MapRange(); entries.Next(); {
 			c := reflect.New(src.Type().Elem()).Elem()
@@ -285,14 +277,6 @@ func (i *copier) reflect(dst, src reflect.Value, depth int) error {
 			dst.SetMapIndex(i.key(entries.Key()), c)
 		}
 	case reflect.Slice:
-		if src.IsNil() {
-			return nil
-		}
-		leave, err := i.enter(src, depth)
-		if err != nil {
-			return err
-		}
-		defer leave()
 		dst.Set(reflect.MakeSlice(src.Type(), src.Len(), src.Len()))
 		return i.elements(dst, src, depth)
 	case reflect.Array:
