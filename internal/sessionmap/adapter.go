@@ -96,7 +96,7 @@ func (p *adapter) adapt(ctx context.Context, call adapted, delta *tiers.Delta) c
 	if p.store {
 		return ctx
 	}
-	return adapt(ctx, adaptation{call, delta.Urgent()})
+	return context.WithValue(ctx, adaptedKey{}, adaptation{call, delta.Urgent()})
 }
 
 // maxProbes is how many failing returns settle that the store isn't a snapshot store.

@@ -60,11 +60,6 @@ type adaptation struct {
 
 type adaptedKey struct{}
 
-// adapt notes in the context what a call is.
-func adapt(ctx context.Context, a adaptation) context.Context {
-	return context.WithValue(ctx, adaptedKey{}, a)
-}
-
 // adaptedCall returns what an adapter above has noted.
 func adaptedCall(ctx context.Context) (call adapted, urgent bool) {
 	a, _ := ctx.Value(adaptedKey{}).(adaptation)

@@ -100,7 +100,10 @@ func (f *Maps) SetSession(ctx context.Context, id string, m *gmap.StrAnyMap, ttl
 		return err
 	}
 	call, urgent := adaptedCall(ctx)
-	c := f.closing(id, m)
+	c := closing{id: id, m: m, carrier: originOf(m)}
+	if c.carrier != nil && c.carrier.maps == f {
+		c.origin, c.given = c.carrier, *c.carrier.now()
+	}
 	err := f.findChange(&c, call)
 	if c.follows {
 		f.tombstones.expect(id)
@@ -150,15 +153,6 @@ type closing struct {
 	stamp   uint64         // the tombstones' clock after that
 }
 
-func (f *Maps) closing(id string, m *gmap.StrAnyMap) closing {
-	c := closing{id: id, m: m, carrier: originOf(m)}
-	if c.carrier != nil && c.carrier.maps == f {
-		c.origin = c.carrier
-		c.given = *c.origin.now()
-	}
-	return c
-}
-
 // findChange finds what the holder of the map has changed.
 func (f *Maps) findChange(c *closing, call adapted) (err error) {
 	if c.origin != nil {
@@ -199,7 +193,7 @@ func (f *Maps) toCommit(ctx context.Context, c *closing, urgent bool, ttl time.D
 	if c.change == nil {
 		c.change = delta
 	}
-	if f.tombstones.known(c.id) {
+	if f.tombstones.Since(c.id, 0) {
 		delta = delta.AsRecreating()
 	}
 	switch {

@@ -3,13 +3,13 @@ package sessionmap
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"syscall"
 
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -54,13 +54,7 @@ func faultOf(err error) string {
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return "timed out"
 	}
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return fmt.Sprintf("%T", err)
-		}
-		err = next
-	}
+	return failure.ErrorType(err)
 }
 
 var (

@@ -68,18 +68,6 @@ func (t *tombstones) Removed(hash, stamp uint64) bool {
 	return at > stamp
 }
 
-// known reports whether a removal of the session is remembered.
-func (t *tombstones) known(id string) bool {
-	if t.clock.Load() == 0 {
-		return false
-	}
-	hash := hashID(id)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	_, removed := t.removed.Get(hash)
-	return removed
-}
-
 // expected knows of which ids maps may be held: surely of those for which one was handed out
 // within the last half hour, and of a few more. It has a bit for a hash, so that it takes
 // 256 KiB at most, however many there are. Both fields are atomic, and replaced by age alone.
