@@ -109,7 +109,7 @@ func (u *calls) agree(c call, state *tiers.Snapshot) bool {
 	return u.returned == c.after || u.alike <= c.after+1 && u.known && u.state.Same(state)
 }
 
-// loaded ends a read. What was read is kept if no other state can be newer; shown says that readers will
+// loaded ends a read, and keeps its result if no other state can be newer; shown says that readers will
 // see it. loaded returns false if the session was invalidated since the read began.
 func (o *order) loaded(c call, id string, read tiers.Read, began int64, shown bool) (current bool) {
 	stripe, u := o.end(c)

@@ -57,7 +57,7 @@ func (e *entry) stands(id string, v view) bool {
 	return e.stamp == v.stamp && v.now < e.until && e.id == id && e.snapshot != nil && e.own.trusted(v.now)
 }
 
-// view is the state of the tier with which a read compares an entry. What the sources say is read before the stamp:
+// view is the state of the tier with which a read compares an entry. The vouch is read before the stamp:
 // after a loss a source invalidates everything and then vouches anew, so that a read which sees the new lease also
 // sees the new stamp.
 type view struct {
