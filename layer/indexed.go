@@ -8,7 +8,6 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/decorators/index"
-	"github.com/gf-strata/strata/internal/principals"
 )
 
 // IndexedOption sets up Indexed.
@@ -20,11 +19,12 @@ type IndexedOption func(*index.Options)
 // another is refused. Where it is nil, or returns "", it is the principal that web.Login
 // was given.
 //
-// The index is where the sessions are, if the store keeps one, as redisstore does: it needs scripts (EVAL), and where
-// Redis forbids them, log-ins and Users return an error that says so. In front of any other store it is in the process, of its sessions and marks alone, and gone when that ends.
+// The index is where the sessions are, if the store keeps one, as redisstore does: it needs transactions (MULTI), and where
+// Redis forbids them, log-ins return an error that says so. In front of any other store it is in the process, of its sessions
+// and marks alone, and gone when that ends.
 //
-// A session in which a principal appears, or another one, is entered in the index, in one command
-// that also decides [Limit]; the session then holds what it needs under a key of its own, which the
+// A session in which a principal appears, or another one, is entered in the index, in one round trip, by
+// which [Limit] is decided; the session then holds what it needs under a key of its own, which the
 // chain hides. A request that reads asks the store for nothing more. Put Indexed above Local.
 func Indexed(principal func(data map[string]any) string, opts ...IndexedOption) Decorator {
 	options := index.Defaults()
@@ -51,7 +51,7 @@ const (
 )
 
 // LimitOption changes a Limit.
-type LimitOption func(*principals.Limit)
+type LimitOption func(*index.Limit)
 
 // ErrLimit is what a commit returns that would log a principal in beyond Limit with RefuseNew.
 // Nothing was written.
@@ -60,7 +60,7 @@ var ErrLimit error = index.ErrLimit
 // Limit bounds the sessions of a principal; there is no bound unless set. It holds across all nodes,
 // however many log in at once. A session that goes on under another id stays one. If many are beyond
 // a limit, as of one that has just been introduced, a log-in ends 128 of them itself, and the others in
-// the background. If a principal has more than 4,096 sessions over redisstore, a log-in looks at the 4,096 that end
+// the background. If a principal has more than 4,096 sessions, a log-in looks at the 4,096 that end
 // first, if they aren't used: the oldest of these are ended, and PerDeviceClass counts these.
 func Limit(n int, at AtLimit, opts ...LimitOption) IndexedOption {
 	if n < 1 {
@@ -69,7 +69,7 @@ func Limit(n int, at AtLimit, opts ...LimitOption) IndexedOption {
 	if at != EndOldest && at != RefuseNew {
 		panic("strata: layer.Limit needs to know what to do beyond it; pass layer.EndOldest or layer.RefuseNew")
 	}
-	limit := principals.Limit{Most: n, Refuse: at == RefuseNew}
+	limit := index.Limit{Most: n, Refuse: at == RefuseNew}
 	for _, opt := range opts {
 		if opt == nil {
 			panic("strata: an option of layer.Limit is nil; pass layer.PerDeviceClass(), or none")
@@ -80,7 +80,7 @@ func Limit(n int, at AtLimit, opts ...LimitOption) IndexedOption {
 }
 
 // PerDeviceClass has Limit count each device class by itself: see [DescribedDevice].
-func PerDeviceClass() LimitOption { return func(l *principals.Limit) { l.PerClass = true } }
+func PerDeviceClass() LimitOption { return func(l *index.Limit) { l.PerClass = true } }
 
 // KeepReasons is how long it is known why a session has ended; 10 minutes unless set.
 func KeepReasons(d time.Duration) IndexedOption {

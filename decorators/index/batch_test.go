@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/gf-strata/strata/decorators/index"
-	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -56,7 +55,7 @@ func TestBatchesAndReloadsPassTogether(t *testing.T) {
 	ctx := t.Context()
 	store := &batching{Store: teststore.New()}
 	options := index.Defaults()
-	options.Limit = principals.Limit{Most: 1, Refuse: true}
+	options.Limit = index.Limit{Most: 1, Refuse: true}
 	s := index.New(store, userOf, options)
 	defer func() { _ = s.Close(context.Background()) }()
 

@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/gf-strata/strata/internal/failure"
@@ -139,7 +140,7 @@ func (c *change) logIn(ctx context.Context, principal string) error {
 func (c *change) carry(ctx context.Context, principal string, r record) error {
 	s := c.of
 	entry := r.entry(c.id, c.ttl)
-	entered, err := c.enter(ctx, entry, principals.Limit{})
+	entered, err := c.enter(ctx, entry, Limit{})
 	if err != nil {
 		return err
 	}
@@ -158,38 +159,71 @@ func (c *change) carry(ctx context.Context, principal string, r record) error {
 	return nil
 }
 
-// enter enters a session and ends those beyond the limit, before it is there; many, as of a limit that
-// has just been introduced, in the background.
-func (c *change) enter(ctx context.Context, entry principals.Entry, limit principals.Limit) (principals.Entered, error) {
+// enter enters a session, and ends those beyond the limit before it is there; many, as of a limit that
+// has just been introduced, in the background. Of log-ins at the same time, each counts those that were entered
+// before it.
+func (c *change) enter(ctx context.Context, entry principals.Entry, limit Limit) (principals.Entered, error) {
 	s := c.of
 	if err := principals.Check(entry.Principal); err != nil {
 		return principals.Entered{}, err
 	}
+	read := 0
+	if limit.Most > 0 {
+		read = mostCounted
+	}
 	c.entered = append(c.entered, entry) // also if the reply is lost
-	first := limit
-	first.Refuse = true // it is entered once, as those that come after it count it
-	entered, err := s.indexer.Enter(ctx, entry, first)
-	if err == nil && entered.Refused {
-		// Sessions that are gone, as by a crash, or over, may take the places of others.
-		var gone bool
-		if gone, err = s.Principals().heal(ctx, entry); err == nil && (gone || !limit.Refuse) {
-			entered, err = s.indexer.Enter(ctx, entry, limit)
+	entered, err := s.indexer.Enter(ctx, entry, read)
+	if err != nil || limit.Most == 0 {
+		return entered, err
+	}
+	others := slices.DeleteFunc(entered.Others, func(e principals.Entry) bool {
+		return e.ID == entry.ID || e.Tag == entry.Tag || limit.PerClass && e.Class != entry.Class
+	})
+	beyond := len(others) + 1 - limit.Most
+	if !limit.PerClass {
+		beyond += entered.More
+	}
+	// Sessions that are gone, as by a crash, or over, may take the places of others. Those that weren't used for longest
+	// are looked at first, and further ones while some are found.
+	var left []principals.Entry
+	for looks := true; beyond > 0 && len(others) > 0; {
+		chunk := others[:min(len(others), mostAtOnce)]
+		others = others[len(chunk):]
+		if looks {
+			_, dead, err := s.Principals().sift(ctx, entry.Key, chunk)
+			if err == nil && len(dead) > 0 {
+				err = s.indexer.Leave(ctx, dead)
+			}
+			if err != nil {
+				return entered, err
+			}
+			looks, beyond = len(dead) > 0, beyond-len(dead)
+			chunk = slices.DeleteFunc(chunk, func(e principals.Entry) bool { return slices.Contains(dead, e) })
 		}
+		left = append(left, chunk...)
 	}
 	switch {
-	case err != nil:
-		return entered, err
-	case entered.Refused:
+	case beyond <= 0:
+		return entered, nil
+	case limit.Refuse:
 		c.entered = nil
+		s.leave(ctx, []principals.Entry{entry})
 		return entered, ErrLimit
 	}
-	now := entered.Excess[:min(len(entered.Excess), mostAtOnce)]
-	if _, err := s.Principals().endAll(ctx, now, ReasonDisplaced, false); err != nil {
+	slices.SortFunc(left, oldestFirst)
+	excess := left[:min(beyond, len(left))]
+	now := excess[:min(len(excess), mostAtOnce)]
+	if _, err := s.Principals().endAll(ctx, now, ReasonDisplaced); err != nil {
 		return entered, err
 	}
-	s.queue.end(entered.Excess[len(now):])
+	s.queue.end(excess[len(now):])
 	return entered, nil
 }
+
+const (
+	mostCounted = 4096 // sessions of a principal that a log-in reads under a limit
+	mostAtOnce  = 128  // sessions beyond a limit that it looks at together, and ends itself
+)
 
 // undo removes the entry of a session that hasn't begun.
 func (c *change) undo() {

@@ -111,7 +111,7 @@ func TestAnEntryThatIsLeftEndsNobodyElsesSession(t *testing.T) {
 			return err
 		},
 		"a limit": func(t *testing.T, s *Storage, _ string) error {
-			s.options.Limit = principals.Limit{Most: 1}
+			s.options.Limit = Limit{Most: 1}
 			logIn(t, s, "another-0123456789")
 			return nil
 		},
@@ -136,13 +136,13 @@ func TestAnEntryThatIsLeftEndsNobodyElsesSession(t *testing.T) {
 			if reason, err := s.Principals().ReasonOf(ctx, id); reason != "" || err != nil {
 				t.Errorf("a session that lives has ended for %q, %v", reason, err)
 			}
-			if entries, err := s.indexer.Entries(ctx, principals.KeyOf("ann"), principals.Entry{}, 100); err != nil {
+			left, _, err := s.Principals().List(ctx, "ann", "", 100)
+			if err != nil {
 				t.Fatal(err)
-			} else {
-				for _, e := range entries {
-					if e.ID == id {
-						t.Error("the entry is still there")
-					}
+			}
+			for _, l := range left {
+				if l.Entry.ID == id {
+					t.Error("the session is listed")
 				}
 			}
 		})
@@ -254,7 +254,7 @@ func TestALogInUnderANewLimitEndsFewSessionsItself(t *testing.T) {
 			<-goOn
 		}
 	}
-	s.options.Limit = principals.Limit{Most: 2}
+	s.options.Limit = Limit{Most: 2}
 	logIn(t, s, "new-0123456789")
 	w.mu.Lock()
 	if w.removals < mostAtOnce || w.loads > 4*mostAtOnce {
@@ -284,7 +284,7 @@ func TestALimitLooksPastSessionsThatAreGone(t *testing.T) {
 	const many = 2*mostAtOnce + 7
 	ctx := context.Background()
 	s := node(t)
-	s.options.Limit = principals.Limit{Most: 2, Refuse: true}
+	s.options.Limit = Limit{Most: 2, Refuse: true}
 	logIn(t, s, "oldest-0123456789")
 	gone := make([]principals.Entry, many)
 	for n := range gone {
@@ -431,7 +431,7 @@ func TestALimitEndsALogInThatIsUnderWay(t *testing.T) {
 	const id = "session-0123456789"
 	ctx := context.Background()
 	s := node(t)
-	s.options.Limit = principals.Limit{Most: 1}
+	s.options.Limit = Limit{Most: 1}
 	visitor := gmap.NewStrAnyMapFrom(map[string]any{"k": "v"}, true)
 	if err := s.Storage.SetSession(ctx, id, visitor, time.Hour); err != nil {
 		t.Fatal(err)
@@ -523,7 +523,7 @@ func (refusing) Commit(context.Context, string, *tiers.Delta, time.Duration) (*t
 func TestALimitLooksPastSessionsThatAreOver(t *testing.T) {
 	ctx := context.Background()
 	s := node(t)
-	s.options.Limit = principals.Limit{Most: 1, Refuse: true}
+	s.options.Limit = Limit{Most: 1, Refuse: true}
 	logIn(t, s, "old-0123456789")
 	if err := s.Principals().RevokeEverybody(ctx, "leak"); err != nil {
 		t.Fatal(err)
@@ -554,7 +554,7 @@ func TestALogInThatFailedTakesNoPlace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := node(t)
-			s.options.Limit = principals.Limit{Most: 1, Refuse: true}
+			s.options.Limit = Limit{Most: 1, Refuse: true}
 			mend := fail(s)
 			session := open(s, "first-0123456789")
 			if err := errors.Join(session.Set("user", "ann"), session.Close()); err == nil {
@@ -575,8 +575,8 @@ type deaf struct {
 	receives atomic.Bool
 }
 
-func (d *deaf) Enter(ctx context.Context, e principals.Entry, limit principals.Limit) (principals.Entered, error) {
-	entered, err := d.Index.Enter(ctx, e, limit)
+func (d *deaf) Enter(ctx context.Context, e principals.Entry, others int) (principals.Entered, error) {
+	entered, err := d.Index.Enter(ctx, e, others)
 	if !d.receives.Load() {
 		return principals.Entered{}, errors.New("lost")
 	}
@@ -588,7 +588,7 @@ func (d *deaf) Enter(ctx context.Context, e principals.Entry, limit principals.L
 func TestASessionThatIsPendingOnANodeWhoseClockIsBehind(t *testing.T) {
 	ctx := context.Background()
 	s := node(t)
-	s.options.Limit = principals.Limit{Most: 1}
+	s.options.Limit = Limit{Most: 1}
 	pending := principals.Entry{Principal: "ann", Key: principals.KeyOf("ann"), ID: "pending-0123456789", Tag: newTag(), Begun: time.Now().Add(-time.Hour), TTL: time.Hour}
 	if err := s.indexer.Touch(ctx, []principals.Entry{pending}); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,7 @@
 // Package index knows whose a session is, and keeps an index of each principal's sessions.
 //
 // A write in which a principal appears, or another one, is a log-in: the session is entered in the
-// index first, in one command that also decides the limit and returns the nonces of the marks in
+// index first, in one step that also returns those entered before, for the limit, and the nonces of the marks in
 // force, and holds them from its commit on, under [Key]. A principal's sessions are ended by a new
 // mark, in one write: every session that holds another nonce is over, wherever it is met, whether
 // the index knows it or not. Each node has the marks in memory, with the same invalidations as
@@ -570,7 +570,6 @@ type queue struct {
 const (
 	mostQueued   = 16384
 	mostTogether = 512
-	mostAtOnce   = 128 // sessions beyond a limit that a log-in ends itself
 	queueTimeout = 2 * time.Second
 )
 
@@ -684,7 +683,7 @@ func (q *queue) run(s *Storage) {
 		}
 		if len(ended) > 0 {
 			atOnce(1, func(int) error { // of an error, or a panic of the program's own, the next log-in finds those that are left
-				_, err := s.Principals().endAll(ctx, ended, ReasonDisplaced, false)
+				_, err := s.Principals().endAll(ctx, ended, ReasonDisplaced)
 				return err
 			})
 		}

@@ -107,11 +107,7 @@ func (m *marks) after(ctx context.Context, key principals.Key) (*shardState, err
 // lives reports whether a session isn't over by the marks as they were read last, if they ever were.
 func (m *marks) lives(r record) bool {
 	state := m.shards[m.indexer.ShardOf(r.key)].state.Load()
-	if state == nil {
-		return false
-	}
-	_, over := state.verdict(r)
-	return !over
+	return state != nil && !state.ends(r)
 }
 
 // load reads shards.
@@ -276,7 +272,7 @@ func (m *marks) judge(ctx context.Context, r record) (reason principals.Reason, 
 	if err != nil {
 		return "", false, err
 	}
-	if _, over = state.verdict(r); !over {
+	if !state.ends(r) {
 		return "", false, nil
 	}
 	return m.judgeAnew(ctx, r)
@@ -304,4 +300,9 @@ func (s *shardState) verdict(r record) (reason principals.Reason, over bool) {
 		return s.All.Reason, true
 	}
 	return "", false
+}
+
+func (s *shardState) ends(r record) bool {
+	_, over := s.verdict(r)
+	return over
 }

@@ -109,33 +109,19 @@ func (m *memory) put(e principals.Entry, now time.Time) {
 	}
 }
 
-func (m *memory) Enter(_ context.Context, entry principals.Entry, limit principals.Limit) (principals.Entered, error) {
+func (m *memory) Enter(_ context.Context, entry principals.Entry, others int) (principals.Entered, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
 	m.sweep(now)
-	var entered principals.Entered
-	if p := m.entries[entry.Key]; p != nil && limit.Most > 0 {
-		m.expire(entry.Key, p, now)
-		var others []principals.Entry
-		for _, e := range p.sessions {
-			if e.ID != entry.ID && e.Tag != entry.Tag && (!limit.PerClass || e.Class == entry.Class) {
-				e.Age = age(e, now)
-				others = append(others, e)
-			}
-		}
-		if excess := len(others) + 1 - limit.Most; excess > 0 {
-			if limit.Refuse {
-				return principals.Entered{Refused: true}, nil
-			}
-			slices.SortFunc(others, func(a, b principals.Entry) int {
-				return cmp.Or(a.Begun.Compare(b.Begun), cmp.Compare(a.Tag, b.Tag))
-			})
-			entered.Excess = others[:excess]
-		}
+	entered := principals.Entered{Own: m.own[entry.Key].Nonce, All: m.all.Nonce}
+	if others > 0 {
+		all := slices.DeleteFunc(m.list(entry.Key, now), func(e principals.Entry) bool { return e.ID == entry.ID && e.Tag == entry.Tag })
+		slices.SortFunc(all, principals.Entry.Compare)
+		entered.Others = all[:min(len(all), others)]
+		entered.More = len(all) - len(entered.Others)
 	}
 	m.put(entry, now)
-	entered.Own, entered.All = m.own[entry.Key].Nonce, m.all.Nonce
 	return entered, nil
 }
 
@@ -154,46 +140,39 @@ func (m *memory) Leave(_ context.Context, entries []principals.Entry) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range entries {
-		m.remove(e)
+		p := m.entries[e.Key]
+		if p == nil || p.sessions[e.ID].Tag != e.Tag {
+			continue
+		}
+		delete(p.sessions, e.ID)
+		if len(p.sessions) == 0 {
+			delete(m.entries, e.Key)
+		}
 	}
 	return nil
-}
-
-// remove is called under mu.
-func (m *memory) remove(e principals.Entry) {
-	p := m.entries[e.Key]
-	if p == nil || p.sessions[e.ID].Tag != e.Tag {
-		return
-	}
-	delete(p.sessions, e.ID)
-	if len(p.sessions) == 0 {
-		delete(m.entries, e.Key)
-	}
 }
 
 func (m *memory) Entries(_ context.Context, key principals.Key, after principals.Entry, most int) ([]principals.Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	entries := slices.DeleteFunc(m.list(key), func(e principals.Entry) bool { return e.Compare(after) <= 0 })
+	entries := slices.DeleteFunc(m.list(key, time.Now()), func(e principals.Entry) bool { return e.Compare(after) <= 0 })
 	slices.SortFunc(entries, principals.Entry.Compare)
 	return entries[:min(len(entries), most)], nil
 }
 
-func (m *memory) list(key principals.Key) (all []principals.Entry) {
+// list is called under mu.
+func (m *memory) list(key principals.Key, now time.Time) (all []principals.Entry) {
 	p := m.entries[key]
 	if p == nil {
 		return nil
 	}
-	now := time.Now()
 	m.expire(key, p, now)
 	for _, e := range p.sessions {
-		e.Age = age(e, now)
+		e.Age = now.Sub(e.Expires.Add(-e.TTL))
 		all = append(all, e)
 	}
 	return all
 }
-
-func age(e principals.Entry, now time.Time) time.Duration { return now.Sub(e.Expires.Add(-e.TTL)) }
 
 func (m *memory) Page(_ context.Context, cursor string, size int) (page []principals.Indexed, next string, err error) {
 	after, err := hex.DecodeString(cursor)
@@ -230,23 +209,12 @@ func (m *memory) Count(context.Context) (int, error) {
 	return len(m.entries), nil
 }
 
-func (m *memory) Mark(_ context.Context, name string, mark principals.Mark, lasts time.Duration) (principals.Next, error) {
+func (m *memory) Mark(_ context.Context, key principals.Key, mark principals.Mark, lasts time.Duration) error {
 	defer m.notify()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := principals.KeyOf(name)
 	m.own[key] = memoryMark{mark, m.until(lasts)}
-	var ended []principals.Entry
-	for _, e := range m.list(key) {
-		if !slices.Contains(mark.Kept, e.Tag) {
-			ended = append(ended, e)
-			m.remove(e)
-		}
-	}
-	return func(context.Context) (all []principals.Entry, _ error) {
-		all, ended = ended, nil
-		return all, nil
-	}, nil
+	return nil
 }
 
 func (m *memory) MarkAll(_ context.Context, mark principals.Mark, lasts time.Duration) error {

@@ -7,9 +7,16 @@ import (
 	"github.com/gf-strata/strata/internal/principals"
 )
 
+// Limit bounds a principal's sessions. Most is 0 for no bound.
+type Limit struct {
+	Most     int
+	Refuse   bool // a new session, and not end the oldest ones
+	PerClass bool
+}
+
 // Options set up an index; layer.Indexed's options set them.
 type Options struct {
-	Limit          principals.Limit
+	Limit          Limit
 	KeepReasons    time.Duration // how long it is known why a session has ended
 	LongestSession time.Duration // how long a session may live between two requests at most
 }

@@ -69,41 +69,42 @@ func (s Principals) List(ctx context.Context, principal, cursor string, size int
 	if more {
 		next = cursorOf(entries[len(entries)-1])
 	}
-	slices.SortFunc(entries, func(a, b principals.Entry) int {
-		return cmp.Or(a.Begun.Compare(b.Begun), cmp.Compare(a.Tag, b.Tag))
-	})
-	list, gone, err := s.sift(ctx, entries)
-	if err == nil && len(gone) > 0 {
-		err = s.of.indexer.Leave(ctx, gone)
+	slices.SortFunc(entries, oldestFirst)
+	live, dead, err := s.sift(ctx, of.Key, entries)
+	if err == nil && len(dead) > 0 {
+		err = s.of.indexer.Leave(ctx, dead)
+	}
+	for _, l := range live {
+		list = append(list, Session{Entry: l.entry, Handle: handleOf(l.entry), Begun: l.entry.Begun, Seen: l.entry.Expires.Add(-l.entry.TTL), Described: l.record.description()})
 	}
 	return list, next, err
 }
 
-// sift loads sessions, and separates those that live from the entries of those that are gone, or over by a mark.
-func (s Principals) sift(ctx context.Context, entries []principals.Entry) (live []Session, gone []principals.Entry, err error) {
-	for n, read := range s.loadAll(ctx, entries) {
-		e, session := entries[n], read.Read.Snapshot
-		if read.Err != nil {
-			return nil, nil, read.Err
-		}
-		if !s.of.owners.holds(session, e) {
-			if !young(e) {
-				gone = append(gone, e)
-			}
-			continue
-		}
-		_, r, _ := s.of.owners.recorded(session.Data())
-		_, over, err := s.of.marks.judge(ctx, r)
-		if err != nil {
-			return nil, nil, err
-		}
-		if over {
-			gone = append(gone, e)
-			continue
-		}
-		live = append(live, Session{Entry: e, Handle: handleOf(e), Begun: e.Begun, Seen: e.Expires.Add(-e.TTL), Described: r.description()})
+func oldestFirst(a, b principals.Entry) int {
+	return cmp.Or(a.Begun.Compare(b.Begun), cmp.Compare(a.Tag, b.Tag))
+}
+
+// sift separates the sessions of a principal that live from the entries of those that are gone, or over by a mark.
+func (s Principals) sift(ctx context.Context, key principals.Key, entries []principals.Entry) (live []located, dead []principals.Entry, err error) {
+	f, err := s.find(ctx, entries)
+	if err != nil {
+		return nil, nil, err
 	}
-	return live, gone, nil
+	state, err := s.of.marks.of(ctx, key)
+	if err == nil && slices.ContainsFunc(f.there, func(l located) bool { return state.ends(l.record) }) { // see judge
+		state, err = s.of.marks.after(ctx, key)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, l := range f.there {
+		if state.ends(l.record) {
+			f.gone = append(f.gone, l.entry)
+		} else {
+			live = append(live, l)
+		}
+	}
+	return live, f.gone, nil
 }
 
 // page reads some entries of the principal of an entry, and whether there are more. Two that are equal aren't parted, as the next
@@ -195,92 +196,93 @@ const mostCalls = 16
 
 var errPanicked = tiers.NewError("strata: a storage below layer.Indexed, or the func that it was given, panicked", nil)
 
-// heal removes the entries of a principal's sessions that are gone or over, and reports whether there were any. It begins with those that
-// weren't used for longest, and looks on while it finds some: so a principal with very many sessions isn't read whole.
-func (s Principals) heal(ctx context.Context, of principals.Entry) (gone bool, err error) {
-	var after principals.Entry
-	for more := true; more; {
-		var entries []principals.Entry
-		if entries, more, err = s.page(ctx, of, after, mostAtOnce); err != nil {
-			return gone, err
-		}
-		_, found, err := s.sift(ctx, entries)
-		if err != nil || len(found) == 0 {
-			return gone, err
-		}
-		if err := s.of.indexer.Leave(ctx, found); err != nil {
-			return gone, err
-		}
-		gone, after = true, entries[len(entries)-1]
-	}
-	return gone, nil
+// located is an entry whose session is there, with its record.
+type located struct {
+	entry  principals.Entry
+	record record
 }
-
-// young reports whether a session may be pending at another node, which writes behind, and so be in
-// the index and not yet in the store.
-func young(e principals.Entry) bool { return e.Age < time.Minute }
 
 // found are entries of an index, by what is under their ids.
 type found struct {
-	there  []principals.Entry // the session
-	absent []principals.Entry // nothing yet, perhaps: it may be pending at another node
-	taken  []principals.Entry // another one, which it may be about to follow, as a user's follows a visitor's
+	there   []located
+	pending []principals.Entry // nothing, or another session, which it may be about to follow, as a user's follows a visitor's
+	gone    []principals.Entry
 }
 
-// find also notes the principal of those that are there.
+// find looks at sessions. One that began a moment ago may be pending at another node, which writes behind, and so be in the
+// index and not yet in the store.
 func (s Principals) find(ctx context.Context, entries []principals.Entry) (f found, err error) {
 	for n, read := range s.loadAll(ctx, entries) {
-		e := entries[n]
+		e, session := entries[n], read.Read.Snapshot
 		switch {
 		case read.Err != nil:
 			return found{}, read.Err
-		case s.of.owners.holds(read.Read.Snapshot, e):
-			entries[n].Principal = s.of.owners.whose(read.Read.Snapshot.Data())
-			f.there = append(f.there, entries[n])
-		case !young(e): // it is gone
-		case read.Read.Snapshot.Len() > 0:
-			f.taken = append(f.taken, e)
+		case s.of.owners.holds(session, e):
+			var r record
+			e.Principal, r, _ = s.of.owners.recorded(session.Data())
+			f.there = append(f.there, located{e, r})
+		case e.Age < time.Minute:
+			f.pending = append(f.pending, e)
 		default:
-			f.absent = append(f.absent, e)
+			f.gone = append(f.gone, e)
 		}
 	}
 	return f, nil
 }
 
-// endAll ends sessions of the index, and returns the ids of those that it has ended. A session that is under
-// another one's id ends nothing there. One that isn't there yet is ended by a mark, unless one has been set, which has
-// taken the entries out of the index.
-func (s Principals) endAll(ctx context.Context, entries []principals.Entry, reason principals.Reason, marked bool) (ids []string, err error) {
+// endAll ends sessions of the index, and returns the ids of those that were there. A session that is under
+// another one's id ends nothing there. One that isn't there yet is ended by a mark.
+func (s Principals) endAll(ctx context.Context, entries []principals.Entry, reason principals.Reason) (ids []string, err error) {
 	for chunk := range slices.Chunk(entries, mostTogether) {
 		f, err := s.find(ctx, chunk)
-		if err == nil && !marked {
-			err = s.markEnded(ctx, slices.Concat(f.absent, f.taken), reason)
-		}
 		if err != nil {
 			return ids, err
 		}
-		var ended []string
-		for _, e := range slices.Concat(f.there, f.absent) {
-			ended = append(ended, e.ID)
-		}
-		if len(ended) > 0 {
-			if err := s.of.indexer.Because(ctx, ended, reason, s.of.options.KeepReasons); err != nil {
-				return ids, err
-			}
-		}
-		if err = s.remove(ctx, f.there, marked); err == nil && !marked {
-			err = s.of.indexer.Leave(ctx, chunk)
-		}
-		if err != nil {
+		if err := s.markEnded(ctx, f.pending, reason); err != nil {
 			return ids, err
 		}
-		for _, id := range ended {
-			s.of.maps.Removed(id)
-			s.of.begun.forget(id)
+		some, err := s.end(ctx, f.there, reason, s.removeEach)
+		if err == nil {
+			err = s.of.indexer.Leave(ctx, slices.Concat(entriesOf(f.there), f.pending, f.gone))
 		}
-		ids = append(ids, ended...)
+		if ids = append(ids, some...); err != nil {
+			return ids, err
+		}
 	}
 	return ids, nil
+}
+
+// end removes sessions, and returns their ids.
+func (s Principals) end(ctx context.Context, there []located, reason principals.Reason, remove func(context.Context, []principals.Entry) error) (ids []string, err error) {
+	if len(there) == 0 {
+		return nil, nil
+	}
+	entries := entriesOf(there)
+	for _, e := range entries {
+		ids = append(ids, e.ID)
+	}
+	if err := s.of.indexer.Because(ctx, ids, reason, s.of.options.KeepReasons); err != nil {
+		return nil, err
+	}
+	if err := remove(ctx, entries); err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		s.of.maps.Removed(id)
+		s.of.begun.forget(id)
+	}
+	return ids, nil
+}
+
+func entriesOf(there []located) (entries []principals.Entry) {
+	for _, l := range there {
+		entries = append(entries, l.entry)
+	}
+	return entries
+}
+
+func (s Principals) removeEach(ctx context.Context, sessions []principals.Entry) error {
+	return errors.Join(atOnce(len(sessions), func(n int) error { return s.of.Storage.RemoveAll(ctx, sessions[n].ID) })...)
 }
 
 // markEnded sets a mark for each of the sessions.
@@ -293,15 +295,6 @@ func (s Principals) markEnded(ctx context.Context, entries []principals.Entry, r
 		}
 	}
 	return nil
-}
-
-// remove removes sessions. If a mark has ended them, what waits to be written is over as well, so that the layers
-// below needn't know.
-func (s Principals) remove(ctx context.Context, sessions []principals.Entry, marked bool) error {
-	if remover, ok := s.of.indexer.(principals.Remover); ok && marked {
-		return remover.RemoveSessions(ctx, sessions)
-	}
-	return errors.Join(atOnce(len(sessions), func(n int) error { return s.of.Storage.RemoveAll(ctx, sessions[n].ID) })...)
 }
 
 // Handle returns the handle of a session, "" if it has no principal, or isn't there.
@@ -335,7 +328,7 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason principals
 			}
 		}
 	}
-	if ids, err = s.endAll(ctx, entries, reason, false); err == nil && len(ids) == 0 {
+	if ids, err = s.endAll(ctx, entries, reason); err == nil && len(ids) == 0 {
 		// It has ended, or it is pending somewhere and its entry was lost: then the mark ends it.
 		err = s.markEnded(ctx, []principals.Entry{{Key: key, Tag: tag}}, reason)
 	}
@@ -348,37 +341,59 @@ func (s Principals) RevokeAll(ctx context.Context, principal string, reason prin
 	if err := principals.Check(principal); err != nil {
 		return nil, err
 	}
-	key := principals.KeyOf(principal)
+	of := principals.Entry{Principal: principal, Key: principals.KeyOf(principal)}
 	mark := principals.Mark{Nonce: newNonce(), Reason: reason}
 	for _, handle := range kept {
-		of, tag, ok := readHandle(handle)
+		key, tag, ok := readHandle(handle)
 		if !ok {
 			return nil, ErrHandle
 		}
-		if of == key {
+		if key == of.Key {
 			mark.Kept = append(mark.Kept, tag)
 		}
 	}
-	next, err := s.of.indexer.Mark(ctx, principal, mark, s.of.options.LongestSession)
-	s.of.marks.invalidate(s.of.indexer.ShardOf(key))
+	err = s.of.indexer.Mark(ctx, of.Key, mark, s.of.options.LongestSession)
+	s.of.marks.invalidate(s.of.indexer.ShardOf(of.Key))
 	if err != nil {
 		return nil, err
 	}
-	for {
-		entries, err := next(ctx)
-		if len(entries) == 0 || err != nil {
-			return ids, nil // the mark holds without the removal
+	ids, err = s.removeMarked(ctx, of, mark)
+	if s.of.Source() != nil {
+		err = nil // the mark holds without the removal; no cache above is notified of one in the process
+	}
+	return ids, err
+}
+
+// removeMarked removes the sessions that a principal's mark has ended from the store and the index. Layers below needn't know,
+// as what waits there to be written is over too.
+func (s Principals) removeMarked(ctx context.Context, of principals.Entry, mark principals.Mark) (ids []string, err error) {
+	marks := shardState{Marks: principals.Marks{Own: map[principals.Key]principals.Mark{of.Key: mark}}}
+	remove := s.removeEach
+	if remover, ok := s.of.indexer.(principals.Remover); ok {
+		remove = remover.RemoveSessions
+	}
+	var after principals.Entry
+	for more := true; more; {
+		var entries []principals.Entry
+		if entries, more, err = s.page(ctx, of, after, mostTogether); err != nil || len(entries) == 0 {
+			return ids, err
 		}
-		some, err := s.endAll(ctx, entries, reason, true)
+		after = entries[len(entries)-1]
+		f, err := s.find(ctx, entries)
+		if err != nil {
+			return ids, err
+		}
+		over := slices.DeleteFunc(f.there, func(l located) bool { return !marks.ends(l.record) })
+		some, err := s.end(ctx, over, mark.Reason, remove)
 		ids = append(ids, some...)
-		switch {
-		case err == nil:
-		case s.of.Source() != nil:
-			return ids, nil
-		default: // no cache above is notified of the mark, so that the caller has to try again
-			return ids, errors.Join(err, s.of.indexer.Touch(ctx, entries))
+		if dead := append(entriesOf(over), f.gone...); err == nil && len(dead) > 0 {
+			err = s.of.indexer.Leave(ctx, dead)
+		}
+		if err != nil {
+			return ids, err
 		}
 	}
+	return ids, nil
 }
 
 // RevokeEverybody ends the sessions of all principals by a mark; each is removed when it is met.

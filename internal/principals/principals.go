@@ -79,19 +79,12 @@ func (e Entry) Compare(other Entry) int {
 	return cmp.Or(e.Expires.Compare(other.Expires), cmp.Compare(e.TTL, other.TTL), e.Begun.Compare(other.Begun), cmp.Compare(e.Tag, other.Tag))
 }
 
-// Limit bounds a principal's sessions. Most is 0 for no bound.
-type Limit struct {
-	Most     int
-	Refuse   bool // a new session, and not end the oldest ones
-	PerClass bool
-}
-
 // Entered is the result of entering a session that begins.
 type Entered struct {
-	Refused bool
-	Excess  []Entry // the oldest sessions beyond the limit, which the caller ends
-	Own     string  // the nonce of the principal's mark, "" if there is none
-	All     string  // and of everybody's
+	Own    string  // the nonce of the principal's mark, "" if there is none
+	All    string  // and of everybody's
+	Others []Entry // the principal's other sessions, those that end first, if they were asked for
+	More   int     // how many more there are
 }
 
 // Mark ends the sessions of a principal, or of everybody, that began before it: a session
@@ -123,8 +116,9 @@ type Indexed struct {
 // Implementations are safe for concurrent use.
 type Index interface {
 	// Enter adds a session that begins, before it is committed, and returns the nonces that it
-	// is to hold. It decides the limit, reads the marks and adds the entry in one step.
-	Enter(ctx context.Context, entry Entry, limit Limit) (Entered, error)
+	// is to hold, and so many of the sessions that were entered before it. It does so in one step: of two
+	// that are entered at once, one is returned to the other.
+	Enter(ctx context.Context, entry Entry, others int) (Entered, error)
 
 	// Touch notes that the sessions are in use. It adds entries that were lost.
 	Touch(ctx context.Context, entries []Entry) error
@@ -143,10 +137,9 @@ type Index interface {
 	// Count is the number of principals that have sessions.
 	Count(ctx context.Context) (int, error)
 
-	// Mark sets a principal's mark, and takes the sessions that it ends out of the index, in one step: next
-	// returns some of them at each call, and none after the last. The mark lasts so long at least, and longer than
-	// the sessions that the index knows.
-	Mark(ctx context.Context, principal string, mark Mark, lasts time.Duration) (next Next, err error)
+	// Mark sets a principal's mark, which lasts so long at least, and longer than the sessions that the index
+	// knows. The mark is in force once it returns.
+	Mark(ctx context.Context, key Key, mark Mark, lasts time.Duration) error
 
 	// MarkAll sets everybody's mark, which lasts like one principal's.
 	MarkAll(ctx context.Context, mark Mark, lasts time.Duration) error
@@ -168,9 +161,6 @@ type Index interface {
 	Because(ctx context.Context, ids []string, reason Reason, lasts time.Duration) error
 	ReasonOf(ctx context.Context, id string) (Reason, error)
 }
-
-// Next returns entries that are in no index any more.
-type Next func(ctx context.Context) ([]Entry, error)
 
 // Remover is an Index that removes many sessions in few round trips.
 type Remover interface {

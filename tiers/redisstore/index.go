@@ -7,8 +7,10 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,43 +25,57 @@ import (
 //	strata:{07}:i:<principal's hash>  a sorted set: a principal's sessions by their expiry
 //	strata:{07}:p                     a sorted set: the principals of a shard by their expiry
 //	strata:{07}:m                     a hash: the marks of a shard
-//	strata:{07}:d:<a mark's nonce>    a sorted set: the sessions that it has ended, while they are removed
 //	strata:r:<id's hash>              a text: why a session has ended
 //
-// What one script touches is in one slot of a cluster. All of it expires by itself, and the
-// server's clock alone decides when. It has no fields of its own to guard.
-type index struct{ *Storage }
+// What is of one principal is in one slot of a cluster. A log-in is one transaction, as log-ins at the same time count each
+// other; all else is commands that may be repeated, or stop half-way: an entry that is lost or left is corrected by the
+// session's next use, or by what reads it. All moments are by the server's clock.
+//
+// clock guards itself.
+type index struct {
+	*Storage
+	clock atomic.Pointer[moment]
+}
 
 var (
-	_ principals.Index   = index{}
-	_ principals.Remover = index{}
+	_ principals.Index   = (*index)(nil)
+	_ principals.Remover = (*index)(nil)
 )
 
 const indexShards = 64
 
 var text = base64.RawURLEncoding
 
-func (index) Shards() int                    { return indexShards }
-func (index) ShardOf(key principals.Key) int { return int(key[0]) % indexShards }
+func (*index) Shards() int                    { return indexShards }
+func (*index) ShardOf(key principals.Key) int { return int(key[0]) % indexShards }
 
-func (x index) shardKey(shard int, kind string) string {
+func (x *index) shardKey(shard int, kind string) string {
 	return fmt.Sprintf("%s%s{%02x}:%s", x.prefix, tiers.Namespace, shard, kind)
 }
 
-func (x index) entriesKey(key principals.Key) string {
+func (x *index) entriesKey(key principals.Key) string {
 	return x.shardKey(x.ShardOf(key), "i:") + text.EncodeToString(key[:])
 }
 
-func (x index) principalsKey(key principals.Key) string { return x.shardKey(x.ShardOf(key), "p") }
-func (x index) marksKey(shard int) string               { return x.shardKey(shard, "m") }
+func (x *index) principalsKey(key principals.Key) string { return x.shardKey(x.ShardOf(key), "p") }
+func (x *index) marksKey(shard int) string               { return x.shardKey(shard, "m") }
 
-func (x index) reasonKey(id string) string {
+// shardKeys are the keys of a kind, by shard.
+func (x *index) shardKeys(kind string) []string {
+	keys := make([]string, indexShards)
+	for shard := range keys {
+		keys[shard] = x.shardKey(shard, kind)
+	}
+	return keys
+}
+
+func (x *index) reasonKey(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return x.prefix + tiers.Namespace + "r:" + text.EncodeToString(sum[:16])
 }
 
 // ShardOfInvalidated knows a shard's marks by what follows the prefix.
-func (index) ShardOfInvalidated(id string) (shard int, ok bool) {
+func (*index) ShardOfInvalidated(id string) (shard int, ok bool) {
 	rest, ours := strings.CutPrefix(id, tiers.Namespace+"{")
 	number, marks := strings.CutSuffix(rest, "}:m")
 	if !ours || !marks || len(number) != 2 {
@@ -70,8 +86,7 @@ func (index) ShardOfInvalidated(id string) (shard int, ok bool) {
 }
 
 // A member of a principal's sorted set is the moment at which the session began, in milliseconds
-// in base 36, its tag, its class, a space and its id. So members are in the order in which
-// sessions began, and a script can separate the parts.
+// in base 36, its tag, its class, a space and its id.
 const (
 	begunLength = 9
 	tagLength   = 11
@@ -91,17 +106,19 @@ const (
 	mostLife = 10 * 365 * 24 * time.Hour
 )
 
-// life is the ttl in the units of the scripts: milliseconds, and as the code of a score.
-func life(ttl time.Duration) (ms, code int64) {
+// life is the ttl in tenths of a second, and as the code of a score.
+func life(ttl time.Duration) (tenths, code int64) {
 	if ttl <= 0 || ttl > mostLife {
 		ttl = mostLife
 	}
 	if code = up(ttl, time.Second); code >= codeUnit {
 		hours := up(ttl, time.Hour)
-		return hours * int64(time.Hour/time.Millisecond), codeUnit + hours
+		return hours * int64(time.Hour/tenth), codeUnit + hours
 	}
-	return up(ttl, time.Millisecond), code
+	return up(ttl, tenth), code
 }
+
+const tenth = 100 * time.Millisecond
 
 // up is a time in units, rounded up.
 func up(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
@@ -126,351 +143,246 @@ func readMember(key principals.Key, p pair, now int64) (e principals.Entry, ok b
 	return e, true
 }
 
-// scriptHead gives scripts the moment in tenths of a second, a way to extend a key's life, and one that has a
-// principal end with the last of its entries.
-const scriptHead = `
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 10 + math.floor(tonumber(time[2]) / 100000)
-local function lasts(key, ms)
-	if redis.call('PTTL', key) < ms then
-		redis.call('PEXPIRE', key, string.format('%.0f', ms))
-	end
-end
-local function ends(entries, principals, principal)
-	local last = redis.call('ZRANGE', entries, -1, -1, 'WITHSCORES')[2]
-	local expiry = math.floor(tonumber(last or '0') / 262144)
-	if expiry < now then
-		redis.call('ZREM', principals, principal)
-	else
-		redis.call('ZADD', principals, expiry, principal)
-	end
-end
-local function put(entries, principals, member, principal, ms, code)
-	redis.call('ZADD', entries, string.format('%.0f', (now + math.ceil(ms / 100)) * 262144 + code), member)
-	lasts(entries, ms + 1000)
-	ends(entries, principals, principal)
-	redis.call('ZREMRANGEBYSCORE', principals, '-inf', '(' .. now)
-	lasts(principals, ms + 1000)
-end
-local function expire(entries)
-	redis.call('ZREMRANGEBYSCORE', entries, '-inf', string.format('%.0f', now * 262144))
-end
-`
+// moment is the server's clock when it was asked for.
+type moment struct{ here, there time.Time }
 
-// enterScript takes the keys of the entries, the principals and the marks, and a member, the
-// principal, its hash, milliseconds and code of the time to live, the limit (0 for none), 1 to
-// refuse, 1 to count the class alone, and how many members it reads at most: those that end first. It
-// returns the two marks, and the moment with the members beyond the limit and their scores, or 0 where it refuses.
-const enterScript = scriptHead + `
-local member, most = ARGV[1], tonumber(ARGV[6])
-local tag, class, id = string.match(string.sub(member, 10), '^(...........)(%S*) (.*)$')
-local excess = {}
-if most > 0 then
-	expire(KEYS[1])
-	local all, some, others = redis.call('ZCARD', KEYS[1]), {}, {}
-	if all >= most then
-		some = redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[9]) - 1)
-	end
-	for _, other in ipairs(some) do
-		local itsTag, itsClass, itsId = string.match(string.sub(other, 10), '^(...........)(%S*) (.*)$')
-		if itsTag ~= tag and itsId ~= id and (ARGV[8] ~= '1' or itsClass == class) then
-			table.insert(others, other)
-		end
-	end
-	local beyond = #others + 1 - most
-	if ARGV[8] ~= '1' then
-		beyond = beyond + all - #some
-	end
-	if beyond > 0 and ARGV[7] == '1' then
-		return 0
-	end
-	table.sort(others)
-	for n = 1, math.min(beyond, #others) do
-		table.insert(excess, others[n])
-		table.insert(excess, redis.call('ZSCORE', KEYS[1], others[n]))
-	end
-end
-put(KEYS[1], KEYS[2], member, ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]))
-local marks = redis.call('HMGET', KEYS[3], ARGV[3], '*')
-return {marks[1] or '', marks[2] or '', {now, excess}}
-`
+// clockAge bounds for how long the server isn't asked again: its clock may be set, and another server take over.
+const clockAge = time.Minute
 
-// entriesScript takes the key of the entries, and the least score, how many members from there on to leave out, and how
-// many to return with their scores, beside the moment.
-const entriesScript = scriptHead + `
-return {now, redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', ARGV[2], ARGV[3])}
-`
+// now is the moment by the server's clock, in tenths of a second. The masters of a cluster are taken to agree.
+func (x *index) now(ctx context.Context) (int64, error) {
+	known := x.clock.Load()
+	if known == nil || time.Since(known.here) > clockAge {
+		known = &moment{here: time.Now()}
+		cmd := redis.NewCmd(ctx, "time")
+		if err := x.send(ctx, "TIME", cmd); err != nil {
+			return 0, err
+		}
+		parts, _ := cmd.StringSlice()
+		if len(parts) != 2 {
+			return 0, fault.New(ctx, "TIME", fault.ErrReply)
+		}
+		seconds, err := strconv.ParseInt(parts[0], 10, 64)
+		micros, bad := strconv.ParseInt(parts[1], 10, 64)
+		if err != nil || bad != nil {
+			return 0, fault.New(ctx, "TIME", fault.ErrReply)
+		}
+		known.there = time.UnixMicro(seconds*1e6 + micros)
+		x.clock.Store(known)
+	}
+	return known.there.Add(time.Since(known.here)).UnixMilli() / 100, nil
+}
 
-// mostCounted bounds for how long a log-in of a principal with very many sessions holds the server up.
-const mostCounted = 4096
-
-// touchScript takes the keys of the entries and the principals, and a member, the principal,
-// milliseconds and code.
-const touchScript = scriptHead + `
-put(KEYS[1], KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]))
-return 1
-`
-
-// leaveScript takes the keys of the entries and the principals, the principal, and members.
-const leaveScript = scriptHead + `
-for n = 2, #ARGV do
-	redis.call('ZREM', KEYS[1], ARGV[n])
-end
-if ARGV[1] ~= '' then
-	ends(KEYS[1], KEYS[2], ARGV[1])
-end
-return 1
-`
-
-// countScript takes the key of principals or entries, what a tenth of a second is in its scores, and a score. It returns
-// how many members have that score at least and haven't ended, and the moment.
-const countScript = scriptHead + `
-local least = math.max(now * tonumber(ARGV[1]), tonumber(ARGV[2]))
-return {redis.call('ZCOUNT', KEYS[1], string.format('%.0f', least), '+inf'), now}
-`
-
-// markHead takes the keys of the marks and of what has the sessions that the mark may end, and a field, its value
-// without the moment up to which it lasts, and how long that is at least in milliseconds. The mark outlives these
-// sessions, also if the script is repeated, as its reply was lost. It removes some marks that have lasted.
-const markHead = scriptHead + `
-local lasted = math.max(tonumber(ARGV[3]), redis.call('PTTL', KEYS[2]))
-local before, value = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^(%d+);(.*)$')
-local repeated = value == ARGV[2]
-local last = math.max(now + math.ceil(lasted / 100), repeated and tonumber(before) or 0)
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', last) .. ';' .. ARGV[2])
-lasts(KEYS[1], lasted + 1000)
-local page = redis.call('HSCAN', KEYS[1], redis.call('HGET', KEYS[1], 'c') or '0', 'COUNT', 50)
-for n = 1, #page[2], 2 do
-	local until_ = tonumber(string.match(page[2][n + 1], '^(%d+);') or '')
-	if until_ and until_ < now then
-		redis.call('HDEL', KEYS[1], page[2][n])
-	end
-end
-if page[1] == '0' then
-	redis.call('HDEL', KEYS[1], 'c')
-else
-	redis.call('HSET', KEYS[1], 'c', page[1])
-end
-`
-
-const markScript = markHead + `return 1`
-
-// endScript is markHead and then nextScript, with the key of the marks, and the field, value and time before what that
-// takes.
-const endScript = markHead + `
-if not repeated and redis.call('EXISTS', KEYS[2]) == 1 then
-	redis.call('RENAME', KEYS[2], KEYS[4])
-end
-if redis.call('EXISTS', KEYS[4]) == 0 then
-	return {now, {}, 0}
-end
-` + takes + `
-return take(KEYS[2], KEYS[3], KEYS[4], 4)
-`
-
-// nextScript takes the keys of a principal's entries, the principals and what a mark has ended, and the principal, how many
-// members to take from that, the last one that was taken before, and the tags that the mark spares. It returns them with
-// their scores, and whether there are more. They stay there until the next ones are taken, or for a minute, so that the
-// script returns them again if it is repeated.
-const nextScript = scriptHead + takes + `
-return take(KEYS[1], KEYS[2], KEYS[3], 1)
-`
-
-const takes = `
-local function take(entries, principals, ended, at)
-	local spared, taken = {}, {}
-	for n = at + 3, #ARGV do
-		spared[ARGV[n]] = true
-	end
-	local ms, rank = redis.call('PTTL', ended), redis.call('ZRANK', ended, ARGV[at + 2])
-	if rank then
-		redis.call('ZREMRANGEBYRANK', ended, 0, rank)
-	end
-	local page = redis.call('ZRANGE', ended, 0, ARGV[at + 1] - 1, 'WITHSCORES')
-	for n = 1, #page, 2 do
-		if not spared[string.sub(page[n], 10, 20)] and tonumber(page[n + 1]) >= now * 262144 then
-			table.insert(taken, page[n])
-			table.insert(taken, page[n + 1])
-		else
-			redis.call('ZREM', ended, page[n])
-			if spared[string.sub(page[n], 10, 20)] then
-				redis.call('ZADD', entries, page[n + 1], page[n])
-				lasts(entries, ms)
-			end
-		end
-	end
-	local more = redis.call('ZCARD', ended) > #taken / 2
-	if not more then
-		redis.call('PEXPIRE', ended, 60000)
-	end
-	ends(entries, principals, ARGV[at])
-	return {now, taken, more and 1 or 0}
-end
-`
-
-// The fields of a shard's marks: a principal's hash as it is, everybody's, a tag after a letter,
-// and where the search for what has lasted goes on.
+// The fields of a shard's marks: a principal's hash as it is, everybody's, and a tag after a letter.
 const (
 	everybody = "*"
 	endedMark = "x"
 )
 
-// call is one run of a script.
-type call struct {
-	source string
-	keys   []string
-	args   []any
-	*redis.Cmd
-}
-
-func newCall(ctx context.Context, source string, keys []string, args ...any) *call {
-	c := &call{source: source, keys: keys, args: args}
-	c.set(ctx, "eval", source)
-	return c
-}
-
-func (c *call) set(ctx context.Context, command, script string) {
-	all := make([]any, 0, 3+len(c.keys)+len(c.args))
-	all = append(all, command, script, len(c.keys))
-	for _, key := range c.keys {
-		all = append(all, key)
-	}
-	c.Cmd = redis.NewCmd(ctx, append(all, c.args...)...)
-}
-
-// byHash has the server run a script that it knows most likely.
-func (c *call) byHash(ctx context.Context) *call {
-	c.set(ctx, "evalsha", hashOf(c.source))
-	return c
-}
-
-func hashOf(source string) string { return hexOf(digest([]byte(source))) }
-
-// run sends scripts together, and with their texts those that the server doesn't know.
-func (x index) run(ctx context.Context, calls []*call) error {
-	if err := ctx.Err(); err != nil {
-		return fault.New(ctx, "EVAL", err)
-	}
-	commands := make([]command, len(calls))
-	for n, c := range calls {
-		commands[n] = c.Cmd
-	}
-	x.roundTrip(ctx, commands...)
-	var again []command
-	for _, c := range calls {
-		if redis.HasErrorPrefix(c.Err(), "NOSCRIPT") {
-			c.set(ctx, "eval", c.source)
-			again = append(again, c.Cmd)
-		}
-	}
-	if len(again) > 0 {
-		x.roundTrip(ctx, again...)
-	}
-	for _, c := range calls {
-		switch err := c.Err(); {
-		case err == nil, err == redis.Nil:
-		case fault.IsRefusal(err):
-			return tiers.NewError(forbidden, err)
-		default:
-			return fault.New(ctx, "EVAL", err)
-		}
-	}
-	return nil
-}
-
-const forbidden = "strata: redis: EVAL: layer.Indexed needs scripts, and the server or the user's rights forbid them; give the user the rights of docs/production.md, or leave layer.Indexed out"
-
 // send sends commands together, and returns the first error.
-func (x index) send(ctx context.Context, name string, commands []command) error {
+func (x *index) send(ctx context.Context, name string, commands ...command) error {
+	return x.sendBy(ctx, name, x.roundTrip, commands)
+}
+
+func (x *index) sendBy(ctx context.Context, name string, trip func(context.Context, ...command), commands []command) error {
 	if err := ctx.Err(); err != nil {
 		return fault.New(ctx, name, err)
 	}
 	if len(commands) == 0 {
 		return nil
 	}
-	x.roundTrip(ctx, commands...)
+	trip(ctx, commands...)
 	for _, c := range commands {
-		if err := c.Err(); err != nil && err != redis.Nil {
+		switch err := c.Err(); {
+		case err == nil, err == redis.Nil:
+		case fault.IsRefusal(err):
+			return tiers.NewError("strata: redis: "+name+": "+forbidden, err)
+		default:
 			return fault.New(ctx, name, err)
 		}
 	}
 	return nil
 }
 
-func flag(set bool) int {
-	if set {
-		return 1
+const forbidden = "layer.Indexed needs transactions and sorted sets, and the server or the user's rights forbid them; give the user the rights of docs/production.md, or leave layer.Indexed out"
+
+// transact has the server run commands of one slot in one step. Outside a cluster MULTI and EXEC are sent as any commands:
+// go-redis leaves replies unread on a connection if MULTI is refused.
+func (x *index) transact(ctx context.Context, commands ...command) {
+	if cluster, ok := x.client.(*redis.ClusterClient); ok {
+		replied(commands, x.tracker.Transact(ctx, cluster, cmders(commands)))
+		return
 	}
-	return 0
+	multi, exec := redis.NewCmd(ctx, "multi"), redis.NewCmd(ctx, "exec")
+	x.roundTrip(ctx, append(append([]command{multi}, commands...), exec)...)
+	results, err := reply[[]any](exec)
+	for _, c := range append(commands, multi) { // one that isn't queued is why EXEC fails
+		if err != nil && c.Err() != nil {
+			err = c.Err()
+			break
+		}
+	}
+	if err == nil && len(results) != len(commands) {
+		err = fault.ErrReply
+	}
+	for n, c := range commands {
+		if err != nil {
+			c.SetErr(err)
+		} else if failed, bad := results[n].(error); bad {
+			c.SetErr(failed)
+		} else {
+			c.(*redis.Cmd).SetVal(results[n])
+		}
+	}
 }
 
-// Enter is one script in one slot.
-func (x index) Enter(ctx context.Context, e principals.Entry, limit principals.Limit) (principals.Entered, error) {
-	ms, code := life(e.TTL)
-	c := newCall(ctx, enterScript,
-		[]string{x.entriesKey(e.Key), x.principalsKey(e.Key), x.marksKey(x.ShardOf(e.Key))},
-		memberOf(e), e.Principal, string(e.Key[:]), ms, code, limit.Most, flag(limit.Refuse), flag(limit.PerClass), mostCounted).byHash(ctx)
-	if err := x.run(ctx, []*call{c}); err != nil {
-		return principals.Entered{}, err
+// put are the commands that enter a session at a moment; the last one returns the entry that lives longest.
+func (x *index) put(ctx context.Context, e principals.Entry, now int64) []command {
+	tenths, code := life(e.TTL)
+	entries, of := x.entriesKey(e.Key), x.principalsKey(e.Key)
+	return []command{
+		redis.NewCmd(ctx, "zadd", entries, (now+tenths)<<codeBits|code, memberOf(e)),
+		redis.NewCmd(ctx, "zadd", of, now+tenths, e.Principal),
+		redis.NewCmd(ctx, "zremrangebyscore", entries, "-inf", now<<codeBits),
+		redis.NewCmd(ctx, "zremrangebyscore", of, "-inf", now-1),
+		redis.NewCmd(ctx, "pexpire", entries, tenths*100+1000),
+		longest(ctx, entries),
 	}
-	got, _ := c.Result()
-	if got == int64(0) {
-		return principals.Entered{Refused: true}, nil
+}
+
+// longest reads the member of a sorted set that has the highest score.
+func longest(ctx context.Context, key string) command {
+	return redis.NewCmd(ctx, "zrange", key, -1, -1, "withscores")
+}
+
+// expiryOf reads the reply of longest, 0 for none. Scores hold so many bits beside the expiry.
+func expiryOf(ctx context.Context, c command, bits int) (tenths int64, err error) {
+	got, err := reply[[]any](c)
+	if err != nil {
+		return 0, fault.New(ctx, "ZRANGE", err)
 	}
-	parts, _ := got.([]any)
-	if len(parts) != 3 {
-		return principals.Entered{}, fault.New(ctx, "EVAL", fault.ErrReply)
+	pairs, err := readPairs(ctx, got)
+	if err != nil || len(pairs) == 0 {
+		return 0, err
 	}
-	var entered principals.Entered
-	for n, nonce := range []*string{&entered.Own, &entered.All} {
-		value, ok := parts[n].(string)
-		if !ok {
-			return principals.Entered{}, fault.New(ctx, "EVAL", fault.ErrReply)
+	return int64(pairs[0].score) >> bits, nil
+}
+
+// settle has principals end with the entry that lives longest, where that isn't the one that was put.
+func (x *index) settle(ctx context.Context, put []principals.Entry, last []command, now int64) error {
+	var commands []command
+	for n, e := range put {
+		expiry, err := expiryOf(ctx, last[n], codeBits)
+		if err != nil {
+			return err
 		}
+		if tenths, _ := life(e.TTL); expiry > now+tenths {
+			commands = append(commands,
+				redis.NewCmd(ctx, "pexpire", x.entriesKey(e.Key), (expiry-now)*100+1000),
+				redis.NewCmd(ctx, "zadd", x.principalsKey(e.Key), expiry, e.Principal))
+		}
+	}
+	return x.send(ctx, "ZADD", commands...)
+}
+
+// Enter is one transaction in one slot.
+func (x *index) Enter(ctx context.Context, e principals.Entry, others int) (entered principals.Entered, err error) {
+	now, err := x.now(ctx)
+	if err != nil {
+		return entered, err
+	}
+	all := x.put(ctx, e, now)
+	last := all[len(all)-1:]
+	marks := redis.NewCmd(ctx, "hmget", x.marksKey(x.ShardOf(e.Key)), string(e.Key[:]), everybody)
+	card := redis.NewCmd(ctx, "zcard", x.entriesKey(e.Key))
+	list := redis.NewCmd(ctx, "zrange", x.entriesKey(e.Key), 0, others, "withscores")
+	if all = append(all, marks); others > 0 {
+		all = append(all, card, list)
+	}
+	if err := x.sendBy(ctx, "MULTI", x.transact, all); err != nil {
+		return entered, err
+	}
+	values, err := reply[[]any](marks)
+	if err != nil || len(values) != 2 {
+		return entered, fault.New(ctx, "HMGET", cmp.Or(err, fault.ErrReply))
+	}
+	for n, nonce := range []*string{&entered.Own, &entered.All} {
+		value, _ := values[n].(string)
 		*nonce = readMark(value).Nonce
 	}
-	timed, _ := parts[2].([]any)
-	excess, err := readEntries(ctx, e.Key, timed)
-	for _, other := range excess {
-		other.Principal = e.Principal
-		entered.Excess = append(entered.Excess, other)
+	if others > 0 {
+		there, err := reply[int64](card)
+		if err != nil {
+			return entered, fault.New(ctx, "ZCARD", err)
+		}
+		some, err := readEntries(ctx, e.Key, list, now)
+		if err != nil {
+			return entered, err
+		}
+		for _, other := range some {
+			if other.ID != e.ID || other.Tag != e.Tag {
+				other.Principal = e.Principal
+				entered.Others = append(entered.Others, other)
+			}
+		}
+		entered.Others = entered.Others[:min(len(entered.Others), others)]
+		entered.More = int(there) - 1 - len(entered.Others)
 	}
-	return entered, err
+	return entered, x.settle(ctx, []principals.Entry{e}, last, now)
 }
 
-// Touch is one script an entry, all in one pipeline.
-func (x index) Touch(ctx context.Context, entries []principals.Entry) error {
-	calls := make([]*call, len(entries))
-	for n, e := range entries {
-		ms, code := life(e.TTL)
-		calls[n] = newCall(ctx, touchScript, []string{x.entriesKey(e.Key), x.principalsKey(e.Key)},
-			memberOf(e), e.Principal, ms, code).byHash(ctx)
+// Touch is one pipeline, and one more where sessions of one principal live for different times.
+func (x *index) Touch(ctx context.Context, entries []principals.Entry) error {
+	now, err := x.now(ctx)
+	if err != nil {
+		return err
 	}
-	return x.run(ctx, calls)
-}
-
-// Leave is one script a principal, all in one pipeline.
-func (x index) Leave(ctx context.Context, entries []principals.Entry) error {
-	members := map[principals.Key][]any{}
+	var all, last []command
 	for _, e := range entries {
-		if members[e.Key] == nil {
-			members[e.Key] = []any{e.Principal}
-		}
-		if e.Principal != "" {
-			members[e.Key][0] = e.Principal
-		}
+		all = append(all, x.put(ctx, e, now)...)
+		last = append(last, all[len(all)-1])
+	}
+	if err := x.send(ctx, "ZADD", all...); err != nil {
+		return err
+	}
+	return x.settle(ctx, entries, last, now)
+}
+
+// Leave is two pipelines. A log-in that comes between may take its principal out of Page and Count until the session's next use.
+func (x *index) Leave(ctx context.Context, entries []principals.Entry) error {
+	members := map[principals.Key][]any{}
+	names := map[principals.Key]string{}
+	for _, e := range entries {
 		members[e.Key] = append(members[e.Key], memberOf(e))
+		names[e.Key] = cmp.Or(names[e.Key], e.Principal)
 	}
-	var calls []*call
-	for key, args := range members {
-		calls = append(calls, newCall(ctx, leaveScript, []string{x.entriesKey(key), x.principalsKey(key)}, args...).byHash(ctx))
+	var all, ends []command
+	lasts := map[principals.Key]command{}
+	for key, gone := range members {
+		lasts[key] = longest(ctx, x.entriesKey(key))
+		all = append(all, redis.NewCmd(ctx, append([]any{"zrem", x.entriesKey(key)}, gone...)...), lasts[key])
 	}
-	return x.run(ctx, calls)
+	if err := x.send(ctx, "ZREM", all...); err != nil {
+		return err
+	}
+	for key, name := range names {
+		expiry, err := expiryOf(ctx, lasts[key], codeBits)
+		switch {
+		case err != nil:
+			return err
+		case name == "": // Page finds it
+		case expiry == 0:
+			ends = append(ends, redis.NewCmd(ctx, "zrem", x.principalsKey(key), name))
+		default:
+			ends = append(ends, redis.NewCmd(ctx, "zadd", x.principalsKey(key), expiry, name))
+		}
+	}
+	return x.send(ctx, "ZREM", ends...)
 }
 
 // RemoveSessions removes sessions in one pipeline: the caller has marked them, so that one whose removal fails is over
 // all the same.
-func (x index) RemoveSessions(ctx context.Context, sessions []principals.Entry) error {
+func (x *index) RemoveSessions(ctx context.Context, sessions []principals.Entry) error {
 	var commands []command
 	for _, e := range sessions {
 		key, err := x.key(e.ID)
@@ -479,7 +391,7 @@ func (x index) RemoveSessions(ctx context.Context, sessions []principals.Entry) 
 		}
 		commands = append(commands, redis.NewCmd(ctx, "del", key))
 	}
-	if err := x.send(ctx, "DEL", commands); err != nil {
+	if err := x.send(ctx, "DEL", commands...); err != nil {
 		return err
 	}
 	for _, e := range sessions {
@@ -488,24 +400,23 @@ func (x index) RemoveSessions(ctx context.Context, sessions []principals.Entry) 
 	return nil
 }
 
-// Entries reads a part of a principal's sorted set. An entry that has expired is in it until the next Enter
-// with a limit, or a mark.
-func (x index) Entries(ctx context.Context, key principals.Key, after principals.Entry, most int) (entries []principals.Entry, err error) {
-	least := int64(0)
+// Entries reads a part of a principal's sorted set.
+func (x *index) Entries(ctx context.Context, key principals.Key, after principals.Entry, most int) (entries []principals.Entry, err error) {
+	now, err := x.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	least := now << codeBits
 	if !after.Expires.IsZero() {
 		_, code := life(after.TTL)
-		least = after.Expires.UnixMilli()/100<<codeBits | code
+		least = max(least, after.Expires.UnixMilli()/100<<codeBits|code)
 	}
 	for offset := 0; ; offset += most + 1 { // beyond those that have the score of after, and come before it
-		c := newCall(ctx, entriesScript, []string{x.entriesKey(key)}, least, offset, most+1).byHash(ctx)
-		if err := x.run(ctx, []*call{c}); err != nil {
+		c := redis.NewCmd(ctx, "zrangebyscore", x.entriesKey(key), least, "+inf", "withscores", "limit", offset, most+1)
+		if err := x.send(ctx, "ZRANGEBYSCORE", c); err != nil {
 			return nil, err
 		}
-		timed, err := reply[[]any](c.Cmd)
-		if err != nil {
-			return nil, fault.New(ctx, "EVAL", err)
-		}
-		some, err := readEntries(ctx, key, timed)
+		some, err := readEntries(ctx, key, c, now)
 		if err != nil {
 			return nil, err
 		}
@@ -520,15 +431,11 @@ func (x index) Entries(ctx context.Context, key principals.Key, after principals
 	}
 }
 
-// readEntries reads a moment and the members with their scores at it. It leaves out what is no member.
-func readEntries(ctx context.Context, key principals.Key, timed []any) (entries []principals.Entry, err error) {
-	if len(timed) < 2 {
-		return nil, fault.New(ctx, "EVAL", fault.ErrReply)
-	}
-	now, isMoment := timed[0].(int64)
-	all, isList := timed[1].([]any)
-	if !isMoment || !isList {
-		return nil, fault.New(ctx, "EVAL", fault.ErrReply)
+// readEntries reads members with their scores at a moment. It leaves out what is no member.
+func readEntries(ctx context.Context, key principals.Key, c command, now int64) (entries []principals.Entry, err error) {
+	all, err := reply[[]any](c)
+	if err != nil {
+		return nil, fault.New(ctx, "ZRANGE", err)
 	}
 	pairs, err := readPairs(ctx, all)
 	for _, p := range pairs {
@@ -545,7 +452,7 @@ type pair struct {
 	score  float64
 }
 
-// readPairs reads [m, s, m, s], as RESP2 and scripts have it, or [[m, s], [m, s]].
+// readPairs reads [m, s, m, s], as RESP2 has it, or [[m, s], [m, s]].
 func readPairs(ctx context.Context, all []any) (pairs []pair, err error) {
 	for n := 0; n < len(all); n++ {
 		both, nested := all[n].([]any)
@@ -576,12 +483,19 @@ func readPairs(ctx context.Context, all []any) (pairs []pair, err error) {
 
 // Page goes from shard to shard, in each by expiry: one that is used meanwhile moves on, and isn't
 // left out.
-func (x index) Page(ctx context.Context, cursor string, size int) (page []principals.Indexed, next string, err error) {
+func (x *index) Page(ctx context.Context, cursor string, size int) (page []principals.Indexed, next string, err error) {
 	at, ok := readCursor(cursor)
 	if !ok {
 		return nil, "", principals.ErrCursor
 	}
-	listed, err := x.principalsFrom(ctx, at, size+1)
+	now, err := x.now(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if at.expiry < now {
+		at.expiry, at.same = now, 0
+	}
+	listed, err := x.principalsFrom(ctx, at, now, size+1)
 	if err != nil {
 		return nil, "", err
 	}
@@ -591,7 +505,7 @@ func (x index) Page(ctx context.Context, cursor string, size int) (page []princi
 	for n, l := range listed {
 		keys[n] = x.entriesKey(principals.KeyOf(l.member))
 	}
-	sessions, err := x.counts(ctx, 1<<codeBits, 0, keys)
+	sessions, err := x.counts(ctx, keys, now<<codeBits)
 	if err != nil {
 		return nil, "", err
 	}
@@ -600,8 +514,8 @@ func (x index) Page(ctx context.Context, cursor string, size int) (page []princi
 		if at.shard != l.shard || at.expiry != int64(l.score) {
 			at = place{shard: l.shard, expiry: int64(l.score)}
 		}
-		if count := sessions[n].count; count > 0 {
-			page = append(page, principals.Indexed{Principal: l.member, Sessions: int(count)})
+		if sessions[n] > 0 {
+			page = append(page, principals.Indexed{Principal: l.member, Sessions: int(sessions[n])})
 			at.same++
 		} else {
 			none = append(none, principals.Entry{Principal: l.member, Key: principals.KeyOf(l.member)})
@@ -620,12 +534,8 @@ type found struct {
 }
 
 // principalsFrom reads most principals from a place on, or a few more.
-func (x index) principalsFrom(ctx context.Context, at place, most int) (all []found, err error) {
-	keys := make([]string, indexShards-at.shard)
-	for n := range keys {
-		keys[n] = x.shardKey(at.shard+n, "p")
-	}
-	cards, err := x.counts(ctx, 1, at.expiry, keys)
+func (x *index) principalsFrom(ctx context.Context, at place, now int64, most int) (all []found, err error) {
+	counts, err := x.counts(ctx, x.shardKeys("p")[at.shard:], now)
 	if err != nil {
 		return nil, err
 	}
@@ -634,22 +544,24 @@ func (x index) principalsFrom(ctx context.Context, at place, most int) (all []fo
 		shards []int
 		expect int64
 	)
-	for n, c := range cards {
+	for n, count := range counts {
 		if expect >= int64(most) {
 			break
 		}
-		least, offset := c.now, 0
-		if n == 0 && at.expiry >= least {
+		least, offset := now, 0
+		if n == 0 {
 			least, offset = at.expiry, at.same
 		}
-		if c.count -= int64(offset); c.count <= 0 {
+		if count == 0 {
 			continue
 		}
-		expect += c.count
+		if n > 0 { // of the first shard some were returned before
+			expect += count
+		}
 		shards = append(shards, at.shard+n)
-		ranges = append(ranges, redis.NewCmd(ctx, "zrangebyscore", keys[n], least, "+inf", "withscores", "limit", offset, most))
+		ranges = append(ranges, redis.NewCmd(ctx, "zrangebyscore", x.shardKey(at.shard+n, "p"), least, "+inf", "withscores", "limit", offset, most))
 	}
-	if err := x.send(ctx, "ZRANGEBYSCORE", ranges); err != nil {
+	if err := x.send(ctx, "ZRANGEBYSCORE", ranges...); err != nil {
 		return nil, err
 	}
 	for n, c := range ranges {
@@ -668,29 +580,23 @@ func (x index) principalsFrom(ctx context.Context, at place, most int) (all []fo
 	return all, nil
 }
 
-// card is how many members of a sorted set haven't ended, and the moment by its server's clock.
-type card struct{ count, now int64 }
-
-// counts counts in sorted sets what hasn't ended, in the first one from a score on. A tenth of a second is unit in scores.
-func (x index) counts(ctx context.Context, unit, from int64, keys []string) ([]card, error) {
-	calls := make([]*call, len(keys))
+// counts counts in sorted sets what hasn't a lower score.
+func (x *index) counts(ctx context.Context, keys []string, least int64) ([]int64, error) {
+	commands := make([]command, len(keys))
 	for n, key := range keys {
-		calls[n] = newCall(ctx, countScript, []string{key}, unit, from).byHash(ctx)
-		from = 0
+		commands[n] = redis.NewCmd(ctx, "zcount", key, least, "+inf")
 	}
-	if err := x.run(ctx, calls); err != nil {
+	if err := x.send(ctx, "ZCOUNT", commands...); err != nil {
 		return nil, err
 	}
-	cards := make([]card, len(calls))
-	for n, c := range calls {
-		got, err := reply[[]any](c.Cmd)
-		if err != nil || len(got) != 2 {
-			return nil, fault.New(ctx, "EVAL", cmp.Or(err, fault.ErrReply))
+	counts := make([]int64, len(keys))
+	for n, c := range commands {
+		var err error
+		if counts[n], err = reply[int64](c); err != nil {
+			return nil, fault.New(ctx, "ZCOUNT", err)
 		}
-		cards[n].count, _ = got[0].(int64)
-		cards[n].now, _ = got[1].(int64)
 	}
-	return cards, nil
+	return counts, nil
 }
 
 // place is where a page begins: in a shard, at an expiry, after so many principals that have it.
@@ -718,84 +624,88 @@ func readCursor(cursor string) (p place, ok bool) {
 }
 
 // Count adds up the shards.
-func (x index) Count(ctx context.Context) (n int, err error) {
-	keys := make([]string, indexShards)
-	for shard := range keys {
-		keys[shard] = x.shardKey(shard, "p")
+func (x *index) Count(ctx context.Context) (n int, err error) {
+	now, err := x.now(ctx)
+	if err != nil {
+		return 0, err
 	}
-	cards, err := x.counts(ctx, 1, 0, keys)
-	for _, c := range cards {
-		n += int(c.count)
+	counts, err := x.counts(ctx, x.shardKeys("p"), now)
+	for _, c := range counts {
+		n += int(c)
 	}
 	return n, err
 }
 
-// Mark is one script in one slot, and one more for each mostTaken sessions after the first.
-func (x index) Mark(ctx context.Context, principal string, mark principals.Mark, lasts time.Duration) (principals.Next, error) {
-	var (
-		key    = principals.KeyOf(principal)
-		shard  = x.ShardOf(key)
-		keys   = []string{x.entriesKey(key), x.principalsKey(key), x.shardKey(shard, "d:") + mark.Nonce}
-		args   = []any{principal, mostTaken, ""}
-		ms, _  = life(lasts)
-		marked = []any{string(key[:]), writeMark(mark), ms}
-	)
-	for _, tag := range mark.Kept {
-		args = append(args, tag)
-	}
-	taken, last, more, err := x.take(ctx, key, newCall(ctx, endScript, append([]string{x.marksKey(shard)}, keys...), append(marked, args...)...))
+// Mark, MarkAll and MarkEnded are two pipelines.
+func (x *index) Mark(ctx context.Context, key principals.Key, mark principals.Mark, lasts time.Duration) error {
+	return x.mark(ctx, []string{x.marksKey(x.ShardOf(key))}, []string{x.entriesKey(key)}, codeBits, string(key[:]), mark, lasts)
+}
+
+func (x *index) MarkAll(ctx context.Context, mark principals.Mark, lasts time.Duration) error {
+	return x.mark(ctx, x.shardKeys("m"), x.shardKeys("p"), 0, everybody, mark, lasts)
+}
+
+func (x *index) MarkEnded(ctx context.Context, e principals.Entry, reason principals.Reason, lasts time.Duration) error {
+	return x.mark(ctx, []string{x.marksKey(x.ShardOf(e.Key))}, []string{x.entriesKey(e.Key)}, codeBits, endedMark+e.Tag, principals.Mark{Reason: reason}, lasts)
+}
+
+// mark writes a mark, which outlives the sessions in the sorted sets.
+func (x *index) mark(ctx context.Context, hashes, sets []string, bits int, field string, mark principals.Mark, lasts time.Duration) error {
+	now, err := x.now(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return func(ctx context.Context) (entries []principals.Entry, err error) {
-		for entries, taken = taken, nil; len(entries) == 0 && more; {
-			args[2] = last
-			part, until, left, err := x.take(ctx, key, newCall(ctx, nextScript, keys, args...))
-			if err != nil {
-				return nil, err
-			}
-			entries, last, more = part, until, left
+	var reads, writes []command
+	for _, key := range sets {
+		reads = append(reads, longest(ctx, key))
+	}
+	if err := x.send(ctx, "ZRANGE", reads...); err != nil {
+		return err
+	}
+	tenths, _ := life(lasts)
+	for n, hash := range hashes {
+		expiry, err := expiryOf(ctx, reads[n], bits)
+		if err != nil {
+			return err
 		}
-		return entries, nil
-	}, nil
+		until := max(now+tenths, expiry) + int64(time.Second/tenth)
+		writes = append(writes, redis.NewCmd(ctx, "hset", hash, field, fmt.Sprintf("%d;%s", until, writeMark(mark))))
+	}
+	if err := x.send(ctx, "HSET", writes...); err != nil {
+		return err
+	}
+	if rand.N(cleanEvery) == 0 {
+		_ = x.clean(ctx, hashes[rand.N(len(hashes))], now) // or a later one does
+	}
+	return nil
 }
 
-// mostTaken is how many sessions one script takes at most that a mark has ended.
-const mostTaken = 512
+// cleanEvery is how many marks are set for each search for those that have lasted, which reads a shard.
+const cleanEvery = 64
 
-// take runs one of the scripts that take what a mark has ended, up to the last member.
-func (x index) take(ctx context.Context, key principals.Key, c *call) (entries []principals.Entry, last string, more bool, err error) {
-	if err := x.run(ctx, []*call{c.byHash(ctx)}); err != nil {
-		return nil, "", false, err
-	}
-	got, err := reply[[]any](c.Cmd)
-	if err == nil && len(got) == 3 {
-		if left, isNumber := got[2].(int64); isNumber {
-			if all, _ := got[1].([]any); len(all) > 1 {
-				last, _ = all[len(all)-2].(string)
+// clean removes the marks of a shard that have lasted, unless one is set meanwhile.
+func (x *index) clean(ctx context.Context, hash string, now int64) error {
+	return x.tracker.Watch(ctx, hash, func(tx *redis.Tx) error {
+		read := redis.NewCmd(ctx, "hgetall", hash)
+		_ = tx.Process(ctx, read)
+		fields, err := readFields(read)
+		remove := []any{"hdel", hash}
+		for field, value := range fields {
+			until, _, _ := strings.Cut(value, ";")
+			if last, bad := strconv.ParseInt(until, 10, 64); bad == nil && last < now {
+				remove = append(remove, field)
 			}
-			entries, err = readEntries(ctx, key, got)
-			return entries, last, left > 0, err
 		}
-	}
-	return nil, "", false, fault.New(ctx, "EVAL", cmp.Or(err, fault.ErrReply))
-}
-
-// MarkAll is one script a shard, all in one pipeline.
-func (x index) MarkAll(ctx context.Context, mark principals.Mark, lasts time.Duration) error {
-	ms, _ := life(lasts)
-	calls := make([]*call, indexShards)
-	for shard := range calls {
-		calls[shard] = newCall(ctx, markScript, []string{x.marksKey(shard), x.shardKey(shard, "p")}, everybody, writeMark(mark), ms)
-	}
-	return x.run(ctx, calls)
-}
-
-// MarkEnded is one script in one slot.
-func (x index) MarkEnded(ctx context.Context, e principals.Entry, reason principals.Reason, lasts time.Duration) error {
-	ms, _ := life(lasts)
-	c := newCall(ctx, markScript, []string{x.marksKey(x.ShardOf(e.Key)), x.entriesKey(e.Key)}, endedMark+e.Tag, writeMark(principals.Mark{Reason: reason}), ms)
-	return x.run(ctx, []*call{c})
+		if err != nil || len(remove) == 2 {
+			return err
+		}
+		pipe := tx.Pipeline()
+		for _, args := range [][]any{{"multi"}, remove, {"exec"}} {
+			_ = pipe.Process(ctx, redis.NewCmd(ctx, args...))
+		}
+		_, err = pipe.Exec(ctx)
+		return err
+	})
 }
 
 // A mark is kept as the moment up to which it lasts, its nonce, the tags that it spares between
@@ -817,12 +727,12 @@ func readMark(value string) (m principals.Mark) {
 }
 
 // Marks reads the hashes of shards in one pipeline.
-func (x index) Marks(ctx context.Context, shards []int) ([]principals.Marks, error) {
+func (x *index) Marks(ctx context.Context, shards []int) ([]principals.Marks, error) {
 	commands := make([]command, len(shards))
 	for n, shard := range shards {
 		commands[n] = redis.NewCmd(ctx, "hgetall", x.marksKey(shard))
 	}
-	if err := x.send(ctx, "HGETALL", commands); err != nil {
+	if err := x.send(ctx, "HGETALL", commands...); err != nil {
 		return nil, err
 	}
 	all := make([]principals.Marks, len(shards))
@@ -888,19 +798,19 @@ func readFields(c command) (map[string]string, error) {
 }
 
 // Because writes one key a session, all in one pipeline.
-func (x index) Because(ctx context.Context, ids []string, reason principals.Reason, lasts time.Duration) error {
-	ms, _ := life(lasts)
+func (x *index) Because(ctx context.Context, ids []string, reason principals.Reason, lasts time.Duration) error {
+	tenths, _ := life(lasts)
 	commands := make([]command, len(ids))
 	for n, id := range ids {
-		commands[n] = redis.NewCmd(ctx, "set", x.reasonKey(id), string(reason), "px", ms)
+		commands[n] = redis.NewCmd(ctx, "set", x.reasonKey(id), string(reason), "px", tenths*100)
 	}
-	return x.send(ctx, "SET", commands)
+	return x.send(ctx, "SET", commands...)
 }
 
 // ReasonOf reads one key.
-func (x index) ReasonOf(ctx context.Context, id string) (principals.Reason, error) {
+func (x *index) ReasonOf(ctx context.Context, id string) (principals.Reason, error) {
 	cmd := redis.NewCmd(ctx, "get", x.reasonKey(id))
-	if err := x.send(ctx, "GET", []command{cmd}); err != nil {
+	if err := x.send(ctx, "GET", cmd); err != nil {
 		return "", err
 	}
 	reason, _, err := replyOrNil[string](cmd)

@@ -27,7 +27,7 @@ func TestEntriesAreReadInPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close(context.Background()) })
-	x := index{s}
+	x := &index{Storage: s}
 	for name, ttl := range map[string]func(n int) time.Duration{
 		"at the same time": func(int) time.Duration { return time.Hour },
 		"one by one":       func(n int) time.Duration { return time.Hour - time.Duration(n)*time.Second },
@@ -79,14 +79,14 @@ func TestEntriesAreReadInPages(t *testing.T) {
 }
 
 // indexOn is the index of a store on a server of the test's own.
-func indexOn(t *testing.T, server *redistest.Server) index {
+func indexOn(t *testing.T, server *redistest.Server) *index {
 	t.Helper()
 	s, err := Open(server.URL(), Prefix("s:"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close(context.Background()) })
-	return index{s}
+	return &index{Storage: s}
 }
 
 // entryOf is an entry of a session of its own.
@@ -98,7 +98,7 @@ func entryOf(principal string, n int, ttl time.Duration) principals.Entry {
 }
 
 // expect checks which principals are listed, and that as many are counted.
-func (x index) expect(t *testing.T, want ...string) {
+func (x *index) expect(t *testing.T, want ...string) {
 	t.Helper()
 	var listed []string
 	for cursor, more := "", true; more; more = cursor != "" {
@@ -165,8 +165,8 @@ func TestAsManyPrincipalsAreCountedAsAreListed(t *testing.T) {
 	}
 	leave(entryOf("fay", 6, time.Hour))
 	waitFor(t, "the short session has ended", func() bool {
-		entries, err := x.counts(ctx, 1<<codeBits, 0, []string{x.entriesKey(short.Key)})
-		return err == nil && entries[0].count == 0
+		entries, err := x.Entries(ctx, short.Key, principals.Entry{}, 10)
+		return err == nil && len(entries) == 0
 	})
 	if n, err := x.Count(ctx); n != 1 || err != nil {
 		t.Errorf("%d are counted, not 1 (%v)", n, err)
@@ -187,80 +187,12 @@ func TestPrincipalsAreCountedByTheServersClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		waitFor(t, "the session has ended", func() bool {
+			x.clock.Store(nil) // asks again, as no time passes here
 			n, err := x.Count(ctx)
 			return err == nil && n == 1
 		})
 		x.expect(t, neighbour)
 	})
-}
-
-// Sessions that a mark ends are out of the index at once, and are taken in parts; the sessions that it spares stay, and those
-// that begin after it are none of its.
-func TestSessionsThatAMarkEndsAreTakenInParts(t *testing.T) {
-	const many = 2*mostTaken + 100
-	ctx, x := context.Background(), indexOn(t, redistest.Start(t))
-	entries := make([]principals.Entry, many)
-	for n := range entries {
-		entries[n] = entryOf("ann", n, time.Hour+time.Duration(n)*time.Second)
-	}
-	if err := x.Touch(ctx, entries); err != nil {
-		t.Fatal(err)
-	}
-	spared := []principals.Entry{entries[0], entries[mostTaken+10], entries[many-1]} // one of each part
-	mark := principals.Mark{Nonce: "nonce-45678"}
-	for _, e := range spared {
-		mark.Kept = append(mark.Kept, e.Tag)
-	}
-	next, err := x.Mark(ctx, "ann", mark, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	later := entryOf("ann", many, time.Hour)
-	if entered, err := x.Enter(ctx, later, principals.Limit{Most: 2, Refuse: true}); err != nil || entered.Refused || entered.Own != mark.Nonce {
-		t.Errorf("a later log-in got %+v, %v", entered, err)
-	}
-	taken, parts := map[string]bool{}, 0
-	for {
-		some, err := next(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(some) == 0 {
-			break
-		}
-		parts++
-		if len(some) > mostTaken {
-			t.Errorf("%d are taken at once", len(some))
-		}
-		for _, e := range some {
-			if taken[e.ID] || e.TTL < time.Hour {
-				t.Errorf("%+v is taken twice, or isn't what was entered", e)
-			}
-			taken[e.ID] = true
-		}
-	}
-	if parts != 3 || len(taken) != many-len(spared) {
-		t.Errorf("%d are taken in %d parts", len(taken), parts)
-	}
-	left, err := x.Entries(ctx, later.Key, principals.Entry{}, many)
-	if err != nil || len(left) != 1+len(spared) {
-		t.Errorf("%d are left, %v", len(left), err)
-	}
-	for _, e := range append(spared, later) {
-		if taken[e.ID] || !slices.ContainsFunc(left, func(l principals.Entry) bool { return l.ID == e.ID }) {
-			t.Errorf("%s isn't left", e.ID)
-		}
-	}
-	x.expect(t, "ann")
-	if err := x.Leave(ctx, left); err != nil {
-		t.Error(err)
-	}
-	x.expect(t)
-	for _, key := range x.client.Keys(ctx, "*").Val() {
-		if taken := strings.HasSuffix(key, ":d:"+mark.Nonce) && x.client.PTTL(ctx, key).Val() <= time.Minute; !taken && key != x.marksKey(x.ShardOf(later.Key)) {
-			t.Errorf("%s is left", key)
-		}
-	}
 }
 
 // repeating has each command sent twice, as if the first reply was lost.
@@ -276,109 +208,106 @@ func (repeating) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	return func(ctx context.Context, all []redis.Cmder) error { _ = next(ctx, all); return next(ctx, all) }
 }
 
-// The client repeats a script whose reply was lost: the mark's sessions are taken all the same, each once; those that it
-// spares stay, and so does one that began in between.
-func TestAMarkWhoseReplyWasLostIsRepeated(t *testing.T) {
-	for name, many := range map[string]int{"no session": 0, "one part": 3, "parts": mostTaken + 100} {
-		t.Run(name, func(t *testing.T) {
-			ctx, x := context.Background(), indexOn(t, redistest.Start(t))
-			entries := make([]principals.Entry, many)
-			mark := principals.Mark{Nonce: "nonce-45678"}
-			for n := range entries {
-				entries[n] = entryOf("ann", n, 48*time.Hour+time.Duration(n)*time.Minute)
-				if n == 0 || n == many-1 {
-					mark.Kept = append(mark.Kept, entries[n].Tag)
-				}
-			}
-			if err := x.Touch(ctx, entries); err != nil {
-				t.Fatal(err)
-			}
-			key := principals.KeyOf("ann")
-			marked := func() (next principals.Next, lasts string) {
-				t.Helper()
-				next, err := x.Mark(ctx, "ann", mark, time.Hour)
-				if err != nil {
-					t.Fatal(err)
-				}
-				lasts, _, _ = strings.Cut(x.client.HGet(ctx, x.marksKey(x.ShardOf(key)), string(key[:])).Val(), ";")
-				return next, lasts
-			}
-			_, first := marked()
-			later := entryOf("ann", many, time.Hour)
-			if _, err := x.Enter(ctx, later, principals.Limit{}); err != nil {
-				t.Fatal(err)
-			}
+// The client repeats commands whose reply was lost: what the index holds is the same as without.
+func TestCommandsMayBeRepeated(t *testing.T) {
+	var states [2]string
+	for n := range states {
+		ctx, x := context.Background(), indexOn(t, redistest.Start(t))
+		if n > 0 {
 			x.client.AddHook(repeating{})
-			next, second := marked()
-			if second < first {
-				t.Errorf("the mark lasts until %s, and %s before", second, first)
-			}
-			taken := map[string]bool{}
-			for {
-				some, err := next(ctx)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(some) == 0 {
-					break
-				}
-				for _, e := range some {
-					if taken[e.ID] {
-						t.Errorf("%s is taken twice", e.ID)
-					}
-					taken[e.ID] = true
-				}
-			}
-			if len(taken) != many-len(mark.Kept) {
-				t.Errorf("%d of %d are taken", len(taken), many)
-			}
-			left, err := x.Entries(ctx, key, principals.Entry{}, many+2)
-			if err != nil || len(left) != 1+len(mark.Kept) {
-				t.Errorf("%d are left, %v", len(left), err)
-			}
-			for _, e := range left {
-				if taken[e.ID] {
-					t.Errorf("%s is left and taken", e.ID)
-				}
-			}
-		})
+		}
+		first, second, long := entryOf("ann", 0, time.Hour), entryOf("ann", 1, time.Hour), entryOf("ann", 2, 48*time.Hour)
+		mark := principals.Mark{Nonce: "nonce-45678", Reason: "r", Kept: []string{first.Tag}}
+		if err := errors.Join(
+			x.Touch(ctx, []principals.Entry{first, long}), x.Mark(ctx, first.Key, mark, time.Hour), x.MarkAll(ctx, mark, time.Hour),
+			x.MarkEnded(ctx, long, "r", time.Hour), x.Leave(ctx, []principals.Entry{long}),
+		); err != nil {
+			t.Fatal(err)
+		}
+		entered, err := x.Enter(ctx, second, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := x.Entries(ctx, first.Key, principals.Entry{}, 10)
+		marks, failed := x.Marks(ctx, []int{x.ShardOf(first.Key)})
+		if err := errors.Join(err, failed); err != nil {
+			t.Fatal(err)
+		}
+		states[n] = fmt.Sprint(entered.Own, entered.All, len(entered.Others), entered.More, len(all), marks)
+		x.expect(t, "ann")
+	}
+	if states[0] != states[1] {
+		t.Errorf("%s\nafter repetitions\n%s", states[0], states[1])
 	}
 }
 
-// A log-in of a principal with very many sessions doesn't hold the server up for long.
-func TestALimitReadsABoundedPart(t *testing.T) {
-	const many = mostCounted + 100
+// A log-in is returned so many of the other sessions as it asks for, those that end first, and how many more there are.
+func TestALogInReadsABoundedPart(t *testing.T) {
+	const many = 20
 	ctx, x := context.Background(), indexOn(t, redistest.Start(t))
 	entries := make([]principals.Entry, many)
 	for n := range entries {
 		entries[n] = entryOf("ann", n, time.Hour+time.Duration(n)*time.Second)
-		entries[n].Begun = entries[n].Begun.Add(-time.Duration(n) * time.Second) // the oldest has the longest to live
 	}
 	if err := x.Touch(ctx, entries); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct {
-		limit   principals.Limit
-		refused bool
-		excess  int
-	}{
-		{principals.Limit{Most: many, Refuse: true}, true, 0},
-		{principals.Limit{Most: many + 1, Refuse: true}, false, 0},
-		{principals.Limit{Most: many - 5}, false, 7}, // with the one before
-		{principals.Limit{Most: 3}, false, mostCounted},
-		{principals.Limit{Most: mostCounted, PerClass: true}, false, 1},
-		{principals.Limit{Most: mostCounted, PerClass: true, Refuse: true}, true, 0},
-	} {
-		e := entryOf("ann", many+len(entries), time.Hour+many*time.Second)
-		entries = append(entries, e)
-		entered, err := x.Enter(ctx, e, c.limit)
-		if err != nil || entered.Refused != c.refused || len(entered.Excess) != c.excess {
-			t.Errorf("%+v: refused %t, %d in excess, %v", c.limit, entered.Refused, len(entered.Excess), err)
+	for asked, returned := range map[int]int{0: 0, 1: 1, 7: 7, many - 1: many - 1, many: many, many + 1: many} {
+		own := entryOf("ann", many, time.Hour+3*time.Second)
+		entered, err := x.Enter(ctx, own, asked)
+		if err != nil || len(entered.Others) != returned || asked > 0 && entered.More != many-returned {
+			t.Errorf("%d asked for: %d and %d more, %v", asked, len(entered.Others), entered.More, err)
 		}
-		for n, other := range entered.Excess[:min(1, len(entered.Excess))] {
-			if want := entries[mostCounted-1-n].ID; other.ID != want {
-				t.Errorf("%+v: %s ends first, not %s", c.limit, other.ID, want)
+		for n, other := range entered.Others {
+			if other.ID != entries[n].ID || other.Principal != "ann" {
+				t.Errorf("%d asked for: %s is number %d", asked, other.ID, n)
 			}
+		}
+	}
+}
+
+// A session that lives for a shorter time than another one of its principal's takes nothing from that.
+func TestSessionsOfAPrincipalLiveForDifferentTimes(t *testing.T) {
+	ctx, x := context.Background(), indexOn(t, redistest.Start(t))
+	long, short, brief := entryOf("ann", 0, 48*time.Hour), entryOf("ann", 1, time.Hour), entryOf("ann", 2, time.Minute)
+	if err := x.Touch(ctx, []principals.Entry{long, short}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.Enter(ctx, brief, 0); err != nil {
+		t.Fatal(err)
+	}
+	if left := x.client.PTTL(ctx, x.entriesKey(long.Key)).Val(); left < long.TTL {
+		t.Errorf("the entries live for %v", left)
+	}
+	expiry := x.client.ZScore(ctx, x.principalsKey(long.Key), "ann").Val()
+	if left := time.Until(time.UnixMilli(int64(expiry) * 100)); left < long.TTL-time.Minute {
+		t.Errorf("the principal is listed for %v", left)
+	}
+}
+
+// Marks that have lasted are removed, and no other.
+func TestMarksThatHaveLastedAreRemoved(t *testing.T) {
+	ctx, x := context.Background(), indexOn(t, redistest.Start(t))
+	over, stays := entryOf("ann", 0, time.Hour), entryOf("ann", 1, time.Hour)
+	if err := errors.Join(x.MarkEnded(ctx, over, "r", time.Hour), x.MarkEnded(ctx, stays, "r", 3*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	now, err := x.now(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := x.marksKey(x.ShardOf(over.Key))
+	for _, c := range []struct {
+		later time.Duration
+		left  []string
+	}{{0, []string{"x" + over.Tag, "x" + stays.Tag}}, {2 * time.Hour, []string{"x" + stays.Tag}}} {
+		if err := x.clean(ctx, hash, now+int64(c.later/tenth)); err != nil {
+			t.Fatal(err)
+		}
+		left := x.client.HKeys(ctx, hash).Val()
+		slices.Sort(left)
+		if !slices.Equal(left, c.left) {
+			t.Errorf("after %v: %q are left", c.later, left)
 		}
 	}
 }
@@ -410,7 +339,7 @@ func TestAMarkOutlivesTheSessions(t *testing.T) {
 	ctx, x := context.Background(), indexOn(t, redistest.Start(t))
 	e := entryOf("ann", 0, 365*24*time.Hour)
 	for name, mark := range map[string]func() error{
-		"own":   func() error { _, err := x.Mark(ctx, "ann", principals.Mark{Nonce: "n"}, time.Hour); return err },
+		"own":   func() error { return x.Mark(ctx, e.Key, principals.Mark{Nonce: "n"}, time.Hour) },
 		"all":   func() error { return x.MarkAll(ctx, principals.Mark{Nonce: "n"}, time.Hour) },
 		"ended": func() error { return x.MarkEnded(ctx, e, "r", time.Hour) },
 	} {
@@ -428,7 +357,7 @@ func TestAMarkOutlivesTheSessions(t *testing.T) {
 				t.Errorf("%s: the mark lasts until %s, %v", name, until, err)
 			}
 		}
-		if left := x.client.PTTL(ctx, marks).Val(); left < e.TTL {
+		if left := x.client.PTTL(ctx, marks).Val(); left >= 0 {
 			t.Errorf("%s: the marks of the shard live for %v", name, left)
 		}
 	}
@@ -453,17 +382,12 @@ func TestTheAgeOfAnEntryIsByTheServersClock(t *testing.T) {
 		}
 		entries, err := x.Entries(ctx, first.Key, principals.Entry{}, 10)
 		aged("listed", entries, err)
-		entered, err := x.Enter(ctx, second, principals.Limit{Most: 1})
-		aged("beyond a limit", entered.Excess, err)
-		next, err := x.Mark(ctx, "ann", principals.Mark{Nonce: "n", Kept: []string{second.Tag}}, time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		entries, err = next(ctx)
-		aged("ended", entries, err)
+		entered, err := x.Enter(ctx, second, 1)
+		aged("beside a log-in", entered.Others, err)
 		waitFor(t, "the entry grows older", func() bool {
+			x.clock.Store(nil) // asks again, as no time passes here
 			entries, err := x.Entries(ctx, second.Key, principals.Entry{}, 10)
-			return err == nil && len(entries) == 1 && entries[0].Age >= 200*time.Millisecond
+			return err == nil && len(entries) == 2 && entries[0].Age >= 200*time.Millisecond
 		})
 	})
 }

@@ -335,7 +335,7 @@ func (s *Storage) Subscribe(l tiers.InvalidationListener) (stop func()) {
 func (s *Storage) InvalidationErr() error { return s.tracker.InvalidationErr() }
 
 // Indexer is the index beside the sessions.
-func (s *Storage) Indexer() principals.Index { return index{s} }
+func (s *Storage) Indexer() principals.Index { return &index{Storage: s} }
 
 // Advise looks at the client's options and, by one INFO and one EVAL, at the server.
 func (s *Storage) Advise(ctx context.Context) []tiers.Advice {
@@ -379,11 +379,19 @@ func (s *Storage) key(id string) (string, error) {
 // wrong password for one, and a client's hook may keep an error to itself. A command that
 // wasn't executed must never look like a session that isn't there.
 func (s *Storage) roundTrip(ctx context.Context, commands ...command) {
+	replied(commands, s.tracker.Send(ctx, cmders(commands)...))
+}
+
+func cmders(commands []command) []redis.Cmder {
 	all := make([]redis.Cmder, len(commands))
 	for n, c := range commands {
 		all[n] = c
 	}
-	err := s.tracker.Send(ctx, all...)
+	return all
+}
+
+// replied gives each of the commands that were sent together with this result a reply or an error.
+func replied(commands []command, err error) {
 	for _, c := range commands {
 		value, own := c.Result()
 		if value == nil && own == nil {

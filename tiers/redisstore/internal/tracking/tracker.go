@@ -142,6 +142,18 @@ func (t *Tracker) Send(ctx context.Context, commands ...redis.Cmder) error {
 	})
 }
 
+// Transact has a server of a cluster run the commands, which are of one slot, in one step.
+func (t *Tracker) Transact(ctx context.Context, cluster *redis.ClusterClient, commands []redis.Cmder) error {
+	return t.reloader.during(func() error {
+		pipe := cluster.TxPipeline()
+		for _, c := range commands {
+			_ = pipe.Process(ctx, c)
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	})
+}
+
 // Watch is the client's Watch of one key, on a connection to that server too. The client's hooks aren't
 // called while invalidations arrive from a server that is alone.
 func (t *Tracker) Watch(ctx context.Context, key string, fn func(*redis.Tx) error) error {
