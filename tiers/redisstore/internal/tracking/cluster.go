@@ -30,8 +30,8 @@ func (c *cluster) masters(ctx context.Context) ([]*redis.Options, error) {
 		return nil, asUnsupported(err)
 	}
 	asked := newProbe(owners[0])
-	defer asked.close()
-	text, err := asked.client.ClusterNodes(ctx).Result()
+	defer func() { _ = asked.Close() }()
+	text, err := asked.ClusterNodes(ctx).Result()
 	if err != nil {
 		return nil, asUnsupported(err)
 	}
@@ -89,8 +89,8 @@ func find(ctx context.Context, n node, like *redis.Options) *redis.Options {
 		o.Addr = net.JoinHostPort(host, n.port)
 		o.NodeAddress = o.Addr
 		p := newProbe(&o)
-		text, err := p.client.ClusterNodes(ctx).Result()
-		p.close()
+		text, err := p.ClusterNodes(ctx).Result()
+		_ = p.Close()
 		if said := readNodes(text); err == nil && said.self == n.id && said.master {
 			return &o
 		}
@@ -111,7 +111,7 @@ func (c *cluster) view(ctx context.Context, members []*member) (string, error) {
 	for n, m := range members {
 		all.Go(func() {
 			errs[n] = guarded(func() error {
-				text, err := m.probe.client.ClusterNodes(ctx).Result()
+				text, err := m.probe.ClusterNodes(ctx).Result()
 				m.nodes = readNodes(text)
 				return asUnsupported(err)
 			})

@@ -11,6 +11,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/push"
+
+	"github.com/gf-strata/strata/tiers/redisstore/internal/pause"
 )
 
 // canaryLife ends what is left of a canary where the connection breaks after the first command.
@@ -38,13 +40,12 @@ type connection struct {
 
 	mu       sync.Mutex
 	dialed   bool
-	down     bool
 	conn     net.Conn
+	over     error         // why it was cut
 	sub      *redis.PubSub // once the first ping was sent
 	pings    uint64
 	sent     time.Time          // when the last ping was about to be sent
 	waiting  bool               // for its pong
-	silent   bool               // a pong is missing, which is why it is down
 	canaries map[string]*canary // by key, which aren't received yet
 }
 
@@ -55,43 +56,33 @@ func newConnection(r *watchSession, n int, master *redis.Options) *connection {
 // run connects, reads and pings until the connection or ctx ends, and says why.
 func (c *connection) run(ctx context.Context) error {
 	o := derive(c.master)
-	dial, greet, prepare := o.Dialer, o.OnConnect, c.track
-	if c.watchSession.notifications {
-		o.Protocol, prepare = 2, c.greet
-	}
+	o.Protocol = c.watchSession.protocol()
+	dial := o.Dialer
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return c.dial(func() (net.Conn, error) { return dial(ctx, network, addr) })
 	}
-	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
-		if greet != nil {
-			if err := greet(ctx, conn); err != nil {
-				return err
-			}
-		}
-		return prepare(ctx, conn)
-	}
+	greetBy(o, c.greet)
 	client := redis.NewClient(o)
 	defer func() { _ = client.Close() }()
-	defer context.AfterFunc(ctx, c.cut)()
+	defer context.AfterFunc(ctx, func() { _ = c.cut(ctx.Err()) })()
+	if !c.watchSession.notifications {
+		if err := client.RegisterPushNotificationHandler("invalidate", c, true); err != nil {
+			return err
+		}
+	}
 	sub := client.Subscribe(ctx) // to nothing: it holds the connection and reads it
 	defer func() { _ = sub.Close() }()
 	connecting, cancel := context.WithTimeout(ctx, c.watchSession.trial)
 	defer cancel()
-	if err := c.listen(connecting, client, sub); err != nil {
-		return err
-	}
 	if err := sub.Ping(connecting, c.next()); err != nil {
 		return err
 	}
 	var pings sync.WaitGroup
 	pinging, stop := context.WithCancel(ctx)
-	pings.Go(func() {
-		_ = guarded(func() error { c.ping(pinging, sub); return nil })
-		c.cut()
-	})
+	pings.Go(func() { _ = c.cut(guarded(func() error { return c.ping(pinging, sub) })) })
 	defer func() {
 		stop()
-		c.cut() // a ping may be blocked in its write
+		_ = c.cut(errLost) // a ping may be blocked in its write
 		pings.Wait()
 	}()
 	c.mu.Lock()
@@ -103,20 +94,22 @@ func (c *connection) run(ctx context.Context) error {
 			message, err = &redis.Pong{Payload: c.pinged()}, nil
 		}
 		if err != nil {
-			return c.because(err)
+			return c.cut(err)
 		}
 		switch message := message.(type) {
 		case *redis.Subscription:
-			c.receive([]any{message.Channel})
+			c.receive("", message.Channel)
 		case *redis.Message:
-			if key, ok := strings.CutPrefix(message.Channel, c.channel("")); ok && message.Pattern != "" {
-				c.notified(key, message.Payload)
-				continue
-			}
-			if !strings.HasPrefix(message.Channel, c.watchSession.prefix+canaryMark) {
+			key, isKey := strings.CutPrefix(message.Channel, c.channel(""))
+			switch {
+			case message.Pattern != "" && isKey:
+				c.receive(message.Payload, key)
+				c.watchSession.changed([]any{key})
+			case strings.HasPrefix(message.Channel, c.watchSession.prefix+canaryName):
+				c.receive("", message.Channel)
+			default:
 				return errLost
 			}
-			c.receive([]any{message.Channel})
 		case *redis.Pong:
 			at, ok := c.pong(message.Payload)
 			if !ok {
@@ -134,7 +127,7 @@ func (c *connection) run(ctx context.Context) error {
 // would read on without the invalidations in between.
 func (c *connection) dial(dial func() (net.Conn, error)) (net.Conn, error) {
 	c.mu.Lock()
-	spent := c.dialed || c.down
+	spent := c.dialed || c.over != nil
 	c.dialed = true
 	c.mu.Unlock()
 	if spent {
@@ -144,96 +137,57 @@ func (c *connection) dial(dial func() (net.Conn, error)) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.watchSession.reaches(connected)
 	c.mu.Lock()
-	down := c.down
-	if !down {
-		c.conn = conn
-	}
-	c.mu.Unlock()
-	if down {
+	defer c.mu.Unlock()
+	if c.over != nil {
 		_ = conn.Close()
 		return nil, errLost
 	}
-	c.watchSession.reaches(connected)
+	c.conn = conn
 	return conn, nil
 }
 
-// cut closes the connection, which wakes its reader and writer.
-func (c *connection) cut() {
+// cut closes the connection, which wakes its reader and writer, and returns why it was cut first.
+func (c *connection) cut(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.down = true
+	if c.over == nil {
+		c.over = err
+	}
 	if c.conn != nil {
 		_ = c.conn.Close()
 	}
+	return c.over
 }
 
-// because is why the connection can't be read.
-func (c *connection) because(err error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.silent {
-		return errSilent
+// greet asks for invalidations. A server that goes on in RESP2 accepts CLIENT TRACKING, and then sends none.
+func (c *connection) greet(ctx context.Context, conn *redis.Conn) error {
+	r := c.watchSession
+	hello := conn.Hello(ctx, r.protocol(), "", "", "")
+	err := isMaster(hello, r.protocol())
+	if err == nil || hello.Err() == nil {
+		r.reaches(greeted)
 	}
-	return err
-}
-
-// remote is the address that it is connected to.
-func (c *connection) remote() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.conn == nil {
-		return ""
-	}
-	return c.conn.RemoteAddr().String()
-}
-
-// track asks for invalidations. A server that goes on in RESP2 accepts the command,
-// and then sends none.
-func (c *connection) track(ctx context.Context, conn *redis.Conn) error {
-	hello := conn.Hello(ctx, 3, "", "", "")
-	if err := asUnsupported(hello.Err()); err != nil {
+	if err != nil {
 		return err
 	}
-	c.watchSession.reaches(greeted)
-	if hello.Val()["proto"] != int64(3) {
-		return errNoRESP3
+	var args []any
+	switch {
+	case r.notifications:
+		args = []any{"psubscribe", glob.Replace(c.channel(r.prefix)) + "*"}
+	case r.prefix == "":
+		args = []any{"client", "tracking", "on", "bcast"}
+	default:
+		args = []any{"client", "tracking", "on", "bcast", "prefix", r.prefix}
 	}
-	if err := isMaster(hello); err != nil {
-		return err
-	}
-	args := []any{"client", "tracking", "on", "bcast"}
-	if c.watchSession.prefix != "" {
-		args = append(args, "prefix", c.watchSession.prefix)
-	}
-	if err := asUnsupported(conn.Process(ctx, redis.NewStatusCmd(ctx, args...))); err != nil {
+	if err := asUnsupported(conn.Process(ctx, redis.NewCmd(ctx, args...))); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sent = time.Now() // the first ping, which made the connection, follows
 	return nil
-}
-
-// greet is track for keyspace notifications.
-func (c *connection) greet(ctx context.Context, conn *redis.Conn) error {
-	hello := conn.Hello(ctx, 2, "", "", "")
-	if err := hello.Err(); err != nil && !isRefused(err) {
-		return err
-	}
-	c.watchSession.reaches(greeted)
-	c.mu.Lock()
-	c.sent = time.Now()
-	c.mu.Unlock()
-	return isMasterIfAsked(hello)
-}
-
-// listen says how the connection receives changes.
-func (c *connection) listen(ctx context.Context, client *redis.Client, sub *redis.PubSub) error {
-	if c.watchSession.notifications {
-		return sub.PSubscribe(ctx, glob.Replace(c.channel(c.watchSession.prefix))+"*")
-	}
-	return client.RegisterPushNotificationHandler("invalidate", c, true)
 }
 
 // channel is the channel of a key's notifications.
@@ -244,29 +198,24 @@ func (c *connection) channel(key string) string {
 // glob makes a pattern of a text.
 var glob = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
-// ping sends a ping at the pace of the watch, and cuts the connection where no
-// pong comes within the lease: that also bounds what the server keeps for a reader that
-// hangs.
-func (c *connection) ping(ctx context.Context, sub *redis.PubSub) {
-	tick := time.NewTicker(c.watchSession.pace)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
+// ping sends a ping at the pace of the watch. It returns an error where no pong comes within the lease: that also bounds
+// what the server keeps for a reader that hangs.
+func (c *connection) ping(ctx context.Context, sub *redis.PubSub) error {
+	for pause.For(ctx, c.watchSession.pace) {
 		c.mu.Lock()
 		waiting, late := c.waiting, time.Since(c.sent) > c.watchSession.lease
-		c.silent = waiting && late
 		c.mu.Unlock()
 		switch {
-		case waiting && !late:
-		case waiting || sub.Ping(ctx, c.next()) != nil:
-			c.cut()
-			return
+		case waiting && late:
+			return errSilent
+		case waiting:
+			continue
+		}
+		if err := sub.Ping(ctx, c.next()); err != nil {
+			return err
 		}
 	}
+	return ctx.Err()
 }
 
 // next is the payload of a ping that is about to be sent.
@@ -289,7 +238,7 @@ func (c *connection) pinged() string {
 func (c *connection) pong(payload string) (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.down || !c.waiting || payload != strconv.FormatUint(c.pings, 10) {
+	if c.over != nil || !c.waiting || payload != strconv.FormatUint(c.pings, 10) {
 		return time.Time{}, false
 	}
 	c.waiting = false
@@ -299,35 +248,20 @@ func (c *connection) pong(payload string) (time.Time, bool) {
 // HandlePushNotification receives an invalidation: a list of keys, or nil where all were
 // removed. An error would go to go-redis' log, and the stream on.
 func (c *connection) HandlePushNotification(_ context.Context, _ push.NotificationHandlerContext, message []any) error {
-	if len(message) != 2 {
-		c.cut()
-		return nil
-	}
-	switch keys := message[1].(type) {
-	case nil:
-		c.watchSession.flushed()
-	case []any:
-		c.receive(keys)
-		if !c.watchSession.changed(keys) {
-			c.cut()
+	if len(message) == 2 {
+		switch keys := message[1].(type) {
+		case nil:
+			c.watchSession.flushed()
+			return nil
+		case []any:
+			c.receive("", keys...)
+			if c.watchSession.changed(keys) {
+				return nil
+			}
 		}
-	default:
-		c.cut()
 	}
+	_ = c.cut(errLost)
 	return nil
-}
-
-// notified receives a keyspace notification. A canary needs those of both commands: the server may be set to
-// send some kinds only.
-func (c *connection) notified(key, event string) {
-	c.mu.Lock()
-	if k := c.canaries[key]; k != nil {
-		if k.set = k.set || event == "set"; k.set && event == "del" {
-			c.settle(key, nil)
-		}
-	}
-	c.mu.Unlock()
-	c.watchSession.changed([]any{key})
 }
 
 // canary is a key that is written on one connection to receive its invalidation on another:
@@ -342,16 +276,7 @@ type canary struct {
 	set     bool // its first keyspace notification was received
 }
 
-// expect has the connection look for a key.
-func (c *connection) expect(key string) *canary {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	k := &canary{done: make(chan error, 1)}
-	c.canaries[key] = k
-	return k
-}
-
-// settle ends the wait for a key.
+// settle ends the wait for a canary.
 func (c *connection) settle(key string, err error) {
 	if k := c.canaries[key]; k != nil {
 		delete(c.canaries, key)
@@ -359,12 +284,18 @@ func (c *connection) settle(key string, err error) {
 	}
 }
 
-// receive looks for canaries among invalidated keys.
-func (c *connection) receive(keys []any) {
+// receive looks for canaries among the keys of an invalidation, or of a keyspace notification with its event. Of these
+// a canary needs both: the server may be set to send some kinds only.
+func (c *connection) receive(event string, keys ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for n := 0; n < len(keys) && len(c.canaries) > 0; n++ {
-		if key, ok := keys[n].(string); ok {
+		key, _ := keys[n].(string)
+		switch k := c.canaries[key]; {
+		case k == nil:
+		case event == "set":
+			k.set = true
+		case event == "", event == "del" && k.set:
 			c.settle(key, nil)
 		}
 	}
@@ -385,43 +316,33 @@ func (c *connection) pass(sent time.Time) {
 	}
 }
 
-// sendCanary writes a key on a connection, removes it at once, and waits until its invalidation is
-// received.
-func (c *connection) sendCanary(ctx context.Context, on pipeliner, key string) error {
-	return c.await(ctx, key, func() error {
-		_, err := on.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-			pipe.Set(ctx, key, "", canaryLife)
-			pipe.Del(ctx, key)
-			return nil
-		})
+// isBehind returns nil if a connection leads to the server of this one, and what changes there arrives: it writes a
+// canary on it, removes it at once, and waits until its invalidation is received. A server that refuses all writes now
+// takes a message in place of that if it is believed to notify; a message doesn't show that keyspace notifications arrive.
+func (c *connection) isBehind(ctx context.Context, on commander, key string, believed bool) error {
+	pipe := on.Pipeline()
+	pipe.Set(ctx, key, "", canaryLife)
+	pipe.Del(ctx, key)
+	err := c.await(ctx, key, func() error { _, err := pipe.Exec(ctx); return err })
+	if !says(err, full) || !believed || c.watchSession.notifications {
 		return err
-	})
-}
-
-// sendMessage publishes a message on a connection, and waits until it is received. So a server that takes no
-// writes shows as well that both lead to it.
-func (c *connection) sendMessage(ctx context.Context, on pipeliner, channel string) error {
+	}
 	c.mu.Lock()
 	sub := c.sub
 	c.mu.Unlock()
-	if err := c.await(ctx, channel, func() error { return sub.Subscribe(ctx, channel) }); err != nil {
+	if err := c.await(ctx, key, func() error { return sub.Subscribe(ctx, key) }); err != nil {
 		return err
 	}
-	defer func() { _ = sub.Unsubscribe(ctx, channel) }()
-	return c.await(ctx, channel, func() error {
-		_, err := on.Pipelined(ctx, func(pipe redis.Pipeliner) error { return pipe.Publish(ctx, channel, "").Err() })
-		return err
-	})
-}
-
-// pipeliner is a client, or one connection of it.
-type pipeliner interface {
-	Pipelined(ctx context.Context, queue func(redis.Pipeliner) error) ([]redis.Cmder, error)
+	defer func() { _ = sub.Unsubscribe(ctx, key) }()
+	return c.await(ctx, key, func() error { return on.Process(ctx, redis.NewCmd(ctx, "publish", key, "")) })
 }
 
 // await calls send, and waits until the connection has received what that is followed by under the key.
 func (c *connection) await(ctx context.Context, key string, send func() error) error {
-	k := c.expect(key)
+	k := &canary{done: make(chan error, 1)}
+	c.mu.Lock()
+	c.canaries[key] = k
+	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()

@@ -2,6 +2,7 @@ package tracking_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -148,7 +149,7 @@ func TestNotificationsThatEnd(t *testing.T) {
 }
 
 // No notification says that all keys were removed: a key that is gone does.
-func TestAMarkShowsThatAllKeysWereRemoved(t *testing.T) {
+func TestATripwireShowsThatAllKeysWereRemoved(t *testing.T) {
 	f := start(t, noTracking...)
 	_, l := watch(t, f.server.Client(), "p:", tracking.ProofLife(time.Hour))
 	l.standing(t)
@@ -157,22 +158,23 @@ func TestAMarkShowsThatAllKeysWereRemoved(t *testing.T) {
 		f.check(f.raw.FlushAll(ctx).Err())
 		l.await(t, "a flush", func() bool { return l.missed > missed })
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if slices.Contains(l.log, "revoked") {
+		t.Errorf("notified of %q", l.log)
+	}
 }
 
-// All keys are removed right before the mark's life is extended.
-func TestAMarkThatIsExtendedHidesNothing(t *testing.T) {
-	f := start(t, noTracking...)
-	var flushes atomic.Int64
-	client := without(t, f, func(command []string) string {
-		if command[0] == "pexpire" && flushes.Add(1) == 1 {
-			_ = f.raw.FlushAll(ctx).Err()
-		}
-		return ""
-	})
-	_, l := watch(t, client, "p:", tracking.ProofLife(50*time.Millisecond))
+// A master that became a replica is noticed also if it has no HELLO to say so.
+func TestNotificationsOfAReplicaWithoutHello(t *testing.T) {
+	f := start(t, append(noTracking, "--rename-command", "HELLO", "")...)
+	_, l := watch(t, f.server.Client(), "p:", tracking.ProofLife(time.Hour))
 	l.standing(t)
 	missed := l.count()
-	l.await(t, "a flush", func() bool { return flushes.Load() > 0 && l.missed > missed })
+	f.check(f.raw.ReplicaOf(ctx, "127.0.0.1", "1").Err())
+	l.revoked(t)
+	f.check(f.raw.ReplicaOf(ctx, "no", "one").Err())
+	l.recovers(t, missed)
 }
 
 // A server that is full takes no canaries, so that nothing shows whether it still notifies.

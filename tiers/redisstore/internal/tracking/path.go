@@ -15,9 +15,10 @@ var errUnproven = errors.New("strata: redis: the connection doesn't lead to the 
 // path is the client that commands go through, with the number of those that are under way.
 // A path of our own is closed once it has been left and is no longer in use.
 //
-// client, own and cancel are set at construction; paths.mu guards the rest.
+// client, watch, own and cancel are set at construction; paths.mu guards the rest.
 type path struct {
 	client commander
+	watch  func(context.Context, func(*redis.Tx) error, ...string) error
 	own    *redis.Client // nil for the user's client
 	cancel func()        // ends the calls of the Dialer, which go on when the client is closed
 	uses   int
@@ -46,7 +47,7 @@ type paths struct {
 
 // newPaths returns paths that begin with the user's client.
 func newPaths(client redis.UniversalClient) *paths {
-	return &paths{user: client, now: &path{client: client}}
+	return &paths{user: client, now: &path{client: client, watch: client.Watch}}
 }
 
 // take returns the present path, which is given back after use.
@@ -62,21 +63,6 @@ func (p *paths) give(back *path) {
 	back.uses--
 	p.mu.Unlock()
 	p.closeUnused(back)
-}
-
-// send sends commands together on the present path.
-func (p *paths) send(ctx context.Context, commands []redis.Cmder) error {
-	return p.on(func(now *path) error { return now.send(ctx, commands) })
-}
-
-// watch is the Watch of the present path's client.
-func (p *paths) watch(ctx context.Context, key string, fn func(*redis.Tx) error) error {
-	return p.on(func(now *path) error {
-		if now.own != nil {
-			return now.own.Watch(ctx, fn, key)
-		}
-		return p.user.Watch(ctx, fn, key)
-	})
 }
 
 // on uses the present path, and leaves it if it turns out to lead elsewhere.
@@ -113,7 +99,7 @@ func (p *paths) leave(old *path) {
 }
 
 // end leads later commands through the user's client.
-func (p *paths) end() { p.use(&path{client: p.user}) }
+func (p *paths) end() { p.use(&path{client: p.user, watch: p.user.Watch}) }
 
 func (p *paths) closeUnused(old *path) {
 	p.mu.Lock()
@@ -148,20 +134,13 @@ func newPath(client *redis.Client, vet func(context.Context, *redis.Conn) error)
 		defer context.AfterFunc(life, stop)()
 		return dial(ctx, network, addr)
 	}
-	if greet := o.OnConnect; vet != nil {
-		o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
-			if greet != nil {
-				if err := greet(ctx, conn); err != nil {
-					return err
-				}
-			}
-			return vet(ctx, conn)
-		}
+	if vet != nil {
+		greetBy(&o, vet)
 	}
 	own := redis.NewClient(&o)
 	hooked := client.Conn() // for its hooks: it takes a connection only when it is used
 	hooked.AddHook(diversion{own})
-	return &path{client: hooked, own: own, cancel: cancel}
+	return &path{client: hooked, watch: own.Watch, own: own, cancel: cancel}
 }
 
 // diversion is the innermost hook of a connection that is never made: what it is given goes

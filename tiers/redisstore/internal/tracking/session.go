@@ -1,12 +1,14 @@
 package tracking
 
 import (
+	"cmp"
 	"context"
 	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,8 +29,8 @@ var (
 )
 
 const (
-	// canaryMark and chance follow the prefix, so that the key is nobody's.
-	canaryMark = "strata-canary-"
+	// canaryName and chance follow the prefix, so that the key is nobody's.
+	canaryName = "strata-canary-"
 
 	// proofLife is how long a canary proves that commands go to the server that is watched, and
 	// that its invalidations arrive. Each is sent to all nodes, and takes a new connection, so
@@ -38,8 +40,8 @@ const (
 	// shards is how many canaries show that keyspace notifications come from all servers that a proxy may hide.
 	shards = 16
 
-	// markLife ends what is left of a mark, which is written again in each proofLife.
-	markLife = 10 * time.Minute
+	// tripwireLife ends a tripwire, which costs memory what it holds.
+	tripwireLife = time.Hour
 )
 
 // How far a watch session has come.
@@ -54,40 +56,33 @@ const (
 // Slots may go from one member to another meanwhile: the member that has them sends their
 // invalidations, but what happened while the members didn't agree isn't known.
 //
-// members, up, ended and cancel are set at the start, path is once; the watcher's mutex
+// members, up, confirm, ended and cancel are set at the start, path is once; the watcher's mutex
 // guards the rest.
 type watchSession struct {
 	*watcher
 	members []*member
 	up      chan struct{} // closed once every connection has been confirmed
+	confirm func()        // closes it
 	ended   chan struct{} // closed when it is over
 	cancel  context.CancelCauseFunc
 
-	reached          int
-	confirmedMembers int         // members
-	proofs           []time.Time // of each member, and of the topology at last
-	stands           time.Time
-	path             *path // of the storage's commands, while it stands
-	missed           bool  // InvalidateAll is due before the next ValidUntil
-	over             bool
+	reached int
+	proofs  []time.Time // of each member, and of the topology at last
+	stands  time.Time
+	path    *path // of the storage's commands, while it stands
+	missed  bool  // InvalidateAll is due before the next ValidUntil
+	over    bool
 }
 
 // member is a master of a watch session, and how to ask it. connection is set at the start; the rest
 // belongs to follow.
 type member struct {
 	*connection
-	*probe
+	probe  *redis.Client
 	nodes  nodes     // what it said last, in a cluster
 	proven time.Time // when its last canary that was received was written
 	due    bool      // another one is to be written now
-	mark   string    // a key that is there until all keys are removed, of which no keyspace notification comes
-	marked time.Time // when it was last written
-}
-
-// renew makes the member be asked on a new connection.
-func (m *member) renew() {
-	m.probe.close()
-	m.probe = newProbe(m.connection.master)
+	wire   string    // the key of its tripwire
 }
 
 // runSession watches until something is lost, and returns the watch session and why it ended.
@@ -95,6 +90,7 @@ func (w *watcher) runSession(ctx context.Context) (r *watchSession, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r = &watchSession{watcher: w, up: make(chan struct{}), ended: make(chan struct{}), cancel: cancel, missed: true}
+	r.confirm = sync.OnceFunc(func() { close(r.up) })
 	var masters []*redis.Options
 	err = guarded(func() (err error) {
 		// A node that has vanished would hold up a cluster's client for as long as its options dial.
@@ -122,7 +118,7 @@ func (w *watcher) runSession(ctx context.Context) (r *watchSession, err error) {
 	}
 	for _, m := range r.members {
 		do(m.connection.run)
-		defer func() { m.probe.close() }()
+		defer func() { _ = m.probe.Close() }()
 	}
 	do(r.follow)
 	all.Wait()
@@ -193,19 +189,14 @@ func (r *watchSession) prove(n int, at time.Time) {
 	if r.over {
 		return
 	}
-	first := r.proofs[n].IsZero()
 	r.proofs[n] = at
-	if first && n < len(r.members) {
+	if n < len(r.members) {
 		r.reached = confirmed
-		if r.confirmedMembers++; r.confirmedMembers == len(r.members) {
-			close(r.up)
-		}
 	}
-	for _, other := range r.proofs {
-		if other.Before(at) {
-			at = other
-		}
+	if !earliest(r.proofs[:len(r.members)]).IsZero() {
+		r.confirm()
 	}
+	at = earliest(r.proofs)
 	until := at.Add(r.lease)
 	if at.IsZero() || !until.After(r.vouched) {
 		return
@@ -228,6 +219,8 @@ func (r *watchSession) prove(n int, at time.Time) {
 		(*l).ValidUntil(until)
 	}
 }
+
+func earliest(of []time.Time) time.Time { return slices.MinFunc(of, time.Time.Compare) }
 
 // changed notifies the listeners of a list of keys as go-redis reads it, and reports whether it is
 // one. A change before the watch session stands is covered by the InvalidateAll that is due then.
@@ -319,56 +312,35 @@ func (r *watchSession) look(ctx context.Context) (string, error) {
 	defer cancel()
 	view, err := r.topology.view(ctx, r.members)
 	for n := 0; err == nil && r.notifications && n < len(r.members); n++ {
-		err = r.remark(ctx, r.members[n])
+		err = r.checkTripwire(ctx, r.members[n])
 	}
 	return view, err
 }
 
-// remark looks whether the member's mark is still there, makes it at first, and extends its life in each proofLife.
-func (r *watchSession) remark(ctx context.Context, m *member) error {
-	isNew, now := m.mark == "", time.Now()
-	if isNew {
-		if m.mark = r.topology.key(m, r.canaryKey()); m.mark == "" {
-			return nil
-		}
-	} else {
-		err, due := error(nil), now.Sub(m.marked) >= r.proofLife
-		there := true
-		if due { // SET would hide that all keys were removed since a GET
-			there, err = m.probe.client.PExpire(ctx, m.mark, markLife).Result()
-		} else if err = m.probe.client.Get(ctx, m.mark).Err(); err == redis.Nil {
-			there, err = false, nil
-		}
-		if err != nil {
-			return asUnsupported(err)
-		}
-		if there {
-			if due {
-				m.marked = now
-			}
+// checkTripwire sets the member's tripwire if it isn't there. Then all keys were removed, of which no keyspace
+// notification comes, unless it is the first time, or an hour after.
+func (r *watchSession) checkTripwire(ctx context.Context, m *member) error {
+	first := m.wire == ""
+	if first {
+		if m.wire = r.topology.key(m, r.canaryKey()); m.wire == "" {
 			return nil
 		}
 	}
-	if err := m.probe.client.Set(ctx, m.mark, "", markLife).Err(); err != nil {
-		return asUnsupported(err)
+	gone, err := m.probe.SetNX(ctx, m.wire, "", tripwireLife).Result()
+	if gone && !first {
+		r.flushed()
 	}
-	m.marked = now
-	if !isNew {
-		r.flushed() // after the mark was written, so that another removal shows
-	}
-	return nil
+	return asUnsupported(err)
 }
 
 // canaryKey is the beginning of one.
 func (r *watchSession) canaryKey() string {
-	return r.prefix + canaryMark + strings.ToLower(crand.Text())
+	return r.prefix + canaryName + strings.ToLower(crand.Text())
 }
 
 // proveMembers writes a canary on a new connection to each member, and waits until its
 // invalidation is received, once in a proofLife. It reports whether there was one. A member that
-// no key of the prefix can be at needs none. A server that is full, or can't save, takes no
-// canary; it is believed if one was received earlier in the watcher's life, and a message is received now: that doesn't
-// show that keyspace notifications are.
+// no key of the prefix can be at needs none.
 func (r *watchSession) proveMembers(ctx context.Context) (sent bool, err error) {
 	var all sync.WaitGroup
 	errs := make([]error, len(r.members))
@@ -376,39 +348,10 @@ func (r *watchSession) proveMembers(ctx context.Context) (sent bool, err error) 
 		if !m.due && time.Since(m.proven) < r.proofLife {
 			continue
 		}
-		key := r.topology.key(m, r.canaryKey())
-		if key == "" {
-			continue
+		if key := r.topology.key(m, r.canaryKey()); key != "" {
+			sent = true
+			all.Go(func() { errs[n] = guarded(func() error { return r.proveMember(ctx, m, key) }) })
 		}
-		sent = true
-		more := 0
-		if !m.proven.IsZero() {
-			m.renew()
-		} else if r.notifications {
-			more = shards - 1
-		}
-		all.Go(func() {
-			errs[n] = guarded(func() error {
-				began := time.Now()
-				err := m.connection.sendCanary(ctx, m.probe.client, key)
-				for n := 0; err == nil && n < more; n++ {
-					if key := r.topology.key(m, r.canaryKey()); key != "" {
-						err = m.connection.sendCanary(ctx, m.probe.client, key)
-					}
-				}
-				if says(err, full) && !r.notifications && r.received && m.probe.remote() == m.connection.remote() {
-					err = m.connection.sendMessage(ctx, m.probe.client, key)
-				}
-				switch {
-				case errors.Is(err, errDeaf) && !m.proven.IsZero():
-					return errMoved
-				case err != nil:
-					return asUnsupported(err)
-				}
-				m.proven, m.due = began, false
-				return nil
-			})
-		})
 	}
 	all.Wait()
 	err = errors.Join(errs...)
@@ -416,25 +359,42 @@ func (r *watchSession) proveMembers(ctx context.Context) (sent bool, err error) 
 	return sent, err
 }
 
+func (r *watchSession) proveMember(ctx context.Context, m *member, key string) error {
+	began, canaries := time.Now(), 1
+	again := !m.proven.IsZero()
+	switch {
+	case again:
+		_ = m.probe.Close()
+		m.probe = newProbe(m.connection.master)
+	case r.notifications:
+		canaries = shards
+	}
+	for n := 0; n < canaries; n++ {
+		if n > 0 {
+			key = cmp.Or(r.topology.key(m, r.canaryKey()), key)
+		}
+		switch err := m.isBehind(ctx, m.probe, key, r.received); {
+		case errors.Is(err, errDeaf) && again:
+			return errMoved
+		case err != nil:
+			return asUnsupported(err)
+		}
+	}
+	m.proven, m.due = began, false
+	return nil
+}
+
 // vet proves a new connection for commands. One that doesn't lead to the server that
 // is watched ends the watch session.
 func (r *watchSession) vet(ctx context.Context, conn *redis.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	key, watched := r.canaryKey(), r.members[0].connection
-	err := watched.sendCanary(ctx, conn, key)
-	if says(err, full) && !r.notifications {
-		err = watched.sendMessage(ctx, conn, key)
-	}
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, errDeaf), fault.IsReply(err):
+	err := r.members[0].isBehind(ctx, conn, r.canaryKey(), true)
+	if errors.Is(err, errDeaf) || fault.IsReply(err) {
 		r.cancel(errMoved)
 		return errUnproven
-	default:
-		return err
 	}
+	return err
 }
 
 var errPanic = tiers.NewError("strata: redis: a panic while changes were watched; look at what the client's options call", nil)

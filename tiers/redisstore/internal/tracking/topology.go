@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -73,13 +72,10 @@ func (s *single) view(ctx context.Context, members []*member) (string, error) {
 		m.due = m.due || named != s.named
 		s.named = named
 	}
-	version, check := 3, isMaster
-	if m.watchSession.notifications {
-		version, check = 2, isMasterIfAsked
-	}
+	version := m.watchSession.protocol()
 	hello := redis.NewMapStringInterfaceCmd(ctx, "hello", version)
-	_ = m.probe.client.Process(ctx, hello)
-	return "master", check(hello)
+	_ = m.probe.Process(ctx, hello)
+	return "master", isMaster(hello, version)
 }
 
 // ask returns the address that the sentinels name. Only the client's Dialer, which asks them on a
@@ -105,36 +101,26 @@ func (s *single) ask(ctx context.Context) (string, error) {
 
 func (s *single) key(_ *member, start string) string { return start }
 
-// isMaster returns an error unless HELLO's reply is that of a master.
-func isMaster(hello *redis.MapStringInterfaceCmd) error {
+// isMaster returns an error unless HELLO's reply is that of a master in that version of RESP. Only RESP3 can't do without
+// HELLO. Where RESP2 does, the tripwire, which is a write, shows a replica as well.
+func isMaster(hello *redis.MapStringInterfaceCmd, version int) error {
 	reply, err := hello.Result()
-	if err != nil {
-		return err
-	}
-	if role := reply["role"]; role == "replica" || role == "slave" {
+	role := reply["role"]
+	switch {
+	case version == 2 && isRefused(err):
+		return nil
+	case err != nil:
+		return asUnsupported(err)
+	case version == 3 && reply["proto"] != int64(3):
+		return errNoRESP3
+	case role == "replica" || role == "slave":
 		return errReplica
 	}
 	return nil
 }
 
-// isMasterIfAsked is isMaster for a server that may have no HELLO: such a replica isn't known from its master.
-func isMasterIfAsked(hello *redis.MapStringInterfaceCmd) error {
-	if isRefused(hello.Err()) {
-		return nil
-	}
-	return isMaster(hello)
-}
-
-// probe asks a master on an ordinary connection. client is set at construction; mu guards at.
-type probe struct {
-	client *redis.Client
-
-	mu sync.Mutex
-	at string // the address that was connected to
-}
-
-func newProbe(master *redis.Options) *probe {
-	p := &probe{}
+// newProbe makes a client that asks a master on an ordinary connection.
+func newProbe(master *redis.Options) *redis.Client {
 	o := derive(master)
 	dial := o.Dialer
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -142,13 +128,9 @@ func newProbe(master *redis.Options) *probe {
 		if err != nil {
 			return undialed{err}, nil
 		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.at = conn.RemoteAddr().String()
 		return conn, nil
 	}
-	p.client = redis.NewClient(o)
-	return p
+	return redis.NewClient(o)
 }
 
 // undialed is a connection that couldn't be made. go-redis would write a line of its own, with
@@ -164,12 +146,17 @@ func (u undialed) SetDeadline(time.Time) error      { return nil }
 func (u undialed) SetReadDeadline(time.Time) error  { return nil }
 func (u undialed) SetWriteDeadline(time.Time) error { return nil }
 
-func (p *probe) close() { _ = p.client.Close() }
-
-func (p *probe) remote() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.at
+// greetBy has greet called with each new connection, after the function of the user's options.
+func greetBy(o *redis.Options, greet func(context.Context, *redis.Conn) error) {
+	first := o.OnConnect
+	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
+		if first != nil {
+			if err := first(ctx, conn); err != nil {
+				return err
+			}
+		}
+		return greet(ctx, conn)
+	}
 }
 
 // derive makes options for a connection of the watcher's own.

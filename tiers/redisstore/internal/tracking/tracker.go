@@ -131,8 +131,8 @@ func (t *Tracker) Close(ctx context.Context) error {
 // Send sends the commands together, while invalidations arrive to the server that sends them. Not
 // each command has a reply or an error afterwards.
 func (t *Tracker) Send(ctx context.Context, commands ...redis.Cmder) error {
-	return t.through(func(p *paths) error {
-		err := p.send(ctx, commands)
+	return t.through(func(now *path) error {
+		err := now.send(ctx, commands)
 		if errors.Is(err, errUnproven) {
 			for _, c := range commands {
 				c.SetErr(nil)
@@ -157,14 +157,14 @@ func (t *Tracker) Transact(ctx context.Context, cluster *redis.ClusterClient, co
 // Watch is the client's Watch of one key, on a connection to that server too. The client's hooks aren't
 // called while invalidations arrive from a server that is alone.
 func (t *Tracker) Watch(ctx context.Context, key string, fn func(*redis.Tx) error) error {
-	return t.through(func(p *paths) error { return p.watch(ctx, key, fn) })
+	return t.through(func(now *path) error { return now.watch(ctx, fn, key) })
 }
 
 // through has what is sent begin again if the present path turned out to lead elsewhere, as then nothing
 // has been sent.
-func (t *Tracker) through(send func(*paths) error) error {
+func (t *Tracker) through(send func(*path) error) error {
 	for tries := 1; ; tries++ {
-		err := t.reloader.during(func() error { return send(t.paths.Load()) })
+		err := t.reloader.during(func() error { return t.paths.Load().on(send) })
 		if !errors.Is(err, errUnproven) || tries == maxMoves {
 			return err
 		}

@@ -77,6 +77,14 @@ func startWatcher(client redis.UniversalClient, s settings) *watcher {
 	return w
 }
 
+// protocol is the version of RESP in which changes are received.
+func (w *watcher) protocol() int {
+	if w.notifications {
+		return 2
+	}
+	return 3
+}
+
 func (w *watcher) subscribe(l tiers.InvalidationListener) (stop func()) {
 	own := &l
 	w.mu.Lock()
