@@ -522,7 +522,14 @@ func TestAttackSharedCache(t *testing.T) {
 			r.Response.Header().Set("Cache-Control", "public, max-age=600")
 			r.Session.MustSet("k", "v")
 		})
+		server.BindHandler("/checked", func(r *ghttp.Request) {
+			r.Response.Header()["Cache-Control"] = []string{"No-Cache, must-revalidate", `s-maxage=60, private="X-User, X-Role", max-age=0`}
+			r.Session.MustSet("k", "v")
+		})
 	})
+	if a := s.bare("/checked"); a.header.Get("Cache-Control") != "private, no-cache, must-revalidate, max-age=0" {
+		t.Errorf("what the handler says to the browser's cache is lost: %v", a.header["Cache-Control"])
+	}
 	if a := s.bare("/public"); a.cookie == nil || keeps(a) || a.header.Get("Vary") != "Cookie" {
 		t.Errorf("a cache keeps a cookie: %v", a.header)
 	}

@@ -166,21 +166,23 @@ func vary(header http.Header, name string) {
 	header["Vary"] = append(header["Vary"], name)
 }
 
-// private keeps a response out of shared caches. The handler's Cache-Control stays, unless it
-// would let one keep a response that must not be kept.
+// private keeps a response out of shared caches. The handler's Cache-Control stays. If it would let one keep a response
+// that must not be kept, what it says to all caches stays.
 func private(header http.Header, must bool) {
-	if header.Get("Cache-Control") != "" {
-		if !must {
+	if header.Get("Cache-Control") != "" && !must {
+		return
+	}
+	is := "private"
+	for field := range strings.SplitSeq(strings.Join(header["Cache-Control"], ","), ",") {
+		field = strings.ToLower(strings.TrimSpace(field))
+		switch name, _, _ := strings.Cut(field, "="); {
+		case field == "private" || field == "no-store":
 			return
-		}
-		for field := range strings.SplitSeq(strings.Join(header["Cache-Control"], ","), ",") {
-			field = strings.ToLower(strings.TrimSpace(field))
-			if field == "private" || field == "no-store" {
-				return
-			}
+		case name != "" && name != "private" && name != "public" && name != "s-maxage" && !strings.Contains(field, `"`):
+			is += ", " + field
 		}
 	}
-	header["Cache-Control"] = []string{"private"}
+	header["Cache-Control"] = []string{is}
 }
 
 // unquoted is a cookie's value without the quotes that some clients put around it.

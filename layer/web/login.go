@@ -13,7 +13,7 @@ var (
 	errOutside   = errors.New("strata: web: this route has no web.Sessions; add the middleware to it")
 	errLoggedOut = errors.New("strata: web: no principal is logged in; call Login first")
 	errBegun     = errors.New("strata: web: the response has begun, so that the cookie with a new id can't be sent; begin the session, or change its id, before Flush")
-	errOwnID     = errors.New("strata: web: no request can bring the id that SetId or SetIdFunc has given, or it was logged out; take 16 to 128 letters, digits, - and _, and leave both out where ids are Signed")
+	errOwnID     = errors.New("strata: web: no request can bring the id that SetId or SetIdFunc has given, or the session has it already, or it was logged out; take 16 to 128 letters, digits, - and _, and leave both out where ids are Signed")
 	errLimits    = errors.New("strata: web: SetLimits needs times of 0 or more, up to 100 years; 0 is for the middleware's")
 )
 

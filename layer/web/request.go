@@ -256,7 +256,9 @@ func (q *request) change(logsIn bool, edit func(rec *record, now int64)) error {
 	s.loggedIn = loggedIn || logsIn
 	edit(&s.record, time.Now().UnixMilli())
 	if s.id == s.stored || s.id == q.presented.id || q.of.signer != nil {
+		s.renames = true
 		_, err = q.session.RegenerateId(true)
+		s.renames = false
 	}
 	if err != nil {
 		s.record, s.loggedIn = before, loggedIn

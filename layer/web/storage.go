@@ -26,6 +26,7 @@ type storage struct {
 	id        string          // what the session is called, or will be
 	stored    string          // what the store calls it; "" where there is none
 	endStored bool            // the session under stored ends when the one under id is there
+	renames   bool            // a change of the record asks for another id
 	loggedIn  bool            // by Login, since the last commit: what waits for the old id ends with it
 	late      *gmap.StrAnyMap // the session that a late log-in began, see isLate; else nil
 	left      string          // what a log-out in this request has ended
@@ -177,6 +178,8 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	switch {
 	case id != s.id:
 		return s.rename(id)
+	case s.renames:
+		return errOwnID // by SetIdFunc: the session would keep its id
 	case id == s.left:
 		return nil // what was logged out isn't begun again
 	case s.stored == "" && data.Size() == 0 && !s.record.wanted():

@@ -1374,6 +1374,13 @@ func TestIdsOfTheProgramsOwn(t *testing.T) {
 		if got := s.bare("/who", "Cookie", sends("third-"+own)).body; got != ";{}" {
 			t.Errorf("after a log-out there is %q", got)
 		}
+		// A function that returns the id that the session has: a log-in that kept it would change nothing for an attacker.
+		c = s.client()
+		c.want("/own?id=fourth-"+own, "")
+		if a := c.get("/own-in?id=fourth-" + own); !strings.Contains(a.body, "SetIdFunc") || a.cookie != nil {
+			t.Errorf("a log-in under the session's own id returned %q, %v", a.body, a.cookie)
+		}
+		c.want("/who", `;{"k":"own"}`)
 		in := s.client()
 		in.status("/login", http.StatusOK)
 		for _, bad := range []string{"short", own + "/..", strings.Repeat("x", 200)} {
