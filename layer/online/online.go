@@ -15,8 +15,6 @@ package online
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/subtle"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -29,7 +27,6 @@ import (
 
 	"github.com/gogf/gf/v2/net/ghttp"
 
-	"github.com/gf-strata/strata/internal/scheme"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/web"
 )
@@ -59,10 +56,10 @@ const (
 // allow, to all. Each action is given to audit, with the request that allow knows the
 // administrator of; without audit nothing can be ended.
 //
-// A request that accepts JSON and no HTML gets JSON: GET the first principals, and a token. POST
-// takes, as a form or as JSON, token and do: "list" principals from a cursor, "show" the sessions
-// of a principal from a cursor, "end" the one with a handle, "end_all" of the principal. The token is that of
-// the cookie which GET sets. A POST without it is refused, and one of another site's page.
+// A request that accepts JSON and no HTML gets JSON: GET the first principals. POST
+// takes, as a form or as JSON, do: "list" principals from a cursor, "show" the sessions
+// of a principal from a cursor, "end" the one with a handle, "end_all" of the principal. A POST of another site's page is
+// refused (http.CrossOriginProtection).
 //
 // Under web.Sessions, the administrator's own session is marked.
 func Handler(users *layer.Users, allow func(*http.Request) bool, audit func(*http.Request, Action)) http.Handler {
@@ -80,10 +77,7 @@ type handler struct {
 	cross http.CrossOriginProtection
 }
 
-const (
-	cookieName = "strata-online"
-	mostBody   = 64 << 10
-)
+const mostBody = 64 << 10
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
@@ -91,7 +85,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "same-origin")
 	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-	header.Add("Vary", "Accept, Accept-Language, Cookie")
+	header.Add("Vary", "Accept, Accept-Language")
 	if h.allow == nil || !h.allow(r) {
 		http.Error(w, "this page is for administrators; see online.Handler", http.StatusForbidden)
 		return
@@ -99,16 +93,15 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := &view{Words: words(r.Header), Actions: h.audit != nil, json: wantsJSON(r)}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
-		v.Token = h.token(w, r)
 		h.do(r, v, request{Do: "list"})
 	case http.MethodPost:
 		asked, err := read(w, r)
-		if err == nil && (h.cross.Check(r) != nil || !h.proven(r, asked.Token)) {
+		switch {
+		case h.cross.Check(r) != nil:
 			v.fail(http.StatusForbidden, v.Words.Forged)
-		} else if err != nil {
+		case err != nil:
 			v.fail(http.StatusBadRequest, v.Words.Malformed)
-		} else {
-			v.Token = asked.Token
+		default:
 			h.do(r, v, asked)
 		}
 	default:
@@ -122,7 +115,6 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // request is the body of a POST.
 type request struct {
 	Do        string `json:"do"`
-	Token     string `json:"token"`
 	Principal string `json:"principal"`
 	Handle    string `json:"handle"`
 	Cursor    string `json:"cursor"`
@@ -135,28 +127,7 @@ func read(w http.ResponseWriter, r *http.Request) (asked request, err error) {
 	}
 	err = r.ParseForm()
 	form := r.PostForm
-	return request{Do: form.Get("do"), Token: form.Get("token"), Principal: form.Get("principal"), Handle: form.Get("handle"), Cursor: form.Get("cursor")}, err
-}
-
-// token returns the token in the client's cookie, and sets a cookie if there is none. Another site's page
-// can neither read it nor set it, and all nodes know it.
-func (h *handler) token(w http.ResponseWriter, r *http.Request) string {
-	if c, err := r.Cookie(cookieName); err == nil && len(c.Value) == tokenLength {
-		return c.Value
-	}
-	token := rand.Text()
-	http.SetCookie(w, &http.Cookie{
-		Name: cookieName, Value: token, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: scheme.IsTLS(r),
-	})
-	return token
-}
-
-const tokenLength = 26 // of rand.Text
-
-func (h *handler) proven(r *http.Request, token string) bool {
-	c, err := r.Cookie(cookieName)
-	return err == nil && len(token) == tokenLength && subtle.ConstantTimeCompare([]byte(c.Value), []byte(token)) == 1
+	return request{Do: form.Get("do"), Principal: form.Get("principal"), Handle: form.Get("handle"), Cursor: form.Get("cursor")}, err
 }
 
 // do carries out what was asked for, and shows what there is then.
@@ -209,9 +180,9 @@ func (h *handler) show(ctx context.Context, r *http.Request, v *view, asked requ
 			return err
 		}
 		count, err := h.users.Count(ctx)
-		v.Count, v.Next, v.Principals = &count, next, []Principal{}
+		v.Count, v.Next, v.Principals = &count, next, []principal{}
 		for _, p := range page {
-			v.Principals = append(v.Principals, Principal{Principal: p.Principal, Sessions: p.Sessions})
+			v.Principals = append(v.Principals, principal{Principal: p.Principal, Sessions: p.Sessions})
 		}
 		return err
 	}
@@ -223,23 +194,23 @@ func (h *handler) show(ctx context.Context, r *http.Request, v *view, asked requ
 	if g := ghttp.RequestFromCtx(r.Context()); g != nil {
 		own, _ = web.Handle(g) // without web.Sessions there is none
 	}
-	v.Principal, v.Cursor, v.Next, v.Sessions = asked.Principal, asked.Cursor, next, []Session{}
+	v.Principal, v.Cursor, v.Next, v.Sessions = asked.Principal, asked.Cursor, next, []session{}
 	for _, s := range list {
-		v.Sessions = append(v.Sessions, Session{
+		v.Sessions = append(v.Sessions, session{
 			Handle: s.Handle, Begun: s.Begun.UTC(), Seen: s.Seen.UTC(), Described: s.Described, Own: s.Handle == own,
 		})
 	}
 	return nil
 }
 
-// Principal is a line of the list, as JSON has it.
-type Principal struct {
+// principal is a line of the list, as JSON has it.
+type principal struct {
 	Principal string `json:"principal"`
 	Sessions  int    `json:"sessions"`
 }
 
-// Session is a principal's session in JSON.
-type Session struct {
+// session is a principal's session in JSON.
+type session struct {
 	Handle    string            `json:"handle"`
 	Begun     time.Time         `json:"begun"`
 	Seen      time.Time         `json:"seen"`
@@ -250,13 +221,12 @@ type Session struct {
 // view is a response.
 type view struct {
 	Words      *wording    `json:"-"`
-	Token      string      `json:"token,omitempty"`
 	Count      *int        `json:"count,omitempty"` // of principals
-	Principals []Principal `json:"principals,omitzero"`
+	Principals []principal `json:"principals,omitzero"`
 	Next       string      `json:"next,omitempty"` // cursor
 	Cursor     string      `json:"-"`              // of this page of sessions
 	Principal  string      `json:"principal,omitempty"`
-	Sessions   []Session   `json:"sessions,omitzero"`
+	Sessions   []session   `json:"sessions,omitzero"`
 	Actions    bool        `json:"-"`
 	Done       string      `json:"-"`
 	Error      string      `json:"error,omitempty"`
@@ -301,7 +271,7 @@ var english = &wording{
 	None: "Nobody is logged in.", NoSessions: "This user has no sessions.", Sessions: "Sessions:", Principal: "User",
 	Begun: "Logged in", Seen: "Last seen", Device: "Device", Own: "this is you", End: "End", EndAll: "End all sessions",
 	Sure: "Yes, end all", Next: "More", Show: "Show",
-	Done: "Done. It is effective on every node.", Forged: "This request didn't come from this page, or the page is old. Open the page again.",
+	Done: "Done. It is effective on every node.", Forged: "This request didn't come from this page. Open the page again.",
 	Malformed: "This request can't be understood. Open the page again.", ReadOnly: "This page may only be looked at.",
 	Unreachable: "The sessions can't be reached at present. Try again.",
 }
@@ -311,7 +281,7 @@ var chinese = &wording{
 	None: "没有用户登录。", NoSessions: "该用户没有会话。", Sessions: "会话：", Principal: "用户",
 	Begun: "登录时间", Seen: "最近活动", Device: "设备", Own: "当前会话", End: "下线", EndAll: "全部下线",
 	Sure: "确认全部下线", Next: "更多", Show: "查看",
-	Done: "已完成，在所有节点上生效。", Forged: "请求不是由本页面发出的，或者页面已过期。请重新打开页面。",
+	Done: "已完成，在所有节点上生效。", Forged: "请求不是由本页面发出的。请重新打开页面。",
 	Malformed: "无法识别该请求。请重新打开页面。", ReadOnly: "本页面仅供查看。",
 	Unreachable: "目前无法访问会话，请稍后重试。",
 }
