@@ -154,40 +154,33 @@ func (g *group) keys() keys {
 
 // open makes the store.
 func (g *group) open(place string) (gsession.Storage, error) {
-	switch g.store {
-	case "redis", "redisHashTable":
-		if g.folder != "" || g.ttl != 0 {
-			return nil, fmt.Errorf("strata: %s: folder and ttl are for store: file; take them out", place)
-		}
-	case "file", "memory":
-		if g.redis != "" || g.prefix != "" || len(g.watch) > 0 {
-			return nil, fmt.Errorf("strata: %s: redis, prefix and watchLease are for the stores redis and redisHashTable; take them out, or write store: redis", place)
-		}
-		return g.openHere(place)
-	default:
+	onRedis := g.store == "redis" || g.store == "redisHashTable"
+	switch {
+	case !onRedis && g.store != "file" && g.store != "memory":
 		return nil, fmt.Errorf("strata: %s.store is %q; write redis, redisHashTable, file or memory", place, g.store)
+	case g.store != "file" && (g.folder != "" || g.ttl != 0):
+		return nil, fmt.Errorf("strata: %s: folder and ttl are for store: file; take them out", place)
+	case !onRedis && (g.redis != "" || g.prefix != ""):
+		return nil, fmt.Errorf("strata: %s: redis and prefix are for the stores redis and redisHashTable; take them out, or write store: redis", place)
+	case g.store != "redis" && len(g.watch) > 0:
+		return nil, fmt.Errorf("strata: %s.watchLease is for store: redis; take it out", place)
+	case g.store == "memory":
+		return gsession.NewStorageMemory(), nil
+	case g.store == "file":
+		return g.openFile(place)
 	}
 	client, err := client(place, g.redis)
 	if err != nil {
 		return nil, err
 	}
 	if g.store == "redisHashTable" {
-		if len(g.watch) > 0 {
-			return nil, fmt.Errorf("strata: %s.watchLease is for store: redis", place)
-		}
 		return gsession.NewStorageRedisHashTable(client, g.prefix), nil
 	}
 	return redisstore.FromGoFrame(client, append(g.watch, redisstore.Prefix(g.prefix))...), nil
 }
 
-// openHere makes a store that isn't on another machine.
-func (g *group) openHere(place string) (store gsession.Storage, err error) {
-	switch {
-	case g.store == "memory" && (g.folder != "" || g.ttl != 0):
-		return nil, fmt.Errorf("strata: %s: folder and ttl are for store: file; take them out", place)
-	case g.store == "memory":
-		return gsession.NewStorageMemory(), nil
-	case g.ttl <= 0:
+func (g *group) openFile(place string) (store gsession.Storage, err error) {
+	if g.ttl <= 0 {
 		return nil, fmt.Errorf("strata: %s needs a ttl, after which the files of idle sessions are removed; write the server's sessionMaxAge, such as ttl: 24h", place)
 	}
 	defer func() {

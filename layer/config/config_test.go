@@ -131,8 +131,8 @@ func TestFileStore(t *testing.T) {
 func TestMistakesSayWhereAndWhatInstead(t *testing.T) {
 	for yaml, want := range map[string][]string{
 		`a: 1`: {"strata.default", "store: redis"},
-		`strata: {default: {store: redis, locl: {}}}`:                         {"strata.default.locl", "did you mean strata.default.local?"},
-		`strata: {default: {store: memory, local: {maxbyte: 1}}}`:             {"strata.default.local.maxbyte", "strata.default.local.maxBytes?"},
+		`strata: {default: {store: redis, locl: {}}}`:                         {"strata.default.locl", "write one of coalesced, folder, indexed, local,"},
+		`strata: {default: {store: memory, local: {maxbyte: 1}}}`:             {"strata.default.local.maxbyte", "loadTimeout, maxBytes, maxStale"},
 		`strata: {default: {store: memory, local: {maxBytes: lots}}}`:         {"strata.default.local.maxBytes", "64MiB"},
 		`strata: {default: {store: memory, local: {maxBytes: 0}}}`:            {"strata.default.local.maxBytes", "positive"},
 		`strata: {default: {store: memory, local: {maxStale: 5}}}`:            {"strata.default.local.maxStale", "unit"},
@@ -143,7 +143,7 @@ func TestMistakesSayWhereAndWhatInstead(t *testing.T) {
 		`strata: {default: {store: memory, local: 3}}`:                        {"strata.default.local", "section"},
 		`strata: {default: {store: memory, local: {guardSlots: 1.5}}}`:        {"strata.default.local.guardSlots", "whole number"},
 		`strata: {default: {store: memory, coalesced: {journal: 7}}}`:         {"strata.default.coalesced.journal", "a text"},
-		`strata: {default: {store: memory, indexed: {limt: 3}}}`:              {"strata.default.indexed.limit?"},
+		`strata: {default: {store: memory, indexed: {limt: 3}}}`:              {"strata.default.indexed.limt", "keepReasons, limit,"},
 		`strata: {default: {store: memory, indexed: {limit: 0}}}`:             {"strata.default.indexed"},
 		`strata: {default: {store: memory, indexed: {atLimit: refuseNew}}}`:   {"strata.default.indexed", "limit: 3"},
 		`strata: {default: {store: memory, indexed: {limit: 1, atLimit: x}}}`: {"strata.default.indexed.atLimit", "endOldest or refuseNew"},
@@ -157,6 +157,8 @@ func TestMistakesSayWhereAndWhatInstead(t *testing.T) {
 		`strata: {default: {store: file, folder: /nowhere/at/all, ttl: 1h}}`:  {"strata.default.folder", "folder that this process may write to"},
 		`strata: {default: {store: redis, redis: absent}}`:                    {"strata.default", "redis.absent", "contrib/nosql/redis"},
 		`strata: {default: {store: redis, redis: absent, watchLease: 1ms}}`:   {"strata.default.watchLease"},
+		`strata: {default: {store: memory, watchLease: 1s}}`:                  {"strata.default.watchLease", "store: redis"},
+		`strata: {default: {store: redisHashTable, watchLease: 1s}}`:          {"strata.default.watchLease", "store: redis"},
 		`strata: {default: {store: redisHashTable, redis: absent}}`:           {"strata.default", "redis.absent"},
 	} {
 		chain, err := config.ChainOf(ctx, parse(t, yaml), "default")

@@ -20,15 +20,16 @@ type take func(place string, value any) error
 
 // read gives each value of a section to its key.
 func read(place string, value any, known keys) error {
+	names := slices.Sorted(maps.Keys(known))
 	section, ok := value.(map[string]any)
 	if !ok {
-		return fmt.Errorf("strata: %s is %v; write a section, such as {%s: …}", place, shown(value), slices.Min(slices.Collect(maps.Keys(known))))
+		return fmt.Errorf("strata: %s is %v; write a section, such as {%s: …}", place, shown(value), names[0])
 	}
 	// In order, so that of several mistakes the same one is returned each time.
 	for _, name := range slices.Sorted(maps.Keys(section)) {
 		take, ok := known[name]
 		if !ok {
-			return fmt.Errorf("strata: %s.%s is no option; did you mean %s.%s?", place, name, place, nearest(name, known))
+			return fmt.Errorf("strata: %s.%s is no option; write one of %s", place, name, strings.Join(names, ", "))
 		}
 		if err := take(place+"."+name, section[name]); err != nil {
 			return err
@@ -193,35 +194,4 @@ func shown(value any) string {
 		return fmt.Sprintf("a %T", value)
 	}
 	return s
-}
-
-// nearest is the key that takes the fewest changes of a letter to become.
-func nearest(name string, known keys) (best string) {
-	least := math.MaxInt
-	for _, key := range slices.Sorted(maps.Keys(known)) {
-		if d := distance(strings.ToLower(name), strings.ToLower(key)); d < least {
-			best, least = key, d
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for n := range row {
-		row[n] = n
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

@@ -88,8 +88,8 @@ func TestWebMistakes(t *testing.T) {
 	t.Setenv("SHORT_KEY", secret)
 	for section, want := range map[string][]string{
 		`{}, store: redisHashTable`:                {"strata.default.store", "snapshots: true"},
-		`{idel: 1m}`:                               {"strata.default.web.idel", "strata.default.web.idle?"},
-		`{cookie: {samesite: lax}}`:                {"strata.default.web.cookie.samesite", "strata.default.web.cookie.sameSite?"},
+		`{idel: 1m}`:                               {"strata.default.web.idel", "commitOnPanic, cookie, header, idle,"},
+		`{cookie: {samesite: lax}}`:                {"strata.default.web.cookie.samesite", "path, sameSite, secure"},
 		`{cookie: {sameSite: loose}}`:              {"strata.default.web.cookie.sameSite", "lax, strict or none"},
 		`{cookie: yes please}`:                     {"strata.default.web.cookie", "section"},
 		`{idle: -1m}`:                              {"strata.default.web", "web.Idle", "above 0"},
