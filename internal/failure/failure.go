@@ -4,7 +4,13 @@ package failure
 import (
 	"context"
 	"errors"
+	"io"
+	"io/fs"
 	"reflect"
+	"slices"
+	"syscall"
+
+	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
@@ -95,17 +101,33 @@ func innermost(err error) error {
 	}
 }
 
-// Explain returns an error in words that hold no session id, key or value: its own, if
-// it is ours, or its type.
+// harmless are the faults whose texts are constants.
+var harmless = []error{
+	gsession.ErrorDisabled, context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, io.ErrShortWrite,
+	fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, fs.ErrClosed,
+}
+
+// Explain returns an error in words that hold no session id, key, value or path: its own, if it is
+// ours, those of a fault that is known, or its type.
 func Explain(err error) string {
-	var ours *tiers.Error
-	switch {
+	var (
+		ours    *tiers.Error
+		number  syscall.Errno
+		timeout interface{ Timeout() bool }
+	)
+	switch known := slices.IndexFunc(harmless, func(e error) bool { return errors.Is(err, e) }); {
 	case errors.Is(err, tiers.ErrRevoked):
 		return tiers.ErrRevoked.Error()
 	case errors.Is(err, tiers.ErrConflict):
 		return tiers.ErrConflict.Error()
 	case errors.As(err, &ours):
 		return ours.Error()
+	case errors.As(err, &number):
+		return number.Error()
+	case known >= 0:
+		return harmless[known].Error()
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "timed out"
 	default:
 		return ErrorType(err)
 	}

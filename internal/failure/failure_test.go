@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/gogf/gf/v2/errors/gerror"
@@ -47,5 +51,28 @@ func TestMarksOfErrorsHold(t *testing.T) {
 	}
 	if partly := failure.PartlyApplied(err); !tiers.MayBeApplied(partly) || !errors.Is(partly, closed) {
 		t.Error("an error that says that something was applied isn't believed")
+	}
+}
+
+// listed is an error of a type that can't be compared.
+type listed []string
+
+func (l listed) Error() string { return strings.Join(l, " ") }
+
+func TestFaultsAreNamed(t *testing.T) {
+	for want, err := range map[string]error{
+		"timed out":             &net.DNSError{IsTimeout: true},
+		"connection refused":    &net.OpError{Err: syscall.ECONNREFUSED},
+		"unexpected EOF":        fmt.Errorf("x: %w", io.ErrUnexpectedEOF),
+		"*errors.errorString":   fmt.Errorf("x: %w", errors.New("secret")),
+		"failure_test.listed":   listed{"secret"},
+		"strata: what happened": fmt.Errorf("x: %w", tiers.NewError("strata: what happened", nil)),
+	} {
+		if got := failure.Explain(err); got != want {
+			t.Errorf("Explain(%T) = %q, want %q", err, got, want)
+		}
+	}
+	if e := tiers.NewError("text", io.EOF); e.Error() != "text" || !errors.Is(e, io.EOF) || errors.Unwrap(tiers.NewError("text", nil)) != nil {
+		t.Error("NewError lost its text or cause")
 	}
 }

@@ -3,9 +3,6 @@ package sessionmap
 import (
 	"context"
 	"errors"
-	"io"
-	"io/fs"
-	"syscall"
 
 	"github.com/gogf/gf/v2/os/gsession"
 
@@ -25,36 +22,7 @@ func redact(op string, err error) error {
 	case *tiers.Error:
 		return err
 	}
-	return tiers.NewError("strata: "+op+" failed in the store: "+faultOf(err), err)
-}
-
-// harmless are the faults whose texts are constants.
-var harmless = []error{
-	gsession.ErrorDisabled, context.Canceled, context.DeadlineExceeded,
-	io.EOF, io.ErrUnexpectedEOF, io.ErrShortWrite,
-	tiers.ErrRevoked, tiers.ErrConflict, fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, fs.ErrClosed,
-}
-
-// faultOf names the kind of fault in constant words.
-func faultOf(err error) string {
-	var ours *tiers.Error
-	if errors.As(err, &ours) {
-		return ours.Error()
-	}
-	var number syscall.Errno
-	if errors.As(err, &number) {
-		return number.Error()
-	}
-	for _, known := range harmless {
-		if errors.Is(err, known) {
-			return known.Error()
-		}
-	}
-	var timeout interface{ Timeout() bool }
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		return "timed out"
-	}
-	return failure.ErrorType(err)
+	return tiers.NewError("strata: "+op+" failed in the store: "+failure.Explain(err), err)
 }
 
 var (

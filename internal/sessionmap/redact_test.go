@@ -159,21 +159,3 @@ func TestStorageFileErrorsKeepTheirPath(t *testing.T) {
 		t.Error("errors.As doesn't reach the original")
 	}
 }
-
-func TestFaultsAreNamed(t *testing.T) {
-	for want, err := range map[string]error{
-		"timed out":             &net.DNSError{IsTimeout: true},
-		"connection refused":    &net.OpError{Err: syscall.ECONNREFUSED},
-		"unexpected EOF":        fmt.Errorf("x: %w", io.ErrUnexpectedEOF),
-		"*errors.errorString":   fmt.Errorf("x: %w", errors.New(marker)),
-		"sessionmap.listed":     listed{marker},
-		"strata: what happened": fmt.Errorf("x: %w", tiers.NewError("strata: what happened", nil)),
-	} {
-		if got := faultOf(err); got != want {
-			t.Errorf("faultOf(%T) = %q, want %q", err, got, want)
-		}
-	}
-	if e := tiers.NewError("text", io.EOF); e.Error() != "text" || !errors.Is(e, io.EOF) || errors.Unwrap(tiers.NewError("text", nil)) != nil {
-		t.Error("NewError lost its text or cause")
-	}
-}

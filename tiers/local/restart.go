@@ -24,7 +24,7 @@ import (
 // next process, in batches. The file holds ids alone, so a session that was changed or removed in
 // between is never served as it was.
 //
-// ttl is atomic; waiting and reading belong to the one goroutine, which reads until everything is
+// ttl is atomic; waiting belongs to the one goroutine, which reads until everything is
 // read, the store fails or the tier is closed, and to save after that. The others are set at
 // construction.
 type restart struct {
@@ -33,7 +33,6 @@ type restart struct {
 	done    sync.WaitGroup
 	ttl     atomic.Int64 // of the last load
 	waiting []known      // to be read
-	reading int          // of the first of them
 }
 
 // known is a session that memory held.
@@ -65,7 +64,7 @@ func (r *restart) run(ctx context.Context) {
 	l, err := readList(r.path, r.s.options.MaxBytes)
 	if err != nil {
 		r.s.reporter.Warn(ctx, "restart", "strata: the file of WarmRestart can't be used and is ignored",
-			slog.String("reason", reasonOf(err)))
+			slog.String("reason", failure.Explain(err)))
 		return
 	}
 	r.waiting = l.Sessions
@@ -80,15 +79,14 @@ func (r *restart) run(ctx context.Context) {
 	if !r.s.options.Exclusive && !r.s.watch.await(ctx) {
 		return
 	}
-	for !r.s.memory.gate.closed() { // or else the batch may not have been kept, and waits on
-		batch, began := r.next(), time.Now()
-		if len(batch) == 0 {
-			r.waiting = nil
-			return
+	for len(r.waiting) > 0 {
+		began := time.Now()
+		batch, taken := r.next()
+		failed := r.s.own.reread(batch)
+		if r.s.memory.gate.closed() || failed > 0 && failed == len(batch) {
+			return // the batch may not have been kept, and waits on
 		}
-		if r.s.own.reread(batch) == len(batch) {
-			return
-		}
+		r.waiting = r.waiting[taken:]
 		pause := time.NewTimer(time.Since(began)) // half of the store's time is others'
 		select {
 		case <-pause.C:
@@ -98,12 +96,10 @@ func (r *restart) run(ctx context.Context) {
 	}
 }
 
-// next begins to read a batch of the sessions that wait and weren't loaded meanwhile.
-func (r *restart) next() (batch []rereading) {
-	r.waiting, r.reading = r.waiting[r.reading:], 0
-	for bytes := int64(0); r.reading < len(r.waiting) && len(batch) < rereadBatch && bytes < rereadBytes; {
-		next := r.waiting[r.reading]
-		r.reading++
+// next begins to read a batch of the sessions that wait and weren't loaded meanwhile, of the first ones that are taken.
+func (r *restart) next() (batch []rereading, taken int) {
+	for bytes := int64(0); taken < len(r.waiting) && len(batch) < rereadBatch && bytes < rereadBytes; taken++ {
+		next := r.waiting[taken]
 		id := string(next.ID)
 		hash := r.s.memory.guard.Hash(id)
 		if e, v := r.s.memory.look(hash); e != nil && e.current(id, v) {
@@ -113,7 +109,7 @@ func (r *restart) next() (batch []rereading) {
 		batch = append(batch, rereading{entry: e, call: r.s.order.begin(hash, false)})
 		bytes += int64(next.Size)
 	}
-	return batch
+	return batch, taken
 }
 
 // holds returns the sessions in memory. It is called when nothing is kept any more.
@@ -143,7 +139,7 @@ func (r *restart) save(held []known) error {
 		}
 	}
 	if err := writeList(r.path, list{time.Duration(r.ttl.Load()), sessions}); err != nil {
-		return tiers.NewError("strata: what memory held couldn't be saved for the next start (WarmRestart): "+reasonOf(err)+"; nothing else is lost", err)
+		return tiers.NewError("strata: what memory held couldn't be saved for the next start (WarmRestart): "+failure.Explain(err)+"; nothing else is lost", err)
 	}
 	return nil
 }
@@ -162,19 +158,6 @@ var (
 	errDamaged = tiers.NewError("it is damaged, or of another version", nil)
 	errTooLong = tiers.NewError("it is larger than MaxBytes", nil)
 )
-
-// reasonOf is an error of a file in words without its path.
-func reasonOf(err error) string {
-	var path *fs.PathError
-	var link *os.LinkError
-	switch {
-	case errors.As(err, &path):
-		return path.Err.Error()
-	case errors.As(err, &link):
-		return link.Err.Error()
-	}
-	return failure.Explain(err)
-}
 
 // inspectList returns the size of the file, 0 if there is none, and fails if what is at the path isn't a file of ours.
 func inspectList(path string) (size int64, err error) {
