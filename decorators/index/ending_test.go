@@ -602,3 +602,30 @@ func TestASessionThatIsPendingOnANodeWhoseClockIsBehind(t *testing.T) {
 		t.Errorf("the pending session isn't ended by the limit, %v", err)
 	}
 }
+
+// crowded is an index that holds more sessions than a log-in is returned.
+type crowded struct {
+	principals.Index
+	more int
+}
+
+func (c crowded) Enter(ctx context.Context, e principals.Entry, others int) (principals.Entered, error) {
+	entered, err := c.Index.Enter(ctx, e, others)
+	entered.More += c.more
+	return entered, err
+}
+
+// A limit counts the sessions that a log-in isn't returned, except by device class, which isn't known of them.
+func TestALimitCountsSessionsThatItDoesNotLookAt(t *testing.T) {
+	for limit, refused := range map[Limit]bool{
+		{Most: 3, Refuse: true}: true, {Most: 4, Refuse: true}: false, {Most: 3, Refuse: true, PerClass: true}: false,
+	} {
+		s := node(t)
+		logIn(t, s, "first-0123456789")
+		s.indexer, s.options.Limit = crowded{s.indexer, 2}, limit
+		session := open(s, "second-0123456789")
+		if err := errors.Join(session.Set("user", "ann"), session.Close()); errors.Is(err, ErrLimit) != refused || err != nil && !refused {
+			t.Errorf("%+v: a log-in returned %v", limit, err)
+		}
+	}
+}

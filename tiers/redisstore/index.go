@@ -216,14 +216,14 @@ func (x *index) transact(ctx context.Context, commands ...command) {
 	multi, exec := redis.NewCmd(ctx, "multi"), redis.NewCmd(ctx, "exec")
 	x.roundTrip(ctx, append(append([]command{multi}, commands...), exec)...)
 	results, err := reply[[]any](exec)
-	for _, c := range append(commands, multi) { // one that isn't queued is why EXEC fails
-		if err != nil && c.Err() != nil {
+	if err == nil && len(results) != len(commands) {
+		err = fault.ErrReply
+	}
+	for _, c := range append(commands, multi) {
+		if err != nil && c.Err() != nil { // it wasn't queued, which is why EXEC failed
 			err = c.Err()
 			break
 		}
-	}
-	if err == nil && len(results) != len(commands) {
-		err = fault.ErrReply
 	}
 	for n, c := range commands {
 		if err != nil {

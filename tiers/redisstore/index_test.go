@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -390,4 +391,59 @@ func TestTheAgeOfAnEntryIsByTheServersClock(t *testing.T) {
 			return err == nil && len(entries) == 2 && entries[0].Age >= 200*time.Millisecond
 		})
 	})
+}
+
+// Of two log-ins whose commands come interleaved, one is returned to the other: so a limit lets neither both in nor none.
+func TestOfTwoLogInsAtOnceOneCountsTheOther(t *testing.T) {
+	ctx, server := context.Background(), redistest.Start(t)
+	x := indexOn(t, server)
+	var second principals.Entered
+	enter := sync.OnceFunc(func() {
+		var err error
+		if second, err = x.Enter(ctx, entryOf("ann", 1, time.Hour), 10); err != nil {
+			t.Error(err)
+		}
+	})
+	s, err := Open("redis://"+redistest.StartRelay(t, server.Addr(), func(command []string) string {
+		if command[0] == "zcard" {
+			enter()
+		}
+		return ""
+	}), Prefix("s:"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(ctx) })
+	first, err := (&index{Storage: s}).Enter(ctx, entryOf("ann", 0, time.Hour), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(first.Others)+len(second.Others) != 1 {
+		t.Errorf("the one counts %d, the other %d", len(first.Others), len(second.Others))
+	}
+}
+
+// Commands of which one is refused are an error that names it, also if the server has no transactions; the connection
+// is of use afterwards.
+func TestATransactionThatIsRefused(t *testing.T) {
+	for _, refused := range []string{"multi", "zcard"} {
+		ctx := context.Background()
+		s, err := Open("redis://"+redistest.StartRelay(t, redistest.Start(t).Addr(), func(command []string) string {
+			if command[0] == refused {
+				return "-ERR unknown command '" + refused + "'\r\n"
+			}
+			return ""
+		})+"?pool_size=1", Prefix("s:"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close(ctx) })
+		x := &index{Storage: s}
+		if _, err := x.Enter(ctx, entryOf("ann", 0, time.Hour), 10); err == nil || !strings.Contains(err.Error(), "layer.Indexed needs transactions") {
+			t.Errorf("%s is refused: %v", refused, err)
+		}
+		if reason, err := x.ReasonOf(ctx, "some-id"); reason != "" || err != nil {
+			t.Errorf("%s is refused: the next command returned %q, %v", refused, reason, err)
+		}
+	}
 }
