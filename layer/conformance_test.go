@@ -163,17 +163,19 @@ func stacks(direct bool) map[string][]layer.Decorator {
 		"Coalesced":    {patientCoalesced()},
 		"behind":       {patientCoalesced(layer.WriteBehind(5 * time.Millisecond))},
 		"all":          {patientCoalesced(), patientLocal(), layer.Traced()},
-		"Indexed":      {layer.Indexed(everybody)},
-		"all indexed":  {patientCoalesced(), patientLocal(), layer.Indexed(everybody), layer.Traced()},
-		"indexed low":  {layer.Indexed(everybody), patientCoalesced(layer.WriteBehind(5 * time.Millisecond)), strange, patientLocal()},
 		"all behind":   {patientCoalesced(layer.WriteBehind(5 * time.Millisecond)), patientLocal(), layer.Traced()},
 		"strangers":    {strange, patientCoalesced(), strange, patientLocal(), strange, layer.Traced(), strange},
 	}
 	if direct {
 		all["Snapshots"] = []layer.Decorator{layer.Snapshots()}
 		all["Snapshots and all"] = []layer.Decorator{layer.Snapshots(), patientCoalesced(), patientLocal(), layer.Traced()}
+		all["Snapshots and all indexed"] = []layer.Decorator{layer.Snapshots(), patientCoalesced(), patientLocal(), layer.Indexed(everybody), layer.Traced()}
 		all["Snapshots and all behind"] = []layer.Decorator{layer.Snapshots(), patientCoalesced(layer.WriteBehind(5 * time.Millisecond)), patientLocal(), layer.Traced()}
+		return all
 	}
+	all["Indexed"] = []layer.Decorator{layer.Indexed(everybody)}
+	all["all indexed"] = []layer.Decorator{patientCoalesced(), patientLocal(), layer.Indexed(everybody), layer.Traced()}
+	all["indexed low"] = []layer.Decorator{layer.Indexed(everybody), patientCoalesced(layer.WriteBehind(5 * time.Millisecond)), strange, patientLocal()}
 	return all
 }
 

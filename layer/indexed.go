@@ -25,7 +25,8 @@ type IndexedOption func(*index.Options)
 //
 // A session in which a principal appears, or another one, is entered in the index, in one round trip, by
 // which [Limit] is decided; the session then holds what it needs under a key of its own, which the
-// chain hides. A request that reads asks the store for nothing more. Put Indexed above Local.
+// chain hides. A request that reads asks the store for nothing more. Put Indexed above Local. Over a direct store it needs
+// [Snapshots]: without, each write returns an error that says so.
 func Indexed(principal func(data map[string]any) string, opts ...IndexedOption) Decorator {
 	options := index.Defaults()
 	for _, opt := range opts {

@@ -362,34 +362,8 @@ func (u *Users) attempt(ctx context.Context, s index.Session, f func(*Changes) e
 	if ttl <= 0 {
 		return false, nil
 	}
-	if top.Style(ctx) == tiers.StyleDirect {
-		err = updateKeys(ctx, top, s.Entry.ID, delta, ttl)
-		return err == nil, err
-	}
-	for _, l := range u.chain.parts().layers {
-		if longer, ok := l.(interface {
-			TTLFor(time.Duration) time.Duration
-		}); ok {
-			ttl = longer.TTLFor(ttl)
-		}
-	}
 	_, err = top.Commit(ctx, s.Entry.ID, delta.IfUnchanged(c.touched), ttl)
 	return err == nil, err
-}
-
-// updateKeys writes key by key, as a direct store does.
-func updateKeys(ctx context.Context, top tiers.Storage, id string, delta *tiers.Delta, ttl time.Duration) error {
-	if len(delta.Set()) > 0 {
-		if err := top.SetMap(ctx, id, delta.Set(), ttl); err != nil {
-			return err
-		}
-	}
-	for _, key := range delta.Removed() {
-		if err := top.Remove(ctx, id, key); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // call has a panic of the program's own end one session's change alone.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -358,9 +357,6 @@ func (s *Stack) Get(ctx context.Context, id, key string) (any, error) {
 	if err := p.checkKeys(ctx, id); err != nil {
 		return nil, absent(err)
 	}
-	if p.isHidden(ctx, key) {
-		return nil, nil
-	}
 	return p.top.Get(ctx, id, key)
 }
 
@@ -370,21 +366,8 @@ func (s *Stack) Data(ctx context.Context, id string) (map[string]any, error) {
 	if err := p.checkKeys(ctx, id); err != nil {
 		return nil, absent(err)
 	}
-	data, err := p.top.Data(ctx, id)
-	if _, has := data[index.Key]; has && p.index != nil {
-		data = maps.Clone(data)
-		delete(data, index.Key)
-	}
-	return data, err
+	return p.top.Data(ctx, id)
 }
-
-// isHidden reports whether a key is the chain's own. Over a store that disables per-key calls,
-// those say so of every key.
-func (p *parts) isHidden(ctx context.Context, key string) bool {
-	return p.index != nil && key == index.Key && p.top.Style(ctx) != tiers.StyleSnapshot
-}
-
-var errReserved = tiers.NewError("strata: the key "+index.Key+" is reserved; take another one", nil)
 
 // GetMap is Data under the name that GoFrame's documentation still shows.
 func (s *Stack) GetMap(ctx context.Context, id string) (map[string]any, error) {
@@ -397,16 +380,7 @@ func (s *Stack) GetSize(ctx context.Context, id string) (int, error) {
 	if err := p.checkKeys(ctx, id); err != nil {
 		return 0, absent(err)
 	}
-	if p.index == nil || p.top.Style(ctx) != tiers.StyleDirect {
-		return p.top.GetSize(ctx, id)
-	}
-	// One read, as a commit behind may come between two.
-	data, err := p.top.Data(ctx, id)
-	size := len(data)
-	if _, has := data[index.Key]; has {
-		size--
-	}
-	return size, err
+	return p.top.GetSize(ctx, id)
 }
 
 // Set writes one key of a direct store's session.
@@ -414,9 +388,6 @@ func (s *Stack) Set(ctx context.Context, id, key string, value any, ttl time.Dur
 	p, ctx := s.parts(), given(ctx)
 	if err := p.checkKeys(ctx, id); err != nil {
 		return err
-	}
-	if p.isHidden(ctx, key) {
-		return errReserved
 	}
 	return p.top.Set(ctx, id, key, value, ttl)
 }
@@ -427,9 +398,6 @@ func (s *Stack) SetMap(ctx context.Context, id string, data map[string]any, ttl 
 	if err := p.checkKeys(ctx, id); err != nil {
 		return err
 	}
-	if _, has := data[index.Key]; has && p.isHidden(ctx, index.Key) {
-		return errReserved
-	}
 	return p.top.SetMap(ctx, id, data, ttl)
 }
 
@@ -438,9 +406,6 @@ func (s *Stack) Remove(ctx context.Context, id, key string) error {
 	p, ctx := s.parts(), given(ctx)
 	if err := p.checkKeys(ctx, id); err != nil {
 		return absent(err)
-	}
-	if p.isHidden(ctx, key) {
-		return errReserved
 	}
 	return p.top.Remove(ctx, id, key)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
+	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/teststore"
@@ -179,30 +180,6 @@ func TestALogInWhileASessionIsEnded(t *testing.T) {
 		if got := userUnder(t, s, id); got != "bob" {
 			t.Errorf("%s: the session is %q's", name, got)
 		}
-	}
-}
-
-// A session of a direct store is looked at once before it is removed, and not twice.
-func TestASessionOfADirectStoreIsLookedAtOnceBeforeItEnds(t *testing.T) {
-	const id = "session-0123456789"
-	ctx := context.Background()
-	s := nodeOver(t, teststore.NewKeys(nil))
-	logIn(t, s, id)
-	old, err := s.Storage.Load(ctx, id, time.Hour)
-	if err != nil || old.Snapshot.Len() == 0 {
-		t.Fatal(old, err)
-	}
-	endAll(t, s, false)
-	s.marks.invalidateAll()
-	w := watch(s)
-	if read, err := s.loaded(ctx, id, time.Hour, old); err != nil || read.Snapshot.Len() > 0 {
-		t.Errorf("a session that is over is returned, %v", err)
-	}
-	if w.loads != 1 || w.removals != 1 {
-		t.Errorf("it was looked at %d times and removed %d times", w.loads, w.removals)
-	}
-	if got := userUnder(t, s, id); got != "" {
-		t.Errorf("it is still %q's", got)
 	}
 }
 
@@ -444,54 +421,37 @@ func TestALimitEndsALogInThatIsUnderWay(t *testing.T) {
 	}
 }
 
-// A key of a direct store is removed: it isn't said how long the session lives, nor is that taken for ever.
-func TestARemovedKeyOfADirectStore(t *testing.T) {
+// Over a direct store each write says what to do instead, and nothing is written; a store that is away says that.
+func TestADirectStoreIsRefused(t *testing.T) {
 	const id = "session-0123456789"
-	ctx := context.Background()
-	s := New(teststore.NewKeys(nil), func(data map[string]any) string {
-		if admin, ok := data["admin"].(string); ok {
-			return admin
+	ctx, keys := context.Background(), teststore.NewKeys(nil)
+	s := nodeOver(t, keys)
+	for name, err := range map[string]error{
+		"Set": s.Set(ctx, id, "user", "ann", time.Hour), "SetMap": s.SetMap(ctx, id, map[string]any{"user": "ann"}, time.Hour),
+		"Remove": s.Remove(ctx, id, "user"),
+	} {
+		if !errors.Is(err, errKeys) || tiers.MayBeApplied(err) {
+			t.Errorf("%s returned %v", name, err)
 		}
-		user, _ := data["user"].(string)
-		return user
-	}, Defaults())
-	t.Cleanup(func() {
-		if err := s.Close(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := s.SetMap(ctx, id, map[string]any{"user": "ann", "admin": "root", "k": "v"}, time.Hour); err != nil {
-		t.Fatal(err)
 	}
-	s.recent = recent{} // a minute later
-	if err := errors.Join(s.Remove(ctx, id, "k"), s.Flush(ctx)); err != nil {
-		t.Fatal(err)
+	if data, err := keys.Data(ctx, id); len(data) > 0 || err != nil {
+		t.Errorf("%v is there, %v", data, err)
 	}
-	entries := func(principal string) []principals.Entry {
-		all, err := s.indexer.Entries(ctx, principals.KeyOf(principal), principals.Entry{}, 100)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return all
-	}
-	if all := entries("root"); len(all) != 1 || all[0].Expires.After(time.Now().Add(s.options.LongestSession)) {
-		t.Errorf("the entries are %v", all)
-	}
-	// Without the key the session is another principal's.
-	if err := s.Remove(ctx, id, "admin"); err != nil {
-		t.Fatal(err)
-	}
-	if len(entries("root")) != 0 || len(entries("ann")) != 1 {
-		t.Error("the session isn't entered as the other principal's")
-	}
-	if list, _, err := s.Principals().List(ctx, "ann", "", 100); err != nil || len(list) != 1 || list[0].Handle == "" {
-		t.Errorf("listed are %v, %v", list, err)
-	}
-	read, err := s.Storage.Load(ctx, id, time.Hour)
-	if r, has := recordOf(read.Snapshot.Data()); err != nil || !has || !r.isOf("ann") {
-		t.Errorf("the session holds the record of another one, %v", err)
+	away := errors.New("away")
+	s = nodeOver(t, unreachable{keys, away})
+	if err := s.Set(ctx, id, "user", "ann", time.Hour); !errors.Is(err, away) {
+		t.Errorf("over a store that is away Set returned %v", err)
 	}
 }
+
+// unreachable is a store of which it isn't known whether it is direct.
+type unreachable struct {
+	gsession.Storage
+	err error
+}
+
+func (u unreachable) Get(context.Context, string, string) (any, error)     { return nil, u.err }
+func (u unreachable) Data(context.Context, string) (map[string]any, error) { return nil, u.err }
 
 // A cache above an index in the process isn't notified of its marks: so the caller learns that a session wasn't removed,
 // and ends it by trying again.

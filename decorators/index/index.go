@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -170,7 +169,7 @@ func (s *Storage) Principals() Principals { return Principals{s} }
 // Load returns no session if it is over by a mark, and removes it then.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	read, err := s.Storage.Load(ctx, id, ttl)
-	if err != nil || s.passive || read.Snapshot.Len() == 0 {
+	if err != nil || !s.works(ctx) || read.Snapshot.Len() == 0 {
 		return read, err
 	}
 	return s.loaded(ctx, id, ttl, read)
@@ -217,7 +216,8 @@ func (s *Storage) end(ctx context.Context, was *tiers.Snapshot, entry principals
 			}
 			// Before it ends: other nodes ask for the reason as soon as they notice the end.
 			_ = s.indexer.Because(ctx, []string{entry.ID}, reason, s.options.KeepReasons)
-			err = s.empty(ctx, now, entry.ID)
+			// It isn't removed, as a log-in may come under its id meanwhile: what is left is no session, and expires at once.
+			_, err = s.Storage.Commit(ctx, entry.ID, tiers.End(now), time.Second) // GoFrame's stores take no less
 			if errors.Is(err, tiers.ErrConflict) {
 				was = now
 				continue
@@ -236,20 +236,9 @@ func (s *Storage) end(ctx context.Context, was *tiers.Snapshot, entry principals
 
 const mostEnds = 8 // of a session that changes each time
 
-// empty ends a session if it is still what it was: ErrConflict if it has changed, and ErrRevoked if it is
-// gone. It isn't removed, as a log-in may come under its id meanwhile: what is left is no session, and
-// expires at once. A direct store has no way to ask for that.
-func (s *Storage) empty(ctx context.Context, was *tiers.Snapshot, id string) error {
-	if s.Style(ctx) != tiers.StyleSnapshot {
-		return s.Storage.RemoveAll(ctx, id)
-	}
-	_, err := s.Storage.Commit(ctx, id, tiers.End(was), time.Second) // GoFrame's stores take no less
-	return err
-}
-
 // current returns a session as the store holds it, whatever a cache below knows, nil if it is gone.
 func (s *Storage) current(ctx context.Context, id string, was *tiers.Snapshot, ttl time.Duration) (*tiers.Snapshot, error) {
-	if was.Len() > 0 && s.Style(ctx) == tiers.StyleSnapshot { // an inquiry is about what was there
+	if was.Len() > 0 { // an inquiry is about what was there
 		now, err := s.Storage.Commit(ctx, id, tiers.Inquiry(was), ttl)
 		if errors.Is(err, tiers.ErrRevoked) {
 			return nil, nil
@@ -264,7 +253,7 @@ func (s *Storage) current(ctx context.Context, id string, was *tiers.Snapshot, t
 
 // Commit enters a session that begins, and refuses what comes after a mark.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	if s.passive || s.Style(ctx) != tiers.StyleSnapshot {
+	if !s.works(ctx) {
 		return s.Storage.Commit(ctx, id, delta, ttl)
 	}
 	c := change{of: s, id: id, ttl: ttl, delta: delta}
@@ -280,7 +269,7 @@ const ReasonDisplaced principals.Reason = "displaced"
 
 // CommitAll is Commit of each: those that the index lets pass go on together.
 func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
-	if s.passive || s.Style(ctx) != tiers.StyleSnapshot {
+	if !s.works(ctx) {
 		return s.Base.CommitAll(ctx, commits)
 	}
 	var (
@@ -311,7 +300,7 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 // LoadAll is Load of each, together.
 func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
 	results := s.Base.LoadAll(ctx, loads)
-	if s.passive {
+	if !s.works(ctx) {
 		return results
 	}
 	for n := range results {
@@ -324,7 +313,7 @@ func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 
 // RemoveAll is a log-out, unless WithReason says otherwise.
 func (s *Storage) RemoveAll(ctx context.Context, id string) error {
-	if s.passive {
+	if !s.works(ctx) {
 		return s.Storage.RemoveAll(ctx, id)
 	}
 	entry, known := s.find(ctx, id)
@@ -374,7 +363,7 @@ func (s *Storage) find(ctx context.Context, id string) (principals.Entry, bool) 
 
 // look returns the entry of a session as the store below holds it, without a tag if it has none.
 func (s *Storage) look(ctx context.Context, id string) (principals.Entry, error) {
-	if s.Style(ctx) == tiers.StyleOpaque {
+	if s.Style(ctx) != tiers.StyleSnapshot {
 		return principals.Entry{}, nil
 	}
 	read, err := s.Storage.Load(ctx, id, time.Minute) // StorageFile judges by it, which may hide a session that is gone anyway
@@ -390,15 +379,6 @@ func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	if s.Style(ctx) == tiers.StyleSnapshot {
 		return s.maps.GetSession(ctx, id, ttl)
 	}
-	if s.isDirect(ctx) {
-		if read, err := s.Storage.Load(ctx, id, ttl); err != nil {
-			return nil, err
-		} else if read.Snapshot.Len() > 0 {
-			if read, err = s.loaded(ctx, id, ttl, read); err != nil || read.Snapshot == nil {
-				return nil, err
-			}
-		}
-	}
 	return s.Storage.GetSession(ctx, id, ttl)
 }
 
@@ -410,79 +390,47 @@ func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	return s.Storage.SetSession(ctx, id, data, ttl)
 }
 
-// Set is SetMap of one key.
+// errKeys is returned by writes of single keys: a log-in, a limit and a mark are about whole sessions.
+var errKeys = tiers.NotApplied(tiers.NewError("strata: layer.Indexed: the store is written key by key, as RedisHashTable, and whose a session is has to be known of whole ones; put layer.Snapshots() first among the decorators of layer.Chain", nil))
+
+// works reports whether this layer looks at sessions, which are read and written whole.
+func (s *Storage) works(ctx context.Context) bool {
+	return !s.passive && s.Style(ctx) == tiers.StyleSnapshot
+}
+
+// writesKeys returns an error if the storage below is written key by key.
+func (s *Storage) writesKeys(ctx context.Context, id string) error {
+	if s.passive || s.Style(ctx) == tiers.StyleSnapshot {
+		return nil
+	}
+	if _, err := s.Storage.Data(ctx, id); err != nil {
+		return err // it may be away, and of the other kind
+	}
+	return errKeys
+}
+
+// Set is refused over a direct store.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	if !s.isDirect(ctx) {
-		return s.Storage.Set(ctx, id, key, value, ttl)
+	if err := s.writesKeys(ctx, id); err != nil {
+		return err
 	}
-	return s.writeKeys(ctx, id, map[string]any{key: value}, "", ttl)
+	return s.Storage.Set(ctx, id, key, value, ttl)
 }
 
-// SetMap enters a session of a direct store that begins, and refuses what comes after a mark.
+// SetMap is refused over a direct store.
 func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	if !s.isDirect(ctx) {
-		return s.Storage.SetMap(ctx, id, data, ttl)
+	if err := s.writesKeys(ctx, id); err != nil {
+		return err
 	}
-	return s.writeKeys(ctx, id, data, "", ttl)
+	return s.Storage.SetMap(ctx, id, data, ttl)
 }
 
-// Remove removes a key of a direct store's session, which may be what says whose it is.
+// Remove is refused over a direct store.
 func (s *Storage) Remove(ctx context.Context, id, key string) error {
-	if !s.isDirect(ctx) {
-		return s.Storage.Remove(ctx, id, key)
+	if err := s.writesKeys(ctx, id); err != nil {
+		return err
 	}
-	return s.writeKeys(ctx, id, nil, key, s.options.LongestSession) // it isn't said how long the session lives on
-}
-
-// isDirect reports whether sessions are written key by key, and this layer looks at it.
-func (s *Storage) isDirect(ctx context.Context) bool {
-	return !s.passive && s.Style(ctx) == tiers.StyleDirect
-}
-
-// writeKeys writes to a direct store, where a session's state after a write is the state before with the keys
-// that are written, or without the one that is removed.
-func (s *Storage) writeKeys(ctx context.Context, id string, set map[string]any, removed string, ttl time.Duration) error {
-	c, err := s.prepareKeys(ctx, id, set, removed, ttl)
-	if err != nil {
-		return tiers.NotApplied(err)
-	}
-	if removed != "" {
-		err = s.Storage.Remove(ctx, id, removed)
-	}
-	if text, ok := c.delta.Set()[Key]; ok {
-		if set = maps.Clone(set); set == nil {
-			set = map[string]any{}
-		}
-		set[Key] = text
-	}
-	if err == nil && (removed == "" || len(set) > 0) {
-		err = s.Storage.SetMap(ctx, id, set, ttl)
-	}
-	if err == nil && slices.Contains(c.delta.Removed(), Key) {
-		err = s.Storage.Remove(ctx, id, Key)
-	}
-	return c.finish(ctx, err)
-}
-
-func (s *Storage) prepareKeys(ctx context.Context, id string, set map[string]any, removed string, ttl time.Duration) (change, error) {
-	read, err := s.Storage.Load(ctx, id, ttl)
-	if err != nil {
-		return change{}, err
-	}
-	var delta *tiers.Delta
-	if read.Snapshot.Len() == 0 {
-		delta, err = tiers.Add(set)
-	} else {
-		next := maps.Clone(read.Snapshot.Data())
-		maps.Copy(next, set)
-		delete(next, removed)
-		delta, err = tiers.Diff(read.Snapshot, next)
-	}
-	if err != nil {
-		return change{}, err
-	}
-	c := change{of: s, id: id, ttl: ttl, delta: delta}
-	return c, c.prepare(ctx)
+	return s.Storage.Remove(ctx, id, key)
 }
 
 // begun remembers the records of sessions that have begun on this node, for what a request

@@ -13,7 +13,6 @@ import (
 
 	"github.com/gf-strata/strata/internal/leaktest"
 	"github.com/gf-strata/strata/internal/principals"
-	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -210,36 +209,32 @@ func TestAnOldCopyOfASessionThatHasBegunAnew(t *testing.T) {
 // A principal may come from a form, and is written into its session and the index.
 func TestAPrincipalIsBounded(t *testing.T) {
 	ctx := context.Background()
-	for name, store := range map[string]gsession.Storage{"snapshots": gsession.NewStorageMemory(), "keys": teststore.NewKeys(nil)} {
-		t.Run(name, func(t *testing.T) {
-			s := nodeOver(t, store)
-			logIn := func(principal string) error {
-				session := open(s, "session-0123456789")
-				return errors.Join(session.Set("user", principal), session.Close())
-			}
-			for _, principal := range []string{strings.Repeat("a", principals.MaxPrincipal+1), "\xd5\xc5"} { // too long, and in GBK
-				if err := logIn(principal); err == nil || tiers.MayBeApplied(err) {
-					t.Errorf("a log-in of a principal of %d bytes returned %v", len(principal), err)
-				}
-			}
-			if data, err := open(s, "session-0123456789").Data(); err != nil || len(data) > 0 {
-				t.Errorf("a refused log-in left %d keys, %v", len(data), err)
-			}
-			longest := strings.Repeat("a", principals.MaxPrincipal)
-			if err := logIn(longest); err != nil {
-				t.Error(err)
-			}
-			if list, _, err := s.Principals().List(ctx, longest, "", 10); err != nil || len(list) != 1 {
-				t.Errorf("listed are %d sessions, %v", len(list), err)
-			}
-			for _, principal := range []string{"", longest + "a", "\xd5\xc5"} {
-				if _, _, err := s.Principals().List(ctx, principal, "", 10); err == nil {
-					t.Errorf("a principal of %d bytes can be listed", len(principal))
-				}
-				if _, err := s.Principals().RevokeAll(ctx, principal, ReasonLoggedOut, nil); err == nil {
-					t.Errorf("the sessions of a principal of %d bytes can be ended", len(principal))
-				}
-			}
-		})
+	s := node(t)
+	logIn := func(principal string) error {
+		session := open(s, "session-0123456789")
+		return errors.Join(session.Set("user", principal), session.Close())
+	}
+	for _, principal := range []string{strings.Repeat("a", principals.MaxPrincipal+1), "\xd5\xc5"} { // too long, and in GBK
+		if err := logIn(principal); err == nil || tiers.MayBeApplied(err) {
+			t.Errorf("a log-in of a principal of %d bytes returned %v", len(principal), err)
+		}
+	}
+	if data, err := open(s, "session-0123456789").Data(); err != nil || len(data) > 0 {
+		t.Errorf("a refused log-in left %d keys, %v", len(data), err)
+	}
+	longest := strings.Repeat("a", principals.MaxPrincipal)
+	if err := logIn(longest); err != nil {
+		t.Error(err)
+	}
+	if list, _, err := s.Principals().List(ctx, longest, "", 10); err != nil || len(list) != 1 {
+		t.Errorf("listed are %d sessions, %v", len(list), err)
+	}
+	for _, principal := range []string{"", longest + "a", "\xd5\xc5"} {
+		if _, _, err := s.Principals().List(ctx, principal, "", 10); err == nil {
+			t.Errorf("a principal of %d bytes can be listed", len(principal))
+		}
+		if _, err := s.Principals().RevokeAll(ctx, principal, ReasonLoggedOut, nil); err == nil {
+			t.Errorf("the sessions of a principal of %d bytes can be ended", len(principal))
+		}
 	}
 }
