@@ -287,7 +287,7 @@ func TestMemoryStaysCoherent(t *testing.T) {
 			return []layer.Decorator{layer.Coalesced(), layer.Local(layer.MaxStale(time.Hour))}
 		},
 		"few guard slots": func() []layer.Decorator {
-			return []layer.Decorator{layer.Coalesced(), layer.Local(layer.MaxStale(time.Hour), layer.GuardSlots(1))}
+			return []layer.Decorator{layer.Coalesced(), layer.Local(layer.MaxStale(time.Hour), guardSlots(1))}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

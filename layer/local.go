@@ -137,14 +137,3 @@ func Negative(d time.Duration) LocalOption {
 // If the store doesn't return when a session expires, as GoFrame's own stores don't, MaxStale applies
 // again once a ttl has passed since the last write.
 func Exclusive() LocalOption { return func(o *local.Options) { o.Exclusive = true } }
-
-// GuardSlots is the number of counters by which writes invalidate cached sessions, rounded up to a power
-// of two; 262,144 unless set, at 8 bytes each. Two sessions of this node that share a counter cost each
-// other a reload, never a wrong result: 4 % of 10,000 sessions do, 32 % of 100,000. Writes of sessions
-// that the node doesn't hold invalidate none that it holds.
-func GuardSlots(n int) LocalOption {
-	if n <= 0 || n > 1<<28 {
-		panic(fmt.Sprintf("strata: layer.GuardSlots(%d) is out of range; pass 1 to 268,435,456, or leave it out", n))
-	}
-	return func(o *local.Options) { o.GuardSlots = n }
-}

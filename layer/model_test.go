@@ -13,6 +13,7 @@ import (
 
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
+	"github.com/gf-strata/strata/tiers/local"
 )
 
 // model is what sessions should hold, and what requests under way should do to them.
@@ -38,7 +39,7 @@ type request struct {
 func newModel(t *rapid.T) *model {
 	pieces := map[string]func() layer.Decorator{
 		"Local":           func() layer.Decorator { return patientLocal() },
-		"Local exclusive": func() layer.Decorator { return patientLocal(layer.Exclusive(), layer.GuardSlots(2)) },
+		"Local exclusive": func() layer.Decorator { return patientLocal(layer.Exclusive(), guardSlots(2)) },
 		"Local no memory": func() layer.Decorator { return patientLocal(layer.MaxStale(0)) },
 		"Coalesced":       func() layer.Decorator { return patientCoalesced() },
 		"Behind":          func() layer.Decorator { return patientCoalesced(layer.WriteBehind(time.Millisecond)) },
@@ -218,3 +219,6 @@ func TestModel(t *testing.T) {
 		})
 	})
 }
+
+// guardSlots has sessions share counters of which most have one of their own otherwise.
+func guardSlots(n int) layer.LocalOption { return func(o *local.Options) { o.GuardSlots = n } }

@@ -53,7 +53,6 @@ func TestOptionsAtTheirExtremes(t *testing.T) {
 		"Negative":                           extremes(layer.Negative, layer.Local, []time.Duration{-1, math.MinInt64}, []time.Duration{0, least, most}),
 		"WarmRestart":                        extremes(layer.WarmRestart, layer.Local, []string{""}, nil),
 		"Audited":                            extremes(layer.Audited, layer.Local, []float64{0, -1, 1.01, nan, math.Inf(1)}, []float64{tiny, 1}),
-		"GuardSlots":                         extremes(layer.GuardSlots, layer.Local, []int{0, -1, math.MinInt, 1<<28 + 1, math.MaxInt}, []int{1, 1 << 22}),
 		"WriteTimeout":                       extremes(layer.WriteTimeout, layer.Coalesced, []time.Duration{0, -1, math.MinInt64}, []time.Duration{most}),
 		"WriteBehind":                        extremes(layer.WriteBehind, layer.Coalesced, []time.Duration{0, -1, math.MinInt64}, []time.Duration{least, most}),
 		"MaxPending":                         extremes(layer.MaxPending, behind, []int{0, -1, math.MinInt}, []int{1, math.MaxInt}),

@@ -141,7 +141,6 @@ func (g *group) keys() keys {
 			"negative":    duration(func(d time.Duration) { g.local.add(layer.Negative(d)) }),
 			"audited":     fraction(func(part float64) { g.local.add(layer.Audited(part)) }),
 			"exclusive":   yes(func() { g.local.add(layer.Exclusive()) }),
-			"guardSlots":  count(func(n int) { g.local.add(layer.GuardSlots(n)) }),
 			"warmRestart": word(func(path string) { g.local.add(layer.WarmRestart(path)) }),
 		}),
 		"traced": section(&g.traced.out, keys{

@@ -141,7 +141,7 @@ func TestMistakesSayWhereAndWhatInstead(t *testing.T) {
 		`strata: {default: {store: memory, local: {audited: 2}}}`:             {"strata.default.local.audited", "at most 1"},
 		`strata: {default: {store: memory, local: {exclusive: maybe}}}`:       {"strata.default.local.exclusive", "true or false"},
 		`strata: {default: {store: memory, local: 3}}`:                        {"strata.default.local", "section"},
-		`strata: {default: {store: memory, local: {guardSlots: 1.5}}}`:        {"strata.default.local.guardSlots", "whole number"},
+		`strata: {default: {store: memory, coalesced: {maxPending: 1.5}}}`:    {"strata.default.coalesced.maxPending", "whole number"},
 		`strata: {default: {store: memory, coalesced: {journal: 7}}}`:         {"strata.default.coalesced.journal", "a text"},
 		`strata: {default: {store: memory, indexed: {limt: 3}}}`:              {"strata.default.indexed.limt", "keepReasons, limit,"},
 		`strata: {default: {store: memory, indexed: {limit: 0}}}`:             {"strata.default.indexed"},

@@ -36,9 +36,14 @@ func TestGuardInvalidates(t *testing.T) {
 }
 
 func TestGuardHasTheSlotsThatWereAskedFor(t *testing.T) {
-	for asked, want := range map[int]int{-1: 1, 0: 1, 1: 1, 2: 2, 3: 4, 1000: 1024, defaultGuardSlots: defaultGuardSlots} {
+	for asked, want := range map[int]int{-1: 1, 0: 1, 1: 1, 2: 2, 3: 4, 1000: 1024, leastSlots: leastSlots} {
 		if g := newGuard(asked); len(g.slots) != want || g.mask != uint64(want-1) {
 			t.Errorf("newGuard(%d) has %d slots", asked, len(g.slots))
+		}
+	}
+	for maxBytes, want := range map[int64]int{1: 1 << 18, 64 << 20: 1 << 18, 512 << 20: 1 << 21, 1 << 60: 1 << 22} {
+		if got := (&Options{MaxBytes: maxBytes}).slots(); got != want {
+			t.Errorf("%d slots for %d bytes, want %d", got, maxBytes, want)
 		}
 	}
 }
@@ -269,7 +274,7 @@ func TestGuardInAllOrders(t *testing.T) {
 
 // Sessions that a node holds stay valid when sessions that it doesn't hold are written.
 func TestGuardIgnoresWritesOfOtherSessions(t *testing.T) {
-	g := newGuard(defaultGuardSlots)
+	g := newGuard(leastSlots)
 	const held = 10_000
 	stamps := map[uint64]uint64{}
 	for n := range held {
@@ -296,7 +301,7 @@ func TestGuardIgnoresWritesOfOtherSessions(t *testing.T) {
 }
 
 func BenchmarkGuard(b *testing.B) {
-	g := newGuard(defaultGuardSlots)
+	g := newGuard(leastSlots)
 	b.Run("hash", func(b *testing.B) {
 		for b.Loop() {
 			g.Hash("an id")

@@ -67,7 +67,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.face = sessionmap.New(s)
 	clock := clock{time.Now()}
 	s.memory.clock, s.memory.options, s.memory.tally = clock, &s.options, &s.tally
-	s.memory.guard, s.memory.watch = newGuard(s.options.GuardSlots), &s.watch
+	s.memory.guard, s.memory.watch = newGuard(s.options.slots()), &s.watch
 	s.order.memory, s.order.flights, s.order.own = &s.memory, &s.flights, &s.own
 	s.order.tally, s.order.reporter = &s.tally, &s.reporter
 	s.watch.clock, s.watch.order, s.watch.ready = clock, &s.order, make(chan struct{})

@@ -6,7 +6,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// Options set a Storage up. Package layer has a constructor for each, which documents and checks it.
+// Options set a Storage up. Package layer has a constructor for each but GuardSlots, which documents and checks it.
 // MaxBytes, MaxStale, Negative, ServeStale and LoadTimeout may change while the tier runs.
 type Options struct {
 	MaxBytes    int64
@@ -16,7 +16,7 @@ type Options struct {
 	LoadTimeout time.Duration
 
 	Exclusive     bool
-	GuardSlots    int
+	GuardSlots    int // 0: as MaxBytes needs
 	Invalidations []tiers.InvalidationSource
 	Audited       float64 // of the hits
 	WarmRestart   string  // the file, "" for none
@@ -27,7 +27,7 @@ type Option = func(*Options)
 
 // optionsOf returns the defaults with opts applied.
 func optionsOf(opts []Option) Options {
-	o := Options{MaxBytes: 64 << 20, MaxStale: time.Second, Negative: time.Second, LoadTimeout: time.Second, GuardSlots: defaultGuardSlots}
+	o := Options{MaxBytes: 64 << 20, MaxStale: time.Second, Negative: time.Second, LoadTimeout: time.Second}
 	for _, opt := range opts {
 		if opt == nil {
 			panic("strata: an option of layer.Local is nil; pass what a constructor returns, or leave it out")
