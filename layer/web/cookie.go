@@ -40,50 +40,33 @@ type CookieOptions struct {
 // or Header, the response to a request that has the header sets no cookie.
 func Cookie(o CookieOptions) Option { return func(s *sessions) { s.cookie = &o } }
 
-func (o CookieOptions) check() error {
-	switch {
-	case o.Secure && o.Insecure:
-		return fmt.Errorf("web.Cookie can't be Secure and Insecure; choose one")
-	case o.MaxAge > longest:
-		return fmt.Errorf("web.Cookie needs a MaxAge of up to 100 years, not %v; leave it out for as long as the session lives", o.MaxAge)
-	}
-	is := cookie{name: o.Name, domain: o.Domain, path: cmp.Or(o.Path, "/"), sameSite: o.SameSite, insecure: o.Insecure}
-	return is.check()
-}
-
 // The prefixes have browsers refuse cookies that were planted.
 const (
 	hostPrefix   = "__Host-"
 	securePrefix = "__Secure-"
 )
 
-// cookie is how one server's cookie looks. It is immutable.
-type cookie struct {
-	name             string // without TLS
-	secureName       string
-	domain, path     string
-	sameSite         http.SameSite
-	life             time.Duration
-	fixed, transient bool // life is meant; it ends with the browser
-	secure, insecure bool // always; never
-}
-
-// check returns an error if browsers would drop the cookie.
-func (c *cookie) check() error {
+// check returns an error if the options contradict each other, or if browsers would drop the cookie.
+func (o CookieOptions) check() error {
 	switch {
-	case c.sameSite == http.SameSiteNoneMode && c.insecure:
+	case o.Secure && o.Insecure:
+		return fmt.Errorf("web.Cookie can't be Secure and Insecure; choose one")
+	case o.MaxAge > longest:
+		return fmt.Errorf("web.Cookie needs a MaxAge of up to 100 years, not %v; leave it out for as long as the session lives", o.MaxAge)
+	case o.SameSite == http.SameSiteNoneMode && o.Insecure:
 		return fmt.Errorf("web.Cookie with SameSite None has to be Secure, or browsers drop it")
-	case hasPrefix(c.name, hostPrefix) && (c.insecure || c.domain != "" || c.path != "/"):
+	case hasPrefix(o.Name, hostPrefix) && (o.Insecure || o.Domain != "" || cmp.Or(o.Path, "/") != "/"):
 		return fmt.Errorf("web.Cookie: a name with %s needs a Secure cookie with the path / and no domain", hostPrefix)
-	case hasPrefix(c.name, securePrefix) && c.insecure:
+	case hasPrefix(o.Name, securePrefix) && o.Insecure:
 		return fmt.Errorf("web.Cookie: a name with %s needs a Secure cookie", securePrefix)
 	}
 	return nil
 }
 
-// isPrefixed reports whether a cookie's name has a prefix already.
-func isPrefixed(name string) bool {
-	return hasPrefix(name, hostPrefix) || hasPrefix(name, securePrefix)
+// cookie is how one server's cookie looks: the options with all defaults. It is immutable.
+type cookie struct {
+	CookieOptions
+	secureName string // over TLS
 }
 
 // hasPrefix ignores case, as browsers do.
@@ -92,10 +75,10 @@ func hasPrefix(name, prefix string) bool {
 }
 
 func (c *cookie) over(r *ghttp.Request) (secure bool, name string) {
-	if !c.insecure && (c.secure || scheme.IsTLS(r.Request)) {
+	if !c.Insecure && (c.Secure || scheme.IsTLS(r.Request)) {
 		return true, c.secureName
 	}
-	return false, c.name
+	return false, c.Name
 }
 
 // isExposed reports whether a request has come over a network without TLS.
@@ -109,11 +92,8 @@ func isExposed(r *ghttp.Request) bool {
 
 // lasts is how long the cookie of a session lives that has so long left; 0 for until the browser ends.
 func (c *cookie) lasts(left time.Duration) time.Duration {
-	switch {
-	case c.transient:
-		return 0
-	case c.fixed:
-		return c.life
+	if c.MaxAge != 0 {
+		return max(c.MaxAge, 0)
 	}
 	return left
 }
@@ -122,8 +102,8 @@ func (c *cookie) lasts(left time.Duration) time.Duration {
 func (c *cookie) set(r *ghttp.Request, id string, life time.Duration) {
 	secure, name := c.over(r)
 	out := &http.Cookie{
-		Name: name, Value: id, Domain: c.domain, Path: c.path,
-		HttpOnly: true, SameSite: c.sameSite, Secure: secure,
+		Name: name, Value: id, Domain: c.Domain, Path: c.Path,
+		HttpOnly: true, SameSite: c.SameSite, Secure: secure,
 	}
 	switch {
 	case id == "":

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -35,49 +36,37 @@ const goframeCookieAge = 24 * time.Hour
 
 // on returns the cookie that the options make on a server.
 func (o CookieOptions) on(server *ghttp.Server, idle time.Duration) (cookie, error) {
-	c := cookie{
-		name: o.Name, domain: o.Domain, path: o.Path, sameSite: o.SameSite,
-		life: o.MaxAge, fixed: o.MaxAge > 0, transient: o.MaxAge < 0,
-		secure: o.Secure || server.GetCookieSecure() && !o.Insecure, insecure: o.Insecure,
+	named := o.Name != ""
+	o.Name = cmp.Or(o.Name, server.GetSessionIdName())
+	o.Domain = cmp.Or(o.Domain, server.GetCookieDomain())
+	o.Path = cmp.Or(o.Path, server.GetCookiePath(), "/")
+	for _, mode := range []http.SameSite{server.GetCookieSameSite(), http.SameSiteLaxMode} {
+		if o.SameSite == 0 || o.SameSite == http.SameSiteDefaultMode {
+			o.SameSite = mode
+		}
 	}
-	if c.name == "" {
-		c.name = server.GetSessionIdName()
-	}
-	if c.domain == "" {
-		c.domain = server.GetCookieDomain()
-	}
-	if c.path == "" {
-		c.path = server.GetCookiePath()
-	}
-	if c.path == "" {
-		c.path = "/"
-	}
-	if c.sameSite == 0 || c.sameSite == http.SameSiteDefaultMode {
-		c.sameSite = server.GetCookieSameSite()
-	}
-	if c.sameSite == http.SameSiteDefaultMode {
-		c.sameSite = http.SameSiteLaxMode
-	}
+	o.Secure = o.Secure || server.GetCookieSecure() && !o.Insecure
+	c := cookie{o, o.Name}
 	if err := c.check(); err != nil {
 		return c, fmt.Errorf("strata: web: %w, with the settings of the server", err)
 	}
-	c.secure = c.secure || c.sameSite == http.SameSiteNoneMode || isPrefixed(c.name)
+	prefixed := hasPrefix(c.Name, hostPrefix) || hasPrefix(c.Name, securePrefix)
+	c.Secure = c.Secure || c.SameSite == http.SameSiteNoneMode || prefixed
 	switch {
-	case o.Name != "" || isPrefixed(c.name):
-		c.secureName = c.name
-	case c.domain == "" && c.path == "/":
-		c.secureName = hostPrefix + c.name
+	case named || prefixed:
+	case c.Domain == "" && c.Path == "/":
+		c.secureName = hostPrefix + c.Name
 	default:
-		c.secureName = securePrefix + c.name
+		c.secureName = securePrefix + c.Name
 	}
-	if (&http.Cookie{Name: c.name, Value: "x", Path: c.path, Domain: c.domain}).Valid() != nil {
+	if (&http.Cookie{Name: c.Name, Value: "x", Path: c.Path, Domain: c.Domain}).Valid() != nil {
 		return c, fmt.Errorf("strata: web: no cookie can have the name %q, the path %q and the domain %q; "+
-			"change SetSessionIdName or web.Cookie", c.name, c.path, c.domain)
+			"change SetSessionIdName or web.Cookie", c.Name, c.Path, c.Domain)
 	}
 	if o.MaxAge == 0 {
 		switch age := server.GetSessionCookieMaxAge(); {
 		case age == 0:
-			c.transient = true
+			c.MaxAge = -1
 		case age != goframeCookieAge && age != idle:
 			return c, fmt.Errorf("strata: web: SetSessionCookieMaxAge(%v) differs from how long a session lives without requests, %v; "+
 				"leave it out, as the cookie lives as long as the session, or set MaxAge of web.Cookie", age, idle)

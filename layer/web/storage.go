@@ -21,6 +21,8 @@ import (
 // A change of id is noted and made at the commit, so that a handler which panics, or whose commit
 // fails, leaves the client with the session that it had.
 type storage struct {
+	gsession.StorageBase // disables per-key calls, as a store of whole sessions does; and UpdateTTL, as the commit slides the expiry
+
 	q         *request
 	loaded    bool            // the store was asked, or an id was made
 	id        string          // what the session is called, or will be
@@ -290,10 +292,6 @@ func (s *storage) follow(from, to string) {
 	}
 }
 
-// UpdateTTL is called by ghttp, for a session that was only read after the commit, which has slid
-// the expiry already.
-func (s *storage) UpdateTTL(context.Context, string, time.Duration) error { return nil }
-
 // RemoveAll is the log-out, or RegenerateId ending the id from before.
 func (s *storage) RemoveAll(ctx context.Context, id string) error {
 	if id != s.id {
@@ -317,26 +315,17 @@ func (s *storage) RemoveAll(ctx context.Context, id string) error {
 	return s.note(err)
 }
 
-// The handler's session holds the data in a map: per-key calls are disabled, as by a store of whole sessions.
-
+// Set precedes the write of a key to the session's map, as SetMap and Remove do.
 func (s *storage) Set(_ context.Context, id, _ string, _ any, _ time.Duration) error {
 	return cmp.Or(s.begins(id), gsession.ErrorDisabled)
 }
 
+// SetMap is Set for several keys.
 func (s *storage) SetMap(_ context.Context, id string, _ map[string]any, _ time.Duration) error {
 	return cmp.Or(s.begins(id), gsession.ErrorDisabled)
 }
 
-func (s *storage) Get(context.Context, string, string) (any, error) {
-	return nil, gsession.ErrorDisabled
-}
-
-func (s *storage) Data(context.Context, string) (map[string]any, error) {
-	return nil, gsession.ErrorDisabled
-}
-
-func (s *storage) GetSize(context.Context, string) (int, error) { return 0, gsession.ErrorDisabled }
-
+// Remove keeps the handler from the package's own key.
 func (s *storage) Remove(_ context.Context, _, key string) error {
 	if key == Key {
 		return errReserved
