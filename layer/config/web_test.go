@@ -93,6 +93,8 @@ func TestWebMistakes(t *testing.T) {
 		`{cookie: {sameSite: loose}}`:              {"strata.default.web.cookie.sameSite", "lax, strict or none"},
 		`{cookie: yes please}`:                     {"strata.default.web.cookie", "section"},
 		`{idle: -1m}`:                              {"strata.default.web", "web.Idle", "above 0"},
+		`{header: "X Session"}`:                    {"strata.default.web.header", "web.Header"},
+		`{header: ""}`:                             {"strata.default.web.header", "web.Header"},
 		`{bearer: true, header: X}`:                {"strata.default.web", "leave one of them out"},
 		`{signed: [SHORT_KEY]}`:                    {"strata.default.web.signed", "openssl rand -base64 32"},
 		`{signed: []}`:                             {"strata.default.web", "web.Signed"},

@@ -401,6 +401,27 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// A log-in without "remember me" isn't remembered because the one before it was.
+func TestALogInTakesNoLimitsAlong(t *testing.T) {
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/remember", func(r *ghttp.Request) {
+			if err := errors.Join(web.Login(r, "bob"), web.SetLimits(r, 10*life, 20*life)); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	c := s.client()
+	for _, is := range []struct {
+		path string
+		life time.Duration
+	}{{"/remember", 10 * life}, {"/prove", 2 * life}, {"/remember", 10 * life}, {"/login", life}} {
+		if a := c.status(is.path, http.StatusOK); a.cookie == nil || time.Duration(a.cookie.MaxAge)*time.Second != is.life {
+			t.Errorf("after %s the cookie is %v, want one for %v", is.path, a.cookie, is.life)
+		}
+	}
+}
+
 // A session that is used lives on past its idle limit, and past the middleware's where it has a
 // longer one of its own.
 func TestASessionInUseLivesOn(t *testing.T) {

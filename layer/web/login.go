@@ -22,7 +22,7 @@ var (
 var ErrCrossSite = errors.New("strata: web: another site's page has sent this log-in; nothing was changed")
 
 // Login says that the principal, of 1 to 1,024 bytes of UTF-8, has proved who it is. The session gets a new id, keeps its data, and
-// begins anew as to its limits; the old id is ended on every node, with what runs under it: such
+// begins anew with the middleware's limits, whatever SetLimits has said before; the old id is ended on every node, with what runs under it: such
 // requests are refused with layer.ErrRevoked, and what [Until] has returned to them ends. All of it is
 // part of the request's commit.
 //
@@ -43,7 +43,7 @@ func Login(r *ghttp.Request, principal string) error {
 		return ErrCrossSite
 	}
 	return q.change(true, func(rec *record, now int64) {
-		*rec = record{began: now, proved: now, principal: principal, idle: rec.idle, absolute: rec.absolute}
+		*rec = record{began: now, proved: now, principal: principal}
 	})
 }
 
@@ -59,8 +59,8 @@ func Reauthenticated(r *ghttp.Request) error {
 	return requestOf(r).change(false, func(rec *record, now int64) { rec.proved = now })
 }
 
-// SetLimits gives this session limits of its own, as for "remember me", of 100 years at most; 0 is the middleware's. The
-// session gets a new id, and the old one is ended, as by Login, unless Login was called in the same
+// SetLimits gives this session limits of its own until the next log-in, as for "remember me", of 100 years at most; 0 is the
+// middleware's. Call it after Login. The session gets a new id, and the old one is ended, as by Login, unless Login was called in the same
 // request. StorageFile doesn't know limits of one session, and ends those that are longer.
 func SetLimits(r *ghttp.Request, idle, absolute time.Duration) error {
 	q := requestOf(r)

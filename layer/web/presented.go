@@ -4,8 +4,6 @@ import (
 	"strings"
 
 	"github.com/gogf/gf/v2/net/ghttp"
-
-	"github.com/gf-strata/strata/layer"
 )
 
 // presented is what a request has sent to name its session: one id counts at a time. It belongs to the
@@ -16,13 +14,7 @@ type presented struct {
 	claimed  record   // what the id says of itself, where ids are signed
 	byHeader bool     // the id came in the header
 	others   []string // what other cookies of the name say
-	gone     []gone   // what has counted, while there is no session under any of it
-}
-
-// gone is an id that was presented, without a session, and why that is as far as this node has noticed.
-type gone struct {
-	id     string
-	reason layer.Reason
+	gone     []string // what has counted, while there is no session under any of it
 }
 
 // mostOthers is how many cookies of the name are tried after the first one.
@@ -78,8 +70,8 @@ func (p *presented) accept(id string) (ok bool) {
 }
 
 // next notes that there is no session under the id that counts, and has the next cookie count.
-func (p *presented) next(reason layer.Reason) (ok bool) {
-	p.gone = append(p.gone, gone{p.id, reason})
+func (p *presented) next() (ok bool) {
+	p.gone = append(p.gone, p.id)
 	for len(p.others) > 0 && !ok {
 		other := p.others[0]
 		p.others = p.others[1:]

@@ -28,8 +28,8 @@ func Reason(r *ghttp.Request) layer.Reason {
 	if q == nil || q.load() != nil {
 		return ""
 	}
-	for _, gone := range q.presented.gone {
-		if reason := q.of.reasonOf(q.ctx, gone.id, gone.reason); reason != "" {
+	for _, id := range q.presented.gone {
+		if reason := q.of.reasonOf(q.ctx, id); reason != "" {
 			return reason
 		}
 	}

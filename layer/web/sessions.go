@@ -69,6 +69,9 @@ func Bearer() Option { return func(s *sessions) { s.header = "Authorization"; s.
 
 // Header is Bearer with a header of another name, whose value is the id alone.
 func Header(name string) Option {
+	if (&http.Cookie{Name: name}).Valid() != nil { // a header's name has the same characters
+		panic(fmt.Sprintf("strata: web.Header can't be %q; give it the name of a header, such as X-Session", name))
+	}
 	return func(s *sessions) { s.header = http.CanonicalHeaderKey(name); s.bearer = false }
 }
 
@@ -269,14 +272,14 @@ const mostMoves = 8 // of one session, while it is logged out
 // reasonOf is why the session with the id isn't there. The index knows better than this node. That it knows
 // nothing doesn't show that the session was idle: an id that was left for another one has no reason, and a
 // reason is forgotten in time.
-func (s *sessions) reasonOf(ctx context.Context, id string, noticed layer.Reason) layer.Reason {
+func (s *sessions) reasonOf(ctx context.Context, id string) layer.Reason {
 	if s.users != nil {
 		if reason, err := s.users.Reason(ctx, id); err != nil || reason != "" {
 			s.expiries.forget(id)
 			return reason
 		}
 	}
-	return noticed
+	return s.expiries.reason(id, time.Now())
 }
 
 // fail drops the handler's response for that of OnError.

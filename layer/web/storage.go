@@ -128,12 +128,12 @@ func (s *storage) New(context.Context, time.Duration) (string, error) {
 // was given, the session takes a new one.
 func (s *storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	for p := &s.q.presented; ; id = p.id {
-		m, reason, err := s.find(ctx, id, ttl)
+		m, err := s.find(ctx, id, ttl)
 		if err != nil || s.stored != "" {
 			return m, s.note(err)
 		}
 		own := id != p.id // the handler's
-		if !own && !s.q.ended && p.next(reason) {
+		if !own && !s.q.ended && p.next() {
 			if err := s.q.session.SetId(p.id); err != nil {
 				return nil, err
 			}
@@ -147,31 +147,34 @@ func (s *storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	}
 }
 
-// find asks for a session, which is stored then. If there is none it returns why, as far as this node has noticed.
-func (s *storage) find(ctx context.Context, id string, ttl time.Duration) (m *gmap.StrAnyMap, reason layer.Reason, err error) {
+// find asks for a session, which is stored then.
+func (s *storage) find(ctx context.Context, id string, ttl time.Duration) (m *gmap.StrAnyMap, err error) {
 	now, of, p := time.Now(), s.q.of, &s.q.presented
 	if id != p.id {
 		if _, ok := of.read(id); !ok {
-			return nil, "", nil // a handler may have it from a request
+			return nil, nil // a handler may have it from a request
 		}
 	} else if p.claimed.left(now, 0, of.absolute) < 0 {
-		return nil, layer.ReasonExpired, nil
+		of.expiries.note(id, now, true)
+		return nil, nil
 	}
 	if m, err = of.chain.GetSession(ctx, id, ttl); err == nil {
 		err = of.isWhole(ctx)
 	}
 	if err != nil {
-		return m, "", err
+		return m, err
 	}
 	if m == nil || m.Size() == 0 { // StorageMemory has an empty one for each id
-		return m, of.expiries.reason(id, now), nil
+		return m, nil
 	}
 	known := recordOf(m.Remove(Key))
 	if known.left(now, 0, of.absolute) < 0 {
-		return nil, layer.ReasonExpired, of.remove(ctx, id, layer.ReasonExpired)
+		err = of.remove(ctx, id, layer.ReasonExpired)
+		of.expiries.note(id, now, true)
+		return nil, err
 	}
 	s.loaded, s.id, s.stored, s.record, p.gone = true, id, id, known, nil
-	return m, "", nil
+	return m, nil
 }
 
 // SetSession is called when the session is closed, and by RegenerateId with another id.
@@ -298,11 +301,8 @@ func (s *storage) RemoveAll(ctx context.Context, id string) error {
 		s.endStored = s.endStored || id == s.stored
 		return nil
 	}
-	ends := []string{s.stored}
-	for _, gone := range s.q.presented.gone { // another request may have changed the id since the client has sent this one
-		ends = append(ends, gone.id)
-	}
-	for _, id := range ends {
+	// Another request may have changed the id since the client has sent this one.
+	for _, id := range append([]string{s.stored}, s.q.presented.gone...) {
 		if err := s.q.of.logOut(ctx, id); err != nil {
 			return s.note(err)
 		}

@@ -367,7 +367,7 @@ func (w *watch) inquire(ctx context.Context, id string, ttl time.Duration) (is s
 		return is, err
 	}
 	if is.next, err = w.forward(ctx, id); err == nil && is.next == "" && is.reason == "" {
-		is.reason = w.of.reasonOf(ctx, id, w.of.expiries.reason(id, time.Now()))
+		is.reason = w.of.reasonOf(ctx, id)
 	}
 	return is, err
 }
