@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -49,11 +50,16 @@ func TestDifferential(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				var decorators []layer.Decorator
+				var drawn []string
 				names := []string{"Local", "Exclusive", "Coalesced", "Behind", "Traced", "stranger"}
 				if name != "StorageRedisHashTable" {
 					names = append(names, "Indexed") // it needs whole sessions
 				}
 				for _, piece := range rapid.SliceOfN(rapid.SampledFrom(names), 0, 4).Draw(t, "decorators") {
+					if piece == "Indexed" && slices.Contains(drawn, piece) {
+						continue // one is enough
+					}
+					drawn = append(drawn, piece)
 					decorators = append(decorators, pieces[piece]())
 				}
 				chained, bare := open(gsession.NewSessionId())

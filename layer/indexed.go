@@ -58,14 +58,16 @@ type LimitOption func(*index.Limit)
 // Nothing was written.
 var ErrLimit error = index.ErrLimit
 
-// Limit bounds the sessions of a principal; there is no bound unless set. It holds across all nodes,
-// however many log in at once. A session that goes on under another id stays one. If many are beyond
-// a limit, as of one that has just been introduced, a log-in ends 128 of them itself, and the others in
-// the background. If a principal has more than 4,096 sessions, a log-in looks at the 4,096 that end
+// mostLimit is far below what a log-in looks at.
+const mostLimit = 1000
+
+// Limit bounds the sessions of a principal, to 1 to 1,000; there is no bound unless set. It holds across all nodes,
+// however many log in at once. A session that goes on under another id stays one. If very many are
+// beyond a limit, as of one that has just been introduced, a log-in ends 512 of them, and the next ones the others. If a principal has more than 4,096 sessions, a log-in looks at the 4,096 that end
 // first, if they aren't used: the oldest of these are ended, and PerDeviceClass counts these.
 func Limit(n int, at AtLimit, opts ...LimitOption) IndexedOption {
-	if n < 1 {
-		panic(fmt.Sprintf("strata: layer.Limit(%d, …) leaves a principal no session; pass 1 or more, or leave it out for no limit", n))
+	if n < 1 || n > mostLimit {
+		panic(fmt.Sprintf("strata: layer.Limit(%d, …) is no number of sessions from 1 to 1,000; pass one, or leave it out for no limit", n))
 	}
 	if at != EndOldest && at != RefuseNew {
 		panic("strata: layer.Limit needs to know what to do beyond it; pass layer.EndOldest or layer.RefuseNew")

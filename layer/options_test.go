@@ -66,7 +66,7 @@ func TestOptionsAtTheirExtremes(t *testing.T) {
 		"layertest.Precision":                extremes(layertest.Precision, unused[layertest.Option], []time.Duration{-1, math.MinInt64, time.Hour + 1, most}, nil),
 		"KeepReasons":                        extremes(layer.KeepReasons, indexedByNobody, []time.Duration{0, -1, least, math.MinInt64}, []time.Duration{time.Second, most}),
 		"LongestSession":                     extremes(layer.LongestSession, indexedByNobody, []time.Duration{0, -1, least, math.MinInt64}, []time.Duration{time.Second, most}),
-		"Limit":                              extremes(func(n int) layer.IndexedOption { return layer.Limit(n, layer.EndOldest) }, indexedByNobody, []int{0, -1, math.MinInt}, []int{1, math.MaxInt}),
+		"Limit":                              extremes(func(n int) layer.IndexedOption { return layer.Limit(n, layer.EndOldest) }, indexedByNobody, []int{0, -1, math.MinInt, 1001, math.MaxInt}, []int{1, 1000}),
 		"an option of Indexed that is nil":   {{"nil", true, func() layer.Decorator { return layer.Indexed(nil, nil) }}},
 		"an option of Local that is nil":     {{"nil", true, func() layer.Decorator { return layer.Local(nil) }}},
 		"an option of Coalesced that is nil": {{"nil", true, func() layer.Decorator { return layer.Coalesced(nil) }}},

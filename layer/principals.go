@@ -72,7 +72,7 @@ func Principals(chain *Stack) *Users {
 // indexOf is the index that does the work in a chain of its own, nil for none.
 func indexOf(layers []gsession.Storage) *index.Storage {
 	for _, l := range layers {
-		if in, ok := l.(*index.Storage); ok && !in.Passive() {
+		if in, ok := l.(*index.Storage); ok {
 			return in
 		}
 	}

@@ -37,7 +37,6 @@ func TestPrincipalsAtEveryPlace(t *testing.T) {
 		"below all": func(*testing.T) []layer.Decorator {
 			return []layer.Decorator{indexed(), patientCoalesced(), patientLocal()}
 		},
-		"twice": func(*testing.T) []layer.Decorator { return []layer.Decorator{indexed(), patientLocal(), indexed()} },
 		"strangers": func(*testing.T) []layer.Decorator {
 			return []layer.Decorator{strange, patientLocal(), strange, indexed(), strange}
 		},

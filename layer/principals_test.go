@@ -3,6 +3,8 @@ package layer_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,4 +125,28 @@ func TestUpdateChangesASessionThatNeverExpires(t *testing.T) {
 	if role := open().MustGet("role").String(); role != "editor" {
 		t.Errorf("the role is %q", role)
 	}
+}
+
+// Two of them would each end and limit what the other has entered.
+func TestIndexedStandsOnceInAChain(t *testing.T) {
+	twice := func(name string, chain func(store gsession.Storage) *layer.Stack) {
+		t.Helper()
+		defer func() {
+			if text := fmt.Sprint(recover()); !strings.Contains(text, "stands twice") {
+				t.Errorf("%s: %s", name, text)
+			}
+		}()
+		_ = chain(gsession.NewStorageMemory()).Close(context.Background())
+	}
+	twice("in a chain", func(store gsession.Storage) *layer.Stack {
+		return layer.Chain(store, layer.Indexed(userOf), patientLocal(), layer.Indexed(userOf))
+	})
+	twice("around another author's", func(store gsession.Storage) *layer.Stack {
+		return layer.Chain(store, layer.Indexed(userOf), strange, layer.Indexed(userOf))
+	})
+	twice("in a chain and its store", func(store gsession.Storage) *layer.Stack {
+		below := layer.Chain(store, layer.Indexed(userOf))
+		t.Cleanup(func() { _ = below.Close(context.Background()) })
+		return layer.Chain(below, layer.Indexed(userOf))
+	})
 }

@@ -159,8 +159,8 @@ func (c *change) carry(ctx context.Context, principal string, r record) error {
 	return nil
 }
 
-// enter enters a session, and ends those beyond the limit before it is there; many, as of a limit that
-// has just been introduced, in the background. Of log-ins at the same time, each counts those that were entered
+// enter enters a session, and ends those beyond the limit before it is there; of very many, as of a limit that
+// has just been introduced, some, and the next log-ins others. Of log-ins at the same time, each counts those that were entered
 // before it.
 func (c *change) enter(ctx context.Context, entry principals.Entry, limit Limit) (principals.Entered, error) {
 	s := c.of
@@ -211,18 +211,13 @@ func (c *change) enter(ctx context.Context, entry principals.Entry, limit Limit)
 		return entered, ErrLimit
 	}
 	slices.SortFunc(left, oldestFirst)
-	excess := left[:min(beyond, len(left))]
-	now := excess[:min(len(excess), mostAtOnce)]
-	if _, err := s.Principals().endAll(ctx, now, ReasonDisplaced); err != nil {
-		return entered, err
-	}
-	s.queue.end(excess[len(now):])
-	return entered, nil
+	_, err = s.Principals().endAll(ctx, left[:min(beyond, len(left), mostTogether)], ReasonDisplaced)
+	return entered, err
 }
 
 const (
 	mostCounted = 4096 // sessions of a principal that a log-in reads under a limit
-	mostAtOnce  = 128  // sessions beyond a limit that it looks at together, and ends itself
+	mostAtOnce  = 128  // of them that it looks at together
 )
 
 // undo removes the entry of a session that hasn't begun.

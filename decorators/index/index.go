@@ -49,7 +49,7 @@ func (e *Ended) NotApplied() bool { return true }
 
 // Storage keeps the index of the sessions that pass through it. It is safe for concurrent use.
 //
-// recent, begun, queue, marks and maps guard themselves; mu guards indexer, passive and stops until
+// recent, begun, queue, marks and maps guard themselves; mu guards indexer and stops until
 // the chain stands, after which they don't change; the rest is set at construction.
 //
 // Lock order: Storage.mu, the mutexes of a source below, marks.mu, those of the caches above, which
@@ -63,7 +63,6 @@ type Storage struct {
 	options Options
 	indexer principals.Index
 	marks   *marks
-	passive bool // another one below does it
 	begun   begun
 	recent  recent
 	queue   queue
@@ -113,7 +112,7 @@ func (s *Storage) Discover(below gsession.Storage) {
 	defer s.mu.Unlock()
 	for below := range tiers.Layers(below) {
 		if _, ok := below.(*Storage); ok {
-			s.passive = true
+			panic("strata: layer.Indexed stands twice among the decorators of layer.Chain, or of the chain that is its store; leave one out")
 		}
 		if indexer := principals.IndexOf(below); indexer != nil {
 			if _, none := s.indexer.(*memory); none {
@@ -127,9 +126,6 @@ func (s *Storage) Discover(below gsession.Storage) {
 		}
 	}
 }
-
-// Passive reports whether another index below does the work.
-func (s *Storage) Passive() bool { return s.passive }
 
 // Unwrap returns the storage below.
 func (s *Storage) Unwrap() gsession.Storage { return s.given }
@@ -157,7 +153,7 @@ func (s *Storage) Flush(ctx context.Context) error { return s.queue.flush(ctx) }
 func (s *Storage) Source() tiers.InvalidationSource {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, process := s.indexer.(*memory); process || s.passive {
+	if _, process := s.indexer.(*memory); process {
 		return nil
 	}
 	return s.marks
@@ -169,7 +165,7 @@ func (s *Storage) Principals() Principals { return Principals{s} }
 // Load returns no session if it is over by a mark, and removes it then.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
 	read, err := s.Storage.Load(ctx, id, ttl)
-	if err != nil || !s.works(ctx) || read.Snapshot.Len() == 0 {
+	if err != nil || !s.isWhole(ctx) || read.Snapshot.Len() == 0 {
 		return read, err
 	}
 	return s.loaded(ctx, id, ttl, read)
@@ -253,7 +249,7 @@ func (s *Storage) current(ctx context.Context, id string, was *tiers.Snapshot, t
 
 // Commit enters a session that begins, and refuses what comes after a mark.
 func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
-	if !s.works(ctx) {
+	if !s.isWhole(ctx) {
 		return s.Storage.Commit(ctx, id, delta, ttl)
 	}
 	c := change{of: s, id: id, ttl: ttl, delta: delta}
@@ -269,7 +265,7 @@ const ReasonDisplaced principals.Reason = "displaced"
 
 // CommitAll is Commit of each: those that the index lets pass go on together.
 func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
-	if !s.works(ctx) {
+	if !s.isWhole(ctx) {
 		return s.Base.CommitAll(ctx, commits)
 	}
 	var (
@@ -300,7 +296,7 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 // LoadAll is Load of each, together.
 func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
 	results := s.Base.LoadAll(ctx, loads)
-	if !s.works(ctx) {
+	if !s.isWhole(ctx) {
 		return results
 	}
 	for n := range results {
@@ -313,7 +309,7 @@ func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Rel
 
 // RemoveAll is a log-out, unless WithReason says otherwise.
 func (s *Storage) RemoveAll(ctx context.Context, id string) error {
-	if !s.works(ctx) {
+	if !s.isWhole(ctx) {
 		return s.Storage.RemoveAll(ctx, id)
 	}
 	entry, known := s.find(ctx, id)
@@ -363,7 +359,7 @@ func (s *Storage) find(ctx context.Context, id string) (principals.Entry, bool) 
 
 // look returns the entry of a session as the store below holds it, without a tag if it has none.
 func (s *Storage) look(ctx context.Context, id string) (principals.Entry, error) {
-	if s.Style(ctx) != tiers.StyleSnapshot {
+	if !s.isWhole(ctx) {
 		return principals.Entry{}, nil
 	}
 	read, err := s.Storage.Load(ctx, id, time.Minute) // StorageFile judges by it, which may hide a session that is gone anyway
@@ -376,7 +372,7 @@ func (s *Storage) look(ctx context.Context, id string) (principals.Entry, error)
 
 // GetSession hands out a copy of the session to a layer above without the capability.
 func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	if s.Style(ctx) == tiers.StyleSnapshot {
+	if s.isWhole(ctx) {
 		return s.maps.GetSession(ctx, id, ttl)
 	}
 	return s.Storage.GetSession(ctx, id, ttl)
@@ -384,7 +380,7 @@ func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 
 // SetSession commits what was changed in the map since it was handed out.
 func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
-	if s.Style(ctx) == tiers.StyleSnapshot {
+	if s.isWhole(ctx) {
 		return s.maps.SetSession(ctx, id, data, ttl)
 	}
 	return s.Storage.SetSession(ctx, id, data, ttl)
@@ -393,14 +389,12 @@ func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 // errKeys is returned by writes of single keys: a log-in, a limit and a mark are about whole sessions.
 var errKeys = tiers.NotApplied(tiers.NewError("strata: layer.Indexed: the store is written key by key, as RedisHashTable, and whose a session is has to be known of whole ones; put layer.Snapshots() first among the decorators of layer.Chain", nil))
 
-// works reports whether this layer looks at sessions, which are read and written whole.
-func (s *Storage) works(ctx context.Context) bool {
-	return !s.passive && s.Style(ctx) == tiers.StyleSnapshot
-}
+// isWhole reports whether sessions are read and written whole; this layer looks at no others.
+func (s *Storage) isWhole(ctx context.Context) bool { return s.Style(ctx) == tiers.StyleSnapshot }
 
 // writesKeys returns an error if the storage below is written key by key.
 func (s *Storage) writesKeys(ctx context.Context, id string) error {
-	if s.passive || s.Style(ctx) == tiers.StyleSnapshot {
+	if s.isWhole(ctx) {
 		return nil
 	}
 	if _, err := s.Storage.Data(ctx, id); err != nil {
@@ -509,7 +503,6 @@ type queue struct {
 	mu      sync.Mutex
 	touched map[string]principals.Entry // by id
 	left    []principals.Entry
-	ended   []principals.Entry // beyond a limit
 	writing bool
 	waiting []chan struct{}
 	closed  bool
@@ -556,13 +549,6 @@ func (q *queue) leave(e principals.Entry) {
 	})
 }
 
-// end has sessions beyond a limit ended; the next log-in finds those that don't fit.
-func (q *queue) end(entries []principals.Entry) {
-	for _, e := range entries {
-		q.add(func() { q.ended = append(q.ended, e) })
-	}
-}
-
 func (q *queue) add(put func()) {
 	q.mu.Lock()
 	if !q.closed && q.length() < mostQueued {
@@ -573,7 +559,7 @@ func (q *queue) add(put func()) {
 }
 
 // length is called under mu.
-func (q *queue) length() int { return len(q.touched) + len(q.left) + len(q.ended) }
+func (q *queue) length() int { return len(q.touched) + len(q.left) }
 
 func (q *queue) rouse() {
 	select {
@@ -583,7 +569,7 @@ func (q *queue) rouse() {
 }
 
 // take returns the next to be written.
-func (q *queue) take() (touched, left, ended []principals.Entry) {
+func (q *queue) take() (touched, left []principals.Entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for id, e := range q.touched {
@@ -593,28 +579,22 @@ func (q *queue) take() (touched, left, ended []principals.Entry) {
 		touched = append(touched, e)
 		delete(q.touched, id)
 	}
-	left, q.left = split(q.left, mostTogether)
-	ended, q.ended = split(q.ended, mostAtOnce)
-	q.writing = len(touched)+len(left)+len(ended) > 0
+	n := min(len(q.left), mostTogether)
+	left, q.left = q.left[:n:n], slices.Clone(q.left[n:])
+	q.writing = len(touched)+len(left) > 0
 	if !q.writing {
 		for _, w := range q.waiting {
 			close(w)
 		}
 		q.waiting = nil
 	}
-	return touched, left, ended
-}
-
-// split returns the first n, and a copy of the others.
-func split(entries []principals.Entry, n int) (first, others []principals.Entry) {
-	n = min(len(entries), n)
-	return entries[:n:n], slices.Clone(entries[n:])
+	return touched, left
 }
 
 func (q *queue) run(s *Storage) {
 	for {
-		touched, left, ended := q.take()
-		if len(touched)+len(left)+len(ended) == 0 {
+		touched, left := q.take()
+		if len(touched)+len(left) == 0 {
 			select {
 			case <-q.wake:
 				continue
@@ -628,12 +608,6 @@ func (q *queue) run(s *Storage) {
 		}
 		if len(left) > 0 {
 			_ = s.indexer.Leave(ctx, left)
-		}
-		if len(ended) > 0 {
-			atOnce(1, func(int) error { // of an error, or a panic of the program's own, the next log-in finds those that are left
-				_, err := s.Principals().endAll(ctx, ended, ReasonDisplaced)
-				return err
-			})
 		}
 		cancel()
 		if s.over.Err() != nil {
@@ -666,7 +640,7 @@ func (q *queue) close(ctx context.Context) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	q.touched, q.left, q.ended = nil, nil, nil
+	q.touched, q.left = nil, nil
 	for _, w := range q.waiting {
 		close(w)
 	}
