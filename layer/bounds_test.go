@@ -152,7 +152,7 @@ func TestManyRequestsKeepTheHeapWithinTheBounds(t *testing.T) {
 	}
 	ctx := context.Background()
 	before := heap()
-	chain := layer.Chain(&someIDs{}, patientCoalesced(), patientLocal(layer.MaxBytes(maxBytes), layer.MaxStale(time.Hour), layer.Negative(time.Hour)))
+	chain := layer.Chain(&someIDs{}, patientCoalesced(), patientLocal(layer.MaxBytes(maxBytes), layer.MaxStale(time.Hour)))
 	defer func() { _ = chain.Close(ctx) }()
 	header := make([]byte, 32<<10)
 	for n := range requests {

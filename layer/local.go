@@ -36,8 +36,8 @@ func Local(opts ...LocalOption) Decorator {
 }
 
 // MaxBytes bounds the memory that cached sessions take, in bytes; 64 MiB unless set.
-// Their ids and keys count. On top come the guard and 4,096 absent ids, 3 MiB, and
-// ristretto's counters. Memory keeps nothing that a request owns: a value that is a part of a
+// Their ids and keys count. On top come the guard, a 32nd of n but 2 to 32 MiB, 4,096 ids that are
+// known to have no session, 1 MiB, and ristretto's counters. Memory keeps nothing that a request owns: a value that is a part of a
 // form is copied, and so is an id, which is a part of a header.
 func MaxBytes(n int64) LocalOption {
 	if n <= 0 {
@@ -116,15 +116,6 @@ func WarmRestart(path string) LocalOption {
 		panic("strata: layer.WarmRestart needs a file; pass a path such as /var/lib/app/sessions.warm, or leave it out")
 	}
 	return func(o *local.Options) { o.WarmRestart = path }
-}
-
-// Negative is how long an id is known to have no session, for at most 4,096 ids; 1 s
-// unless set, and never longer than MaxStale unless a source vouches or Exclusive is set. 0 turns it off.
-func Negative(d time.Duration) LocalOption {
-	if d < 0 {
-		panic(fmt.Sprintf("strata: layer.Negative(%v) is negative; pass 0 to remember no absent session", d))
-	}
-	return func(o *local.Options) { o.Negative = d }
 }
 
 // Exclusive says that this process is the store's only user, through this chain alone, so that MaxStale

@@ -50,7 +50,6 @@ func TestOptionsAtTheirExtremes(t *testing.T) {
 		"MaxStale":                           extremes(layer.MaxStale, layer.Local, []time.Duration{-1, math.MinInt64}, []time.Duration{0, least, most}),
 		"ServeStale":                         extremes(layer.ServeStale, layer.Local, []time.Duration{0, -1, math.MinInt64}, []time.Duration{least, most}),
 		"LoadTimeout":                        extremes(layer.LoadTimeout, layer.Local, []time.Duration{0, -1, math.MinInt64}, []time.Duration{time.Minute, most}),
-		"Negative":                           extremes(layer.Negative, layer.Local, []time.Duration{-1, math.MinInt64}, []time.Duration{0, least, most}),
 		"WarmRestart":                        extremes(layer.WarmRestart, layer.Local, []string{""}, nil),
 		"Audited":                            extremes(layer.Audited, layer.Local, []float64{0, -1, 1.01, nan, math.Inf(1)}, []float64{tiny, 1}),
 		"WriteTimeout":                       extremes(layer.WriteTimeout, layer.Coalesced, []time.Duration{0, -1, math.MinInt64}, []time.Duration{most}),
@@ -146,10 +145,9 @@ func works(t *testing.T, d layer.Decorator) {
 func TestTheLargestBoundsServeFromMemory(t *testing.T) {
 	ctx, most := context.Background(), time.Duration(math.MaxInt64)
 	for name, opts := range map[string][]layer.LocalOption{
-		"MaxStale":            {layer.MaxStale(most)},
-		"MaxStale, Negative":  {layer.MaxStale(most), layer.Negative(most)},
-		"Exclusive, Negative": {layer.Exclusive(), layer.Negative(most), layer.ServeStale(most)},
-		"MaxBytes":            {layer.MaxBytes(math.MaxInt64), layer.MaxStale(time.Hour), layer.Negative(time.Hour)},
+		"MaxStale":  {layer.MaxStale(most)},
+		"Exclusive": {layer.Exclusive(), layer.ServeStale(most)},
+		"MaxBytes":  {layer.MaxBytes(math.MaxInt64), layer.MaxStale(time.Hour)},
 	} {
 		store := teststore.New()
 		store.Put("a", map[string]any{"k": 1}, time.Hour)

@@ -138,7 +138,6 @@ func (g *group) keys() keys {
 			"maxStale":    duration(func(d time.Duration) { g.local.add(layer.MaxStale(d)) }),
 			"loadTimeout": duration(func(d time.Duration) { g.local.add(layer.LoadTimeout(d)) }),
 			"serveStale":  duration(func(d time.Duration) { g.local.add(layer.ServeStale(d)) }),
-			"negative":    duration(func(d time.Duration) { g.local.add(layer.Negative(d)) }),
 			"audited":     fraction(func(part float64) { g.local.add(layer.Audited(part)) }),
 			"exclusive":   yes(func() { g.local.add(layer.Exclusive()) }),
 			"warmRestart": word(func(path string) { g.local.add(layer.WarmRestart(path)) }),

@@ -12,8 +12,6 @@ func MaxBytes(n int64) Option { return func(o *Options) { o.MaxBytes = n } }
 
 func MaxStale(d time.Duration) Option { return func(o *Options) { o.MaxStale = d } }
 
-func Negative(d time.Duration) Option { return func(o *Options) { o.Negative = d } }
-
 func ServeStale(d time.Duration) Option { return func(o *Options) { o.ServeStale = d } }
 
 func LoadTimeout(d time.Duration) Option { return func(o *Options) { o.LoadTimeout = d } }

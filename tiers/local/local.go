@@ -400,7 +400,7 @@ func (s *Storage) Report(to *telemetry.Sink) {
 	telemetry.ReportTo(s.inner, to)
 }
 
-// Change sets MaxBytes, MaxStale, Negative, LoadTimeout and ServeStale while the tier runs, those
+// Change sets MaxBytes, MaxStale, LoadTimeout and ServeStale while the tier runs, those
 // that aren't given to their defaults. Other options stay as they are. Sessions that are in memory
 // keep their end; those beyond a smaller bound go, the hot ones of them as others are kept.
 func (s *Storage) Change(opts ...Option) {

@@ -155,28 +155,31 @@ func TestExpiryBoundsAnEntry(t *testing.T) {
 	})
 }
 
-func TestNegativeEntriesAreShort(t *testing.T) {
-	s := teststore.New()
+// It is known that there is no session for as long as a session would be served.
+func TestNegativeEntriesLastAsOthersDo(t *testing.T) {
+	s, from := teststore.New(), &source{}
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		from.confirm(2 * time.Hour)
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
+		time.Sleep(time.Hour)
+		want(t, load(t, l, "a"), tiers.OutcomeNegative, "", nil)
+		s.Put("a", map[string]any{"k": 1}, ttl)
+		from.receiver().Invalidate("a")
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
+	}, local.Invalidation(from))
+	s = teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
-		want(t, load(t, l, "a"), tiers.OutcomeNegative, "", nil)
 		s.Put("a", map[string]any{"k": 1}, ttl)
 		time.Sleep(200*time.Millisecond - 1)
 		want(t, load(t, l, "a"), tiers.OutcomeNegative, "", nil)
 		time.Sleep(time.Nanosecond)
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
-	}, local.Negative(200*time.Millisecond))
-	s = teststore.New()
-	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+	}, local.MaxStale(200*time.Millisecond))
+	bubble(t, teststore.New(), func(t *testing.T, l *local.Storage, settle func()) {
 		load(t, l, "a")
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
-	}, local.Negative(0))
-	s = teststore.New()
-	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		load(t, l, "a")
-		time.Sleep(100 * time.Millisecond)
-		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil) // MaxStale bounds these as well
-	}, local.MaxStale(100*time.Millisecond))
+	}, local.MaxStale(0))
 }
 
 func TestANegativeEntryEndsWithAWriteOfThisNode(t *testing.T) {

@@ -7,11 +7,10 @@ import (
 )
 
 // Options set a Storage up. Package layer has a constructor for each but GuardSlots, which documents and checks it.
-// MaxBytes, MaxStale, Negative, ServeStale and LoadTimeout may change while the tier runs.
+// MaxBytes, MaxStale, ServeStale and LoadTimeout may change while the tier runs.
 type Options struct {
 	MaxBytes    int64
 	MaxStale    time.Duration
-	Negative    time.Duration
 	ServeStale  time.Duration // 0: off
 	LoadTimeout time.Duration
 
@@ -27,7 +26,7 @@ type Option = func(*Options)
 
 // optionsOf returns the defaults with opts applied.
 func optionsOf(opts []Option) Options {
-	o := Options{MaxBytes: 64 << 20, MaxStale: time.Second, Negative: time.Second, LoadTimeout: time.Second}
+	o := Options{MaxBytes: 64 << 20, MaxStale: time.Second, LoadTimeout: time.Second}
 	for _, opt := range opts {
 		if opt == nil {
 			panic("strata: an option of layer.Local is nil; pass what a constructor returns, or leave it out")

@@ -172,20 +172,15 @@ func (m *memory) bound(e *entry) {
 // returns no expiry, an exclusive process still knows that a session it wrote lives for its
 // ttl, and must look again after that.
 func (m *memory) horizon(e *entry) int64 {
-	if e.absent {
-		life := m.limits.Load().Negative
-		if !e.watched && !m.options.Exclusive {
-			life = min(life, m.limits.Load().MaxStale)
-		}
-		return later(e.loaded, life)
-	}
-	if e.snapshot == nil {
+	if e.snapshot == nil && !e.absent {
 		return e.until
 	}
-	stale, expiry := later(e.loaded, m.limits.Load().MaxStale), int64(never)
-	at, known := e.snapshot.Expires()
-	if known && !at.IsZero() {
-		expiry = m.moment(at)
+	stale, expiry, known := later(e.loaded, m.limits.Load().MaxStale), int64(never), e.absent
+	if !e.absent {
+		var at time.Time
+		if at, known = e.snapshot.Expires(); known && !at.IsZero() {
+			expiry = m.moment(at)
+		}
 	}
 	switch {
 	case !known && m.options.Exclusive:

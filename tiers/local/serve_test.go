@@ -45,5 +45,5 @@ func TestNothingFromBeforeALossIsServedUnderANewVouch(t *testing.T) {
 				t.Errorf("%s: that there is no session is served = %v", name, none)
 			}
 		}
-	}, local.Negative(ttl))
+	})
 }
