@@ -88,14 +88,12 @@ func TestChangedSessionsStayInMemory(t *testing.T) {
 					t.Fatal(err)
 				}
 				before, _, _ := store.Count()
-				if !poll.Try(func() bool {
+				poll.Until(t, "the session is kept in memory", func() bool {
 					loads := before
 					manager.New(ctx, "a").MustData()
 					before, _, _ = store.Count()
 					return before == loads
-				}) {
-					t.Fatal("the session isn't kept in memory")
-				}
+				})
 			}
 			begin()
 			const most = 120 // 150 to 750 where each caller concludes for itself

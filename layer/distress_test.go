@@ -201,9 +201,7 @@ func TestAServerThatCannotNotifyIsLoggedOnce(t *testing.T) {
 	traced, log := logged()
 	chain := layer.Chain(redisstore.New(server.Client()), layer.Coalesced(), layer.Local(), traced)
 	manager := gsession.New(time.Hour, chain)
-	if !poll.Try(func() bool { return strings.Contains(log.String(), warning) }) {
-		t.Fatal("nothing is logged")
-	}
+	poll.Until(t, "the warning is logged", func() bool { return strings.Contains(log.String(), warning) })
 	for n := range 50 {
 		request := manager.New(t.Context(), fmt.Sprint("session ", n%5))
 		request.MustSet("n", n)

@@ -156,24 +156,20 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 	defer func() { _ = other.Close(ctx) }()
 	bases := begun(t, other, append(ids, "marker")) // another node's, which needs no second look
 	// Once the invalidation of the last write has arrived, all have.
-	if !poll.Try(func() bool {
+	poll.Until(t, "a session is read", func() bool {
 		m, err := chain.GetSession(ctx, "marker", time.Hour)
 		return err == nil && m != nil
-	}) {
-		t.Fatal("a session can't be read")
-	}
+	})
 	if err := other.RemoveAll(ctx, "marker"); err != nil {
 		t.Fatal(err)
 	}
-	if !poll.Try(func() bool {
+	poll.Until(t, "the other node's log-out is seen", func() bool {
 		m, err := chain.GetSession(ctx, "marker", time.Hour)
 		return err == nil && m == nil
-	}) {
-		t.Fatal("the other node's log-out isn't seen")
-	}
+	})
 	raw := server.Client()
 	gets := func() string { return raw.InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_get") }
-	if !poll.Try(func() bool {
+	poll.Until(t, "memory holds the sessions", func() bool {
 		before := gets()
 		for _, id := range ids {
 			m, err := chain.GetSession(ctx, id, time.Hour)
@@ -183,9 +179,7 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 			bases[id] = m
 		}
 		return gets() == before // memory holds them all
-	}) {
-		t.Fatal("memory doesn't hold the sessions")
-	}
+	})
 	server.Pause()
 	answers := func() (slowest time.Duration, failed int) {
 		for _, id := range ids[1:] {
@@ -233,12 +227,10 @@ func TestAHungServerHoldsNoRequestUp(t *testing.T) {
 		t.Error("the log doesn't say that changes are pending")
 	}
 	server.Resume()
-	if !poll.Try(func() bool {
+	poll.Until(t, "the server is found again", func() bool {
 		_, err := chain.GetSession(ctx, "unknown 0", time.Hour)
 		return err == nil
-	}) {
-		t.Error("the server isn't found again")
-	}
+	})
 	if err := chain.Close(ctx); err != nil {
 		t.Error(err)
 	}

@@ -35,13 +35,11 @@ func node(t *testing.T, store gsession.Storage, opts ...layer.LocalOption) (*lay
 // warm reads until the node serves the session from memory and asks the server nothing.
 func warm(t *testing.T, client *redis.Client, manager *gsession.Manager, id string) {
 	t.Helper()
-	if !poll.Try(func() bool {
+	poll.Until(t, "a session that is read all the time is kept in memory", func() bool {
 		before := gets(t, client)
 		manager.New(context.Background(), id).MustData()
 		return gets(t, client) == before
-	}) {
-		t.Fatal("a session that is read all the time isn't kept in memory")
-	}
+	})
 }
 
 // gets is how often the server was asked for a session.
@@ -121,19 +119,15 @@ func TestAWatcherServesAnyStoreOnRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	read := func() string { return here.New(ctx, "a").MustGet("k").String() }
-	if !poll.Try(func() bool {
+	poll.Until(t, "a session is kept in memory", func() bool {
 		read()
 		r, _ := chain.Unwrap().(loader).Load(ctx, "a", time.Hour)
 		return r.Outcome.String() == "hit"
-	}) {
-		t.Fatal("nothing is kept in memory")
-	}
+	})
 	if err := client.Set(ctx, "bare:a", `{"k":"new"}`, time.Hour).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if !poll.Try(func() bool { return read() == "new" }) {
-		t.Error("the change isn't seen")
-	}
+	poll.Until(t, "the change is seen", func() bool { return read() == "new" })
 	if err := chain.Close(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -292,12 +292,10 @@ func TestOwnWritesStayWarm(t *testing.T) {
 			t.Cleanup(func() { _ = chain.Close(context.Background()) })
 			tier, _ := layer.As[*local.Storage](chain)
 			manager := gsession.New(time.Hour, chain)
-			if !poll.Try(func() bool {
+			poll.Until(t, "a session is served from memory", func() bool {
 				manager.New(context.Background(), "warm").MustData()
 				return tier.Tally().Total(telemetry.ReadNegative) > 0
-			}) {
-				t.Fatal("nothing is served from memory")
-			}
+			})
 			count := tier.Tally().Total
 			asked := func() int64 {
 				return int64(count(telemetry.ReadMiss)) - int64(count(telemetry.RefusedUnread)) - int64(count(telemetry.RefusedUnvouched))

@@ -36,23 +36,19 @@ func outage(t *testing.T, server *redistest.Server, chain *layer.Stack, id func(
 	)
 	accepted = map[string]int{}
 	for n := range writers {
-		if !poll.Try(func() bool {
+		poll.Until(t, "a session is written", func() bool {
 			return chain.SetSession(ctx, id(n), gmap.NewStrAnyMapFrom(map[string]any{"n": 0, "fill": fmt.Sprint(n)}), time.Hour) == nil
-		}) {
-			t.Fatal("a session can't be written")
-		}
+		})
 	}
 	if err := chain.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
 	for n := range writers {
-		if !poll.Try(func() (ok bool) {
+		poll.Until(t, "a session is read", func() bool {
 			m, err := chain.GetSession(ctx, id(n), time.Hour)
 			bases[id(n)] = m
 			return err == nil && m != nil
-		}) {
-			t.Fatal("a session can't be read")
-		}
+		})
 	}
 	began := make(chan struct{}, writers)
 	for n := range writers {
@@ -213,9 +209,7 @@ func TestARotatedPasswordLogsNobodyOut(t *testing.T) {
 			}
 			do("config", "set", "requirepass", "another")
 			do("client", "kill", "type", "normal", "skipme", "yes")
-			if !poll.Try(func() bool { _, err := chain.GetSession(ctx, "a", time.Hour); return err != nil }) {
-				t.Fatal("memory serves on, or a session that isn't there is returned")
-			}
+			poll.Until(t, "memory serves no more", func() bool { _, err := chain.GetSession(ctx, "a", time.Hour); return err != nil })
 			for _, id := range []string{"a", "b"} {
 				if m, err := chain.GetSession(ctx, id, time.Hour); err == nil {
 					t.Errorf("GetSession of %s returns %v, nil", id, m)

@@ -133,12 +133,10 @@ func shownByARun(t *testing.T, opts []layer.CoalescedOption) {
 	for n := range 20 {
 		save(fmt.Sprint(id, n), value)
 	}
-	if !poll.Try(func() bool {
+	poll.Until(t, "a session is read from memory", func() bool {
 		read(id + "1")
 		return total(o.metrics(t)["strata.local.reads"], "hit") > 100 && total(o.metrics(t)["strata.audit.reads"], "same") > 0
-	}) {
-		t.Fatal("no session is read from memory")
-	}
+	})
 	late := manager.New(ctx, id+"2")
 	said(late.Set(key, value+"late"))
 	said(client.Del(ctx, prefix+id+"2").Err())
