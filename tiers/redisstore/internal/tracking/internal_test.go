@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/push"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -217,4 +219,21 @@ func TestNoKeyIsLookedForWithoutSlots(t *testing.T) {
 	if key := c.key(m, "a"); key == "" {
 		t.Error("a server with half of the slots takes no key")
 	}
+}
+
+// A cluster's node that hangs is asked again and again, however an attempt ends.
+func TestANodeThatHangsIsAskedAgain(t *testing.T) {
+	var asked atomic.Int64
+	addr := redistest.StartFake(t, func([]string) string { asked.Add(1); return redistest.Silence })
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{addr}, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = client.Close() })
+	r := newReloader(client)
+	r.wait = time.Millisecond
+	var all sync.WaitGroup
+	all.Go(r.reload)
+	poll.Until(t, "ten questions", func() bool { return asked.Load() >= 10 })
+	if err := r.close(context.Background()); err != nil {
+		t.Error(err)
+	}
+	all.Wait()
 }

@@ -20,6 +20,7 @@ const replyTime = time.Second
 // turn holds one token while the client asks, which guards last; the rest is set at construction.
 type reloader struct {
 	cluster *redis.ClusterClient
+	wait    time.Duration // replyTime
 	life    context.Context
 	end     context.CancelFunc
 	turn    chan struct{}
@@ -32,7 +33,7 @@ func newReloader(client redis.UniversalClient) *reloader {
 	if !ok {
 		return nil
 	}
-	r := &reloader{cluster: cluster, turn: make(chan struct{}, 1)}
+	r := &reloader{cluster: cluster, wait: replyTime, turn: make(chan struct{}, 1)}
 	r.life, r.end = context.WithCancel(context.Background())
 	return r
 }
@@ -42,7 +43,7 @@ func (r *reloader) during(send func() error) error {
 	if r == nil {
 		return send()
 	}
-	late := time.AfterFunc(replyTime, r.reload)
+	late := time.AfterFunc(r.wait, r.reload)
 	err := send()
 	if err == nil || fault.IsReply(err) || errors.Is(err, context.Canceled) {
 		late.Stop()
@@ -52,7 +53,8 @@ func (r *reloader) during(send func() error) error {
 	return err
 }
 
-// reload returns when a node has replied, or refused to.
+// reload returns when a node has replied, or none hangs. The client asks in any order, and asks no other node after one
+// that hangs, so that the first attempts are short.
 func (r *reloader) reload() {
 	select {
 	case r.turn <- struct{}{}:
@@ -60,14 +62,16 @@ func (r *reloader) reload() {
 		return
 	}
 	defer func() { <-r.turn }()
-	for hangs := time.Since(r.last) > replyTime; hangs && r.life.Err() == nil; {
-		ctx, cancel := context.WithTimeout(r.life, dialTimeout+ioTimeout)
+	hangs := time.Since(r.last) > r.wait
+	for bound := r.wait; hangs && r.life.Err() == nil; bound = min(2*bound, dialTimeout+ioTimeout) {
+		deadline := time.Now().Add(bound)
+		ctx, cancel := context.WithDeadline(r.life, deadline)
 		_ = guarded(func() error {
 			return r.cluster.ForEachMaster(ctx, func(context.Context, *redis.Client) error { return nil })
 		})
-		hangs = ctx.Err() != nil
 		cancel()
 		r.last = time.Now()
+		hangs = !r.last.Before(deadline) // a connection knows that sooner than ctx
 	}
 }
 
