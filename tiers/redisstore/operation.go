@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -25,6 +26,16 @@ type operation struct {
 	started  bool
 	returned bool
 	err      error
+}
+
+// exchange sends the commands together, unless ctx has ended, which go-redis may not look at.
+func (o *operation) exchange(ctx context.Context, name string, commands ...command) error {
+	if err := ctx.Err(); err != nil {
+		return fault.New(ctx, name, err)
+	}
+	o.starts()
+	o.roundTrip(ctx, commands...)
+	return nil
 }
 
 // starts is called before each command.
@@ -64,14 +75,11 @@ func (o *operation) load(ctx context.Context, id string) (tiers.Read, error) {
 
 // read asks for a session, and returns also what time it has left, counted from before.
 func (o *operation) read(ctx context.Context, key string) (content []byte, left int64, before time.Time, err error) {
-	if err = ctx.Err(); err != nil {
-		return nil, 0, before, fault.New(ctx, "GET", err)
-	}
 	q := ask(ctx, key)
-	o.starts()
 	before = time.Now()
-	o.roundTrip(ctx, q.pttl, q.get)
-	content, left, err = q.reply(ctx)
+	if err = o.exchange(ctx, "GET", q.pttl, q.get); err == nil {
+		content, left, err = q.reply(ctx)
+	}
 	return content, left, before, err
 }
 
@@ -84,13 +92,11 @@ func (o *operation) slide(ctx context.Context, id string, ttl time.Duration) (ti
 	if err != nil {
 		return time.Time{}, err
 	}
-	if err = ctx.Err(); err != nil {
-		return time.Time{}, fault.New(ctx, "PEXPIRE", err)
-	}
 	cmd := expire(ctx, key, ms)
-	o.starts()
 	before := time.Now()
-	o.roundTrip(ctx, cmd)
+	if err = o.exchange(ctx, "PEXPIRE", cmd); err != nil {
+		return time.Time{}, err
+	}
 	held, err := yesOrNo(cmd)
 	if err != nil || !held {
 		return time.Time{}, fault.New(ctx, "PEXPIRE", err)
@@ -101,13 +107,11 @@ func (o *operation) slide(ctx context.Context, id string, ttl time.Duration) (ti
 // touch slides the expiry of a session that a request was given and hasn't changed,
 // and finds out whether it is still there: a session without keys counts as gone.
 func (o *operation) touch(ctx context.Context, key string, base *tiers.Snapshot, ms int64) error {
-	if err := ctx.Err(); err != nil {
-		return fault.New(ctx, "PEXPIRE", err)
-	}
 	expiry := expire(ctx, key, ms)
 	head := redis.NewCmd(ctx, "getrange", key, 0, headBytes-1)
-	o.starts()
-	o.roundTrip(ctx, expiry, head)
+	if err := o.exchange(ctx, "PEXPIRE", expiry, head); err != nil {
+		return err
+	}
 	if _, err := yesOrNo(expiry); err != nil {
 		return fault.New(ctx, "PEXPIRE", err)
 	}
@@ -134,12 +138,10 @@ func (o *operation) remove(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if err = ctx.Err(); err != nil {
-		return fault.New(ctx, "DEL", err)
-	}
-	o.starts()
 	del := redis.NewCmd(ctx, "del", key)
-	o.roundTrip(ctx, del)
+	if err = o.exchange(ctx, "DEL", del); err != nil {
+		return err
+	}
 	if _, err = yesOrNo(del); err != nil {
 		return fault.New(ctx, "DEL", err)
 	}
@@ -224,38 +226,30 @@ func (o *operation) see(ctx context.Context, key string) (current *tiers.Snapsho
 	return held(content)
 }
 
-// send has the server execute a write, in a transaction if it refuses scripts. ctx is looked at first, as
-// go-redis may not.
+// send has the server execute a write, in a transaction if it refuses scripts.
 func (o *operation) send(ctx context.Context, key string, whole bool, version string, next []byte, ms int64) (outcome, *write, error) {
 	w := newWrite(ctx, key, whole, version, next, ms)
-	if err := ctx.Err(); err != nil {
-		return outcome{}, w, fault.New(ctx, w.operation(), err)
-	}
-	o.starts()
-	transacts := o.scriptless.Load() && w.isScript()
-	if transacts {
-		did, sent, err := o.transact(ctx, key, version, next, ms)
-		if !fault.IsRefusal(err) || sent.isUncertain(err) {
+	if w.isScript() && o.scriptless.Load() && ctx.Err() == nil {
+		if did, sent, err := o.transact(ctx, key, version, next, ms); !sent.isRefused(err) {
 			return did, sent, err
 		}
 		o.scriptless.Store(false) // the user's rights have changed
 	}
-	o.roundTrip(ctx, w)
+	if err := o.exchange(ctx, w.operation(), w); err != nil {
+		return outcome{}, w, err
+	}
 	if redis.HasErrorPrefix(w.Err(), "NOSCRIPT") {
 		w = script(ctx, key, version, next, ms)
 		o.roundTrip(ctx, w)
 	}
-	if transacts || !w.isScript() || !fault.IsRefusal(w.Err()) {
-		did, err := w.outcome(ctx)
-		return did, w, err
+	if w.isScript() && fault.IsRefusal(w.Err()) {
+		if did, sent, err := o.transact(ctx, key, version, next, ms); !sent.isRefused(err) { // or else it is EVAL that should be allowed
+			o.scriptless.Store(err == nil)
+			return did, sent, err
+		}
 	}
-	did, sent, err := o.transact(ctx, key, version, next, ms)
-	if fault.IsRefusal(err) && !sent.isUncertain(err) { // then it is EVAL that should be allowed
-		_, err = w.outcome(ctx)
-		return outcome{}, w, err
-	}
-	o.scriptless.Store(err == nil)
-	return did, sent, err
+	did, err := w.outcome(ctx)
+	return did, w, err
 }
 
 func (o *operation) commitAll(ctx context.Context, commits []tiers.Commit) []tiers.Committed {
@@ -333,14 +327,10 @@ func (o *operation) sendAll(ctx context.Context, attempts []*attempt) {
 		a.write = newWrite(ctx, a.key, a.delta.Replaces(), a.version, a.content, a.ms)
 		commands = append(commands, a.write)
 	}
-	before, ended := time.Now(), ctx.Err()
-	if ended == nil {
-		o.starts()
-		o.roundTrip(ctx, commands...)
-	}
+	before := time.Now()
+	err := o.exchange(ctx, "SET", commands...)
 	for _, a := range attempts {
-		a.before = before
-		if a.err = fault.New(ctx, a.write.operation(), ended); ended == nil {
+		if a.before, a.err = before, err; err == nil {
 			a.did, a.err = a.write.outcome(ctx)
 		}
 	}
@@ -351,7 +341,7 @@ func (o *operation) loadAll(ctx context.Context, loads []tiers.Reload) []tiers.R
 		results   = make([]tiers.Reloaded, len(loads))
 		questions = make([]question, len(loads))
 		commands  []command
-		failure   error
+		failed    error
 	)
 	for n, l := range loads {
 		key, err := o.key(l.ID)
@@ -361,18 +351,12 @@ func (o *operation) loadAll(ctx context.Context, loads []tiers.Reload) []tiers.R
 		}
 	}
 	before := time.Now()
-	if err := ctx.Err(); err == nil && len(commands) > 0 {
-		o.starts()
-		o.roundTrip(ctx, commands...)
-	} else if err != nil {
-		failure = fault.New(ctx, "GET", err)
+	if len(commands) > 0 {
+		failed = o.exchange(ctx, "GET", commands...)
 	}
 	for n := range results {
 		r := &results[n]
-		if r.Err == nil {
-			r.Err = failure
-		}
-		if r.Err != nil {
+		if r.Err = cmp.Or(r.Err, failed); r.Err != nil {
 			continue
 		}
 		content, left, err := questions[n].reply(ctx)

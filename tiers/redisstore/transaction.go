@@ -16,6 +16,7 @@ import (
 // meanwhile. In a cluster it fails with errMoving while the session's slot moves and the session itself has moved already.
 func (o *operation) transact(ctx context.Context, key, version string, next []byte, ms int64) (did outcome, w *write, err error) {
 	w = newWrite(ctx, key, true, version, next, ms)
+	o.starts()
 	called := false
 	err = o.tracker.Watch(ctx, key, func(tx *redis.Tx) (err error) {
 		called = true

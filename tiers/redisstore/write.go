@@ -141,6 +141,9 @@ func (w *write) isUncertain(err error) bool {
 	return !fault.IsCode(code) || code == "ERR" && !strings.Contains(text, "script")
 }
 
+// isRefused reports whether the server doesn't take the commands of a write, and hasn't executed it.
+func (w *write) isRefused(err error) bool { return fault.IsRefusal(err) && !w.isUncertain(err) }
+
 // passes reports whether a fault may have gone a moment later.
 func passes(err error) bool {
 	var reply redis.Error
