@@ -54,7 +54,8 @@ func WriteTimeout(d time.Duration) CoalescedOption {
 // one of them is tried each 250 ms until one succeeds. At the end, or when another node has removed the
 // session, the changes are given up, reported to OnGiveUp and logged. A value that the store can't keep
 // is still refused with an error, over redisstore and GoFrame's own snapshot stores. Over a direct store nothing is
-// delayed, see Coalesced.
+// delayed, see Coalesced, and over RedisHashTable with Snapshots, or a store of your
+// own that is no tiers.Previewer, only what sets texts.
 //
 // If the process dies, pending changes are lost without a Journal. The chain's Flush returns when all
 // pending changes are in the store. Its Close does so within its context's deadline, and its error says
@@ -88,8 +89,8 @@ func MaxPendingBytes(n int64) CoalescedOption {
 }
 
 // OnGiveUp is called with changes that were accepted and can't be delivered, one call at a time, from a
-// goroutine of its own. If more than 64 reports wait, later ones are merged.
-// They are logged as well. Close called from it is refused.
+// goroutine of its own: at once, and then each ten seconds at most with all that has come meanwhile, the rest when
+// the chain is closed. They are logged as well. Close called from it is refused.
 func OnGiveUp(report func(GiveUp)) CoalescedOption {
 	if report == nil {
 		panic("strata: layer.OnGiveUp needs a function; leave the option out to have give-ups in the log only")
@@ -106,7 +107,7 @@ func OnGiveUp(report func(GiveUp)) CoalescedOption {
 //
 // The store below has to compare what it holds and write in one step, as redisstore does;
 // over any other Chain panics. The directory belongs to one process, and holds data of sessions,
-// readable by its user only. If it can't be written, SetSession waits for the store, and Flush and Close
+// readable by its user only. If it can't be written, SetSession waits for the store, for WriteTimeout at most, and Flush and Close
 // return the error. A log-out is off the disk when RemoveAll returns.
 func Journal(dir string) CoalescedOption {
 	if dir == "" {

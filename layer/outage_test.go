@@ -256,7 +256,7 @@ func TestCloseOfAChainInOnGiveUpIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Set("k", 2)
+	m.Set("k", "2")                                                 // a number is written at once to a store that isn't known
 	if err := store.StorageMemory.RemoveAll(ctx, "a"); err != nil { // by another client
 		t.Fatal(err)
 	}

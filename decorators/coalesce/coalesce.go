@@ -30,7 +30,6 @@ package coalesce
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"time"
@@ -41,7 +40,6 @@ import (
 	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/internal/sessionmap"
-	"github.com/gf-strata/strata/internal/value"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -92,7 +90,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s.carrier = carrier{store: s.Storage, batcher: tiers.BatcherOf(s.Storage), shard: s.circuits.Shard,
 		slides: slides{every: o.SlideEvery, tally: &s.tally}, tally: &s.tally}
 	s.carrier.ended, s.carrier.end = context.WithCancel(context.Background())
-	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, tally: &s.tally}
+	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, tally: &s.tally, hurry: s.carrier.ended.Done()}
 	s.queues.carrier, s.queues.reports = &s.carrier, &s.reports
 	s.queues.init(s.circuits, o)
 	s.limit(o)
@@ -140,35 +138,20 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 		return s.unchanged(ctx, id, delta, ttl)
 	}
 	// A value that panics or fails when it is encoded does so before it is merged with the changes
-	// of others. If it isn't known how the store encodes, it goes alone. Only the store knows what a
-	// ttl of 0 or less means.
+	// of others. If it isn't known what the store makes of it, it goes alone, and its caller waits. Only the
+	// store knows what a ttl of 0 or less means.
 	delta, err := delta.Previewed(s.form)
 	if err != nil {
 		return nil, err
 	}
-	c := change{id: id, delta: delta, ttl: ttl, lone: s.form == nil && !isPlain(delta)}
-	c.pending = s.interval.get() > 0 && ttl > 0 && !delta.Urgent() && !c.lone
+	c := change{id: id, delta: delta, ttl: ttl}
+	c.pending = s.interval.get() > 0 && ttl > 0 && !delta.Urgent() && delta.CanPreview()
 	if c.pending && !delta.Creates() {
 		// Only the store knows whether a session is still there that another request may have emptied.
 		c.delay, c.pending = s.interval.get(), !s.queues.mayBeEmpty(id)
 	}
 	// A session that begins goes without delay, so that other nodes see a log-in as soon as they can.
 	return s.put(ctx, c)
-}
-
-// isPlain reports whether the delta sets only texts, numbers, booleans and times, which
-// every store can encode. A json.Number may be none, and JSON has no complex ones.
-func isPlain(delta *tiers.Delta) bool {
-	for _, v := range delta.Set() {
-		switch v.(type) {
-		case json.Number, complex64, complex128:
-			return false
-		}
-		if !value.IsScalar(v) {
-			return false
-		}
-	}
-	return true
 }
 
 func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
@@ -181,7 +164,7 @@ func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 		defer cancel()
 		return perform(ctx, s.Storage, c, c.ttl)
 	case !w.pending:
-		return w.wait(ctx, s.carrier.timeout.get(), nil)
+		return w.wait(ctx, s.carrier.timeout.get())
 	case synced == nil:
 		return shown, nil
 	}
@@ -195,7 +178,7 @@ func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	default:
 		s.reports.warn("journal", "strata: the journal failed, so that requests wait for the store",
 			slog.String("error", failure.Explain(err)))
-		return s.queues.claim(ctx, w)
+		return s.queues.join(ctx, w)
 	}
 }
 

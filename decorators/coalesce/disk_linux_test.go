@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gf-strata/strata/decorators/coalesce"
 	"github.com/gf-strata/strata/internal/poll"
@@ -28,7 +29,9 @@ func smallDisk(t *testing.T) (dir string, full func(*teststore.Store, *coalesce.
 		t.Cleanup(func() { _ = os.Remove(fill) })
 		_ = os.WriteFile(fill, make([]byte, 2<<20), 0o600)
 		s.Refuse(func(string) error { return errAway })
-		if err := add(ctx, c, "b", strings.Repeat("x", 200<<10)); err == nil {
+		impatient, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if err := add(impatient, c, "b", strings.Repeat("x", 200<<10)); err == nil {
 			t.Error("a change that is nowhere was accepted")
 		}
 	}

@@ -15,8 +15,8 @@ import (
 )
 
 // GiveUp is a report of changes that were accepted and will not reach the store: the session was removed or
-// has expired, or the store took none of the attempts, or not before the chain was closed, which makes one
-// report of all sessions. That report also counts changes that a log-out annuls, if the log-out itself is
+// has expired, or the store took none of the attempts, or not before the chain was closed. Those of ten seconds are
+// one report, and so are those of Close, which also counts changes that a log-out annuls, if the log-out itself is
 // still at the store: they are void if it succeeds.
 type GiveUp struct {
 	Changes  int           // calls whose changes are lost
@@ -43,14 +43,11 @@ func (g *GiveUp) join(other GiveUp) {
 	g.Cause = other.Cause
 }
 
-const (
-	mostReports  = 64               // that wait, before what is lost goes into the last one
-	logEvery     = 10 * time.Second // from one line about what was given up to the next, in which all is counted
-	troubleEvery = time.Minute      // between two lines about writes that are tried again
-)
+// reportEvery is the time from one report to the next, in which all is counted.
+const reportEvery = 10 * time.Second
 
 // reports go to the log, and to the callback on a goroutine of their own, so that nothing waits for
-// either. Those that come while it runs are put together.
+// either. The first goes at once; those that come in the next ten seconds, or while the callback runs, are one.
 //
 // The first block is set before anything is reported, and the callback is called by that goroutine alone; mu
 // guards the rest.
@@ -59,15 +56,11 @@ type reports struct {
 	reporter *telemetry.Reporter
 	journal  *journal.Journal // nil for none
 	tally    *telemetry.Tally
+	hurry    <-chan struct{} // closed when no report is to be put off any more
 
-	mu       sync.Mutex
-	lost     []loss // for the callback
-	unlogged GiveUp
-	logged   time.Time
-	troubled time.Time
-	closing  bool
-	later    *time.Timer // until what is unlogged is due
-	running  chan error  // closed when the goroutine ends; nil while there is none
+	mu      sync.Mutex
+	next    loss
+	running chan error // closed when the goroutine ends; nil while there is none
 }
 
 // loss is a report that waits, and its entry in the journal until it was made.
@@ -84,41 +77,15 @@ func (r *reports) gaveUp(lost GiveUp) {
 	r.tally.AddN(telemetry.GiveUps, lost.Changes)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.lost) < mostReports {
-		r.lost = append(r.lost, loss{GiveUp: GiveUp{Cause: lost.Cause}})
-	}
-	last := &r.lost[len(r.lost)-1]
-	last.join(lost)
-	changes := last.Changes
-	r.journal.Put(&last.entry, func() []byte {
+	r.next.join(lost)
+	changes := r.next.Changes
+	r.journal.Put(&r.next.entry, func() []byte {
 		content, _ := json.Marshal(record{Lost: changes})
 		return content
 	})
 	if r.running == nil {
 		r.running = make(chan error)
 		go r.run(r.running)
-	}
-	r.unlogged.join(lost)
-	r.log()
-}
-
-// log logs what was given up, now or when it is due. It is called under mu.
-func (r *reports) log() {
-	lost := r.unlogged
-	switch wait := time.Until(r.logged.Add(logEvery)); {
-	case lost.Changes == 0:
-	case r.closing || wait <= 0:
-		r.unlogged, r.logged = GiveUp{}, time.Now()
-		r.warn("", "strata: gave up changes of sessions that were accepted",
-			slog.Int("changes", lost.Changes), slog.Int("failed_attempts", lost.Attempts),
-			slog.Duration("age", lost.Age.Round(time.Millisecond)), slog.String("error", failure.Explain(lost.Cause)))
-	case r.later == nil:
-		r.later = time.AfterFunc(wait, func() {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.later = nil
-			r.log()
-		})
 	}
 }
 
@@ -134,20 +101,9 @@ func (r *reports) unheard(err error) {
 }
 
 // trouble logs why writes are tried again, and how many are pending.
-func (r *reports) trouble(err error, pending func() (changes int, bytes int64, oldest time.Duration)) {
-	r.mu.Lock()
-	now := time.Now()
-	due := r.troubled.IsZero() || now.Sub(r.troubled) >= troubleEvery
-	if due {
-		r.troubled = now
-	}
-	r.mu.Unlock()
-	if due {
-		changes, bytes, oldest := pending()
-		r.warn("", "strata: the store doesn't take changes of sessions; they wait and are tried again",
-			slog.Int("pending", changes), slog.Int64("pending_bytes", bytes),
-			slog.Duration("oldest", oldest.Round(time.Millisecond)), slog.String("error", failure.Explain(err)))
-	}
+func (r *reports) trouble(err error, changes int, bytes int64) {
+	r.warn("trouble", "strata: the store doesn't take changes of sessions; they wait and are tried again",
+		slog.Int("pending", changes), slog.Int64("pending_bytes", bytes), slog.String("error", failure.Explain(err)))
 }
 
 func (r *reports) run(running chan error) {
@@ -159,22 +115,29 @@ func (r *reports) run(running chan error) {
 			go r.run(running) // the callback has ended this goroutine
 		}
 	}()
-	for lost, ok := r.next(); ok; lost, ok = r.next() {
+	for lost, ok := r.take(); ok; lost, ok = r.take() {
+		r.warn("", "strata: gave up changes of sessions that were accepted",
+			slog.Int("changes", lost.Changes), slog.Int("failed_attempts", lost.Attempts),
+			slog.Duration("age", lost.Age.Round(time.Millisecond)), slog.String("error", failure.Explain(lost.Cause)))
 		r.call(lost.GiveUp)
 		r.journal.Drop(&lost.entry)
+		select {
+		case <-time.After(reportEvery):
+		case <-r.hurry:
+		}
 	}
 	over = true
 }
 
-// next returns what is to be reported next, false for nothing.
-func (r *reports) next() (lost loss, ok bool) {
+// take returns the next report, false if there is none.
+func (r *reports) take() (lost loss, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.lost) == 0 {
+	if r.next.Changes == 0 {
 		r.running = nil
 		return lost, false
 	}
-	lost, r.lost = r.lost[0], r.lost[1:]
+	lost, r.next = r.next, loss{}
 	return lost, true
 }
 
@@ -206,11 +169,6 @@ func inCallback() bool {
 // close has everything reported by the time it returns, or ctx ends.
 func (r *reports) close(ctx context.Context) {
 	r.mu.Lock()
-	r.closing = true
-	r.log()
-	if r.later != nil {
-		r.later.Stop()
-	}
 	running := r.running
 	r.mu.Unlock()
 	if running != nil {

@@ -232,6 +232,42 @@ func TestAWriteThatFailsAfterItsCallerHasGoneIsReported(t *testing.T) {
 	})
 }
 
+// The first report goes at once, and those of the ten seconds after it are one, in the log as well.
+func TestReportsOfTenSecondsAreOne(t *testing.T) {
+	s := teststore.New()
+	lost := make(chan int, 3)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		_, log := exports(t, c)
+		for n := range 3 {
+			s.Put("a", map[string]any{"k": 0}, ttl)
+			put(t, c, "a", "k", n+1)
+			s.Drop("a")
+			if err := c.Flush(ctx); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		want := func(n int) {
+			t.Helper()
+			synctest.Wait()
+			select {
+			case got := <-lost:
+				if got != n || len(lost) > 0 {
+					t.Errorf("%d changes are reported, and %d reports more, want %d and no more", got, len(lost), n)
+				}
+			default:
+				t.Errorf("nothing is reported, want %d changes", n)
+			}
+		}
+		want(1)
+		time.Sleep(10 * time.Second)
+		want(2)
+		if text := log.String(); strings.Count(text, "gave up changes") != 2 || !strings.Contains(text, "changes=2") {
+			t.Errorf("logged %s", text)
+		}
+	}, writeBehind(time.Hour), onGiveUp(func(g coalesce.GiveUp) { lost <- g.Changes }))
+}
+
 // A callback that ends its goroutine, as a test's FailNow does, is called for the next report too.
 func TestACallbackThatEndsItsGoroutine(t *testing.T) {
 	s := teststore.New()

@@ -333,7 +333,7 @@ func TestWhatCanNotBeDeliveredIsReported(t *testing.T) {
 			put(t, c, "a", "k", 1)
 			put(t, c, "a", "k", 2)
 			test.meanwhile()
-			time.Sleep(test.after)
+			time.Sleep(test.after + 10*time.Second) // for the report after that of the case before
 			synctest.Wait()
 			if len(reports) != 1 || reports[0].Changes != 2 || !errors.Is(reports[0].Cause, test.cause) {
 				t.Fatalf("%s: reported %+v, want 2 changes lost for %v", name, reports, test.cause)
@@ -566,12 +566,12 @@ func TestOnlyTheStoreKnowsWhatItMakesOfAValue(t *testing.T) {
 		if _, commits, _ := s.Count(); commits != 0 {
 			t.Errorf("%d commits of texts, which come back as they are", commits)
 		}
-		put(t, c, "a", "n", 5)
+		put(t, c, "a", "n", 5) // goes behind the texts
+		if read, _ := s.Load(ctx, "a", ttl); read.Snapshot.Get("n") != 5 || read.Snapshot.Get("l") != "text" {
+			t.Errorf("the store holds %v when the number is written", read.Snapshot.Map())
+		}
 		if got := get(t, c, "a").Get("n"); got != 5 {
 			t.Errorf("read %v", got)
-		}
-		if _, commits, _ := s.Count(); commits != 1 {
-			t.Errorf("%d commits, want one before the number is read", commits)
 		}
 		refused := errors.New("refused")
 		base := get(t, c, "a")

@@ -108,26 +108,18 @@ func (k *sessionQueue) extend(ttl, added time.Duration) (can, extended bool) {
 }
 
 // preview returns the state of a session that readers see, given the store's: with pending writes, and without
-// writes for which callers still wait, whose end notifies caches by itself. It isn't known if only the store knows
-// what a value is like when it is read again.
-func (k *sessionQueue) preview(stored *tiers.Snapshot) (_ *tiers.Snapshot, known bool) {
-	state, known := stored, true
+// writes for which callers still wait, whose end notifies caches by itself.
+func (k *sessionQueue) preview(stored *tiers.Snapshot) *tiers.Snapshot {
+	state := stored
 	k.each(func(w *write) {
-		switch {
-		case !known, !w.pending:
-		case !w.delta.CanPreview():
-			known = false
-		default:
+		if w.pending {
 			state = w.delta.Preview(state, true)
 		}
 	})
-	if !known || state == nil {
-		return nil, known
-	}
-	if !state.Published() {
+	if state != nil && !state.Published() {
 		state = state.AsPublished()
 	}
-	return state, true
+	return state
 }
 
 // accepted is the preview with a delta that was added last, nil if it isn't known. It is known
@@ -140,8 +132,8 @@ func (k *sessionQueue) accepted(delta *tiers.Delta, first bool) *tiers.Snapshot 
 		k.stored = nil
 		return nil
 	}
-	state, known := k.preview(k.stored)
-	if state == nil || !known {
+	state := k.preview(k.stored)
+	if state == nil {
 		k.stored = nil
 	}
 	return state
@@ -160,7 +152,7 @@ func (k *sessionQueue) landed(w *write) *tiers.Snapshot {
 	if w.err != nil {
 		return nil
 	}
-	state, _ := k.preview(w.snapshot)
+	state := k.preview(w.snapshot)
 	if state != nil {
 		k.stored = w.snapshot
 	}

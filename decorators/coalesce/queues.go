@@ -309,7 +309,7 @@ func (l *queues) again(k *sessionQueue, w *write) bool {
 		return false
 	case !refused:
 		l.carrier.tally.Add(telemetry.Retries)
-		l.reports.trouble(w.err, l.count)
+		l.reports.trouble(w.err, l.bounds.changes, l.bounds.bytes)
 	}
 	l.caches.end(k.id, w.tokens)
 	if tiers.MayBeApplied(w.err) {
@@ -317,11 +317,7 @@ func (l *queues) again(k *sessionQueue, w *write) bool {
 	} else if w.delta.Begins() {
 		w.sent = false
 	}
-	for _, failed := range w.claims {
-		failed <- w.outcome
-		w.panicked = nil // one caller's alone
-	}
-	w.claims, w.tokens, w.outcome = nil, nil, outcome{}
+	w.tokens, w.outcome = nil, outcome{}
 	k.back(w)
 	return true
 }
@@ -359,10 +355,6 @@ func (l *queues) finish(k *sessionQueue, w *write) {
 func (l *queues) pending() (changes int, bytes int64, oldest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.count()
-}
-
-func (l *queues) count() (changes int, bytes int64, oldest time.Duration) {
 	now := time.Now()
 	for _, w := range l.waiting() {
 		if w.delta != nil {
@@ -538,17 +530,10 @@ func (l *queues) abandon() (kept int) {
 	return kept
 }
 
-// claim waits for a write that was accepted, or for its next attempt that fails. The write goes
-// on then, as it holds changes of others, which were accepted.
-func (l *queues) claim(ctx context.Context, w *write) (*tiers.Snapshot, error) {
-	failed := make(chan outcome, 1)
-	l.mu.Lock()
-	if !w.ended() {
-		w.claims = append(w.claims, failed)
-		l.hasten(l.sessions[w.id], true)
-	}
-	l.mu.Unlock()
-	return w.wait(ctx, l.carrier.timeout.get(), failed)
+// join waits for a write that was accepted, and goes on if its caller can't wait any longer.
+func (l *queues) join(ctx context.Context, w *write) (*tiers.Snapshot, error) {
+	l.inspect(w.id, func(k *sessionQueue) { l.hasten(k, true) })
+	return w.wait(ctx, l.carrier.timeout.get())
 }
 
 // inspect has the session's queue looked at, if it has one.

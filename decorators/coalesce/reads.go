@@ -25,15 +25,14 @@ type seen struct {
 }
 
 // look returns what a read must show, and the last of the writes that it must wait for first: those that a
-// caller has left, as its error says that they may yet be applied, those with values of which only
-// the store knows what it makes of them, and those that wait in the journal of a closed chain.
+// caller has left, as its error says that they may yet be applied, and those that wait in the journal of a closed chain.
 func (l *queues) look(id string) *view {
 	v := &view{all: l, id: id}
 	l.inspect(id, func(k *sessionQueue) {
 		k.each(func(w *write) {
 			switch {
 			case !w.pending && !w.left.Load():
-			case !w.pending, !w.delta.CanPreview(), l.schedule.closed:
+			case !w.pending, l.schedule.closed:
 				v.wait = w
 			default:
 				v.changes = append(v.changes, seen{write: w, delta: w.delta})
@@ -94,12 +93,10 @@ func (v *view) overlay(stored *tiers.Snapshot, ttl time.Duration) (state *tiers.
 	for _, c := range v.changes {
 		ok = ok && !c.write.ended() && c.write.delta.IsConditional() == c.delta.IsConditional()
 	}
-	if ok {
-		state, ok = v.queue.preview(stored)
-	}
 	if !ok {
 		return v.over(stored), false
 	}
+	state = v.queue.preview(stored)
 	v.queue.stored = stored
 	v.all.caches.became(v.id, ttl, v.tokens, state)
 	v.tokens = nil

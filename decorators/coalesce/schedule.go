@@ -267,7 +267,7 @@ func (s *schedule) board(n *node, l *line) (writes []*write, probe time.Duration
 	take := func(from *list.List) {
 		for first := from.Front(); first != nil && len(writes) < most; first = from.Front() {
 			k := first.Value.(*sessionQueue)
-			if first := k.first(); first.lone || first.bytes >= large {
+			if first := k.first(); first.isLone() || first.bytes >= large {
 				if most = 1; len(writes) > 0 {
 					return
 				}

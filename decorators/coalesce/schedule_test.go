@@ -35,7 +35,8 @@ func scheduled(t *testing.T, together int, test func(s *schedule, wait func(id s
 			called = append(called, fmt.Sprint(call, int(time.Since(began).Seconds())))
 		}
 		wait := func(id string, in time.Duration, attempts int) *sessionQueue {
-			w := &write{change: change{id: id, delta: &tiers.Delta{}, pending: true}, at: time.Now().Add(in), attempts: attempts}
+			delta, _ := tiers.Add(nil)
+			w := &write{change: change{id: id, delta: delta, pending: true}, at: time.Now().Add(in), attempts: attempts}
 			k := &sessionQueue{id: id, waiting: []*write{w}}
 			mu.Lock()
 			defer mu.Unlock()

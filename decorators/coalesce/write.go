@@ -18,7 +18,6 @@ type change struct {
 	id      string
 	delta   *tiers.Delta // nil: remove the session
 	ttl     time.Duration
-	lone    bool          // its encoding may panic or fail, which concerns no other caller
 	pending bool          // its caller doesn't wait: it is tried again until the session would have expired
 	delay   time.Duration // until it is due then
 }
@@ -26,13 +25,12 @@ type change struct {
 // write is one commit, or removal, of one session, and the callers that wait for it.
 //
 // While it waits in its session's queue, all fields but left grow under the queues' mutex;
-// while it is at the store they rest, except claims and annulled. left is atomic. The outcome is written before done is closed.
+// while it is at the store they rest, except annulled. left is atomic. The outcome is written before done is closed.
 type write struct {
 	change
 	ctx      context.Context // the first caller's, for its values
 	causes   telemetry.Causes
 	calls    int                  // whose changes it holds
-	claims   []chan outcome       // of callers that wait for the next attempt, though it is pending
 	annulled []*write             // by this removal, and void if it succeeds
 	tokens   []token              // of its way to the store
 	marked   *journal.Transaction // that has this in the journal; nil for not needed
@@ -115,6 +113,10 @@ func (c *change) size() int64 {
 // writeBytes is a write itself, with its delta.
 const writeBytes = 400
 
+// isLone reports whether it isn't known what the store makes of the values: that may fail or panic, which concerns no
+// other caller.
+func (c *change) isLone() bool { return c.delta != nil && !c.delta.CanPreview() }
+
 // empties reports whether the write may leave no session: it sets no key.
 func (w *write) empties() bool {
 	return w.delta != nil && !w.delta.Empty() && len(w.delta.Set()) == 0
@@ -122,7 +124,7 @@ func (w *write) empties() bool {
 
 // merge takes another change in, if one commit can hold both.
 func (w *write) merge(ctx context.Context, c change) bool {
-	if w.delta == nil || w.lone || c.lone || w.pending != c.pending {
+	if w.delta == nil || w.isLone() || c.isLone() || w.pending != c.pending {
 		return false
 	}
 	merged, ok := w.delta.Merge(c.delta)
@@ -137,18 +139,14 @@ func (w *write) merge(ctx context.Context, c change) bool {
 var errLate = tiers.NewError("strata: the store didn't take a write in time; it may still be applied", context.DeadlineExceeded)
 
 // wait returns the outcome, or why the caller can't wait for it any longer: its own context, or
-// the write's timeout, also for stores that ignore theirs. failed brings the failure of an
-// attempt to a caller that has claimed the write.
-func (w *write) wait(ctx context.Context, timeout time.Duration, failed <-chan outcome) (*tiers.Snapshot, error) {
+// the write's timeout, also for stores that ignore theirs.
+func (w *write) wait(ctx context.Context, timeout time.Duration) (*tiers.Snapshot, error) {
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	var why error
 	select {
 	case <-w.done:
 		return w.result()
-	case attempt := <-failed:
-		attempt.err = failure.UnderWay(attempt.err)
-		return attempt.result()
 	case <-ctx.Done():
 		why = failure.UnderWay(ctx.Err())
 	case <-timer.C:
