@@ -177,6 +177,10 @@ func (s *sessions) check() error {
 func (s *sessions) serve(r *ghttp.Request) {
 	outer := requestOf(r)
 	if outer != nil && outer.of == s {
+		if own := r.Session; outer.r != r { // which its handler has forwarded by ServeHTTP
+			r.Session = outer.session
+			defer func() { r.Session = own }()
+		}
 		r.Middleware.Next()
 		return
 	}

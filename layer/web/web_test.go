@@ -1012,6 +1012,35 @@ func TestChangesAfterTheMiddlewareAreCommittedToo(t *testing.T) {
 	fresh.want("/get", "hook of handler")
 }
 
+// A handler forwards its request to another route of the server: both have one session.
+func TestAForwardedRequestHasTheSessionOfItsOwn(t *testing.T) {
+	for _, over := range []string{"HTTP/1.1", "TLS"} {
+		t.Run(over, func(t *testing.T) {
+			open := serve
+			if over == "TLS" {
+				open = func(_ testing.TB, routes func(*ghttp.Server, *layer.Stack)) *site { return serveTLS(t, nil, routes) }
+			}
+			s := open(t, func(server *ghttp.Server, chain *layer.Stack) {
+				standard()(server, chain)
+				server.BindHandler("/forward", func(r *ghttp.Request) {
+					r.Session.MustSet("before", "v")
+					r.Request.URL.Path = r.GetQuery("to").String()
+					r.Server.ServeHTTP(r.Response.Writer, r.Request)
+					r.Session.MustSet("after", "v")
+				})
+			})
+			c := s.client()
+			c.want("/forward?to=/add&k=within", "added")
+			c.want("/who", `;{"after":"v","before":"v","within":"v"}`)
+			c.status("/forward?to=/login", http.StatusOK)
+			c.want("/forward?to=/get", "")
+			c.want("/who", `ann;{"after":"v","before":"v","within":"v"}`)
+			c.status("/forward?to=/logout", http.StatusOK)
+			c.want("/who", ";{}") // the response has left, so that no other session begins
+		})
+	}
+}
+
 func TestGroupsWithAndWithout(t *testing.T) {
 	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
 		server.SetServerRoot(t.TempDir())
