@@ -31,7 +31,7 @@
 //
 // # What it keeps in the session
 //
-// One key, [Key], holds when the session began, whose it is, when that was proved, its own limits
+// One key, strata.web, holds when the session began, whose it is, when that was proved, its own limits
 // and when the cookie was sent. It is merged, carried to another id and stored like any other;
 // nodes without this package pass it on. Handlers don't see it, and can't change it.
 //

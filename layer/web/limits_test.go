@@ -140,7 +140,7 @@ func TestHandlersNeitherSeeNorChangeTheReservedKey(t *testing.T) {
 	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
 		standard()(server, chain)
 		server.BindHandler("/forge", func(r *ghttp.Request) {
-			r.Session.MustSet(web.Key, "1;1;1;1;0;0;root")
+			r.Session.MustSet("strata.web", "1;1;1;1;0;0;root")
 			r.Session.MustSet("k", "w")
 		})
 		server.BindHandler("/flush", func(r *ghttp.Request) {
@@ -150,7 +150,7 @@ func TestHandlersNeitherSeeNorChangeTheReservedKey(t *testing.T) {
 			r.Response.Write(r.Session.MustSize())
 		})
 		server.BindHandler("/size", func(r *ghttp.Request) {
-			r.Response.Write(r.Session.MustSize(), r.Session.MustContains(web.Key))
+			r.Response.Write(r.Session.MustSize(), r.Session.MustContains("strata.web"))
 		})
 	})
 	c := s.client()

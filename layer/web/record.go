@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Key is the one key of a session that this package reserves. Its value is a string of fields
+// recordKey is the one key of a session that this package reserves. Its value is a string of fields
 // between semicolons: the version 1, then in milliseconds and in base 36 when the session began,
 // when its principal was authenticated, when the cookie was sent, the session's own idle and
 // absolute limits (0 for the middleware's), and last the principal, as it is.
-const Key = "strata.web"
+const recordKey = "strata.web"
 
 // record holds the package's own data of a session. Moments and spans are in milliseconds, so that
 // they are the same before and after a store; 0 is unknown.

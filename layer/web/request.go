@@ -225,7 +225,7 @@ func (q *request) load() error {
 	if q.storage.loaded {
 		return nil
 	}
-	if _, err := q.session.Get(Key); err != nil {
+	if _, err := q.session.Get(recordKey); err != nil {
 		return fmt.Errorf("strata: web: the session could not be read: %w", err)
 	}
 	return nil

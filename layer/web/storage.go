@@ -46,7 +46,7 @@ func (s *storage) note(err error) error {
 
 var _ gsession.Storage = (*storage)(nil)
 
-var errReserved = errors.New("strata: web: the key " + Key + " is reserved; take another one")
+var errReserved = errors.New("strata: web: the key " + recordKey + " is reserved; take another one")
 
 // takes has a session without an id be called so: as New, or the program's own SetIdFunc, says.
 func (s *storage) takes(id string) {
@@ -167,7 +167,7 @@ func (s *storage) find(ctx context.Context, id string, ttl time.Duration) (m *gm
 	if m == nil || m.Size() == 0 { // StorageMemory has an empty one for each id
 		return m, nil
 	}
-	known := recordOf(m.Remove(Key))
+	known := recordOf(m.Remove(recordKey))
 	if known.left(now, 0, of.absolute) < 0 {
 		err = of.remove(ctx, id, layer.ReasonExpired)
 		of.expiries.note(id, now, true)
@@ -206,7 +206,7 @@ func (s *storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	if err == nil {
 		err = s.write(ctx, data, ttl)
 	}
-	data.Remove(Key)
+	data.Remove(recordKey)
 	if err == nil && moving {
 		err = s.endOld(ctx)
 	}
@@ -246,7 +246,7 @@ func (s *storage) write(ctx context.Context, data *gmap.StrAnyMap, ttl time.Dura
 		s.q.of.logFailure(ctx, err)
 		return err
 	}
-	data.Set(Key, s.record.String())
+	data.Set(recordKey, s.record.String())
 	return s.q.of.chain.SetSession(s.q.described(ctx), s.id, data, ttl)
 }
 
@@ -327,7 +327,7 @@ func (s *storage) SetMap(_ context.Context, id string, _ map[string]any, _ time.
 
 // Remove keeps the handler from the package's own key.
 func (s *storage) Remove(_ context.Context, _, key string) error {
-	if key == Key {
+	if key == recordKey {
 		return errReserved
 	}
 	return gsession.ErrorDisabled

@@ -363,41 +363,35 @@ func (w *watch) inquire(ctx context.Context, id string, ttl time.Duration) (is s
 			err = errPanicked
 		}
 	}()
-	if is, err = w.ask(ctx, id, ttl); err != nil || is.there {
+	read, err := w.store.Load(ctx, id, ttl)
+	if err != nil {
 		return is, err
+	}
+	if read.Snapshot.Len() > 0 {
+		rec := recordOf(read.Snapshot.Data()[recordKey])
+		if is.there = rec.left(time.Now(), 0, w.of.absolute) >= 0; !is.there {
+			is.reason = layer.ReasonExpired
+		}
+		is.expires, _ = read.Snapshot.Expires()
+		if _, absolute := rec.limits(0, w.of.absolute); absolute > 0 && rec.began > 0 {
+			if end := time.UnixMilli(rec.began).Add(absolute); is.expires.IsZero() || end.Before(is.expires) {
+				is.expires = end
+			}
+		}
+	}
+	if is.there && w.marks != nil {
+		if read, err = w.marks.Load(index.WithLook(ctx), id, ttl); err != nil {
+			return is, err
+		}
+		is.there = read.Snapshot != nil
+	}
+	if is.there {
+		return is, nil
 	}
 	if is.next, err = w.forward(ctx, id); err == nil && is.next == "" && is.reason == "" {
 		is.reason = w.of.reasonOf(ctx, id)
 	}
 	return is, err
-}
-
-// ask looks for a session in the store.
-func (w *watch) ask(ctx context.Context, id string, ttl time.Duration) (is seen, err error) {
-	read, err := w.store.Load(ctx, id, ttl)
-	if err != nil || read.Snapshot.Len() == 0 {
-		return is, err
-	}
-	is.expires, _ = read.Snapshot.Expires()
-	rec := recordOf(read.Snapshot.Data()[Key])
-	now := time.Now()
-	if rec.left(now, 0, w.of.absolute) < 0 {
-		is.reason = layer.ReasonExpired
-		return is, nil
-	}
-	if _, absolute := rec.limits(0, w.of.absolute); absolute > 0 && rec.began > 0 {
-		if end := time.UnixMilli(rec.began).Add(absolute); is.expires.IsZero() || end.Before(is.expires) {
-			is.expires = end
-		}
-	}
-	if w.marks != nil {
-		read, err := w.marks.Load(index.WithLook(ctx), id, ttl)
-		if err != nil || read.Snapshot == nil {
-			return is, err
-		}
-	}
-	is.there = true
-	return is, nil
 }
 
 // A session that goes on under another id leaves a note for other nodes, under a name that no client can ask
@@ -412,7 +406,7 @@ func noteID(id string) string {
 // leaveNote says under which id the session goes on. It is in the store when it returns, also
 // where others are written behind.
 func (w *watch) leaveNote(ctx context.Context, from, to string) error {
-	delta, err := tiers.Add(map[string]any{Key: to})
+	delta, err := tiers.Add(map[string]any{recordKey: to})
 	if err == nil {
 		_, err = w.of.top.Commit(ctx, noteID(from), delta.AsUrgent(), noteLife)
 	}
@@ -423,7 +417,7 @@ func (w *watch) leaveNote(ctx context.Context, from, to string) error {
 func (w *watch) forward(ctx context.Context, id string) (next string, err error) {
 	read, err := w.store.Load(ctx, noteID(id), noteLife)
 	if err == nil && read.Snapshot.Len() > 0 {
-		next, _ = read.Snapshot.Data()[Key].(string)
+		next, _ = read.Snapshot.Data()[recordKey].(string)
 	}
 	return next, err
 }
