@@ -170,8 +170,8 @@ func checkReason(reason Reason) error {
 
 var errLongReason = tiers.NewError("strata: a reason has 64 bytes at most; take one of the constants, or a short word", nil)
 
-// Revoke ends the session that the handle stands for. Where there is none any more it ends nothing, and sets a mark for the
-// case that the session is pending on a node: pass a handle of a List, and let users end only those of their own.
+// Revoke ends the session that the handle stands for, wherever it is: by a mark, as RevokeAll does. Each handle that it is
+// given is remembered for the time of [LongestSession]: pass one of a List, and let users end only those of their own.
 func (u *Users) Revoke(ctx context.Context, handle string, reason Reason) error {
 	if err := checkReason(reason); err != nil {
 		return err

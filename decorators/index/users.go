@@ -316,23 +316,10 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason principals
 	if !ok {
 		return nil, ErrHandle
 	}
-	var entries []principals.Entry // of the session
-	for after, more := (principals.Entry{}), true; more; {
-		var page []principals.Entry
-		if page, more, err = s.page(ctx, principals.Entry{Key: key}, after, mostTogether); err != nil {
-			return nil, err
-		}
-		for _, after = range page {
-			if after.Tag == tag {
-				entries = append(entries, after)
-			}
-		}
+	if err := s.markEnded(ctx, []principals.Entry{{Key: key, Tag: tag}}, reason); err != nil {
+		return nil, err
 	}
-	if ids, err = s.endAll(ctx, entries, reason); err == nil && len(ids) == 0 {
-		// It has ended, or it is pending somewhere and its entry was lost: then the mark ends it.
-		err = s.markEnded(ctx, []principals.Entry{{Key: key, Tag: tag}}, reason)
-	}
-	return ids, err
+	return s.removeMarked(ctx, principals.Entry{Key: key, Tag: tag}, principals.Marks{Ended: map[string]principals.Reason{tag: reason}}, reason)
 }
 
 // RevokeAll ends a principal's sessions, but those of the handles kept, and returns the ids of those that the index
@@ -357,17 +344,19 @@ func (s Principals) RevokeAll(ctx context.Context, principal string, reason prin
 	if err != nil {
 		return nil, err
 	}
-	ids, err = s.removeMarked(ctx, of, mark)
-	if s.of.Source() != nil {
-		err = nil // the mark holds without the removal; no cache above is notified of one in the process
-	}
-	return ids, err
+	return s.removeMarked(ctx, of, principals.Marks{Own: map[principals.Key]principals.Mark{of.Key: mark}}, reason)
 }
 
-// removeMarked removes the sessions that a principal's mark has ended from the store and the index. Layers below needn't know,
-// as what waits there to be written is over too.
-func (s Principals) removeMarked(ctx context.Context, of principals.Entry, mark principals.Mark) (ids []string, err error) {
-	marks := shardState{Marks: principals.Marks{Own: map[principals.Key]principals.Mark{of.Key: mark}}}
+// removeMarked removes the sessions of a principal that marks have ended from the store and the index, all or those with
+// the tag that is given. Layers below needn't know, as what waits there to be written is over too. An error is
+// returned where a cache above isn't notified of the marks, which are the process's own: otherwise they hold without the removal.
+func (s Principals) removeMarked(ctx context.Context, of principals.Entry, marks principals.Marks, reason principals.Reason) (ids []string, err error) {
+	defer func() {
+		if s.of.Source() != nil {
+			err = nil
+		}
+	}()
+	state := shardState{Marks: marks}
 	remove := s.removeEach
 	if remover, ok := s.of.indexer.(principals.Remover); ok {
 		remove = remover.RemoveSessions
@@ -379,12 +368,13 @@ func (s Principals) removeMarked(ctx context.Context, of principals.Entry, mark 
 			return ids, err
 		}
 		after = entries[len(entries)-1]
+		entries = slices.DeleteFunc(entries, func(e principals.Entry) bool { return of.Tag != "" && e.Tag != of.Tag })
 		f, err := s.find(ctx, entries)
 		if err != nil {
 			return ids, err
 		}
-		over := slices.DeleteFunc(f.there, func(l located) bool { return !marks.ends(l.record) })
-		some, err := s.end(ctx, over, mark.Reason, remove)
+		over := slices.DeleteFunc(f.there, func(l located) bool { return !state.ends(l.record) })
+		some, err := s.end(ctx, over, reason, remove)
 		ids = append(ids, some...)
 		if dead := append(entriesOf(over), f.gone...); err == nil && len(dead) > 0 {
 			err = s.of.indexer.Leave(ctx, dead)
