@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -61,6 +62,7 @@ func (w *write) execute(ctx context.Context, tx *redis.Tx) (outcome, error) {
 	pipe := tx.TxPipeline()
 	_ = pipe.Process(ctx, w)
 	_, err := pipe.Exec(ctx)
+	err = cmp.Or(err, w.Err()) // a hook of the client's may keep the first to itself
 	if errors.Is(err, redis.TxFailedErr) {
 		return outcome{unknown: true}, nil
 	}

@@ -70,6 +70,29 @@ func (swallowing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	return next
 }
 
+// deaf is a hook of a user's that keeps the errors of pipelines to itself as well.
+type deaf struct{ swallowing }
+
+func (deaf) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []redis.Cmder) error {
+		_ = next(ctx, commands)
+		return nil
+	}
+}
+
+// A transaction that loses against another write is made anew, also if a hook hides that it was dropped.
+func TestAHookThatHidesALostTransaction(t *testing.T) {
+	f := start(t, scriptless...)
+	client := f.server.Client()
+	client.AddHook(once(func() { f.set("a", `{"n":0,"other":1}`) }))
+	client.AddHook(deaf{})
+	s := redisstore.New(client)
+	f.set("a", `{"n":0}`)
+	_, err := s.Commit(ctx, "a", update(values{"n": 1})(f.base(s, "a")), ttl)
+	f.check(err)
+	f.want("a", `{"n":1,"other":1}`)
+}
+
 // A user who may run neither scripts nor a part of a transaction writes nothing: a SET that is sent without WATCH or
 // MULTI would bring back a session that is removed right before it.
 func TestAUserWithoutATransaction(t *testing.T) {
@@ -130,6 +153,23 @@ func TestATransactionWhoseConnectionEnds(t *testing.T) {
 	_, err := s.Commit(ctx, "a", update(values{"n": 1})(f.base(s, "a")), ttl)
 	f.check(err)
 	f.want("a", `{"n":1,"other":1}`)
+}
+
+// A replica that takes over between the read and the transaction takes the commit.
+func TestAFailoverDuringATransaction(t *testing.T) {
+	sentinel := redistest.StartSentinel(t)
+	f := &fixture{T: t, raw: sentinel.Master().Client()}
+	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "-eval", "-evalsha").Err())
+	client, over := sentinel.Client(), false
+	client.AddHook(once(func() { sentinel.Failover(); over = true }))
+	s := redisstore.New(client)
+	_, err := s.Commit(ctx, "a", delta(tiers.Add(values{"n": 0})), ttl)
+	f.check(err)
+	_, err = s.Commit(ctx, "a", update(values{"n": 1})(f.base(s, "a")), ttl)
+	f.check(err)
+	if n := f.base(s, "a").Map()["n"]; fmt.Sprint(n) != "1" || !over {
+		t.Errorf("n is %v, over is %v", n, over)
+	}
 }
 
 // A slot that moves between the read and the transaction takes the commit at its new master.

@@ -177,9 +177,16 @@ func TestNotificationsOfAReplicaWithoutHello(t *testing.T) {
 	l.recovers(t, missed)
 }
 
-// A server that is full takes no canaries, so that nothing shows whether it still notifies.
+// A server that is full takes no canaries, so that nothing shows whether it still notifies. One that is full from the
+// beginning says so.
 func TestNotificationsOfAServerThatIsFull(t *testing.T) {
-	f := start(t, noTracking...)
+	f := start(t, append(noTracking, "--maxmemory", "1")...)
+	_, early := watch(t, f.server.Client(), "p:")
+	early.await(t, "unsupported", func() bool { return len(early.reasons) > 0 })
+	if reason := early.reasons[0].Error(); early.vouches > 0 || !strings.Contains(reason, "OOM") {
+		t.Errorf("notified of %q, %s", early.log, reason)
+	}
+	f.check(f.raw.ConfigSet(ctx, "maxmemory", "0").Err())
 	_, l := watch(t, f.server.Client(), "p:", tracking.ProofLife(50*time.Millisecond))
 	l.standing(t)
 	missed := l.count()

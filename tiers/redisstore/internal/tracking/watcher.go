@@ -172,7 +172,10 @@ func (w *watcher) run(ctx context.Context) {
 		case w.notifications && stood == 0:
 			w.notifications = false
 			if reached >= greeted && !says(err, noData) { // the server has neither
-				err, tried = refusal, true
+				tried = true
+				if !says(err, full) {
+					err = refusal
+				}
 			}
 			fallthrough
 		default:
