@@ -81,20 +81,14 @@ func newMeters(provider metric.MeterProvider) *meters {
 
 // make makes the instrument and a function that observes a value with it.
 func (g gaugeDef) make(meter metric.Meter) (metric.Observable, func(metric.Observer, float64)) {
-	switch g.kind {
-	case additive:
+	if g.additive {
 		i, err := meter.Int64ObservableUpDownCounter(g.metric, metric.WithUnit(g.unit), metric.WithDescription(g.description))
 		handle(err)
 		return i, func(o metric.Observer, value float64) { o.ObserveInt64(i, int64(value)) }
-	case whole:
-		i, err := meter.Int64ObservableGauge(g.metric, metric.WithUnit(g.unit), metric.WithDescription(g.description))
-		handle(err)
-		return i, func(o metric.Observer, value float64) { o.ObserveInt64(i, int64(value)) }
-	default:
-		i, err := meter.Float64ObservableGauge(g.metric, metric.WithUnit(g.unit), metric.WithDescription(g.description))
-		handle(err)
-		return i, func(o metric.Observer, value float64) { o.ObserveFloat64(i, value) }
 	}
+	i, err := meter.Float64ObservableGauge(g.metric, metric.WithUnit(g.unit), metric.WithDescription(g.description))
+	handle(err)
+	return i, func(o metric.Observer, value float64) { o.ObserveFloat64(i, value) }
 }
 
 func handle(err error) {

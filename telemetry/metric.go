@@ -135,22 +135,13 @@ const (
 	numGauges // how many there are
 )
 
-// gaugeDef says how a gauge is exported and how those of several layers become one.
+// gaugeDef says how a gauge is exported and how those of several layers become one. An additive one, over layers and
+// nodes, is an UpDownCounter of whole numbers to OpenTelemetry.
 type gaugeDef struct {
 	metric, unit, description string
-	kind                      gaugeKind
+	additive                  bool
 	fold                      func(a, b float64) float64
 }
-
-// gaugeKind is an instrument: what adds up over layers and nodes is no gauge to
-// OpenTelemetry.
-type gaugeKind uint8
-
-const (
-	additive gaugeKind = iota // a whole number, an UpDownCounter
-	whole
-	seconds
-)
 
 func sum(a, b float64) float64   { return a + b }
 func most(a, b float64) float64  { return max(a, b) }
@@ -158,12 +149,12 @@ func least(a, b float64) float64 { return min(a, b) }
 
 // A unit of "1" would have Prometheus call a state a ratio.
 var gauges = [numGauges]gaugeDef{
-	Sessions:         {"strata.local.sessions", "{session}", "Sessions in memory.", additive, sum},
-	MemoryUsage:      {"strata.local.memory.usage", "By", "Memory that sessions take, about.", additive, sum},
-	MemoryLimit:      {"strata.local.memory.limit", "By", "The bound of that memory.", additive, sum},
-	PendingChanges:   {"strata.coalesce.pending.changes", "{change}", "Changes that are accepted and not in the store yet.", additive, sum},
-	PendingMemory:    {"strata.coalesce.pending.memory", "By", "Memory that they take, about.", additive, sum},
-	PendingAge:       {"strata.coalesce.pending.age", "s", "How long the oldest of them has been waiting.", seconds, most},
-	WatchConnected:   {"strata.watch.connected", "{source}", "1 while the store's invalidations arrive, else 0.", whole, least},
-	WatchUnsupported: {"strata.watch.unsupported", "{source}", "1 where the store can't notify of its changes, else 0.", whole, most},
+	Sessions:         {"strata.local.sessions", "{session}", "Sessions in memory.", true, sum},
+	MemoryUsage:      {"strata.local.memory.usage", "By", "Memory that sessions take, about.", true, sum},
+	MemoryLimit:      {"strata.local.memory.limit", "By", "The bound of that memory.", true, sum},
+	PendingChanges:   {"strata.coalesce.pending.changes", "{change}", "Changes that are accepted and not in the store yet.", true, sum},
+	PendingMemory:    {"strata.coalesce.pending.memory", "By", "Memory that they take, about.", true, sum},
+	PendingAge:       {"strata.coalesce.pending.age", "s", "How long the oldest of them has been waiting.", false, most},
+	WatchConnected:   {"strata.watch.connected", "{source}", "1 while the store's invalidations arrive, else 0.", false, least},
+	WatchUnsupported: {"strata.watch.unsupported", "{source}", "1 where the store can't notify of its changes, else 0.", false, most},
 }

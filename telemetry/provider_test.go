@@ -32,9 +32,9 @@ func report(t *testing.T, to *Sink, loads int) (*counting, *Reporter) {
 	return l, r
 }
 
-func state(t *testing.T, m metricdata.Metrics) int64 {
+func state(t *testing.T, m metricdata.Metrics) float64 {
 	t.Helper()
-	gauge, ok := m.Data.(metricdata.Gauge[int64])
+	gauge, ok := m.Data.(metricdata.Gauge[float64])
 	if !ok || len(gauge.DataPoints) != 1 {
 		t.Fatalf("%s is %v", m.Name, m.Data)
 	}
@@ -70,7 +70,7 @@ func TestAProviderIsOneHoweverItIsNamed(t *testing.T) {
 	down.state = 0
 	report(t, Config{Metering: provider}.Sink(), 1)
 	if connected := state(t, collected(t, reader)["strata.watch.connected"]); connected != 0 {
-		t.Errorf("connected is %d, though one isn't", connected)
+		t.Errorf("connected is %v, though one isn't", connected)
 	}
 	if (Config{Metering: standard.meters().provider}).Sink().meters() != standard.meters() {
 		t.Error("the global provider has other instruments if it is named")
