@@ -152,6 +152,9 @@ func (all readings) facts() (facts []Fact) {
 		add(age > 30*time.Second, "pending", "%s changes%s", count(all.of("strata.coalesce.pending.changes", "")),
 			ifAny(age.Seconds(), ", the oldest for "+age.Round(time.Millisecond).String()))
 	}
+	if failed := all.of("strata.coalesce.commits", "error"); failed > 0 {
+		add(false, "writes", "%s failed at the store since the start; the log says why", count(failed))
+	}
 	if lost := all.of("strata.coalesce.give_ups", ""); lost > 0 {
 		add(true, "given up", "%s accepted changes", count(lost))
 	}

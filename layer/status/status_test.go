@@ -3,8 +3,10 @@ package status_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/leaktest"
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/layer/status"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -60,6 +63,21 @@ func TestNothingIsServedWithoutAuthorisation(t *testing.T) {
 				t.Errorf("%s, %s: %d %s", name, path, w.Code, w.Body)
 			}
 		}
+	}
+}
+
+// A store that is full refuses writes, while invalidations arrive and nothing is pending.
+func TestWritesThatFailAreShown(t *testing.T) {
+	store := teststore.New()
+	store.Refuse(func(string) error { return errors.New("full") })
+	c := layer.Chain(store, layer.Coalesced(), layer.Local())
+	defer func() { _ = c.Close(t.Context()) }()
+	if err := c.SetSession(t.Context(), secret, gmap.NewStrAnyMapFrom(map[string]any{"k": "v"}, true), time.Hour); err == nil {
+		t.Fatal("the store has taken it")
+	}
+	want := status.Fact{Name: "writes", Value: "1 failed at the store since the start; the log says why"}
+	if facts := status.Of(c).Facts; !slices.Contains(facts, want) {
+		t.Errorf("facts %v, want one more: %v", facts, want)
 	}
 }
 
