@@ -183,6 +183,35 @@ func TestALogInWhileASessionIsEnded(t *testing.T) {
 	}
 }
 
+// A session changes its id while it is revoked: it is over under the new one too.
+func TestARevokedSessionThatChangesItsID(t *testing.T) {
+	const id, next = "session-0123456789", "another-0123456789"
+	ctx := context.Background()
+	s := node(t)
+	logIn(t, s, id)
+	handle, err := s.Principals().Handle(ctx, id)
+	if err != nil || handle == "" {
+		t.Fatal(handle, err)
+	}
+	read, err := s.Storage.Load(ctx, id, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := watch(s)
+	w.removes = sync.OnceFunc(func() {
+		err := s.SetSession(ctx, next, gmap.NewStrAnyMapFrom(read.Snapshot.Map(), true), time.Hour)
+		if err != nil && !errors.Is(err, tiers.ErrRevoked) {
+			t.Error(err)
+		}
+	})
+	if _, err := s.Principals().Revoke(ctx, handle, "elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	if isAnns(t, s, id) || isAnns(t, s, next) {
+		t.Error("the session lives")
+	}
+}
+
 // Another node that notices the end of a session asks for the reason at once: it is there before.
 func TestTheReasonIsThereBeforeTheEnd(t *testing.T) {
 	const id = "session-0123456789"
