@@ -191,12 +191,10 @@ func (c *change) enter(ctx context.Context, entry principals.Entry, limit Limit)
 		others = others[len(chunk):]
 		if looks {
 			_, dead, err := s.Principals().sift(ctx, entry.Key, chunk)
-			if err == nil && len(dead) > 0 {
-				err = s.indexer.Leave(ctx, dead)
-			}
 			if err != nil {
 				return entered, err
 			}
+			s.leave(ctx, dead)
 			looks, beyond = len(dead) > 0, beyond-len(dead)
 			chunk = slices.DeleteFunc(chunk, func(e principals.Entry) bool { return slices.Contains(dead, e) })
 		}

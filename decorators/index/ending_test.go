@@ -595,3 +595,47 @@ func TestALimitCountsSessionsThatItDoesNotLookAt(t *testing.T) {
 		}
 	}
 }
+
+// unwilling is an index that removes no entries at first.
+type unwilling struct {
+	principals.Index
+	refusals atomic.Int32
+}
+
+func (u *unwilling) Leave(ctx context.Context, entries []principals.Entry) error {
+	if u.refusals.Add(-1) >= 0 {
+		return errors.New("away")
+	}
+	return u.Index.Leave(ctx, entries)
+}
+
+// Sessions have ended, and the index can't remove their entries: they take no places once it can.
+func TestEntriesThatCouldNotBeRemovedAreRemovedLater(t *testing.T) {
+	ctx := context.Background()
+	for name, end := range map[string]func(s *Storage, handle string) error{
+		"RevokeAll": func(s *Storage, _ string) error { _, err := s.Principals().RevokeAll(ctx, "ann", "r", nil); return err },
+		"Revoke":    func(s *Storage, handle string) error { _, err := s.Principals().Revoke(ctx, handle, "r"); return err },
+		"log-out":   func(s *Storage, _ string) error { return s.RemoveAll(ctx, "session-0123456789") },
+	} {
+		s := node(t)
+		s.options.Limit = Limit{Most: 1, Refuse: true}
+		logIn(t, s, "session-0123456789")
+		handle, err := s.Principals().Handle(ctx, "session-0123456789")
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := &unwilling{Index: s.indexer}
+		u.refusals.Store(1)
+		s.indexer = u
+		if err := end(s, handle); err != nil {
+			t.Errorf("%s returned %v", name, err)
+		}
+		if u.refusals.Load() > 0 {
+			t.Errorf("%s removes no entry, so that this tests nothing", name)
+		}
+		if err := s.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		logIn(t, s, "another-0123456789")
+	}
+}

@@ -336,7 +336,14 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 // leave removes entries of sessions that have ended, before a limit counts them again; later where
 // the index can't now, and once more where touches may be on their way.
 func (s *Storage) leave(ctx context.Context, entries []principals.Entry) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), principals.EndTimeout)
+	if len(entries) == 0 {
+		return
+	}
+	within := principals.EndTimeout
+	if deadline, has := ctx.Deadline(); has {
+		within = min(within, time.Until(deadline))
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
 	onTheirWay := s.queue.forget(entries)
 	if s.indexer.Leave(ctx, entries) != nil || onTheirWay {

@@ -71,9 +71,7 @@ func (s Principals) List(ctx context.Context, principal, cursor string, size int
 	}
 	slices.SortFunc(entries, oldestFirst)
 	live, dead, err := s.sift(ctx, of.Key, entries)
-	if err == nil && len(dead) > 0 {
-		err = s.of.indexer.Leave(ctx, dead)
-	}
+	s.of.leave(ctx, dead)
 	for _, l := range live {
 		list = append(list, Session{Entry: l.entry, Handle: handleOf(l.entry), Begun: l.entry.Begun, Seen: l.entry.Expires.Add(-l.entry.TTL), Described: l.record.description()})
 	}
@@ -242,12 +240,10 @@ func (s Principals) endAll(ctx context.Context, entries []principals.Entry, reas
 			return ids, err
 		}
 		some, err := s.end(ctx, f.there, reason, s.removeEach)
-		if err == nil {
-			err = s.of.indexer.Leave(ctx, slices.Concat(entriesOf(f.there), f.pending, f.gone))
-		}
 		if ids = append(ids, some...); err != nil {
 			return ids, err
 		}
+		s.of.leave(ctx, slices.Concat(entriesOf(f.there), f.pending, f.gone))
 	}
 	return ids, nil
 }
@@ -376,12 +372,10 @@ func (s Principals) removeMarked(ctx context.Context, of principals.Entry, marks
 		over := slices.DeleteFunc(f.there, func(l located) bool { return !state.ends(l.record) })
 		some, err := s.end(ctx, over, reason, remove)
 		ids = append(ids, some...)
-		if dead := append(entriesOf(over), f.gone...); err == nil && len(dead) > 0 {
-			err = s.of.indexer.Leave(ctx, dead)
-		}
 		if err != nil {
 			return ids, err
 		}
+		s.of.leave(ctx, append(entriesOf(over), f.gone...))
 	}
 	return ids, nil
 }
