@@ -38,9 +38,7 @@ func watched(ctx context.Context, tx *redis.Tx, key string) ([]byte, error) {
 	multi, exec := redis.NewCmd(ctx, "multi"), redis.NewCmd(ctx, "exec")
 	watch, get := redis.NewCmd(ctx, "watch", key), redis.NewCmd(ctx, "get", key)
 	pipe := tx.Pipeline()
-	for _, c := range []redis.Cmder{multi, exec, watch, get} { // EXEC has ended the WATCH before
-		_ = pipe.Process(ctx, c)
-	}
+	_ = pipe.BatchProcess(ctx, multi, exec, watch, get) // EXEC has ended the WATCH before
 	_, _ = pipe.Exec(ctx)
 	for _, c := range []command{multi, watch} {
 		if _, err := reply[string](c); err != nil {

@@ -32,17 +32,17 @@ const canaryLife = time.Second
 // moment before the ping was sent have been read. (A server whose threads read while
 // the turn goes on, as Redis 8's io-threads may, can be behind by that turn.)
 //
-// watchSession, n and master are set at construction; mu guards the rest.
+// watchSession, n and master are set at construction, sub before the first ping; mu guards the rest.
 type connection struct {
 	watchSession *watchSession
 	n            int
 	master       *redis.Options
+	sub          *redis.PubSub
 
 	mu       sync.Mutex
 	dialed   bool
 	conn     net.Conn
-	over     error         // why it was cut
-	sub      *redis.PubSub // once the first ping was sent
+	over     error // why it was cut
 	pings    uint64
 	sent     time.Time          // when the last ping was about to be sent
 	waiting  bool               // for its pong
@@ -70,26 +70,23 @@ func (c *connection) run(ctx context.Context) error {
 			return err
 		}
 	}
-	sub := client.Subscribe(ctx) // to nothing: it holds the connection and reads it
-	defer func() { _ = sub.Close() }()
+	c.sub = client.Subscribe(ctx) // to nothing: it holds the connection and reads it
+	defer func() { _ = c.sub.Close() }()
 	connecting, cancel := context.WithTimeout(ctx, c.watchSession.trial)
 	defer cancel()
-	if err := sub.Ping(connecting, c.next()); err != nil {
+	if err := c.sub.Ping(connecting, c.next()); err != nil {
 		return err
 	}
 	var pings sync.WaitGroup
 	pinging, stop := context.WithCancel(ctx)
-	pings.Go(func() { _ = c.cut(guarded(func() error { return c.ping(pinging, sub) })) })
+	pings.Go(func() { _ = c.cut(guarded(func() error { return c.ping(pinging) })) })
 	defer func() {
 		stop()
 		_ = c.cut(errLost) // a ping may be blocked in its write
 		pings.Wait()
 	}()
-	c.mu.Lock()
-	c.sub = sub
-	c.mu.Unlock()
 	for {
-		message, err := sub.Receive(ctx)
+		message, err := c.sub.Receive(ctx)
 		if says(err, full) { // a server that can't save replies so to a ping
 			message, err = &redis.Pong{Payload: c.pinged()}, nil
 		}
@@ -200,7 +197,7 @@ var glob = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
 // ping sends a ping at the pace of the watch. It returns an error where no pong comes within the lease: that also bounds
 // what the server keeps for a reader that hangs.
-func (c *connection) ping(ctx context.Context, sub *redis.PubSub) error {
+func (c *connection) ping(ctx context.Context) error {
 	for pause.For(ctx, c.watchSession.pace) {
 		c.mu.Lock()
 		waiting, late := c.waiting, time.Since(c.sent) > c.watchSession.lease
@@ -211,7 +208,7 @@ func (c *connection) ping(ctx context.Context, sub *redis.PubSub) error {
 		case waiting:
 			continue
 		}
-		if err := sub.Ping(ctx, c.next()); err != nil {
+		if err := c.sub.Ping(ctx, c.next()); err != nil {
 			return err
 		}
 	}
@@ -327,13 +324,10 @@ func (c *connection) isBehind(ctx context.Context, on commander, key string, bel
 	if !says(err, full) || !believed || c.watchSession.notifications {
 		return err
 	}
-	c.mu.Lock()
-	sub := c.sub
-	c.mu.Unlock()
-	if err := c.await(ctx, key, func() error { return sub.Subscribe(ctx, key) }); err != nil {
+	if err := c.await(ctx, key, func() error { return c.sub.Subscribe(ctx, key) }); err != nil {
 		return err
 	}
-	defer func() { _ = sub.Unsubscribe(ctx, key) }()
+	defer func() { _ = c.sub.Unsubscribe(ctx, key) }()
 	return c.await(ctx, key, func() error { return on.Process(ctx, redis.NewCmd(ctx, "publish", key, "")) })
 }
 
@@ -357,7 +351,7 @@ func (c *connection) await(ctx context.Context, key string, send func() error) e
 	select {
 	case err := <-k.done:
 		return err
-	case <-c.watchSession.ended:
+	case <-c.watchSession.life.Done():
 		return errUnproven
 	case <-ctx.Done():
 		return ctx.Err()

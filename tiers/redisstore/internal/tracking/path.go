@@ -12,17 +12,21 @@ import (
 
 var errUnproven = errors.New("strata: redis: the connection doesn't lead to the server that is watched")
 
-// path is the client that commands go through, with the number of those that are under way.
-// A path of our own is closed once it has been left and is no longer in use.
+// path is the client that commands go through. A path of our own is closed after its last use; to be the present
+// path is one.
 //
-// client, watch, own and cancel are set at construction; paths.mu guards the rest.
+// client, watch, own and cancel are set at construction; paths.mu guards uses.
 type path struct {
 	client commander
 	watch  func(context.Context, func(*redis.Tx) error, ...string) error
 	own    *redis.Client // nil for the user's client
 	cancel func()        // ends the calls of the Dialer, which go on when the client is closed
 	uses   int
-	left   bool
+}
+
+// userPath is the path through the user's client.
+func userPath(client redis.UniversalClient) *path {
+	return &path{client: client, watch: client.Watch, uses: 1}
 }
 
 // commander is a client, or one connection of it.
@@ -47,27 +51,15 @@ type paths struct {
 
 // newPaths returns paths that begin with the user's client.
 func newPaths(client redis.UniversalClient) *paths {
-	return &paths{user: client, now: &path{client: client, watch: client.Watch}}
-}
-
-// take returns the present path, which is given back after use.
-func (p *paths) take() *path {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.now.uses++
-	return p.now
-}
-
-func (p *paths) give(back *path) {
-	p.mu.Lock()
-	back.uses--
-	p.mu.Unlock()
-	p.closeUnused(back)
+	return &paths{user: client, now: userPath(client)}
 }
 
 // on uses the present path, and leaves it if it turns out to lead elsewhere.
 func (p *paths) on(use func(*path) error) error {
-	now := p.take()
+	p.mu.Lock()
+	now := p.now
+	now.uses++
+	p.mu.Unlock()
 	defer p.give(now)
 	err := use(now)
 	if errors.Is(err, errUnproven) {
@@ -76,42 +68,38 @@ func (p *paths) on(use func(*path) error) error {
 	return err
 }
 
+// give ends a use of a path.
+func (p *paths) give(back *path) {
+	p.mu.Lock()
+	back.uses--
+	unused := back.uses == 0
+	p.mu.Unlock()
+	if unused && back.own != nil {
+		back.cancel()
+		_ = back.own.Close()
+	}
+}
+
 // use leads later commands through next.
 func (p *paths) use(next *path) {
 	p.mu.Lock()
 	last := p.now
-	p.now, last.left = next, true
+	p.now = next
 	p.mu.Unlock()
-	p.closeUnused(last)
+	p.give(last)
 }
 
 // leave leads later commands through connections that are made from now on, unless they no
 // longer go through old.
 func (p *paths) leave(old *path) {
 	p.mu.Lock()
-	if p.now != old {
-		p.mu.Unlock()
-		return
-	}
-	p.now, old.left = newPath(p.user.(*redis.Client), nil), true
-	p.mu.Unlock()
-	p.closeUnused(old)
-}
-
-// end leads later commands through the user's client.
-func (p *paths) end() { p.use(&path{client: p.user, watch: p.user.Watch}) }
-
-func (p *paths) closeUnused(old *path) {
-	p.mu.Lock()
-	unused := old.left && old.uses == 0 && old.own != nil
-	own := old.own
-	if unused {
-		old.own = nil
+	isNow := p.now == old
+	if isNow {
+		p.now = newPath(p.user.(*redis.Client), nil)
 	}
 	p.mu.Unlock()
-	if unused {
-		old.cancel()
-		_ = own.Close()
+	if isNow {
+		p.give(old)
 	}
 }
 
@@ -140,7 +128,7 @@ func newPath(client *redis.Client, vet func(context.Context, *redis.Conn) error)
 	own := redis.NewClient(&o)
 	hooked := client.Conn() // for its hooks: it takes a connection only when it is used
 	hooked.AddHook(diversion{own})
-	return &path{client: hooked, watch: own.Watch, own: own, cancel: cancel}
+	return &path{client: hooked, watch: own.Watch, own: own, cancel: cancel, uses: 1}
 }
 
 // diversion is the innermost hook of a connection that is never made: what it is given goes
@@ -159,12 +147,7 @@ func (d diversion) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 
 func (d diversion) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, commands []redis.Cmder) error {
-		pipe := d.to.Pipeline()
-		for _, c := range commands {
-			_ = pipe.Process(ctx, c)
-		}
-		_, err := pipe.Exec(ctx)
-		return err
+		return together(ctx, d.to, commands)
 	}
 }
 
@@ -176,10 +159,13 @@ func (p *path) send(ctx context.Context, commands []redis.Cmder) error {
 	if len(commands) == 1 && p.own != nil { // half the allocations
 		return p.client.Process(ctx, commands[0])
 	}
-	pipe := p.client.Pipeline()
-	for _, c := range commands {
-		_ = pipe.Process(ctx, c)
-	}
+	return together(ctx, p.client, commands)
+}
+
+// together sends commands as one pipeline.
+func together(ctx context.Context, on commander, commands []redis.Cmder) error {
+	pipe := on.Pipeline()
+	_ = pipe.BatchProcess(ctx, commands...)
 	_, err := pipe.Exec(ctx)
 	return err
 }

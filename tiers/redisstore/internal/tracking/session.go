@@ -56,22 +56,21 @@ const (
 // Slots may go from one member to another meanwhile: the member that has them sends their
 // invalidations, but what happened while the members didn't agree isn't known.
 //
-// members, up, confirm, ended and cancel are set at the start, path is once; the watcher's mutex
+// notifications, members, life, cancel, up and confirm are set at the start, path is once; the watcher's mutex
 // guards the rest.
 type watchSession struct {
 	*watcher
-	members []*member
-	up      chan struct{} // closed once every connection has been confirmed
-	confirm func()        // closes it
-	ended   chan struct{} // closed when it is over
-	cancel  context.CancelCauseFunc
+	notifications bool // it takes keyspace notifications in place of CLIENT TRACKING
+	members       []*member
+	life          context.Context
+	cancel        context.CancelCauseFunc
+	up            chan struct{} // closed once every connection has been confirmed
+	confirm       func()        // closes it
 
 	reached int
 	proofs  []time.Time // of each member, and of the topology at last
 	stands  time.Time
 	path    *path // of the storage's commands, while it stands
-	missed  bool  // InvalidateAll is due before the next ValidUntil
-	over    bool
 }
 
 // member is a master of a watch session, and how to ask it. connection is set at the start; the rest
@@ -86,10 +85,10 @@ type member struct {
 }
 
 // runSession watches until something is lost, and returns the watch session and why it ended.
-func (w *watcher) runSession(ctx context.Context) (r *watchSession, err error) {
+func (w *watcher) runSession(ctx context.Context, notifications bool) (r *watchSession, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r = &watchSession{watcher: w, up: make(chan struct{}), ended: make(chan struct{}), cancel: cancel, missed: true}
+	r = &watchSession{watcher: w, notifications: notifications, life: ctx, cancel: cancel, up: make(chan struct{})}
 	r.confirm = sync.OnceFunc(func() { close(r.up) })
 	var masters []*redis.Options
 	err = guarded(func() (err error) {
@@ -113,7 +112,7 @@ func (w *watcher) runSession(ctx context.Context) (r *watchSession, err error) {
 	do := func(f func(context.Context) error) {
 		all.Go(func() {
 			cancel(guarded(func() error { return f(ctx) }))
-			r.end(ctx) // at once, and not when the others have ended
+			r.end() // at once, and not when the others have ended
 		})
 	}
 	for _, m := range r.members {
@@ -125,14 +124,12 @@ func (w *watcher) runSession(ctx context.Context) (r *watchSession, err error) {
 	return r, context.Cause(ctx)
 }
 
-// result is for how long the watch session stood, until now, and how far it has come.
-func (r *watchSession) result() (stood time.Duration, reached int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.stands.IsZero() {
-		stood = time.Since(r.stands)
+// protocol is the version of RESP in which changes are received.
+func (r *watchSession) protocol() int {
+	if r.notifications {
+		return 2
 	}
-	return stood, r.reached
+	return 3
 }
 
 // reaches notes how far the watch session has come.
@@ -143,15 +140,10 @@ func (r *watchSession) reaches(stage int) {
 }
 
 // end revokes what was vouched, and has later commands take new connections.
-func (r *watchSession) end(ctx context.Context) {
+func (r *watchSession) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.over {
-		return
-	}
-	r.over = true
-	close(r.ended)
-	r.reason = context.Cause(ctx)
+	r.reason = context.Cause(r.life)
 	r.revoke()
 	if r.path != nil {
 		r.paths.leave(r.path)
@@ -162,12 +154,12 @@ func (r *watchSession) end(ctx context.Context) {
 func (r *watchSession) doubt() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.over {
+	if r.life.Err() != nil {
 		return
 	}
 	r.revoke()
 	r.reason = errUnsettled
-	r.missed, r.proofs[len(r.members)] = true, time.Time{}
+	r.proofs[len(r.members)] = time.Time{}
 }
 
 // revoke is called under mu.
@@ -186,7 +178,7 @@ func (r *watchSession) revoke() {
 func (r *watchSession) prove(n int, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.over {
+	if r.life.Err() != nil {
 		return
 	}
 	r.proofs[n] = at
@@ -208,8 +200,7 @@ func (r *watchSession) prove(n int, at time.Time) {
 			r.paths.use(r.path)
 		}
 	}
-	if r.missed {
-		r.missed = false
+	if r.vouched.IsZero() {
 		for _, l := range r.listeners {
 			(*l).InvalidateAll()
 		}
@@ -227,7 +218,7 @@ func earliest(of []time.Time) time.Time { return slices.MinFunc(of, time.Time.Co
 func (r *watchSession) changed(keys []any) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.over || r.stands.IsZero() {
+	if r.stands.IsZero() {
 		return true
 	}
 	for _, k := range keys {
@@ -250,7 +241,7 @@ func (r *watchSession) changed(keys []any) bool {
 func (r *watchSession) flushed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.over || r.stands.IsZero() {
+	if r.stands.IsZero() {
 		return
 	}
 	for _, l := range r.listeners {

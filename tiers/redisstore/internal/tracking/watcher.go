@@ -2,9 +2,22 @@
 // lacks that, on one server, behind sentinels and in a cluster, and proves that a storage's commands go to the server which
 // sends the invalidations.
 //
+// Its parts, and what runs in each:
+//
+//	Tracker       as long as the storage; nothing runs without listeners
+//	watcher       while there are listeners: run begins watch sessions, with pauses between
+//	watchSession  until the first loss: run and ping of a connection to each master, and follow
+//	  connecting    until each connection has its first pong
+//	  asking        follow asks who the masters are, and writes canaries
+//	  standing      vouches: each pong and each view of the masters extends that
+//	  in doubt      the masters don't agree: nothing is valid until they do
+//	  over          life has ended, by the first of the goroutines that returned
+//
+// The watcher chooses between CLIENT TRACKING and keyspace notifications, one for each watch session. They differ in how
+// a connection greets the server, and in the tripwire.
+//
 // Lock order: Tracker.mu, watcher.mu (which also guards the watch sessions), paths.mu. Listeners
-// are called under watcher.mu, so they mustn't call the Tracker. connection.mu and probe.mu are
-// held for nothing but their own fields.
+// are called under watcher.mu, so they mustn't call the Tracker. connection.mu is held for nothing but its own fields.
 package tracking
 
 import (
@@ -39,8 +52,8 @@ const (
 
 // watcher notifies listeners of the changes of the keys under a prefix.
 //
-// settings, topology and paths are set at construction, done is closed
-// when run has ended, received and notifications belong to run and its watch sessions; mu guards the rest, the watch session's
+// settings, topology, paths and cancel are set at construction, done is closed when run has ended, received belongs
+// to follow; mu guards the rest, the watch session's
 // state included, and is held while listeners are called, so that they are called one at a
 // time.
 type watcher struct {
@@ -51,14 +64,11 @@ type watcher struct {
 	done     chan struct{}
 	received bool // a canary, ever
 
-	notifications bool // the watch sessions take keyspace notifications in place of CLIENT TRACKING
-
 	mu          sync.Mutex
 	listeners   []*tiers.InvalidationListener
 	vouched     time.Time // zero while nothing is valid
 	unsupported error
 	reason      error // why the last watch session ended
-	closed      bool
 }
 
 // startWatcher begins to watch, and returns at once.
@@ -77,27 +87,17 @@ func startWatcher(client redis.UniversalClient, s settings) *watcher {
 	return w
 }
 
-// protocol is the version of RESP in which changes are received.
-func (w *watcher) protocol() int {
-	if w.notifications {
-		return 2
-	}
-	return 3
-}
-
 func (w *watcher) subscribe(l tiers.InvalidationListener) (stop func()) {
 	own := &l
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.closed {
-		w.listeners = append(w.listeners, own)
-		switch {
-		case w.unsupported != nil:
-			l.Unsupported(w.unsupported)
-		case !w.vouched.IsZero():
-			l.InvalidateAll()
-			l.ValidUntil(w.vouched)
-		}
+	w.listeners = append(w.listeners, own)
+	switch {
+	case w.unsupported != nil:
+		l.Unsupported(w.unsupported)
+	case !w.vouched.IsZero():
+		l.InvalidateAll()
+		l.ValidUntil(w.vouched)
 	}
 	return func() {
 		w.mu.Lock()
@@ -129,7 +129,7 @@ func (w *watcher) close(ctx context.Context) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.closed, w.listeners = true, nil
+	w.listeners = nil
 	return nil
 }
 
@@ -137,21 +137,26 @@ func (w *watcher) close(ctx context.Context) error {
 func (w *watcher) run(ctx context.Context) {
 	defer close(w.done)
 	if w.paths != nil {
-		defer w.paths.end()
+		defer func() { w.paths.use(userPath(w.paths.user)) }() // to the user's client
 	}
 	var (
 		longest = firstPause
 		since   time.Time // watch sessions end after the password was taken, and before they stand
 		once    bool      // one has stood: what the server refuses now, it may allow again at any time
 		refusal error     // of CLIENT TRACKING
+
+		notifications bool // the next watch session takes keyspace notifications in its place
 	)
 	for {
 		began := time.Now()
-		r, err := w.runSession(ctx)
+		r, err := w.runSession(ctx, notifications)
 		if ctx.Err() != nil {
 			return
 		}
-		stood, reached := r.result()
+		reached, stood := r.reached, time.Duration(0)
+		if !r.stands.IsZero() {
+			stood = time.Since(r.stands)
+		}
 		switch {
 		case stood > 0 || reached < greeted || says(err, noData):
 			since = time.Time{}
@@ -166,11 +171,11 @@ func (w *watcher) run(ctx context.Context) {
 		longest *= 2
 		tried := !since.IsZero() && time.Since(since) > w.trial
 		switch {
-		case !w.notifications && (tried || unsupported(err) != nil):
-			w.notifications, refusal, since, wait = true, err, time.Time{}, firstPause
+		case !notifications && (tried || unsupported(err) != nil):
+			notifications, refusal, since, wait = true, err, time.Time{}, firstPause
 			longest = max(longest/2, firstPause) // both ways are one attempt
-		case w.notifications && stood == 0:
-			w.notifications = false
+		case notifications && stood == 0:
+			notifications = false
 			if reached >= greeted && !says(err, noData) { // the server has neither
 				tried = true
 				if !says(err, full) {
