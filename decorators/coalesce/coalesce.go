@@ -51,7 +51,7 @@ import (
 //
 // For each node of the store it runs at most four goroutines if the store takes batches, else sixteen
 // writing behind and 1,024 in synchronous mode; sixteen more for removals; and one each for reports and
-// the journal. Idle ones end after 20 ms. MaxPending and MaxPendingBytes bound the changes that wait
+// the journal. Idle ones end after 20 ms, that of reports after 10 s. MaxPending and MaxPendingBytes bound the changes that wait
 // (law 9).
 //
 // All fields are set by New and guard themselves.
@@ -146,11 +146,9 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	}
 	c := change{id: id, delta: delta, ttl: ttl}
 	c.pending = s.interval.get() > 0 && ttl > 0 && !delta.Urgent() && delta.CanPreview()
-	if c.pending && !delta.Creates() {
-		// Only the store knows whether a session is still there that another request may have emptied.
-		c.delay, c.pending = s.interval.get(), !s.queues.mayBeEmpty(id)
+	if !delta.Creates() { // a session that begins goes without delay, so that other nodes see a log-in as soon as they can
+		c.delay = s.interval.get()
 	}
-	// A session that begins goes without delay, so that other nodes see a log-in as soon as they can.
 	return s.put(ctx, c)
 }
 
@@ -193,7 +191,7 @@ func (s *Storage) unchanged(ctx context.Context, id string, delta *tiers.Delta, 
 	if s.queues.extend(id, ttl) {
 		return nil, nil
 	}
-	if (ttl >= shortLife || known) && !s.queues.mayBeEmpty(id) {
+	if (ttl >= shortLife || known) && !s.queues.emptied(id) {
 		until, asked, err := s.carrier.slide(ctx, id, ttl)
 		// Otherwise the session is gone, or a layer below doesn't know, or the store can only write.
 		if !(err == nil && asked && known && until.IsZero()) && !errors.Is(err, gsession.ErrorDisabled) {

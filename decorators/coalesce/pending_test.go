@@ -399,6 +399,36 @@ func TestCallersWaitAtABound(t *testing.T) {
 	}
 }
 
+// A change that waited for room while another request emptied its session is refused, and not accepted and then given up.
+func TestASessionThatIsEmptiedWhileAChangeWaitsForRoom(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		for _, id := range []string{"a", "b"} {
+			s.Put(id, map[string]any{"k": "0"}, ttl)
+		}
+		base, full := get(t, c, "a"), change(t, get(t, c, "b"), "k", strings.Repeat("x", 5000))
+		emptying, err := tiers.Diff(base, map[string]any{})
+		must(t, err)
+		late := change(t, base, "another", "1")
+		s.Refuse(func(string) error { return errAway })
+		_, err = c.Commit(ctx, "b", full, ttl)
+		must(t, err)
+		var (
+			group          sync.WaitGroup
+			emptied, wrote error
+		)
+		group.Go(func() { _, emptied = c.Commit(ctx, "a", emptying, ttl) })
+		synctest.Wait()
+		group.Go(func() { _, wrote = c.Commit(ctx, "a", late, ttl) })
+		synctest.Wait()
+		s.Refuse(nil)
+		group.Wait()
+		if emptied != nil || !errors.Is(wrote, tiers.ErrRevoked) {
+			t.Errorf("the requests return %v and %v, want ErrRevoked for the second", emptied, wrote)
+		}
+	}, writeBehind(time.Second), maxPendingBytes(4000))
+}
+
 // An accepted change keeps nothing of its request alive.
 func TestAPendingChangeKeepsNoRequest(t *testing.T) {
 	type key struct{}

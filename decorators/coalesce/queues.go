@@ -131,7 +131,8 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 		return nil, nil, nil, nil
 	}
 	k := l.queue(c.id, node)
-	c.id, c.pending = k.id, c.pending && !l.draining
+	// Only the store knows whether a session is still there that another request may have emptied.
+	c.id, c.pending = k.id, c.pending && !l.draining && (c.delta.Creates() || !l.mayBeEmpty(k.id))
 	if c.delta == nil {
 		removal := writeOf(ctx, c)
 		if w = k.annul(removal); w == removal {
@@ -559,13 +560,19 @@ func (l *queues) extend(id string, ttl time.Duration) (can bool) {
 	return can
 }
 
+func (l *queues) emptied(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mayBeEmpty(id)
+}
+
 // mayBeEmpty reports whether the last change of the session that is known here has set no key: by the rules of
-// Apply the session may be gone.
+// Apply the session may be gone. It is called under mu.
 func (l *queues) mayBeEmpty(id string) bool {
 	e, _ := l.carrier.slides.get(id)
 	found := e.emptied
-	l.inspect(id, func(k *sessionQueue) {
+	if k := l.sessions[id]; k != nil {
 		k.each(func(w *write) { found = found || w.empties() })
-	})
+	}
 	return found
 }
