@@ -19,7 +19,7 @@ type TracedOption func(*telemetry.Config)
 // with the outcome: hit, miss, negative, absent, ok, disabled, revoked or error. Package telemetry lists
 // all names. As the last decorator it shows the requests' view, as the first the store's; it may stand in
 // a chain more than once. It also sets where the metrics and the log of all layers of its chain go.
-// Without it these go to the global meter provider and to GoFrame's default log.
+// Without it these go to the first global meter provider and to GoFrame's default log.
 //
 // No session id, key, value or error text is recorded (law 10). ErrorDisabled and
 // a missing session are no failures.
