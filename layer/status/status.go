@@ -139,7 +139,7 @@ func (all readings) facts() (facts []Fact) {
 		case all.of("strata.watch.unsupported", "") > 0:
 			add(false, "invalidations", "the store sends none; MaxStale bounds what memory serves")
 		case all.of("strata.watch.connected", "") > 0:
-			add(false, "invalidations", "arrive%s", ifAny(all.of("strata.watch.losses", ""), "; they were lost %s times"))
+			add(false, "invalidations", "arrive%s", ifAny(all.of("strata.watch.losses", ""), "; losses since the start: %s"))
 		default:
 			add(true, "invalidations", "do not arrive; each session is read from the store")
 		}
