@@ -21,10 +21,10 @@ var (
 // method that changes something: it would log a visitor in as another user, without his knowing.
 var ErrCrossSite = errors.New("strata: web: another site's page has sent this log-in; nothing was changed")
 
-// Login says that the principal, of 1 to 1,024 bytes of UTF-8, has proved who it is. The session gets a new id, keeps its data, and
-// begins anew with the middleware's limits, whatever SetLimits has said before; the old id is ended on every node, with what runs under it: such
-// requests are refused with layer.ErrRevoked, and what [Until] has returned to them ends. All of it is
-// part of the request's commit.
+// Login says that the principal, of 1 to 1,024 bytes of UTF-8, has proved who it is. The session gets a new id, keeps its
+// data, and begins anew with the middleware's limits, whatever SetLimits has said before. The old id is ended on every
+// node, with what runs under it: such requests are refused with layer.ErrRevoked, and what [Until] has returned to them
+// ends. All of it is part of the request's commit.
 //
 // If the session has ended meanwhile, as by the first log-in of a double click or by a log-out, the log-in begins a session of
 // its own, of what its request has set.
@@ -60,8 +60,8 @@ func Reauthenticated(r *ghttp.Request) error {
 }
 
 // SetLimits gives this session limits of its own until the next log-in, as for "remember me", of 100 years at most; 0 is the
-// middleware's. Call it after Login. The session gets a new id, and the old one is ended, as by Login, unless Login was called in the same
-// request. StorageFile doesn't know limits of one session, and ends those that are longer.
+// middleware's. Call it after Login. The session gets a new id, and the old one is ended, as by Login, unless Login was
+// called in the same request. StorageFile doesn't know limits of one session, and ends those that are longer.
 func SetLimits(r *ghttp.Request, idle, absolute time.Duration) error {
 	q := requestOf(r)
 	switch {

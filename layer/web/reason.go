@@ -2,6 +2,7 @@ package web
 
 import (
 	"hash/maphash"
+	"math"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -73,7 +74,7 @@ func (e *expiries) of(id string) (slot *atomic.Uint64, tag uint64) {
 
 func (e *expiries) note(id string, at time.Time, absolute bool) {
 	slot, tag := e.of(id)
-	is := tag | uint64(uint32(at.Unix()))
+	is := tag | uint64(min(at.Unix(), math.MaxUint32))
 	if absolute {
 		is |= expiryAbsolute
 	}

@@ -256,6 +256,18 @@ func TestReasonsOfLimits(t *testing.T) {
 			t.Errorf("a log-out is taken for %q", got)
 		}
 	})
+	// Nor is what another node has removed of a session that lives beyond the year 2106.
+	const year = 365 * 24 * time.Hour
+	inTime(t, reasons(web.Idle(100*year)), func(t *testing.T, s *site) {
+		time.Sleep(30 * year)
+		id := s.call("/login", "").cookie.Value
+		if err := s.chain.RemoveAll(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+		if got := s.call("/why", id).body; got != "" {
+			t.Errorf("a removed session is taken for %q", got)
+		}
+	})
 }
 
 // With an index each end has its reason, on every node; what is listed was shortened.
