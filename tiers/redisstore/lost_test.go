@@ -86,7 +86,7 @@ func loseAnAnswer(f *fixture) {
 				d := c.of(s, "a")
 				var stall sync.Once
 				p.reset(func(_ int, commands string) {
-					if strings.Contains(commands, "eval") || commands == "multi set exec" || d.Base() == nil && strings.Contains(commands, "set") {
+					if strings.Contains(commands, "eval") || commands == "set exec" || d.Base() == nil && strings.Contains(commands, "set") {
 						stall.Do(proxy.StallAnswers)
 					}
 				})

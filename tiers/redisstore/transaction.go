@@ -1,9 +1,7 @@
 package redisstore
 
 import (
-	"cmp"
 	"context"
-	"errors"
 
 	"github.com/redis/go-redis/v9"
 
@@ -13,17 +11,28 @@ import (
 
 // transact is a write that compares, for a server that refuses scripts: it watches the key, compares what is there,
 // and writes in a transaction, which the server drops if the key has changed since
-// (https://redis.io/docs/latest/develop/using-commands/transactions). That takes three round trips, and a connection
-// meanwhile. In a cluster it fails with errMoving while the session's slot moves and the session itself has moved already.
+// (https://redis.io/docs/latest/develop/using-commands/transactions). That takes two round trips, in a cluster four, and a
+// connection meanwhile. In a cluster it fails with errMoving while the session's slot moves and the session itself has moved already.
 func (o *operation) transact(ctx context.Context, key, version string, next []byte, ms int64) (did outcome, w *write, err error) {
 	w = newWrite(ctx, key, true, version, next, ms)
 	o.starts()
 	called := false
 	err = o.tracker.Watch(ctx, key, func(tx *redis.Tx) (err error) {
 		called = true
-		if did.found, err = watched(ctx, tx, key); err == nil && versionOf(did.found) == version {
-			did, err = w.execute(ctx, tx)
+		clean := false
+		defer func() {
+			if !clean { // it may be within a transaction, or watch the key
+				_ = tx.Process(ctx, redis.NewCmd(ctx, "ping", unsendable{}))
+			}
+		}()
+		if did.found, err = open(ctx, tx, key); err != nil {
+			return err
 		}
+		if versionOf(did.found) != version {
+			clean = tx.Process(ctx, redis.NewCmd(ctx, "discard")) == nil
+			return nil
+		}
+		did, clean, err = w.execute(ctx, tx)
 		return err
 	})
 	if err == nil && !called { // go-redis has followed MaxRedirects redirections
@@ -32,21 +41,18 @@ func (o *operation) transact(ctx context.Context, key, version string, next []by
 	return did, w, fault.New(ctx, "WATCH", err)
 }
 
-// watched returns what a key holds, nil for none, and has a transaction that follows depend on that. An empty
-// transaction before shows that the server takes one: without MULTI it would execute the write alone.
-func watched(ctx context.Context, tx *redis.Tx, key string) ([]byte, error) {
-	multi, exec := redis.NewCmd(ctx, "multi"), redis.NewCmd(ctx, "exec")
-	watch, get := redis.NewCmd(ctx, "watch", key), redis.NewCmd(ctx, "get", key)
+// open returns what a key holds, nil for none, and has begun a transaction that depends on that. The write is sent only
+// then: where MULTI is refused it would be executed alone.
+func open(ctx context.Context, tx *redis.Tx, key string) ([]byte, error) {
+	watch := &write{Cmd: redis.NewCmd(ctx, "watch", key)} // which isn't sent again within the transaction
+	get, multi := redis.NewCmd(ctx, "get", key), redis.NewCmd(ctx, "multi")
 	pipe := tx.Pipeline()
-	_ = pipe.BatchProcess(ctx, multi, exec, watch, get) // EXEC has ended the WATCH before
+	_ = pipe.BatchProcess(ctx, watch, get, multi)
 	_, _ = pipe.Exec(ctx)
-	for _, c := range []command{multi, watch} {
+	for _, c := range []command{watch, multi} {
 		if _, err := reply[string](c); err != nil {
 			return nil, err
 		}
-	}
-	if _, _, err := replyOrNil[[]any](exec); err != nil { // nil if the key has changed since the WATCH before
-		return nil, err
 	}
 	text, found, err := replyOrNil[string](get)
 	if err != nil || !found {
@@ -55,28 +61,28 @@ func watched(ctx context.Context, tx *redis.Tx, key string) ([]byte, error) {
 	return []byte(text), nil
 }
 
-// execute sends the write as a transaction.
-func (w *write) execute(ctx context.Context, tx *redis.Tx) (outcome, error) {
-	pipe := tx.TxPipeline()
-	_ = pipe.Process(ctx, w)
-	_, err := pipe.Exec(ctx)
-	err = cmp.Or(err, w.Err()) // a hook of the client's may keep the first to itself
-	if errors.Is(err, redis.TxFailedErr) {
-		return outcome{unknown: true}, nil
+// execute sends the write and ends the transaction, and reports whether that is over.
+func (w *write) execute(ctx context.Context, tx *redis.Tx) (did outcome, over bool, err error) {
+	exec := redis.NewCmd(ctx, "exec")
+	pipe := tx.Pipeline()
+	_ = pipe.BatchProcess(ctx, w, exec)
+	_, _ = pipe.Exec(ctx)
+	replies, executed, err := replyOrNil[[]any](exec)
+	switch {
+	case err == nil && !executed: // the key has changed
+		return outcome{unknown: true}, true, nil
+	case err == nil && len(replies) == 1 && replies[0] == "OK":
+		return outcome{done: true}, true, nil
+	case err == nil:
+		err = fault.ErrReply
+	case redis.HasErrorPrefix(err, "EXECABORT") && w.Err() != nil: // the write was refused
+		did, err = w.outcome(ctx)
+		return did, true, err
 	}
-	// MULTI was refused: the write may have been executed alone, and replies of it are left to be read.
-	alone := fault.IsReply(err) && !passes(err) && !redis.HasErrorPrefix(err, "EXECABORT")
-	if alone || redis.HasErrorPrefix(w.Err(), "READONLY") { // or the master was demoted, and the address may have left it
-		_ = tx.Process(ctx, redis.NewCmd(ctx, "ping", unsendable{}))
-	}
-	if alone {
-		return outcome{}, fault.ErrReply
-	}
-	return w.outcome(ctx)
+	return outcome{}, false, err
 }
 
-// unsendable is an argument with which go-redis closes the connection that it is sent on. By itself go-redis does so
-// when a single command gets READONLY.
+// unsendable is an argument with which go-redis closes the connection that it is sent on.
 type unsendable struct{}
 
 func (unsendable) MarshalBinary() ([]byte, error) { return nil, errUnsendable }

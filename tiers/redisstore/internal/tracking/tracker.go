@@ -154,10 +154,14 @@ func (t *Tracker) Transact(ctx context.Context, cluster *redis.ClusterClient, co
 	})
 }
 
-// Watch is the client's Watch of one key, on a connection to that server too. The client's hooks aren't
-// called while invalidations arrive from a server that is alone.
+// Watch is the client's Watch, of the key where a cluster's client finds the master by it, on a connection to that server
+// too. The client's hooks aren't called while invalidations arrive from a server that is alone.
 func (t *Tracker) Watch(ctx context.Context, key string, fn func(*redis.Tx) error) error {
-	return t.through(func(now *path) error { return now.watch(ctx, fn, key) })
+	var keys []string
+	if t.reloader != nil {
+		keys = []string{key}
+	}
+	return t.through(func(now *path) error { return now.watch(ctx, fn, keys...) })
 }
 
 // through has what is sent begin again if the present path turned out to lead elsewhere, as then nothing
