@@ -65,6 +65,7 @@ func (c *webConfig) section() take {
 		"signed":         signed(func(keys [][]byte) { c.add(web.Signed(keys...)) }),
 		"trustedOrigins": words(func(origins []string) { c.add(web.TrustedOrigins(origins...)) }),
 		"commitOnPanic":  yes(func() { c.add(web.CommitOnPanic()) }),
+		"adoptUnknown":   yes(func() { c.add(web.AdoptUnknown()) }),
 	}
 	return func(place string, value any) error {
 		if value == nil {

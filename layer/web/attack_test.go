@@ -82,6 +82,10 @@ func TestAttackFixationByCookie(t *testing.T) {
 		s.bare("/login", "Cookie", sends(own))
 		return isAnn(s, "Cookie", sends(own))
 	})
+	both(t, []web.Option{web.AdoptUnknown()}, func(s *site) bool {
+		s.bare("/login", "Cookie", sends(planted))
+		return isAnn(s, "Cookie", sends(planted))
+	})
 }
 
 func TestAttackFixationByHeader(t *testing.T) {

@@ -17,7 +17,7 @@
 //   - Sessions are read and written whole. Over a direct store (RedisHashTable) the chain needs layer.Snapshots as its first
 //     decorator; without it requests that use their session get 503, and the log says so.
 //   - Ids have 128 random bits. One that is malformed reaches no store, and an unknown one isn't
-//     adopted: the first write begins a session under a new one.
+//     adopted: the first write begins a session under a new one ([AdoptUnknown]).
 //   - A log-in ([Login]) and a log-out ([Logout]) change the id and end the old one on every
 //     node. A change of what this package keeps of a session changes its id as well, so that an
 //     overlapping request can't write back what it had read.

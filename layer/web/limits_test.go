@@ -422,6 +422,40 @@ func TestALogInTakesNoLimitsAlong(t *testing.T) {
 	}
 }
 
+// An id whose limit is over is neither adopted nor taken from a handler.
+func TestAnIDThatIsOverIsNotAdopted(t *testing.T) {
+	for name, opts := range map[string][]web.Option{
+		"plain":  {web.AdoptUnknown()},
+		"signed": {web.AdoptUnknown(), web.Signed(make([]byte, 32))},
+		"own":    nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serveChain(t, layer.Chain(&timed{longer: life}), func(server *ghttp.Server, chain *layer.Stack) {
+				standard(append(opts, web.Absolute(time.Minute))...)(server, chain)
+				server.BindHandler("/own", func(r *ghttp.Request) {
+					if err := r.Session.SetId(r.GetQuery("id").String()); err != nil {
+						t.Error(err)
+					}
+					r.Session.MustSet("new", "v")
+				})
+			})
+			synctest.Test(t, func(t *testing.T) {
+				id := s.call("/set", "").cookie.Value
+				time.Sleep(time.Minute)
+				path, sent := "/add?k=new", id
+				if name == "own" {
+					path, sent = "/own?id="+id, ""
+				}
+				if a := s.call(path, sent); a.cookie == nil || a.cookie.Value == id {
+					t.Errorf("the new session's cookie is %v", a.cookie)
+				} else if got := s.call("/who", a.cookie.Value).body; got != `;{"new":"v"}` {
+					t.Errorf("the new session is %q", got)
+				}
+			})
+		})
+	}
+}
+
 // A session that is used lives on past its idle limit, and past the middleware's where it has a
 // longer one of its own.
 func TestASessionInUseLivesOn(t *testing.T) {

@@ -39,6 +39,11 @@ func OnError(respond func(r *ghttp.Request, err error)) Option {
 // replaces the status outside of web.Sessions.
 func CommitOnPanic() Option { return func(s *sessions) { s.commitOnPanic = true } }
 
+// AdoptUnknown begins a session under the id that the client has sent, if it is well-formed, as
+// GoFrame does. An attacker who can have a visitor send an id of his choice knows it then, until
+// the visitor logs in. The default is to begin it under a new id.
+func AdoptUnknown() Option { return func(s *sessions) { s.adopt = true } }
+
 // Signed has ids carry the moment at which the session began and an HMAC-SHA256, so that
 // made-up ids cost no read of the store and Absolute costs none. Keys have 32 bytes at least. The
 // first one signs; the others are accepted, so that keys can be rotated: add the new one at the end on
@@ -97,6 +102,7 @@ type sessions struct {
 	top           tiers.Storage
 	onError       func(*ghttp.Request, error)
 	commitOnPanic bool
+	adopt         bool
 	signer        *signer
 	idle          time.Duration // 0 for the server's SessionMaxAge
 	absolute      time.Duration

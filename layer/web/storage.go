@@ -128,7 +128,7 @@ func (s *storage) New(context.Context, time.Duration) (string, error) {
 // was given, the session takes a new one.
 func (s *storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
 	for p := &s.q.presented; ; id = p.id {
-		m, err := s.find(ctx, id, ttl)
+		m, over, err := s.find(ctx, id, ttl)
 		if err != nil || s.stored != "" {
 			return m, s.note(err)
 		}
@@ -139,7 +139,7 @@ func (s *storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 			}
 			continue
 		}
-		if !own || s.q.ended {
+		if over || !s.q.of.adopt && (!own || s.q.ended) {
 			m, id = nil, ""
 		}
 		s.loaded, s.id = true, id
@@ -147,34 +147,34 @@ func (s *storage) GetSession(ctx context.Context, id string, ttl time.Duration) 
 	}
 }
 
-// find asks for a session, which is stored then.
-func (s *storage) find(ctx context.Context, id string, ttl time.Duration) (m *gmap.StrAnyMap, err error) {
+// find asks for a session, which is stored then, or returns whether the id's limit is over.
+func (s *storage) find(ctx context.Context, id string, ttl time.Duration) (m *gmap.StrAnyMap, over bool, err error) {
 	now, of, p := time.Now(), s.q.of, &s.q.presented
 	if id != p.id {
 		if _, ok := of.read(id); !ok {
-			return nil, nil // a handler may have it from a request
+			return nil, false, nil // a handler may have it from a request
 		}
 	} else if p.claimed.left(now, 0, of.absolute) < 0 {
 		of.expiries.note(id, now, true)
-		return nil, nil
+		return nil, true, nil
 	}
 	if m, err = of.chain.GetSession(ctx, id, ttl); err == nil {
 		err = of.isWhole(ctx)
 	}
 	if err != nil {
-		return m, err
+		return m, false, err
 	}
 	if m == nil || m.Size() == 0 { // StorageMemory has an empty one for each id
-		return m, nil
+		return m, false, nil
 	}
 	known := recordOf(m.Remove(recordKey))
 	if known.left(now, 0, of.absolute) < 0 {
 		err = of.remove(ctx, id, layer.ReasonExpired)
 		of.expiries.note(id, now, true)
-		return nil, err
+		return nil, true, err
 	}
 	s.loaded, s.id, s.stored, s.record, p.gone = true, id, id, known, nil
-	return m, nil
+	return m, false, nil
 }
 
 // SetSession is called when the session is closed, and by RegenerateId with another id.

@@ -1428,6 +1428,31 @@ func TestIdsOfTheProgramsOwn(t *testing.T) {
 	})
 }
 
+// With AdoptUnknown a session begins under the id that the client has sent, where a session can have it.
+func TestAdoptUnknown(t *testing.T) {
+	const sent = "the-clients-own-id"
+	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
+		s := serveOn(t, storage, standard(web.AdoptUnknown()))
+		s.bare("/get", "Cookie", sends(sent))
+		if _, writes := s.store.counts(); writes != 0 {
+			t.Errorf("a request that only reads made %d writes", writes)
+		}
+		if a := s.bare("/set", "Cookie", sends(sent)); a.cookie == nil || a.cookie.Value != sent {
+			t.Errorf("the cookie is %v", a.cookie)
+		}
+		if got := s.bare("/get", "Cookie", sends(sent)).body; got != "v" {
+			t.Errorf("under the client's id there is %q", got)
+		}
+		if a := s.bare("/set", "Cookie", sends("short")); a.cookie == nil || len(a.cookie.Value) != 22 {
+			t.Errorf("for an id that no session can have the cookie is %v", a.cookie)
+		}
+		signed := serveOn(t, storage, standard(web.AdoptUnknown(), web.Signed(make([]byte, 32))))
+		if a := signed.bare("/set", "Cookie", sends(sent)); a.cookie == nil || a.cookie.Value == sent {
+			t.Errorf("for an id without a signature the cookie is %v", a.cookie)
+		}
+	})
+}
+
 // Once a response has begun no cookie can be sent: a write that needs one says so. A client that has the id in a
 // header gets it by other ways.
 func TestWhatNeedsACookieAfterTheResponseHasBegun(t *testing.T) {
