@@ -2,6 +2,7 @@ package layer
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
@@ -21,36 +22,58 @@ const (
 
 // Advice looks at a chain and returns what its owner should do otherwise: a store without a
 // prefix or time-outs, a replica as the target, an eviction policy that drops sessions in use,
-// a server that sends no invalidations or may not be asked, Coalesced over a direct store, decorators in an order that costs.
+// a server that sends no invalidations or may not be asked, a direct store without Snapshots, decorators in an order that costs.
 // It asks the server once, for 2 s at most. Nil means that nothing was found.
 //
 // A chain logs the same by itself, a second after its start.
 func Advice(chain *Stack) (all []tiers.Advice) {
 	ctx, cancel := context.WithTimeout(context.Background(), adviceTimeout)
 	defer cancel()
-	layers := chain.parts().layers
-	all = misplaced(layers)
-	for _, l := range layers {
-		if adviser, ok := l.(tiers.Adviser); ok {
-			all = append(all, adviser.Advise(ctx)...)
-		}
+	p := chain.parts()
+	all = misplaced(p.layers)
+	for _, adviser := range p.advisers() {
+		all = append(all, adviser.Advise(ctx)...)
 	}
 	return all
+}
+
+func (p *parts) advisers() (all []tiers.Adviser) {
+	works := false
+	for _, l := range p.layers {
+		if adviser, ok := l.(tiers.Adviser); ok {
+			all = append(all, adviser)
+		}
+		switch l.(type) {
+		case *coalesce.Storage, *local.Storage:
+			works = true
+		}
+	}
+	if works {
+		all = append(all, keyByKey{p.top})
+	}
+	return all
+}
+
+// keyByKey advises for a chain whose layers have nothing to do.
+type keyByKey struct{ top tiers.Storage }
+
+// Advise asks the store once, as one that doesn't reply may be of another style.
+func (k keyByKey) Advise(ctx context.Context) []tiers.Advice {
+	if k.top.Style(ctx) != tiers.StyleDirect {
+		return nil
+	}
+	if _, err := k.top.Data(ctx, "strata-advice"); err != nil {
+		return nil
+	}
+	return []tiers.Advice{{Topic: "store", Text: "the store is written key by key, so that layer.Local serves nothing from memory, layer.Coalesced merges nothing and " +
+		"layer.WriteBehind delays nothing; put layer.Snapshots() right on the store"}}
 }
 
 // logAdvice logs what Advice finds, each once. The order was logged by New, and local.Storage logs
 // by itself whether invalidations can arrive.
 func logAdvice(s *Stack) {
 	p := s.parts()
-	var advisers []tiers.Adviser
-	for _, l := range p.layers {
-		if _, logs := l.(*local.Storage); logs {
-			continue
-		}
-		if adviser, ok := l.(tiers.Adviser); ok {
-			advisers = append(advisers, adviser)
-		}
-	}
+	advisers := slices.DeleteFunc(p.advisers(), func(a tiers.Adviser) bool { _, logs := a.(*local.Storage); return logs })
 	if len(advisers) == 0 {
 		return
 	}
@@ -98,7 +121,7 @@ func misplaced(layers []gsession.Storage) (all []tiers.Advice) {
 			}
 		case *snapshots.Storage:
 			if (cached || coalesced) && !snapshot {
-				text = "layer.Snapshots stands above layer.Local or layer.Coalesced: Local then works key by key, and Coalesced passes every call on; write it first, right on the store"
+				text = "layer.Snapshots stands above layer.Local or layer.Coalesced, which then pass every call on; write it first, right on the store"
 			}
 		}
 		if text != "" {

@@ -2,11 +2,14 @@ package layer_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/redis/go-redis/v9"
 
@@ -170,5 +173,48 @@ func TestOnClose(t *testing.T) {
 	chain.OnClose(func() { order = nil })
 	if order != nil {
 		t.Error("what comes later isn't called")
+	}
+}
+
+// mute is a storage whose style isn't known, as it doesn't reply.
+type mute struct{ *gsession.StorageBase }
+
+var errNoReply = errors.New("no reply")
+
+func (mute) Get(context.Context, string, string) (any, error) { return nil, errNoReply }
+
+func (mute) Data(context.Context, string) (map[string]any, error) { return nil, errNoReply }
+
+func (mute) GetSession(context.Context, string, time.Duration) (*gmap.StrAnyMap, error) {
+	return nil, errNoReply
+}
+
+func TestAdviceForADirectStore(t *testing.T) {
+	for name, c := range map[string]struct {
+		store      gsession.Storage
+		decorators []layer.Decorator
+		want       bool
+	}{
+		"Coalesced":        {teststore.NewKeys(nil), []layer.Decorator{layer.Coalesced()}, true},
+		"Local":            {teststore.NewKeys(nil), []layer.Decorator{layer.Local()}, true},
+		"Traced alone":     {teststore.NewKeys(nil), []layer.Decorator{layer.Traced()}, false},
+		"Snapshots":        {teststore.NewKeys(nil), []layer.Decorator{layer.Snapshots(), layer.Coalesced(), layer.Local()}, false},
+		"whole sessions":   {gsession.NewStorageMemory(), []layer.Decorator{layer.Coalesced(), layer.Local()}, false},
+		"an unknown style": {mute{}, []layer.Decorator{layer.Coalesced(), layer.Local()}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			chain := layer.Chain(c.store, c.decorators...)
+			defer func() {
+				if err := chain.Close(context.Background()); err != nil {
+					t.Error(err)
+				}
+			}()
+			given := slices.ContainsFunc(layer.Advice(chain), func(a tiers.Advice) bool {
+				return a.Topic == "store" && strings.Contains(a.Text, "put layer.Snapshots() right on the store")
+			})
+			if given != c.want {
+				t.Errorf("advice for Snapshots is given: %v", given)
+			}
+		})
 	}
 }

@@ -45,7 +45,7 @@ func (d direct) carry(ctx context.Context, from, id string, m *gmap.StrAnyMap, t
 	if d.maps.Revoked(m) {
 		return ErrRevoked
 	}
-	data, err := d.look(ctx, from, m, ttl)
+	data, err := d.top.Data(ctx, from)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (d direct) carry(ctx context.Context, from, id string, m *gmap.StrAnyMap, t
 		}
 	}
 	// A log-out on any node may have ended it while it was carried.
-	left, err := d.look(ctx, from, m, ttl)
+	left, err := d.top.Data(ctx, from)
 	if err == nil && (d.maps.Revoked(m) || len(data) > 0 && len(left) == 0) {
 		err = ErrRevoked
 	}
@@ -64,15 +64,6 @@ func (d direct) carry(ctx context.Context, from, id string, m *gmap.StrAnyMap, t
 	}
 	d.maps.Mark(m, id)
 	return nil
-}
-
-// look reads the session as the store holds it: any write invalidates what a cache above the
-// store knows of it.
-func (d direct) look(ctx context.Context, id string, m *gmap.StrAnyMap, ttl time.Duration) (map[string]any, error) {
-	if err := d.top.SetSession(ctx, id, m, ttl); err != nil && !errors.Is(err, gsession.ErrorDisabled) {
-		return nil, err
-	}
-	return d.top.Data(ctx, id)
 }
 
 // Snapshots presents a direct store, such as GoFrame's StorageRedisHashTable, as one

@@ -18,8 +18,8 @@ type InvalidationSource = tiers.InvalidationSource
 
 // Local keeps sessions in the memory of the process, so that a request that reads a
 // session which this node knows costs no round trip. Nothing is served that a write
-// of this node has invalidated (law 3), or that has expired in the store (law 8). On a
-// direct store it serves Get, Data and GetSize.
+// of this node has invalidated (law 3), or that has expired in the store (law 8). The calls of a direct
+// store are passed on as they are, see Snapshots.
 //
 // Where a layer below notifies of changes, as redisstore does, a session is served until it is
 // invalidated, by a write of any client, and only while invalidations are known to arrive: not

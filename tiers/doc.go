@@ -46,7 +46,7 @@
 //	StorageFile               as StorageRedis                  as StorageRedis                  no: up to MaxStale late
 //	StorageMemory             as StorageRedis, and there is    in the process                   no: up to MaxStale late
 //	                          only one process
-//	StorageRedisHashTable     each key by itself, as the bare  a key written after the log-out  no: up to MaxStale late
+//	StorageRedisHashTable     each key by itself, as the bare  a key written after the log-out  nothing of it is cached
 //	                          store does                       makes a session of that key alone
 //	HashTable + Snapshots()   merged under a lock per id       as StorageRedis                  no: up to MaxStale late
 //

@@ -74,7 +74,6 @@ var (
 	_ tiers.Storage      = (*Storage)(nil)
 	_ tiers.CommitFeed   = (*Storage)(nil)
 	_ tiers.SlideLimiter = (*Storage)(nil)
-	_ tiers.Adviser      = (*Storage)(nil)
 )
 
 // New merges the writes that reach a storage. It panics if an option is impossible, and with a
@@ -114,17 +113,6 @@ func (s *Storage) Circuits() *circuit.Store { return s.circuits }
 
 // merges reports whether the storage below keeps snapshots. The calls of others are passed on.
 func (s *Storage) merges(ctx context.Context) bool { return s.Style(ctx) == tiers.StyleSnapshot }
-
-// Advise says that nothing is merged or delayed over a direct store. One that doesn't reply may be another one.
-func (s *Storage) Advise(ctx context.Context) []tiers.Advice {
-	if s.Style(ctx) != tiers.StyleDirect {
-		return nil
-	}
-	if _, err := s.Storage.Data(ctx, "strata-advice"); err != nil {
-		return nil
-	}
-	return []tiers.Advice{{Topic: "store", Text: "the store is written key by key, so that layer.Coalesced passes every call on, and layer.WriteBehind delays nothing; put layer.Snapshots() right on the store"}}
-}
 
 // Follow notifies a cache above of the sessions' states after writes.
 func (s *Storage) Follow(c tiers.CommitListener) (stop func()) { return s.queues.follow(c) }

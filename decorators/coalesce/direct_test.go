@@ -1,20 +1,13 @@
 package coalesce_test
 
 import (
-	"context"
 	"errors"
 	"maps"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/gogf/gf/v2/container/gmap"
-	"github.com/gogf/gf/v2/os/gsession"
-
 	"github.com/gf-strata/strata/decorators/coalesce"
-	"github.com/gf-strata/strata/decorators/snapshots"
 	"github.com/gf-strata/strata/internal/teststore"
-	"github.com/gf-strata/strata/tiers"
 )
 
 func must(t *testing.T, errs ...error) {
@@ -65,41 +58,6 @@ func TestTheCallsOfADirectStoreReachItAsTheyAre(t *testing.T) {
 			holds("RemoveAll", nil)
 			if changes, _, _ := c.Pending(); changes != 0 {
 				t.Errorf("%d changes are pending", changes)
-			}
-		})
-	}
-}
-
-// away is a storage whose style isn't known, as it doesn't reply.
-type away struct{ *gsession.StorageBase }
-
-func (away) Get(context.Context, string, string) (any, error) { return nil, errAway }
-
-func (away) Data(context.Context, string) (map[string]any, error) { return nil, errAway }
-
-func (away) GetSession(context.Context, string, time.Duration) (*gmap.StrAnyMap, error) {
-	return nil, errAway
-}
-
-func TestAdviceForADirectStore(t *testing.T) {
-	for name, c := range map[string]struct {
-		store gsession.Storage
-		want  bool
-	}{
-		"direct":           {teststore.NewKeys(nil), true},
-		"with Snapshots":   {snapshots.New(teststore.NewKeys(nil)), false},
-		"snapshots":        {gsession.NewStorageMemory(), false},
-		"an unknown style": {away{}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := coalesce.New(c.store, writeBehind(time.Hour))
-			defer func() { must(t, s.Close(ctx)) }()
-			var texts []string
-			for _, a := range tiers.Adviser(s).Advise(ctx) {
-				texts = append(texts, a.Text)
-			}
-			if got := strings.Join(texts, "\n"); strings.Contains(got, "put layer.Snapshots() right on the store") != c.want {
-				t.Errorf("the advice is %q", got)
 			}
 		})
 	}

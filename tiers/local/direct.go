@@ -12,30 +12,13 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// GetSession returns a copy of the session if the store keeps snapshots. If the store is
-// direct, it isn't asked whether a session exists that is in memory.
+// GetSession returns a copy of the session. A direct store's calls are passed on, and so are the per-key calls
+// below: layer.Snapshots makes such a store one of whole sessions.
 func (s *Storage) GetSession(ctx context.Context, id string, ttl time.Duration) (*gmap.StrAnyMap, error) {
-	switch s.Style(ctx) {
-	case tiers.StyleSnapshot:
+	if s.Style(ctx) == tiers.StyleSnapshot {
 		return s.face.GetSession(ctx, id, ttl)
-	case tiers.StyleDirect:
-		if s.plainMaps.Load() {
-			snapshot, err := s.session(ctx, id)
-			if err != nil {
-				return nil, err
-			}
-			if snapshot != nil {
-				return gmap.NewStrAnyMap(true), nil
-			}
-		}
-		m, err := s.inner.GetSession(ctx, id, ttl)
-		if err == nil && m != nil && m.Size() == 0 {
-			s.plainMaps.Store(true)
-		}
-		return m, err
-	default:
-		return s.inner.GetSession(ctx, id, ttl)
 	}
+	return s.inner.GetSession(ctx, id, ttl)
 }
 
 // SetSession commits what was changed if the store keeps snapshots, and is passed
@@ -48,51 +31,19 @@ func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	return s.inner.SetSession(ctx, id, data, ttl)
 }
 
-// session returns the whole of a direct store's session, from memory if it is
-// current. It is nil if there is none, or if the store can't be cached.
-func (s *Storage) session(ctx context.Context, id string) (*tiers.Snapshot, error) {
-	if s.Style(ctx) != tiers.StyleDirect {
-		return nil, nil
-	}
-	read, err := s.Load(ctx, id, 0)
-	return read.Snapshot, err
-}
-
-// Get returns one value of a direct store's session from memory. If memory has no
-// session, it calls the storage below, as the next methods do.
+// Get calls the storage below.
 func (s *Storage) Get(ctx context.Context, id, key string) (any, error) {
-	snapshot, err := s.session(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if snapshot == nil {
-		return s.inner.Get(ctx, id, key)
-	}
-	return snapshot.Get(key), nil
+	return s.inner.Get(ctx, id, key)
 }
 
-// Data returns all values of a direct store's session from memory.
+// Data calls the storage below.
 func (s *Storage) Data(ctx context.Context, id string) (map[string]any, error) {
-	snapshot, err := s.session(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if snapshot == nil {
-		return s.inner.Data(ctx, id)
-	}
-	return snapshot.Map(), nil
+	return s.inner.Data(ctx, id)
 }
 
-// GetSize counts the keys of a direct store's session in memory.
+// GetSize calls the storage below.
 func (s *Storage) GetSize(ctx context.Context, id string) (int, error) {
-	snapshot, err := s.session(ctx, id)
-	if err != nil {
-		return 0, err
-	}
-	if snapshot == nil {
-		return s.inner.GetSize(ctx, id)
-	}
-	return snapshot.Len(), nil
+	return s.inner.GetSize(ctx, id)
 }
 
 // Set writes below and invalidates the session in memory, whatever the outcome; SetMap and Remove

@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"sync/atomic"
 	"time"
 
 	"github.com/gogf/gf/v2/os/gsession"
@@ -32,7 +31,7 @@ import (
 // 4,096 ids without a session; goroutines are two of ristretto's and one for each load
 // that is under way, or was in the last 20 ms. Safe for concurrent use.
 //
-// All fields but plainMaps, which is atomic, are set by New and guard themselves.
+// All fields are set by New and guard themselves.
 type Storage struct {
 	wrapped       gsession.Storage
 	inner         tiers.Storage
@@ -46,9 +45,8 @@ type Storage struct {
 	flights       flights
 	watch         watch
 	subscriptions subscriptions
-	plainMaps     atomic.Bool // a direct store's sessions were seen to be empty maps
-	auditor       *auditor    // nil: not asked for
-	restart       *restart    // nil: not asked for
+	auditor       *auditor // nil: not asked for
+	restart       *restart // nil: not asked for
 	tally         telemetry.Tally
 	reporter      telemetry.Reporter
 }
