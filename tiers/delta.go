@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/gf-strata/strata/internal/change"
 	"github.com/gf-strata/strata/internal/value"
@@ -39,18 +38,13 @@ func Replace(data map[string]any) (*Delta, error) {
 }
 
 // Add is the delta of a request that was given no session: its keys create one, or join what
-// other requests have created meanwhile. So are writes and removals of single keys on a direct
-// store.
-func Add(data map[string]any, removed ...string) (*Delta, error) {
+// other requests have created meanwhile.
+func Add(data map[string]any) (*Delta, error) {
 	set, err := value.OwnMap(data)
 	if err != nil {
 		return nil, unkept(err)
 	}
-	c := change.Change{Kind: change.Add, Set: set}
-	for _, key := range removed {
-		c.Removed = append(c.Removed, strings.Clone(key))
-	}
-	return deltaOf(nil, c), nil
+	return deltaOf(nil, change.Change{Kind: change.Add, Set: set}), nil
 }
 
 // Diff is the delta of a request that was given base and closes with data.

@@ -62,7 +62,6 @@ func TestDeltaOwnsItsTexts(t *testing.T) {
 		"replace": func() (*Delta, error) { return Replace(data) },
 		"add":     func() (*Delta, error) { return Add(data) },
 		"diff":    func() (*Delta, error) { return Diff(base, data) },
-		"keys":    func() (*Delta, error) { return Add(data, part(20), part(21)) },
 	} {
 		d, err := make()
 		if err != nil {

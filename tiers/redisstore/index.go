@@ -257,11 +257,7 @@ func longest(ctx context.Context, key string) command {
 
 // expiryOf reads the reply of longest, 0 for none. Scores hold so many bits beside the expiry.
 func expiryOf(ctx context.Context, c command, bits int) (tenths int64, err error) {
-	got, err := reply[[]any](c)
-	if err != nil {
-		return 0, fault.New(ctx, "ZRANGE", err)
-	}
-	pairs, err := readPairs(ctx, got)
+	pairs, err := readPairs(ctx, c)
 	if err != nil || len(pairs) == 0 {
 		return 0, err
 	}
@@ -433,11 +429,7 @@ func (x *index) Entries(ctx context.Context, key principals.Key, after principal
 
 // readEntries reads members with their scores at a moment. It leaves out what is no member.
 func readEntries(ctx context.Context, key principals.Key, c command, now int64) (entries []principals.Entry, err error) {
-	all, err := reply[[]any](c)
-	if err != nil {
-		return nil, fault.New(ctx, "ZRANGE", err)
-	}
-	pairs, err := readPairs(ctx, all)
+	pairs, err := readPairs(ctx, c)
 	for _, p := range pairs {
 		if e, ok := readMember(key, p, now); ok {
 			entries = append(entries, e)
@@ -453,7 +445,11 @@ type pair struct {
 }
 
 // readPairs reads [m, s, m, s], as RESP2 has it, or [[m, s], [m, s]].
-func readPairs(ctx context.Context, all []any) (pairs []pair, err error) {
+func readPairs(ctx context.Context, c command) (pairs []pair, err error) {
+	all, err := reply[[]any](c)
+	if err != nil {
+		return nil, fault.New(ctx, "ZRANGE", err)
+	}
 	for n := 0; n < len(all); n++ {
 		both, nested := all[n].([]any)
 		if !nested && n+1 < len(all) {
@@ -535,50 +531,32 @@ type found struct {
 
 // principalsFrom reads most principals from a place on, or a few more.
 func (x *index) principalsFrom(ctx context.Context, at place, now int64, most int) (all []found, err error) {
-	counts, err := x.counts(ctx, x.shardKeys("p")[at.shard:], now)
-	if err != nil {
-		return nil, err
-	}
-	var (
-		ranges []command
-		shards []int
-		expect int64
-	)
-	for n, count := range counts {
-		if expect >= int64(most) {
-			break
+	for first := at.shard; first < indexShards && len(all) < most; first += shardsAtOnce {
+		var ranges []command
+		for shard := first; shard < min(first+shardsAtOnce, indexShards); shard++ {
+			least, offset := now, 0
+			if shard == at.shard {
+				least, offset = at.expiry, at.same
+			}
+			ranges = append(ranges, redis.NewCmd(ctx, "zrangebyscore", x.shardKey(shard, "p"), least, "+inf", "withscores", "limit", offset, most))
 		}
-		least, offset := now, 0
-		if n == 0 {
-			least, offset = at.expiry, at.same
-		}
-		if count == 0 {
-			continue
-		}
-		if n > 0 { // of the first shard some were returned before
-			expect += count
-		}
-		shards = append(shards, at.shard+n)
-		ranges = append(ranges, redis.NewCmd(ctx, "zrangebyscore", x.shardKey(at.shard+n, "p"), least, "+inf", "withscores", "limit", offset, most))
-	}
-	if err := x.send(ctx, "ZRANGEBYSCORE", ranges...); err != nil {
-		return nil, err
-	}
-	for n, c := range ranges {
-		got, err := reply[[]any](c)
-		if err != nil {
-			return nil, fault.New(ctx, "ZRANGEBYSCORE", err)
-		}
-		pairs, err := readPairs(ctx, got)
-		if err != nil {
+		if err := x.send(ctx, "ZRANGEBYSCORE", ranges...); err != nil {
 			return nil, err
 		}
-		for _, p := range pairs {
-			all = append(all, found{p, shards[n]})
+		for n, c := range ranges {
+			pairs, err := readPairs(ctx, c)
+			if err != nil {
+				return nil, err
+			}
+			for _, p := range pairs {
+				all = append(all, found{p, first + n})
+			}
 		}
 	}
 	return all, nil
 }
+
+const shardsAtOnce = 16
 
 // counts counts in sorted sets what hasn't a lower score.
 func (x *index) counts(ctx context.Context, keys []string, least int64) ([]int64, error) {
@@ -686,11 +664,10 @@ const cleanEvery = 64
 // clean removes the marks of a shard that have lasted, unless one is set meanwhile.
 func (x *index) clean(ctx context.Context, hash string, now int64) error {
 	return x.tracker.Watch(ctx, hash, func(tx *redis.Tx) error {
-		read := redis.NewCmd(ctx, "hgetall", hash)
-		_ = tx.Process(ctx, read)
-		fields, err := readFields(read)
+		read := hgetall(ctx, hash)
+		err := tx.Process(ctx, read)
 		remove := []any{"hdel", hash}
-		for field, value := range fields {
+		for field, value := range read.Val() {
 			until, _, _ := strings.Cut(value, ";")
 			if last, bad := strconv.ParseInt(until, 10, 64); bad == nil && last < now {
 				remove = append(remove, field)
@@ -728,21 +705,21 @@ func readMark(value string) (m principals.Mark) {
 
 // Marks reads the hashes of shards in one pipeline.
 func (x *index) Marks(ctx context.Context, shards []int) ([]principals.Marks, error) {
-	commands := make([]command, len(shards))
-	for n, shard := range shards {
-		commands[n] = redis.NewCmd(ctx, "hgetall", x.marksKey(shard))
+	var (
+		hashes   []hash
+		commands []command
+	)
+	for _, shard := range shards {
+		h := hgetall(ctx, x.marksKey(shard))
+		hashes, commands = append(hashes, h), append(commands, h)
 	}
 	if err := x.send(ctx, "HGETALL", commands...); err != nil {
 		return nil, err
 	}
 	all := make([]principals.Marks, len(shards))
-	for n, c := range commands {
-		fields, err := readFields(c)
-		if err != nil {
-			return nil, fault.New(ctx, "HGETALL", err)
-		}
+	for n, h := range hashes {
 		m := &all[n]
-		for field, value := range fields {
+		for field, value := range h.Val() {
 			switch mark := readMark(value); {
 			case field == everybody:
 				m.All = mark
@@ -762,39 +739,19 @@ func (x *index) Marks(ctx context.Context, shards []int) ([]principals.Marks, er
 	return all, nil
 }
 
-// readFields reads a hash, as either protocol has it.
-func readFields(c command) (map[string]string, error) {
-	got, err := c.Result()
-	if err != nil {
-		return nil, err
+// hash is a command that reads a hash, as either protocol has it.
+type hash struct{ *redis.MapStringStringCmd }
+
+func hgetall(ctx context.Context, key string) hash {
+	return hash{redis.NewMapStringStringCmd(ctx, "hgetall", key)}
+}
+
+// Result distinguishes a reply from none.
+func (h hash) Result() (any, error) {
+	if h.Val() == nil {
+		return nil, h.Err()
 	}
-	fields := map[string]string{}
-	switch all := got.(type) {
-	case map[any]any:
-		for field, value := range all {
-			f, isField := field.(string)
-			v, isValue := value.(string)
-			if !isField || !isValue {
-				return nil, fault.ErrReply
-			}
-			fields[f] = v
-		}
-	case []any:
-		if len(all)%2 != 0 {
-			return nil, fault.ErrReply
-		}
-		for n := 0; n < len(all); n += 2 {
-			f, isField := all[n].(string)
-			v, isValue := all[n+1].(string)
-			if !isField || !isValue {
-				return nil, fault.ErrReply
-			}
-			fields[f] = v
-		}
-	default:
-		return nil, fault.ErrReply
-	}
-	return fields, nil
+	return h.Val(), h.Err()
 }
 
 // Because writes one key a session, all in one pipeline.

@@ -2,7 +2,6 @@ package tracking
 
 import (
 	"context"
-	"errors"
 	"net"
 	"slices"
 	"sync"
@@ -64,14 +63,12 @@ func (c *cluster) owners(ctx context.Context) ([]*redis.Options, error) {
 func (c *cluster) reach(ctx context.Context, nodes []node, like *redis.Options) (found []*redis.Options) {
 	ctx, cancel := context.WithTimeout(ctx, reachTime)
 	defer cancel()
-	var all sync.WaitGroup
 	reached := make([]*redis.Options, len(nodes))
+	var finds []func() error
 	for n := range nodes {
-		all.Go(func() {
-			_ = guarded(func() error { reached[n] = find(ctx, nodes[n], like); return nil })
-		})
+		finds = append(finds, func() error { reached[n] = find(ctx, nodes[n], like); return nil })
 	}
-	all.Wait()
+	_ = atOnce(finds)
 	for n, o := range reached {
 		if o == nil {
 			c.absent = append(c.absent, nodes[n].id)
@@ -104,21 +101,15 @@ func find(ctx context.Context, n node, like *redis.Options) *redis.Options {
 // a member: one with slots, and one that is about to get a slot. A master without slots that no
 // slot is on its way to may stay absent.
 func (c *cluster) view(ctx context.Context, members []*member) (string, error) {
-	var (
-		all  sync.WaitGroup
-		errs = make([]error, len(members))
-	)
-	for n, m := range members {
-		all.Go(func() {
-			errs[n] = guarded(func() error {
-				text, err := m.probe.ClusterNodes(ctx).Result()
-				m.nodes = readNodes(text)
-				return asUnsupported(err)
-			})
+	var asks []func() error
+	for _, m := range members {
+		asks = append(asks, func() error {
+			text, err := m.probe.ClusterNodes(ctx).Result()
+			m.nodes = readNodes(text)
+			return asUnsupported(err)
 		})
 	}
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := atOnce(asks); err != nil {
 		return "", err
 	}
 	var ids []string

@@ -333,19 +333,17 @@ func (r *watchSession) canaryKey() string {
 // invalidation is received, once in a proofLife. It reports whether there was one. A member that
 // no key of the prefix can be at needs none.
 func (r *watchSession) proveMembers(ctx context.Context) (sent bool, err error) {
-	var all sync.WaitGroup
-	errs := make([]error, len(r.members))
-	for n, m := range r.members {
+	var proofs []func() error
+	for _, m := range r.members {
 		if !m.due && time.Since(m.proven) < r.proofLife {
 			continue
 		}
 		if key := r.topology.key(m, r.canaryKey()); key != "" {
-			sent = true
-			all.Go(func() { errs[n] = guarded(func() error { return r.proveMember(ctx, m, key) }) })
+			proofs = append(proofs, func() error { return r.proveMember(ctx, m, key) })
 		}
 	}
-	all.Wait()
-	err = errors.Join(errs...)
+	err = atOnce(proofs)
+	sent = len(proofs) > 0
 	r.received = r.received || sent && err == nil
 	return sent, err
 }
@@ -399,4 +397,15 @@ func guarded(f func() error) (err error) {
 		}
 	}()
 	return f()
+}
+
+// atOnce makes the calls at the same time, and joins their errors.
+func atOnce(calls []func() error) error {
+	var all sync.WaitGroup
+	errs := make([]error, len(calls))
+	for n, call := range calls {
+		all.Go(func() { errs[n] = guarded(call) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
