@@ -362,6 +362,13 @@ func (u *Users) attempt(ctx context.Context, s index.Session, f func(*Changes) e
 	if ttl <= 0 {
 		return false, nil
 	}
+	for _, l := range u.chain.parts().layers {
+		if longer, ok := l.(interface {
+			TTLFor(time.Duration) time.Duration
+		}); ok {
+			ttl = longer.TTLFor(ttl)
+		}
+	}
 	_, err = top.Commit(ctx, s.Entry.ID, delta.IfUnchanged(c.touched), ttl)
 	return err == nil, err
 }

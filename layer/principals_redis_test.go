@@ -674,6 +674,26 @@ func TestUpdateChangesTheStoredSession(t *testing.T) {
 	}
 }
 
+// However often a session is updated, it lives no longer than it would have.
+func TestUpdateProlongsNoSession(t *testing.T) {
+	ctx := context.Background()
+	f := fleetOf(t, 1, func() []layer.Decorator {
+		return []layer.Decorator{layer.Coalesced(), layer.Local(), layer.Indexed(userOf)}
+	})
+	const id = "updated-0123456789"
+	f.device(0, id).logIn(t, "alice")
+	before := f.client.PTTL(ctx, f.prefix+id).Val()
+	for n := range 20 {
+		changed, err := f.users[0].Update(ctx, "alice", func(s *layer.Changes) error { s.Set("role", n); return nil })
+		if changed != 1 || err != nil {
+			t.Fatal(changed, err)
+		}
+	}
+	if after := f.client.PTTL(ctx, f.prefix+id).Val(); before <= 0 || after <= 0 || after > before+time.Second { // which are rounded
+		t.Errorf("it lived for %v, and lives for %v", before, after)
+	}
+}
+
 // Each device class has a limit of its own, and a session that is ended has the reason that a newer
 // log-in took its place.
 func TestALimitPerDeviceClass(t *testing.T) {
