@@ -36,7 +36,7 @@ func Local(opts ...LocalOption) Decorator {
 }
 
 // MaxBytes bounds the memory that cached sessions take, in bytes; 64 MiB unless set.
-// Their ids and keys count. On top come the guard, a 32nd of n but 2 to 32 MiB, 4,096 ids that are
+// Their ids and keys count. On top come the guard, a 32nd of n or up to twice that, 2 to 32 MiB, 4,096 ids that are
 // known to have no session, 1 MiB, and ristretto's counters. Memory keeps nothing that a request owns: a value that is a part of a
 // form is copied, and so is an id, which is a part of a header.
 func MaxBytes(n int64) LocalOption {
@@ -60,7 +60,8 @@ func Invalidation(source InvalidationSource) LocalOption {
 
 // MaxStale bounds how long memory serves a session while no source vouches for it: a write of another
 // process may go unnoticed for so long; 1 s unless set. 0 serves no such session from memory, and still
-// shares a load among requests that come within 50 ms.
+// shares a load among requests that come within 50 ms. That an id has no session is known for so long at most,
+// whatever vouches.
 func MaxStale(d time.Duration) LocalOption {
 	if d < 0 {
 		panic(fmt.Sprintf("strata: layer.MaxStale(%v) is negative; pass 0 to serve nothing from memory", d))

@@ -363,6 +363,6 @@ func (d *Delta) MapValues(f, back func(key string, value any) (any, error)) (*De
 		}
 		c.change.Base = c.base.data
 	}
-	c.change.Previewed, c.change.Origin = false, back
+	c.change.Previewed, c.change.Origin = value.IsText(c.change.Set), back
 	return &c, nil
 }

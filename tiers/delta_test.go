@@ -313,3 +313,22 @@ func TestNaNIsNoChange(t *testing.T) {
 		t.Errorf("a close that changes two keys sets %v, %v", d.Set(), err)
 	}
 }
+
+// Mapped values are known if they are texts, whatever they were made of.
+func TestMappedTextsArePreviewed(t *testing.T) {
+	for name, want := range map[string]bool{"a text": true, "a number": false} {
+		delta, err := Add(map[string]any{"k": 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mapped, err := delta.MapValues(func(string, any) (any, error) {
+			if want {
+				return "1", nil
+			}
+			return 1, nil
+		}, func(_ string, v any) (any, error) { return v, nil })
+		if err != nil || mapped.CanPreview() != want {
+			t.Errorf("%s: %v, %v", name, mapped.CanPreview(), err)
+		}
+	}
+}

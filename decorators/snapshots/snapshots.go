@@ -73,7 +73,8 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 		return nil, tiers.NotApplied(err)
 	}
 	set, removed, conflict := delta.Changes(read.Snapshot)
-	if set == nil {
+	// A conditional change that is in the store may lack its expiry.
+	if isDone := conflict == nil && delta.IsConditional() && read.Snapshot != nil; set == nil && !isDone {
 		return nil, conflict
 	}
 	if len(set) > 0 {

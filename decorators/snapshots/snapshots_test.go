@@ -144,3 +144,21 @@ func TestAHalfAppliedCommitMayBeApplied(t *testing.T) {
 		t.Errorf("a commit that was applied by half returns %v, and may be applied: %t", err, tiers.MayBeApplied(err))
 	}
 }
+
+// A commit whose keys are in the store may lack its expiry: repeated, it sets that.
+func TestARepeatedCommitSetsTheExpiry(t *testing.T) {
+	ctx := context.Background()
+	keys := teststore.NewKeys(nil)
+	s := snapshots.New(keys)
+	delta, err := tiers.Add(map[string]any{"n": "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := keys.SetMap(ctx, "a", map[string]any{"n": "1"}, ttl); err != nil { // as far as the first attempt came
+		t.Fatal(err)
+	}
+	before := keys.Slides()
+	if _, err := s.Commit(ctx, "a", delta.Conditional(nil), ttl); err != nil || keys.Slides() != before+1 {
+		t.Errorf("the repeated commit returns %v, and has set the expiry %d times", err, keys.Slides()-before)
+	}
+}

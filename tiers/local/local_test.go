@@ -155,27 +155,31 @@ func TestExpiryBoundsAnEntry(t *testing.T) {
 	})
 }
 
-// It is known that there is no session for as long as a session would be served.
-func TestNegativeEntriesLastAsOthersDo(t *testing.T) {
+// It is known that there is no session for MaxStale at most, whatever vouches: of an absence no store says how long it lasts.
+func TestNegativeEntriesLastForMaxStale(t *testing.T) {
 	s, from := teststore.New(), &source{}
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
 		from.confirm(2 * time.Hour)
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
-		time.Sleep(time.Hour)
 		want(t, load(t, l, "a"), tiers.OutcomeNegative, "", nil)
 		s.Put("a", map[string]any{"k": 1}, ttl)
 		from.receiver().Invalidate("a")
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
 	}, local.Invalidation(from))
-	s = teststore.New()
-	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
-		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
-		s.Put("a", map[string]any{"k": 1}, ttl)
-		time.Sleep(200*time.Millisecond - 1)
-		want(t, load(t, l, "a"), tiers.OutcomeNegative, "", nil)
-		time.Sleep(time.Nanosecond)
-		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
-	}, local.MaxStale(200*time.Millisecond))
+	for name, option := range map[string]local.Option{"watched": local.Invalidation(from), "exclusive": local.Exclusive(), "neither": func(*local.Options) {}} {
+		s = teststore.New()
+		bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+			if name == "watched" {
+				from.confirm(2 * time.Hour)
+			}
+			want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)
+			s.Put("a", map[string]any{"k": 1}, ttl)
+			time.Sleep(200*time.Millisecond - 1)
+			want(t, load(t, l, "a"), tiers.OutcomeNegative, "", nil)
+			time.Sleep(time.Nanosecond)
+			want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
+		}, local.MaxStale(200*time.Millisecond), option)
+	}
 	bubble(t, teststore.New(), func(t *testing.T, l *local.Storage, settle func()) {
 		load(t, l, "a")
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "", nil)

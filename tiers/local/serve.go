@@ -175,12 +175,13 @@ func (m *memory) horizon(e *entry) int64 {
 	if e.snapshot == nil && !e.absent {
 		return e.until
 	}
-	stale, expiry, known := later(e.loaded, m.limits.Load().MaxStale), int64(never), e.absent
-	if !e.absent {
-		var at time.Time
-		if at, known = e.snapshot.Expires(); known && !at.IsZero() {
-			expiry = m.moment(at)
-		}
+	stale, expiry := later(e.loaded, m.limits.Load().MaxStale), int64(never)
+	if e.absent { // a store that doesn't say when sessions expire may not have been the one that is vouched for
+		return stale
+	}
+	at, known := e.snapshot.Expires()
+	if known && !at.IsZero() {
+		expiry = m.moment(at)
 	}
 	switch {
 	case !known && m.options.Exclusive:

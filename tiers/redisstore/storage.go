@@ -58,7 +58,7 @@ var (
 )
 
 // New makes a storage on a client, which stays the caller's to close. It panics on
-// a nil client, on one that reads from replicas, and on a redis.Ring.
+// a nil client, on one that reads from replicas, on a redis.Ring, and under a GoFrame whose maps can't be followed.
 //
 // Give the client time-outs (its DialTimeout, DialerRetries and MaxRetries multiply, to
 // 100 s by default), and ContextTimeoutEnabled: without it go-redis doesn't
