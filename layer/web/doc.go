@@ -14,6 +14,8 @@
 //   - After a handler's panic nothing of it is committed, except what it had sent on its way
 //     ([CommitOnPanic]). A panic with the error of a session that can't be read, as MustGet's, gets 503 as well, and no
 //     stack in the log.
+//   - A request that a handler forwards by ServeHTTP in its own context has the session of its own, if it brings the same
+//     id: one at a time, and a panic there has nothing committed of either.
 //   - Sessions are read and written whole. Over a direct store (RedisHashTable) the chain needs layer.Snapshots as its first
 //     decorator; without it requests that use their session get 503, and the log says so.
 //   - Ids have 128 random bits. One that is malformed reaches no store, and an unknown one isn't

@@ -382,3 +382,47 @@ func TestALogOutOnAnotherNodeOverADirectStore(t *testing.T) {
 		})
 	}
 }
+
+// The session of a late log-in, once it was sent, is ended as any other: a later write of its request doesn't bring it back.
+func TestALateLogInThatIsEndedStaysEnded(t *testing.T) {
+	bothKinds(t, func(t *testing.T, storage gsession.Storage) {
+		running, goOn := make(chan struct{}), make(chan struct{})
+		token := make(chan string, 1)
+		s := serveOn(t, storage, func(server *ghttp.Server, chain *layer.Stack) {
+			standard(web.Bearer())(server, chain)
+			server.BindHandler("/begin", func(r *ghttp.Request) {
+				r.Session.MustSet("k", "v")
+				r.Response.Write(web.Token(r))
+			})
+			server.BindHandler("/enter", func(r *ghttp.Request) {
+				_ = r.Session.MustGet("k")
+				running <- struct{}{}
+				<-goOn
+				_ = web.Login(r, "ann")
+				r.Session.MustSet("own", "v")
+				r.Response.Write(web.Token(r))
+				r.Response.Flush()
+				token <- web.Token(r)
+				<-goOn
+				r.Session.MustSet("more", "v")
+			})
+		})
+		id := s.bare("/begin").body
+		done := make(chan answer, 1)
+		go func() { done <- s.bare("/enter", "Authorization", "Bearer "+id) }()
+		<-running
+		s.bare("/logout", "Authorization", "Bearer "+id)
+		goOn <- struct{}{}
+		in := <-token
+		if got := s.bare("/who", "Authorization", "Bearer "+in).body; got != `ann;{"own":"v"}` {
+			t.Errorf("late log-in: %s", got)
+		}
+		s.bare("/add?k=other", "Authorization", "Bearer "+in)
+		s.bare("/logout", "Authorization", "Bearer "+in)
+		goOn <- struct{}{}
+		<-done
+		if got := s.bare("/who", "Authorization", "Bearer "+in).body; got != `;{}` {
+			t.Errorf("after the log-out: %s", got)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/gogf/gf/v2/net/ghttp"
@@ -11,6 +12,7 @@ import (
 type presented struct {
 	of       *sessions
 	id       string   // "" if no session can have what was sent
+	first    string   // the first one that counted
 	claimed  record   // what the id says of itself, where ids are signed
 	byHeader bool     // the id came in the header
 	others   []string // what other cookies of the name say
@@ -65,6 +67,7 @@ func (p *presented) accept(id string) (ok bool) {
 	claimed, ok := p.of.read(id)
 	if ok {
 		p.id, p.claimed = strings.Clone(id), claimed
+		p.first = cmp.Or(p.first, p.id)
 	}
 	return ok
 }

@@ -56,6 +56,13 @@ func newRequest(s *sessions, r *ghttp.Request, server *settings) *request {
 	return q
 }
 
+// presents reports whether another request in this one's context names the same session: another one has its own.
+func (q *request) presents(r *ghttp.Request) bool {
+	other := presented{of: q.of}
+	other.read(r, &q.server.cookie)
+	return other.first == q.presented.first
+}
+
 // renew gives the request a session that has touched nothing yet.
 func (q *request) renew(id string) {
 	q.storage = storage{q: q}

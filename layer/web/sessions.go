@@ -182,12 +182,18 @@ func (s *sessions) check() error {
 // serve is the middleware.
 func (s *sessions) serve(r *ghttp.Request) {
 	outer := requestOf(r)
-	if outer != nil && outer.of == s {
-		if own := r.Session; outer.r != r { // which its handler has forwarded by ServeHTTP
-			r.Session = outer.session
-			defer func() { r.Session = own }()
-		}
+	switch {
+	case outer == nil || outer.of != s:
+	case outer.r == r:
 		r.Middleware.Next()
+		return
+	case outer.presents(r): // its handler has forwarded it by ServeHTTP
+		own := r.Session
+		r.Session = outer.session
+		defer func() { r.Session = own }()
+		if r.Middleware.Next(); !s.commitOnPanic && panicked(r) {
+			outer.renew(outer.storage.last())
+		}
 		return
 	}
 	server, err := s.settingsOf(r.Server)

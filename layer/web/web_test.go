@@ -1504,3 +1504,67 @@ func TestWhatNeedsACookieAfterTheResponseHasBegun(t *testing.T) {
 		}
 	})
 }
+
+// After the panic of a handler nothing of it is committed, also where another handler has forwarded the request to it.
+func TestAForwardedHandlerThatPanicsCommitsNothing(t *testing.T) {
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/half", func(r *ghttp.Request) {
+			r.Session.MustSet("half", "done")
+			panic("between two steps")
+		})
+		server.BindHandler("/loginhalf", func(r *ghttp.Request) {
+			_ = web.Login(r, "ann")
+			panic("a second factor failed")
+		})
+		server.BindHandler("/forward", func(r *ghttp.Request) {
+			r.Request.URL.Path = r.GetQuery("to").String()
+			r.Server.ServeHTTP(r.Response.Writer, r.Request)
+		})
+		server.BindHandler("/record", func(r *ghttp.Request) {
+			r.Request.URL.Path = r.GetQuery("to").String()
+			w := httptest.NewRecorder()
+			r.Server.ServeHTTP(w, r.Request)
+			r.Response.Write(w.Code)
+		})
+	})
+	c := s.client()
+	c.want("/set", "set")
+	c.status("/half", http.StatusInternalServerError)
+	c.want("/who", `;{"k":"v"}`)
+	for _, path := range []string{"/forward?to=/half", "/record?to=/half", "/forward?to=/loginhalf", "/record?to=/loginhalf"} {
+		c.get(path)
+		if got := c.get("/who").body; got != `;{"k":"v"}` {
+			t.Errorf("%s: after the panic there is %s", path, got)
+		}
+	}
+}
+
+// A request that a handler makes for another session, in its own context for the trace's sake, has that session.
+func TestAForwardedRequestOfAnotherSessionHasThat(t *testing.T) {
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard(web.Bearer())(server, chain)
+		server.BindHandler("/loginas", func(r *ghttp.Request) {
+			_ = web.Login(r, r.GetQuery("user").String())
+			r.Response.Write(web.Token(r))
+		})
+		server.BindHandler("/call", func(r *ghttp.Request) {
+			inner := httptest.NewRequestWithContext(r.Context(), http.MethodGet, r.GetQuery("to").String(), nil)
+			inner.Header.Set("Authorization", "Bearer "+r.GetQuery("as").String())
+			w := httptest.NewRecorder()
+			r.Server.ServeHTTP(w, inner)
+			r.Response.Write(w.Body.String())
+		})
+	})
+	ann, bob := s.bare("/loginas?user=ann").body, s.bare("/loginas?user=bob").body
+	if got := s.bare("/call?to=/who&as="+bob, "Authorization", "Bearer "+ann).body; got != "bob;{}" {
+		t.Errorf("bob's request shows %s", got)
+	}
+	s.bare("/call?to=/set&as="+bob, "Authorization", "Bearer "+ann)
+	if got := s.bare("/who", "Authorization", "Bearer "+bob).body; got != `bob;{"k":"v"}` {
+		t.Errorf("bob's session holds %s", got)
+	}
+	if got := s.bare("/who", "Authorization", "Bearer "+ann).body; got != "ann;{}" {
+		t.Errorf("ann's session has what was set in bob's: %s", got)
+	}
+}
