@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -149,28 +150,49 @@ type moment struct{ here, there time.Time }
 // clockAge bounds for how long the server isn't asked again: its clock may be set, and another server take over.
 const clockAge = time.Minute
 
-// now is the moment by the server's clock, in tenths of a second. The masters of a cluster are taken to agree.
-func (x *index) now(ctx context.Context) (int64, error) {
+// now is the moment by the clock of the server that has a key, in tenths of a second. The masters of a cluster are taken to
+// agree. While the server doesn't reply, its clock is taken to go on.
+func (x *index) now(ctx context.Context, key string) (int64, error) {
 	known := x.clock.Load()
 	if known == nil || time.Since(known.here) > clockAge {
-		known = &moment{here: time.Now()}
-		cmd := redis.NewCmd(ctx, "time")
-		if err := x.send(ctx, "TIME", cmd); err != nil {
+		asked, err := x.ask(ctx, key)
+		switch {
+		case err == nil:
+			known = asked
+			x.clock.Store(known)
+		case known == nil:
 			return 0, err
 		}
-		parts, _ := cmd.StringSlice()
-		if len(parts) != 2 {
-			return 0, fault.New(ctx, "TIME", fault.ErrReply)
-		}
-		seconds, err := strconv.ParseInt(parts[0], 10, 64)
-		micros, bad := strconv.ParseInt(parts[1], 10, 64)
-		if err != nil || bad != nil {
-			return 0, fault.New(ctx, "TIME", fault.ErrReply)
-		}
-		known.there = time.UnixMicro(seconds*1e6 + micros)
-		x.clock.Store(known)
 	}
 	return known.there.Add(time.Since(known.here)).UnixMilli() / 100, nil
+}
+
+// ask asks the server that has a key for its clock.
+func (x *index) ask(ctx context.Context, key string) (*moment, error) {
+	cmd := redis.NewCmd(ctx, "time")
+	err := x.sendBy(ctx, "TIME", func(ctx context.Context, commands ...command) {
+		if cluster, ok := x.client.(*redis.ClusterClient); ok { // which sends TIME to any master
+			if master, err := cluster.MasterForKey(ctx, key); err == nil {
+				replied(commands, master.Process(ctx, cmd))
+				return
+			}
+		}
+		x.roundTrip(ctx, commands...)
+	}, []command{cmd})
+	if err != nil {
+		return nil, err
+	}
+	here := time.Now() // after the reply: a request may wait for long
+	parts, _ := cmd.StringSlice()
+	if len(parts) != 2 {
+		return nil, fault.New(ctx, "TIME", fault.ErrReply)
+	}
+	seconds, err := strconv.ParseInt(parts[0], 10, 64)
+	micros, bad := strconv.ParseInt(parts[1], 10, 64)
+	if err != nil || bad != nil {
+		return nil, fault.New(ctx, "TIME", fault.ErrReply)
+	}
+	return &moment{here: here, there: time.UnixMicro(seconds*1e6 + micros)}, nil
 }
 
 // The fields of a shard's marks: a principal's hash as it is, everybody's, and a tag after a letter.
@@ -206,15 +228,30 @@ func (x *index) sendBy(ctx context.Context, name string, trip func(context.Conte
 
 const forbidden = "layer.Indexed needs transactions and sorted sets, and the server or the user's rights forbid them; give the user the rights of docs/production.md, or leave layer.Indexed out"
 
-// transact has the server run commands of one slot in one step. Outside a cluster MULTI and EXEC are sent as any commands:
-// go-redis leaves replies unread on a connection if MULTI is refused.
+// transact has the server run commands of one slot in one step. A server that is alone gets MULTI and EXEC as any commands:
+// go-redis leaves replies unread on a connection if MULTI is refused. They may be repeated.
 func (x *index) transact(ctx context.Context, commands ...command) {
-	if cluster, ok := x.client.(*redis.ClusterClient); ok {
-		replied(commands, x.tracker.Transact(ctx, cluster, cmders(commands)))
+	if _, alone := x.client.(*redis.Client); !alone {
+		replied(commands, x.tracker.Transact(ctx, cmders(commands)))
 		return
 	}
 	multi, exec := redis.NewCmd(ctx, "multi"), redis.NewCmd(ctx, "exec")
-	x.roundTrip(ctx, append(append([]command{multi}, commands...), exec)...)
+	all := append(append([]command{multi}, commands...), exec)
+	for range 2 { // the connection may be broken, or lead to a master that was demoted
+		failed := x.tracker.Watch(ctx, "", func(tx *redis.Tx) error {
+			pipe := tx.Pipeline()
+			_ = pipe.BatchProcess(ctx, cmders(all)...)
+			_, err := pipe.Exec(ctx)
+			if fault.IsReply(cmp.Or(err, exec.Err())) {
+				giveUp(ctx, tx)
+			}
+			return err
+		})
+		replied(all, failed)
+		if err := exec.Err(); err == nil || ctx.Err() != nil || fault.IsReply(err) && !slices.ContainsFunc(all, isReadOnly) {
+			break
+		}
+	}
 	results, err := reply[[]any](exec)
 	if err == nil && len(results) != len(commands) {
 		err = fault.ErrReply
@@ -236,6 +273,9 @@ func (x *index) transact(ctx context.Context, commands ...command) {
 	}
 }
 
+// isReadOnly reports whether a replica has refused a command, which it wasn't when it was connected to.
+func isReadOnly(c command) bool { return redis.HasErrorPrefix(c.Err(), "READONLY") }
+
 // put are the commands that enter a session at a moment; the last one returns the entry that lives longest.
 func (x *index) put(ctx context.Context, e principals.Entry, now int64) []command {
 	tenths, code := life(e.TTL)
@@ -243,11 +283,18 @@ func (x *index) put(ctx context.Context, e principals.Entry, now int64) []comman
 	return []command{
 		redis.NewCmd(ctx, "zadd", entries, (now+tenths)<<codeBits|code, memberOf(e)),
 		redis.NewCmd(ctx, "zadd", of, now+tenths, e.Principal),
+		longLived(ctx, of),
 		redis.NewCmd(ctx, "zremrangebyscore", entries, "-inf", now<<codeBits),
 		redis.NewCmd(ctx, "zremrangebyscore", of, "-inf", now-1),
 		redis.NewCmd(ctx, "pexpire", entries, tenths*100+1000),
 		longest(ctx, entries),
 	}
+}
+
+// longLived has a key of a shard outlive all that is in it. Former versions gave these keys a shorter life, and lengthen
+// it where they find none.
+func longLived(ctx context.Context, key string) command {
+	return redis.NewCmd(ctx, "pexpire", key, mostLife.Milliseconds())
 }
 
 // longest reads the member of a sorted set that has the highest score.
@@ -283,7 +330,7 @@ func (x *index) settle(ctx context.Context, put []principals.Entry, last []comma
 
 // Enter is one transaction in one slot.
 func (x *index) Enter(ctx context.Context, e principals.Entry, others int) (entered principals.Entered, err error) {
-	now, err := x.now(ctx)
+	now, err := x.now(ctx, x.entriesKey(e.Key))
 	if err != nil {
 		return entered, err
 	}
@@ -329,7 +376,10 @@ func (x *index) Enter(ctx context.Context, e principals.Entry, others int) (ente
 
 // Touch is one pipeline, and one more where sessions of one principal live for different times.
 func (x *index) Touch(ctx context.Context, entries []principals.Entry) error {
-	now, err := x.now(ctx)
+	if len(entries) == 0 {
+		return nil
+	}
+	now, err := x.now(ctx, x.entriesKey(entries[0].Key))
 	if err != nil {
 		return err
 	}
@@ -398,7 +448,7 @@ func (x *index) RemoveSessions(ctx context.Context, sessions []principals.Entry)
 
 // Entries reads a part of a principal's sorted set.
 func (x *index) Entries(ctx context.Context, key principals.Key, after principals.Entry, most int) (entries []principals.Entry, err error) {
-	now, err := x.now(ctx)
+	now, err := x.now(ctx, x.entriesKey(key))
 	if err != nil {
 		return nil, err
 	}
@@ -484,7 +534,7 @@ func (x *index) Page(ctx context.Context, cursor string, size int) (page []princ
 	if !ok {
 		return nil, "", principals.ErrCursor
 	}
-	now, err := x.now(ctx)
+	now, err := x.now(ctx, x.shardKey(at.shard, "p"))
 	if err != nil {
 		return nil, "", err
 	}
@@ -603,7 +653,7 @@ func readCursor(cursor string) (p place, ok bool) {
 
 // Count adds up the shards.
 func (x *index) Count(ctx context.Context) (n int, err error) {
-	now, err := x.now(ctx)
+	now, err := x.now(ctx, x.shardKey(0, "p"))
 	if err != nil {
 		return 0, err
 	}
@@ -629,7 +679,7 @@ func (x *index) MarkEnded(ctx context.Context, e principals.Entry, reason princi
 
 // mark writes a mark, which outlives the sessions in the sorted sets.
 func (x *index) mark(ctx context.Context, hashes, sets []string, bits int, field string, mark principals.Mark, lasts time.Duration) error {
-	now, err := x.now(ctx)
+	now, err := x.now(ctx, hashes[0])
 	if err != nil {
 		return err
 	}
@@ -647,7 +697,7 @@ func (x *index) mark(ctx context.Context, hashes, sets []string, bits int, field
 			return err
 		}
 		until := max(now+tenths, expiry) + int64(time.Second/tenth)
-		writes = append(writes, redis.NewCmd(ctx, "hset", hash, field, fmt.Sprintf("%d;%s", until, writeMark(mark))))
+		writes = append(writes, redis.NewCmd(ctx, "hset", hash, field, fmt.Sprintf("%d;%s", until, writeMark(mark))), longLived(ctx, hash))
 	}
 	if err := x.send(ctx, "HSET", writes...); err != nil {
 		return err
@@ -665,7 +715,7 @@ const cleanEvery = 64
 func (x *index) clean(ctx context.Context, hash string, now int64) error {
 	return x.tracker.Watch(ctx, hash, func(tx *redis.Tx) error {
 		read := hgetall(ctx, hash)
-		err := tx.Process(ctx, read)
+		err := open(ctx, tx, hash, read)
 		remove := []any{"hdel", hash}
 		for field, value := range read.Val() {
 			until, _, _ := strings.Cut(value, ";")
@@ -673,14 +723,18 @@ func (x *index) clean(ctx context.Context, hash string, now int64) error {
 				remove = append(remove, field)
 			}
 		}
-		if err != nil || len(remove) == 2 {
-			return err
+		if err == nil {
+			pipe, exec := tx.Pipeline(), redis.NewCmd(ctx, "exec")
+			if len(remove) > 2 {
+				_ = pipe.Process(ctx, redis.NewCmd(ctx, remove...))
+			}
+			_ = pipe.Process(ctx, exec)
+			_, _ = pipe.Exec(ctx)
+			_, _, err = replyOrNil[[]any](exec)
 		}
-		pipe := tx.Pipeline()
-		for _, args := range [][]any{{"multi"}, remove, {"exec"}} {
-			_ = pipe.Process(ctx, redis.NewCmd(ctx, args...))
+		if err != nil {
+			giveUp(ctx, tx)
 		}
-		_, err = pipe.Exec(ctx)
 		return err
 	})
 }

@@ -293,7 +293,7 @@ func TestMarksThatHaveLastedAreRemoved(t *testing.T) {
 	if err := errors.Join(x.MarkEnded(ctx, over, "r", time.Hour), x.MarkEnded(ctx, stays, "r", 3*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	now, err := x.now(ctx)
+	now, err := x.now(ctx, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +358,7 @@ func TestAMarkOutlivesTheSessions(t *testing.T) {
 				t.Errorf("%s: the mark lasts until %s, %v", name, until, err)
 			}
 		}
-		if left := x.client.PTTL(ctx, marks).Val(); left >= 0 {
+		if left := x.client.PTTL(ctx, marks).Val(); left < e.TTL {
 			t.Errorf("%s: the marks of the shard live for %v", name, left)
 		}
 	}
@@ -404,17 +404,12 @@ func TestOfTwoLogInsAtOnceOneCountsTheOther(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	s, err := Open("redis://"+redistest.StartRelay(t, server.Addr(), func(command []string) string {
+	first, err := relayed(t, server, func(command []string) string {
 		if command[0] == "zcard" {
 			enter()
 		}
 		return ""
-	}), Prefix("s:"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close(ctx) })
-	first, err := (&index{Storage: s}).Enter(ctx, entryOf("ann", 0, time.Hour), 10)
+	}).Enter(ctx, entryOf("ann", 0, time.Hour), 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -423,27 +418,213 @@ func TestOfTwoLogInsAtOnceOneCountsTheOther(t *testing.T) {
 	}
 }
 
+// relayed is an index on a server, by one connection at a time, whose commands reply sees first: it replies to those
+// that it returns something for.
+func relayed(t *testing.T, server *redistest.Server, reply func(command []string) string) *index {
+	t.Helper()
+	s, err := Open("redis://"+redistest.StartRelay(t, server.Addr(), reply)+"?pool_size=1", Prefix("s:"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(context.Background()) })
+	return &index{Storage: s}
+}
+
 // Commands of which one is refused are an error that names it, also if the server has no transactions; the connection
 // is of use afterwards.
 func TestATransactionThatIsRefused(t *testing.T) {
-	for _, refused := range []string{"multi", "zcard"} {
+	for _, c := range []struct{ command, reply string }{
+		{"multi", "-ERR unknown command 'multi'"},
+		{"zcard", "-ERR unknown command 'zcard'"},
+		{"exec", "-ERR unknown command 'exec'"},
+		{"exec", "-EXECABORT Transaction discarded because of: NOPERM this user has no permissions to run the 'exec' command"},
+	} {
 		ctx := context.Background()
-		s, err := Open("redis://"+redistest.StartRelay(t, redistest.Start(t).Addr(), func(command []string) string {
-			if command[0] == refused {
-				return "-ERR unknown command '" + refused + "'\r\n"
+		x := relayed(t, redistest.Start(t), func(command []string) string {
+			if command[0] == c.command {
+				return c.reply + "\r\n"
 			}
 			return ""
-		})+"?pool_size=1", Prefix("s:"))
+		})
+		if _, err := x.Enter(ctx, entryOf("ann", 0, time.Hour), 10); err == nil || !strings.Contains(err.Error(), "layer.Indexed needs transactions") {
+			t.Errorf("%s: %v", c.reply, err)
+		}
+		if reason, err := x.ReasonOf(ctx, "some-id"); reason != "" || err != nil {
+			t.Errorf("%s: the next command returned %q, %v", c.reply, reason, err)
+		}
+	}
+}
+
+// A mark that is set while marks that have lasted are removed stays, and none is removed where that can't be known.
+func TestAMarkThatIsSetMeanwhileIsNotRemoved(t *testing.T) {
+	for _, refused := range []string{"", "multi", "watch"} {
+		ctx, server := context.Background(), redistest.Start(t)
+		other, mark := indexOn(t, server), entryOf("ann", 0, time.Hour)
+		if err := other.MarkEnded(ctx, mark, "r", time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		now, err := other.now(ctx, "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = s.Close(ctx) })
-		x := &index{Storage: s}
-		if _, err := x.Enter(ctx, entryOf("ann", 0, time.Hour), 10); err == nil || !strings.Contains(err.Error(), "layer.Indexed needs transactions") {
-			t.Errorf("%s is refused: %v", refused, err)
+		again := sync.OnceFunc(func() {
+			if err := other.MarkEnded(ctx, mark, "r", 3*time.Hour); err != nil {
+				t.Error(err)
+			}
+		})
+		x := relayed(t, server, func(command []string) string {
+			switch command[0] {
+			case refused:
+				return "-NOPERM this user has no permissions\r\n"
+			case "hdel", "exec":
+				again()
+			}
+			return ""
+		})
+		if err := x.clean(ctx, x.marksKey(x.ShardOf(mark.Key)), now+int64(2*time.Hour/tenth)); (err != nil) != (refused != "") {
+			t.Errorf("%q is refused: %v", refused, err)
 		}
-		if reason, err := x.ReasonOf(ctx, "some-id"); reason != "" || err != nil {
-			t.Errorf("%s is refused: the next command returned %q, %v", refused, reason, err)
+		if n := other.client.HLen(ctx, x.marksKey(x.ShardOf(mark.Key))).Val(); n != 1 {
+			t.Errorf("%q is refused: %d marks are left", refused, n)
+		}
+	}
+}
+
+// The keys of a shard to which a former version gave a time to live outlive what is entered later.
+func TestKeysOfAFormerVersionLiveOn(t *testing.T) {
+	ctx, x := context.Background(), indexOn(t, redistest.Start(t))
+	e := entryOf("ann", 0, time.Hour)
+	for name, change := range map[string]struct {
+		key   string
+		enter func() error
+	}{
+		"log-in": {x.principalsKey(e.Key), func() error { _, err := x.Enter(ctx, e, 0); return err }},
+		"use":    {x.principalsKey(e.Key), func() error { return x.Touch(ctx, []principals.Entry{e}) }},
+		"own":    {x.marksKey(x.ShardOf(e.Key)), func() error { return x.Mark(ctx, e.Key, principals.Mark{Nonce: "n"}, 30*24*time.Hour) }},
+		"all":    {x.marksKey(x.ShardOf(e.Key)), func() error { return x.MarkAll(ctx, principals.Mark{Nonce: "n"}, 30*24*time.Hour) }},
+		"ended":  {x.marksKey(x.ShardOf(e.Key)), func() error { return x.MarkEnded(ctx, e, "r", 30*24*time.Hour) }},
+	} {
+		if err := errors.Join(change.enter(), x.client.PExpire(ctx, change.key, time.Minute).Err(), change.enter()); err != nil {
+			t.Fatal(err)
+		}
+		if left := x.client.PTTL(ctx, change.key).Val(); left < 30*24*time.Hour {
+			t.Errorf("%s: the key lives for %v", name, left)
+		}
+	}
+}
+
+// A log-in reaches the master that an address leads to once the one before has been demoted.
+func TestALogInAfterAFailover(t *testing.T) {
+	ctx, old := context.Background(), redistest.Start(t)
+	proxy := redistest.StartProxy(t, old.Addr())
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), PoolSize: 1})
+	t.Cleanup(func() { _ = client.Close() })
+	x := &index{Storage: New(client, Prefix("s:"))}
+	if _, err := x.Enter(ctx, entryOf("ann", 0, time.Hour), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Client().ReplicaOf(ctx, "127.0.0.1", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Lead(redistest.Start(t).Addr())
+	if _, err := x.Enter(ctx, entryOf("ann", 1, time.Hour), 0); err != nil {
+		t.Error(err)
+	}
+	x.expect(t, "ann")
+}
+
+// The moment of a reply is the server's, not that of a request that has waited; and its clock goes on while it
+// gives none.
+func TestTheServersClockIsKnown(t *testing.T) {
+	var (
+		ctx    = context.Background()
+		asked  time.Time
+		silent bool
+	)
+	x := relayed(t, redistest.Start(t), func(command []string) string {
+		if command[0] != "time" {
+			return ""
+		}
+		if asked = time.Now(); silent {
+			return "-ERR busy\r\n"
+		}
+		return ""
+	})
+	before, err := x.now(ctx, "")
+	if known := x.clock.Load(); err != nil || known.here.Before(asked) {
+		t.Errorf("the clock is that of %v before the reply, %v", asked.Sub(known.here), err)
+	}
+	silent = true
+	x.clock.Store(&moment{here: x.clock.Load().here.Add(-2 * clockAge), there: x.clock.Load().there})
+	if now, err := x.now(ctx, ""); err != nil || now < before+int64(2*clockAge/tenth) {
+		t.Errorf("the clock went on from %d to %d, %v", before, now, err)
+	}
+}
+
+// timed notes which nodes of a cluster are asked for their clocks.
+type timed struct {
+	repeating
+	address string
+	asked   *sync.Map
+}
+
+func (h timed) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, c redis.Cmder) error { h.note(c); return next(ctx, c) }
+}
+
+func (h timed) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, all []redis.Cmder) error { h.note(all...); return next(ctx, all) }
+}
+
+func (h timed) note(commands ...redis.Cmder) {
+	for _, c := range commands {
+		if c.Name() == "time" {
+			h.asked.Store(h.address, true)
+		}
+	}
+}
+
+// A log-in in a cluster needs no other master than that of its principal.
+func TestALogInAsksOneMaster(t *testing.T) {
+	ctx := context.Background()
+	client := redistest.StartCluster(t, 3).Client()
+	var asked sync.Map
+	client.OnNewNode(func(node *redis.Client) { node.AddHook(timed{address: node.Options().Addr, asked: &asked}) })
+	x := &index{Storage: New(client, Prefix("s:"))}
+	e := entryOf("ann", 0, time.Hour)
+	for range 20 {
+		x.clock.Store(nil)
+		if _, err := x.Enter(ctx, e, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	master, err := client.MasterForKey(ctx, x.entriesKey(e.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, n := master.Options().Addr, 0
+	asked.Range(func(address, _ any) bool {
+		if n++; address != want {
+			t.Error("another master is asked for its clock")
+		}
+		return true
+	})
+	if n == 0 {
+		t.Error("no master is asked for its clock")
+	}
+}
+
+// A client that contains one of a cluster has each transaction at one master.
+func TestALogInThroughAWrappedClient(t *testing.T) {
+	ctx := context.Background()
+	x := &index{Storage: New(struct{ *redis.ClusterClient }{redistest.StartCluster(t, 3).Client()}, Prefix("s:"))}
+	for n := range 10 {
+		name := fmt.Sprint("user", n)
+		if _, err := x.Enter(ctx, entryOf(name, n, time.Hour), 0); err != nil {
+			t.Error(err)
+		}
+		if all, err := x.Entries(ctx, principals.KeyOf(name), principals.Entry{}, 10); err != nil || len(all) != 1 {
+			t.Errorf("%d entries, %v", len(all), err)
 		}
 	}
 }

@@ -22,11 +22,19 @@ func (o *operation) transact(ctx context.Context, key, version string, next []by
 		clean := false
 		defer func() {
 			if !clean { // it may be within a transaction, or watch the key
-				_ = tx.Process(ctx, redis.NewCmd(ctx, "ping", unsendable{}))
+				giveUp(ctx, tx)
 			}
 		}()
-		if did.found, err = open(ctx, tx, key); err != nil {
+		get := redis.NewCmd(ctx, "get", key)
+		if err = open(ctx, tx, key, get); err != nil {
 			return err
+		}
+		text, found, err := replyOrNil[string](get)
+		if err != nil {
+			return err
+		}
+		if found {
+			did.found = []byte(text)
 		}
 		if versionOf(did.found) != version {
 			clean = tx.Process(ctx, redis.NewCmd(ctx, "discard")) == nil
@@ -41,24 +49,20 @@ func (o *operation) transact(ctx context.Context, key, version string, next []by
 	return did, w, fault.New(ctx, "WATCH", err)
 }
 
-// open returns what a key holds, nil for none, and has begun a transaction that depends on that. The write is sent only
-// then: where MULTI is refused it would be executed alone.
-func open(ctx context.Context, tx *redis.Tx, key string) ([]byte, error) {
+// open sends a command that reads a key, and begins a transaction that depends on what the key holds. The write is sent
+// only then: where MULTI is refused it would be executed alone.
+func open(ctx context.Context, tx *redis.Tx, key string, read command) error {
 	watch := &write{Cmd: redis.NewCmd(ctx, "watch", key)} // which isn't sent again within the transaction
-	get, multi := redis.NewCmd(ctx, "get", key), redis.NewCmd(ctx, "multi")
+	multi := redis.NewCmd(ctx, "multi")
 	pipe := tx.Pipeline()
-	_ = pipe.BatchProcess(ctx, watch, get, multi)
+	_ = pipe.BatchProcess(ctx, watch, read, multi)
 	_, _ = pipe.Exec(ctx)
 	for _, c := range []command{watch, multi} {
 		if _, err := reply[string](c); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	text, found, err := replyOrNil[string](get)
-	if err != nil || !found {
-		return nil, err
-	}
-	return []byte(text), nil
+	return nil
 }
 
 // execute sends the write and ends the transaction, and reports whether that is over.
@@ -80,6 +84,11 @@ func (w *write) execute(ctx context.Context, tx *redis.Tx) (did outcome, over bo
 		return did, true, err
 	}
 	return outcome{}, false, err
+}
+
+// giveUp closes the connection of a transaction.
+func giveUp(ctx context.Context, tx *redis.Tx) {
+	_ = tx.Process(ctx, redis.NewCmd(ctx, "ping", unsendable{}))
 }
 
 // unsendable is an argument with which go-redis closes the connection that it is sent on.

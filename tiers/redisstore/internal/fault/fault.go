@@ -170,14 +170,15 @@ func IsTooLarge(err error) bool {
 	return errors.As(err, &reply) && strings.HasSuffix(Code(reply.Error()), tooLarge)
 }
 
-// IsRefusal reports whether a server doesn't have the command, or the user may not run it.
+// IsRefusal reports whether a server doesn't have the command, or the user may not run it, or not the EXEC of a transaction.
 func IsRefusal(err error) bool {
 	var reply redis.Error
 	if !errors.As(err, &reply) {
 		return false
 	}
 	code := Code(reply.Error())
-	return strings.HasPrefix(code, "NOPERM") || strings.HasSuffix(code, lacking)
+	return strings.HasPrefix(code, "NOPERM") || strings.HasSuffix(code, lacking) ||
+		strings.HasPrefix(reply.Error(), "EXECABORT") && strings.Contains(reply.Error(), ": NOPERM")
 }
 
 // plain returns what to do about an ERR, if that is known.

@@ -142,10 +142,10 @@ func (t *Tracker) Send(ctx context.Context, commands ...redis.Cmder) error {
 	})
 }
 
-// Transact has a server of a cluster run the commands, which are of one slot, in one step.
-func (t *Tracker) Transact(ctx context.Context, cluster *redis.ClusterClient, commands []redis.Cmder) error {
+// Transact has a server of several run the commands, which are of one slot, in one step.
+func (t *Tracker) Transact(ctx context.Context, commands []redis.Cmder) error {
 	return t.reloader.during(func() error {
-		pipe := cluster.TxPipeline()
+		pipe := t.client.TxPipeline()
 		for _, c := range commands {
 			_ = pipe.Process(ctx, c)
 		}
@@ -158,7 +158,7 @@ func (t *Tracker) Transact(ctx context.Context, cluster *redis.ClusterClient, co
 // too. The client's hooks aren't called while invalidations arrive from a server that is alone.
 func (t *Tracker) Watch(ctx context.Context, key string, fn func(*redis.Tx) error) error {
 	var keys []string
-	if t.reloader != nil {
+	if _, alone := t.client.(*redis.Client); !alone {
 		keys = []string{key}
 	}
 	return t.through(func(now *path) error { return now.watch(ctx, fn, keys...) })
