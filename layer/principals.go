@@ -233,8 +233,8 @@ func (u *Users) Reason(ctx context.Context, id string) (Reason, error) {
 	return u.index.ReasonOf(ctx, id)
 }
 
-// Watch calls f after sessions may have ended without an invalidation of each: by
-// RevokeAll and RevokeEverybody, on any node. f must return quickly, and call nothing of Users.
+// Watch calls f after sessions may have ended without an invalidation of each: by Revoke,
+// RevokeAll and RevokeEverybody, on any node, and by some limits. f must return quickly, and call nothing of Users.
 func (u *Users) Watch(f func()) (stop func()) { return u.index.Notice(f) }
 
 // Changes collects the changes that Update makes to one session.

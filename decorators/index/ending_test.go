@@ -427,12 +427,19 @@ func TestALimitEndsALogInThatIsUnderWay(t *testing.T) {
 	}
 }
 
-// Over a direct store each write says what to do instead, and nothing is written; a store that is away says that.
+// Over a direct store each write, each end of sessions and each list says what to do instead, and nothing is written; a store that is away says that.
 func TestADirectStoreIsRefused(t *testing.T) {
 	const id = "session-0123456789"
 	ctx, keys := context.Background(), teststore.NewKeys(nil)
 	s := nodeOver(t, keys)
+	users := s.Principals()
+	_, _, list := users.List(ctx, "ann", "", 10)
+	_, _, page := users.Page(ctx, "", 10)
+	_, count := users.Count(ctx)
+	_, revoke := users.Revoke(ctx, handleOf(principals.Entry{Key: principals.KeyOf("ann"), Tag: newNonce()}), "r")
+	_, revokeAll := users.RevokeAll(ctx, "ann", "r", nil)
 	for name, err := range map[string]error{
+		"List": list, "Page": page, "Count": count, "Revoke": revoke, "RevokeAll": revokeAll, "RevokeEverybody": users.RevokeEverybody(ctx, "r"),
 		"Set": s.Set(ctx, id, "user", "ann", time.Hour), "SetMap": s.SetMap(ctx, id, map[string]any{"user": "ann"}, time.Hour),
 		"Remove": s.Remove(ctx, id, "user"),
 	} {

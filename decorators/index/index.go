@@ -393,7 +393,7 @@ func (s *Storage) SetSession(ctx context.Context, id string, data *gmap.StrAnyMa
 	return s.Storage.SetSession(ctx, id, data, ttl)
 }
 
-// errKeys is returned by writes of single keys: a log-in, a limit and a mark are about whole sessions.
+// errKeys is returned over a direct store: a log-in, a limit and a mark are about whole sessions.
 var errKeys = tiers.NotApplied(tiers.NewError("strata: layer.Indexed: the store is written key by key, as RedisHashTable, and whose a session is has to be known of whole ones; put layer.Snapshots() first among the decorators of layer.Chain", nil))
 
 // isWhole reports whether sessions are read and written whole; this layer looks at no others.

@@ -50,11 +50,21 @@ func readHandle(handle string) (key principals.Key, tag string, ok bool) {
 	return key, encoding.EncodeToString(b[len(key):]), true
 }
 
+// check returns an error for what is no principal, and over a direct store, whose sessions the index neither knows nor ends.
+func (s Principals) check(ctx context.Context, principal string) error {
+	if err := principals.Check(principal); err != nil {
+		return err
+	}
+	return s.checkWhole(ctx)
+}
+
+func (s Principals) checkWhole(ctx context.Context) error { return s.of.writesKeys(ctx, newNonce()) }
+
 // List returns some of a principal's sessions and where to go on; the first cursor and the last are "". Those that
 // end first, if they aren't used, are on the first pages; on a page the oldest come first. It looks at each session,
 // and removes entries of those that are gone, over or another's.
 func (s Principals) List(ctx context.Context, principal, cursor string, size int) (list []Session, next string, err error) {
-	if err := principals.Check(principal); err != nil {
+	if err := s.check(ctx, principal); err != nil {
 		return nil, "", err
 	}
 	after, ok := readCursor(cursor)
@@ -312,6 +322,9 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason principals
 	if !ok {
 		return nil, ErrHandle
 	}
+	if err := s.checkWhole(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.markEnded(ctx, []principals.Entry{{Key: key, Tag: tag}}, reason); err != nil {
 		return nil, err
 	}
@@ -321,7 +334,7 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason principals
 // RevokeAll ends a principal's sessions, but those of the handles kept, and returns the ids of those that the index
 // had and that it has removed. All others are over as well, and are removed when they are met.
 func (s Principals) RevokeAll(ctx context.Context, principal string, reason principals.Reason, kept []string) (ids []string, err error) {
-	if err := principals.Check(principal); err != nil {
+	if err := s.check(ctx, principal); err != nil {
 		return nil, err
 	}
 	of := principals.Entry{Principal: principal, Key: principals.KeyOf(principal)}
@@ -382,6 +395,9 @@ func (s Principals) removeMarked(ctx context.Context, of principals.Entry, marks
 
 // RevokeEverybody ends the sessions of all principals by a mark; each is removed when it is met.
 func (s Principals) RevokeEverybody(ctx context.Context, reason principals.Reason) error {
+	if err := s.checkWhole(ctx); err != nil {
+		return err
+	}
 	err := s.of.indexer.MarkAll(ctx, principals.Mark{Nonce: newNonce(), Reason: reason}, s.of.options.LongestSession)
 	s.of.marks.invalidateAll()
 	return err
@@ -389,11 +405,19 @@ func (s Principals) RevokeEverybody(ctx context.Context, reason principals.Reaso
 
 // Page and Count are the index's.
 func (s Principals) Page(ctx context.Context, cursor string, size int) ([]principals.Indexed, string, error) {
+	if err := s.checkWhole(ctx); err != nil {
+		return nil, "", err
+	}
 	return s.of.indexer.Page(ctx, cursor, size)
 }
 
 // Count is the number of principals with sessions.
-func (s Principals) Count(ctx context.Context) (int, error) { return s.of.indexer.Count(ctx) }
+func (s Principals) Count(ctx context.Context) (int, error) {
+	if err := s.checkWhole(ctx); err != nil {
+		return 0, err
+	}
+	return s.of.indexer.Count(ctx)
+}
 
 // Is reports whether a state is still that of the listed session.
 func (l Session) Is(state *tiers.Snapshot) bool {
