@@ -399,8 +399,8 @@ var errKeys = tiers.NotApplied(tiers.NewError("strata: layer.Indexed: the store 
 // isWhole reports whether sessions are read and written whole; this layer looks at no others.
 func (s *Storage) isWhole(ctx context.Context) bool { return s.Style(ctx) == tiers.StyleSnapshot }
 
-// writesKeys returns an error if the storage below is written key by key.
-func (s *Storage) writesKeys(ctx context.Context, id string) error {
+// checkWhole returns an error if the storage below is written key by key, or if that isn't known as it is away.
+func (s *Storage) checkWhole(ctx context.Context, id string) error {
 	if s.isWhole(ctx) {
 		return nil
 	}
@@ -412,7 +412,7 @@ func (s *Storage) writesKeys(ctx context.Context, id string) error {
 
 // Set is refused over a direct store.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	if err := s.writesKeys(ctx, id); err != nil {
+	if err := s.checkWhole(ctx, id); err != nil {
 		return err
 	}
 	return s.Storage.Set(ctx, id, key, value, ttl)
@@ -420,7 +420,7 @@ func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.D
 
 // SetMap is refused over a direct store.
 func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	if err := s.writesKeys(ctx, id); err != nil {
+	if err := s.checkWhole(ctx, id); err != nil {
 		return err
 	}
 	return s.Storage.SetMap(ctx, id, data, ttl)
@@ -428,7 +428,7 @@ func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, tt
 
 // Remove is refused over a direct store.
 func (s *Storage) Remove(ctx context.Context, id, key string) error {
-	if err := s.writesKeys(ctx, id); err != nil {
+	if err := s.checkWhole(ctx, id); err != nil {
 		return err
 	}
 	return s.Storage.Remove(ctx, id, key)

@@ -58,7 +58,7 @@ func (s Principals) check(ctx context.Context, principal string) error {
 	return s.checkWhole(ctx)
 }
 
-func (s Principals) checkWhole(ctx context.Context) error { return s.of.writesKeys(ctx, newNonce()) }
+func (s Principals) checkWhole(ctx context.Context) error { return s.of.checkWhole(ctx, newNonce()) }
 
 // List returns some of a principal's sessions and where to go on; the first cursor and the last are "". Those that
 // end first, if they aren't used, are on the first pages; on a page the oldest come first. It looks at each session,

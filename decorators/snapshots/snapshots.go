@@ -39,9 +39,6 @@ func New(inner gsession.Storage) *Storage {
 	return s
 }
 
-// Hide leaves a key out of the maps that are handed out. It is called before any use.
-func (s *Storage) Hide(key string) { s.maps.Hide(key) }
-
 // Unwrap returns the storage below.
 func (s *Storage) Unwrap() gsession.Storage { return s.given }
 

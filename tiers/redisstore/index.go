@@ -19,6 +19,7 @@ import (
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
 // index keeps whose the sessions are, under names that no session id has:
@@ -239,9 +240,7 @@ func (x *index) transact(ctx context.Context, commands ...command) {
 	all := append(append([]command{multi}, commands...), exec)
 	for range 2 { // the connection may be broken, or lead to a master that was demoted
 		failed := x.tracker.Watch(ctx, "", func(tx *redis.Tx) error {
-			pipe := tx.Pipeline()
-			_ = pipe.BatchProcess(ctx, cmders(all)...)
-			_, err := pipe.Exec(ctx)
+			err := tracking.Together(ctx, tx.Pipeline(), cmders(all)...)
 			if fault.IsReply(cmp.Or(err, exec.Err())) {
 				giveUp(ctx, tx)
 			}
@@ -724,12 +723,12 @@ func (x *index) clean(ctx context.Context, hash string, now int64) error {
 			}
 		}
 		if err == nil {
-			pipe, exec := tx.Pipeline(), redis.NewCmd(ctx, "exec")
+			exec := redis.NewCmd(ctx, "exec")
+			rest := []redis.Cmder{exec}
 			if len(remove) > 2 {
-				_ = pipe.Process(ctx, redis.NewCmd(ctx, remove...))
+				rest = []redis.Cmder{redis.NewCmd(ctx, remove...), exec}
 			}
-			_ = pipe.Process(ctx, exec)
-			_, _ = pipe.Exec(ctx)
+			_ = tracking.Together(ctx, tx.Pipeline(), rest...)
 			_, _, err = replyOrNil[[]any](exec)
 		}
 		if err != nil {

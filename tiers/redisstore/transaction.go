@@ -7,6 +7,7 @@ import (
 
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
 // transact is a write that compares, for a server that refuses scripts: it watches the key, compares what is there,
@@ -54,9 +55,7 @@ func (o *operation) transact(ctx context.Context, key, version string, next []by
 func open(ctx context.Context, tx *redis.Tx, key string, read command) error {
 	watch := &write{Cmd: redis.NewCmd(ctx, "watch", key)} // which isn't sent again within the transaction
 	multi := redis.NewCmd(ctx, "multi")
-	pipe := tx.Pipeline()
-	_ = pipe.BatchProcess(ctx, watch, read, multi)
-	_, _ = pipe.Exec(ctx)
+	_ = tracking.Together(ctx, tx.Pipeline(), watch, read, multi)
 	for _, c := range []command{watch, multi} {
 		if _, err := reply[string](c); err != nil {
 			return err
@@ -68,9 +67,7 @@ func open(ctx context.Context, tx *redis.Tx, key string, read command) error {
 // execute sends the write and ends the transaction, and reports whether that is over.
 func (w *write) execute(ctx context.Context, tx *redis.Tx) (did outcome, over bool, err error) {
 	exec := redis.NewCmd(ctx, "exec")
-	pipe := tx.Pipeline()
-	_ = pipe.BatchProcess(ctx, w, exec)
-	_, _ = pipe.Exec(ctx)
+	_ = tracking.Together(ctx, tx.Pipeline(), w, exec)
 	replies, executed, err := replyOrNil[[]any](exec)
 	switch {
 	case err == nil && !executed: // the key has changed

@@ -170,11 +170,7 @@ func TestNotificationsOfAReplicaWithoutHello(t *testing.T) {
 	f := start(t, append(noTracking, "--rename-command", "HELLO", "")...)
 	_, l := watch(t, f.server.Client(), "p:", tracking.ProofLife(time.Hour))
 	l.standing(t)
-	missed := l.count()
-	f.check(f.raw.ReplicaOf(ctx, "127.0.0.1", "1").Err())
-	l.revoked(t)
-	f.check(f.raw.ReplicaOf(ctx, "no", "one").Err())
-	l.recovers(t, missed)
+	becomesReplica(t, f, l)
 }
 
 // A server that is full takes no canaries, so that nothing shows whether it still notifies. One that is full from the

@@ -147,7 +147,7 @@ func (d diversion) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 
 func (d diversion) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, commands []redis.Cmder) error {
-		return together(ctx, d.to, commands)
+		return Together(ctx, d.to.Pipeline(), commands...)
 	}
 }
 
@@ -159,12 +159,11 @@ func (p *path) send(ctx context.Context, commands []redis.Cmder) error {
 	if len(commands) == 1 && p.own != nil { // half the allocations
 		return p.client.Process(ctx, commands[0])
 	}
-	return together(ctx, p.client, commands)
+	return Together(ctx, p.client.Pipeline(), commands...)
 }
 
-// together sends commands as one pipeline.
-func together(ctx context.Context, on commander, commands []redis.Cmder) error {
-	pipe := on.Pipeline()
+// Together sends commands as one pipeline.
+func Together(ctx context.Context, pipe redis.Pipeliner, commands ...redis.Cmder) error {
 	_ = pipe.BatchProcess(ctx, commands...)
 	_, err := pipe.Exec(ctx)
 	return err

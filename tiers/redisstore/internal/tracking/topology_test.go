@@ -232,16 +232,22 @@ func TestWatchSentinelFailover(t *testing.T) {
 	_ = client
 }
 
-// A server that became a replica isn't vouched for, and is again once it is a master.
-func TestWatchReplica(t *testing.T) {
-	f := start(t)
-	_, l := watch(t, f.server.Client(), "p:")
-	l.standing(t)
+// becomesReplica has the server become a replica, and a master again.
+func becomesReplica(t *testing.T, f *fixture, l *witness) {
+	t.Helper()
 	before := l.count()
 	f.check(f.raw.ReplicaOf(ctx, "127.0.0.1", "1").Err())
 	l.revoked(t)
 	f.check(f.raw.ReplicaOf(ctx, "no", "one").Err())
 	l.recovers(t, before)
+}
+
+// A server that became a replica isn't vouched for, and is again once it is a master.
+func TestWatchReplica(t *testing.T) {
+	f := start(t)
+	_, l := watch(t, f.server.Client(), "p:")
+	l.standing(t)
+	becomesReplica(t, f, l)
 }
 
 // A node of a cluster that has vanished, so that nothing refuses a connection to it, holds up the watch for no

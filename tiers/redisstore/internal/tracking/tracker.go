@@ -145,12 +145,7 @@ func (t *Tracker) Send(ctx context.Context, commands ...redis.Cmder) error {
 // Transact has a server of several run the commands, which are of one slot, in one step.
 func (t *Tracker) Transact(ctx context.Context, commands []redis.Cmder) error {
 	return t.reloader.during(func() error {
-		pipe := t.client.TxPipeline()
-		for _, c := range commands {
-			_ = pipe.Process(ctx, c)
-		}
-		_, err := pipe.Exec(ctx)
-		return err
+		return Together(ctx, t.client.TxPipeline(), commands...)
 	})
 }
 
