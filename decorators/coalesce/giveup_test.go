@@ -232,6 +232,17 @@ func TestAWriteThatFailsAfterItsCallerHasGoneIsReported(t *testing.T) {
 	})
 }
 
+// lose has a change of a session accepted, and given up, as another node logs its user out.
+func lose(t *testing.T, s *teststore.Store, c *coalesce.Storage, k int) {
+	t.Helper()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	put(t, c, "a", "k", k)
+	s.Drop("a")
+	if err := c.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // The first report goes at once, and those of the ten seconds after it are one, in the log as well.
 func TestReportsOfTenSecondsAreOne(t *testing.T) {
 	s := teststore.New()
@@ -239,12 +250,7 @@ func TestReportsOfTenSecondsAreOne(t *testing.T) {
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
 		_, log := exports(t, c)
 		for n := range 3 {
-			s.Put("a", map[string]any{"k": 0}, ttl)
-			put(t, c, "a", "k", n+1)
-			s.Drop("a")
-			if err := c.Flush(ctx); err != nil {
-				t.Fatal(err)
-			}
+			lose(t, s, c, n+1)
 			time.Sleep(time.Second)
 		}
 		want := func(n int) {
@@ -274,12 +280,7 @@ func TestACallbackThatEndsItsGoroutine(t *testing.T) {
 	calls := 0
 	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
 		for n := range 3 {
-			s.Put("a", map[string]any{"k": 0}, ttl)
-			put(t, c, "a", "k", n+1)
-			s.Drop("a")
-			if err := c.Flush(ctx); err != nil {
-				t.Fatal(err)
-			}
+			lose(t, s, c, n+1)
 			if synctest.Wait(); calls != n+1 {
 				t.Errorf("the callback was called %d times, want %d", calls, n+1)
 			}

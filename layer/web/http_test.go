@@ -26,12 +26,17 @@ import (
 	"github.com/gf-strata/strata/layer/web"
 )
 
+// logsTo has the server write its error log.
+func logsTo(server *ghttp.Server, to *said) {
+	server.SetErrorLogEnabled(true)
+	server.Logger().SetWriter(to)
+	_ = server.Logger().SetLevelStr("error")
+}
+
 // logging has a test fail for each line in the server's error log, as that of a panic.
 func logging(t *testing.T, server *ghttp.Server) {
 	var said said
-	server.SetErrorLogEnabled(true)
-	server.Logger().SetWriter(&said)
-	_ = server.Logger().SetLevelStr("error")
+	logsTo(server, &said)
 	t.Cleanup(func() {
 		if text := said.String(); text != "" {
 			t.Errorf("the server's log has %s", text)

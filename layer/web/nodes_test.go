@@ -2,7 +2,6 @@ package web_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -222,6 +221,28 @@ func TestLogInsOfOneSessionOverlap(t *testing.T) {
 	}
 }
 
+// entrance has a server begin a session at /begin, and log ann in at /enter, which says when it runs and waits before it
+// does so. Then it sends the token, and calls next.
+func entrance(t *testing.T, server *ghttp.Server, chain *layer.Stack, running chan<- struct{}, goOn <-chan struct{}, next func(*ghttp.Request)) {
+	standard(web.Bearer())(server, chain)
+	server.BindHandler("/begin", func(r *ghttp.Request) {
+		r.Session.MustSet("k", "v")
+		r.Response.Write(web.Token(r))
+	})
+	server.BindHandler("/enter", func(r *ghttp.Request) {
+		_ = r.Session.MustGet("k")
+		running <- struct{}{}
+		<-goOn
+		if err := web.Login(r, "ann"); err != nil {
+			t.Error(err)
+		}
+		r.Session.MustSet("own", "v")
+		r.Response.Write(web.Token(r))
+		r.Response.Flush()
+		next(r)
+	})
+}
+
 // The session that the later of two log-ins has begun and sent ends as any other if its request changes its id again, or
 // logs out.
 func TestWhatFollowsALateLogIn(t *testing.T) {
@@ -237,20 +258,8 @@ func TestWhatFollowsALateLogIn(t *testing.T) {
 			bothKinds(t, func(t *testing.T, storage gsession.Storage) {
 				running, goOn := make(chan struct{}), make(chan struct{})
 				s := serveOn(t, storage, func(server *ghttp.Server, chain *layer.Stack) {
-					standard(web.Bearer())(server, chain)
-					server.BindHandler("/begin", func(r *ghttp.Request) {
-						r.Session.MustSet("k", "v")
-						r.Response.Write(web.Token(r))
-					})
-					server.BindHandler("/enter", func(r *ghttp.Request) {
-						_ = r.Session.MustGet("k")
-						running <- struct{}{}
-						<-goOn
-						err := web.Login(r, "ann")
-						r.Session.MustSet("own", "v")
-						r.Response.Write(web.Token(r))
-						r.Response.Flush()
-						if err = errors.Join(err, is.next(r)); err != nil {
+					entrance(t, server, chain, running, goOn, func(r *ghttp.Request) {
+						if err := is.next(r); err != nil {
 							t.Error(err)
 						}
 						r.Session.MustSet("more", "v")
@@ -389,19 +398,7 @@ func TestALateLogInThatIsEndedStaysEnded(t *testing.T) {
 		running, goOn := make(chan struct{}), make(chan struct{})
 		token := make(chan string, 1)
 		s := serveOn(t, storage, func(server *ghttp.Server, chain *layer.Stack) {
-			standard(web.Bearer())(server, chain)
-			server.BindHandler("/begin", func(r *ghttp.Request) {
-				r.Session.MustSet("k", "v")
-				r.Response.Write(web.Token(r))
-			})
-			server.BindHandler("/enter", func(r *ghttp.Request) {
-				_ = r.Session.MustGet("k")
-				running <- struct{}{}
-				<-goOn
-				_ = web.Login(r, "ann")
-				r.Session.MustSet("own", "v")
-				r.Response.Write(web.Token(r))
-				r.Response.Flush()
+			entrance(t, server, chain, running, goOn, func(r *ghttp.Request) {
 				token <- web.Token(r)
 				<-goOn
 				r.Session.MustSet("more", "v")

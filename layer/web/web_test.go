@@ -1121,9 +1121,7 @@ func TestAStoreThatIsAwayIsLoggedOnce(t *testing.T) {
 			chain := layer.Chain(written, layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
 			defer func() { _ = chain.Close(context.Background()) }()
 			s := serveChain(t, chain, func(server *ghttp.Server, chain *layer.Stack) {
-				server.SetErrorLogEnabled(true)
-				server.Logger().SetWriter(&said)
-				_ = server.Logger().SetLevelStr("error")
+				logsTo(server, &said)
 				server.Use(func(r *ghttp.Request) {
 					r.Middleware.Next()
 					if r.GetError() != nil {
@@ -1169,9 +1167,7 @@ func TestAnErrorOfAnOuterMiddlewareIsLogged(t *testing.T) {
 	var said said
 	store := &teststore.Unread{Storage: gsession.NewStorageMemory()}
 	s := serveChain(t, layer.Chain(store), func(server *ghttp.Server, chain *layer.Stack) {
-		server.SetErrorLogEnabled(true)
-		server.Logger().SetWriter(&said)
-		_ = server.Logger().SetLevelStr("error")
+		logsTo(server, &said)
 		server.Use(func(r *ghttp.Request) {
 			r.Middleware.Next()
 			if r.GetError() != nil {
