@@ -121,7 +121,7 @@ func TestWatchUnsupported(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, l := watch(t, client(t), secretKey)
+			w, l := watch(t, client(t), secretKey, tracking.Trial(trial))
 			l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 })
 			private(t, l.reasons[0])
 			if strings.Contains(l.reasons[0].Error(), "EVAL") {

@@ -22,6 +22,7 @@ package tracking
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -170,20 +171,18 @@ func (w *watcher) run(ctx context.Context) {
 		wait := longest - rand.N(longest/6)
 		longest *= 2
 		tried := !since.IsZero() && time.Since(since) > w.trial
-		switch {
-		case !notifications && (tried || unsupported(err) != nil):
+		// A fault that passes proves nothing of this way: it is tried again. No notification of a canary does.
+		lacks := tried || unsupported(err) != nil || notifications && errors.Is(err, errDeaf)
+		if lacks && !notifications {
 			notifications, refusal, since, wait = true, err, time.Time{}, firstPause
 			longest = max(longest/2, firstPause) // both ways are one attempt
-		case notifications && stood == 0:
-			notifications = false
-			if reached >= greeted && !says(err, noData) { // the server has neither
-				tried = true
+		} else {
+			if lacks { // the server has neither
+				notifications, tried = false, true
 				if !says(err, full) {
 					err = refusal
 				}
 			}
-			fallthrough
-		default:
 			if w.refused(err, tried) && !once {
 				wait = w.retry - rand.N(w.retry/4)
 			}
