@@ -67,6 +67,7 @@ func checkPages(path string) error {
 		}
 		w := walk{file: f, size: int64(db.Info().PageSize), seen: map[uint64]bool{}}
 		w.pages = uint64(tx.Size() / w.size)
+		w.begun = tx.ID() <= 1
 		return w.page(uint64(tx.Cursor().Bucket().Root()), true)
 	})
 }
@@ -76,6 +77,7 @@ type walk struct {
 	file  *os.File
 	size  int64  // of a page
 	pages uint64 // in all
+	begun bool   // bbolt has made the file, and no transaction has ended
 	seen  map[uint64]bool
 	last  []byte // the key that came last
 }
@@ -110,12 +112,12 @@ func (w *walk) page(number uint64, top bool) error {
 }
 
 // items checks the elements of a page. Keys ascend, from page to page too; the first on a page may
-// be the one by which a branch refers to it. The top has one element.
+// be the one by which a branch refers to it. The top has one element, once the first transaction has ended.
 func (w *walk) items(page []byte, top bool) error {
 	flags, count := binary.NativeEndian.Uint16(page[8:]), int(binary.NativeEndian.Uint16(page[10:]))
 	switch {
 	case flags != branchPage && flags != leafPage, flags == branchPage && count == 0, headBytes+count*itemBytes > len(page),
-		top && (flags != leafPage || count != 1):
+		top && (flags != leafPage || count != 1 && (count != 0 || !w.begun)):
 		return errPage
 	}
 	for n := range count {

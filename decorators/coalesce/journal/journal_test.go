@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/internal/leaktest"
 )
@@ -287,6 +289,26 @@ func TestAnEmptyFileIsANewJournal(t *testing.T) {
 	j, records, damaged := open(t, dir)
 	if add(t, j, "one"); len(records)+damaged != 0 {
 		t.Errorf("%v records, %d damaged", records, damaged)
+	}
+}
+
+// The process that made the file was killed before the first transaction.
+func TestAFileWithoutATransactionIsANewJournal(t *testing.T) {
+	dir := t.TempDir()
+	db, err := bbolt.Open(filepath.Join(dir, "pending.db"), 0o600, nil)
+	if err == nil {
+		err = db.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, records, damaged := open(t, dir)
+	if len(records) > 0 || damaged > 0 {
+		t.Errorf("%d records, %d of them damaged", len(records), damaged)
+	}
+	add(t, j, "a")
+	if _, records, _ := open(t, copyOf(t, dir)); !slices.Equal(records, []string{"a"}) {
+		t.Errorf("found %q", records)
 	}
 }
 
