@@ -33,10 +33,11 @@ import (
 // other; all else is commands that may be repeated, or stop half-way: an entry that is lost or left is corrected by the
 // session's next use, or by what reads it. All moments are by the server's clock.
 //
-// clock guards itself.
+// clock and transacts guard themselves.
 type index struct {
 	*Storage
-	clock atomic.Pointer[moment]
+	clock     atomic.Pointer[moment]
+	transacts atomic.Bool // the servers of a cluster take EXEC
 }
 
 var (
@@ -233,7 +234,11 @@ const forbidden = "layer.Indexed needs transactions and sorted sets, and the ser
 // go-redis leaves replies unread on a connection if MULTI is refused. They may be repeated.
 func (x *index) transact(ctx context.Context, commands ...command) {
 	if _, alone := x.client.(*redis.Client); !alone {
-		replied(commands, x.tracker.Transact(ctx, cmders(commands)))
+		err := x.tryTransaction(ctx, commands[0])
+		if err == nil {
+			err = x.tracker.Transact(ctx, cmders(commands))
+		}
+		replied(commands, err)
 		return
 	}
 	multi, exec := redis.NewCmd(ctx, "multi"), redis.NewCmd(ctx, "exec")
@@ -241,7 +246,7 @@ func (x *index) transact(ctx context.Context, commands ...command) {
 	for range 2 { // the connection may be broken, or lead to a master that was demoted
 		failed := x.tracker.Watch(ctx, "", func(tx *redis.Tx) error {
 			err := tracking.Together(ctx, tx.Pipeline(), cmders(all)...)
-			if fault.IsReply(cmp.Or(err, exec.Err())) {
+			if _, refused := reply[[]any](exec); refused != nil {
 				giveUp(ctx, tx)
 			}
 			return err
@@ -270,6 +275,29 @@ func (x *index) transact(ctx context.Context, commands ...command) {
 			c.(*redis.Cmd).SetVal(results[n])
 		}
 	}
+}
+
+// tryTransaction has the server that takes a command execute an empty transaction, until one has: where EXEC isn't known,
+// go-redis gives a connection to a cluster back to the pool within the transaction, and the server only queues what others send on it.
+func (x *index) tryTransaction(ctx context.Context, like command) error {
+	if x.transacts.Load() {
+		return nil
+	}
+	key, _ := like.Args()[1].(string)
+	multi, exec := redis.NewCmd(ctx, "multi"), redis.NewCmd(ctx, "exec")
+	_ = x.tracker.Watch(ctx, key, func(tx *redis.Tx) error {
+		_ = tracking.Together(ctx, tx.Pipeline(), multi, exec)
+		_, _, err := replyOrNil[[]any](exec)
+		if err != nil {
+			giveUp(ctx, tx)
+		}
+		x.transacts.Store(err == nil)
+		return err
+	})
+	if err := cmp.Or(multi.Err(), exec.Err()); !x.transacts.Load() && fault.IsReply(err) {
+		return err
+	}
+	return nil // or it isn't known
 }
 
 // isReadOnly reports whether a replica has refused a command, which it wasn't when it was connected to.

@@ -455,6 +455,26 @@ func TestATransactionThatIsRefused(t *testing.T) {
 	}
 }
 
+// The same in a cluster.
+func TestAClusterWithoutEXEC(t *testing.T) {
+	ctx := context.Background()
+	cluster := redistest.StartCluster(t, 1, "--rename-command", "EXEC", "")
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{cluster.Masters[0].Addr()}, PoolSize: 1})
+	t.Cleanup(func() { _ = client.Close() })
+	for name, client := range map[string]redis.UniversalClient{"cluster": client, "wrapped": struct{ redis.UniversalClient }{client}} {
+		x := &index{Storage: New(client, Prefix("s:"))}
+		_ = client.Get(ctx, "none") // and COMMAND, which go-redis asks first
+		for range 2 {
+			if _, err := x.Enter(ctx, entryOf("ann", 0, time.Hour), 10); err == nil || !strings.Contains(err.Error(), "layer.Indexed needs transactions") {
+				t.Errorf("%s: %v", name, err)
+			}
+			if got, err := client.Get(ctx, "none").Result(); err != redis.Nil {
+				t.Errorf("%s: the next command returned %q, %v", name, got, err)
+			}
+		}
+	}
+}
+
 // A mark that is set while marks that have lasted are removed stays, and none is removed where that can't be known.
 func TestAMarkThatIsSetMeanwhileIsNotRemoved(t *testing.T) {
 	for _, refused := range []string{"", "multi", "watch"} {
