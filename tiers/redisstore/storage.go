@@ -236,7 +236,7 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 // the session takes one, and an empty one only slides the expiry.
 //
 // Where the server refuses scripts it takes two round trips in place of one, and four in a cluster: WATCH, GET, and a transaction, for
-// which the client's hooks aren't called while invalidations arrive.
+// which the client's hooks aren't called while invalidations arrive, nor if it has a Limiter.
 //
 // After a fault of the network the commit is sent again, as often as the client's MaxRetries says. Where
 // the reply to an attempt was lost, what follows is conditional: see [tiers.ErrConflict].

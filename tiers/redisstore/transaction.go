@@ -38,7 +38,10 @@ func (o *operation) transact(ctx context.Context, key, version string, next []by
 			did.found = []byte(text)
 		}
 		if versionOf(did.found) != version {
-			clean = tx.Process(ctx, redis.NewCmd(ctx, "discard")) == nil
+			discard := redis.NewCmd(ctx, "discard")
+			_ = tx.Process(ctx, discard)
+			said, failed := reply[string](discard)
+			clean = failed == nil && said == "OK"
 			return nil
 		}
 		did, clean, err = w.execute(ctx, tx)
@@ -83,9 +86,26 @@ func (w *write) execute(ctx context.Context, tx *redis.Tx) (did outcome, over bo
 	return outcome{}, false, err
 }
 
-// giveUp closes the connection of a transaction.
+// giveUp closes the connection of a transaction. The client's hooks aren't asked: one that lets nothing through, as a
+// circuit breaker, would have the connection go back to the pool within the transaction, and the server only queue what others
+// send on it.
 func giveUp(ctx context.Context, tx *redis.Tx) {
-	_ = tx.Process(ctx, redis.NewCmd(ctx, "ping", unsendable{}))
+	var last innermost
+	tx.AddHook(&last)
+	_ = last.process(ctx, redis.NewCmd(ctx, "ping", unsendable{}))
+}
+
+// innermost is the last hook of a transaction: what it sends is sent.
+type innermost struct{ process redis.ProcessHook }
+
+func (i *innermost) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	i.process = next
+	return next
+}
+
+func (*innermost) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (*innermost) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // unsendable is an argument with which go-redis closes the connection that it is sent on.

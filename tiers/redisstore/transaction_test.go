@@ -2,8 +2,10 @@ package redisstore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -223,6 +225,114 @@ func TestARefusedTransactionLeavesNoConnectionBehind(t *testing.T) {
 			t.Errorf("%s: the next command gets %q, %v", right, got, err)
 		}
 		f.check(client.Close())
+	}
+}
+
+// breaker is a hook that lets nothing through while it is open.
+type breaker struct {
+	mute
+	open atomic.Bool
+}
+
+var errOpen = errors.New("the breaker is open")
+
+func (b *breaker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if b.open.Load() {
+			return errOpen
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (b *breaker) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []redis.Cmder) error {
+		if b.open.Load() {
+			return errOpen
+		}
+		return next(ctx, commands)
+	}
+}
+
+// A hook that lets nothing through from the middle of a transaction on leaves no connection in the pool on which what others
+// send is only queued.
+func TestAHookThatRefusesWithinATransaction(t *testing.T) {
+	f := start(t, scriptless...)
+	for at, meanwhile := range map[string]string{"set exec": `{"n":0}`, "discard": `{"n":0,"other":1}`} {
+		client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), PoolSize: 1, MaxRetries: -1})
+		s := redisstore.New(client)
+		f.set("a", `{"n":0}`)
+		change := update(values{"n": 1})(f.base(s, "a"))
+		f.set("a", meanwhile)
+		b := &breaker{}
+		client.AddHook(&probe{before: func(_ int, commands string) { b.open.Store(b.open.Load() || commands == at) }})
+		client.AddHook(b)
+		if _, err := s.Commit(ctx, "a", change, ttl); err == nil || tiers.MayBeApplied(err) {
+			t.Errorf("%s: %v", at, err)
+		}
+		b.open.Store(false)
+		if got, err := client.Echo(ctx, at).Result(); err != nil || got != at {
+			t.Errorf("%s: the next command gets %q, %v", at, got, err)
+		}
+		f.check(client.Close())
+	}
+}
+
+// rate is a Limiter that allows so many commands.
+type rate struct{ left atomic.Int32 }
+
+func (r *rate) Allow() error {
+	if r.left.Add(-1) < 0 {
+		return errOpen
+	}
+	return nil
+}
+
+func (*rate) ReportResult(error) {}
+
+// Nor does a Limiter, which is asked once for a transaction.
+func TestALimiterThatRefusesWithinATransaction(t *testing.T) {
+	f := start(t, scriptless...)
+	for n := int32(1); n < 5; n++ {
+		for _, meanwhile := range []string{`{"n":0}`, `{"n":0,"other":1}`} {
+			limiter := &rate{}
+			limiter.left.Store(100)
+			client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), PoolSize: 1, MaxRetries: -1, Limiter: limiter})
+			s := redisstore.New(client)
+			f.set("a", `{"n":0}`)
+			change := update(values{"n": 1})(f.base(s, "a"))
+			f.set("a", meanwhile)
+			limiter.left.Store(n)
+			_, err := s.Commit(ctx, "a", change, ttl)
+			switch content := f.raw.Get(ctx, "a").Val(); {
+			case err == nil && content == meanwhile, err != nil && content != meanwhile, err != nil && tiers.MayBeApplied(err):
+				t.Errorf("%d: %v, then %s", n, err, content)
+			}
+			limiter.left.Store(1)
+			if got, err := client.Echo(ctx, "a").Result(); err != nil || got != "a" {
+				t.Errorf("%d: the next command gets %q, %v", n, got, err)
+			}
+			f.check(client.Close())
+		}
+	}
+}
+
+// A transaction that isn't needed, and can't be discarded, leaves no connection behind, whatever a hook says of it.
+func TestATransactionThatCannotBeDiscarded(t *testing.T) {
+	f := start(t)
+	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "-eval", "-evalsha", "-discard").Err())
+	client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), PoolSize: 1})
+	t.Cleanup(func() { f.check(client.Close()) })
+	client.AddHook(swallowing{})
+	s := redisstore.New(client)
+	f.set("a", `{"n":0}`)
+	change := update(values{"n": 1})(f.base(s, "a"))
+	f.check(f.raw.Del(ctx, "a").Err())
+	if _, err := s.Commit(ctx, "a", change, ttl); !errors.Is(err, tiers.ErrRevoked) {
+		t.Errorf("Commit returned %v", err)
+	}
+	if got, err := client.Echo(ctx, "a").Result(); err != nil || got != "a" {
+		t.Errorf("the next command gets %q, %v", got, err)
 	}
 }
 

@@ -26,7 +26,29 @@ type path struct {
 
 // userPath is the path through the user's client.
 func userPath(client redis.UniversalClient) *path {
-	return &path{client: client, watch: client.Watch, uses: 1}
+	p := &path{client: client, watch: client.Watch, uses: 1}
+	if alone, ok := client.(*redis.Client); ok {
+		p.watch = watchBy(alone)
+	}
+	return p
+}
+
+// watchBy is the client's Watch, which asks the client's Limiter once: go-redis asks it at each command, so that it could
+// refuse to end a transaction that it had let begin, and the connection would go back to the pool within it.
+func watchBy(client *redis.Client) func(context.Context, func(*redis.Tx) error, ...string) error {
+	o := client.Options()
+	if o.Limiter == nil {
+		return client.Watch
+	}
+	return func(ctx context.Context, fn func(*redis.Tx) error, keys ...string) (err error) {
+		if err := o.Limiter.Allow(); err != nil {
+			return err
+		}
+		defer func() { o.Limiter.ReportResult(err) }()
+		unlimited := client.WithTimeout(o.ReadTimeout) // has options of its own
+		unlimited.Options().WriteTimeout, unlimited.Options().Limiter = o.WriteTimeout, nil
+		return unlimited.Watch(ctx, fn, keys...)
+	}
 }
 
 // commander is a client, or one connection of it.
@@ -128,7 +150,7 @@ func newPath(client *redis.Client, vet func(context.Context, *redis.Conn) error)
 	own := redis.NewClient(&o)
 	hooked := client.Conn() // for its hooks: it takes a connection only when it is used
 	hooked.AddHook(diversion{own})
-	return &path{client: hooked, watch: own.Watch, own: own, cancel: cancel, uses: 1}
+	return &path{client: hooked, watch: watchBy(own), own: own, cancel: cancel, uses: 1}
 }
 
 // diversion is the innermost hook of a connection that is never made: what it is given goes
