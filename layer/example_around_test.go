@@ -21,7 +21,7 @@ import (
 	"github.com/gf-strata/strata/tiers"
 )
 
-// counted counts what reaches the layers below it.
+// counter counts what reaches the layers below it.
 type counter struct {
 	tiers.Base
 	loads atomic.Int64

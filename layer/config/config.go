@@ -49,7 +49,7 @@ const Root = "strata"
 // Chain builds the chain of a group of g.Cfg(), "default" if the name is empty. Close the chain when
 // the server has stopped, as one that layer.Chain has made.
 //
-// Changes of the local maxBytes, maxStale, negative, loadTimeout and serveStale, and of the coalesced
+// Changes of the local maxBytes, maxStale, loadTimeout and serveStale, and of the coalesced
 // writeTimeout, writeBehind (not from or to none), maxPending and maxPendingBytes take effect while
 // the program runs, if the configuration can be watched, as GoFrame's files can. Other changes
 // are logged as in need of a restart, and so is a configuration that can't be used any more.

@@ -18,7 +18,7 @@ import (
 
 // live are the keys whose change takes effect while the program runs.
 var live = map[string]bool{
-	"local.maxBytes": true, "local.maxStale": true, "local.negative": true, "local.loadTimeout": true, "local.serveStale": true,
+	"local.maxBytes": true, "local.maxStale": true, "local.loadTimeout": true, "local.serveStale": true,
 	"coalesced.writeTimeout": true, "coalesced.writeBehind": true, "coalesced.maxPending": true, "coalesced.maxPendingBytes": true,
 }
 
