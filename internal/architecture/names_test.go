@@ -87,6 +87,38 @@ func TestEveryNameOfLayerIsShown(t *testing.T) {
 	}
 }
 
+// Each option has one row in the table of docs/options.md, which languages_test.go compares with the Chinese one.
+func TestEachOptionHasARow(t *testing.T) {
+	returns := regexp.MustCompile(`(?m)^func ([A-Z]\w*)\(.*\) \w*Option \{`)
+	var names []string
+	for _, folder := range []string{"layer", "layer/web", "tiers/redisstore"} {
+		files, err := filepath.Glob("../../" + folder + "/*.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range files {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			for _, m := range returns.FindAllStringSubmatch(read(t, path), -1) {
+				names = append(names, m[1])
+			}
+		}
+	}
+	if len(names) < 30 {
+		t.Fatalf("only %q were found", names)
+	}
+	var rows strings.Builder
+	for _, row := range optionRow.FindAllStringSubmatch(read(t, "../../docs/options.md"), -1) {
+		rows.WriteString(row[2])
+	}
+	for _, name := range names {
+		if n := strings.Count(rows.String(), "`"+name+"("); n != 1 {
+			t.Errorf("%s has %d rows", name, n)
+		}
+	}
+}
+
 // docs/architecture.md follows a request through functions that are there, and few of them.
 func TestTheRequestsPathIsThere(t *testing.T) {
 	page := read(t, "../../docs/architecture.md")
