@@ -247,7 +247,7 @@ func (x *index) transact(ctx context.Context, commands ...command) {
 		failed := x.tracker.Watch(ctx, "", func(tx *redis.Tx) error {
 			err := tracking.Together(ctx, tx.Pipeline(), cmders(all)...)
 			if _, refused := reply[[]any](exec); refused != nil {
-				giveUp(ctx, tx)
+				giveUpAfter(ctx, tx, all...)
 			}
 			return err
 		})
@@ -289,7 +289,7 @@ func (x *index) tryTransaction(ctx context.Context, like command) error {
 		_ = tracking.Together(ctx, tx.Pipeline(), multi, exec)
 		_, _, err := replyOrNil[[]any](exec)
 		if err != nil {
-			giveUp(ctx, tx)
+			giveUpAfter(ctx, tx, multi, exec)
 		}
 		x.transacts.Store(err == nil)
 		return err
@@ -742,7 +742,9 @@ const cleanEvery = 64
 func (x *index) clean(ctx context.Context, hash string, now int64) error {
 	return x.tracker.Watch(ctx, hash, func(tx *redis.Tx) error {
 		read := hgetall(ctx, hash)
-		err := open(ctx, tx, hash, read)
+		if err := open(ctx, tx, hash, read); err != nil {
+			return err
+		}
 		remove := []any{"hdel", hash}
 		for field, value := range read.Val() {
 			until, _, _ := strings.Cut(value, ";")
@@ -750,15 +752,13 @@ func (x *index) clean(ctx context.Context, hash string, now int64) error {
 				remove = append(remove, field)
 			}
 		}
-		if err == nil {
-			exec := redis.NewCmd(ctx, "exec")
-			rest := []redis.Cmder{exec}
-			if len(remove) > 2 {
-				rest = []redis.Cmder{redis.NewCmd(ctx, remove...), exec}
-			}
-			_ = tracking.Together(ctx, tx.Pipeline(), rest...)
-			_, _, err = replyOrNil[[]any](exec)
+		exec := redis.NewCmd(ctx, "exec")
+		rest := []redis.Cmder{exec}
+		if len(remove) > 2 {
+			rest = []redis.Cmder{redis.NewCmd(ctx, remove...), exec}
 		}
+		_ = tracking.Together(ctx, tx.Pipeline(), rest...)
+		_, _, err := replyOrNil[[]any](exec)
 		if err != nil {
 			giveUp(ctx, tx)
 		}

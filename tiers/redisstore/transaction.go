@@ -20,16 +20,16 @@ func (o *operation) transact(ctx context.Context, key, version string, next []by
 	called := false
 	err = o.tracker.Watch(ctx, key, func(tx *redis.Tx) (err error) {
 		called = true
-		clean := false
-		defer func() {
-			if !clean { // it may be within a transaction, or watch the key
-				giveUp(ctx, tx)
-			}
-		}()
 		get := redis.NewCmd(ctx, "get", key)
 		if err = open(ctx, tx, key, get); err != nil {
 			return err
 		}
+		clean := false
+		defer func() {
+			if !clean {
+				giveUp(ctx, tx)
+			}
+		}()
 		text, found, err := replyOrNil[string](get)
 		if err != nil {
 			return err
@@ -59,12 +59,14 @@ func open(ctx context.Context, tx *redis.Tx, key string, read command) error {
 	watch := &write{Cmd: redis.NewCmd(ctx, "watch", key)} // which isn't sent again within the transaction
 	multi := redis.NewCmd(ctx, "multi")
 	_ = tracking.Together(ctx, tx.Pipeline(), watch, read, multi)
-	for _, c := range []command{watch, multi} {
-		if _, err := reply[string](c); err != nil {
-			return err
-		}
+	_, err := reply[string](watch)
+	if err == nil {
+		_, err = reply[string](multi)
 	}
-	return nil
+	if err != nil {
+		giveUpAfter(ctx, tx, watch, read, multi)
+	}
+	return err
 }
 
 // execute sends the write and ends the transaction, and reports whether that is over.
@@ -86,13 +88,24 @@ func (w *write) execute(ctx context.Context, tx *redis.Tx) (did outcome, over bo
 	return outcome{}, false, err
 }
 
+// giveUpAfter closes the connection of commands that were sent together, if the server has replied: else there is none any
+// more, or never was, and go-redis would make one.
+func giveUpAfter(ctx context.Context, tx *redis.Tx, commands ...command) {
+	for _, c := range commands {
+		if value, err := c.Result(); value != nil || fault.IsReply(err) {
+			giveUp(ctx, tx)
+			return
+		}
+	}
+}
+
 // giveUp closes the connection of a transaction. The client's hooks aren't asked: one that lets nothing through, as a
 // circuit breaker, would have the connection go back to the pool within the transaction, and the server only queue what others
 // send on it.
 func giveUp(ctx context.Context, tx *redis.Tx) {
 	var last innermost
 	tx.AddHook(&last)
-	_ = last.process(ctx, redis.NewCmd(ctx, "ping", unsendable{}))
+	_ = last.process(ctx, &write{Cmd: redis.NewCmd(ctx, "ping", unsendable{})}) // which isn't sent again
 }
 
 // innermost is the last hook of a transaction: what it sends is sent.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -275,6 +276,30 @@ func TestAHookThatRefusesWithinATransaction(t *testing.T) {
 			t.Errorf("%s: the next command gets %q, %v", at, got, err)
 		}
 		f.check(client.Close())
+	}
+}
+
+// A transaction that can't begin, as the server is away, waits for one connection, and not for another one to give up.
+func TestATransactionWithoutAServer(t *testing.T) {
+	f := start(t, scriptless...)
+	var dials atomic.Int32
+	client := redis.NewClient(&redis.Options{
+		Addr: f.server.Addr(), MaxRetries: 2, DialerRetries: 1,
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dials.Add(1)
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
+	})
+	t.Cleanup(func() { f.check(client.Close()) })
+	s := redisstore.New(client)
+	f.set("a", `{"n":0}`)
+	base := f.base(s, "a")
+	_, err := s.Commit(ctx, "a", update(values{"n": 1})(base), ttl) // which finds the way
+	f.check(err)
+	f.server.Stop()
+	client.AddHook(&probe{before: func(int, string) { dials.Store(0) }})
+	if _, err := s.Commit(ctx, "a", update(values{"n": 2})(base), ttl); err == nil || tiers.MayBeApplied(err) || dials.Load() != 1 {
+		t.Errorf("%v, the last attempt dialed %d times", err, dials.Load())
 	}
 }
 
