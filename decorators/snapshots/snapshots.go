@@ -3,6 +3,7 @@ package snapshots
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
@@ -70,8 +71,10 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 		return nil, tiers.NotApplied(err)
 	}
 	set, removed, conflict := delta.Changes(read.Snapshot)
-	// A conditional change that is in the store may lack its expiry.
-	if isDone := conflict == nil && delta.IsConditional() && read.Snapshot != nil; set == nil && !isDone {
+	// A conditional change that is in the store may lack its expiry, also where it looks like another one's: the store has
+	// a form of its own of a value such as true.
+	mayBeDone := delta.IsConditional() && read.Snapshot != nil && !errors.Is(conflict, tiers.ErrRevoked)
+	if set == nil && !mayBeDone {
 		return nil, conflict
 	}
 	if len(set) > 0 {

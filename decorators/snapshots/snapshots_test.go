@@ -10,6 +10,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/decorators/snapshots"
+	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -145,20 +146,27 @@ func TestAHalfAppliedCommitMayBeApplied(t *testing.T) {
 	}
 }
 
-// A commit whose keys are in the store may lack its expiry: repeated, it sets that.
+// A commit whose keys are in the store may lack its expiry: repeated, it sets that. A session without one would never end.
 func TestARepeatedCommitSetsTheExpiry(t *testing.T) {
 	ctx := context.Background()
-	keys := teststore.NewKeys(nil)
-	s := snapshots.New(keys)
-	delta, err := tiers.Add(map[string]any{"n": "1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := keys.SetMap(ctx, "a", map[string]any{"n": "1"}, ttl); err != nil { // as far as the first attempt came
-		t.Fatal(err)
-	}
-	before := keys.Slides()
-	if _, err := s.Commit(ctx, "a", delta.Conditional(nil), ttl); err != nil || keys.Slides() != before+1 {
-		t.Errorf("the repeated commit returns %v, and has set the expiry %d times", err, keys.Slides()-before)
+	server := redistest.Start(t)
+	client := server.Client()
+	table := gsession.NewStorageRedisHashTable(server.GoFrame(t))
+	s := snapshots.New(table)
+	for n, value := range []any{"1", 1, true, []byte("1"), []any{1}, map[string]any{"nested": 1}, time.Now()} {
+		id := fmt.Sprint("id", n)
+		delta, err := tiers.Add(map[string]any{"user": "ann", "value": value})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := table.SetMap(ctx, id, delta.Set(), ttl); err != nil { // as far as the first attempt came
+			t.Fatal(err)
+		}
+		if _, err := s.Commit(ctx, id, delta.Conditional(nil), ttl); err != nil && !errors.Is(err, tiers.ErrConflict) {
+			t.Errorf("%T: the repeated commit returns %v", value, err)
+		}
+		if left := client.TTL(ctx, id).Val(); left <= 0 {
+			t.Errorf("%T: the session has no expiry", value)
+		}
 	}
 }
