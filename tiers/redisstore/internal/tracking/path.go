@@ -34,7 +34,8 @@ func userPath(client redis.UniversalClient) *path {
 }
 
 // watchBy is the client's Watch, which asks the client's Limiter once: go-redis asks it at each command, so that it could
-// refuse to end a transaction that it had let begin, and the connection would go back to the pool within it.
+// refuse to end a transaction that it had let begin, and the connection would go back to the pool within it. The client's
+// hooks aren't called then.
 func watchBy(client *redis.Client) func(context.Context, func(*redis.Tx) error, ...string) error {
 	o := client.Options()
 	if o.Limiter == nil {
