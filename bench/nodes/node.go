@@ -83,7 +83,7 @@ func serve(text string) error {
 
 func (n *node) open() error {
 	store := n.store()
-	// A node that has lost the server for long goes on without invalidations: one bound for both.
+	// A node whose first watch takes long begins without invalidations: one bound for both.
 	opts := []layer.LocalOption{layer.Audited(n.Audit), layer.MaxStale(lease)}
 	if n.Mode == modeBroken {
 		store = struct{ tiers.Storage }{store} // nobody finds the invalidations behind it

@@ -321,6 +321,17 @@ func (r *watchSession) checkTripwire(ctx context.Context, m *member) error {
 	if gone && !first {
 		r.flushed()
 	}
+	if err = r.refusal(err); errors.Is(err, errUnsettled) {
+		m.wire = "" // another one is set before anything is vouched for again
+	}
+	return err
+}
+
+// refusal is the error of a key's command: the slot may have gone to another master since that was asked.
+func (r *watchSession) refusal(err error) error {
+	if _, is := r.topology.(*cluster); is && says(err, redirected) {
+		return errUnsettled
+	}
 	return asUnsupported(err)
 }
 
@@ -355,7 +366,7 @@ func (r *watchSession) proveMember(ctx context.Context, m *member, key string) e
 	case again:
 		_ = m.probe.Close()
 		m.probe = newProbe(m.connection.master)
-	case r.notifications:
+	case r.notifications && r.paths != nil:
 		canaries = shards
 	}
 	for n := 0; n < canaries; n++ {
@@ -366,7 +377,7 @@ func (r *watchSession) proveMember(ctx context.Context, m *member, key string) e
 		case errors.Is(err, errDeaf) && again:
 			return errMoved
 		case err != nil:
-			return asUnsupported(err)
+			return r.refusal(err)
 		}
 	}
 	m.proven, m.due = began, false

@@ -24,10 +24,13 @@ var (
 
 // passing are the beginnings of replies that don't show whether a server supports tracking, such as one to a wrong
 // password.
-var passing = slices.Concat(noData, full, crowded, []string{"TRYAGAIN ", "NOAUTH ", "WRONGPASS ", "READONLY ", "MOVED ", "ASK "})
+var passing = slices.Concat(noData, full, crowded, redirected, []string{"NOAUTH ", "WRONGPASS ", "READONLY "})
 
 // crowded is the reply of a server that has as many clients as it takes.
 var crowded = []string{"ERR max number of clients"}
+
+// redirected are the replies of a cluster's node that doesn't take a key.
+var redirected = []string{"MOVED ", "ASK ", "TRYAGAIN "}
 
 // noData are the replies of a server that serves no data for now.
 var noData = []string{"LOADING ", "BUSY ", "MASTERDOWN ", "CLUSTERDOWN "}

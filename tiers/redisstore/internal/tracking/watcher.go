@@ -171,27 +171,31 @@ func (w *watcher) run(ctx context.Context) {
 		wait := longest - rand.N(longest/6)
 		longest *= 2
 		tried := !since.IsZero() && time.Since(since) > w.trial
-		// A fault that passes proves nothing of this way: it is tried again. No notification of a canary does.
 		lacks := tried || unsupported(err) != nil || notifications && errors.Is(err, errDeaf)
-		if lacks && !notifications {
+		switch {
+		case lacks && !notifications:
 			notifications, refusal, since, wait = true, err, time.Time{}, firstPause
 			longest = max(longest/2, firstPause) // both ways are one attempt
-		} else {
-			if lacks { // the server has neither
-				notifications, tried = false, true
-				if !says(err, full) {
-					err = refusal
-				}
+		case lacks && (!once || shown(refusal) && shown(err)): // the server has neither
+			notifications = false
+			if !says(err, full) {
+				err = refusal
 			}
-			if w.refused(err, tried) && !once {
+			if w.lacks(err) && !once {
 				wait = w.retry - rand.N(w.retry/4)
 			}
+		default: // a fault that passes, even if that takes time
+			notifications = notifications && !lacks
+			w.failed(err)
 		}
 		if !pause.For(ctx, wait) {
 			return
 		}
 	}
 }
+
+// shown reports whether a watch session ended with what a server shows that doesn't notify.
+func shown(err error) bool { return unsupported(err) != nil || errors.Is(err, errDeaf) }
 
 // mostPause is the longest pause after a watch session that has come so far, and why it ended. A server that
 // has as many clients as it takes closes a connection before it can be asked anything, as does a proxy whose
@@ -206,24 +210,26 @@ func mostPause(reached int, err error) time.Duration {
 	return lastPause
 }
 
-// refused takes note of why a watch session has ended, notifies the listeners the first time that
-// this makes the store unsupported, or makes it count as that, and reports whether the server
-// itself said so.
-func (w *watcher) refused(err error, tried bool) bool {
+// failed takes note of why a watch session has ended.
+func (w *watcher) failed(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reason = err
-	said := unsupported(err) != nil
-	if said || tried {
-		first := w.unsupported == nil
-		w.unsupported = reason(err)
-		for _, l := range w.listeners {
-			if first {
-				(*l).Unsupported(w.unsupported)
-			}
+}
+
+// lacks makes the store unsupported, notifies the listeners of that if it wasn't, and reports whether the
+// server itself said so.
+func (w *watcher) lacks(err error) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first := w.unsupported == nil
+	w.reason, w.unsupported = err, reason(err)
+	for _, l := range w.listeners {
+		if first {
+			(*l).Unsupported(w.unsupported)
 		}
 	}
-	return said
+	return unsupported(err) != nil
 }
 
 // err is why no invalidations arrive at present.
