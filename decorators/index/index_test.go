@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,9 +11,11 @@ import (
 
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
+	"github.com/gogf/gf/v2/util/gconv"
 
 	"github.com/gf-strata/strata/internal/leaktest"
 	"github.com/gf-strata/strata/internal/principals"
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/tiers"
 )
 
@@ -235,6 +238,40 @@ func TestAPrincipalIsBounded(t *testing.T) {
 		}
 		if _, err := s.Principals().RevokeAll(ctx, principal, ReasonLoggedOut, nil); err == nil {
 			t.Errorf("the sessions of a principal of %d bytes can be ended", len(principal))
+		}
+	}
+}
+
+// A store gives a number back as json.Number and a struct as a map. A func that knows only what a handler has set would find
+// nobody in what is read, so that no mark ended the session: the log-in is refused.
+func TestAPrincipalThatIsLostInTheStore(t *testing.T) {
+	type user struct{ Name string }
+	ctx := context.Background()
+	principal := func(data map[string]any) string {
+		if u, ok := data["struct"].(*user); ok {
+			return u.Name
+		}
+		if n, ok := data["number"].(int); ok {
+			return strconv.Itoa(n)
+		}
+		return gconv.String(data["converted"])
+	}
+	for key, c := range map[string]struct {
+		value any
+		keeps bool // by a store of JSON
+	}{"struct": {&user{"ann"}, false}, "number": {7, false}, "converted": {7, true}} {
+		for name, store := range map[string]gsession.Storage{"JSON": teststore.New(), "Go values": gsession.NewStorageMemory()} {
+			s := New(store, principal, Defaults())
+			session := open(s, "session-0123456789")
+			err := errors.Join(session.Set(key, c.value), session.Close())
+			if works := c.keeps || name != "JSON"; (err == nil) != works || err != nil && tiers.MayBeApplied(err) {
+				t.Errorf("%s over %s: a log-in returned %v", key, name, err)
+			} else if read, err := s.Load(ctx, "session-0123456789", time.Hour); err != nil || (principal(read.Snapshot.Data()) != "") != works {
+				t.Errorf("%s over %s: a read returned %v", key, name, err)
+			}
+			if err := s.Close(ctx); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }

@@ -191,6 +191,43 @@ func TestATripwireShowsThatAllKeysWereRemoved(t *testing.T) {
 	}
 }
 
+// A tripwire whose slot has moved gives way to another one, on the same connection.
+func TestATripwireWhoseSlotMoves(t *testing.T) {
+	c := redistest.StartCluster(t, 3, noTracking...)
+	_, l := watch(t, c.Client(), "p:", tracking.ProofLife(time.Hour))
+	l.standing(t)
+	subscriptions := func() (all string) {
+		for _, s := range c.Masters {
+			calls, _, _ := strings.Cut(s.Client().InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_psubscribe"), ",")
+			all += calls + " "
+		}
+		return all
+	}
+	wire := func(s *redistest.Server) string {
+		keys, err := s.Client().Keys(ctx, "p:*").Result()
+		if err != nil || len(keys) != 1 {
+			t.Fatalf("a master holds %d keys: %v", len(keys), err)
+		}
+		return keys[0]
+	}
+	from, to, before, missed := c.Masters[0], c.Masters[1], subscriptions(), l.count()
+	slot, err := from.Client().ClusterKeySlot(ctx, wire(from)).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Move(int(slot), from, to)
+	l.recovers(t, missed)
+	l.await(t, "another tripwire", func() bool { return from.Client().DBSize(ctx).Val() == 1 })
+	missed = l.count()
+	if err := from.Client().FlushAll(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	l.await(t, "a flush", func() bool { return l.missed > missed })
+	if after := subscriptions(); after != before {
+		t.Errorf("subscriptions of the masters: %s, and %s after the move", before, after)
+	}
+}
+
 // A master that became a replica is noticed also if it has no HELLO to say so.
 func TestNotificationsOfAReplicaWithoutHello(t *testing.T) {
 	f := start(t, append(noTracking, "--rename-command", "HELLO", "")...)
