@@ -186,6 +186,8 @@ func TestPrincipalsAreJudged(t *testing.T) {
 		"three, and one before":        {append(slices.Clone(began), at("read", "a", 12), at("read", "b", 31), at("read", "c", 32), at("read", "d", 33)), ""},
 		"updated":                      {[]deed{at("login", "a", 0), updated, shown(2)}, ""},
 		"not updated":                  {[]deed{at("login", "a", 0), updated, shown(1)}, ruleUpdate},
+		"emptied before its log-in":    {[]deed{{Person: 1, What: "flush", Start: 0, End: 1}, at("login", "a", 2), updated, shown(1)}, ruleUpdate},
+		"emptied in its log-in":        {[]deed{{Person: 1, What: "flush", Start: 1, End: 2}, at("login", "a", 0), updated, shown(1)}, ""},
 		"began just before the update": {[]deed{at("login", "a", 25), updated, shown(0)}, ""},
 	} {
 		p := &Principals{Deeds: map[string]int{}, Broken: map[string][]string{}}

@@ -356,6 +356,17 @@ type life struct {
 	why    string
 }
 
+// swept reports whether the session was on its way to the store while the servers were emptied, as the world's does.
+func (l *life) swept(deeds []deed) bool {
+	arrived := l.login.End
+	if writesBehind(l.login.Node) {
+		arrived = l.stored
+	}
+	return slices.ContainsFunc(deeds, func(d deed) bool {
+		return d.What == "flush" && d.Person == l.login.Person && l.login.Start <= d.End && arrived >= d.Start
+	})
+}
+
 // judge compares what was read with what had been acknowledged the bound before.
 func (p *Principals) judge(deeds []deed, bounds Bounds) {
 	slices.SortFunc(deeds, func(a, b deed) int { return cmp.Compare(a.Start, b.Start) })
@@ -425,7 +436,7 @@ func (p *Principals) judge(deeds []deed, bounds Bounds) {
 			continue
 		}
 		for _, l := range persons[d.Person] {
-			if l.login == nil || l.stored+bounds.Age > d.Start {
+			if l.login == nil || l.stored+bounds.Age > d.Start || l.swept(deeds) {
 				continue
 			}
 			for _, r := range l.reads {
