@@ -148,7 +148,7 @@ func (s *Storage) put(ctx context.Context, c change) (*tiers.Snapshot, error) {
 	case w == nil: // the chain is being closed
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.carrier.timeout.get())
 		defer cancel()
-		return perform(ctx, s.Storage, c, c.ttl)
+		return perform(ctx, s.Storage, c, s.carrier.slides.longer(c.ttl))
 	case !w.pending:
 		return w.wait(ctx, s.carrier.timeout.get())
 	case synced == nil:

@@ -47,7 +47,7 @@ func TestALogOutOnAFullDisk(t *testing.T) {
 			c := journaled(t, s, dir)
 			s.Put("a", map[string]any{"k": "0"}, ttl)
 			put(t, c, "a", "k", "1")
-			must(t, add(ctx, c, "a", "2")) // waits for the change before it, and begins the session if that is gone
+			refill(t, c, "a", "l", "2") // waits with the change before it, and begins the session if that is gone
 			removing, hold := holdNext(s)
 			finish := sync.OnceFunc(func() { close(hold) })
 			t.Cleanup(finish)
@@ -62,7 +62,7 @@ func TestALogOutOnAFullDisk(t *testing.T) {
 			if err := <-removed; err != nil {
 				t.Fatalf("the log-out returns %v", err)
 			}
-			if left := recorded(t, dir); strings.Contains(left, `"k":"1"`) || strings.Contains(left, `"k":"2"`) {
+			if left := recorded(t, dir); strings.Contains(left, `"k":"1"`) || strings.Contains(left, `"l":"2"`) {
 				t.Errorf("the journal has %s", left)
 			}
 		})

@@ -100,9 +100,7 @@ func TestALogOutAtTheStoreWhenTheChainIsClosed(t *testing.T) {
 	c := journaled(t, s, dir, onGiveUp(func(g coalesce.GiveUp) { lost <- g }))
 	s.Put("a", map[string]any{"k": "0"}, ttl)
 	put(t, c, "a", "k", "1")
-	if err := add(ctx, c, "a", "2"); err != nil { // waits for the change before it, and begins the session if that is gone
-		t.Fatal(err)
-	}
+	refill(t, c, "a", "l", "2") // waits with the change before it, and begins the session if that is gone
 	removing, finish := holdNext(s)
 	removed := make(chan error)
 	go func() { removed <- c.RemoveAll(ctx, "a") }()

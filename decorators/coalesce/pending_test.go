@@ -24,6 +24,18 @@ func put(t *testing.T, c *coalesce.Storage, id, key string, value any) {
 	}
 }
 
+// refill commits what a request does that clears the session and sets one key.
+func refill(t *testing.T, c *coalesce.Storage, id, key string, value any) {
+	t.Helper()
+	delta, err := tiers.Diff(get(t, c, id), map[string]any{key: value})
+	if err == nil {
+		_, err = c.Commit(ctx, id, delta, ttl)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestWriteBehindMergesForAnInterval(t *testing.T) {
 	s := teststore.New()
 	s.Put("a", map[string]any{"seed": 1}, ttl)
@@ -65,6 +77,24 @@ func TestABeginningSessionIsNotDelayed(t *testing.T) {
 			t.Error("the session isn't in the store")
 		}
 	}, writeBehind(time.Hour))
+}
+
+// A session that begins goes at once, also behind a change of one that another node has removed.
+func TestALogInGoesWithWhatWaitsBeforeIt(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		put(t, c, "a", "k", 1)
+		s.Drop("a")
+		if got := get(t, c, "a"); got != nil {
+			t.Fatal("a session that was removed is there")
+		}
+		must(t, add(ctx, c, "a", "2"))
+		synctest.Wait()
+		if read, _ := s.Load(ctx, "a", ttl); read.Snapshot == nil {
+			t.Error("a session that begins waits")
+		}
+	}, writeBehind(time.Hour/2))
 }
 
 // A change that is on its way, or arrives while the store is being read, is seen too.

@@ -93,8 +93,8 @@ func (k *sessionQueue) take() *write {
 // back has a write that was at the store wait in front of all others.
 func (k *sessionQueue) back(w *write) { k.waiting = append([]*write{w}, k.waiting...) }
 
-// extend has what waits keep the session alive for as long as a slide would, if it can. A deadline that is early by
-// less than what is added to a ttl stays.
+// extend has what waits keep the session alive for as long as a slide would, if it can: a conditional write may find that
+// nothing is left to write. A deadline that is early by less than what is added to a ttl stays.
 func (k *sessionQueue) extend(ttl, added time.Duration) (can, extended bool) {
 	w := k.last()
 	if w == nil || !w.pending || w.empties() || ttl <= 0 {
@@ -104,7 +104,7 @@ func (k *sessionQueue) extend(ttl, added time.Duration) (can, extended bool) {
 	if extended = ttl != w.ttl || deadline.Sub(w.deadline) > added; extended {
 		w.ttl, w.deadline = ttl, deadline
 	}
-	return true, extended
+	return !w.delta.IsConditional(), extended
 }
 
 // preview returns the state of a session that readers see, given the store's: with pending writes, and without

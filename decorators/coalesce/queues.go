@@ -160,7 +160,11 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 	shown = k.accepted(c.delta, first)
 	l.caches.shown(c.id, c.ttl, shown)
 	synced = keep(l.journal, k)
-	l.schedule.arrange(k)
+	if c.delay == 0 { // with what waits before it
+		l.hasten(k, false)
+	} else {
+		l.schedule.arrange(k)
+	}
 	if l.bounds.near() {
 		l.schedule.rush()
 	}

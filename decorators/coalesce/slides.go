@@ -91,8 +91,12 @@ func (s *slides) learn(id string, loaded *tiers.Snapshot, clock uint64) {
 	}
 }
 
-// landed notes the expiry that a write has set. One that only removes keys may have left no session.
+// landed notes the expiry that a write has set. One that only removes keys may have left no session, and a repeated one
+// may have set no expiry.
 func (s *slides) landed(w *write, at time.Time) {
+	if w.snapshot == nil && w.delta.IsConditional() {
+		at = time.Time{}
+	}
 	emptied := w.empties() && (w.snapshot == nil || w.snapshot.Len() == 0)
 	s.set(w.id, expiry{at: at, known: w.snapshot != nil, emptied: emptied})
 }

@@ -1,6 +1,7 @@
 package coalesce_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -305,4 +306,59 @@ func TestASlideOfAStoreThatReturnsNoExpiryRevokesNothing(t *testing.T) {
 			s.Put("a", map[string]any{"k": 1}, ttl)
 		}
 	})
+}
+
+// A repeated change of which nothing is left to write sets no expiry: a request that was told that its session lives on,
+// while the change waited, finds it there.
+func TestASessionInUseOutlivesALostReply(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.OnCommit = func(context.Context, string) error {
+			s.Refuse(func(string) error { return errAway })
+			return errAway
+		}
+		put(t, c, "a", "k", 1)
+		time.Sleep(ttl / 2)
+		base := get(t, c, "a")
+		unchanged, err := tiers.Diff(base, base.Map())
+		must(t, err)
+		used := time.Now()
+		_, err = c.Commit(ctx, "a", unchanged, ttl)
+		must(t, err)
+		s.OnCommit = nil
+		s.Refuse(nil)
+		must(t, c.Flush(ctx))
+		if at := s.Expires("a"); at.Before(used.Add(ttl)) {
+			t.Errorf("a session in use expires %v early", used.Add(ttl).Sub(at))
+		}
+	}, writeBehind(time.Second))
+}
+
+// While the chain is being closed, commits set the same expiry as before: slides that it allows to skip are skipped.
+func TestASessionInUseWhileTheChainIsClosed(t *testing.T) {
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": 0}, ttl)
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		put(t, c, "a", "k", 1)
+		s.Refuse(func(id string) error {
+			if id == "b" {
+				return errAway
+			}
+			return nil
+		})
+		must(t, add(ctx, c, "b", 1))
+		closed := make(chan error)
+		soon, cancel := context.WithTimeout(ctx, 2*time.Minute)
+		defer cancel()
+		go func() { closed <- c.Close(soon) }()
+		time.Sleep(time.Second)
+		put(t, c, "a", "k", 2)
+		time.Sleep(ttl / 50)
+		must(t, c.UpdateTTL(ctx, "a", ttl))
+		if left := time.Until(s.Expires("a")); left < ttl {
+			t.Errorf("a session in use has %v left", left)
+		}
+		<-closed
+	}, writeBehind(time.Second))
 }
