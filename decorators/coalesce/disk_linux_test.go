@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -110,5 +111,70 @@ func TestALogOutThatWaitsWhenTheChainIsClosedOnAFullDisk(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// disk is that of a journal, which takes nothing at times. mu guards the fields.
+type disk struct {
+	mu   sync.Mutex
+	file int // the descriptor of the journal's file, 0 for none, or for one that stays as it is
+	kept int // another one of the file, while it refers to a device that is full; else 0
+}
+
+// diskOf finds the disk of a journal that is open. It always takes what comes if it may not refuse.
+func diskOf(t *testing.T, dir string, refuses bool) *disk {
+	t.Helper()
+	if dir == "" || !refuses {
+		return &disk{}
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	for _, e := range open {
+		if to, _ := os.Readlink("/proc/self/fd/" + e.Name()); to == filepath.Join(dir, "pending.db") {
+			file, err := strconv.Atoi(e.Name())
+			must(t, err)
+			return &disk{file: file}
+		}
+	}
+	t.Fatal("the journal's file isn't open")
+	return nil
+}
+
+func (d *disk) refuse() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.file == 0 || d.kept != 0 {
+		return
+	}
+	full, err := syscall.Open("/dev/full", syscall.O_RDWR|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer func() { _ = syscall.Close(full) }()
+	if d.kept, err = syscall.Dup(d.file); err != nil || syscall.Dup3(full, d.file, syscall.O_CLOEXEC) != nil {
+		panic("a descriptor can't be made")
+	}
+}
+
+func (d *disk) restore() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.file != 0 && d.kept != 0 {
+		_ = syscall.Dup3(d.kept, d.file, syscall.O_CLOEXEC)
+		_, d.kept = syscall.Close(d.kept), 0
+	}
+}
+
+// stay leaves the disk as it is: the journal is about to close its file.
+func (d *disk) stay() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.file = 0
+}
+
+// close lets go of the file.
+func (d *disk) close() {
+	if d.kept != 0 {
+		_ = syscall.Close(d.kept)
 	}
 }
