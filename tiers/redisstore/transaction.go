@@ -58,14 +58,18 @@ func (o *operation) transact(ctx context.Context, key, version string, next []by
 func open(ctx context.Context, tx *redis.Tx, key string, read command) error {
 	watch := &write{Cmd: redis.NewCmd(ctx, "watch", key)} // which isn't sent again within the transaction
 	multi := redis.NewCmd(ctx, "multi")
+	begun := false
+	defer func() {
+		if !begun { // or a hook panics
+			giveUpAfter(ctx, tx, watch, read, multi)
+		}
+	}()
 	_ = tracking.Together(ctx, tx.Pipeline(), watch, read, multi)
 	_, err := reply[string](watch)
 	if err == nil {
 		_, err = reply[string](multi)
 	}
-	if err != nil {
-		giveUpAfter(ctx, tx, watch, read, multi)
-	}
+	begun = err == nil
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -255,6 +256,26 @@ func (b *breaker) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	}
 }
 
+// panics is a hook that panics after these commands.
+type panics string
+
+func (panics) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (panics) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (p panics) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []redis.Cmder) error {
+		err := next(ctx, commands)
+		var names []string
+		for _, c := range commands {
+			names = append(names, c.Name())
+		}
+		if strings.Join(names, " ") == string(p) {
+			panic(p)
+		}
+		return err
+	}
+}
+
 // A hook that lets nothing through from the middle of a transaction on leaves no connection in the pool on which what others
 // send is only queued.
 func TestAHookThatRefusesWithinATransaction(t *testing.T) {
@@ -272,6 +293,30 @@ func TestAHookThatRefusesWithinATransaction(t *testing.T) {
 			t.Errorf("%s: %v", at, err)
 		}
 		b.open.Store(false)
+		if got, err := client.Echo(ctx, at).Result(); err != nil || got != at {
+			t.Errorf("%s: the next command gets %q, %v", at, got, err)
+		}
+		f.check(client.Close())
+	}
+}
+
+// Nor does a hook that panics once the transaction has begun.
+func TestAHookThatPanicsWithinATransaction(t *testing.T) {
+	f := start(t, scriptless...)
+	for _, at := range []string{"watch get multi", "set exec"} {
+		client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), PoolSize: 1, MaxRetries: -1})
+		s := redisstore.New(client)
+		f.set("a", `{"n":0}`)
+		change := update(values{"n": 1})(f.base(s, "a"))
+		client.AddHook(panics(at))
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", at)
+				}
+			}()
+			_, _ = s.Commit(ctx, "a", change, ttl)
+		}()
 		if got, err := client.Echo(ctx, at).Result(); err != nil || got != at {
 			t.Errorf("%s: the next command gets %q, %v", at, got, err)
 		}
