@@ -289,7 +289,7 @@ func (x *index) tryTransaction(ctx context.Context, like command) error {
 		_ = tracking.Together(ctx, tx.Pipeline(), multi, exec)
 		_, _, err := replyOrNil[[]any](exec)
 		if err != nil {
-			giveUpAfter(ctx, tx, multi, exec)
+			giveUp(ctx, tx)
 		}
 		x.transacts.Store(err == nil)
 		return err
@@ -742,7 +742,7 @@ const cleanEvery = 64
 func (x *index) clean(ctx context.Context, hash string, now int64) error {
 	return x.tracker.Watch(ctx, hash, func(tx *redis.Tx) error {
 		read := hgetall(ctx, hash)
-		if err := open(ctx, tx, hash, read); err != nil {
+		if err := x.open(ctx, tx, hash, read); err != nil {
 			return err
 		}
 		remove := []any{"hdel", hash}

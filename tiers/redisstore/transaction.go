@@ -21,7 +21,7 @@ func (o *operation) transact(ctx context.Context, key, version string, next []by
 	err = o.tracker.Watch(ctx, key, func(tx *redis.Tx) (err error) {
 		called = true
 		get := redis.NewCmd(ctx, "get", key)
-		if err = open(ctx, tx, key, get); err != nil {
+		if err = o.open(ctx, tx, key, get); err != nil {
 			return err
 		}
 		clean := false
@@ -55,13 +55,18 @@ func (o *operation) transact(ctx context.Context, key, version string, next []by
 
 // open sends a command that reads a key, and begins a transaction that depends on what the key holds. The write is sent
 // only then: where MULTI is refused it would be executed alone.
-func open(ctx context.Context, tx *redis.Tx, key string, read command) error {
+func (s *Storage) open(ctx context.Context, tx *redis.Tx, key string, read command) error {
 	watch := &write{Cmd: redis.NewCmd(ctx, "watch", key)} // which isn't sent again within the transaction
 	multi := redis.NewCmd(ctx, "multi")
 	begun := false
-	defer func() {
-		if !begun { // or a hook panics
+	defer func() { // also if a hook panics
+		_, alone := s.client.(*redis.Client)
+		switch {
+		case begun:
+		case alone:
 			giveUpAfter(ctx, tx, watch, read, multi)
+		default: // the connection watches the key already
+			giveUp(ctx, tx)
 		}
 	}()
 	_ = tracking.Together(ctx, tx.Pipeline(), watch, read, multi)

@@ -300,6 +300,29 @@ func TestAHookThatRefusesWithinATransaction(t *testing.T) {
 	}
 }
 
+// Nor, in a cluster, one on which others' transactions are dropped: go-redis has sent a WATCH of its own.
+func TestAHookThatRefusesATransactionInACluster(t *testing.T) {
+	cluster := redistest.StartCluster(t, 1, scriptless...)
+	f := &fixture{T: t, raw: cluster.Masters[0].Client()}
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{cluster.Masters[0].Addr()}, PoolSize: 1, MaxRedirects: -1})
+	t.Cleanup(func() { f.check(client.Close()) })
+	b := &breaker{}
+	client.OnNewNode(func(node *redis.Client) {
+		node.AddHook(&probe{before: func(_ int, commands string) { b.open.Store(b.open.Load() || commands == "watch get multi") }})
+		node.AddHook(b)
+	})
+	s := redisstore.New(client)
+	f.set("a", `{"n":0}`)
+	if _, err := s.Commit(ctx, "a", update(values{"n": 1})(f.base(s, "a")), ttl); err == nil {
+		t.Error("committed")
+	}
+	b.open.Store(false)
+	f.set("a", `{"n":2}`)
+	if _, err := client.TxPipelined(ctx, func(p redis.Pipeliner) error { return p.Set(ctx, "b", 1, 0).Err() }); err != nil {
+		t.Errorf("the next transaction: %v", err)
+	}
+}
+
 // Nor does a hook that panics once the transaction has begun.
 func TestAHookThatPanicsWithinATransaction(t *testing.T) {
 	f := start(t, scriptless...)
