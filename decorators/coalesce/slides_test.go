@@ -308,7 +308,7 @@ func TestASlideOfAStoreThatReturnsNoExpiryRevokesNothing(t *testing.T) {
 	})
 }
 
-// A repeated change of which nothing is left to write sets no expiry: a request that was told that its session lives on,
+// A repeated change of which nothing is left to write sets no expiry: a user whose session was said to live on,
 // while the change waited, finds it there.
 func TestASessionInUseOutlivesALostReply(t *testing.T) {
 	s := teststore.New()
