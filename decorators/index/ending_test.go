@@ -174,7 +174,7 @@ func TestALogInWhileASessionIsEnded(t *testing.T) {
 			put(t, w.Storage, id, "bob")
 		})
 		s.marks.invalidateAll()
-		if _, err := s.loaded(ctx, id, time.Hour, old); err != nil {
+		if _, err := s.loaded(ctx, id, time.Hour, old, 0); err != nil {
 			t.Fatal(err)
 		}
 		if got := userUnder(t, s, id); got != "bob" {

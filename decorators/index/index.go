@@ -164,35 +164,81 @@ func (s *Storage) Principals() Principals { return Principals{s} }
 
 // Load returns no session if it is over by a mark, and removes it then.
 func (s *Storage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	before := s.marks.reads.Load()
 	read, err := s.Storage.Load(ctx, id, ttl)
 	if err != nil || !s.isWhole(ctx) || read.Snapshot.Len() == 0 {
 		return read, err
 	}
-	return s.loaded(ctx, id, ttl, read)
+	return s.loaded(ctx, id, ttl, read, before)
 }
 
-func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read tiers.Read) (tiers.Read, error) {
-	principal, r, has := s.owners.recorded(read.Snapshot.Data())
-	if principal == "" {
-		return read, nil
-	}
-	reason, over, err := s.marks.judge(ctx, r)
-	if err != nil && (read.Outcome != tiers.OutcomeStale || !s.marks.lives(r)) {
-		return tiers.Read{}, err
-	}
-	if over {
-		if read.Snapshot = s.end(ctx, read.Snapshot, r.entry(id, ttl), reason); read.Snapshot == nil {
+// loaded judges a session that was read after the marks of a number. Marks can be lost together with the sessions, as by
+// FLUSHDB, which a cache below learns a moment later: so a session is over by marks that were read after it, and lives by
+// marks that were read before it.
+func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read tiers.Read, before uint64) (tiers.Read, error) {
+	var alive record
+	for range mostReads {
+		principal, r, has := s.owners.recorded(read.Snapshot.Data())
+		if principal == "" {
+			return read, nil
+		}
+		if r == alive {
+			return s.touched(ctx, id, ttl, read, r, has), nil
+		}
+		state, err := s.marks.of(ctx, r.key)
+		was := err == nil && state.ends(r)
+		if was {
+			state, err = s.marks.after(ctx, r.key) // see judge
+		}
+		if err != nil {
+			if read.Outcome == tiers.OutcomeStale && s.marks.lives(r, before) {
+				return s.touched(ctx, id, ttl, read, r, has), nil
+			}
+			return tiers.Read{}, err
+		}
+		reason, over := state.verdict(r)
+		switch {
+		case over:
+			read.Snapshot = s.end(ctx, read.Snapshot, r.entry(id, ttl), reason)
+		case was: // it has begun after a mark that wasn't in memory, or the mark is lost
+			alive = r
+			if read.Snapshot, err = s.current(ctx, id, read.Snapshot, left(read.Snapshot, ttl)); err != nil {
+				return tiers.Read{}, err
+			}
+		case state.read > before:
+			alive = r
+			if read, err = s.Storage.Load(ctx, id, ttl); err != nil {
+				return tiers.Read{}, err
+			}
+		default:
+			return s.touched(ctx, id, ttl, read, r, has), nil
+		}
+		if before = state.read; read.Snapshot.Len() == 0 {
 			return tiers.Read{Outcome: read.Outcome}, nil
 		}
-		return s.loaded(ctx, id, ttl, read)
 	}
+	return tiers.Read{}, errUnsettled
+}
+
+// mostReads is how often a session is read that is another one each time.
+const mostReads = 8
+
+var errUnsettled = tiers.NewError("strata: a session was replaced each time that it was read, so that it isn't known whether it is over; try again", nil)
+
+// touched notes that a session is in use.
+func (s *Storage) touched(ctx context.Context, id string, ttl time.Duration, read tiers.Read, r record, has bool) tiers.Read {
 	if has && s.recent.due(ctx, id, ttl) {
-		if until, known := read.Snapshot.Expires(); known && !until.IsZero() {
-			ttl = max(ttl, time.Until(until)) // it may have a longer one of its own
-		}
-		s.queue.touch(r.entry(id, ttl))
+		s.queue.touch(r.entry(id, max(ttl, left(read.Snapshot, ttl)))) // it may have a longer one of its own
 	}
-	return read, nil
+	return read
+}
+
+// left is for how long a session lives as it is, or ttl if that isn't known.
+func left(session *tiers.Snapshot, ttl time.Duration) time.Duration {
+	if until, known := session.Expires(); known && !until.IsZero() {
+		return max(time.Until(until), time.Millisecond)
+	}
+	return ttl
 }
 
 // end ends a session that is over by a mark. The read may be old: another session that has begun under
@@ -295,13 +341,14 @@ func (s *Storage) CommitAll(ctx context.Context, commits []tiers.Commit) []tiers
 
 // LoadAll is Load of each, together.
 func (s *Storage) LoadAll(ctx context.Context, loads []tiers.Reload) []tiers.Reloaded {
+	before := s.marks.reads.Load()
 	results := s.Base.LoadAll(ctx, loads)
 	if !s.isWhole(ctx) {
 		return results
 	}
 	for n := range results {
 		if one := &results[n]; one.Err == nil && one.Read.Snapshot.Len() > 0 {
-			one.Read, one.Err = s.loaded(ctx, loads[n].ID, loads[n].TTL, one.Read)
+			one.Read, one.Err = s.loaded(ctx, loads[n].ID, loads[n].TTL, one.Read, before)
 		}
 	}
 	return results

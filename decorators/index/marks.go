@@ -24,6 +24,7 @@ type marks struct {
 	indexer principals.Index
 	shards  []shard
 	epoch   atomic.Uint64 // counts what was missed
+	reads   atomic.Uint64 // counts reads of shards
 	vouched atomic.Int64  // until when, in nanoseconds since started
 	bounded atomic.Bool   // no source vouches, so that maxAge bounds
 	stale   chan struct{} // has the keeper read
@@ -42,7 +43,8 @@ type shard struct {
 
 type shardState struct {
 	stamp, epoch uint64
-	began        int64 // when it was asked for
+	began        int64  // when it was asked for
+	read         uint64 // its number among all reads of shards, by their ends
 	principals.Marks
 }
 
@@ -104,10 +106,10 @@ func (m *marks) after(ctx context.Context, key principals.Key) (*shardState, err
 	return s.state.Load(), nil
 }
 
-// lives reports whether a session isn't over by the marks as they were read last, if they ever were.
-func (m *marks) lives(r record) bool {
+// lives reports whether a session isn't over by the marks as they were read last, if that was before the session was.
+func (m *marks) lives(r record, before uint64) bool {
 	state := m.shards[m.indexer.ShardOf(r.key)].state.Load()
-	return state != nil && !state.ends(r)
+	return state != nil && state.read <= before && !state.ends(r)
 }
 
 // load reads shards.
@@ -121,7 +123,7 @@ func (m *marks) load(ctx context.Context, numbers []int) error {
 		return err
 	}
 	for n, number := range numbers {
-		states[n].Marks = read[n]
+		states[n].Marks, states[n].read = read[n], m.reads.Add(1)
 		s := &m.shards[number]
 		for {
 			old := s.state.Load()
