@@ -57,12 +57,9 @@ func (p *parts) advisers() (all []tiers.Adviser) {
 // keyByKey advises for a chain whose layers have nothing to do.
 type keyByKey struct{ top tiers.Storage }
 
-// Advise asks the store once, as one that doesn't reply may be of another style.
+// Advise says nothing of a store that doesn't reply, which may be of another style.
 func (k keyByKey) Advise(ctx context.Context) []tiers.Advice {
-	if k.top.Style(ctx) != tiers.StyleDirect {
-		return nil
-	}
-	if _, err := k.top.Data(ctx, "strata-advice"); err != nil {
+	if style, err := tiers.StyleOf(ctx, k.top); err != nil || style != tiers.StyleDirect {
 		return nil
 	}
 	return []tiers.Advice{{Topic: "store", Text: "the store is written key by key, so that layer.Local serves nothing from memory, layer.Coalesced merges nothing and " +

@@ -2,6 +2,7 @@ package tiers
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -70,6 +71,18 @@ const (
 	// merged; every call is passed through.
 	StyleOpaque
 )
+
+// StyleOf is the style of a storage as its store shows it by replying, or the error of a store that doesn't: until it
+// has replied, Style takes it for one of single keys.
+func StyleOf(ctx context.Context, s Storage) (Style, error) {
+	if style := s.Style(ctx); style != StyleDirect {
+		return style, nil
+	}
+	if _, err := s.Data(ctx, "strata-style"); err != nil && !errors.Is(err, gsession.ErrorDisabled) {
+		return 0, err
+	}
+	return s.Style(ctx), nil
+}
 
 // MaxID is the longest id that a session can have, in bytes, so that a number of remembered
 // sessions is a bound of memory as well.

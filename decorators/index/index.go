@@ -447,19 +447,17 @@ var errKeys = tiers.NotApplied(tiers.NewError("strata: layer.Indexed: the store 
 func (s *Storage) isWhole(ctx context.Context) bool { return s.Style(ctx) == tiers.StyleSnapshot }
 
 // checkWhole returns an error if the storage below is written key by key, or if that isn't known as it is away.
-func (s *Storage) checkWhole(ctx context.Context, id string) error {
-	if s.isWhole(ctx) {
-		return nil
+func (s *Storage) checkWhole(ctx context.Context) error {
+	style, err := tiers.StyleOf(ctx, s.Storage)
+	if err == nil && style != tiers.StyleSnapshot {
+		err = errKeys
 	}
-	if _, err := s.Storage.Data(ctx, id); err != nil {
-		return err // it may be away, and of the other kind
-	}
-	return errKeys
+	return err
 }
 
 // Set is refused over a direct store.
 func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.Duration) error {
-	if err := s.checkWhole(ctx, id); err != nil {
+	if err := s.checkWhole(ctx); err != nil {
 		return err
 	}
 	return s.Storage.Set(ctx, id, key, value, ttl)
@@ -467,7 +465,7 @@ func (s *Storage) Set(ctx context.Context, id, key string, value any, ttl time.D
 
 // SetMap is refused over a direct store.
 func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, ttl time.Duration) error {
-	if err := s.checkWhole(ctx, id); err != nil {
+	if err := s.checkWhole(ctx); err != nil {
 		return err
 	}
 	return s.Storage.SetMap(ctx, id, data, ttl)
@@ -475,7 +473,7 @@ func (s *Storage) SetMap(ctx context.Context, id string, data map[string]any, tt
 
 // Remove is refused over a direct store.
 func (s *Storage) Remove(ctx context.Context, id, key string) error {
-	if err := s.checkWhole(ctx, id); err != nil {
+	if err := s.checkWhole(ctx); err != nil {
 		return err
 	}
 	return s.Storage.Remove(ctx, id, key)

@@ -55,10 +55,8 @@ func (s Principals) check(ctx context.Context, principal string) error {
 	if err := principals.Check(principal); err != nil {
 		return err
 	}
-	return s.checkWhole(ctx)
+	return s.of.checkWhole(ctx)
 }
-
-func (s Principals) checkWhole(ctx context.Context) error { return s.of.checkWhole(ctx, newNonce()) }
 
 // List returns some of a principal's sessions and where to go on; the first cursor and the last are "". Those that
 // end first, if they aren't used, are on the first pages; on a page the oldest come first. It looks at each session,
@@ -322,7 +320,7 @@ func (s Principals) Revoke(ctx context.Context, handle string, reason principals
 	if !ok {
 		return nil, ErrHandle
 	}
-	if err := s.checkWhole(ctx); err != nil {
+	if err := s.of.checkWhole(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.markEnded(ctx, []principals.Entry{{Key: key, Tag: tag}}, reason); err != nil {
@@ -395,7 +393,7 @@ func (s Principals) removeMarked(ctx context.Context, of principals.Entry, marks
 
 // RevokeEverybody ends the sessions of all principals by a mark; each is removed when it is met.
 func (s Principals) RevokeEverybody(ctx context.Context, reason principals.Reason) error {
-	if err := s.checkWhole(ctx); err != nil {
+	if err := s.of.checkWhole(ctx); err != nil {
 		return err
 	}
 	err := s.of.indexer.MarkAll(ctx, principals.Mark{Nonce: newNonce(), Reason: reason}, s.of.options.LongestSession)
@@ -405,7 +403,7 @@ func (s Principals) RevokeEverybody(ctx context.Context, reason principals.Reaso
 
 // Page and Count are the index's.
 func (s Principals) Page(ctx context.Context, cursor string, size int) ([]principals.Indexed, string, error) {
-	if err := s.checkWhole(ctx); err != nil {
+	if err := s.of.checkWhole(ctx); err != nil {
 		return nil, "", err
 	}
 	return s.of.indexer.Page(ctx, cursor, size)
@@ -413,7 +411,7 @@ func (s Principals) Page(ctx context.Context, cursor string, size int) ([]princi
 
 // Count is the number of principals with sessions.
 func (s Principals) Count(ctx context.Context) (int, error) {
-	if err := s.checkWhole(ctx); err != nil {
+	if err := s.of.checkWhole(ctx); err != nil {
 		return 0, err
 	}
 	return s.of.indexer.Count(ctx)

@@ -243,13 +243,14 @@ func (s *sessions) newID(r record) string {
 
 var errKeys = tiers.NewError("strata: web: the chain has calls for single keys, as over RedisHashTable, and a session has to be read and written whole; put layer.Snapshots() first among its decorators", nil)
 
-// isWhole returns an error if the chain has calls for single keys: two such calls of one commit may come before and
-// after a log-out.
-func (s *sessions) isWhole(ctx context.Context) error {
-	if s.top.Style(ctx) != tiers.StyleSnapshot {
-		return errKeys
+// checkWhole returns an error if the chain has calls for single keys, or if that isn't known as the store is away: two such
+// calls of one commit may come before and after a log-out.
+func (s *sessions) checkWhole(ctx context.Context) error {
+	style, err := tiers.StyleOf(ctx, s.top)
+	if err == nil && style != tiers.StyleSnapshot {
+		err = errKeys
 	}
-	return nil
+	return err
 }
 
 // logFailure logs what the chain leaves to its caller.

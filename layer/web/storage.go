@@ -159,7 +159,7 @@ func (s *storage) find(ctx context.Context, id string, ttl time.Duration) (m *gm
 		return nil, true, nil
 	}
 	if m, err = of.chain.GetSession(ctx, id, ttl); err == nil {
-		err = of.isWhole(ctx)
+		err = of.checkWhole(ctx)
 	}
 	if err != nil {
 		return m, false, err
@@ -242,7 +242,7 @@ func (s *storage) endOld(ctx context.Context) error {
 
 // write writes a map of the session.
 func (s *storage) write(ctx context.Context, data *gmap.StrAnyMap, ttl time.Duration) error {
-	if err := s.q.of.isWhole(ctx); err != nil { // a session that begins wasn't read
+	if err := s.q.of.checkWhole(ctx); err != nil { // a session that begins wasn't read
 		s.q.of.logFailure(ctx, err)
 		return err
 	}

@@ -578,6 +578,63 @@ func TestAChainThatWritesKeyByKeyIsRefused(t *testing.T) {
 	}
 }
 
+// starting is a store of whole sessions that doesn't show it while it is away, as one of a program's own with a connection.
+type starting struct {
+	*gsession.StorageMemory
+	away atomic.Bool
+}
+
+func (s *starting) Get(ctx context.Context, id, key string) (any, error) {
+	if s.away.Load() {
+		return nil, errAway
+	}
+	return s.StorageMemory.Get(ctx, id, key)
+}
+
+func (s *starting) Data(ctx context.Context, id string) (map[string]any, error) {
+	if s.away.Load() {
+		return nil, errAway
+	}
+	return s.StorageMemory.Data(ctx, id)
+}
+
+func (s *starting) SetSession(ctx context.Context, id string, data *gmap.StrAnyMap, ttl time.Duration) error {
+	if s.away.Load() {
+		return errAway
+	}
+	return s.StorageMemory.SetSession(ctx, id, data, ttl)
+}
+
+// A store that is away from the first request on isn't taken for one that writes key by key.
+func TestAStoreThatIsAwayFromTheStart(t *testing.T) {
+	var said said
+	var failed atomic.Pointer[error]
+	store := &starting{StorageMemory: gsession.NewStorageMemory()}
+	store.away.Store(true)
+	chain := layer.Chain(store, layer.Traced(layer.Logger(slog.New(slog.NewTextHandler(&said, nil)))))
+	s := serveChain(t, chain, standard(web.OnError(func(r *ghttp.Request, err error) {
+		failed.Store(&err)
+		r.Response.WriteStatus(http.StatusServiceUnavailable)
+	})))
+	c := s.client()
+	for _, path := range []string{"/set", "/login"} {
+		c.status(path, http.StatusServiceUnavailable)
+		if err := failed.Load(); err == nil || !errors.Is(*err, errAway) {
+			t.Errorf("%s: OnError got %v", path, err)
+		}
+	}
+	store.away.Store(false)
+	c.want("/set", "set")
+	c.status("/login", http.StatusOK)
+	c.want("/who", `ann;{"k":"v"}`)
+	if err := chain.Close(context.Background()); err != nil { // has all lines written
+		t.Fatal(err)
+	}
+	if strings.Contains(said.String(), "Snapshots") {
+		t.Errorf("the log has a wrong advice: %s", said.String())
+	}
+}
+
 // stubborn is a store of either kind that refuses to write notes, or to end sessions.
 type stubborn struct {
 	gsession.Storage
