@@ -100,11 +100,7 @@ func (u *Users) cachesAbove() bool {
 
 // bounded is the context of a call, with a deadline.
 func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx = given(ctx)
-	if _, has := ctx.Deadline(); has {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, principals.CallTimeout)
+	return principals.Bounded(given(ctx))
 }
 
 // List returns sessions of the principal, 100 at a time, and the cursor of the next page, which is "" after the

@@ -172,7 +172,9 @@ func (c *change) enter(ctx context.Context, entry principals.Entry, limit Limit)
 		read = mostCounted
 	}
 	c.entered = append(c.entered, entry) // also if the reply is lost
-	entered, err := s.indexer.Enter(ctx, entry, read)
+	soon, cancel := principals.Bounded(ctx)
+	entered, err := s.indexer.Enter(soon, entry, read)
+	cancel()
 	if err != nil || limit.Most == 0 {
 		return entered, err
 	}

@@ -366,7 +366,9 @@ func (s *Storage) RemoveAll(ctx context.Context, id string) error {
 			reason = ReasonLoggedOut
 		}
 		if reason != "" {
-			_ = s.indexer.Because(ctx, []string{id}, reason, s.options.KeepReasons)
+			soon, cancel := context.WithTimeout(ctx, principals.FindTimeout)
+			_ = s.indexer.Because(soon, []string{id}, reason, s.options.KeepReasons)
+			cancel()
 		}
 	}
 	if err := s.Storage.RemoveAll(ctx, id); err != nil {

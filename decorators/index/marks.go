@@ -88,6 +88,8 @@ func (m *marks) of(ctx context.Context, key principals.Key) (*shardState, error)
 // after returns the marks that apply to a principal, as they were at some moment after the call
 // began.
 func (m *marks) after(ctx context.Context, key principals.Key) (*shardState, error) {
+	ctx, cancel := principals.Bounded(ctx)
+	defer cancel()
 	number := m.indexer.ShardOf(key)
 	s := &m.shards[number]
 	began := clock()

@@ -17,13 +17,21 @@ import (
 // Reason says why a session has ended.
 type Reason string
 
-// These bound what the end of a session waits for its index, and a call of layer.Users whose context has no deadline. Only tests that run on busy machines
-// change them, before anything else runs.
+// These bound what the end of a session waits for its index, and a call of layer.Users, a log-in and a read of marks whose context has no
+// deadline. Only tests that run on busy machines change them, before anything else runs.
 var (
 	FindTimeout = 250 * time.Millisecond // whose it is, and why it has ended
 	EndTimeout  = 3 * time.Second        // until its entry is removed
-	CallTimeout = 5 * time.Second        // of layer.Users
+	CallTimeout = 5 * time.Second        // of Bounded
 )
+
+// Bounded is a context with a deadline: the contexts of requests have none, and a store may hang.
+func Bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, has := ctx.Deadline(); has {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, CallTimeout)
+}
 
 // Key stands for a principal wherever its name mustn't be read, in the names of
 // keys for one (law 10).
