@@ -50,7 +50,7 @@ func (c *change) decide(ctx context.Context) error {
 		c.leave(before)
 		return nil
 	case !has:
-		return c.begin(ctx, principal, before)
+		return c.begin(ctx, principal, before, next)
 	case c.delta.Creates():
 		return c.carry(ctx, principal, r)
 	default:
@@ -67,7 +67,7 @@ func (c *change) leave(before map[string]any) {
 
 // begin logs the principal of a session in that has no record of it, unless a record has been made elsewhere: by an
 // earlier attempt, or after the request had loaded its copy.
-func (c *change) begin(ctx context.Context, principal string, before map[string]any) error {
+func (c *change) begin(ctx context.Context, principal string, before, next map[string]any) error {
 	var (
 		s       = c.of
 		creates = c.delta.Creates()
@@ -98,6 +98,11 @@ func (c *change) begin(ctx context.Context, principal string, before map[string]
 		}
 		if c.delta.IsInquiry() || read.Snapshot.Len() == 0 {
 			return nil
+		}
+	}
+	if s.preview != nil {
+		if back, err := s.preview(next); err == nil && s.owners.whose(back) != principal { // or the commit will fail
+			return errLost
 		}
 	}
 	c.leave(before)

@@ -31,6 +31,9 @@ var (
 	ErrLimit  = tiers.NewError("strata: this principal has as many sessions as layer.Limit allows; end one of them first", nil)
 	ErrCursor = principals.ErrCursor
 	ErrHandle = tiers.NewError("strata: this is no handle of a session; take one from Users.List", nil)
+
+	errLost = tiers.NewError("strata: layer.Indexed: its func finds another principal, or none, in what comes back from the store, where numbers are "+
+		"json.Number and structs are maps; have it convert the value, as by gconv.String", nil)
 )
 
 // Ended is a tiers.ErrRevoked that knows why the session has ended.
@@ -60,6 +63,7 @@ type Storage struct {
 	given   gsession.Storage // as New got it, for Unwrap
 	maps    *sessionmap.Maps
 	owners  owners
+	preview tiers.Preview // nil where it isn't known
 	options Options
 	indexer principals.Index
 	marks   *marks
@@ -79,7 +83,7 @@ var _ tiers.Storage = (*Storage)(nil)
 // New keeps an index over a storage. principal returns whose a session with the given data is, ""
 // for nobody's; it must not change the data. If it is nil, or returns "", web.Login says so.
 func New(inner gsession.Storage, principal func(data map[string]any) string, options Options) *Storage {
-	s := &Storage{Base: tiers.Base{Storage: sessionmap.Adapt(inner)}, given: inner, owners: principal, options: options}
+	s := &Storage{Base: tiers.Base{Storage: sessionmap.Adapt(inner)}, given: inner, owners: principal, preview: tiers.PreviewOf(inner), options: options}
 	s.maps = sessionmap.New(s)
 	s.over, s.cancel = context.WithCancel(context.Background())
 	s.use(newMemory())
