@@ -182,6 +182,57 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 	poll.Until(t, "everybody is out", func() bool { return device{a, "bob-0123456789"}.user(t) == "" })
 }
 
+// What the index ends isn't served by a Local above it either, though nothing vouches for memory, or nobody has to.
+func TestLocalAboveTheIndexForgetsWhatThatEnds(t *testing.T) {
+	ctx := context.Background()
+	server := redistest.Start(t)
+	stores := map[string]func(t *testing.T) gsession.Storage{
+		"an index in the process": func(*testing.T) gsession.Storage { return gsession.NewStorageMemory() },
+		"an index in Redis": func(t *testing.T) gsession.Storage {
+			store := redisstore.New(client(t, server), redisstore.Prefix(gsession.NewSessionId()+":"))
+			t.Cleanup(func() { _ = store.Close(ctx) })
+			return store
+		},
+	}
+	options := map[string]layer.LocalOption{"MaxStale": layer.MaxStale(time.Hour), "Exclusive": layer.Exclusive()}
+	ends := map[string]func(t *testing.T, users *layer.Users, second device){
+		"RevokeEverybody": func(t *testing.T, users *layer.Users, _ device) {
+			if err := users.RevokeEverybody(ctx, layer.ReasonEndedByAdmin); err != nil {
+				t.Error(err)
+			}
+		},
+		"RevokeAll": func(t *testing.T, users *layer.Users, _ device) {
+			if _, err := users.RevokeAll(ctx, "alice", layer.ReasonEndedByAdmin); err != nil {
+				t.Error(err)
+			}
+		},
+		"Limit": func(t *testing.T, _ *layer.Users, second device) { second.logIn(t, "alice") },
+	}
+	for index, store := range stores {
+		for bound, option := range options {
+			for way, end := range ends {
+				t.Run(index+"/"+bound+"/"+way, func(t *testing.T) {
+					chain := layer.Chain(store(t), layer.Indexed(userOf, layer.Limit(1, layer.EndOldest)), patientLocal(option))
+					t.Cleanup(func() {
+						if err := chain.Close(ctx); err != nil {
+							t.Error(err)
+						}
+					})
+					first, second := device{chain, "first-0123456789"}, device{chain, "second-0123456789"}
+					first.logIn(t, "alice")
+					if first.user(t) != "alice" {
+						t.Fatal("not logged in")
+					}
+					end(t, layer.Principals(chain), second)
+					if first.user(t) != "" {
+						t.Error("memory serves a session that has ended")
+					}
+				})
+			}
+		}
+	}
+}
+
 // isRevoked checks what a running request got. The chain waits for the reason for a moment only.
 func isRevoked(t *testing.T, users *layer.Users, err error, id string, want layer.Reason) {
 	t.Helper()

@@ -152,15 +152,13 @@ func (s *Storage) Close(ctx context.Context) error {
 // Flush waits until what is queued is written.
 func (s *Storage) Flush(ctx context.Context) error { return s.queue.flush(ctx) }
 
-// Source notifies a cache above of sessions that were ended by a mark. It is nil if the index is in
-// the process.
-func (s *Storage) Source() tiers.InvalidationSource {
+// Source notifies a cache above of sessions that the index has ended. If the index is in the process, it doesn't vouch
+// for what others write.
+func (s *Storage) Source() (source tiers.InvalidationSource, vouches bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, process := s.indexer.(*memory); process {
-		return nil
-	}
-	return s.marks
+	_, process := s.indexer.(*memory)
+	return s.marks, !process
 }
 
 // Principals are the index's sessions by whose they are.

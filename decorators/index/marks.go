@@ -16,8 +16,8 @@ import (
 // that needs another shard reads it, so that a check which begins after a mark was set, and within
 // the bounds of layer.Local, finds the mark.
 //
-// It is a source itself, for caches above the index: a mark ends sessions without an invalidation
-// of each, so that all sessions are invalidated. mu guards listeners and unsupported, and is held
+// It is a source itself, for caches above the index, of the sessions that the index removes. A mark ends sessions without
+// an invalidation of each, so that all are invalidated. mu guards listeners and unsupported, and is held
 // while listeners are notified; indexer and shards are set at construction; the other fields are
 // atomics.
 type marks struct {
@@ -151,6 +151,13 @@ func (m *marks) invalidateAll() {
 func (m *marks) notify() {
 	m.wake()
 	m.each(func(l tiers.InvalidationListener) { l.InvalidateAll() })
+}
+
+// ended notifies caches of sessions that were removed below them.
+func (m *marks) ended(ids []string) {
+	for _, id := range ids {
+		m.each(func(l tiers.InvalidationListener) { l.Invalidate(id) })
+	}
 }
 
 func (m *marks) each(call func(tiers.InvalidationListener)) {

@@ -268,7 +268,9 @@ func (s Principals) end(ctx context.Context, there []located, reason principals.
 	if err := s.of.indexer.Because(ctx, ids, reason, s.of.options.KeepReasons); err != nil {
 		return nil, err
 	}
-	if err := remove(ctx, entries); err != nil {
+	err = remove(ctx, entries)
+	s.of.marks.ended(ids) // some of them, if it failed
+	if err != nil {
 		return nil, err
 	}
 	for _, id := range ids {
@@ -356,10 +358,10 @@ func (s Principals) RevokeAll(ctx context.Context, principal string, reason prin
 
 // removeMarked removes the sessions of a principal that marks have ended from the store and the index, all or those with
 // the tag that is given. Layers below needn't know, as what waits there to be written is over too. An error is
-// returned where a cache above isn't notified of the marks, which are the process's own: otherwise they hold without the removal.
+// returned if the marks are the process's own, and end with it: otherwise they hold without the removal.
 func (s Principals) removeMarked(ctx context.Context, of principals.Entry, marks principals.Marks, reason principals.Reason) (ids []string, err error) {
 	defer func() {
-		if s.of.Source() != nil {
+		if _, kept := s.of.Source(); kept {
 			err = nil
 		}
 	}()

@@ -254,6 +254,19 @@ func (l *listener) Unsupported(reason error) {
 	l.watch.order.memory.guard.BumpAll()
 }
 
+// endings receives what a layer below has ended itself. That holds at once, and whatever anybody vouches for.
+type endings struct{ order *order }
+
+var _ tiers.InvalidationListener = endings{}
+
+func (e endings) Invalidate(id string) {
+	e.order.invalidate(e.order.memory.guard.Hash(id), telemetry.InvalidatedByWrite)
+}
+
+func (e endings) InvalidateAll()     { e.order.memory.guard.BumpAll() }
+func (endings) ValidUntil(time.Time) {}
+func (endings) Unsupported(error)    {}
+
 // silence is the time without a vouching source after which that is logged.
 const silence = 10 * time.Second
 

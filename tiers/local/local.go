@@ -102,14 +102,15 @@ func (s *Storage) discover(below gsession.Storage, alike bool) {
 		_, flows := below.(tiers.Storage)
 		_, changes := below.(interface{ ChangesSessions() })
 		alike = alike && flows && !changes
-		source, ok := below.(tiers.InvalidationSource)
-		if layer, has := below.(interface {
-			Source() tiers.InvalidationSource
-		}); has { // of sessions that the layer itself ends
-			source = layer.Source()
-			ok = source != nil
+		source, vouches := below.(tiers.InvalidationSource)
+		layer, ends := below.(interface {
+			Source() (source tiers.InvalidationSource, vouches bool)
+		})
+		if ends { // sessions itself, also those of an exclusive process
+			source, vouches = layer.Source()
+			s.subscriptions.add(subscription{layer: source}, func() func() { return source.Subscribe(endings{&s.order}) })
 		}
-		if ok && !s.options.Exclusive {
+		if vouches && !s.options.Exclusive {
 			s.subscriptions.add(subscription{layer: below}, func() func() { return s.watch.listen(source) })
 		}
 	}
