@@ -190,7 +190,9 @@ func (o *order) put(u *calls, hash uint64, e *entry, deadline int64) {
 func (o *order) doubt(hash uint64, id string, deadline int64, cause telemetry.Count) {
 	e, _ := o.memory.held(hash, id)
 	taken, delay := o.own.notified(e, deadline)
-	if !taken {
+	if taken {
+		o.flights.forget(flightKey{id: id, stamp: e.stamp}) // it may have begun before
+	} else {
 		o.memory.guard.Bump(hash)
 		o.tally.AddAt(cause, hash)
 	}
@@ -227,12 +229,24 @@ func (o *order) reread(e *entry) (r rereading, ok bool) {
 }
 
 // spoil ends a read in the background that has failed, and invalidates its session.
-func (o *order) spoil(c call) {
+func (o *order) spoil(c call, e *entry) {
 	stripe, _ := o.end(c)
-	defer stripe.Unlock()
 	if o.memory.guard.Stamp(c.hash) == c.stamp {
 		o.memory.guard.Bump(c.hash)
 		o.tally.AddAt(telemetry.InvalidatedByOwnWrite, c.hash)
+	}
+	stripe.Unlock()
+	o.unread(e)
+}
+
+// unread invalidates what was kept under a new stamp while the entry was to be read again, as that will not happen
+// any more, and what waits for it isn't served.
+func (o *order) unread(e *entry) {
+	stripe := o.memory.lock(e.hash)
+	defer stripe.Unlock()
+	if kept, _ := o.memory.held(e.hash, e.id); kept != nil && kept.own == e.own && !o.own.waits(e.own) {
+		o.memory.guard.Bump(e.hash)
+		o.tally.AddAt(telemetry.InvalidatedByOwnWrite, e.hash)
 	}
 }
 

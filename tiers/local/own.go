@@ -235,10 +235,19 @@ func (w *ownWrites) reread(batch []rereading) (failed int) {
 func (w *ownWrites) ended(r rereading, result tiers.Reloaded, began int64) {
 	switch e := r.entry; {
 	case result.Err != nil:
-		w.order.spoil(r.call)
+		w.order.spoil(r.call, e)
 	case w.order.loaded(r.call, e.id, result.Read, began, false):
 		w.settle(e.own)
+	default:
+		w.order.unread(e)
 	}
+}
+
+// waits reports whether the state that a write has made is still to be read again.
+func (w *ownWrites) waits(own *ownWrite) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return own.next != nil
 }
 
 func (w *ownWrites) load(ctx context.Context, batch []rereading, results []tiers.Reloaded) []tiers.Reloaded {

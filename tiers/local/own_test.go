@@ -25,6 +25,9 @@ func changed(t *testing.T, l *local.Storage, value any) *tiers.Delta {
 	return delta
 }
 
+// rereadWithin is how long an own write is served after an invalidation.
+const rereadWithin = 100 * time.Millisecond
+
 // setK commits it.
 func setK(t *testing.T, l *local.Storage, value any) {
 	t.Helper()
@@ -479,4 +482,57 @@ func TestAnOwnWriteWithoutAResultIsInvalidated(t *testing.T) {
 		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1)
 		want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 1)
 	})
+}
+
+// A reader that comes after an invalidation doesn't share a load that began before it, though that may be about an own write.
+func TestAReadAfterADoubtfulInvalidationSharesNoEarlierLoad(t *testing.T) {
+	watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+		setK(t, l, 2)
+		s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() } // the state isn't read again
+		from.receiver().Invalidate("a")
+		synctest.Wait()
+		time.Sleep(rereadWithin)
+		answer := make(chan struct{})
+		s.OnLoad, s.OnLoaded = nil, onceOf(func() { <-answer })
+		var readers sync.WaitGroup
+		readers.Go(func() { load(t, l, "a") })
+		synctest.Wait()
+		s.Put("a", map[string]any{"k": 3}, ttl) // by another node
+		from.receiver().Invalidate("a")
+		time.Sleep(rereadWithin)
+		readers.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 3) })
+		synctest.Wait()
+		close(answer)
+		readers.Wait()
+	}, local.LoadTimeout(10*time.Second))
+}
+
+// A load that finds another state while an own write is read again doesn't leave what it has found unserved.
+func TestAStateThatALoadFindsDuringAReadInTheBackgroundIsServed(t *testing.T) {
+	for name, fails := range map[string]bool{"read": false, "not read": true} {
+		t.Run(name, func(t *testing.T) {
+			watched(t, func(t *testing.T, s *teststore.Store, from *source, l *local.Storage) {
+				setK(t, l, 2)
+				answer := make(chan struct{})
+				s.OnLoad = func(ctx context.Context, _ string) {
+					if fails {
+						<-ctx.Done()
+						return
+					}
+					<-answer
+				}
+				from.receiver().Invalidate("a")
+				synctest.Wait()
+				time.Sleep(rereadWithin)
+				s.OnLoad = nil
+				s.Put("a", map[string]any{"k": 3}, ttl) // by another node
+				want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 3)
+				close(answer)
+				time.Sleep(2 * time.Second)
+				load(t, l, "a")
+				synctest.Wait()
+				want(t, load(t, l, "a"), tiers.OutcomeHit, "k", 3)
+			})
+		})
+	}
 }
