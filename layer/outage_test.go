@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gogf/gf/v2/container/gmap"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
+	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/layer"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore"
@@ -274,4 +276,31 @@ func TestCloseOfAChainInOnGiveUpIsRefused(t *testing.T) {
 	if err := chain.Close(ctx); err != nil {
 		t.Error(err)
 	}
+}
+
+// Of a session that the store hasn't taken yet no read says how old it is: MaxStale bounds it all the same.
+func TestMaxStaleBoundsASessionThatIsPending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const id = "pending-0123456789"
+		ctx, store := context.Background(), teststore.New()
+		store.Refuse(func(string) error { return errors.New("full") })
+		chain := layer.Chain(store, patientCoalesced(layer.WriteBehind(time.Hour)), patientLocal())
+		open := func() *gsession.Session { return gsession.New(time.Hour, chain).New(ctx, id) }
+		s := open()
+		if err := errors.Join(s.Set("here", 1), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if here := open().MustGet("here"); here.Int() != 1 {
+			t.Fatalf("what is pending is read as %v", here)
+		}
+		store.Put(id, map[string]any{"there": 2}, time.Hour) // by another node
+		time.Sleep(time.Second)
+		if there := open().MustGet("there"); there.Int() != 2 {
+			t.Errorf("after MaxStale another node's write is read as %v", there)
+		}
+		store.Refuse(nil)
+		if err := chain.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -26,7 +26,7 @@ const never = math.MaxInt64
 
 // later is a moment that comes some time after another.
 func later(moment int64, d time.Duration) int64 {
-	if int64(d) > never-moment {
+	if moment > 0 && int64(d) > never-moment {
 		return never
 	}
 	return moment + int64(d)
