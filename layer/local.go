@@ -81,7 +81,7 @@ func LoadTimeout(d time.Duration) LocalOption {
 
 // ServeStale has memory serve a session if the store returns an error, or nothing within a tenth of
 // LoadTimeout. It does so for d after the session was last known to be current, and never past its
-// expiry. Off unless set. A change by such a request is merged into the store's session once the store
+// expiry; of a store that returns none, not for longer than its ttl after memory last read it. Off unless set. A change by such a request is merged into the store's session once the store
 // works again, or refused. A log-out on another node isn't noticed meanwhile: choose d accordingly.
 func ServeStale(d time.Duration) LocalOption {
 	if d <= 0 {

@@ -160,13 +160,13 @@ func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash u
 			return s.fetch(ctx, id, ttl, hash)
 		})
 	}
-	if _, ok := s.memory.stale(hash, id); !ok {
+	if _, ok := s.memory.stale(hash, id, ttl); !ok {
 		return join(ctx)
 	}
 	soon, cancel := context.WithTimeout(ctx, s.memory.limits.Load().LoadTimeout/softPart)
 	defer cancel()
 	read, err := join(soon)
-	switch snapshot, ok := s.memory.stale(hash, id); {
+	switch snapshot, ok := s.memory.stale(hash, id, ttl); {
 	case err == nil || ctx.Err() != nil:
 		return read, err
 	case ok:

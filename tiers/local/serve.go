@@ -100,9 +100,10 @@ func (m *memory) held(hash uint64, id string) (*entry, view) {
 }
 
 // stale returns the state in memory when the store has failed, if it wasn't invalidated and is within the bound of
-// ServeStale.
-func (m *memory) stale(hash uint64, id string) (*tiers.Snapshot, bool) {
-	if m.limits.Load().ServeStale == 0 {
+// ServeStale. A session of which the store returns no expiry ends when it wasn't loaded for its time to live.
+func (m *memory) stale(hash uint64, id string, ttl time.Duration) (*tiers.Snapshot, bool) {
+	bound := m.limits.Load().ServeStale
+	if bound == 0 {
 		return nil, false
 	}
 	vouched := m.watch.stood() // before the view, as in it
@@ -110,14 +111,18 @@ func (m *memory) stale(hash uint64, id string) (*tiers.Snapshot, bool) {
 	if e == nil || e.snapshot == nil || e.id != id || e.stamp != v.stamp || !e.own.trusted(v.now) {
 		return nil, false
 	}
-	if at, known := e.snapshot.Expires(); known && !at.IsZero() && v.now >= m.moment(at) {
-		return nil, false
+	expiry := int64(never)
+	switch at, known := e.snapshot.Expires(); {
+	case known && !at.IsZero():
+		expiry = m.moment(at)
+	case !known && ttl > 0:
+		expiry = max(later(e.loaded, ttl), e.until)
 	}
 	end := e.until
 	if e.watched {
 		end = vouched
 	}
-	return e.snapshot, v.now-int64(m.limits.Load().ServeStale) < end
+	return e.snapshot, v.now < min(later(end, bound), expiry)
 }
 
 // expiry returns when the session in memory ends (the zero time if it never does) and how many keys it has. It isn't

@@ -229,6 +229,28 @@ func TestServeStale(t *testing.T) {
 	}, local.ServeStale(2*time.Minute))
 }
 
+// A store that returns no expiry holds a session for its time to live after the last load, if nobody slides that.
+func TestServeStaleEndsWithTheTimeToLiveOverAStoreWithoutExpiries(t *testing.T) {
+	for name, opts := range map[string][]local.Option{"shared": nil, "exclusive": {local.Exclusive()}} {
+		t.Run(name, func(t *testing.T) {
+			s := teststore.New()
+			bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+				s.Silent = true
+				s.Put("a", map[string]any{"k": 1}, ttl)
+				load(t, l, "a")
+				settle()
+				s.OnLoad = func(ctx context.Context, _ string) { <-ctx.Done() }
+				time.Sleep(ttl - time.Second)
+				want(t, load(t, l, "a"), tiers.OutcomeStale, "k", 1)
+				time.Sleep(time.Second)
+				if read, err := l.Load(ctx, "a", ttl); err == nil {
+					t.Errorf("%v is served past the session's expiry", read.Outcome)
+				}
+			}, append(opts, local.ServeStale(time.Hour))...)
+		})
+	}
+}
+
 // Of two sources one is lost and the other goes on: what all had vouched for counts from
 // the loss.
 func TestServeStaleOfTwoSources(t *testing.T) {
