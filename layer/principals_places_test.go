@@ -182,7 +182,7 @@ func usersAndTheirSessions(t *testing.T, a, b *layer.Stack) {
 	poll.Until(t, "everybody is out", func() bool { return device{a, "bob-0123456789"}.user(t) == "" })
 }
 
-// What the index ends isn't served by a Local above it either, though nothing vouches for memory, or nobody has to.
+// A session that the index ends isn't served by a Local above it either, though nothing vouches for memory, or nobody has to.
 func TestLocalAboveTheIndexForgetsWhatThatEnds(t *testing.T) {
 	ctx := context.Background()
 	server := redistest.Start(t)
