@@ -187,15 +187,15 @@ func (s *Storage) loaded(ctx context.Context, id string, ttl time.Duration, read
 		if r == alive {
 			return s.touched(ctx, id, ttl, read, r, has), nil
 		}
+		if read.Outcome == tiers.OutcomeStale && s.marks.lives(r, before) { // the store hangs or fails, and the index with it
+			return s.touched(ctx, id, ttl, read, r, has), nil
+		}
 		state, err := s.marks.of(ctx, r.key)
 		was := err == nil && state.ends(r)
 		if was {
 			state, err = s.marks.after(ctx, r.key) // see judge
 		}
 		if err != nil {
-			if read.Outcome == tiers.OutcomeStale && s.marks.lives(r, before) {
-				return s.touched(ctx, id, ttl, read, r, has), nil
-			}
 			return tiers.Read{}, err
 		}
 		reason, over := state.verdict(r)

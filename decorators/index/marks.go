@@ -110,8 +110,9 @@ func (m *marks) after(ctx context.Context, key principals.Key) (*shardState, err
 
 // lives reports whether a session isn't over by the marks as they were read last, if that was before the session was.
 func (m *marks) lives(r record, before uint64) bool {
-	state := m.shards[m.indexer.ShardOf(r.key)].state.Load()
-	return state != nil && state.read <= before && !state.ends(r)
+	s := &m.shards[m.indexer.ShardOf(r.key)]
+	state := s.state.Load()
+	return state != nil && state.read <= before && state.stamp == s.stamp.Load() && !state.ends(r)
 }
 
 // load reads shards.

@@ -1,0 +1,54 @@
+package index
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gogf/gf/v2/os/gsession"
+
+	"github.com/gf-strata/strata/internal/sessionmap"
+	"github.com/gf-strata/strata/tiers"
+)
+
+// outage serves what it has as layer.ServeStale does while the store is away.
+type outage struct {
+	tiers.Storage
+	on bool
+}
+
+func (o *outage) Load(ctx context.Context, id string, ttl time.Duration) (tiers.Read, error) {
+	read, err := o.Storage.Load(ctx, id, ttl)
+	if o.on {
+		read.Outcome = tiers.OutcomeStale
+	}
+	return read, err
+}
+
+// A session that memory serves since the store hangs waits for no index that hangs with it.
+func TestAStaleReadDoesNotWaitForTheIndex(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const id = "session-0123456789"
+		below := &outage{Storage: sessionmap.Adapt(gsession.NewStorageMemory())}
+		s := New(below, func(data map[string]any) string {
+			user, _ := data["user"].(string)
+			return user
+		}, Defaults())
+		defer func() { _ = s.Close(context.Background()) }()
+		logIn(t, s, id)
+		if _, err := open(s, id).Get("user"); err != nil { // has read the marks
+			t.Fatal(err)
+		}
+		m := s.indexer.(*memory)
+		s.indexer, s.marks.indexer, below.on = hung{m}, hung{m}, true
+		s.marks.ValidUntil(time.Time{}) // the source is lost with the store
+		began := time.Now()
+		if user, err := open(s, id).Get("user"); err != nil || user.String() != "ann" {
+			t.Errorf("%v, %v", user, err)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("it waited for %v", took)
+		}
+	})
+}
