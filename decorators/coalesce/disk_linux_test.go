@@ -127,10 +127,12 @@ func diskOf(t *testing.T, dir string, refuses bool) *disk {
 	if dir == "" || !refuses {
 		return &disk{}
 	}
+	journal, err := os.Stat(filepath.Join(dir, "pending.db"))
+	must(t, err)
 	open, err := os.ReadDir("/proc/self/fd")
 	must(t, err)
 	for _, e := range open {
-		if to, _ := os.Readlink("/proc/self/fd/" + e.Name()); to == filepath.Join(dir, "pending.db") {
+		if to, err := os.Stat("/proc/self/fd/" + e.Name()); err == nil && os.SameFile(to, journal) {
 			file, err := strconv.Atoi(e.Name())
 			must(t, err)
 			return &disk{file: file}
