@@ -23,7 +23,7 @@ import (
 type marks struct {
 	indexer principals.Index
 	shards  []shard
-	epoch   atomic.Uint64 // counts what was missed
+	epoch   atomic.Uint64 // counts the times at which no source vouched
 	reads   atomic.Uint64 // counts reads of shards
 	vouched atomic.Int64  // until when, in nanoseconds since started
 	bounded atomic.Bool   // no source vouches, so that maxAge bounds
@@ -138,14 +138,16 @@ func (m *marks) load(ctx context.Context, numbers []int) error {
 	return nil
 }
 
-// invalidate has a shard read again.
+// invalidate has a shard read again, before lives goes by it as well.
 func (m *marks) invalidate(number int) {
 	m.shards[number].stamp.Add(1)
 	m.notify()
 }
 
 func (m *marks) invalidateAll() {
-	m.epoch.Add(1)
+	for n := range m.shards {
+		m.shards[n].stamp.Add(1)
+	}
 	m.notify()
 }
 

@@ -52,3 +52,21 @@ func TestAStaleReadDoesNotWaitForTheIndex(t *testing.T) {
 		}
 	})
 }
+
+// A session that memory serves since the store is slow is over by a mark that this node has set for everybody.
+func TestAStaleReadIsOverByAMarkForEverybody(t *testing.T) {
+	const id = "session-0123456789"
+	below := &outage{Storage: sessionmap.Adapt(gsession.NewStorageMemory())}
+	s := nodeOver(t, below)
+	logIn(t, s, id)
+	if !isAnns(t, s, id) { // has read the marks
+		t.Fatal("the session isn't there")
+	}
+	below.on = true
+	if err := s.Principals().RevokeEverybody(t.Context(), "elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	if isAnns(t, s, id) {
+		t.Error("the session lives on")
+	}
+}
