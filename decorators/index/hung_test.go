@@ -10,6 +10,7 @@ import (
 	"github.com/gogf/gf/v2/os/gsession"
 
 	"github.com/gf-strata/strata/internal/principals"
+	"github.com/gf-strata/strata/tiers"
 )
 
 // hung is an index that doesn't reply.
@@ -73,6 +74,9 @@ func TestARequestDoesNotWaitForAnIndexThatHangs(t *testing.T) {
 				}, Defaults())
 				defer func() { _ = s.Close(context.Background()) }()
 				logIn(t, s, id)
+				if err := s.Flush(context.Background()); err != nil { // nobody uses the index now
+					t.Fatal(err)
+				}
 				m := s.indexer.(*memory)
 				s.indexer, s.marks.indexer = hung{m}, hung{m}
 				s.marks.invalidateAll()
@@ -92,4 +96,45 @@ func TestARequestDoesNotWaitForAnIndexThatHangs(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A log-in that a limit has end another session waits no longer for an index that hangs after it has taken the entry.
+func TestALogInWithALimitDoesNotWaitForAnIndexThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		options := Defaults()
+		options.Limit = Limit{Most: 1}
+		s := New(gsession.NewStorageMemory(), func(data map[string]any) string {
+			user, _ := data["user"].(string)
+			return user
+		}, options)
+		defer func() { _ = s.Close(context.Background()) }()
+		logIn(t, s, "session-0123456789")
+		if err := s.Flush(context.Background()); err != nil { // nobody uses the index now
+			t.Fatal(err)
+		}
+		s.indexer = entering{hung{s.indexer.(*memory)}}
+		began, done := time.Now(), make(chan error, 1)
+		go func() {
+			session := open(s, "another-0123456789")
+			done <- errors.Join(session.Set("user", "ann"), session.Close())
+		}()
+		select {
+		case err := <-done:
+			if err == nil || tiers.MayBeApplied(err) {
+				t.Errorf("it returned %v", err)
+			}
+		case <-time.After(time.Hour):
+			t.Fatal("it still waits after an hour")
+		}
+		if took := time.Since(began); took > 2*principals.CallTimeout {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// entering is an index that hangs except for entries.
+type entering struct{ hung }
+
+func (e entering) Enter(ctx context.Context, entry principals.Entry, read int) (principals.Entered, error) {
+	return e.memory.Enter(ctx, entry, read)
 }

@@ -40,6 +40,9 @@ func TestAStaleReadDoesNotWaitForTheIndex(t *testing.T) {
 		if _, err := open(s, id).Get("user"); err != nil { // has read the marks
 			t.Fatal(err)
 		}
+		if err := s.Flush(context.Background()); err != nil { // nobody uses the index now
+			t.Fatal(err)
+		}
 		m := s.indexer.(*memory)
 		s.indexer, s.marks.indexer, below.on = hung{m}, hung{m}, true
 		s.marks.ValidUntil(time.Time{}) // the source is lost with the store

@@ -265,7 +265,10 @@ func (s Principals) end(ctx context.Context, there []located, reason principals.
 	for _, e := range entries {
 		ids = append(ids, e.ID)
 	}
-	if err := s.of.indexer.Because(ctx, ids, reason, s.of.options.KeepReasons); err != nil {
+	soon, cancel := principals.Bounded(ctx)
+	err = s.of.indexer.Because(soon, ids, reason, s.of.options.KeepReasons)
+	cancel()
+	if err != nil {
 		return nil, err
 	}
 	err = remove(ctx, entries)
@@ -294,7 +297,9 @@ func (s Principals) removeEach(ctx context.Context, sessions []principals.Entry)
 // markEnded sets a mark for each of the sessions.
 func (s Principals) markEnded(ctx context.Context, entries []principals.Entry, reason principals.Reason) error {
 	for _, e := range entries {
-		err := s.of.indexer.MarkEnded(ctx, e, reason, s.of.options.LongestSession)
+		soon, cancel := principals.Bounded(ctx)
+		err := s.of.indexer.MarkEnded(soon, e, reason, s.of.options.LongestSession)
+		cancel()
 		s.of.marks.invalidate(s.of.indexer.ShardOf(e.Key))
 		if err != nil {
 			return err
