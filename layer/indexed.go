@@ -16,7 +16,8 @@ type IndexedOption func(*index.Options)
 // Indexed knows whose the sessions are, for [Principals], which lists, limits, ends and changes
 // them. principal returns whose a session with the given data is, "" for none; it is called often,
 // and must not change the data. It has to find the same principal in what comes back from the store, where numbers may be
-// json.Number and structs maps: a log-in is refused otherwise, as nothing would end its session. A principal is UTF-8
+// json.Number and structs maps: a log-in is refused otherwise, as nothing would end its session. Over RedisHashTable with Snapshots, or
+// a store of your own that is no tiers.Previewer, that isn't known before the log-in, and nothing is refused. A principal is UTF-8
 // of 1,024 bytes at most: a commit that would log in another is refused. Where it is nil, or returns "", it is the principal that web.Login
 // was given.
 //
