@@ -71,7 +71,7 @@ func (w *world) spawn(n int, mode string) *process {
 	}
 	config := Config{Work: o.Work, Node: n, Dir: w.nodeDir(n), SlotsFile: filepath.Join(w.dir, "slots"), Slots: o.Users + foreigners, Server: server}
 	config.Mode, config.Skew = mode, skewOf(n, o.Skew)
-	if n == 1 && mode != modePrincipals { // the index needs scripts
+	if n == 1 && mode != modePrincipals { // there it writes behind
 		config.Server.User = limited
 	}
 	p, err := spawn(w.program, w.dir, config)
