@@ -243,7 +243,7 @@ func RunPrincipals(tb testing.TB, topology string, o Options) *Principals {
 	deeds = append(deeds, last...)
 	found.judge(deeds, Bounds{int64(ageBound), w.gaps})
 	for id, is := range listed {
-		if !is && !w.swept(id, deeds) {
+		if !is && !listLost(id, deeds) {
 			found.broken(ruleListed, id, "%s", id)
 		}
 	}
@@ -253,15 +253,22 @@ func RunPrincipals(tb testing.TB, topology string, o Options) *Principals {
 	return found
 }
 
-// swept reports whether a session was on its way to the store while the servers were emptied: its entry in
-// the list may have come before that, and it later. The entry is written again when the session is used.
-func (w *world) swept(id string, deeds []deed) bool {
+// listLost reports whether a session's log-in was on its way while the servers were emptied: its entry in the list may
+// have come before that, and it later. The entry is written again when the session is used.
+func listLost(id string, deeds []deed) bool {
 	return slices.ContainsFunc(deeds, func(d deed) bool {
 		arrived := d.End
 		if d.Outcome != OK || writesBehind(d.Node) {
 			arrived = never
 		}
-		return d.ID == id && d.What == "login" && slices.ContainsFunc(w.sweeps, func(s Sweep) bool { return d.Start <= s.To && arrived >= s.From })
+		return d.ID == id && d.What == "login" && emptied(d, arrived, deeds)
+	})
+}
+
+// emptied reports whether the servers were emptied between the beginning of a log-in and its arrival in the store.
+func emptied(login deed, arrived int64, deeds []deed) bool {
+	return slices.ContainsFunc(deeds, func(d deed) bool {
+		return d.What == "flush" && d.Person == login.Person && login.Start <= d.End && arrived >= d.Start
 	})
 }
 
@@ -356,15 +363,12 @@ type life struct {
 	why    string
 }
 
-// swept reports whether the session was on its way to the store while the servers were emptied, as the world's does.
-func (l *life) swept(deeds []deed) bool {
-	arrived := l.login.End
+// arrived is when the store had a session that was logged in for sure.
+func (l *life) arrived() int64 {
 	if writesBehind(l.login.Node) {
-		arrived = l.stored
+		return l.stored
 	}
-	return slices.ContainsFunc(deeds, func(d deed) bool {
-		return d.What == "flush" && d.Person == l.login.Person && l.login.Start <= d.End && arrived >= d.Start
-	})
+	return l.login.End
 }
 
 // judge compares what was read with what had been acknowledged the bound before.
@@ -436,7 +440,7 @@ func (p *Principals) judge(deeds []deed, bounds Bounds) {
 			continue
 		}
 		for _, l := range persons[d.Person] {
-			if l.login == nil || l.stored+bounds.Age > d.Start || l.swept(deeds) {
+			if l.login == nil || l.stored+bounds.Age > d.Start || emptied(*l.login, l.arrived(), deeds) {
 				continue
 			}
 			for _, r := range l.reads {

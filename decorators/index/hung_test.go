@@ -68,10 +68,7 @@ func TestARequestDoesNotWaitForAnIndexThatHangs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := New(gsession.NewStorageMemory(), func(data map[string]any) string {
-					user, _ := data["user"].(string)
-					return user
-				}, Defaults())
+				s := New(gsession.NewStorageMemory(), userOf, Defaults())
 				defer func() { _ = s.Close(context.Background()) }()
 				logIn(t, s, id)
 				if err := s.Flush(context.Background()); err != nil { // nobody uses the index now
@@ -103,10 +100,7 @@ func TestALogInWithALimitDoesNotWaitForAnIndexThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		options := Defaults()
 		options.Limit = Limit{Most: 1}
-		s := New(gsession.NewStorageMemory(), func(data map[string]any) string {
-			user, _ := data["user"].(string)
-			return user
-		}, options)
+		s := New(gsession.NewStorageMemory(), userOf, options)
 		defer func() { _ = s.Close(context.Background()) }()
 		logIn(t, s, "session-0123456789")
 		if err := s.Flush(context.Background()); err != nil { // nobody uses the index now

@@ -27,12 +27,15 @@ func node(t *testing.T) *Storage {
 	return nodeOver(t, gsession.NewStorageMemory())
 }
 
+// userOf finds whose a session is.
+func userOf(data map[string]any) string {
+	user, _ := data["user"].(string)
+	return user
+}
+
 func nodeOver(t *testing.T, store gsession.Storage) *Storage {
 	t.Helper()
-	s := New(store, func(data map[string]any) string {
-		user, _ := data["user"].(string)
-		return user
-	}, Defaults())
+	s := New(store, userOf, Defaults())
 	s.indexer.(*memory).changed = nil
 	t.Cleanup(func() {
 		if err := s.Close(context.Background()); err != nil {
@@ -142,10 +145,7 @@ func TestALogInAfterAMarkThatIsNotInMemoryYet(t *testing.T) {
 func TestAMarkInTheSameTickOfTheClock(t *testing.T) {
 	const id = "session-0123456789"
 	synctest.Test(t, func(t *testing.T) {
-		s := New(gsession.NewStorageMemory(), func(data map[string]any) string {
-			user, _ := data["user"].(string)
-			return user
-		}, Defaults())
+		s := New(gsession.NewStorageMemory(), userOf, Defaults())
 		defer func() {
 			if err := s.Close(context.Background()); err != nil {
 				t.Error(err)
@@ -177,19 +177,26 @@ func (c *cache) Load(ctx context.Context, id string, ttl time.Duration) (tiers.R
 	return c.Storage.Load(ctx, id, ttl)
 }
 
+// cached puts a cache below an index, and returns it with a session of ann's as it may keep it.
+func cached(t *testing.T, s *Storage, id string) (below *cache, old tiers.Read) {
+	t.Helper()
+	below = &cache{Storage: s.Storage}
+	s.Storage = below
+	logIn(t, s, id)
+	old, err := below.Storage.Load(t.Context(), id, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return below, old
+}
+
 // A session that was ended begins anew under its id, as GoFrame has it, while a cache still has the
 // old one: a read that finds that over returns the new one.
 func TestAnOldCopyOfASessionThatHasBegunAnew(t *testing.T) {
 	const id = "session-0123456789"
 	ctx := context.Background()
 	s := node(t)
-	below := &cache{Storage: s.Storage}
-	s.Storage = below
-	logIn(t, s, id)
-	old, err := below.Storage.Load(ctx, id, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
+	below, old := cached(t, s, id)
 	if _, err := s.Principals().RevokeAll(ctx, "ann", "elsewhere", nil); err != nil {
 		t.Fatal(err)
 	}

@@ -48,13 +48,7 @@ func TestASessionOutlivesNoMarkThatIsLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := node(t)
-			below := &cache{Storage: s.Storage}
-			s.Storage = below
-			logIn(t, s, id)
-			old, err := below.Storage.Load(ctx, id, time.Hour)
-			if err != nil {
-				t.Fatal(err)
-			}
+			below, old := cached(t, s, id)
 			below.old = old
 			test(t, loss{
 				s: s, cache: below,

@@ -31,10 +31,7 @@ func TestAStaleReadDoesNotWaitForTheIndex(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const id = "session-0123456789"
 		below := &outage{Storage: sessionmap.Adapt(gsession.NewStorageMemory())}
-		s := New(below, func(data map[string]any) string {
-			user, _ := data["user"].(string)
-			return user
-		}, Defaults())
+		s := New(below, userOf, Defaults())
 		defer func() { _ = s.Close(context.Background()) }()
 		logIn(t, s, id)
 		if _, err := open(s, id).Get("user"); err != nil { // has read the marks
