@@ -3,6 +3,7 @@ package coalesce
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"runtime"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/gf-strata/strata/decorators/coalesce/journal"
 	"github.com/gf-strata/strata/internal/failure"
 	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
 )
 
 // GiveUp is a report of changes that were accepted and will not reach the store: the session was removed or
@@ -22,7 +24,7 @@ type GiveUp struct {
 	Changes  int           // calls whose changes are lost
 	Attempts int           // that have failed
 	Age      time.Duration // since the first of the changes was accepted
-	Cause    error         // the last failure; it names no session
+	Cause    error         // the last failure, of those that aren't ErrRevoked if there are any; it names no session
 }
 
 // lossOf reports those of the writes that were accepted.
@@ -35,12 +37,14 @@ func lossOf(cause error, writes ...*write) (lost GiveUp) {
 	return lost
 }
 
-// join takes another report in.
+// join takes another report in. A session that was removed elsewhere is no fault: it must not hide one.
 func (g *GiveUp) join(other GiveUp) {
 	g.Changes += other.Changes
 	g.Attempts = max(g.Attempts, other.Attempts)
 	g.Age = max(g.Age, other.Age)
-	g.Cause = other.Cause
+	if g.Cause == nil || !errors.Is(other.Cause, tiers.ErrRevoked) {
+		g.Cause = other.Cause
+	}
 }
 
 // reportEvery is the time from one report to the next, in which all is counted.

@@ -23,6 +23,7 @@ import (
 	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/teststore"
 	"github.com/gf-strata/strata/telemetry"
+	"github.com/gf-strata/strata/tiers"
 )
 
 // exports has a layer report, and returns what a reader gets of it: each value that isn't
@@ -272,6 +273,34 @@ func TestReportsOfTenSecondsAreOne(t *testing.T) {
 			t.Errorf("logged %s", text)
 		}
 	}, writeBehind(time.Hour), onGiveUp(func(g coalesce.GiveUp) { lost <- g.Changes }))
+}
+
+// A report of several changes has the cause that isn't a removed session, whichever came last: an alarm that
+// leaves log-outs out would miss the others.
+func TestALogOutHidesNoOtherLoss(t *testing.T) {
+	for name, losses := range map[string][]error{
+		"a conflict, then a log-out": {tiers.ErrConflict, tiers.ErrRevoked},
+		"a log-out, then a conflict": {tiers.ErrRevoked, tiers.ErrConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := teststore.New()
+			s.Put("a", map[string]any{"k": 0}, ttl)
+			var causes []error
+			bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+				for k, loss := range append([]error{tiers.ErrRevoked}, losses...) { // the first has a report of its own
+					s.Refuse(func(string) error { return loss })
+					put(t, c, "a", "k", k+1)
+					if err := c.Flush(ctx); err != nil {
+						t.Fatal(err)
+					}
+					synctest.Wait()
+				}
+			}, writeBehind(time.Hour), onGiveUp(func(g coalesce.GiveUp) { causes = append(causes, g.Cause) }))
+			if len(causes) != 2 || !errors.Is(causes[1], tiers.ErrConflict) {
+				t.Errorf("reported %v, want the conflict in the second report", causes)
+			}
+		})
+	}
 }
 
 // A callback that ends its goroutine, as a test's FailNow does, is called for the next report too.
