@@ -13,32 +13,30 @@ var (
 	codeBlock   = regexp.MustCompile("(?ms)^```.*?^```$")
 	optionRow   = regexp.MustCompile("(?m)^\\| `([\\w.]+)` \\| (`[^|]+`) \\|")
 	codeSpan    = regexp.MustCompile("`[^`]+`")
-	headings    = regexp.MustCompile(`(?m)^#+ `)
+	pointLine   = regexp.MustCompile(`(?m)^(#+|\||-) .*(?:\n  .*)*`)
 	commentLine = regexp.MustCompile(`(?m)^\s*(//|#).*\n|\s+(//|#) .*$`)
 )
 
-// Both languages show the same code and the same options, have the same sections, and link to each other.
+// Both languages show the same code, have the same headings, rows and items, and link to each other.
 func TestChinesePagesMatchTheEnglishOnes(t *testing.T) {
-	root := "../.."
-	pages := chinesePages(t)
-	english := func(page string) string { return filepath.Join(root, "docs", filepath.Base(page)) }
-	if readme := filepath.Join(root, "README.zh-CN.md"); exists(readme) {
-		pages = append(pages, readme)
-	}
-	for _, page := range pages {
-		other := english(page)
-		if filepath.Base(page) == "README.zh-CN.md" {
-			other = filepath.Join(root, "README.md")
+	for _, page := range chinesePages(t) {
+		other := filepath.Join("../../docs", filepath.Base(page))
+		if name, ok := strings.CutSuffix(page, ".zh-CN.md"); ok {
+			other = name + ".md"
 		}
 		zh, en := read(t, page), read(t, other)
 		if a, b := code(zh), code(en); !slices.Equal(a, b) {
 			t.Errorf("%s and %s show other code:\n%q\n%q", page, other, a, b)
 		}
-		if a, b := options(zh), options(en); !slices.Equal(a, b) {
-			t.Errorf("%s and %s list other options:\n%q\n%q", page, other, a, b)
+		a, b := points(zh), points(en)
+		if len(a) != len(b) {
+			t.Errorf("%s has %d headings, rows and items, %s %d", page, len(a), other, len(b))
 		}
-		if a, b := sections(zh), sections(en); !slices.Equal(a, b) {
-			t.Errorf("%s has %d sections, %s %d", page, len(a), other, len(b))
+		for n := range min(len(a), len(b)) {
+			if a[n].kind != b[n].kind || !names(a[n].text, codeSpan.FindAllString(b[n].text, -1)) {
+				t.Errorf("%s has %q where %s has %q", page, a[n].text, other, b[n].text)
+				break
+			}
 		}
 		for from, to := range map[string]string{page: other, other: page} {
 			link, err := filepath.Rel(filepath.Dir(from), to)
@@ -52,7 +50,7 @@ func TestChinesePagesMatchTheEnglishOnes(t *testing.T) {
 // Chinese text has Chinese punctuation.
 func TestChinesePagesHaveChinesePunctuation(t *testing.T) {
 	half := regexp.MustCompile(`\p{Han}[,;:?!()]|[,;:?!()]\p{Han}|\w\?(?:\n|$)`)
-	for _, page := range append(chinesePages(t), "../../README.zh-CN.md", "../../examples/shop/texts.json") {
+	for _, page := range append(chinesePages(t), "../../examples/shop/texts.json") {
 		// A code span stands in a sentence as a word does, and comments of blocks of code are text as well.
 		text := regexp.MustCompile(`\]\([^)]*\)`).ReplaceAllString(codeSpan.ReplaceAllString(strings.ReplaceAll(read(t, page), "```", ""), "字"), "]")
 		for _, line := range strings.Split(text, "\n") {
@@ -63,13 +61,16 @@ func TestChinesePagesHaveChinesePunctuation(t *testing.T) {
 	}
 }
 
-func chinesePages(t *testing.T) []string {
+func chinesePages(t *testing.T) (all []string) {
 	t.Helper()
-	pages, err := filepath.Glob("../../docs/zh/*.md")
-	if err != nil || len(pages) == 0 {
-		t.Fatal("no Chinese pages", err)
+	for _, pattern := range []string{"*.zh-CN.md", "docs/zh/*.md"} {
+		found, err := filepath.Glob("../../" + pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatal("no pages are", pattern, err)
+		}
+		all = append(all, found...)
 	}
-	return pages
+	return all
 }
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
@@ -91,16 +92,19 @@ func code(page string) (blocks []string) {
 	return blocks
 }
 
-// sections are the levels of a page's headings.
-func sections(page string) []string {
-	return headings.FindAllString(codeBlock.ReplaceAllString(page, ""), -1)
+// A point is a heading, a row of a table, or an item of a list with its further lines.
+type point struct{ kind, text string }
+
+func points(page string) (all []point) {
+	for _, p := range pointLine.FindAllStringSubmatch(codeBlock.ReplaceAllString(page, ""), -1) {
+		all = append(all, point{p[1], p[0]})
+	}
+	return all
 }
 
-// options are the rows of option tables, without what they mean. Defaults that are words
-// aren't compared.
-func options(page string) (rows []string) {
-	for _, row := range optionRow.FindAllStringSubmatch(page, -1) {
-		rows = append(rows, row[1]+"."+strings.Join(codeSpan.FindAllString(row[2], -1), ""))
-	}
-	return rows
+// names reports whether a Chinese text has all code spans of the English one.
+func names(text string, spans []string) bool {
+	return !slices.ContainsFunc(spans, func(span string) bool {
+		return !strings.Contains(strings.ReplaceAll(text, "docs/zh/", "docs/"), span)
+	})
 }
