@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -53,6 +55,9 @@ func (l *ledger) close() { _ = l.file.Close() }
 func (w *world) deeds(node int) (all []deed) {
 	w.tb.Helper()
 	file, err := os.Open(filepath.Join(w.nodeDir(node), "ledger"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the node is still starting
+	}
 	if err != nil {
 		w.tb.Fatal(err)
 	}
