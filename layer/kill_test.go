@@ -84,7 +84,7 @@ func victim() error {
 		return err
 	}
 	coalesced, _ := layer.As[*coalesce.Storage](chain)
-	for reported.Load() < coalesced.Tally().Total(telemetry.GiveUps) && late.Err() == nil {
+	for reported.Load() < coalesced.Tally().Total(telemetry.GiveUpRevoked)+coalesced.Tally().Total(telemetry.GiveUpFailed) && late.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
 	say("ready")

@@ -77,7 +77,7 @@
 //	strata.coalesce.changes             counter         {change}
 //	strata.coalesce.commits             counter         {commit}        strata.outcome=error|ok|revoked
 //	strata.coalesce.retries             counter         {commit}
-//	strata.coalesce.give_ups            counter         {change}
+//	strata.coalesce.give_ups            counter         {change}        strata.outcome=error|revoked
 //	strata.coalesce.pending.changes     updowncounter   {change}
 //	strata.coalesce.pending.memory      updowncounter   By
 //	strata.coalesce.pending.age         gauge           s
@@ -116,7 +116,8 @@
 // invalidation was on its way, or MaxStale was not over.
 //
 // Each slide is counted once, by the lowest of Local and Coalesced. Revoked writes are those for which a
-// caller got an error; changes that were accepted before are among the give-ups.
+// caller got an error; changes that were accepted before are among the give-ups (strata.outcome=revoked). Other
+// give-ups are lost (error).
 //
 // The store's operations are those of the innermost storage, from their first command. A call that is
 // refused before that is none, and neither is ErrorDisabled. CommitAll and LoadAll are one operation

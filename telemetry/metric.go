@@ -43,7 +43,8 @@ const (
 	CommitFailed
 	Changes
 	Retries
-	GiveUps
+	GiveUpRevoked
+	GiveUpFailed
 	SlideSent
 	SlideSkipped
 	WatchLosses
@@ -90,7 +91,9 @@ var counters = []counterDef{
 	}},
 	{"strata.coalesce.changes", "{change}", "Changes that were merged into commits.", "", only(Changes)},
 	{"strata.coalesce.retries", "{commit}", "Commits that are tried again.", "", only(Retries)},
-	{"strata.coalesce.give_ups", "{change}", "Changes that were accepted and could not be delivered.", "", only(GiveUps)},
+	{"strata.coalesce.give_ups", "{change}", "Changes that were accepted and could not be delivered, by why.", OutcomeKey, map[Count]string{
+		GiveUpRevoked: Revoked.String(), GiveUpFailed: Failed.String(),
+	}},
 	{"strata.slides", "{slide}", "Slides of an expiry, by whether the store was asked.", OutcomeKey, map[Count]string{
 		SlideSent: "sent", SlideSkipped: "skipped",
 	}},

@@ -78,7 +78,11 @@ func (r *reports) gaveUp(lost GiveUp) {
 	if lost.Changes == 0 {
 		return
 	}
-	r.tally.AddN(telemetry.GiveUps, lost.Changes)
+	kind := telemetry.GiveUpFailed
+	if errors.Is(lost.Cause, tiers.ErrRevoked) {
+		kind = telemetry.GiveUpRevoked
+	}
+	r.tally.AddN(kind, lost.Changes)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.next.join(lost)

@@ -110,7 +110,7 @@ func TestEachCountIsExported(t *testing.T) {
 		}
 		synctest.Wait() // what is given up is counted after the flush has seen it
 		wantExported(t, "logged out elsewhere", read(), map[string]float64{
-			"changes": 5, "commits ok": 2, "commits error": 2, "retries": 2, "commits revoked": 1, "give_ups": 2,
+			"changes": 5, "commits ok": 2, "commits error": 2, "retries": 2, "commits revoked": 1, "give_ups revoked": 2,
 		})
 
 		s.Put("c", map[string]any{"k": 0}, ttl)
@@ -154,7 +154,7 @@ func TestCloseGivesUpWhatItCouldNotDeliver(t *testing.T) {
 		if len(lost) != 1 || lost[0].Changes != 3 || lost[0].Attempts == 0 || lost[0].Age != time.Minute {
 			t.Errorf("gave up %+v, want three changes of a minute in one report", lost)
 		}
-		if got := read(); got["give_ups"] != 3 || got["pending.changes"] != 1 {
+		if got := read(); got["give_ups error"] != 3 || got["pending.changes"] != 1 {
 			t.Errorf("exported %v, want 3 give-ups, and the change at the store pending", got)
 		}
 		close(release)
@@ -162,7 +162,7 @@ func TestCloseGivesUpWhatItCouldNotDeliver(t *testing.T) {
 		if len(lost) != 2 || lost[1].Changes != 1 || lost[1].Attempts != 1 {
 			t.Errorf("gave up %+v, want also what was at the store", lost)
 		}
-		if got := read(); got["give_ups"] != 4 || got["changes"] != 4 || got["pending.changes"] != 0 {
+		if got := read(); got["give_ups error"] != 4 || got["changes"] != 4 || got["pending.changes"] != 0 {
 			t.Errorf("exported %v, want 4 give-ups of 4 changes and none pending", got)
 		}
 		if text := log.String(); strings.Count(text, "gave up changes") != 2 {
@@ -193,8 +193,8 @@ func TestCloseSaysWhatWaitsInTheJournal(t *testing.T) {
 		t.Errorf("logged %s", text)
 	}
 	got := read()
-	if got["give_ups"] != 0 || gave != 0 {
-		t.Errorf("%v give-ups are counted and %d reported", got["give_ups"], gave)
+	if got["give_ups error"] != 0 || gave != 0 {
+		t.Errorf("%v give-ups are counted and %d reported", got["give_ups error"], gave)
 	}
 	poll.Until(t, "a closed chain exports nothing that is pending", func() bool { // its workers are on their way out
 		got = read()

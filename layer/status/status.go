@@ -155,7 +155,7 @@ func (all readings) facts() (facts []Fact) {
 	if failed := all.of("strata.coalesce.commits", "error"); failed > 0 {
 		add(false, "writes", "%s failed at the store since the start; the log says why", count(failed))
 	}
-	if lost := all.of("strata.coalesce.give_ups", ""); lost > 0 {
+	if lost := all.of("strata.coalesce.give_ups", "error"); lost > 0 {
 		add(true, "given up", "%s accepted changes", count(lost))
 	}
 	return facts
