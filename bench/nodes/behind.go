@@ -122,6 +122,9 @@ func (n *node) behind() (end func(), err error) {
 	}, nil
 }
 
+// leastAccepted is how many changes a node accepts before its kill proves something.
+const leastAccepted = 20
+
 // RunBehind kills nodes that write behind, of which some are killed while the server hangs,
 // and then looks for all that they had accepted.
 func RunBehind(tb testing.TB, o Options, kills int) *Behind {
@@ -132,6 +135,7 @@ func RunBehind(tb testing.TB, o Options, kills int) *Behind {
 	random := rand.New(rand.NewPCG(o.Seed, 0))
 	found := &Behind{Kills: kills}
 	running := make([]*process, nodes)
+	before := make([]int, nodes) // what each had accepted when it was started
 	for n := range running {
 		running[n] = w.spawn(n, modeBehind)
 	}
@@ -139,11 +143,13 @@ func RunBehind(tb testing.TB, o Options, kills int) *Behind {
 		n := random.IntN(nodes)
 		hung := kill%2 == 1
 		wait(some(random, 200*time.Millisecond, time.Second))
+		w.await(time.Minute, "a node accepts changes", func() bool { return w.accepted(n) >= before[n]+leastAccepted })
 		if hung {
 			w.servers[0].Pause()
 			wait(some(random, 0, 500*time.Millisecond))
 		}
 		running[n].kill()
+		before[n] = w.accepted(n)
 		if hung {
 			w.servers[0].Resume()
 		}
@@ -164,6 +170,17 @@ func RunBehind(tb testing.TB, o Options, kills int) *Behind {
 		found.compare(all, held, reported)
 	}
 	return found
+}
+
+// accepted is how many changes a node has accepted.
+func (w *world) accepted(node int) (n int) {
+	w.tb.Helper()
+	for _, d := range w.deeds(node) {
+		if d.What == "change" {
+			n++
+		}
+	}
+	return n
 }
 
 // compare judges what the store holds of a node's sessions. One that was begun, and was on its way

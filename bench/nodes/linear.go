@@ -34,7 +34,7 @@ var register = porcupine.Model{
 }
 
 // searchTimeout bounds the search in one session's history.
-const searchTimeout = 10 * time.Second
+const searchTimeout = time.Minute
 
 // Linearizable checks the sessions that one node alone used, all its workers at once:
 // there every read sees the last write, whichever of overlapping ones that is. It returns

@@ -57,14 +57,28 @@ func (n *node) begin(round, nodes int) ([]Record, error) {
 	c := newClient(n.Node, (n.Node+1)*writers+writers-1, n.manager)
 	for slot := n.Node; slot < n.Slots-foreigners; slot += nodes {
 		id := sessionID(round, slot, n.slots.Generation(slot))
-		for tries := 0; c.login(id) != OK; tries++ {
-			if tries == 5 {
-				return nil, fmt.Errorf("a user can't log in before the load begins")
+		if err := n.insist("a user can't log in before the load begins", func() bool {
+			if c.login(id) == OK {
+				return true
 			}
 			c.logout(id)
+			return false
+		}); err != nil {
+			return nil, err
 		}
 	}
 	return c.records, nil
+}
+
+// insist repeats a request, without any fault, until it succeeds. A machine that stalls for longer than a timeout
+// fails it, and those that come next, as a chain soon knows that its store doesn't reply.
+func (n *node) insist(otherwise string, request func() bool) error {
+	for end := now() + int64(30*time.Second); !request(); wait(100 * time.Millisecond) {
+		if now() > end {
+			return fmt.Errorf("node %d: %s", n.Node, otherwise)
+		}
+	}
+	return nil
 }
 
 func (n *node) start(round, nodes int) *load {
@@ -228,13 +242,11 @@ func (n *node) ownSession(c *client, id string, random *rand.Rand) {
 func (n *node) readAll(ids []string) ([]Record, error) {
 	c := newClient(n.Node, 0, n.manager)
 	for _, id := range ids {
-		for tries := 0; ; tries++ {
-			if _, ok := c.read(id); ok {
-				break
-			} else if tries == 50 {
-				return nil, fmt.Errorf("node %d can't read although all faults are healed", n.Node)
-			}
-			wait(100 * time.Millisecond)
+		if err := n.insist("a session can't be read although all faults are healed", func() bool {
+			_, ok := c.read(id)
+			return ok
+		}); err != nil {
+			return nil, err
 		}
 	}
 	return c.records, nil

@@ -14,9 +14,6 @@ import (
 	"github.com/gf-strata/strata/tiers/local"
 )
 
-// tolerated is how many requests of a worker may fail where the machine stalls.
-const tolerated = 10
-
 // measure serves requests of this node's share of the users as fast as it can, 95 % of them reads.
 func (n *node) measure(ask Ask) error {
 	var workers sync.WaitGroup
@@ -27,24 +24,21 @@ func (n *node) measure(ask Ask) error {
 			random := rand.New(rand.NewPCG(n.Seed, uint64(worker)))
 			users := rand.NewZipf(random, zipf, 1, uint64(n.Slots-foreigners-1))
 			share := ask.Count*(worker+1)/n.Workers - ask.Count*worker/n.Workers
-			for done, failed := 0, 0; done < share; {
+			for done := 0; done < share && errs[worker] == nil; {
 				slot := int(users.Uint64())
 				if slot%ask.Nodes != n.Node {
 					continue
 				}
 				done++
 				id := sessionID(ask.Round, slot, n.slots.Generation(slot))
-				if random.IntN(100) < 95 {
-					if _, ok := c.read(id); ok {
-						continue
+				reads := random.IntN(100) < 95
+				errs[worker] = n.insist("a request fails without any fault", func() (ok bool) {
+					if reads {
+						_, ok = c.read(id)
+						return ok
 					}
-				} else if _, outcome := c.change(id); outcome == OK {
-					continue
-				}
-				if failed++; failed > tolerated {
-					errs[worker] = errors.New("requests failed without any fault")
-					return
-				}
+					return c.changes(id)
+				})
 			}
 		})
 	}
@@ -76,22 +70,15 @@ func (n *node) own(ask Ask) (misses map[string]int, err error) {
 	c := newClient(n.Node, (n.Node+1)*writers, n.manager)
 	id := ask.IDs[0]
 	misses = map[string]int{}
-	for done, failed := 0, 0; done < ask.Count; done++ {
-		if _, outcome := c.change(id); outcome != OK {
-			if failed++; failed > tolerated {
-				return nil, errors.New("changes failed without any fault")
-			}
-			continue
+	for range ask.Count {
+		if err := n.insist("a change fails without any fault", func() bool { return c.changes(id) }); err != nil {
+			return nil, err
 		}
 		before := map[telemetry.Count]int64{}
 		for refusal := range refusals {
 			before[refusal] = tier.Tally().Total(refusal)
 		}
-		read, err := tier.Load(context.Background(), id, ttl)
-		if err != nil {
-			return nil, err
-		}
-		if read.Outcome == tiers.OutcomeHit {
+		if read, err := tier.Load(context.Background(), id, ttl); err == nil && read.Outcome == tiers.OutcomeHit {
 			continue
 		}
 		why := "not in memory"
@@ -107,18 +94,24 @@ func (n *node) own(ask Ask) (misses map[string]int, err error) {
 
 // write writes a version of an id; the record says when it was acknowledged.
 func (n *node) write(ask Ask) ([]Record, error) {
-	c := newClient(n.Node, versionWriter, n.manager)
-	c.versions[ask.IDs[0]] = int64(ask.Count) - 1
-	if ask.Count == 1 {
-		if c.login(ask.IDs[0]) != OK {
-			return nil, errors.New("a log-in failed without any fault")
+	c, id := newClient(n.Node, versionWriter, n.manager), ask.IDs[0]
+	err := n.insist("a write fails without any fault", func() bool {
+		c.versions[id] = int64(ask.Count) - 1
+		if ask.Count == 1 {
+			return c.login(id) == OK
 		}
-		return c.records, nil
+		return c.changes(id)
+	})
+	if err != nil {
+		return nil, err
 	}
-	if _, outcome := c.change(ask.IDs[0]); outcome != OK {
-		return nil, errors.New("a change failed without any fault")
-	}
-	return c.records[1:], nil
+	return c.records[len(c.records)-1:], nil
+}
+
+// changes reports whether a change was made.
+func (c *client) changes(id string) bool {
+	_, outcome := c.change(id)
+	return outcome == OK
 }
 
 // versionWriter is the writer whose versions are followed.

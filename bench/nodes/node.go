@@ -107,7 +107,7 @@ func (n *node) store() tiers.Storage {
 }
 
 func (n *node) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	return n.chain.Close(ctx)
 }

@@ -57,7 +57,7 @@ func TestStandaloneWithFaults(t *testing.T) {
 	if report.Histories == 0 || report.Unknown > 0 {
 		t.Errorf("%d histories were checked, %d were too hard", report.Histories, report.Unknown)
 	}
-	if report.RedisReads > 0.5 || report.ownMisses() > report.OwnReads/2 {
+	if report.RedisReads > 0.5 || report.judgedMisses() > report.OwnReads/2 {
 		t.Errorf("%.3f Redis reads a request, and %d reads of own writes", report.RedisReads, report.ownMisses())
 	}
 	if report.Audits.Same == 0 {

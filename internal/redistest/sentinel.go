@@ -113,10 +113,12 @@ func (s *Sentinel) Settled() bool {
 // Master is the server that the sentinel names.
 func (s *Sentinel) Master() *Server {
 	s.tb.Helper()
-	addr, err := s.api.GetMasterAddrByName(context.Background(), SentinelMaster).Result()
-	if err != nil {
-		s.tb.Fatal(err)
-	}
+	var addr []string
+	poll.Until(s.tb, "the sentinel names its master", func() (named bool) {
+		var err error
+		addr, err = s.api.GetMasterAddrByName(context.Background(), SentinelMaster).Result()
+		return err == nil
+	})
 	for _, server := range s.Servers {
 		if addr[1] == strconv.Itoa(server.port) {
 			return server
