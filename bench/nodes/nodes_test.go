@@ -129,8 +129,8 @@ func TestPrincipalsWithFaults(t *testing.T) {
 	o := short("cut", "pause", "jitter", "flush")
 	o.Duration, o.Rate = 4*time.Second, 120
 	found := RunPrincipals(t, standalone, o)
+	found.Print(t.Output())
 	if !found.Sound() {
-		found.Print(t.Output())
 		t.Error("a rule is broken")
 	}
 	for _, what := range []string{"login", "read", "change", "revoke", "revokeAll", "update"} {
