@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -57,7 +58,7 @@ func (n *node) begin(round, nodes int) ([]Record, error) {
 	c := newClient(n.Node, (n.Node+1)*writers+writers-1, n.manager)
 	for slot := n.Node; slot < n.Slots-foreigners; slot += nodes {
 		id := sessionID(round, slot, n.slots.Generation(slot))
-		if err := n.insist("a user can't log in before the load begins", func() bool {
+		if err := insist("a user can't log in before the load begins", func() bool {
 			if c.login(id) == OK {
 				return true
 			}
@@ -72,10 +73,10 @@ func (n *node) begin(round, nodes int) ([]Record, error) {
 
 // insist repeats a request, without any fault, until it succeeds. A machine that stalls for longer than a timeout
 // fails it, and those that come next, as a chain soon knows that its store doesn't reply.
-func (n *node) insist(otherwise string, request func() bool) error {
-	for end := now() + int64(30*time.Second); !request(); wait(100 * time.Millisecond) {
+func insist(otherwise string, request func() bool) error {
+	for end := now() + int64(time.Minute); !request(); wait(100 * time.Millisecond) {
 		if now() > end {
-			return fmt.Errorf("node %d: %s", n.Node, otherwise)
+			return errors.New(otherwise)
 		}
 	}
 	return nil
@@ -242,7 +243,7 @@ func (n *node) ownSession(c *client, id string, random *rand.Rand) {
 func (n *node) readAll(ids []string) ([]Record, error) {
 	c := newClient(n.Node, 0, n.manager)
 	for _, id := range ids {
-		if err := n.insist("a session can't be read although all faults are healed", func() bool {
+		if err := insist("a session can't be read although all faults are healed", func() bool {
 			_, ok := c.read(id)
 			return ok
 		}); err != nil {

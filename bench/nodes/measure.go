@@ -32,7 +32,7 @@ func (n *node) measure(ask Ask) error {
 				done++
 				id := sessionID(ask.Round, slot, n.slots.Generation(slot))
 				reads := random.IntN(100) < 95
-				errs[worker] = n.insist("a request fails without any fault", func() (ok bool) {
+				errs[worker] = insist("a request fails without any fault", func() (ok bool) {
 					if reads {
 						_, ok = c.read(id)
 						return ok
@@ -71,7 +71,7 @@ func (n *node) own(ask Ask) (misses map[string]int, err error) {
 	id := ask.IDs[0]
 	misses = map[string]int{}
 	for range ask.Count {
-		if err := n.insist("a change fails without any fault", func() bool { return c.changes(id) }); err != nil {
+		if err := insist("a change fails without any fault", func() bool { return c.changes(id) }); err != nil {
 			return nil, err
 		}
 		before := map[telemetry.Count]int64{}
@@ -95,7 +95,7 @@ func (n *node) own(ask Ask) (misses map[string]int, err error) {
 // write writes a version of an id; the record says when it was acknowledged.
 func (n *node) write(ask Ask) ([]Record, error) {
 	c, id := newClient(n.Node, versionWriter, n.manager), ask.IDs[0]
-	err := n.insist("a write fails without any fault", func() bool {
+	err := insist("a write fails without any fault", func() bool {
 		c.versions[id] = int64(ask.Count) - 1
 		if ask.Count == 1 {
 			return c.login(id) == OK

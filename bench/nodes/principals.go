@@ -223,7 +223,7 @@ func RunPrincipals(tb testing.TB, topology string, o Options) *Principals {
 	found := &Principals{Topology: topology, Deeds: map[string]int{}, Faults: map[string]int{}, Broken: map[string][]string{}}
 	var list []fault
 	end := time.Now().Add(o.Duration)
-	for time.Now().Before(end) || !w.varied() && time.Now().Before(end.Add(time.Minute)) {
+	for time.Now().Before(end) || !w.varied() && time.Now().Before(end.Add(2*time.Minute)) {
 		wait(some(random, 200*time.Millisecond, 700*time.Millisecond))
 		if len(list) == 0 && time.Now().Before(end) { // more would only hold up what hasn't been done yet
 			list = w.shuffled(random)
