@@ -98,6 +98,7 @@ type personWorker struct {
 	users   *layer.Users
 	writer  int
 	version int64
+	begun   deed // its last log-in
 	random  *rand.Rand
 }
 
@@ -130,24 +131,22 @@ func (w *personWorker) step() []deed {
 		if err == nil {
 			err = request.Close()
 		}
+		if err == nil {
+			w.begun = d
+		}
 		return done("login", err)
 	case chance < 75:
 		d.ID = ""
 		_, err := w.users.RevokeAll(ctx, fmt.Sprint(person), layer.ReasonPasswordChanged)
 		return done("revokeAll", err)
 	case chance < 85:
-		// Few have a session on a slow machine, whose log-ins hardly keep up with what ends sessions.
-		for range persons {
-			handle, err := w.users.Handle(ctx, d.ID)
-			if err != nil {
-				return nil
-			}
-			if handle != "" {
-				d.Start = now()
+		// Else the one that it has begun last: few others are there on a slow machine, whose log-ins hardly keep up with
+		// what ends sessions.
+		for _, session := range []deed{d, w.begun} {
+			if handle, err := w.users.Handle(ctx, session.ID); err == nil && handle != "" {
+				d.Person, d.ID, d.Start = session.Person, session.ID, now()
 				return done("revoke", w.users.Revoke(ctx, handle, layer.ReasonEndedByAdmin))
 			}
-			d.Person, device = w.random.IntN(persons), w.random.IntN(personDevices)
-			d.ID = personID(d.Person, device, w.node.slots.Generation(d.Person*personDevices+device))
 		}
 		return nil
 	case chance < 105:
