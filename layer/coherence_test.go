@@ -282,12 +282,12 @@ func coherent(t *testing.T, seed uint64, decorators ...layer.Decorator) {
 // nothing old in the end, however all of it overlaps.
 func TestMemoryStaysCoherent(t *testing.T) {
 	for name, decorators := range map[string]func() []layer.Decorator{
-		"Local": func() []layer.Decorator { return []layer.Decorator{layer.Local(layer.MaxStale(time.Hour))} },
+		"Local": func() []layer.Decorator { return []layer.Decorator{patientLocal(layer.MaxStale(time.Hour))} },
 		"Coalesced": func() []layer.Decorator {
-			return []layer.Decorator{layer.Coalesced(), layer.Local(layer.MaxStale(time.Hour))}
+			return []layer.Decorator{layer.Coalesced(), patientLocal(layer.MaxStale(time.Hour))}
 		},
 		"few guard slots": func() []layer.Decorator {
-			return []layer.Decorator{layer.Coalesced(), layer.Local(layer.MaxStale(time.Hour), guardSlots(1))}
+			return []layer.Decorator{layer.Coalesced(), patientLocal(layer.MaxStale(time.Hour), guardSlots(1))}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -143,9 +143,10 @@ func client(t *testing.T, server *redistest.Server) redis.UniversalClient {
 }
 
 // patientLocal and patientCoalesced wait for a store as long as it takes on a busy machine. They are for
-// tests that are about something else than the time after which a layer gives up.
+// tests that are about something else than the time after which a layer gives up. Memory is small, as ristretto
+// clears its counters one by one when it is closed: with the race detector that takes longer than most tests.
 func patientLocal(opts ...layer.LocalOption) layer.Decorator {
-	return layer.Local(append([]layer.LocalOption{layer.LoadTimeout(longTimeout)}, opts...)...)
+	return layer.Local(append([]layer.LocalOption{layer.LoadTimeout(longTimeout), layer.MaxBytes(4 << 20)}, opts...)...)
 }
 
 func patientCoalesced(opts ...layer.CoalescedOption) layer.Decorator {

@@ -40,7 +40,8 @@ func reference(outer decorate) (open func(*testing.T) gsession.Storage, opts []l
 }
 
 func chain(t *testing.T, store gsession.Storage) gsession.Storage {
-	c := layer.Chain(store, layer.Local(layer.LoadTimeout(30*time.Second))) // however busy the machine is
+	// However busy the machine is, and of little memory, whose counters ristretto clears one by one when it is closed.
+	c := layer.Chain(store, layer.Local(layer.LoadTimeout(30*time.Second), layer.MaxBytes(4<<20)))
 	t.Cleanup(func() {
 		if err := c.Close(context.Background()); err != nil {
 			t.Error(err)

@@ -122,7 +122,8 @@ func serve(t testing.TB, routes func(*ghttp.Server, *layer.Stack)) *site {
 func serveOn(t testing.TB, storage gsession.Storage, routes func(*ghttp.Server, *layer.Stack)) *site {
 	t.Helper()
 	store := &counted{Storage: storage}
-	chain := layer.Chain(store, layer.Snapshots(), layer.Local(layer.LoadTimeout(deadline)))
+	// Memory is small, as ristretto clears its counters one by one when it is closed, which the race detector makes slow.
+	chain := layer.Chain(store, layer.Snapshots(), layer.Local(layer.LoadTimeout(deadline), layer.MaxBytes(4<<20)))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), deadline)
 		defer cancel()

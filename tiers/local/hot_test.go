@@ -65,5 +65,5 @@ func TestASessionOfGoTypesIsKeptUnpacked(t *testing.T) {
 		if got, ok := read.Snapshot.Get("cart").(cart); !ok || read.Outcome != tiers.OutcomeHit || got.Items[0] != 1 {
 			t.Errorf("outcome %v and %T", read.Outcome, read.Snapshot.Get("cart"))
 		}
-	})
+	}, local.MaxBytes(64<<20)) // none is evicted
 }

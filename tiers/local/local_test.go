@@ -20,7 +20,7 @@ import (
 func bubble(t *testing.T, s *teststore.Store, test func(t *testing.T, l *local.Storage, settle func()), opts ...local.Option) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := local.New(s, opts...)
+		l := local.New(s, append([]local.Option{local.MaxBytes(4 << 20)}, opts...)...) // each closing clears ristretto's counters
 		defer l.Close(ctx)
 		test(t, l, synctest.Wait)
 	})
