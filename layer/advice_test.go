@@ -26,7 +26,7 @@ import (
 func topics(t *testing.T, client redis.UniversalClient, want []string, opts ...redisstore.Option) (found []string) {
 	t.Helper()
 	store := redisstore.New(client, opts...)
-	chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Traced())
+	chain := layer.Chain(store, layer.Coalesced(), patientLocal(), layer.Traced())
 	defer func() {
 		if err := chain.Close(context.Background()); err != nil {
 			t.Error(err)
@@ -46,6 +46,7 @@ func topics(t *testing.T, client redis.UniversalClient, want []string, opts ...r
 }
 
 func TestAdvice(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	good := func() *redis.Options {
 		return &redis.Options{Addr: server.Addr()}

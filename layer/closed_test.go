@@ -33,8 +33,8 @@ func TestAClientThatIsClosedBeforeTheChain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
 			var lost atomic.Int64
-			chain := layer.Chain(redisstore.New(test.client), layer.Coalesced(layer.WriteBehind(time.Hour),
-				layer.OnGiveUp(func(g layer.GiveUp) { lost.Add(int64(g.Changes)) })), layer.Local())
+			chain := layer.Chain(redisstore.New(test.client), patientCoalesced(layer.WriteBehind(time.Hour),
+				layer.OnGiveUp(func(g layer.GiveUp) { lost.Add(int64(g.Changes)) })), patientLocal())
 			watched(t, chain)
 			ctx := context.Background()
 			begun(t, chain, []string{"changed"})

@@ -199,7 +199,7 @@ func TestAServerThatCannotNotifyIsLoggedOnce(t *testing.T) {
 	const warning = "can't send invalidations"
 	server := redistest.Start(t, "--rename-command", "CLIENT", "")
 	traced, log := logged()
-	chain := layer.Chain(redisstore.New(server.Client()), layer.Coalesced(), layer.Local(), traced)
+	chain := layer.Chain(redisstore.New(server.Client()), patientCoalesced(), patientLocal(), traced)
 	manager := gsession.New(time.Hour, chain)
 	poll.Until(t, "the warning is logged", func() bool { return strings.Contains(log.String(), warning) })
 	for n := range 50 {

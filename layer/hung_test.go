@@ -117,7 +117,7 @@ func TestAChainOverAClusterNeverAsksCommand(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
 	store := redisstore.New(cluster.Client(), redisstore.Prefix("app:"))
-	chain := layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Indexed(userOf))
+	chain := layer.Chain(store, patientCoalesced(), patientLocal(), layer.Indexed(userOf))
 	ctx := context.Background()
 	usersAndTheirSessions(t, chain, chain)
 	for _, id := range numbered("single ", 20) {

@@ -43,23 +43,23 @@ func TestOptionsAtTheirExtremes(t *testing.T) {
 	)
 	nan, tiny := math.NaN(), math.SmallestNonzeroFloat64
 	behind := func(opts ...layer.CoalescedOption) layer.Decorator {
-		return layer.Coalesced(append(opts, layer.WriteBehind(time.Millisecond))...)
+		return patientCoalesced(append(opts, layer.WriteBehind(time.Millisecond))...)
 	}
 	for name, all := range map[string][]extreme{
-		"MaxBytes":                           extremes(layer.MaxBytes, layer.Local, []int64{0, -1, math.MinInt64}, []int64{1, math.MaxInt64}),
-		"MaxStale":                           extremes(layer.MaxStale, layer.Local, []time.Duration{-1, math.MinInt64}, []time.Duration{0, least, most}),
-		"ServeStale":                         extremes(layer.ServeStale, layer.Local, []time.Duration{0, -1, math.MinInt64}, []time.Duration{least, most}),
-		"LoadTimeout":                        extremes(layer.LoadTimeout, layer.Local, []time.Duration{0, -1, math.MinInt64}, []time.Duration{time.Minute, most}),
-		"WarmRestart":                        extremes(layer.WarmRestart, layer.Local, []string{""}, nil),
-		"Audited":                            extremes(layer.Audited, layer.Local, []float64{0, -1, 1.01, nan, math.Inf(1)}, []float64{tiny, 1}),
-		"WriteTimeout":                       extremes(layer.WriteTimeout, layer.Coalesced, []time.Duration{0, -1, math.MinInt64}, []time.Duration{most}),
-		"WriteBehind":                        extremes(layer.WriteBehind, layer.Coalesced, []time.Duration{0, -1, math.MinInt64}, []time.Duration{least, most}),
+		"MaxBytes":                           extremes(layer.MaxBytes, patientLocal, []int64{0, -1, math.MinInt64}, []int64{1, math.MaxInt64}),
+		"MaxStale":                           extremes(layer.MaxStale, patientLocal, []time.Duration{-1, math.MinInt64}, []time.Duration{0, least, most}),
+		"ServeStale":                         extremes(layer.ServeStale, patientLocal, []time.Duration{0, -1, math.MinInt64}, []time.Duration{least, most}),
+		"LoadTimeout":                        extremes(layer.LoadTimeout, patientLocal, []time.Duration{0, -1, math.MinInt64}, []time.Duration{time.Minute, most}),
+		"WarmRestart":                        extremes(layer.WarmRestart, patientLocal, []string{""}, nil),
+		"Audited":                            extremes(layer.Audited, patientLocal, []float64{0, -1, 1.01, nan, math.Inf(1)}, []float64{tiny, 1}),
+		"WriteTimeout":                       extremes(layer.WriteTimeout, patientCoalesced, []time.Duration{0, -1, math.MinInt64}, []time.Duration{most}),
+		"WriteBehind":                        extremes(layer.WriteBehind, patientCoalesced, []time.Duration{0, -1, math.MinInt64}, []time.Duration{least, most}),
 		"MaxPending":                         extremes(layer.MaxPending, behind, []int{0, -1, math.MinInt}, []int{1, math.MaxInt}),
 		"MaxPendingBytes":                    extremes(layer.MaxPendingBytes, behind, []int64{0, -1, math.MinInt64}, []int64{1, math.MaxInt64}),
-		"SlideEvery":                         extremes(layer.SlideEvery, layer.Coalesced, []float64{-tiny, -1, 1.01, nan, math.Inf(1)}, []float64{0, tiny, 1}),
-		"OnGiveUp":                           extremes(layer.OnGiveUp, layer.Coalesced, []func(layer.GiveUp){nil}, nil),
+		"SlideEvery":                         extremes(layer.SlideEvery, patientCoalesced, []float64{-tiny, -1, 1.01, nan, math.Inf(1)}, []float64{0, tiny, 1}),
+		"OnGiveUp":                           extremes(layer.OnGiveUp, patientCoalesced, []func(layer.GiveUp){nil}, nil),
 		"Journal":                            extremes(layer.Journal, behind, []string{""}, nil),
-		"Invalidation":                       extremes(layer.Invalidation, layer.Local, []layer.InvalidationSource{nil}, nil),
+		"Invalidation":                       extremes(layer.Invalidation, patientLocal, []layer.InvalidationSource{nil}, nil),
 		"WatchLease":                         extremes(redisstore.WatchLease, unused[redisstore.Option], []time.Duration{0, -1, least, 50*time.Millisecond - 1, time.Minute + 1, most}, nil),
 		"layertest.MaxStale":                 extremes(layertest.MaxStale, unused[layertest.Option], []time.Duration{-1, math.MinInt64, time.Hour + 1, most}, nil),
 		"layertest.Precision":                extremes(layertest.Precision, unused[layertest.Option], []time.Duration{-1, math.MinInt64, time.Hour + 1, most}, nil),
@@ -151,7 +151,7 @@ func TestTheLargestBoundsServeFromMemory(t *testing.T) {
 	} {
 		store := teststore.New()
 		store.Put("a", map[string]any{"k": 1}, time.Hour)
-		chain := layer.Chain(store, layer.Local(opts...))
+		chain := layer.Chain(store, patientLocal(opts...))
 		for range 10 {
 			for _, id := range []string{"a", "none"} {
 				if _, err := chain.GetSession(ctx, id, time.Hour); err != nil {

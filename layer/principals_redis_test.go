@@ -678,7 +678,7 @@ func TestUpdateChangesTheStoredSession(t *testing.T) {
 func TestUpdateProlongsNoSession(t *testing.T) {
 	ctx := context.Background()
 	f := fleetOf(t, 1, func() []layer.Decorator {
-		return []layer.Decorator{layer.Coalesced(), layer.Local(), layer.Indexed(userOf)}
+		return []layer.Decorator{patientCoalesced(), patientLocal(), layer.Indexed(userOf)}
 	})
 	const id = "updated-0123456789"
 	f.device(0, id).logIn(t, "alice")

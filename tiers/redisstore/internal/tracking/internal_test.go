@@ -208,7 +208,7 @@ func TestAPanicOfAHookGivesThePathBack(t *testing.T) {
 func TestNoKeyIsLookedForWithoutSlots(t *testing.T) {
 	var c cluster
 	m := &member{}
-	if tries := testing.AllocsPerRun(1, func() {
+	if tries := testing.AllocsPerRun(100, func() { // others of the process may allocate a few times
 		if key := c.key(m, "a"); key != "" {
 			t.Errorf("a server without slots takes %q", key)
 		}
