@@ -125,7 +125,7 @@ type watch struct {
 
 	clock clock
 	order *order
-	ready chan struct{} // closed by settle when the sources have first vouched, or one can't
+	ready chan struct{} // closed by settle when the sources have first vouched
 
 	mu      sync.Mutex
 	sources []*listener
@@ -169,7 +169,7 @@ func (w *watch) settle() {
 	}
 	w.until.Store(until)
 	w.watched.Store(watched)
-	if !watched || until > w.clock.now() {
+	if watched && until > w.clock.now() {
 		w.once.Do(func() { close(w.ready) })
 	}
 }
@@ -181,7 +181,7 @@ func (w *watch) await(ctx context.Context) bool {
 	}
 	select {
 	case <-w.ready:
-		return w.watched.Load()
+		return true
 	case <-ctx.Done():
 		return false
 	}

@@ -3,6 +3,7 @@ package local_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -121,6 +122,26 @@ func TestSessionsAreInMemoryAfterAWarmRestart(t *testing.T) {
 		if read := load(t, l, "session2"); read.Snapshot != nil {
 			t.Error("a session is served that was logged out while the node was down")
 		}
+	})
+}
+
+// A server that is slow when it is first asked is taken for one that can't notify, until it does.
+func TestAWarmRestartWaitsForASourceThatIsUnsupportedAtFirst(t *testing.T) {
+	s := teststore.New()
+	path := saved(t, s, 1)
+	synctest.Test(t, func(t *testing.T) {
+		s.Put("session0", map[string]any{"n": 0}, ttl)
+		b, from := &batched{Store: s}, &source{}
+		l := local.New(b, local.Invalidation(from), local.WarmRestart(path))
+		defer l.Close(ctx)
+		from.receiver().Unsupported(errors.New("slow"))
+		time.Sleep(time.Second)
+		if len(b.sizes) > 0 {
+			t.Error("sessions are read before the source notifies of changes")
+		}
+		from.confirm(ttl)
+		time.Sleep(time.Second)
+		want(t, load(t, l, "session0"), tiers.OutcomeHit, "n", 0)
 	})
 }
 
