@@ -21,12 +21,13 @@ var (
 	ruleExpr   = regexp.MustCompile(`(?ms)^ +expr: (.*?)^ +(?:for|labels):`)
 	runbook    = regexp.MustCompile(`runbook_url: \S+/docs/production\.md#(\S+)`)
 	alertName  = regexp.MustCompile(`- alert: (\w+)`)
+	promql     = regexp.MustCompile("(?s)```promql\n(.*?)```")
 )
 
 // Labels that Prometheus adds, and the one that only failing operations have.
 var otherLabels = []string{"job", "instance", "le", "error_type"}
 
-// expressions returns the PromQL of the dashboard and of the rules, by where it stands.
+// expressions returns the PromQL of the dashboard, of the rules and of the docs, by where it stands.
 func expressions(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -54,6 +55,18 @@ func expressions(t *testing.T) map[string]string {
 	}
 	for n, found := range ruleExpr.FindAllStringSubmatch(string(rules), -1) {
 		all[alertName.FindAllStringSubmatch(string(rules), -1)[n][1]] = found[1]
+	}
+	for _, page := range []string{"production.md", "zh/production.md"} {
+		content, err := os.ReadFile("../../docs/" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range promql.FindAllStringSubmatch(string(content), -1) {
+			all[page] += block[1]
+		}
+		if all[page] == "" {
+			t.Fatalf("%s has no PromQL", page)
+		}
 	}
 	if len(all) < 30 {
 		t.Fatalf("only %d expressions were found", len(all))
