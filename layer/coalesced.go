@@ -12,7 +12,8 @@ import (
 // CoalescedOption sets up Coalesced.
 type CoalescedOption = coalesce.Option
 
-// GiveUp is a report of changes that were accepted and will not reach the store.
+// GiveUp is a report of changes that were accepted and will not reach the store: how many Changes, after how
+// many Attempts, their Age since the first of them was accepted, and the Cause, an error that names no session.
 type GiveUp = coalesce.GiveUp
 
 // Coalesced merges the writes of a session that overlap, so that they reach the store

@@ -45,9 +45,7 @@ type PrincipalInfo struct {
 // If the context has no deadline, a method waits for the store for 5 s, and Update for 5 s for each page of sessions.
 //
 // A method that is given an empty principal, one of more than 1,024 bytes, or one that isn't UTF-8 returns an error.
-//
-// All fields are set at construction.
-type Users struct {
+type Users struct { // all fields are set at construction
 	given *Stack // as Principals got it
 	chain *Stack // which has the index: given, or a chain that is its store
 	index index.Principals

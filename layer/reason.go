@@ -8,7 +8,7 @@ import (
 	"github.com/gf-strata/strata/internal/principals"
 )
 
-// Reason says why a session has ended. A program may have reasons of its own, of 64 bytes at most.
+// Reason is a text that says why a session has ended. A program may have reasons of its own, of 64 bytes at most.
 type Reason = principals.Reason
 
 // Reasons.

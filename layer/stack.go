@@ -42,10 +42,12 @@ var ErrConflict = tiers.ErrConflict
 // StorageFile: reads return no session, and writes return an error, without asking a layer.
 // Removing such a session, or sliding its expiry, does nothing.
 //
-// A request's context leads to the chain, and programs print such contexts whole (GoFrame's g.Dump, a
-// template's dump). So the only field is a func, where printers and encoders stop: they show nothing of the
-// layers, and read nothing without its lock.
-type Stack struct{ parts func() *parts }
+// Printers and encoders, such as GoFrame's g.Dump, show nothing of its layers.
+type Stack struct {
+	// A request's context leads to the chain, and programs print such contexts whole. So the only field is a
+	// func, where printers and encoders stop, and read nothing without its lock.
+	parts func() *parts
+}
 
 // parts are a chain's. All fields are set by Chain, except closed and panicked, which are
 // written before ended is closed, and onClose and over, which mu guards; refused and reporter

@@ -10,16 +10,23 @@
 //	    traced: false         # leaves the layer out
 //	    indexed: {limit: 3, atLimit: endOldest} # or true; left out unless it is named
 //	    web: {idle: 30m, absolute: 12h, cookie: {sameSite: strict}, signed: [SESSION_KEY]}
+//	  old:
+//	    store: redisHashTable
+//	    snapshots: true       # layer.Snapshots(), which web needs over this store
+//	  single:
+//	    store: file
+//	    folder: /var/lib/app  # where the files are, GoFrame's temporary folder if it isn't named
+//	    ttl: 24h              # after which the files of idle sessions are removed: the server's sessionMaxAge
 //
 // a program writes
 //
 //	chain, err := config.Chain(ctx, "default")
 //	sessions, err := config.Web(ctx, "default", chain) // server.Use(sessions)
 //
-// The chain is layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Traced()). Each key is the
-// option of the same name, with a small first letter; docs/options.md has them all. Durations and
-// sizes are texts with a unit, such as "500ms" and "64MiB". A key that doesn't exist, or a
-// value that its option doesn't take, is an error that says where it stands.
+// The chain is layer.Chain(store, layer.Coalesced(), layer.Local(), layer.Traced()). Each other key is the
+// option of the same name, with a small first letter; docs/options.md has them all, and watchLease stands
+// beside prefix. Durations and sizes are texts with a unit, such as "500ms" and "64MiB". A key that doesn't
+// exist, or a value that its option doesn't take, is an error that says where it stands.
 //
 // The address and the password of Redis stay below "redis:", where GoFrame reads them. The
 // program imports github.com/gogf/gf/contrib/nosql/redis/v2 as for g.Redis(). The keys that sign

@@ -27,6 +27,8 @@
 //   - After a session has ended, [Reason] says why to the next request. [Handle] says which of the listed
 //     sessions is the visitor's own.
 //   - A WebSocket, a stream or a long job ends with its session, and at a log-in, on every node ([Until]).
+//   - On a route without the middleware nobody is logged in: what changes a session, and [Handle], return an error,
+//     [LoggedIn] panics, and the context of Until has ended.
 //   - The cookie is HttpOnly, SameSite=Lax, and Secure over TLS, with the prefix __Host- or, where it has a
 //     domain or another path, __Secure-. It is sent anew when a tenth of its life is over. A response
 //     that sends it, or has read the session, isn't for shared caches.

@@ -24,7 +24,8 @@ var ErrCrossSite = errors.New("strata: web: another site's page has sent this lo
 // Login says that the principal, of 1 to 1,024 bytes of UTF-8, has proved who it is. The session gets a new id, keeps its
 // data, and begins anew with the middleware's limits, whatever SetLimits has said before. The old id is ended on every
 // node, with what runs under it: such requests are refused with layer.ErrRevoked, and what [Until] has returned to them
-// ends. All of it is part of the request's commit.
+// ends. All of it is part of the request's commit. Login returns an error, and changes nothing, for another principal,
+// where the session can't be read, and once the response has begun, as by Flush.
 //
 // If the session has ended meanwhile, as by the first log-in of a double click or by a log-out, the log-in begins a session of
 // its own, of what its request has set.
@@ -48,7 +49,7 @@ func Login(r *ghttp.Request, principal string) error {
 }
 
 // Reauthenticated says that the principal has proved again who it is. The session gets a new id, and
-// the old one is ended, as by Login; it doesn't begin anew.
+// the old one is ended, as by Login; it doesn't begin anew. It returns an error if nobody is logged in.
 func Reauthenticated(r *ghttp.Request) error {
 	if Principal(r) == "" {
 		if requestOf(r) == nil {

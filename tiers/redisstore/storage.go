@@ -27,21 +27,22 @@ import (
 // methods return gsession.ErrorDisabled. It promises what the package's
 // documentation says, starts goroutines only while it is watched, and is safe for
 // concurrent use.
-//
-// client, owned, waits, retries, prefix, lease, tracker and face are set at construction and guard
-// themselves, as meter does; scriptless is atomic; closed is guarded by once.
 type Storage struct {
 	gsession.StorageBase // per-key methods return gsession.ErrorDisabled
-	client               redis.UniversalClient
-	owned                bool // the client is the storage's own
-	waits                bool // for sentinels, without end
-	retries              int  // of a write
-	prefix               string
-	lease                time.Duration
-	face                 *sessionmap.Maps
-	tracker              *tracking.Tracker
-	meter                *telemetry.Store
-	scriptless           atomic.Bool // the server has refused a script, and taken a transaction
+
+	// client, owned, waits, retries, prefix, lease, tracker and face are set at construction and guard
+	// themselves, as meter does; scriptless is atomic; closed is guarded by once.
+
+	client     redis.UniversalClient
+	owned      bool // the client is the storage's own
+	waits      bool // for sentinels, without end
+	retries    int  // of a write
+	prefix     string
+	lease      time.Duration
+	face       *sessionmap.Maps
+	tracker    *tracking.Tracker
+	meter      *telemetry.Store
+	scriptless atomic.Bool // the server has refused a script, and taken a transaction
 
 	once   sync.Once
 	closed error
