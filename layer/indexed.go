@@ -87,7 +87,7 @@ func Limit(n int, at AtLimit, opts ...LimitOption) IndexedOption {
 // PerDeviceClass has Limit count each device class by itself: see [DescribedDevice].
 func PerDeviceClass() LimitOption { return func(l *index.Limit) { l.PerClass = true } }
 
-// KeepReasons is how long it is known why a session has ended; 10 minutes unless set.
+// KeepReasons is how long it is known why a session has ended, a second at least; 10 minutes unless set.
 func KeepReasons(d time.Duration) IndexedOption {
 	if d < time.Second {
 		panic(fmt.Sprintf("strata: layer.KeepReasons needs a second at least, not %v; leave it out for 10 minutes", d))
@@ -95,7 +95,7 @@ func KeepReasons(d time.Duration) IndexedOption {
 	return func(o *index.Options) { o.KeepReasons = d }
 }
 
-// LongestSession is how long a session may live between two requests at most; 30 days unless set.
+// LongestSession is how long a session may live between two requests at most, a second at least; 30 days unless set.
 // For so long at least it is remembered that a principal's sessions were ended; longer if the index knows
 // one that lives longer.
 func LongestSession(d time.Duration) IndexedOption {

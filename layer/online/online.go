@@ -56,10 +56,15 @@ const (
 // allow, to all. Each action is given to audit, with the request that allow knows the
 // administrator of; without audit nothing can be ended.
 //
-// A request that accepts JSON and no HTML gets JSON: GET the first principals. POST
-// takes, as a form or as JSON, do: "list" principals from a cursor, "show" the sessions
-// of a principal from a cursor, "end" the one with a handle, "end_all" of the principal. A POST of another site's page is
-// refused (http.CrossOriginProtection).
+// A request that accepts JSON and no HTML gets JSON: a page of principals and their count, or of a principal's sessions, the cursor
+// of the next page, or an error. GET gets the first principals. A POST has, as a form or as JSON, a field do, and others:
+//
+//	list     cursor             lists principals
+//	show     principal, cursor  lists a principal's sessions
+//	end      handle, principal  ends a session, and lists the principal's others
+//	end_all  principal          ends all of a principal's sessions
+//
+// A POST of another site's page is refused (http.CrossOriginProtection).
 //
 // Under web.Sessions, the administrator's own session is marked.
 func Handler(users *layer.Users, allow func(*http.Request) bool, audit func(*http.Request, Action)) http.Handler {

@@ -72,11 +72,11 @@ func Handler(chain *layer.Stack, allow func(*http.Request) bool) http.Handler {
 type State struct {
 	Version string    `json:"version"` // Strata's
 	When    time.Time `json:"when"`
-	Up      string    `json:"up,omitempty"` // since the handler was made
+	Up      string    `json:"up,omitempty"` // since the handler was made; Of leaves it and Advice empty
 	Facts   []Fact    `json:"facts"`
 	Layers  []Layer   `json:"layers"` // outermost first, the store last
 
-	// Delays are since the page was asked for the first time.
+	// Delays are since the chain's first Handler or Of.
 	Delays []telemetry.Delay `json:"delays,omitempty"`
 
 	Advice []tiers.Advice `json:"advice,omitempty"` // layer.Advice, as it was at the first request
