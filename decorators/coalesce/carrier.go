@@ -73,14 +73,20 @@ func perform(ctx context.Context, store tiers.Storage, c change, ttl time.Durati
 	return store.Commit(ctx, c.id, c.delta, ttl)
 }
 
-// life returns the time to live that a commit sets: the ttl and the part that a slide adds, counted from the
-// request that made the change (law 8).
+// life returns the time to live that a commit sets.
 func (c *carrier) life(w *write) time.Duration {
-	longer := c.slides.longer(w.ttl)
 	if !w.pending {
-		return longer
+		return c.slides.longer(w.ttl)
 	}
-	return max(time.Until(w.deadline)+longer-w.ttl, time.Millisecond)
+	return max(time.Until(w.expires), time.Millisecond)
+}
+
+// prolong sets the expiries of writes that have reached the store.
+func (c *carrier) prolong(writes []*write) {
+	defer func() { _ = recover() }() // which the store's next call will raise
+	for _, w := range writes {
+		_, _ = c.expire(c.ended, w.id, c.life(w))
+	}
 }
 
 // slide sets the expiry, unless it can be skipped, and reports whether the store was asked.
@@ -88,14 +94,20 @@ func (c *carrier) slide(ctx context.Context, id string, ttl time.Duration) (unti
 	if until, skips := c.slides.skips(id, ttl); skips {
 		return until, false, nil
 	}
+	until, err = c.expire(context.WithoutCancel(ctx), id, c.slides.longer(ttl))
+	return until, true, err
+}
+
+// expire has the session expire after a time.
+func (c *carrier) expire(ctx context.Context, id string, life time.Duration) (until time.Time, err error) {
 	e, _ := c.slides.get(id)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout.get())
+	ctx, cancel := context.WithTimeout(ctx, c.timeout.get())
 	defer cancel()
 	// Known before it is done, so that those who slide meanwhile leave it to this one.
-	e.at, e.known = time.Now().Add(c.slides.longer(ttl)), false
+	e.at, e.known = time.Now().Add(life), false
 	c.slides.set(id, e)
 	c.tally.Add(telemetry.SlideSent)
-	until, err = c.store.Slide(ctx, id, c.slides.longer(ttl))
+	until, err = c.store.Slide(ctx, id, life)
 	switch {
 	case err != nil:
 		c.slides.forget(id)
@@ -103,14 +115,16 @@ func (c *carrier) slide(ctx context.Context, id string, ttl time.Duration) (unti
 		e.known = true
 		c.slides.set(id, e)
 	}
-	return until, true, err
+	return until, err
 }
 
 // note counts the outcomes of writes, and notes the expiries that they have set.
 func (c *carrier) note(writes []*write, began time.Time) {
 	for _, w := range writes {
 		switch {
-		case w.delta == nil, errors.Is(w.err, circuit.ErrOpen):
+		case w.delta == nil:
+			c.slides.forget(w.id)
+		case errors.Is(w.err, circuit.ErrOpen):
 		case w.err == nil:
 			c.tally.Add(telemetry.CommitOK)
 			c.slides.landed(w, began.Add(c.life(w)))

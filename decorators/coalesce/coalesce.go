@@ -176,15 +176,16 @@ const shortLife = 20 * time.Second
 // the session alive as surely as writing it again does.
 func (s *Storage) unchanged(ctx context.Context, id string, delta *tiers.Delta, ttl time.Duration) (*tiers.Snapshot, error) {
 	_, known := delta.Base().Expires()
-	if s.queues.extend(id, ttl) {
-		return nil, nil
-	}
+	holds := s.queues.extend(id, ttl) // but the store may not take changes before the session expires
 	if (ttl >= shortLife || known) && !s.queues.emptied(id) {
 		until, asked, err := s.carrier.slide(ctx, id, ttl)
 		// Otherwise the session is gone, or a layer below doesn't know, or the store can only write.
-		if !(err == nil && asked && known && until.IsZero()) && !errors.Is(err, gsession.ErrorDisabled) {
+		if !holds && !(err == nil && asked && known && until.IsZero()) && !errors.Is(err, gsession.ErrorDisabled) {
 			return nil, err
 		}
+	}
+	if holds {
+		return nil, nil
 	}
 	return s.put(ctx, change{id: id, delta: delta, ttl: ttl})
 }

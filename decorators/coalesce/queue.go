@@ -21,6 +21,9 @@ type sessionQueue struct {
 	stored  *tiers.Snapshot // what the store held before all that is pending, nil if that isn't known
 	changes int32           // writes that change the session
 
+	ttl      time.Duration // of the last request that has used the session since something is pending
+	deadline time.Time     // until when the session is to live for it, whichever of the writes comes to the store
+
 	urgent bool       // a caller waits, though the first write needn't go yet; this and what follows is the schedule's
 	node   string     // of the store that has the session, if known
 	in     *list.List // nil for none
@@ -93,18 +96,16 @@ func (k *sessionQueue) take() *write {
 // back has a write that was at the store wait in front of all others.
 func (k *sessionQueue) back(w *write) { k.waiting = append([]*write{w}, k.waiting...) }
 
-// extend has what waits keep the session alive for as long as a slide would, if it can: a conditional write may find that
-// nothing is left to write. A deadline that is early by less than what is added to a ttl stays.
-func (k *sessionQueue) extend(ttl, added time.Duration) (can, extended bool) {
-	w := k.last()
-	if w == nil || !w.pending || w.empties() || ttl <= 0 {
-		return false, false
-	}
+// extend has what is pending keep the session alive for as long as a slide would. A deadline that is early by less than
+// what is added to a ttl stays. It holds the session if it sets the expiry for sure: a write that only removes keys, or a
+// conditional one, may find nothing to write.
+func (k *sessionQueue) extend(ttl, added time.Duration) (holds, extended bool) {
 	deadline := time.Now().Add(ttl)
-	if extended = ttl != w.ttl || deadline.Sub(w.deadline) > added; extended {
-		w.ttl, w.deadline = ttl, deadline
+	if extended = ttl != k.ttl || deadline.Sub(k.deadline) > added; extended {
+		k.ttl, k.deadline = ttl, deadline
 	}
-	return !w.delta.IsConditional(), extended
+	w := k.last()
+	return w != nil && w.pending && !w.empties() && !w.delta.IsConditional(), extended
 }
 
 // preview returns the state of a session that readers see, given the store's: with pending writes, and without

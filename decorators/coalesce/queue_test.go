@@ -84,22 +84,22 @@ func TestARemovalWaitsInPlaceOfAllWrites(t *testing.T) {
 func TestASlideExtendsWhatWaits(t *testing.T) {
 	base := tiers.Adopt(map[string]any{"k": "0"})
 	k := &sessionQueue{id: "a"}
-	if can, _ := k.extend(time.Hour, time.Minute); can {
-		t.Error("nothing waits, and is extended")
+	if holds, _ := k.extend(time.Hour, time.Minute); holds {
+		t.Error("nothing waits, and holds the session")
 	}
-	w := waitingWrite(t, k, base, "k", "1")
+	waitingWrite(t, k, base, "k", "1")
 	for _, step := range []struct {
 		left    time.Duration
 		extends bool
 	}{{time.Minute, true}, {time.Hour - time.Second, false}, {time.Hour - 2*time.Minute, true}} {
-		w.deadline = time.Now().Add(step.left)
-		can, extended := k.extend(time.Hour, time.Minute)
-		if left := time.Until(w.deadline); !can || extended != step.extends || left < time.Hour-time.Minute {
-			t.Errorf("with %v left: %v, %v, then %v", step.left, can, extended, left)
+		k.deadline = time.Now().Add(step.left)
+		holds, extended := k.extend(time.Hour, time.Minute)
+		if left := time.Until(k.deadline); !holds || extended != step.extends || left < time.Hour-time.Minute {
+			t.Errorf("with %v left: %v, %v, then %v", step.left, holds, extended, left)
 		}
 	}
 	k.annul(writeOf(context.Background(), change{id: "a"}))
-	if can, _ := k.extend(time.Hour, time.Minute); can {
-		t.Error("a removal is extended")
+	if holds, _ := k.extend(time.Hour, time.Minute); holds {
+		t.Error("a removal holds the session")
 	}
 }

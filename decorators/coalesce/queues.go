@@ -96,10 +96,12 @@ func (l *queues) restore(dir string) error {
 		differs := k.entry != 0 // two records of one session become one
 		k.old, k.entry = k.entry, f.Entry
 		for _, c := range old.Changes {
-			if w, err := c.write(k.id); err != nil {
+			if w, deadline, err := c.write(k.id); err != nil {
 				l.reports.gaveUp(GiveUp{Changes: c.Calls, Cause: err})
 				differs = true
 			} else {
+				k.ttl, k.deadline = w.ttl, deadline
+				w.first = l.expires(k)
 				l.enqueue(k, w)
 			}
 		}
@@ -156,7 +158,7 @@ func (l *queues) add(ctx context.Context, c change) (w *write, shown *tiers.Snap
 		l.hasten(k, true)
 		return w, nil, nil, nil
 	}
-	w.deadline = time.Now().Add(c.ttl)
+	k.ttl, k.deadline = c.ttl, time.Now().Add(c.ttl)
 	shown = k.accepted(c.delta, first)
 	l.caches.shown(c.id, c.ttl, shown)
 	synced = keep(l.journal, k)
@@ -248,14 +250,50 @@ func (l *queues) fly(k *sessionQueue) *write {
 		w.sent = true
 		w.marked = keep(l.journal, k)
 	}
+	if w.pending {
+		w.ttl, w.expires = k.ttl, l.expires(k)
+		if !w.delta.IsConditional() {
+			w.first = w.expires
+		}
+	}
 	w.tokens = l.caches.begin(k.id)
 	return w
+}
+
+// expires is what a pending write sets: the ttl and the part that a slide adds, counted from the last request (law 8).
+func (l *queues) expires(k *sessionQueue) time.Time {
+	return k.deadline.Add(l.carrier.slides.longer(k.ttl) - k.ttl)
 }
 
 // carry brings those writes to the store that are in the journal as they have to be.
 func (l *queues) carry(writes []*write, probe time.Duration) {
 	defer l.settle(writes, time.Now()) // also if the store ends the goroutine
 	l.carrier.carry(marked(writes, l.carrier.timeout.get()), probe)
+	for late := l.overtaken(writes); len(late) > 0; late = l.overtaken(late) {
+		l.carrier.prolong(late)
+	}
+}
+
+// overtaken returns the writes that have set an earlier expiry than a request wants that has used the session meanwhile: the
+// store may have done its slide before.
+func (l *queues) overtaken(writes []*write) (late []*write) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range writes {
+		k := l.sessions[w.id]
+		if !w.pending || w.err != nil || k.removal() != nil {
+			continue
+		}
+		set := w.expires
+		if w.snapshot == nil && w.delta.IsConditional() { // nothing was left to write
+			set = w.first
+		}
+		if expires := l.expires(k); expires.After(set) {
+			w.expires, w.first = expires, expires
+			late = append(late, w)
+		}
+	}
+	return late
 }
 
 func (l *queues) settle(writes []*write, began time.Time) {
@@ -303,7 +341,7 @@ func (l *queues) again(k *sessionQueue, w *write) bool {
 		}
 	}
 	refused := errors.Is(w.err, circuit.ErrOpen) // without an attempt
-	again := refused || !failure.IsFinal(w.err) && w.again()
+	again := refused || !failure.IsFinal(w.err) && w.again(k.deadline)
 	switch removal := k.removal(); {
 	case removal != nil:
 		l.caches.end(k.id, w.tokens)
@@ -550,18 +588,18 @@ func (l *queues) inspect(id string, look func(k *sessionQueue)) {
 	}
 }
 
-// extend has what waits for the session keep it alive for as long as a slide would.
-func (l *queues) extend(id string, ttl time.Duration) (can bool) {
+// extend has what is pending of the session keep it alive for as long as a slide would.
+func (l *queues) extend(id string, ttl time.Duration) (holds bool) {
 	l.inspect(id, func(k *sessionQueue) {
-		if l.schedule.closed { // and the journal with it
+		if l.schedule.closed || ttl <= 0 { // and the journal with it
 			return
 		}
 		var extended bool
-		if can, extended = k.extend(ttl, l.carrier.slides.longer(ttl)-ttl); extended {
+		if holds, extended = k.extend(ttl, l.carrier.slides.longer(ttl)-ttl); extended {
 			keep(l.journal, k)
 		}
 	})
-	return can
+	return holds
 }
 
 func (l *queues) emptied(id string) bool {

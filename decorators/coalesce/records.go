@@ -49,7 +49,7 @@ func keep(j *journal.Journal, k *sessionQueue) *journal.Transaction {
 	var changes []kept
 	add := func(w *write) {
 		if w.pending {
-			changes = append(changes, kept{delta: w.delta, Sent: w.sent, Calls: w.calls, TTL: int64(w.ttl), Deadline: w.deadline.UnixMilli()})
+			changes = append(changes, kept{delta: w.delta, Sent: w.sent, Calls: w.calls, TTL: int64(k.ttl), Deadline: k.deadline.UnixMilli()})
 		}
 	}
 	k.each(func(w *write) {
@@ -100,18 +100,18 @@ func diskLimit(ctx context.Context, timeout time.Duration) (context.Context, con
 	return context.WithTimeoutCause(ctx, timeout, errDisk)
 }
 
-// write is the write of the session that a record holds.
-func (c kept) write(id string) (*write, error) {
+// write is the write of the session that a record holds, and the session's deadline.
+func (c kept) write(id string) (*write, time.Time, error) {
 	delta, err := tiers.Restore(c.Delta, c.Sent)
 	if err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	now, ttl := time.Now(), time.Duration(c.TTL)
 	left := min(time.Until(time.UnixMilli(c.Deadline)), ttl) // the wall clock may have been set back
 	if left <= 0 {
-		return nil, errExpired
+		return nil, time.Time{}, errExpired
 	}
 	w := writeOf(context.Background(), change{id: id, delta: delta, ttl: ttl, pending: true})
-	w.calls, w.since, w.deadline, w.sent = c.Calls, now.Add(left-ttl), now.Add(left), c.Sent
-	return w, nil
+	w.calls, w.since, w.sent = c.Calls, now.Add(left-ttl), c.Sent
+	return w, now.Add(left), nil
 }

@@ -38,7 +38,8 @@ type write struct {
 	bytes    int64                // as the bounds count it
 
 	at       time.Time // when it is due; all that follows up to left is of pending writes
-	deadline time.Time // the session's expiry, as its last change wants it
+	expires  time.Time // as the attempt at the store sets it
+	first    time.Time // that of the first attempt that may have been applied
 	attempts int
 	sent     bool // as the journal has it: the change may have begun its session
 
@@ -78,8 +79,8 @@ const (
 )
 
 // again schedules the next attempt of a write that has failed, and reports false if it is to be
-// given up. The pause doubles, and a random half of it keeps nodes apart.
-func (w *write) again() bool {
+// given up, as its session has expired by then. The pause doubles, and a random half of it keeps nodes apart.
+func (w *write) again(deadline time.Time) bool {
 	pause := lastBackoff
 	if w.attempts < 7 {
 		pause = firstBackoff << w.attempts
@@ -87,10 +88,10 @@ func (w *write) again() bool {
 	w.attempts++
 	now := time.Now()
 	w.at = now.Add(pause/2 + rand.N(pause/2))
-	if w.at.After(w.deadline) {
-		w.at = w.deadline
+	if w.at.After(deadline) {
+		w.at = deadline
 	}
-	return now.Before(w.deadline)
+	return now.Before(deadline)
 }
 
 // size is the memory that a write keeps while it waits: its change, its id, what it was made
