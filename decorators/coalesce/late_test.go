@@ -169,3 +169,37 @@ func TestTheExpiryOfACommitBeforeARemovalIsForgotten(t *testing.T) {
 		}
 	}, writeBehind(time.Second))
 }
+
+// A change that is delayed is in the store before its session expires there.
+func TestAChangeOfASessionThatIsAboutToExpire(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Put("a", map[string]any{"k": 0}, ttl)
+		time.Sleep(ttl - 500*time.Millisecond)
+		put(t, c, "a", "k", 1)
+		time.Sleep(time.Minute)
+		if got := get(t, c, "a"); got == nil || got.Get("k") != 1 {
+			t.Errorf("a session in use holds %v", text(got))
+		}
+	}, writeBehind(time.Second))
+}
+
+// A change that waits on one node doesn't set an expiry that is earlier than what requests on another one want.
+func TestALateCommitEndsNoSessionThatAnotherNodeUses(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Put("a", map[string]any{"k": 0}, ttl)
+		s.Refuse(func(string) error { return errAway })
+		put(t, c, "a", "k", 1)
+		time.Sleep(ttl / 5)
+		other := coalesce.New(s)
+		defer other.Close(ctx)
+		must(t, other.UpdateTTL(ctx, "a", ttl))
+		used := time.Now()
+		s.Refuse(nil)
+		must(t, c.Flush(ctx))
+		if early := used.Add(ttl).Sub(s.Expires("a")); early > 0 {
+			t.Errorf("a session in use expires %v early", early)
+		}
+	}, writeBehind(time.Second))
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -316,8 +317,9 @@ func (p *adapter) wrote(ctx context.Context, operation telemetry.Operation, bega
 	return err
 }
 
-// isRefusal reports whether the server didn't get a write, or said no to it. GoFrame's two
-// storages on Redis send one command for each.
+// isRefusal reports whether the server didn't get a write, or said no to it by a code: a proxy between may
+// reply ERR, or words of its own, to a write that it has passed on. GoFrame's two storages on Redis send one
+// command for each.
 func (p *adapter) isRefusal(err error) bool {
 	switch p.inner.(type) {
 	case *gsession.StorageRedis, *gsession.StorageRedisHashTable:
@@ -329,7 +331,11 @@ func (p *adapter) isRefusal(err error) bool {
 		RedisError()
 	}
 	var dial *net.OpError
-	return errors.As(err, &dial) && dial.Op == "dial" || errors.As(err, &answer)
+	if errors.As(err, &answer) {
+		code, _, _ := strings.Cut(answer.Error(), " ")
+		return code != "" && code != "ERR" && strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+	}
+	return errors.As(err, &dial) && dial.Op == "dial"
 }
 
 func (p *adapter) UpdateTTL(ctx context.Context, id string, ttl time.Duration) error {

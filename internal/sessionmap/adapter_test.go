@@ -503,7 +503,27 @@ func TestWhatMayBeApplied(t *testing.T) {
 		}
 	}
 	p := &adapter{inner: &gsession.StorageRedis{}}
-	if !p.isRefusal(dial) || p.isRefusal(errors.New("cut")) || p.isRefusal(nil) {
-		t.Error("StorageRedis: only what didn't reach the server, or was refused by it, wasn't applied")
+	for name, test := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"a dial":                      {dial, true},
+		"a server out of memory":      {fmt.Errorf("wrapped: %w", reply("OOM command not allowed when used memory > 'maxmemory'.")), true},
+		"a replica":                   {reply("READONLY You can't write against a read only replica."), true},
+		"a proxy without its server":  {reply("ERR backend connection lost"), false},
+		"a proxy in words of its own": {reply("upstream failure"), false},
+		"an empty reply":              {reply(""), false},
+		"a connection that was cut":   {errors.New("cut"), false},
+		"no error":                    {nil, false},
+	} {
+		if got := p.isRefusal(test.err); got != test.want {
+			t.Errorf("StorageRedis, %s: refused %v, want %v", name, got, test.want)
+		}
 	}
 }
+
+// reply is an error that a server, or a proxy, has replied, as go-redis returns it.
+type reply string
+
+func (r reply) Error() string { return string(r) }
+func (reply) RedisError()     {}
