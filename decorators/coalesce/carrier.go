@@ -49,6 +49,9 @@ func (c *carrier) carry(writes []*write, probe time.Duration) {
 			writes[0].panicked = p
 		}
 	}()
+	for _, w := range writes {
+		c.spare(ctx, w)
+	}
 	if len(writes) == 1 {
 		w := writes[0]
 		w.snapshot, w.err = perform(ctx, c.store, w.change, c.life(w))
@@ -79,6 +82,21 @@ func (c *carrier) life(w *write) time.Duration {
 		return c.slides.longer(w.ttl)
 	}
 	return max(time.Until(w.expires), time.Millisecond)
+}
+
+// spare has a late write keep the expiry that another node has given the session since, for a request with the same ttl. (One
+// that isn't late sets what a request at this moment would.)
+func (c *carrier) spare(ctx context.Context, w *write) {
+	if !w.pending || c.life(w) >= w.ttl {
+		return
+	}
+	read, err := c.store.Load(ctx, w.id, w.ttl)
+	if err != nil || read.Snapshot == nil {
+		return // the commit finds out
+	}
+	if at, _ := read.Snapshot.Expires(); at.After(w.expires) && time.Until(at) <= c.slides.longer(w.ttl) {
+		w.expires = at
+	}
 }
 
 // prolong sets the expiries of writes that have reached the store.

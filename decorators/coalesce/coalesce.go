@@ -136,6 +136,9 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	c.pending = s.interval.get() > 0 && ttl > 0 && !delta.Urgent() && delta.CanPreview()
 	if !delta.Creates() { // a session that begins goes without delay, so that other nodes see a log-in as soon as they can
 		c.delay = s.interval.get()
+		if e, _ := s.carrier.slides.get(id); !e.at.IsZero() { // it mustn't expire in the store meanwhile
+			c.delay = max(0, min(c.delay, time.Until(e.at)/2))
+		}
 	}
 	return s.put(ctx, c)
 }

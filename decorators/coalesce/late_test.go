@@ -2,6 +2,7 @@ package coalesce_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -202,4 +203,21 @@ func TestALateCommitEndsNoSessionThatAnotherNodeUses(t *testing.T) {
 			t.Errorf("a session in use expires %v early", early)
 		}
 	}, writeBehind(time.Second))
+}
+
+// A late change of a session that another node has removed is given up, as one that isn't late.
+func TestALateCommitOfASessionThatIsGone(t *testing.T) {
+	s := teststore.New()
+	var reports []coalesce.GiveUp
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Put("a", map[string]any{"k": 0}, ttl)
+		release := late(t, s, c)
+		release(errAway)
+		s.Drop("a")
+		must(t, c.Flush(ctx))
+		synctest.Wait()
+		if len(reports) != 1 || !errors.Is(reports[0].Cause, tiers.ErrRevoked) {
+			t.Errorf("reported %+v", reports)
+		}
+	}, writeBehind(time.Second), onGiveUp(func(g coalesce.GiveUp) { reports = append(reports, g) }))
 }

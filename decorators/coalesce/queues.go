@@ -289,7 +289,9 @@ func (l *queues) overtaken(writes []*write) (late []*write) {
 			set = w.first
 		}
 		if expires := l.expires(k); expires.After(set) {
-			w.expires, w.first = expires, expires
+			if w.first = expires; expires.After(w.expires) {
+				w.expires = expires
+			}
 			late = append(late, w)
 		}
 	}
