@@ -191,7 +191,7 @@ func (u *Users) removed(ctx context.Context, ids ...string) error {
 }
 
 // RevokeAll ends all sessions of the principal, except those of the handles in keep. It misses none: a mark ends all
-// sessions that began before, also those that the index doesn't know. A log-in that comes while it runs is ended or
+// sessions that began before, also those that the index doesn't know, and one that was ended before isn't kept. A log-in that comes while it runs is ended or
 // comes after it. An error says that this may not have happened; call it again.
 //
 // It also removes the sessions that the index knew, and returns how many. If there are more than it can remove by its

@@ -75,7 +75,7 @@ func endAll(t *testing.T, s *Storage, everybody bool) {
 	if everybody {
 		err = s.indexer.MarkAll(context.Background(), mark, time.Hour)
 	} else {
-		err = s.indexer.Mark(context.Background(), principals.KeyOf("ann"), mark, time.Hour)
+		_, err = s.indexer.Mark(context.Background(), principals.KeyOf("ann"), mark, time.Hour)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -307,10 +307,10 @@ func (s *shardState) verdict(r record) (reason principals.Reason, over bool) {
 	if reason, over = s.Ended[r.tag]; over {
 		return reason, true
 	}
-	if mark, marked := s.Own[r.key]; marked && mark.Nonce != r.own && !slices.Contains(mark.Kept, r.tag) {
+	if mark := s.Own[r.key]; mark.Ends(r.tag, r.own) {
 		return mark.Reason, true
 	}
-	if s.All.Nonce != "" && s.All.Nonce != r.all {
+	if s.All.Ends(r.tag, r.all) {
 		return s.All.Reason, true
 	}
 	return "", false

@@ -209,12 +209,13 @@ func (m *memory) Count(context.Context) (int, error) {
 	return len(m.entries), nil
 }
 
-func (m *memory) Mark(_ context.Context, key principals.Key, mark principals.Mark, lasts time.Duration) error {
+func (m *memory) Mark(_ context.Context, key principals.Key, mark principals.Mark, lasts time.Duration) (principals.Mark, error) {
 	defer m.notify()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	mark = mark.After(m.own[key].Mark)
 	m.own[key] = memoryMark{mark, m.until(lasts)}
-	return nil
+	return mark, nil
 }
 
 func (m *memory) MarkAll(_ context.Context, mark principals.Mark, lasts time.Duration) error {

@@ -343,22 +343,37 @@ func (s Principals) RevokeAll(ctx context.Context, principal string, reason prin
 		return nil, err
 	}
 	of := principals.Entry{Principal: principal, Key: principals.KeyOf(principal)}
-	mark := principals.Mark{Nonce: newNonce(), Reason: reason}
+	mark := principals.Mark{Reason: reason}
 	for _, handle := range kept {
 		key, tag, ok := readHandle(handle)
 		if !ok {
 			return nil, ErrHandle
 		}
 		if key == of.Key {
-			mark.Kept = append(mark.Kept, tag)
+			mark.Kept = append(mark.Kept, principals.Kept{Tag: tag})
 		}
 	}
-	err = s.of.indexer.Mark(ctx, of.Key, mark, s.of.options.LongestSession)
+	err = twice(func(nonce string) (err error) {
+		mark.Nonce = nonce
+		mark, err = s.of.indexer.Mark(ctx, of.Key, mark, s.of.options.LongestSession)
+		return err
+	})
 	s.of.marks.invalidate(s.of.indexer.ShardOf(of.Key))
 	if err != nil {
 		return nil, err
 	}
 	return s.removeMarked(ctx, of, principals.Marks{Own: map[principals.Key]principals.Mark{of.Key: mark}}, reason)
+}
+
+// twice sets a mark, and once more if that fails, as a connection may be broken: with another nonce, as the first one may be
+// in force, and replaced meanwhile.
+func twice(set func(nonce string) error) (err error) {
+	for range 2 {
+		if err = set(newNonce()); err == nil {
+			break
+		}
+	}
+	return err
 }
 
 // removeMarked removes the sessions of a principal that marks have ended from the store and the index, all or those with
@@ -403,7 +418,9 @@ func (s Principals) RevokeEverybody(ctx context.Context, reason principals.Reaso
 	if err := s.of.checkWhole(ctx); err != nil {
 		return err
 	}
-	err := s.of.indexer.MarkAll(ctx, principals.Mark{Nonce: newNonce(), Reason: reason}, s.of.options.LongestSession)
+	err := twice(func(nonce string) error {
+		return s.of.indexer.MarkAll(ctx, principals.Mark{Nonce: nonce, Reason: reason}, s.of.options.LongestSession)
+	})
 	s.of.marks.invalidateAll()
 	return err
 }

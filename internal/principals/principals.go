@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -101,7 +102,32 @@ type Entered struct {
 type Mark struct {
 	Nonce  string
 	Reason Reason
-	Kept   []string // tags of sessions that it spares
+	Kept   []Kept // what it spares
+}
+
+// Kept is a session that a mark spares. Own is the nonce that the session has to hold, "" for any: one that was over
+// when the mark was set holds another.
+type Kept struct{ Tag, Own string }
+
+// After is the mark with what it keeps, as it takes the place of another one, "" for none. A session that this one keeps
+// as well began before it, and has to hold what it has to hold there; any other one began after it, or is over.
+func (m Mark) After(before Mark) Mark {
+	m.Kept = slices.Clone(m.Kept)
+	for n := range m.Kept {
+		k := &m.Kept[n]
+		k.Own = before.Nonce
+		if at := slices.IndexFunc(before.Kept, func(other Kept) bool { return other.Tag == k.Tag }); at >= 0 {
+			k.Own = before.Kept[at].Own
+		}
+	}
+	return m
+}
+
+// Ends reports whether a session with a tag is over that holds a nonce, "" for none.
+func (m Mark) Ends(tag, own string) bool {
+	return m.Nonce != "" && m.Nonce != own && !slices.ContainsFunc(m.Kept, func(k Kept) bool {
+		return k.Tag == tag && (k.Own == "" || k.Own == own)
+	})
 }
 
 // Marks are those of one shard.
@@ -146,10 +172,11 @@ type Index interface {
 	Count(ctx context.Context) (int, error)
 
 	// Mark sets a principal's mark, which lasts so long at least, and longer than the sessions that the index
-	// knows. The mark is in force once it returns.
-	Mark(ctx context.Context, key Key, mark Mark, lasts time.Duration) error
+	// knows, and returns it as it is After the one before it. It is in force once Mark returns, and comes into force once at most:
+	// where it was replaced since, it would bring back the sessions that hold its nonce.
+	Mark(ctx context.Context, key Key, mark Mark, lasts time.Duration) (Mark, error)
 
-	// MarkAll sets everybody's mark, which lasts like one principal's.
+	// MarkAll sets everybody's mark, which lasts and comes into force like one principal's, and keeps nothing.
 	MarkAll(ctx context.Context, mark Mark, lasts time.Duration) error
 
 	// MarkEnded notes that a session has ended which may not have been committed yet.

@@ -19,6 +19,7 @@ import (
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
+	"github.com/gf-strata/strata/tiers/redisstore/internal/pause"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
 
@@ -30,8 +31,8 @@ import (
 //	strata:r:<id's hash>              a text: why a session has ended
 //
 // What is of one principal is in one slot of a cluster. A log-in is one transaction, as log-ins at the same time count each
-// other; all else is commands that may be repeated, or stop half-way: an entry that is lost or left is corrected by the
-// session's next use, or by what reads it. All moments are by the server's clock.
+// other; marks aren't repeated; all else is commands that may be repeated, or stop half-way: an entry that is lost or left is
+// corrected by the session's next use, or by what reads it. All moments are by the server's clock.
 //
 // clock and transacts guard themselves.
 type index struct {
@@ -217,15 +218,18 @@ func (x *index) sendBy(ctx context.Context, name string, trip func(context.Conte
 	}
 	trip(ctx, commands...)
 	for _, c := range commands {
-		switch err := c.Err(); {
-		case err == nil, err == redis.Nil:
-		case fault.IsRefusal(err):
-			return tiers.NewError("strata: redis: "+name+": "+forbidden, err)
-		default:
-			return fault.New(ctx, name, err)
+		if err := c.Err(); err != nil && err != redis.Nil {
+			return failedBy(ctx, name, err)
 		}
 	}
 	return nil
+}
+
+func failedBy(ctx context.Context, name string, err error) error {
+	if fault.IsRefusal(err) {
+		return tiers.NewError("strata: redis: "+name+": "+forbidden, err)
+	}
+	return fault.New(ctx, name, err)
 }
 
 const forbidden = "layer.Indexed needs transactions and sorted sets, and the server or the user's rights forbid them; give the user the rights of docs/production.md, or leave layer.Indexed out"
@@ -691,9 +695,31 @@ func (x *index) Count(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// Mark, MarkAll and MarkEnded are two pipelines.
-func (x *index) Mark(ctx context.Context, key principals.Key, mark principals.Mark, lasts time.Duration) error {
-	return x.mark(ctx, []string{x.marksKey(x.ShardOf(key))}, []string{x.entriesKey(key)}, codeBits, string(key[:]), mark, lasts)
+// Mark is a transaction where it keeps sessions, as it depends on the mark that it replaces; else it is two pipelines, as MarkAll and
+// MarkEnded are.
+func (x *index) Mark(ctx context.Context, key principals.Key, mark principals.Mark, lasts time.Duration) (principals.Mark, error) {
+	hash, entries, field := x.marksKey(x.ShardOf(key)), x.entriesKey(key), string(key[:])
+	if len(mark.Kept) == 0 {
+		return mark, x.mark(ctx, []string{hash}, []string{entries}, codeBits, field, mark, lasts)
+	}
+	until, err := x.lasting(ctx, []string{hash}, []string{entries}, codeBits, field, lasts)
+	if err != nil {
+		return mark, err
+	}
+	for tries := 1; ; tries++ {
+		before := redis.NewCmd(ctx, "hmget", hash, field)
+		done, err := x.ifUnchanged(ctx, hash, before, func() ([]redis.Cmder, error) {
+			value, err := onlyField(before)
+			mark = mark.After(readMark(value))
+			return cmders(x.set(ctx, hash, field, until[0], mark)), err
+		})
+		if err == nil && !done && !pause.Before(ctx, tries) {
+			err = context.Cause(ctx)
+		}
+		if err != nil || done {
+			return mark, failedBy(ctx, "WATCH", err)
+		}
+	}
 }
 
 func (x *index) MarkAll(ctx context.Context, mark principals.Mark, lasts time.Duration) error {
@@ -704,35 +730,74 @@ func (x *index) MarkEnded(ctx context.Context, e principals.Entry, reason princi
 	return x.mark(ctx, []string{x.marksKey(x.ShardOf(e.Key))}, []string{x.entriesKey(e.Key)}, codeBits, endedMark+e.Tag, principals.Mark{Reason: reason}, lasts)
 }
 
-// mark writes a mark, which outlives the sessions in the sorted sets.
+// mark writes a mark.
 func (x *index) mark(ctx context.Context, hashes, sets []string, bits int, field string, mark principals.Mark, lasts time.Duration) error {
-	now, err := x.now(ctx, hashes[0])
+	until, err := x.lasting(ctx, hashes, sets, bits, field, lasts)
 	if err != nil {
 		return err
 	}
-	var reads, writes []command
-	for _, key := range sets {
-		reads = append(reads, longest(ctx, key))
-	}
-	if err := x.send(ctx, "ZRANGE", reads...); err != nil {
-		return err
-	}
-	tenths, _ := life(lasts)
+	var writes []command
 	for n, hash := range hashes {
-		expiry, err := expiryOf(ctx, reads[n], bits)
-		if err != nil {
-			return err
-		}
-		until := max(now+tenths, expiry) + int64(time.Second/tenth)
-		writes = append(writes, redis.NewCmd(ctx, "hset", hash, field, fmt.Sprintf("%d;%s", until, writeMark(mark))), longLived(ctx, hash))
+		writes = append(writes, x.set(ctx, hash, field, until[n], mark)...)
 	}
 	if err := x.send(ctx, "HSET", writes...); err != nil {
 		return err
 	}
 	if rand.N(cleanEvery) == 0 {
-		_ = x.clean(ctx, hashes[rand.N(len(hashes))], now) // or a later one does
+		if now, err := x.now(ctx, hashes[0]); err == nil {
+			_ = x.clean(ctx, hashes[rand.N(len(hashes))], now) // or a later one does
+		}
 	}
 	return nil
+}
+
+// lasting are the moments up to which marks last: each outlives the sessions in a sorted set, and the mark that it replaces.
+func (x *index) lasting(ctx context.Context, hashes, sets []string, bits int, field string, lasts time.Duration) ([]int64, error) {
+	now, err := x.now(ctx, hashes[0])
+	if err != nil {
+		return nil, err
+	}
+	var sessions, marks []command
+	for n := range hashes {
+		sessions = append(sessions, longest(ctx, sets[n]))
+		marks = append(marks, redis.NewCmd(ctx, "hmget", hashes[n], field))
+	}
+	if err := x.send(ctx, "ZRANGE", slices.Concat(sessions, marks)...); err != nil {
+		return nil, err
+	}
+	tenths, _ := life(lasts)
+	until := make([]int64, len(hashes))
+	for n := range until {
+		expiry, err := expiryOf(ctx, sessions[n], bits)
+		if err != nil {
+			return nil, err
+		}
+		before, err := onlyField(marks[n])
+		if err != nil {
+			return nil, fault.New(ctx, "HMGET", err)
+		}
+		until[n] = max(max(now+tenths, expiry)+int64(time.Second/tenth), lastsUntil(before))
+	}
+	return until, nil
+}
+
+// onlyField is the reply of an HMGET of one field, "" if it isn't there.
+func onlyField(c command) (value string, err error) {
+	values, err := reply[[]any](c)
+	if err != nil || len(values) != 1 {
+		return "", cmp.Or(err, fault.ErrReply)
+	}
+	value, _ = values[0].(string)
+	return value, nil
+}
+
+// set are the commands that set a mark. One with a nonce isn't sent again by the client: see principals.Index.
+func (x *index) set(ctx context.Context, hash, field string, until int64, mark principals.Mark) []command {
+	set := redis.NewCmd(ctx, "hset", hash, field, fmt.Sprintf("%d;%s", until, writeMark(mark)))
+	if mark.Nonce != "" {
+		return []command{&write{Cmd: set}, longLived(ctx, hash)}
+	}
+	return []command{set, longLived(ctx, hash)}
 }
 
 // cleanEvery is how many marks are set for each search for those that have lasted, which reads a shard.
@@ -740,36 +805,62 @@ const cleanEvery = 64
 
 // clean removes the marks of a shard that have lasted, unless one is set meanwhile.
 func (x *index) clean(ctx context.Context, hash string, now int64) error {
-	return x.tracker.Watch(ctx, hash, func(tx *redis.Tx) error {
-		read := hgetall(ctx, hash)
-		if err := x.open(ctx, tx, hash, read); err != nil {
-			return err
-		}
+	read := hgetall(ctx, hash)
+	_, err := x.ifUnchanged(ctx, hash, read, func() ([]redis.Cmder, error) {
 		remove := []any{"hdel", hash}
 		for field, value := range read.Val() {
-			until, _, _ := strings.Cut(value, ";")
-			if last, bad := strconv.ParseInt(until, 10, 64); bad == nil && last < now {
+			if until := lastsUntil(value); until > 0 && until < now {
 				remove = append(remove, field)
 			}
 		}
-		exec := redis.NewCmd(ctx, "exec")
-		rest := []redis.Cmder{exec}
-		if len(remove) > 2 {
-			rest = []redis.Cmder{redis.NewCmd(ctx, remove...), exec}
+		if len(remove) == 2 {
+			return nil, nil
 		}
-		_ = tracking.Together(ctx, tx.Pipeline(), rest...)
-		_, _, err := replyOrNil[[]any](exec)
+		return []redis.Cmder{redis.NewCmd(ctx, remove...)}, nil
+	})
+	return err
+}
+
+// ifUnchanged has the server run commands in one step, unless the hash has changed since it was read. It reports whether it has.
+func (x *index) ifUnchanged(ctx context.Context, hash string, read command, then func() ([]redis.Cmder, error)) (done bool, err error) {
+	err = x.tracker.Watch(ctx, hash, func(tx *redis.Tx) error {
+		if err := x.open(ctx, tx, hash, read); err != nil {
+			return err
+		}
+		over := false
+		defer func() {
+			if !over {
+				giveUp(ctx, tx)
+			}
+		}()
+		commands, err := then()
 		if err != nil {
-			giveUp(ctx, tx)
+			return err
+		}
+		exec := redis.NewCmd(ctx, "exec")
+		_ = tracking.Together(ctx, tx.Pipeline(), append(commands, exec)...)
+		results, executed, err := replyOrNil[[]any](exec)
+		over, done = err == nil, executed
+		for n, c := range commands {
+			if err = cmp.Or(c.Err(), err); err == nil && n < len(results) {
+				err, _ = results[n].(error)
+			}
 		}
 		return err
 	})
+	return done, err
 }
 
-// A mark is kept as the moment up to which it lasts, its nonce, the tags that it spares between
-// commas, and the reason, between semicolons.
+// A mark is kept as the moment up to which it lasts, its nonce, the sessions that it keeps between commas, and the reason, between semicolons.
+// Of a session it has the tag and the nonce that the session has to hold, if any, after a colon.
 func writeMark(m principals.Mark) string {
-	return m.Nonce + ";" + strings.Join(m.Kept, ",") + ";" + string(m.Reason)
+	kept := make([]string, len(m.Kept))
+	for n, k := range m.Kept {
+		if kept[n] = k.Tag; k.Own != "" {
+			kept[n] += ":" + k.Own
+		}
+	}
+	return m.Nonce + ";" + strings.Join(kept, ",") + ";" + string(m.Reason)
 }
 
 func readMark(value string) (m principals.Mark) {
@@ -778,10 +869,19 @@ func readMark(value string) (m principals.Mark) {
 		return m
 	}
 	m.Nonce, m.Reason = parts[1], principals.Reason(parts[3])
-	if parts[2] != "" {
-		m.Kept = strings.Split(parts[2], ",")
+	for kept := range strings.SplitSeq(parts[2], ",") {
+		if tag, own, _ := strings.Cut(kept, ":"); tag != "" {
+			m.Kept = append(m.Kept, principals.Kept{Tag: tag, Own: own})
+		}
 	}
 	return m
+}
+
+// lastsUntil is the moment up to which a mark lasts, 0 for no mark.
+func lastsUntil(value string) int64 {
+	until, _, _ := strings.Cut(value, ";")
+	last, _ := strconv.ParseInt(until, 10, 64)
+	return last
 }
 
 // Marks reads the hashes of shards in one pipeline.

@@ -98,6 +98,11 @@ func entryOf(principal string, n int, ttl time.Duration) principals.Entry {
 	}
 }
 
+func (x *index) markOwn(ctx context.Context, key principals.Key, mark principals.Mark, lasts time.Duration) error {
+	_, err := x.Mark(ctx, key, mark, lasts)
+	return err
+}
+
 // expect checks which principals are listed, and that as many are counted.
 func (x *index) expect(t *testing.T, want ...string) {
 	t.Helper()
@@ -218,9 +223,9 @@ func TestCommandsMayBeRepeated(t *testing.T) {
 			x.client.AddHook(repeating{})
 		}
 		first, second, long := entryOf("ann", 0, time.Hour), entryOf("ann", 1, time.Hour), entryOf("ann", 2, 48*time.Hour)
-		mark := principals.Mark{Nonce: "nonce-45678", Reason: "r", Kept: []string{first.Tag}}
+		mark := principals.Mark{Nonce: "nonce-45678", Reason: "r"}
 		if err := errors.Join(
-			x.Touch(ctx, []principals.Entry{first, long}), x.Mark(ctx, first.Key, mark, time.Hour), x.MarkAll(ctx, mark, time.Hour),
+			x.Touch(ctx, []principals.Entry{first, long}), x.markOwn(ctx, first.Key, mark, time.Hour), x.MarkAll(ctx, mark, time.Hour),
 			x.MarkEnded(ctx, long, "r", time.Hour), x.Leave(ctx, []principals.Entry{long}),
 		); err != nil {
 			t.Fatal(err)
@@ -340,7 +345,7 @@ func TestAMarkOutlivesTheSessions(t *testing.T) {
 	ctx, x := context.Background(), indexOn(t, redistest.Start(t))
 	e := entryOf("ann", 0, 365*24*time.Hour)
 	for name, mark := range map[string]func() error{
-		"own":   func() error { return x.Mark(ctx, e.Key, principals.Mark{Nonce: "n"}, time.Hour) },
+		"own":   func() error { return x.markOwn(ctx, e.Key, principals.Mark{Nonce: "n"}, time.Hour) },
 		"all":   func() error { return x.MarkAll(ctx, principals.Mark{Nonce: "n"}, time.Hour) },
 		"ended": func() error { return x.MarkEnded(ctx, e, "r", time.Hour) },
 	} {
@@ -520,7 +525,7 @@ func TestKeysOfAFormerVersionLiveOn(t *testing.T) {
 	}{
 		"log-in": {x.principalsKey(e.Key), func() error { _, err := x.Enter(ctx, e, 0); return err }},
 		"use":    {x.principalsKey(e.Key), func() error { return x.Touch(ctx, []principals.Entry{e}) }},
-		"own":    {x.marksKey(x.ShardOf(e.Key)), func() error { return x.Mark(ctx, e.Key, principals.Mark{Nonce: "n"}, 30*24*time.Hour) }},
+		"own":    {x.marksKey(x.ShardOf(e.Key)), func() error { return x.markOwn(ctx, e.Key, principals.Mark{Nonce: "n"}, 30*24*time.Hour) }},
 		"all":    {x.marksKey(x.ShardOf(e.Key)), func() error { return x.MarkAll(ctx, principals.Mark{Nonce: "n"}, 30*24*time.Hour) }},
 		"ended":  {x.marksKey(x.ShardOf(e.Key)), func() error { return x.MarkEnded(ctx, e, "r", 30*24*time.Hour) }},
 	} {
