@@ -20,6 +20,7 @@ import (
 	"github.com/gogf/gf/v2/container/gmap"
 	"github.com/gogf/gf/v2/os/gsession"
 
+	"github.com/gf-strata/strata/internal/circuit"
 	"github.com/gf-strata/strata/internal/generations"
 	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/internal/sessionmap"
@@ -52,7 +53,7 @@ func (e *Ended) NotApplied() bool { return true }
 
 // Storage keeps the index of the sessions that pass through it. It is safe for concurrent use.
 //
-// recent, begun, queue, marks and maps guard themselves; mu guards indexer and stops until
+// recent, begun, queue, marks and maps guard themselves; mu guards indexer, remover and stops until
 // the chain stands, after which they don't change; the rest is set at construction.
 //
 // Lock order: Storage.mu, the mutexes of a source below, marks.mu, those of the caches above, which
@@ -66,6 +67,7 @@ type Storage struct {
 	preview tiers.Preview // nil where it isn't known
 	options Options
 	indexer principals.Index
+	remover principals.Remover // nil for none
 	marks   *marks
 	begun   begun
 	recent  recent
@@ -94,14 +96,17 @@ func New(inner gsession.Storage, principal func(data map[string]any) string, opt
 
 // use has the index kept by indexer.
 func (s *Storage) use(indexer principals.Index) {
-	s.indexer, s.marks = indexer, newMarks(indexer)
 	if m, ok := indexer.(*memory); ok {
-		marks := s.marks
+		marks := newMarks(m)
 		marks.vouched.Store(1<<63 - 1)
 		m.changed = marks.invalidateAll
+		s.indexer, s.marks = m, marks
 		return
 	}
-	marks := s.marks
+	s.remover, _ = indexer.(principals.Remover)
+	s.indexer = circuit.OverIndex(s.over, indexer)
+	marks := newMarks(s.indexer)
+	s.marks = marks
 	s.done.Add(1)
 	go func() {
 		defer s.done.Done()

@@ -265,6 +265,7 @@ func (m *memory) Marks(_ context.Context, shards []int) ([]principals.Marks, err
 
 func (m *memory) Shards() int                                    { return 1 }
 func (m *memory) ShardOf(principals.Key) int                     { return 0 }
+func (m *memory) Node(int) string                                { return "" }
 func (m *memory) ShardOfInvalidated(string) (shard int, ok bool) { return 0, false }
 
 func (m *memory) Because(_ context.Context, ids []string, reason principals.Reason, lasts time.Duration) error {

@@ -387,8 +387,8 @@ func (s Principals) removeMarked(ctx context.Context, of principals.Entry, marks
 	}()
 	state := shardState{Marks: marks}
 	remove := s.removeEach
-	if remover, ok := s.of.indexer.(principals.Remover); ok {
-		remove = remover.RemoveSessions
+	if s.of.remover != nil {
+		remove = s.of.remover.RemoveSessions
 	}
 	var after principals.Entry
 	for more := true; more; {

@@ -91,24 +91,32 @@ func (s *Store) probe(ctx context.Context, n *node, id string, ttl time.Duration
 	if s.life.Err() != nil || ttl <= 0 || s.Style(ctx) == tiers.StyleOpaque {
 		return false
 	}
+	id = strings.Clone(id)
+	n.probe(s.life, id, func(ctx context.Context) error {
+		_, err := s.Storage.Load(ctx, id, ttl)
+		return err
+	})
+	return true
+}
+
+// probe reads something in the background, unless too many do.
+func (n *node) probe(life context.Context, of string, read func(context.Context) error) {
 	if n.probes.Add(1) > mostProbes {
 		n.probes.Add(-1)
-		return true
+		return
 	}
-	id = strings.Clone(id)
 	go func() {
 		defer n.probes.Add(-1)
-		ctx, cancel := context.WithTimeout(s.life, probeTime)
+		ctx, cancel := context.WithTimeout(life, probeTime)
 		defer cancel()
-		k := n.reads.begin(ctx, id)
+		k := n.reads.begin(ctx, of)
 		defer k.stop()
 		defer func() { _ = recover() }() // which a caller's call will raise
-		_, err := s.Storage.Load(ctx, id, ttl)
+		err := read(ctx)
 		if k.end(ctx, err); err == nil {
 			n.writes.doubt()
 		}
 	}()
-	return true
 }
 
 // begin begins a call, or returns ErrOpen and has the store probed if that is due. If no probe can be made, the call

@@ -187,6 +187,9 @@ type Index interface {
 	Shards() int
 	ShardOf(key Key) int
 
+	// Node names the node that has a shard, as far as is known without asking one.
+	Node(shard int) string
+
 	// ShardOfInvalidated returns the shard whose marks have changed if an InvalidationSource below
 	// invalidates id.
 	ShardOfInvalidated(id string) (shard int, ok bool)

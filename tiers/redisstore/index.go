@@ -64,6 +64,9 @@ func (x *index) entriesKey(key principals.Key) string {
 func (x *index) principalsKey(key principals.Key) string { return x.shardKey(x.ShardOf(key), "p") }
 func (x *index) marksKey(shard int) string               { return x.shardKey(shard, "m") }
 
+// Node is the address of the master that has a shard.
+func (x *index) Node(shard int) string { return x.masterOf(x.marksKey(shard)) }
+
 // shardKeys are the keys of a kind, by shard.
 func (x *index) shardKeys(kind string) []string {
 	keys := make([]string, indexShards)

@@ -146,12 +146,16 @@ var over = func() context.Context {
 // Shard is the address of the master that has the session, as the client of a cluster
 // knows it; elsewhere there is one server.
 func (s *Storage) Shard(id string) string {
-	cluster, ok := s.client.(*redis.ClusterClient)
-	if !ok {
-		return ""
-	}
 	key, err := s.key(id)
 	if err != nil {
+		return ""
+	}
+	return s.masterOf(key)
+}
+
+func (s *Storage) masterOf(key string) string {
+	cluster, ok := s.client.(*redis.ClusterClient)
+	if !ok {
 		return ""
 	}
 	master, err := cluster.MasterForKey(over, key)
