@@ -10,5 +10,6 @@ import (
 // several proxies in a row, the first one names what the client has spoken.
 func IsTLS(r *http.Request) bool {
 	proto, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
-	return r.TLS != nil || strings.EqualFold(strings.TrimSpace(proto), "https")
+	proto = strings.ToLower(strings.TrimSpace(proto))
+	return r.TLS != nil || proto == "https" || proto == "wss" // which Traefik sets for a WebSocket
 }

@@ -10,8 +10,8 @@ import (
 
 func TestIsTLS(t *testing.T) {
 	for proto, want := range map[string]bool{
-		"": false, "http": false, "http, https": false, "httpss": false, "wss": false,
-		"https": true, "HTTPS": true, " https ,http": true,
+		"": false, "http": false, "http, https": false, "httpss": false, "ws": false,
+		"https": true, "wss": true, "HTTPS": true, " https ,http": true,
 	} {
 		r := &http.Request{Header: http.Header{"X-Forwarded-Proto": {proto}}}
 		if got := scheme.IsTLS(r); got != want {
