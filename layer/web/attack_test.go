@@ -727,6 +727,21 @@ func TestAttackAnotherCookieOfTheName(t *testing.T) {
 	}
 }
 
+// Browsers refuse a cookie with the prefix __Host- from a page without TLS or of a sister site, but take one whose name
+// begins with white space beyond ASCII.
+func TestAttackAPrefixBehindWhiteSpace(t *testing.T) {
+	s := serve(t, standard())
+	planted := "__Host-" + sends(s.bare("/set", "X-Forwarded-Proto", "https").cookie.Value)
+	for _, space := range []string{"\u0085", "\u00a0", "\u2000", "\u3000"} {
+		if got := s.bare("/get", "X-Forwarded-Proto", "https", "Cookie", "x=1; "+space+planted).body; got != "" {
+			t.Errorf("%q before the name: the session is %q", space, got)
+		}
+	}
+	if got := s.bare("/get", "X-Forwarded-Proto", "https", "Cookie", "x=1;\t "+planted+" \t; y=2").body; got != "v" {
+		t.Errorf("the session is %q", got)
+	}
+}
+
 // A cache that keeps what a visitor without a session sees serves it to such visitors alone.
 func TestAttackSharedCacheOfVisitorsWithoutASession(t *testing.T) {
 	s := serve(t, standard())

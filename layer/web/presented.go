@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"net/textproto"
 	"strings"
 
 	"github.com/gogf/gf/v2/net/ghttp"
@@ -50,7 +51,7 @@ func (p *presented) read(r *ghttp.Request, cookie *cookie) {
 		for line != "" {
 			var field string
 			field, line, _ = strings.Cut(line, ";")
-			key, value, _ := strings.Cut(strings.TrimSpace(field), "=")
+			key, value, _ := strings.Cut(textproto.TrimString(field), "=") // a name with other white space is another one
 			switch value = unquoted(value); {
 			case key != name || len(p.others) == mostOthers:
 			case p.id == "":
