@@ -537,6 +537,27 @@ func TestAttackSharedCache(t *testing.T) {
 	if a := s.bare("/public"); a.cookie == nil || keeps(a) || a.header.Get("Vary") != "Cookie" {
 		t.Errorf("a cache keeps a cookie: %v", a.header)
 	}
+	// Nor is what a middleware outside of it does once the handler is done.
+	s = serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		server.Use(func(r *ghttp.Request) {
+			r.Middleware.Next()
+			switch r.URL.Path {
+			case "/set":
+				r.Response.Header().Set("Cache-Control", "public, max-age=600")
+			case "/page":
+				r.Response.Write(r.Session.MustGet("k"))
+			}
+		})
+		standard()(server, chain)
+		server.BindHandler("/page", func(r *ghttp.Request) { r.Response.Write("page of ") })
+	})
+	a := s.bare("/set")
+	if keeps(a) {
+		t.Errorf("a cache keeps a cookie: %v", a.header)
+	}
+	if a = s.bare("/page", "Cookie", sends(a.cookie.Value)); a.body != "page of v" || keeps(a) || a.header.Get("Vary") != "Cookie" {
+		t.Errorf("a cache keeps %q: %v", a.body, a.header)
+	}
 }
 
 // Ids that nobody has given out, by the million: with Signed none reaches the store, and memory

@@ -98,8 +98,8 @@ func (c *cookie) lasts(left time.Duration) time.Duration {
 	return left
 }
 
-// set puts the cookie into the response, in place of one that was put there before.
-func (c *cookie) set(r *ghttp.Request, id string, life time.Duration) {
+// set puts the cookie into the response, in place of one that was put there before, and returns its line.
+func (c *cookie) set(r *ghttp.Request, id string, life time.Duration) string {
 	secure, name := c.over(r)
 	out := &http.Cookie{
 		Name: name, Value: id, Domain: c.Domain, Path: c.Path,
@@ -111,19 +111,17 @@ func (c *cookie) set(r *ghttp.Request, id string, life time.Duration) {
 	case life > 0:
 		out.MaxAge = int((life + time.Second - 1) / time.Second)
 	}
-	header := r.Response.Header()
-	dropCookie(header, name)
+	dropCookie(r.Response.Header(), name, "")
 	http.SetCookie(r.Response.Writer, out)
-	vary(header, "Cookie")
-	private(header, true)
+	return out.String()
 }
 
-// dropCookie takes a cookie out of a response.
-func dropCookie(header http.Header, name string) {
+// dropCookie takes a cookie out of a response, except for one line.
+func dropCookie(header http.Header, name, except string) {
 	had := header["Set-Cookie"]
 	kept := had[:0:0]
 	for _, line := range had {
-		if !strings.HasPrefix(line, name+"=") {
+		if line == except || !strings.HasPrefix(line, name+"=") {
 			kept = append(kept, line)
 		}
 	}

@@ -506,6 +506,34 @@ func TestTheCookieIsSentAgain(t *testing.T) {
 	})
 }
 
+// The cookie is sent anew also where a request writes its session twice.
+func TestTheCookieIsSentAgainWithTheFirstOfTwoWrites(t *testing.T) {
+	inTime(t, func(server *ghttp.Server, chain *layer.Stack) {
+		server.Use(func(r *ghttp.Request) {
+			r.Middleware.Next()
+			if r.URL.Path == "/late" {
+				r.Session.MustSet("late", "v")
+			}
+		})
+		standard()(server, chain)
+		server.BindHandler("/late", func(r *ghttp.Request) { r.Session.MustSet("k", "late") })
+		server.BindHandler("/close", func(r *ghttp.Request) {
+			r.Session.MustSet("k", "close")
+			if err := r.Session.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}, func(t *testing.T, s *site) {
+		for _, path := range []string{"/late", "/close"} {
+			id := s.call("/set", "").cookie.Value
+			time.Sleep(life / 2)
+			if a := s.call(path, id); a.cookie == nil || a.cookie.Value != id {
+				t.Errorf("%s brought the cookie %v", path, a.cookie)
+			}
+		}
+	})
+}
+
 // A long response doesn't bring the cookie at its end: the next request does.
 func TestTheEndOfAStreamSendsNoCookie(t *testing.T) {
 	inTime(t, func(server *ghttp.Server, chain *layer.Stack) {

@@ -29,6 +29,8 @@ type request struct {
 	writer    *writer
 	until     *follower // nil unless Until was called
 	ended     bool      // the middleware is done
+	read      bool      // a session before this one was loaded
+	cookie    string    // the response's line that carries the id; "" for none
 	logged    error     // the handler's panic with a failure of the session that is in the chain's log; else nil
 }
 
@@ -65,6 +67,7 @@ func (q *request) presents(r *ghttp.Request) bool {
 
 // renew gives the request a session that has touched nothing yet.
 func (q *request) renew(id string) {
+	q.read = q.read || q.storage.loaded
 	q.storage = storage{q: q}
 	q.session = q.manager.New(q.ctx, id)
 	q.r.Session = q.session
@@ -90,17 +93,12 @@ func (q *request) end() {
 	if q.writer.refused != 0 {
 		q.r.Response.Status = q.writer.refused
 	}
-	read := q.storage.loaded
 	q.ended = true
 	if dropped || q.session.IsDirty() { // what was only read may be read on
 		q.renew(q.storage.last())
 	}
-	switch {
-	case sent:
-	case err != nil:
+	if err != nil && !sent {
 		q.of.fail(q.r, err)
-	default:
-		q.mark(read)
 	}
 }
 
@@ -122,27 +120,25 @@ func (q *request) leave(outer *request) {
 
 // beforeFirstByte is called when the response begins to leave: while the handler runs, or for
 // what middlewares and hooks have changed after the session had been committed.
-func (q *request) beforeFirstByte() error {
+func (q *request) beforeFirstByte() (err error) {
 	if !q.ended {
-		err := q.commit()
-		if err == nil {
-			q.mark(q.storage.loaded)
-		}
-		return err
+		err = q.commit()
+	} else if q.session.IsDirty() {
+		// ghttp takes it for a session of its own by now, and has set a cookie of its own.
+		dropCookie(q.r.Response.Header(), q.r.Server.GetSessionIdName(), q.cookie)
+		err = q.commit()
+		q.renew(q.storage.last())
 	}
-	if !q.session.IsDirty() {
-		return nil
+	if err == nil {
+		q.mark()
 	}
-	// ghttp takes it for a session of its own by now, and has set a cookie of its own.
-	dropCookie(q.r.Response.Header(), q.r.Server.GetSessionIdName())
-	err := q.commit()
-	q.renew(q.storage.last())
 	return err
 }
 
 // mark has shared caches keep away from a response that depends on the session. A request without an
 // id doesn't show whether it has asked for one: its response is for such requests alone.
-func (q *request) mark(read bool) {
+func (q *request) mark() {
+	read := q.read || q.storage.loaded
 	if !read && q.presented.id != "" {
 		return
 	}
@@ -154,7 +150,7 @@ func (q *request) mark(read bool) {
 		vary(header, "Cookie")
 	}
 	if read {
-		private(header, false)
+		private(header, q.cookie != "")
 	}
 }
 
@@ -177,7 +173,6 @@ func (q *request) commit() error {
 	var (
 		now     = time.Now()
 		cookies = q.byCookie() && !q.writer.closed
-		before  = s.record
 	)
 	switch {
 	case q.session.IsDirty():
@@ -205,9 +200,9 @@ func (q *request) commit() error {
 	if cookies {
 		switch {
 		case s.stored == "" && s.left != "":
-			q.server.cookie.set(q.r, "", 0)
-		case s.stored != "" && (s.stored != q.presented.id || s.record.sent != before.sent):
-			q.server.cookie.set(q.r, s.stored, q.server.cookie.lasts(s.ttl(now)))
+			q.cookie = q.server.cookie.set(q.r, "", 0)
+		case s.stored != "" && (s.stored != q.presented.id || s.record.sent != s.sent):
+			q.cookie = q.server.cookie.set(q.r, s.stored, q.server.cookie.lasts(s.ttl(now)))
 		}
 	}
 	return nil

@@ -33,6 +33,7 @@ type storage struct {
 	late      *gmap.StrAnyMap // the session that a late log-in began, see isLate; else nil
 	left      string          // what a log-out in this request has ended
 	record    record
+	sent      int64 // when the client got the cookie that it has
 	failed    error // of the handler's last call that failed, which it may panic with
 }
 
@@ -173,7 +174,7 @@ func (s *storage) find(ctx context.Context, id string, ttl time.Duration) (m *gm
 		of.expiries.note(id, now, true)
 		return nil, true, err
 	}
-	s.loaded, s.id, s.stored, s.record, p.gone = true, id, id, known, nil
+	s.loaded, s.id, s.stored, s.record, s.sent, p.gone = true, id, id, known, known.sent, nil
 	return m, false, nil
 }
 

@@ -1070,6 +1070,26 @@ func TestChangesAfterTheMiddlewareAreCommittedToo(t *testing.T) {
 	fresh.want("/get", "hook of handler")
 }
 
+// A session that has taken a new id isn't lost to the client if what comes later can't be committed.
+func TestAChangeAfterTheMiddlewareThatFailsLeavesTheNewId(t *testing.T) {
+	var s *site
+	s = serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		server.Use(func(r *ghttp.Request) {
+			r.Middleware.Next()
+			if r.URL.Path == "/renew" {
+				s.store.breaks(errors.New("away"))
+				r.Session.MustSet("k", "late")
+			}
+		})
+		standard()(server, chain)
+	})
+	c := s.client()
+	c.status("/login", http.StatusOK)
+	c.status("/renew", http.StatusServiceUnavailable)
+	s.store.breaks(nil)
+	c.want("/who", "ann;{}")
+}
+
 // A handler forwards its request to another route of the server: both have one session.
 func TestAForwardedRequestHasTheSessionOfItsOwn(t *testing.T) {
 	for _, over := range []string{"HTTP/1.1", "TLS"} {
