@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -529,6 +530,27 @@ func TestTheCookieIsSentAgainWithTheFirstOfTwoWrites(t *testing.T) {
 			time.Sleep(life / 2)
 			if a := s.call(path, id); a.cookie == nil || a.cookie.Value != id {
 				t.Errorf("%s brought the cookie %v", path, a.cookie)
+			}
+		}
+	})
+}
+
+// The cookie is sent anew though the clock of the node that sent it last was ahead, unless by little.
+func TestTheCookieIsSentAgainAfterAClockThatWasAhead(t *testing.T) {
+	inTime(t, standard(), func(t *testing.T, s *site) {
+		for ahead, want := range map[time.Duration]bool{2 * life: true, time.Minute: false} {
+			id := s.call("/set", "").cookie.Value
+			sent := strconv.FormatInt(time.Now().Add(ahead).UnixMilli(), 36)
+			data, err := s.chain.GetSession(t.Context(), id, life)
+			if err == nil {
+				data.Set("strata.web", "1;"+sent+";0;"+sent+";0;0;")
+				err = s.chain.SetSession(t.Context(), id, data, life)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a := s.call("/get", id); (a.cookie != nil) != want || a.body != "v" {
+				t.Errorf("%v ahead: the cookie %v, with %q", ahead, a.cookie, a.body)
 			}
 		}
 	})

@@ -51,13 +51,17 @@ func Login(r *ghttp.Request, principal string) error {
 // Reauthenticated says that the principal has proved again who it is. The session gets a new id, and
 // the old one is ended, as by Login; it doesn't begin anew. It returns an error if nobody is logged in.
 func Reauthenticated(r *ghttp.Request) error {
-	if Principal(r) == "" {
-		if requestOf(r) == nil {
-			return errOutside
-		}
+	q := requestOf(r)
+	if q == nil {
+		return errOutside
+	}
+	if err := q.load(); err != nil {
+		return err
+	}
+	if q.storage.record.principal == "" {
 		return errLoggedOut
 	}
-	return requestOf(r).change(false, func(rec *record, now int64) { rec.proved = now })
+	return q.change(false, func(rec *record, now int64) { rec.proved = now })
 }
 
 // SetLimits gives this session limits of its own until the next log-in, as for "remember me", of 100 years at most; 0 is the

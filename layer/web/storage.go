@@ -91,10 +91,10 @@ func (s *storage) touch(now time.Time) {
 	}
 }
 
-// due reports whether a tenth of the cookie's life is used up.
+// due reports whether a tenth of the cookie's life is used up, by a clock that may have been ahead when it was sent.
 func (s *storage) due(now time.Time) bool {
 	life := s.q.server.cookie.lasts(s.ttl(now))
-	return life > 0 && now.UnixMilli()-s.record.sent >= (life/10).Milliseconds()
+	return life > 0 && now.Sub(time.UnixMilli(s.record.sent)).Abs() >= life/10
 }
 
 // ttl is how long the store is to keep the session from now. GoFrame's stores take no less than a

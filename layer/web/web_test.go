@@ -480,6 +480,11 @@ func TestLoggedInDistinguishesAVisitorFromAStoreThatIsAway(t *testing.T) {
 							t.Error(err)
 						}
 					})
+					group.ALL("/prove", func(r *ghttp.Request) {
+						if err := web.Reauthenticated(r); err != nil {
+							panic(err)
+						}
+					})
 					group.Middleware(web.LoggedIn)
 					group.ALL("/inside", func(r *ghttp.Request) { r.Response.Write(web.Principal(r)) })
 				})
@@ -490,6 +495,7 @@ func TestLoggedInDistinguishesAVisitorFromAStoreThatIsAway(t *testing.T) {
 			ann.want("/inside", "ann")
 			store.Away.Store(true)
 			ann.status("/inside", c.unreached)
+			ann.status("/prove", c.unreached)
 			store.Away.Store(false)
 			ann.want("/inside", "ann")
 		})
