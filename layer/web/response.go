@@ -47,6 +47,7 @@ func (w *writer) refuse(err error) {
 		}
 		w.ResponseWriter.WriteHeader(response.Status)
 		_, _ = w.ResponseWriter.Write(response.Buffer())
+		_ = http.NewResponseController(w.ResponseWriter).Flush() // a stream's handler goes on
 		response.ClearBuffer()
 	}()
 	w.request.of.fail(w.request.r, err)

@@ -793,6 +793,29 @@ func TestAFailedCommitIsTheResponse(t *testing.T) {
 	}
 }
 
+// The response in place of a stream's first bytes leaves at once, as the handler may go on for as long as the client waits.
+func TestAStreamWhoseCommitFailsIsRefusedAtOnce(t *testing.T) {
+	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		standard()(server, chain)
+		server.BindHandler("/stream", func(r *ghttp.Request) {
+			r.Session.MustSet("k", "w")
+			r.Response.Write("data: 1\n\n")
+			r.Response.Flush()
+			<-r.Context().Done()
+		})
+	})
+	s.store.breaks(errors.New("away"))
+	got, err := s.client().http.Get(s.base + "/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Body.Close()
+	text := make([]byte, len("The session"))
+	if _, err := io.ReadFull(got.Body, text); err != nil || got.StatusCode != http.StatusServiceUnavailable || string(text) != "The session" {
+		t.Errorf("%s %q, %v", got.Status, text, err)
+	}
+}
+
 func TestARequestOfAnEndedSessionGets409AndKeepsTheBrowsersCookie(t *testing.T) {
 	running, goOn := make(chan struct{}), make(chan struct{})
 	s := serve(t, func(server *ghttp.Server, chain *layer.Stack) {
