@@ -100,7 +100,8 @@ func New(store gsession.Storage, decorators ...Decorator) (stack *Stack, err err
 		}
 		over, cancel := context.WithCancel(context.Background())
 		cancel()
-		for _, l := range layers[:len(decorators)] {
+		made := slices.IndexFunc(layers, func(l gsession.Storage) bool { return l != nil })
+		for _, l := range (&parts{layers: layers[made:]}).decorators() {
 			if c, ok := l.(interface{ Close(context.Context) error }); ok {
 				_ = c.Close(over)
 			}

@@ -189,6 +189,12 @@ func TestCloseLeavesTheStoreAndGivenStoragesOpen(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantLog(t, log, tt.want...)
+			log = nil
+			func() {
+				defer func() { _ = recover() }()
+				layer.Chain(tt.store(&log), nothing, wrapped("A", &log, nil), nothing, nil)
+			}()
+			wantLog(t, log, "A Close")
 		})
 	}
 	var log []string
