@@ -251,14 +251,15 @@ func (o *order) unread(e *entry) {
 }
 
 // slid ends a slide, after which the session expires at the given time. The entry that was current when the slide
-// began is kept with that expiry. The store notifies of a slide as of a write.
+// began is kept with that expiry, unless it has expired: the session may be another one by now. The store notifies of
+// a slide as of a write.
 func (o *order) slid(c call, id string, ttl time.Duration, at time.Time) {
 	stripe, u := o.end(c)
 	defer stripe.Unlock()
 	e := o.memory.lookup(c.hash)
 	switch {
 	case e == nil || e.id != id || e.snapshot == nil:
-	case e.stamp == c.stamp && u.agree(c, e.snapshot):
+	case e.stamp == c.stamp && u.agree(c, e.snapshot) && o.memory.now() < o.memory.ends(e.snapshot):
 		slid, deadline := *e, u.deadline
 		if e.own != nil && e.own.until.Load() != 0 { // it waits to be read again
 			deadline = e.own.until.Load()

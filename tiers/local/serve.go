@@ -111,11 +111,8 @@ func (m *memory) stale(hash uint64, id string, ttl time.Duration) (*tiers.Snapsh
 	if e == nil || e.snapshot == nil || e.id != id || e.stamp != v.stamp || !e.own.trusted(v.now) {
 		return nil, false
 	}
-	expiry := int64(never)
-	switch at, known := e.snapshot.Expires(); {
-	case known && !at.IsZero():
-		expiry = m.moment(at)
-	case !known && ttl > 0:
+	expiry := m.ends(e.snapshot)
+	if _, known := e.snapshot.Expires(); !known && ttl > 0 {
 		expiry = max(later(e.loaded, ttl), e.until)
 	}
 	end := e.until
@@ -123,6 +120,14 @@ func (m *memory) stale(hash uint64, id string, ttl time.Duration) (*tiers.Snapsh
 		end = vouched
 	}
 	return e.snapshot, v.now < min(later(end, bound), expiry)
+}
+
+// ends returns the moment at which the store drops a session, never if that isn't known.
+func (m *memory) ends(s *tiers.Snapshot) int64 {
+	if at, known := s.Expires(); known && !at.IsZero() {
+		return m.moment(at)
+	}
+	return never
 }
 
 // expiry returns when the session in memory ends (the zero time if it never does) and how many keys it has. It isn't
@@ -180,15 +185,12 @@ func (m *memory) horizon(e *entry) int64 {
 	if e.snapshot == nil && !e.absent {
 		return e.until
 	}
-	stale, expiry := later(e.loaded, m.limits.Load().MaxStale), int64(never)
+	stale := later(e.loaded, m.limits.Load().MaxStale)
 	if e.absent { // a store that doesn't say when sessions expire may not have been the one that is vouched for
 		return stale
 	}
-	at, known := e.snapshot.Expires()
-	if known && !at.IsZero() {
-		expiry = m.moment(at)
-	}
-	switch {
+	expiry := m.ends(e.snapshot)
+	switch _, known := e.snapshot.Expires(); {
 	case !known && m.options.Exclusive:
 		return max(stale, e.until)
 	case known && (m.options.Exclusive || e.watched):

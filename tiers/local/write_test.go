@@ -181,6 +181,22 @@ func TestAShorterTtlIsSetAtOnce(t *testing.T) {
 	})
 }
 
+// It may be another session by then, which has begun under the same id.
+func TestASlideRevivesNoSessionThatHasExpired(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.Put("a", map[string]any{"k": 1}, time.Second/2)
+		load(t, l, "a")
+		settle()
+		time.Sleep(time.Second / 2)
+		s.Put("a", map[string]any{"k": 2}, ttl)
+		if err := l.UpdateTTL(ctx, "a", ttl); err != nil {
+			t.Fatal(err)
+		}
+		want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 2)
+	})
+}
+
 func TestASlideThatFindsNoSessionInvalidates(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
