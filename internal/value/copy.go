@@ -299,13 +299,14 @@ func (i *copier) reflect(dst, src reflect.Value, depth int) error {
 
 // key copies the text of a map's key; others stay the keys that they are.
 func (i *copier) key(key reflect.Value) reflect.Value {
-	if key.Kind() == reflect.Interface {
-		key = key.Elem()
+	text := key
+	if text.Kind() == reflect.Interface {
+		text = text.Elem()
 	}
-	if !i.texts || key.Kind() != reflect.String {
+	if !i.texts || text.Kind() != reflect.String {
 		return key
 	}
-	return reflect.ValueOf(strings.Clone(key.String())).Convert(key.Type())
+	return reflect.ValueOf(strings.Clone(text.String())).Convert(text.Type())
 }
 
 // fields copies what exported fields refer to, those of embedded structs included.

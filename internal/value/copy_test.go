@@ -94,7 +94,7 @@ func TestCopiesAreEqualAndOfTheSameType(t *testing.T) {
 		values{"a": values{"b": []any{1, "x", nil, values{}}}}, values(nil), []any(nil), []any{}, values{},
 		[]string{"a"}, []string(nil), []byte("raw"), json.RawMessage(`{}`), [2][]int{{1}, nil}, [0]int{},
 		named{"a": {1}}, named(nil), list{1, list{}}, list(nil),
-		map[point][]int{{1, 2}: {3}}, map[any]any{1: []int{1}, "a": nil, point{}: values{}}, map[*int]int{&number: 1},
+		map[point][]int{{1, 2}: {3}}, map[any]any{1: []int{1}, "a": nil, nil: 1, point{}: values{}}, map[*int]int{&number: 1},
 		&number, new(*int), (*int)(nil), (*account)(nil), point{1, 2}, &point{1, 2}, struct{}{}, &struct{}{},
 		account{Name: "n", Tags: []string{"t"}, Next: &account{secret: []string{"s"}}, Any: []int{1}, secret: []string{"s"}, number: 3},
 		&member{rights{[]string{"a"}}, &point{1, 2}, "m"}, member{},
@@ -111,6 +111,9 @@ func TestCopiesAreEqualAndOfTheSameType(t *testing.T) {
 			t.Errorf("Copy(%T): %v", value, err)
 		} else if !reflect.DeepEqual(c, value) {
 			t.Errorf("Copy(%T) = %#v, want %#v", value, c, value)
+		}
+		if c, err = Own(value); err != nil || !reflect.DeepEqual(c, value) {
+			t.Errorf("Own(%T) = %#v, %v, want %#v", value, c, err, value)
 		}
 	}
 }
