@@ -180,13 +180,13 @@ func (d *Delta) Without(key string) *Delta {
 // addition isn't.
 func (d *Delta) Merge(later *Delta) (*Delta, bool) {
 	merged, ok := d.change.Merge(&later.change)
-	switch {
-	case !ok:
+	if !ok {
 		return nil, false
-	case d.change.Kind == change.Replace:
-		return later, true
 	}
-	return &Delta{base: d.base, change: merged, inquires: d.inquires || later.inquires}, true
+	return &Delta{
+		base: d.base, change: merged, inquires: d.inquires || later.inquires,
+		urgent: d.urgent || later.urgent, recreates: d.recreates || later.recreates,
+	}, true
 }
 
 // Rebase is the same change, made by a request that was given another state: the one

@@ -49,12 +49,21 @@ func TestAJoinedDeltaDoesWhatItsTwoDo(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if rapid.Bool().Draw(t, label+" urgent") {
+				d = d.AsUrgent()
+			}
+			if rapid.Bool().Draw(t, label+" recreates") {
+				d = d.AsRecreating()
+			}
 			return d
 		}
 		first, later := draw("first"), draw("later")
 		joined, ok := first.Merge(later)
 		if !ok {
 			t.Skip()
+		}
+		if joined.Urgent() != (first.Urgent() || later.Urgent()) || joined.Recreates() != (first.Recreates() || later.Recreates()) {
+			t.Fatal("joined may be delayed, or isn't distinguished from an earlier session, and one of the two may not or is")
 		}
 		current := func() *Snapshot {
 			if !rapid.Bool().Draw(t, "there") {
