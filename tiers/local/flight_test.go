@@ -104,6 +104,33 @@ func TestAReadJoinsNoLoadOfLongAgo(t *testing.T) {
 	}
 }
 
+// The store drops a session without a notification when it expires.
+func TestAReaderOfAnExpiredSessionIsNotGivenWhatAnEarlierLoadFound(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {
+		s.Put("a", map[string]any{"k": 1}, time.Second/4)
+		answer := make(chan struct{})
+		s.OnLoaded = onceOf(func() { <-answer })
+		var reading sync.WaitGroup
+		reading.Go(func() { want(t, load(t, l, "a"), tiers.OutcomeMiss, "k", 1) })
+		time.Sleep(time.Second / 4)
+		for range 2 {
+			reading.Go(func() {
+				if read := load(t, l, "a"); read.Snapshot != nil {
+					t.Errorf("%v was read after it had expired", value(read))
+				}
+			})
+		}
+		synctest.Wait()
+		close(answer)
+		reading.Wait()
+		want(t, load(t, l, "a"), tiers.OutcomeNegative, "", nil)
+		if loads, _, _ := s.Count(); loads > 3 {
+			t.Errorf("%d loads", loads)
+		}
+	})
+}
+
 func TestACallerThatGoesAwayDoesNotEndTheLoad(t *testing.T) {
 	s := teststore.New()
 	bubble(t, s, func(t *testing.T, l *local.Storage, settle func()) {

@@ -155,10 +155,15 @@ func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash u
 		return s.inner.Load(ctx, id, ttl)
 	}
 	stamp := s.memory.guard.Hold(hash)
-	join := func(ctx context.Context) (tiers.Read, error) {
-		return s.flights.join(ctx, flightKey{id: id, stamp: stamp}, v.now, s.memory.joinable(v), func(ctx context.Context) (tiers.Read, error) {
-			return s.fetch(ctx, id, ttl, hash)
-		})
+	join := func(ctx context.Context) (read tiers.Read, err error) {
+		for oldest := s.memory.joinable(v); ; oldest = v.now { // once more if the session had expired before this reader joined
+			read, err = s.flights.join(ctx, flightKey{id: id, stamp: stamp}, v.now, oldest, func(ctx context.Context) (tiers.Read, error) {
+				return s.fetch(ctx, id, ttl, hash)
+			})
+			if read.Snapshot == nil || v.now < s.memory.ends(read.Snapshot) || oldest == v.now {
+				return read, err
+			}
+		}
 	}
 	if _, ok := s.memory.stale(hash, id, ttl); !ok {
 		return join(ctx)
