@@ -52,7 +52,7 @@ func inquire(ctx context.Context, client *redis.Client, add func(topic, text str
 	info, err := client.Info(ctx).Result()
 	inform(info, err, add)
 	if fault.IsRefusal(client.Eval(ctx, "return 1", nil).Err()) {
-		add("script", "the server refuses EVAL, or the user may not run it, so that most writes take two round trips in place of one, and four in a cluster; "+
+		add("script", "the server refuses EVAL, or the user may not run it, so that most writes take two round trips in place of one; "+
 			"allow +eval and +evalsha if you can")
 	}
 }

@@ -53,7 +53,7 @@
 // follow what the new master holds. WAIT and min-replicas-to-write make the loss rarer.
 //
 // The server must allow GET, GETRANGE, SET, DEL, PTTL and PEXPIRE, EVAL and EVALSHA or else WATCH,
-// UNWATCH, MULTI, EXEC and DISCARD, and for invalidations HELLO 3, CLIENT TRACKING, PING and, in a cluster, CLUSTER NODES. A server without HELLO 3 or CLIENT
+// MULTI, EXEC and DISCARD, and for invalidations HELLO 3, CLIENT TRACKING, PING and, in a cluster, CLUSTER NODES. A server without HELLO 3 or CLIENT
 // TRACKING sends them as keyspace notifications, if notify-keyspace-events is Kg$xe or KA. The tests run on
 // Redis 7.0, and were run on Redis 6.0 and 8.0 and on Valkey 8.0. In Redis 6 CLIENT is one of the
 // dangerous commands: a user without those needs +client|tracking there. With a maxmemory policy

@@ -287,24 +287,23 @@ func (x *index) transact(ctx context.Context, commands ...command) {
 // tryTransaction has the server that takes a command execute an empty transaction, until one has: where EXEC isn't known,
 // go-redis gives a connection to a cluster back to the pool within the transaction, and the server only queues what others send on it.
 func (x *index) tryTransaction(ctx context.Context, like command) error {
-	if x.transacts.Load() {
-		return nil
-	}
 	key, _ := like.Args()[1].(string)
-	multi, exec := redis.NewCmd(ctx, "multi"), redis.NewCmd(ctx, "exec")
-	_ = x.tracker.Watch(ctx, key, func(tx *redis.Tx) error {
-		_ = tracking.Together(ctx, tx.Pipeline(), multi, exec)
-		_, _, err := replyOrNil[[]any](exec)
-		if err != nil {
-			giveUp(ctx, tx)
+	for tries := 1; !x.transacts.Load(); tries++ {
+		multi, exec := redis.NewCmd(ctx, "multi"), redis.NewCmd(ctx, "exec")
+		failed := x.tracker.Watch(ctx, key, func(tx *redis.Tx) error {
+			_ = tracking.Together(ctx, tx.Pipeline(), multi, exec)
+			_, _, err := replyOrNil[[]any](exec)
+			if err != nil {
+				giveUpAfter(ctx, tx, multi, exec)
+			}
+			x.transacts.Store(err == nil)
+			return err
+		})
+		if err := cmp.Or(multi.Err(), failed, fault.ErrReply); !x.transacts.Load() && (fault.IsReply(err) || tries > x.retries || !pause.Before(ctx, tries)) {
+			return err
 		}
-		x.transacts.Store(err == nil)
-		return err
-	})
-	if err := cmp.Or(multi.Err(), exec.Err()); !x.transacts.Load() && fault.IsReply(err) {
-		return err
 	}
-	return nil // or it isn't known
+	return nil
 }
 
 // isReadOnly reports whether a replica has refused a command, which it wasn't when it was connected to.

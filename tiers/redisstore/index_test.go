@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -460,16 +462,39 @@ func TestATransactionThatIsRefused(t *testing.T) {
 	}
 }
 
-// The same in a cluster.
+// failing is a hook by which the connection fails at the first transaction.
+type failing struct {
+	innermost
+	failed *atomic.Bool
+}
+
+func (f failing) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (f failing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []redis.Cmder) error {
+		if commands[0].Name() == "multi" && f.failed.CompareAndSwap(false, true) {
+			for _, c := range commands {
+				c.SetErr(io.EOF)
+			}
+			return io.EOF
+		}
+		return next(ctx, commands)
+	}
+}
+
+// The same in a cluster, also after a fault of the network.
 func TestAClusterWithoutEXEC(t *testing.T) {
 	ctx := context.Background()
 	cluster := redistest.StartCluster(t, 1, "--rename-command", "EXEC", "")
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{cluster.Masters[0].Addr()}, PoolSize: 1})
 	t.Cleanup(func() { _ = client.Close() })
+	failed := &atomic.Bool{}
+	client.OnNewNode(func(node *redis.Client) { node.AddHook(&failing{failed: failed}) })
 	for name, client := range map[string]redis.UniversalClient{"cluster": client, "wrapped": struct{ redis.UniversalClient }{client}} {
 		x := &index{Storage: New(client, Prefix("s:"))}
 		_ = client.Get(ctx, "none") // and COMMAND, which go-redis asks first
 		for range 2 {
+			failed.Store(false)
 			if _, err := x.Enter(ctx, entryOf("ann", 0, time.Hour), 10); err == nil || !strings.Contains(err.Error(), "layer.Indexed needs transactions") {
 				t.Errorf("%s: %v", name, err)
 			}

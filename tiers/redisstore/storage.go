@@ -240,8 +240,9 @@ func (s *Storage) Slide(ctx context.Context, id string, ttl time.Duration) (time
 // more for each write that came in between, until ctx ends. A delta that replaces
 // the session takes one, and an empty one only slides the expiry.
 //
-// Where the server refuses scripts it takes two round trips in place of one, and four in a cluster: WATCH, GET, and a transaction, for
-// which the client's hooks aren't called while invalidations arrive, nor if it has a Limiter.
+// Where the server refuses scripts it takes two round trips in place of one: WATCH, GET, and a transaction, for
+// which the client's hooks aren't called while invalidations arrive, nor if it has a Limiter. It fails there through a client
+// of another type than go-redis' own.
 //
 // After a fault of the network the commit is sent again, as often as the client's MaxRetries says. Where
 // the reply to an attempt was lost, what follows is conditional: see [tiers.ErrConflict].

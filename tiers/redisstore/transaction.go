@@ -12,14 +12,18 @@ import (
 
 // transact is a write that compares, for a server that refuses scripts: it watches the key, compares what is there,
 // and writes in a transaction, which the server drops if the key has changed since
-// (https://redis.io/docs/latest/develop/using-commands/transactions). That takes two round trips, in a cluster four, and a
-// connection meanwhile. In a cluster it fails with errMoving while the session's slot moves and the session itself has moved already.
+// (https://redis.io/docs/latest/develop/using-commands/transactions). That takes two round trips, and a connection meanwhile.
+// In a cluster it fails with errMoving while the session's slot moves and the session itself has moved already. A Limiter of a
+// client of another type can't be seen, and could refuse to end what it had let begin.
 func (o *operation) transact(ctx context.Context, key, version string, next []byte, ms int64) (did outcome, w *write, err error) {
 	w = newWrite(ctx, key, true, version, next, ms)
+	switch o.client.(type) {
+	case *redis.Client, *redis.ClusterClient:
+	default:
+		return outcome{}, w, errWrapped
+	}
 	o.starts()
-	called := false
 	err = o.tracker.Watch(ctx, key, func(tx *redis.Tx) (err error) {
-		called = true
 		get := redis.NewCmd(ctx, "get", key)
 		if err = o.open(ctx, tx, key, get); err != nil {
 			return err
@@ -47,7 +51,7 @@ func (o *operation) transact(ctx context.Context, key, version string, next []by
 		did, clean, err = w.execute(ctx, tx)
 		return err
 	})
-	if err == nil && !called { // go-redis has followed MaxRedirects redirections
+	if redis.HasErrorPrefix(err, "ASK") {
 		return outcome{}, w, errMoving
 	}
 	return did, w, fault.New(ctx, "WATCH", err)
@@ -60,13 +64,8 @@ func (s *Storage) open(ctx context.Context, tx *redis.Tx, key string, read comma
 	multi := redis.NewCmd(ctx, "multi")
 	begun := false
 	defer func() { // also if a hook panics
-		_, alone := s.client.(*redis.Client)
-		switch {
-		case begun:
-		case alone:
+		if !begun {
 			giveUpAfter(ctx, tx, watch, read, multi)
-		default: // the connection watches the key already
-			giveUp(ctx, tx)
 		}
 	}()
 	_ = tracking.Together(ctx, tx.Pipeline(), watch, read, multi)
@@ -139,4 +138,6 @@ var (
 	errUnsendable = tiers.NewError("strata: redis: the connection of a transaction is given up", nil)
 	errMoving     = tiers.NewError("strata: redis: WATCH: the session moves to another master of the cluster, and can't be written meanwhile "+
 		"by a user who may not run EVAL; allow it, or try again", nil)
+	errWrapped = tiers.NewError("strata: redis: WATCH: the server refuses EVAL, and no transaction is safe through a client of this type; "+
+		"pass a *redis.Client or a *redis.ClusterClient, or allow EVAL", nil)
 )

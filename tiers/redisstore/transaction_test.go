@@ -385,29 +385,61 @@ func (*rate) ReportResult(error) {}
 
 // Nor does a Limiter, which is asked once for a transaction.
 func TestALimiterThatRefusesWithinATransaction(t *testing.T) {
-	f := start(t, scriptless...)
-	for n := int32(1); n < 5; n++ {
-		for _, meanwhile := range []string{`{"n":0}`, `{"n":0,"other":1}`} {
-			limiter := &rate{}
-			limiter.left.Store(100)
-			client := redis.NewClient(&redis.Options{Addr: f.server.Addr(), PoolSize: 1, MaxRetries: -1, Limiter: limiter})
-			s := redisstore.New(client)
-			f.set("a", `{"n":0}`)
-			change := update(values{"n": 1})(f.base(s, "a"))
-			f.set("a", meanwhile)
-			limiter.left.Store(n)
-			_, err := s.Commit(ctx, "a", change, ttl)
-			switch content := f.raw.Get(ctx, "a").Val(); {
-			case err == nil && content == meanwhile, err != nil && content != meanwhile, err != nil && tiers.MayBeApplied(err):
-				t.Errorf("%d: %v, then %s", n, err, content)
+	alone, cluster := start(t, scriptless...), redistest.StartCluster(t, 1, scriptless...)
+	for name, way := range map[string]struct {
+		raw    *redis.Client
+		client func(redis.Limiter) redis.UniversalClient
+	}{
+		"alone": {alone.raw, func(l redis.Limiter) redis.UniversalClient {
+			return redis.NewClient(&redis.Options{Addr: alone.server.Addr(), PoolSize: 1, MaxRetries: -1, Limiter: l})
+		}},
+		"cluster": {cluster.Masters[0].Client(), func(l redis.Limiter) redis.UniversalClient {
+			return redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{cluster.Masters[0].Addr()}, PoolSize: 1, MaxRedirects: -1,
+				NewClient: func(o *redis.Options) *redis.Client {
+					o.Limiter = l
+					return redis.NewClient(o)
+				}})
+		}},
+	} {
+		f := &fixture{T: t, raw: way.raw}
+		for n := int32(1); n < 6; n++ {
+			for _, meanwhile := range []string{`{"n":0}`, `{"n":0,"other":1}`} {
+				limiter := &rate{}
+				limiter.left.Store(100)
+				client := way.client(limiter)
+				s := redisstore.New(client)
+				f.set("b", "b")
+				f.check(client.Get(ctx, "b").Err()) // and COMMAND, which go-redis asks first
+				f.set("a", `{"n":0}`)
+				change := update(values{"n": 1})(f.base(s, "a"))
+				f.set("a", meanwhile)
+				limiter.left.Store(n)
+				_, err := s.Commit(ctx, "a", change, ttl)
+				switch content := f.raw.Get(ctx, "a").Val(); {
+				case err == nil && content == meanwhile, err != nil && content != meanwhile, err != nil && tiers.MayBeApplied(err):
+					t.Errorf("%s, %d: %v, then %s", name, n, err, content)
+				}
+				limiter.left.Store(1)
+				if got, err := client.Get(ctx, "b").Result(); err != nil || got != "b" {
+					t.Errorf("%s, %d: the next command gets %q, %v", name, n, got, err)
+				}
+				f.check(client.Close())
 			}
-			limiter.left.Store(1)
-			if got, err := client.Echo(ctx, "a").Result(); err != nil || got != "a" {
-				t.Errorf("%d: the next command gets %q, %v", n, got, err)
-			}
-			f.check(client.Close())
 		}
 	}
+}
+
+// A client of another type may have a Limiter that can't be seen.
+func TestAWrappedClientWithoutScripts(t *testing.T) {
+	f := start(t, scriptless...)
+	s := redisstore.New(struct{ redis.UniversalClient }{f.raw})
+	f.set("a", `{"n":0}`)
+	_, err := s.Commit(ctx, "a", update(values{"n": 1})(f.base(s, "a")), ttl)
+	private(t, err)
+	if tiers.MayBeApplied(err) || !strings.Contains(err.Error(), "pass a *redis.Client") {
+		t.Error(err)
+	}
+	f.want("a", `{"n":0}`)
 }
 
 // A transaction that isn't needed, and can't be discarded, leaves no connection behind, whatever a hook says of it.

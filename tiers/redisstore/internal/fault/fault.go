@@ -69,7 +69,7 @@ func kindOf(err error) string {
 	case errors.As(err, &reply):
 		code := Code(reply.Error())
 		if strings.HasSuffix(code, lacking) {
-			code += "; it needs GET, GETRANGE, SET, DEL, PTTL and PEXPIRE, and EVAL and EVALSHA or else WATCH, UNWATCH, MULTI, EXEC and DISCARD"
+			code += "; it needs GET, GETRANGE, SET, DEL, PTTL and PEXPIRE, and EVAL and EVALSHA or else WATCH, MULTI, EXEC and DISCARD"
 		}
 		return code
 	default:

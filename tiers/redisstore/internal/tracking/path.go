@@ -15,41 +15,57 @@ var errUnproven = errors.New("strata: redis: the connection doesn't lead to the 
 // path is the client that commands go through. A path of our own is closed after its last use; to be the present
 // path is one.
 //
-// client, watch, own and cancel are set at construction; paths.mu guards uses.
+// client, own and cancel are set at construction; paths.mu guards uses.
 type path struct {
 	client commander
-	watch  func(context.Context, func(*redis.Tx) error, ...string) error
 	own    *redis.Client // nil for the user's client
 	cancel func()        // ends the calls of the Dialer, which go on when the client is closed
 	uses   int
 }
 
 // userPath is the path through the user's client.
-func userPath(client redis.UniversalClient) *path {
-	p := &path{client: client, watch: client.Watch, uses: 1}
-	if alone, ok := client.(*redis.Client); ok {
-		p.watch = watchBy(alone)
+func userPath(client redis.UniversalClient) *path { return &path{client: client, uses: 1} }
+
+// watch is the Watch, without a key, of the client of the server that has the key. That of a cluster's client, and of one
+// of another type, sends a WATCH of its own first.
+func (p *path) watch(ctx context.Context, key string, fn func(*redis.Tx) error) (err error) {
+	switch c := p.client.(type) {
+	case *redis.Client:
+		return watchBy(ctx, c, fn)
+	case *redis.ClusterClient:
+		master, err := c.MasterForKey(ctx, key)
+		if err != nil {
+			return err
+		}
+		err = watchBy(ctx, master, fn)
+		if says(err, redirected) { // the next attempt is to find the slot's new master
+			ctx, cancel := context.WithTimeout(ctx, replyTime)
+			defer cancel()
+			_ = c.ForEachMaster(ctx, func(context.Context, *redis.Client) error { return nil })
+		}
+		return err
+	case redis.UniversalClient:
+		return c.Watch(ctx, fn, key)
+	default:
+		return watchBy(ctx, p.own, fn)
 	}
-	return p
 }
 
 // watchBy is the client's Watch, which asks the client's Limiter once: go-redis asks it at each command, so that it could
 // refuse to end a transaction that it had let begin, and the connection would go back to the pool within it. The client's
 // hooks aren't called then.
-func watchBy(client *redis.Client) func(context.Context, func(*redis.Tx) error, ...string) error {
+func watchBy(ctx context.Context, client *redis.Client, fn func(*redis.Tx) error) (err error) {
 	o := client.Options()
 	if o.Limiter == nil {
-		return client.Watch
+		return client.Watch(ctx, fn)
 	}
-	return func(ctx context.Context, fn func(*redis.Tx) error, keys ...string) (err error) {
-		if err := o.Limiter.Allow(); err != nil {
-			return err
-		}
-		defer func() { o.Limiter.ReportResult(err) }()
-		unlimited := client.WithTimeout(o.ReadTimeout) // has options of its own
-		unlimited.Options().WriteTimeout, unlimited.Options().Limiter = o.WriteTimeout, nil
-		return unlimited.Watch(ctx, fn, keys...)
+	if err := o.Limiter.Allow(); err != nil {
+		return err
 	}
+	defer func() { o.Limiter.ReportResult(err) }()
+	unlimited := client.WithTimeout(o.ReadTimeout) // has options of its own
+	unlimited.Options().WriteTimeout, unlimited.Options().Limiter = o.WriteTimeout, nil
+	return unlimited.Watch(ctx, fn)
 }
 
 // commander is a client, or one connection of it.
@@ -151,7 +167,7 @@ func newPath(client *redis.Client, vet func(context.Context, *redis.Conn) error)
 	own := redis.NewClient(&o)
 	hooked := client.Conn() // for its hooks: it takes a connection only when it is used
 	hooked.AddHook(diversion{own})
-	return &path{client: hooked, watch: watchBy(own), own: own, cancel: cancel, uses: 1}
+	return &path{client: hooked, own: own, cancel: cancel, uses: 1}
 }
 
 // diversion is the innermost hook of a connection that is never made: what it is given goes

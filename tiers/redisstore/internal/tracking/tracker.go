@@ -149,14 +149,10 @@ func (t *Tracker) Transact(ctx context.Context, commands []redis.Cmder) error {
 	})
 }
 
-// Watch is the client's Watch, of the key where a cluster's client finds the master by it, on a connection to that server
-// too. The client's hooks aren't called while invalidations arrive from a server that is alone.
+// Watch has fn use one connection to the server that has the key. The client's hooks aren't called while invalidations
+// arrive from a server that is alone. A redirection isn't followed, and the next Watch finds the key's new server.
 func (t *Tracker) Watch(ctx context.Context, key string, fn func(*redis.Tx) error) error {
-	var keys []string
-	if _, alone := t.client.(*redis.Client); !alone {
-		keys = []string{key}
-	}
-	return t.through(func(now *path) error { return now.watch(ctx, fn, keys...) })
+	return t.through(func(now *path) error { return now.watch(ctx, key, fn) })
 }
 
 // through has what is sent begin again if the present path turned out to lead elsewhere, as then nothing
