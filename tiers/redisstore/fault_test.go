@@ -142,7 +142,11 @@ func TestServersAnswers(t *testing.T) {
 	} {
 		config("script", "flush")
 		config("acl", "setuser", "default", "-"+command)
-		refused(": NOPERM: ", ops...)
+		want := ": NOPERM: "
+		if command != "get" && command != "set" { // Redis 7.0 doesn't name those of a script
+			want += "the user may not run " + command + "; grant +" + command
+		}
+		refused(want, ops...)
 		config("acl", "setuser", "default", "+@all")
 	}
 

@@ -3,6 +3,7 @@
 package fault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -110,7 +111,7 @@ func Inner(err error) error {
 	}
 	text := reply.Error()
 	if strings.Contains(text, "The user executing the script can't") || strings.Contains(text, "ACL failure in script") {
-		return refusal("NOPERM in a script")
+		return refusal("NOPERM " + text)
 	}
 	if n := strings.LastIndex(text, "@user_script"); n >= 0 {
 		_, line, _ := strings.Cut(text[n:], ":")
@@ -130,13 +131,31 @@ func Code(reply string) string {
 		return "refused by the server"
 	}
 	more := advice[code]
-	if code == "ERR" {
+	switch code {
+	case "ERR":
 		more = plain(strings.ToLower(reply))
+	case "NOPERM", "EXECABORT":
+		more = cmp.Or(right(reply), more)
 	}
 	if more != "" {
 		return code + ": " + more
 	}
 	return code
+}
+
+// right names the right that a user lacks, as far as the server does.
+func right(reply string) string {
+	_, rest, _ := strings.Cut(strings.ToLower(reply), "no permissions to ")
+	command, _, named := strings.Cut(strings.TrimPrefix(rest, "run the '"), "'")
+	switch {
+	case strings.HasPrefix(rest, "access") && strings.Contains(rest, "key"):
+		return "the user may not use the key; grant the prefix, as ~app:* does for app:"
+	case !named || strings.Trim(command, "abcdefghijklmnopqrstuvwxyz|") != "":
+		return ""
+	case strings.HasPrefix(command, "eval"):
+		return "the user may not run scripts; grant +eval and +evalsha, or else +watch, +multi, +exec and +discard"
+	}
+	return "the user may not run " + command + "; grant +" + command
 }
 
 // words are parts of the ERR replies of servers and proxies, each with what to do about it. The first that is
