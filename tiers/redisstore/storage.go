@@ -318,7 +318,8 @@ func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
 // clients with ClusterOptions.ClusterSlots, can't be watched: listeners get Unsupported.
 //
 // Where CLIENT TRACKING or RESP3 is refused (Redis 6 has both), or no invalidation arrives for some seconds, keyspace
-// notifications take their place, if the server's notify-keyspace-events has K, g, $, x and e. A key of the
+// notifications take their place, if the server's notify-keyspace-events has K, g, $, x and e, until CLIENT TRACKING works,
+// which is tried about every minute. A key of the
 // storage's own shows then within a lease that all keys were removed. Don't change notify-keyspace-events while a
 // program runs: it shows within about ten seconds. A server that is full can't be tested; behind a proxy that hides several
 // servers, sixteen keys are tested at first and one each ten seconds. Listeners get Unsupported if neither arrives, if CLUSTER NODES is refused, and if the server

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gf-strata/strata/internal/poll"
 	"github.com/gf-strata/strata/internal/redistest"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/tracking"
 )
@@ -172,6 +173,65 @@ func TestNotificationsThatEnd(t *testing.T) {
 	l.await(t, "unsupported", func() bool { return len(l.reasons) > 0 && l.until.IsZero() })
 	f.check(f.raw.ConfigSet(ctx, "notify-keyspace-events", "KA").Err())
 	l.standing(t)
+}
+
+// A server that learns CLIENT TRACKING while it notifies is watched by that from then on.
+func TestNotificationsGiveWayToTracking(t *testing.T) {
+	f := start(t, "--notify-keyspace-events", "KA")
+	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "-client|tracking").Err())
+	_, l := watch(t, f.server.Client(), "p:", tracking.RetryAfter(20*time.Millisecond))
+	l.standing(t)
+	missed := l.count()
+	f.check(f.raw.Do(ctx, "acl", "setuser", "default", "+client|tracking").Err())
+	l.recovers(t, missed)
+	poll.Until(t, "only CLIENT TRACKING is in use", func() bool {
+		all := f.raw.ClientList(ctx).Val()
+		return strings.Contains(all, "flags=tB ") && !strings.Contains(all, " psub=1 ")
+	})
+	for n := range 20 {
+		key := fmt.Sprint(n)
+		f.set("p:"+key, "1")
+		l.changes(t, key)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.reasons) > 0 {
+		t.Errorf("notified of %q", l.log)
+	}
+}
+
+// A proxy that hides several servers, and tracks on one of them, doesn't have notifications given up.
+func TestNotificationsStayBehindAProxyOfSeveralServers(t *testing.T) {
+	var (
+		trials, keys atomic.Int64
+		elsewhere    atomic.Value // the key that is written at the other server
+		allowed      atomic.Bool
+	)
+	proxy := func(command []string) string {
+		tracks := len(command) > 1 && command[1] == "tracking"
+		switch {
+		case tracks && !allowed.Load():
+			return "-ERR unknown command\r\n"
+		case tracks:
+			trials.Add(1)
+		case command[0] == "set" && command[len(command)-1] != "nx" && allowed.Load() && keys.Add(1)%8 == 0:
+			elsewhere.Store(command[1])
+			return "+OK\r\n"
+		case command[0] == "del" && command[1] == elsewhere.Load():
+			return ":1\r\n"
+		}
+		return ""
+	}
+	f := start(t, "--notify-keyspace-events", "KA")
+	_, l := watch(t, without(t, f, proxy), "p:", tracking.RetryAfter(20*time.Millisecond), tracking.Trial(2*time.Second),
+		tracking.ProofLife(time.Hour), tracking.Lease(time.Minute))
+	l.standing(t)
+	missed := l.count()
+	allowed.Store(true)
+	l.await(t, "some trials", func() bool { return trials.Load() > 2 })
+	if l.count() != missed {
+		t.Errorf("notified of %q", l.log)
+	}
 }
 
 // No notification says that all keys were removed: a key that is gone does.

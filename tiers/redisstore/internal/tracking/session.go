@@ -25,6 +25,7 @@ var (
 	errSilent = tiers.NewError("strata: redis: the server has sent no pong within the lease", nil)
 	errMoved  = tiers.NewError("strata: redis: the masters have changed", nil)
 
+	errOutgrown  = tiers.NewError("strata: redis: the server has CLIENT TRACKING by now", nil)
 	errUnsettled = tiers.NewError("strata: redis: the masters don't agree who has which slots", nil)
 )
 
@@ -37,7 +38,7 @@ const (
 	// that more of them would cost a server with many nodes more than they prove.
 	proofLife = 10 * time.Second
 
-	// shards is how many canaries show that keyspace notifications come from all servers that a proxy may hide.
+	// shards is how many canaries show that changes are received from all servers that a proxy may hide.
 	shards = 16
 
 	// tripwireLife ends a tripwire, which costs memory what it holds.
@@ -120,6 +121,9 @@ func (w *watcher) runSession(ctx context.Context, notifications bool) (r *watchS
 		defer func() { _ = m.probe.Close() }()
 	}
 	do(r.follow)
+	if notifications {
+		do(r.outgrow)
+	}
 	all.Wait()
 	return r, context.Cause(ctx)
 }
@@ -282,6 +286,16 @@ func (r *watchSession) follow(ctx context.Context) error {
 	}
 }
 
+// outgrow ends a watch session by notifications once CLIENT TRACKING works, as after an upgrade, or when the right is granted.
+func (r *watchSession) outgrow(ctx context.Context) error {
+	for pause.For(ctx, r.retry-rand.N(r.retry/4)) {
+		if r.tracks(ctx) {
+			return errOutgrown
+		}
+	}
+	return ctx.Err()
+}
+
 // learn asks for the topology, and for that of a moment after the canaries that were due,
 // which take their time. It returns when it began to ask.
 func (r *watchSession) learn(ctx context.Context) (view string, began time.Time, err error) {
@@ -366,7 +380,7 @@ func (r *watchSession) proveMember(ctx context.Context, m *member, key string) e
 	case again:
 		_ = m.probe.Close()
 		m.probe = newProbe(m.connection.master)
-	case r.notifications && r.paths != nil:
+	case r.thorough, r.notifications && r.paths != nil:
 		canaries = shards
 	}
 	for n := 0; n < canaries; n++ {

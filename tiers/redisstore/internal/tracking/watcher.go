@@ -14,7 +14,7 @@
 //	  over          life has ended, by the first of the goroutines that returned
 //
 // The watcher chooses between CLIENT TRACKING and keyspace notifications, one for each watch session. They differ in how
-// a connection greets the server, and in the tripwire.
+// a connection greets the server, and in the tripwire. One that takes notifications ends once the other would stand.
 //
 // Lock order: Tracker.mu, watcher.mu (which also guards the watch sessions), paths.mu. Listeners
 // are called under watcher.mu, so they mustn't call the Tracker. connection.mu is held for nothing but its own fields.
@@ -44,7 +44,8 @@ const (
 	// that sends no invalidations.
 	trialTime = 3 * time.Second
 
-	// unsupportedRetry is how often a server that has never notified is asked again.
+	// unsupportedRetry is how often a server that has never notified is asked again, and one that sends keyspace
+	// notifications for CLIENT TRACKING.
 	unsupportedRetry = time.Minute
 
 	// Time-outs of the watcher's own connections.
@@ -53,12 +54,14 @@ const (
 
 // watcher notifies listeners of the changes of the keys under a prefix.
 //
-// settings, topology, paths and cancel are set at construction, done is closed when run has ended, received belongs
+// settings, client, thorough, topology, paths and cancel are set at construction, done is closed when run has ended, received belongs
 // to follow; mu guards the rest, the watch session's
 // state included, and is held while listeners are called, so that they are called one at a
 // time.
 type watcher struct {
 	settings
+	client   redis.UniversalClient
+	thorough bool // there are as many canaries at first as for notifications
 	topology topology
 	paths    *paths // its own, nil where commands keep to the client
 	cancel   context.CancelFunc
@@ -74,7 +77,7 @@ type watcher struct {
 
 // startWatcher begins to watch, and returns at once.
 func startWatcher(client redis.UniversalClient, s settings) *watcher {
-	w := &watcher{settings: s, done: make(chan struct{})}
+	w := &watcher{settings: s, client: client, done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
 	if w.topology, w.unsupported = topologyOf(client); w.unsupported != nil {
@@ -173,6 +176,9 @@ func (w *watcher) run(ctx context.Context) {
 		tried := !since.IsZero() && time.Since(since) > w.trial
 		lacks := tried || unsupported(err) != nil || notifications && errors.Is(err, errDeaf)
 		switch {
+		case errors.Is(err, errOutgrown):
+			notifications = false
+			w.failed(err)
 		case lacks && !notifications:
 			notifications, refusal, since, wait = true, err, time.Time{}, firstPause
 			longest = max(longest/2, firstPause) // both ways are one attempt
@@ -208,6 +214,16 @@ func mostPause(reached int, err error) time.Duration {
 		return 2 * lastPause // a watch session of two connections
 	}
 	return lastPause
+}
+
+// tracks reports whether CLIENT TRACKING works: a watch session that notifies nobody stands.
+func (w *watcher) tracks(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, w.trial)
+	defer cancel()
+	trial := &watcher{settings: w.settings, thorough: w.paths != nil}
+	trial.topology, _ = topologyOf(w.client)
+	r, _ := trial.runSession(ctx, false)
+	return !r.stands.IsZero()
 }
 
 // failed takes note of why a watch session has ended.
