@@ -206,6 +206,14 @@ func TestASlotThatMovesDuringATransaction(t *testing.T) {
 	if n := f.base(s, id).Map()["n"]; fmt.Sprint(n) != "1" || !moved {
 		t.Errorf("n is %v, moved is %v", n, moved)
 	}
+	// One that has moved before takes it without a further attempt.
+	once := redis.NewClusterClient(&redis.ClusterOptions{Addrs: client.Options().Addrs, MaxRedirects: -1})
+	t.Cleanup(func() { f.check(once.Close()) })
+	s = redisstore.New(once)
+	change := update(values{"n": 2})(f.base(s, id))
+	cluster.Move(slot, cluster.Masters[1], cluster.Masters[0])
+	_, err = s.Commit(ctx, id, change, ttl)
+	f.check(err)
 }
 
 // A transaction that is refused halfway leaves no connection in the pool on which others' commands are only queued, or

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -37,11 +39,10 @@ func (p *path) watch(ctx context.Context, key string, fn func(*redis.Tx) error) 
 		if err != nil {
 			return err
 		}
-		err = watchBy(ctx, master, fn)
-		if says(err, redirected) { // the next attempt is to find the slot's new master
-			ctx, cancel := context.WithTimeout(ctx, replyTime)
-			defer cancel()
-			_ = c.ForEachMaster(ctx, func(context.Context, *redis.Client) error { return nil })
+		if err = watchBy(ctx, master, fn); says(err, redirected) {
+			if master = movedTo(ctx, c, err); master != nil {
+				err = watchBy(ctx, master, fn)
+			}
 		}
 		return err
 	case redis.UniversalClient:
@@ -49,6 +50,20 @@ func (p *path) watch(ctx context.Context, key string, fn func(*redis.Tx) error) 
 	default:
 		return watchBy(ctx, p.own, fn)
 	}
+}
+
+// movedTo has a cluster's client ask who has which slots, and returns the client of the master that a server has named.
+func movedTo(ctx context.Context, c *redis.ClusterClient, moved error) *redis.Client {
+	ctx, cancel := context.WithTimeout(ctx, replyTime)
+	defer cancel()
+	var found atomic.Pointer[redis.Client]
+	_ = c.ForEachMaster(ctx, func(_ context.Context, master *redis.Client) error {
+		if redis.HasErrorPrefix(moved, "MOVED ") && strings.HasSuffix(moved.Error(), " "+master.Options().Addr) {
+			found.Store(master)
+		}
+		return nil
+	})
+	return found.Load()
 }
 
 // watchBy is the client's Watch, which asks the client's Limiter once: go-redis asks it at each command, so that it could

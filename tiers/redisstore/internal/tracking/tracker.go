@@ -150,7 +150,7 @@ func (t *Tracker) Transact(ctx context.Context, commands []redis.Cmder) error {
 }
 
 // Watch has fn use one connection to the server that has the key. The client's hooks aren't called while invalidations
-// arrive from a server that is alone. A redirection isn't followed, and the next Watch finds the key's new server.
+// arrive from a server that is alone. A redirection is followed once, to a server that the client knows by then.
 func (t *Tracker) Watch(ctx context.Context, key string, fn func(*redis.Tx) error) error {
 	return t.through(func(now *path) error { return now.watch(ctx, key, fn) })
 }
