@@ -321,7 +321,7 @@ func (s *Storage) Report(to *telemetry.Sink) { s.meter.Report(to) }
 // notifications take their place, if the server's notify-keyspace-events has K, g, $, x and e, until CLIENT TRACKING works,
 // which is tried about every minute. A key of the
 // storage's own shows then within a lease that all keys were removed. Don't change notify-keyspace-events while a
-// program runs: it shows within about ten seconds. A server that is full can't be tested; behind a proxy that hides several
+// program runs: it shows within about ten seconds, and not at all if it is set again sooner. A server that is full can't be tested; behind a proxy that hides several
 // servers, sixteen keys are tested at first and one each ten seconds. Listeners get Unsupported if neither arrives, if CLUSTER NODES is refused, and if the server
 // has never notified and is full or a replica. One that refused a command and has never notified is asked again about every minute,
 // another one about every ten seconds.
