@@ -25,7 +25,7 @@ func TestEightNodesLoseNoKeyOfOneSession(t *testing.T) {
 	server := redistest.Start(t)
 	const nodes, requests, rounds = 8, 4, 15
 	open := func() *layer.Stack {
-		return layer.Chain(redisstore.New(server.Client()), patientCoalesced(), patientLocal())
+		return layer.Chain(redisstore.New(client(t, server)), patientCoalesced(), patientLocal())
 	}
 	var group sync.WaitGroup
 	for node := range nodes {

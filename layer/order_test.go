@@ -158,7 +158,7 @@ func TestNoNodeShowsAnOlderState(t *testing.T) {
 					o.relogins = name != "WriteBehind, Local"
 					server := redistest.Start(t)
 					for n := range nodes {
-						client := server.Client()
+						client := client(t, server)
 						if delayed {
 							client.AddHook(jitter{})
 						}
@@ -288,7 +288,7 @@ func TestOwnWritesStayWarm(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t)
-			chain := layer.Chain(redisstore.New(server.Client()), decorators...)
+			chain := layer.Chain(redisstore.New(client(t, server)), decorators...)
 			t.Cleanup(func() { _ = chain.Close(context.Background()) })
 			tier, _ := layer.As[*local.Storage](chain)
 			manager := gsession.New(time.Hour, chain)

@@ -99,8 +99,8 @@ func TestWatchKeepsToThePrefix(t *testing.T) {
 	}
 	l.changes(t, "last")
 	all.changes(t, "p:last")
-	if len(l.ids) != 1 || len(all.ids) != 6 {
-		t.Errorf("notified of %q of the prefix, and of %q of all keys", l.ids, all.ids)
+	if one, six := l.sessions(), all.sessions(); len(one) != 1 || len(six) != 6 {
+		t.Errorf("notified of %q of the prefix, and of %q of all keys", one, six)
 	}
 }
 

@@ -1,6 +1,7 @@
 package tracking_test
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -122,6 +123,19 @@ func (w *witness) recovers(t testing.TB, missed int) {
 func (w *witness) revoked(t testing.TB) {
 	t.Helper()
 	w.await(t, "the end of vouching", func() bool { return w.until.IsZero() && w.vouches > 0 })
+}
+
+// sessions are the ids that were notified of, without canaries: if the server takes the two commands of one in two
+// turns, the second comes when the first has proved what it was to prove.
+func (w *witness) sessions() (ids []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id := range w.ids {
+		if !strings.HasPrefix(id, "strata-canary-") {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // forget begins a new account of changes.
