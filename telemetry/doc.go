@@ -18,7 +18,8 @@
 //	strata.operation      the method of the storage: New, Get, GetSize, Data, Set, SetMap,
 //	                      Remove, RemoveAll, GetSession, SetSession, UpdateTTL, and of a
 //	                      snapshot store Load, Commit and Slide, and for several
-//	                      sessions at a time LoadAll and CommitAll
+//	                      sessions at a time LoadAll and CommitAll; Index in
+//	                      strata.store.operation.duration alone
 //	strata.outcome        see below
 //	strata.storage        the Go type of the storage that was asked: "*gsession.StorageRedis"
 //	strata.style          snapshot, direct or opaque; absent until a layer has asked for it
@@ -121,7 +122,8 @@
 //
 // The store's operations are those of the innermost storage, from their first command. A call that is
 // refused before that is none, and neither is ErrorDisabled. CommitAll and LoadAll are one operation
-// each, repetitions included.
+// each, repetitions included. Each command of layer.Indexed, or
+// several that go together, is an operation Index.
 //
 // # Log
 //

@@ -48,7 +48,7 @@ func (o Outcome) Failure() bool { return o == Revoked || o == Failed }
 // each operation is found in an array.
 type Operation uint8
 
-// The operations: gsession.Storage's eleven, and those of a snapshot store.
+// The operations: gsession.Storage's eleven, those of a snapshot store, and that of an index.
 const (
 	New Operation = iota
 	Get
@@ -66,6 +66,7 @@ const (
 	Slide
 	CommitAll
 	LoadAll
+	Index      // what the store is asked about principals
 	operations // how many there are
 )
 
@@ -75,7 +76,7 @@ const spanPrefix = "session "
 var spanNames = [operations]string{
 	New: "New", Get: "Get", GetSize: "GetSize", Data: "Data", Set: "Set", SetMap: "SetMap", Remove: "Remove", RemoveAll: "RemoveAll",
 	GetSession: "GetSession", SetSession: "SetSession", UpdateTTL: "UpdateTTL",
-	Load: "Load", Commit: "Commit", Slide: "Slide", CommitAll: "CommitAll", LoadAll: "LoadAll",
+	Load: "Load", Commit: "Commit", Slide: "Slide", CommitAll: "CommitAll", LoadAll: "LoadAll", Index: "Index",
 }
 
 func init() {

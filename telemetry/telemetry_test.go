@@ -8,7 +8,7 @@ import (
 )
 
 func TestEveryOperationIsNamed(t *testing.T) {
-	for op := telemetry.New; op <= telemetry.LoadAll; op++ {
+	for op := telemetry.New; op <= telemetry.Index; op++ {
 		if name := op.SpanName(); name != "session "+op.String() || strings.TrimSpace(op.String()) == "" {
 			t.Errorf("operation %d: span %q, name %q", op, name, op)
 		}

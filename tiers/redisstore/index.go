@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gf-strata/strata/internal/principals"
+	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/fault"
 	"github.com/gf-strata/strata/tiers/redisstore/internal/pause"
@@ -219,13 +220,19 @@ func (x *index) sendBy(ctx context.Context, name string, trip func(context.Conte
 	if len(commands) == 0 {
 		return nil
 	}
+	o := x.begin()
+	defer o.end(ctx, telemetry.Index)
+	o.starts()
 	trip(ctx, commands...)
+	var err error
 	for _, c := range commands {
-		if err := c.Err(); err != nil && err != redis.Nil {
-			return failedBy(ctx, name, err)
+		if failed := c.Err(); failed != nil && failed != redis.Nil {
+			err = failedBy(ctx, name, failed)
+			break
 		}
 	}
-	return nil
+	o.done(err)
+	return err
 }
 
 func failedBy(ctx context.Context, name string, err error) error {
@@ -825,6 +832,9 @@ func (x *index) clean(ctx context.Context, hash string, now int64) error {
 
 // ifUnchanged has the server run commands in one step, unless the hash has changed since it was read. It reports whether it has.
 func (x *index) ifUnchanged(ctx context.Context, hash string, read command, then func() ([]redis.Cmder, error)) (done bool, err error) {
+	o := x.begin()
+	defer o.end(ctx, telemetry.Index)
+	o.starts()
 	err = x.tracker.Watch(ctx, hash, func(tx *redis.Tx) error {
 		if err := x.open(ctx, tx, hash, read); err != nil {
 			return err
@@ -850,6 +860,7 @@ func (x *index) ifUnchanged(ctx context.Context, hash string, read command, then
 		}
 		return err
 	})
+	o.done(err)
 	return done, err
 }
 

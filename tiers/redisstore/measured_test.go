@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/gf-strata/strata/internal/failure"
+	"github.com/gf-strata/strata/internal/principals"
 	"github.com/gf-strata/strata/telemetry"
 	"github.com/gf-strata/strata/tiers"
 )
@@ -124,5 +125,24 @@ func TestWhatReachesTheServerIsTimed(t *testing.T) {
 		if got := timed(); !maps.Equal(got, c.want) {
 			t.Errorf("%s: timed %v, want %v", c.what, got, c.want)
 		}
+	}
+}
+
+// The index's commands are timed as well, each time that it asks.
+func TestTheIndexIsTimed(t *testing.T) {
+	f := start(t)
+	s := f.open()
+	timed := f.timed(s)
+	index, key := s.Indexer(), principals.KeyOf("ann")
+	entry := principals.Entry{Principal: "ann", Key: key, ID: "a", Tag: "tag", TTL: ttl}
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err := index.Enter(ctx, entry, 1) // asks for the time first
+	f.check(err)
+	_, err = index.Mark(ctx, key, principals.Mark{Nonce: "nonce", Kept: []principals.Kept{{Tag: "tag"}}}, ttl)
+	f.check(err)
+	_, _ = index.Marks(gone, []int{0})
+	if got := timed(); !maps.Equal(got, map[string]uint64{"Index": 4}) {
+		t.Errorf("timed were %v", got)
 	}
 }
