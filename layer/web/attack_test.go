@@ -558,6 +558,21 @@ func TestAttackSharedCache(t *testing.T) {
 	if a = s.bare("/page", "Cookie", sends(a.cookie.Value)); a.body != "page of v" || keeps(a) || a.header.Get("Vary") != "Cookie" {
 		t.Errorf("a cache keeps %q: %v", a.body, a.header)
 	}
+	// Nor is what reaches the client past the middleware's writer.
+	s = serve(t, func(server *ghttp.Server, chain *layer.Stack) {
+		server.BindHookHandler("/add", ghttp.HookBeforeOutput, func(*ghttp.Request) { panic("hook") })
+		server.Use(func(r *ghttp.Request) {
+			writer := r.Response.Writer.ResponseWriter
+			r.Middleware.Next()
+			r.Response.Writer.ResponseWriter = writer
+		})
+		standard()(server, chain)
+	})
+	for _, path := range []string{"/set", "/add?k=k"} {
+		if a = s.bare(path); a.cookie == nil || keeps(a) || a.header.Get("Vary") != "Cookie" {
+			t.Errorf("a cache keeps the cookie of %s: %v", path, a.header)
+		}
+	}
 }
 
 // Ids that nobody has given out, by the million: with Signed none reaches the store, and memory

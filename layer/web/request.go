@@ -97,8 +97,12 @@ func (q *request) end() {
 	if dropped || q.session.IsDirty() { // what was only read may be read on
 		q.renew(q.storage.last())
 	}
-	if err != nil && !sent {
+	switch {
+	case sent:
+	case err != nil:
 		q.of.fail(q.r, err)
+	default:
+		q.mark() // also at the first byte, as others may change the headers; but it may not come by this writer
 	}
 }
 
