@@ -67,7 +67,7 @@ func DeltaOf(base *Snapshot, difference change.Difference, removals ...change.Re
 // cache on the way may not know yet that it has changed.
 func Inquiry(base *Snapshot) *Delta {
 	d := updateOf(base, change.Update)
-	d.inquires = true
+	d.inquires, d.urgent = true, true // also with what a layer adds, or merged with a change
 	return d
 }
 
@@ -304,7 +304,7 @@ func (d *Delta) Recreates() bool { return d.recreates }
 
 // Urgent reports whether the delta mustn't be delayed, as writing behind would: what its caller does next
 // depends on the outcome.
-func (d *Delta) Urgent() bool { return d.urgent || d.IsInquiry() }
+func (d *Delta) Urgent() bool { return d.urgent }
 
 // IsConditional reports whether the delta depends on what the store holds.
 func (d *Delta) IsConditional() bool { return d.change.Conditional }

@@ -52,6 +52,9 @@ func TestAJoinedDeltaDoesWhatItsTwoDo(t *testing.T) {
 			if rapid.Bool().Draw(t, label+" urgent") {
 				d = d.AsUrgent()
 			}
+			if d.Empty() && rapid.Bool().Draw(t, label+" inquires") {
+				d = Inquiry(d.Base())
+			}
 			if rapid.Bool().Draw(t, label+" recreates") {
 				d = d.AsRecreating()
 			}
