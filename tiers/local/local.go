@@ -156,8 +156,9 @@ func (s *Storage) miss(ctx context.Context, id string, ttl time.Duration, hash u
 	}
 	stamp := s.memory.guard.Hold(hash)
 	join := func(ctx context.Context) (read tiers.Read, err error) {
-		for oldest := s.memory.joinable(v); ; oldest = v.now { // once more if the session had expired before this reader joined
-			read, err = s.flights.join(ctx, flightKey{id: id, stamp: stamp}, v.now, oldest, func(ctx context.Context) (tiers.Read, error) {
+		// Once more if the session had expired before this reader joined.
+		for now, oldest := v.now, s.memory.joinable(v); ; now, oldest = s.memory.now(), v.now {
+			read, err = s.flights.join(ctx, flightKey{id: id, stamp: stamp}, now, oldest, func(ctx context.Context) (tiers.Read, error) {
 				return s.fetch(ctx, id, ttl, hash)
 			})
 			if read.Snapshot == nil || v.now < s.memory.ends(read.Snapshot) || oldest == v.now {
