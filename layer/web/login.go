@@ -24,8 +24,8 @@ var ErrCrossSite = errors.New("strata: web: another site's page has sent this lo
 // Login says that the principal, of 1 to 1,024 bytes of UTF-8, has proved who it is. The session gets a new id, keeps its
 // data, and begins anew with the middleware's limits, whatever SetLimits has said before. The old id is ended on every
 // node, with what runs under it: such requests are refused with layer.ErrRevoked, and what [Until] has returned to them
-// ends. All of it is part of the request's commit. Login returns an error, and changes nothing, for another principal,
-// where the session can't be read, and once the response has begun, as by Flush.
+// ends. All of it is part of the request's commit. Login returns an error, and changes nothing, for a principal of another
+// length or encoding, where the session can't be read, and once the response has begun, as by Flush.
 //
 // If the session has ended meanwhile, as by the first log-in of a double click or by a log-out, the log-in begins a session of
 // its own, of what its request has set.
