@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/gf-strata/strata/internal/principals"
 )
@@ -60,5 +61,40 @@ func TestASessionThatWasEndedIsNotKept(t *testing.T) {
 				t.Errorf("%s lives: %t", third, lives)
 			}
 		})
+	}
+}
+
+// unlucky is an index whose first mark fails as a call that an open circuit refuses does: with no mark.
+type unlucky struct {
+	*memory
+	failed bool
+}
+
+func (u *unlucky) Mark(ctx context.Context, key principals.Key, mark principals.Mark, lasts time.Duration) (principals.Mark, error) {
+	if !u.failed {
+		u.failed = true
+		return principals.Mark{}, context.DeadlineExceeded
+	}
+	return u.memory.Mark(ctx, key, mark, lasts)
+}
+
+// The second attempt of a mark keeps what the first one was to keep, and has its reason.
+func TestASecondAttemptKeepsTheSame(t *testing.T) {
+	ctx, s := context.Background(), node(t)
+	s.indexer = &unlucky{memory: s.indexer.(*memory)}
+	ids := []string{"first-0123456789", "second-0123456789"}
+	for _, id := range ids {
+		logIn(t, s, id)
+	}
+	handle, err := s.Principals().Handle(ctx, ids[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Principals().RevokeAll(ctx, "ann", "r", []string{handle}); err != nil {
+		t.Fatal(err)
+	}
+	reason, err := s.Principals().ReasonOf(ctx, ids[1])
+	if !isAnns(t, s, ids[0]) || isAnns(t, s, ids[1]) || reason != "r" || err != nil {
+		t.Errorf("the first one lives: %t, the second one: %t, reason %q, %v", isAnns(t, s, ids[0]), isAnns(t, s, ids[1]), reason, err)
 	}
 }

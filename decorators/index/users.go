@@ -353,16 +353,17 @@ func (s Principals) RevokeAll(ctx context.Context, principal string, reason prin
 			mark.Kept = append(mark.Kept, principals.Kept{Tag: tag})
 		}
 	}
+	var set principals.Mark
 	err = twice(func(nonce string) (err error) {
 		mark.Nonce = nonce
-		mark, err = s.of.indexer.Mark(ctx, of.Key, mark, s.of.options.LongestSession)
+		set, err = s.of.indexer.Mark(ctx, of.Key, mark, s.of.options.LongestSession)
 		return err
 	})
 	s.of.marks.invalidate(s.of.indexer.ShardOf(of.Key))
 	if err != nil {
 		return nil, err
 	}
-	return s.removeMarked(ctx, of, principals.Marks{Own: map[principals.Key]principals.Mark{of.Key: mark}}, reason)
+	return s.removeMarked(ctx, of, principals.Marks{Own: map[principals.Key]principals.Mark{of.Key: set}}, reason)
 }
 
 // twice sets a mark, and once more if that fails, as a connection may be broken: with another nonce, as the first one may be
