@@ -109,7 +109,7 @@ func hangsAWhile(t *testing.T, ask func(s *Storage, read func(int) error) error)
 		f.asked.Store(0)
 		for n := range 100 {
 			for name, err := range map[string]error{"log-in": login(200 + n), "read": read(0)} {
-				if !errors.Is(err, circuit.ErrOpen) || tiers.MayBeApplied(err) {
+				if !errors.Is(err, circuit.ErrIndexOpen) || tiers.MayBeApplied(err) {
 					t.Errorf("a %s returned %v", name, err)
 				}
 			}

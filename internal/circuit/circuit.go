@@ -35,6 +35,9 @@ const (
 // store's last failure.
 var ErrOpen = tiers.NewError("strata: the store has failed several times in a row; it is asked again every 250 ms, and nothing was sent until then", nil)
 
+// ErrIndexOpen is that of a call of an index. It isn't ErrOpen, as the circuits of layers above the index let calls through.
+var ErrIndexOpen = tiers.NewError(ErrOpen.Error(), nil)
+
 type probeKey struct{}
 
 // AsProbe marks a call that no caller waits for: an open circuit lets one through each Pause.
@@ -59,9 +62,9 @@ func (c *Circuit) Until() time.Time {
 	return c.next
 }
 
-// enter lets a call through, or returns why not. due says that the caller should have the store probed; a
+// enter lets a call through, or returns why not: refused, and the last failure. due says that the caller should have the store probed; a
 // call that is a probe itself is let through then.
-func (c *Circuit) enter(now time.Time, probe bool) (due bool, err error) {
+func (c *Circuit) enter(now time.Time, probe bool, refused error) (due bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.next.IsZero() || !c.slow {
@@ -73,7 +76,7 @@ func (c *Circuit) enter(now time.Time, probe bool) (due bool, err error) {
 	if due && probe {
 		return false, nil
 	}
-	return due, tiers.NotApplied(tiers.NewError(ErrOpen.Error(), errors.Join(ErrOpen, c.cause)))
+	return due, tiers.NotApplied(tiers.NewError(refused.Error(), errors.Join(refused, c.cause)))
 }
 
 // doubt lets callers through again, as the store responds to calls of another kind.

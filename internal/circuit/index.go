@@ -42,7 +42,7 @@ func (x *Index) node(shard int) *node {
 // indexed makes a call for a shard if the circuit of its node lets it. of is what other calls differ by.
 func indexed[R any](ctx context.Context, x *Index, shard int, of string, do func() (R, error)) (r R, err error) {
 	n := x.node(shard)
-	due, err := n.reads.enter(time.Now(), false)
+	due, err := n.reads.enter(time.Now(), false, ErrIndexOpen)
 	if err != nil && x.life.Err() == nil {
 		if due {
 			x.probe(n, shard)

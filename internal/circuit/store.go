@@ -122,7 +122,7 @@ func (n *node) probe(life context.Context, of string, read func(context.Context)
 // begin begins a call, or returns ErrOpen and has the store probed if that is due. If no probe can be made, the call
 // goes through in its place.
 func (s *Store) begin(ctx context.Context, n *node, c *Circuit, id string, ttl time.Duration) (*call, error) {
-	due, err := c.enter(time.Now(), ctx.Value(probeKey{}) != nil)
+	due, err := c.enter(time.Now(), ctx.Value(probeKey{}) != nil, ErrOpen)
 	if err != nil && !(due && !s.probe(ctx, n, id, ttl)) {
 		return nil, err
 	}
