@@ -720,7 +720,7 @@ func (x *index) Mark(ctx context.Context, key principals.Key, mark principals.Ma
 		done, err := x.ifUnchanged(ctx, hash, before, func() ([]redis.Cmder, error) {
 			value, err := onlyField(before)
 			mark = mark.After(readMark(value))
-			return cmders(x.set(ctx, hash, field, until[0], mark)), err
+			return cmders(x.set(ctx, hash, field, max(until[0], lastsUntil(value)), mark)), err
 		})
 		if err == nil && !done && !pause.Before(ctx, tries) {
 			err = context.Cause(ctx)

@@ -164,6 +164,31 @@ func TestAMarkLastsAsLongAsTheOneBefore(t *testing.T) {
 	}
 }
 
+// That holds also if the one before comes while a mark is being set.
+func TestAMarkLastsAsLongAsOneThatComesBetween(t *testing.T) {
+	ctx, server := context.Background(), redistest.Start(t)
+	e, other := entryOf("ann", 0, 90*24*time.Hour), indexOn(t, server)
+	between := sync.OnceFunc(func() {
+		if err := errors.Join(other.Touch(ctx, []principals.Entry{e}), other.markOwn(ctx, e.Key, principals.Mark{Nonce: "1"}, time.Hour),
+			other.Leave(ctx, []principals.Entry{e})); err != nil {
+			t.Error(err)
+		}
+	})
+	x := relayed(t, server, func(command []string) string {
+		if command[0] == "watch" {
+			between()
+		}
+		return ""
+	})
+	if err := x.markOwn(ctx, e.Key, principals.Mark{Nonce: "2", Kept: []principals.Kept{{Tag: "tag"}}}, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	until := lastsUntil(x.client.HGet(ctx, x.marksKey(x.ShardOf(e.Key)), string(e.Key[:])).Val())
+	if left := time.Until(time.UnixMilli(until * 100)); left < e.TTL-time.Minute {
+		t.Errorf("it lasts for %v", left)
+	}
+}
+
 // Where a command of its transaction is refused, a mark isn't in force, and the connection is of use afterwards.
 func TestAMarkWhoseTransactionIsRefused(t *testing.T) {
 	for _, refused := range []string{"watch", "multi", "hmget", "hset", "exec"} {
