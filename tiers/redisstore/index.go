@@ -722,6 +722,9 @@ func (x *index) Mark(ctx context.Context, key principals.Key, mark principals.Ma
 			mark = mark.After(readMark(value))
 			return cmders(x.set(ctx, hash, field, max(until[0], lastsUntil(value)), mark)), err
 		})
+		if redis.HasErrorPrefix(err, "ASK") { // its slot moves to another master, where it will be in a moment
+			err = nil
+		}
 		if err == nil && !done && !pause.Before(ctx, tries) {
 			err = context.Cause(ctx)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"sync"
@@ -228,4 +229,48 @@ func losing(t *testing.T, server *redistest.Server, name string) (x *index, lose
 		}
 	}))
 	return &index{Storage: New(client, Prefix("s:"))}, func() { proxy.Cut(); proxy.Resume() }
+}
+
+// A mark that keeps sessions waits for its slot where that moves to another master, and comes into force there.
+func TestAMarkInAMovingSlot(t *testing.T) {
+	ctx, cluster := context.Background(), redistest.StartCluster(t, 3)
+	client := cluster.Client()
+	x := &index{Storage: New(client, Prefix("s:"))}
+	e, slot := principals.Entry{}, math.MaxInt
+	for n := 0; slot > 5000; n++ { // those of the first master
+		e = entryOf(fmt.Sprint("ann", n), 0, time.Hour)
+		slot = int(client.ClusterKeySlot(ctx, x.entriesKey(e.Key)).Val())
+	}
+	finish := cluster.Linger(slot, cluster.Masters[0], cluster.Masters[1])
+	watched, done := make(chan struct{}, 2), make(chan error)
+	if err := client.ForEachMaster(ctx, func(_ context.Context, master *redis.Client) error {
+		master.AddHook(hooked(func(commands []redis.Cmder) {
+			if commands[0].Name() == "watch" {
+				select {
+				case watched <- struct{}{}:
+				default:
+				}
+			}
+		}))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		done <- x.markOwn(ctx, e.Key, principals.Mark{Nonce: "1", Kept: []principals.Kept{{Tag: e.Tag}}}, time.Hour)
+	}()
+	for range 2 { // attempts
+		select {
+		case err := <-done:
+			t.Fatalf("while the slot moves: %v", err)
+		case <-watched:
+		}
+	}
+	finish()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if entered, err := x.Enter(ctx, e, 0); err != nil || entered.Own != "1" {
+		t.Errorf("a session that begins after the mark %q, %v", entered.Own, err)
+	}
 }
