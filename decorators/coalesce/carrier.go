@@ -13,14 +13,15 @@ import (
 
 // carrier brings writes and slides to the store. All fields are set at construction and guard themselves.
 type carrier struct {
-	store   tiers.Storage
-	batcher tiers.Batcher // nil if the store takes no batches
-	shard   func(id string) string
-	timeout duration        // of a write
-	ended   context.Context // calls of the store end with it
-	end     context.CancelFunc
-	slides  slides
-	tally   *telemetry.Tally
+	store    tiers.Storage
+	batcher  tiers.Batcher  // nil if the store takes no batches
+	reloader tiers.Reloader // nil if it doesn't read several sessions together
+	shard    func(id string) string
+	timeout  duration        // of a write
+	ended    context.Context // calls of the store end with it
+	end      context.CancelFunc
+	slides   slides
+	tally    *telemetry.Tally
 }
 
 // carry brings writes to the store, several in one call. A probe has less time than a write may take. The values of
@@ -49,9 +50,7 @@ func (c *carrier) carry(writes []*write, probe time.Duration) {
 			writes[0].panicked = p
 		}
 	}()
-	for _, w := range writes {
-		c.spare(ctx, w)
-	}
+	c.spare(ctx, writes, timeout/2)
 	if len(writes) == 1 {
 		w := writes[0]
 		w.snapshot, w.err = perform(ctx, c.store, w.change, c.life(w))
@@ -84,27 +83,62 @@ func (c *carrier) life(w *write) time.Duration {
 	return max(time.Until(w.expires), time.Millisecond)
 }
 
-// spare has a late write keep the expiry that another node has given the session since, for a request with the same ttl. (One
-// that isn't late sets what a request at this moment would.)
-func (c *carrier) spare(ctx context.Context, w *write) {
-	if !w.pending || c.life(w) >= w.ttl {
+// spare has late writes keep the expiries that other nodes have given the sessions since, for requests with the same
+// ttl. (One that isn't late sets what a request at this moment would.) A store that can't be read in time takes the
+// writes as they are.
+func (c *carrier) spare(ctx context.Context, writes []*write, timeout time.Duration) {
+	var late []*write
+	var loads []tiers.Reload
+	for _, w := range writes {
+		if w.pending && c.life(w) < w.ttl {
+			late, loads = append(late, w), append(loads, tiers.Reload{ID: w.id, TTL: w.ttl})
+		}
+	}
+	if len(late) == 0 {
 		return
 	}
-	read, err := c.store.Load(ctx, w.id, w.ttl)
-	if err != nil || read.Snapshot == nil {
-		return // the commit finds out
-	}
-	if at, _ := read.Snapshot.Expires(); at.After(w.expires) && time.Until(at) <= c.slides.longer(w.ttl) {
-		w.expires = at
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	defer func() { _ = recover() }() // which the store's next call will raise
+	for n, loaded := range c.loadAll(ctx, loads) {
+		w := late[n]
+		if loaded.Err != nil || loaded.Read.Snapshot == nil {
+			continue // the commit finds out
+		}
+		if at, _ := loaded.Read.Snapshot.Expires(); at.After(w.expires) && time.Until(at) <= c.slides.longer(w.ttl) {
+			w.expires = at
+		}
 	}
 }
 
-// prolong sets the expiries of writes that have reached the store.
-func (c *carrier) prolong(writes []*write) {
-	defer func() { _ = recover() }() // which the store's next call will raise
-	for _, w := range writes {
-		_, _ = c.expire(c.ended, w.id, c.life(w))
+func (c *carrier) loadAll(ctx context.Context, loads []tiers.Reload) (results []tiers.Reloaded) {
+	if c.reloader != nil && len(loads) > 1 {
+		return c.reloader.LoadAll(ctx, loads)
 	}
+	for _, l := range loads {
+		if ctx.Err() != nil {
+			break
+		}
+		read, err := c.store.Load(ctx, l.ID, l.TTL)
+		results = append(results, tiers.Reloaded{Read: read, Err: err})
+	}
+	return results
+}
+
+// prolong sets the expiries of writes that have reached the store, and returns those that it has set.
+func (c *carrier) prolong(writes []*write) (set []*write) {
+	defer func() { _ = recover() }() // which the store's next call will raise
+	ctx, cancel := context.WithTimeout(c.ended, c.timeout.get())
+	defer cancel()
+	for _, w := range writes {
+		if ctx.Err() != nil {
+			break
+		}
+		if _, err := c.expire(ctx, w.id, c.life(w)); err == nil {
+			set = append(set, w)
+		}
+	}
+	return set
 }
 
 // slide sets the expiry, unless it can be skipped, and reports whether the store was asked.
@@ -126,12 +160,10 @@ func (c *carrier) expire(ctx context.Context, id string, life time.Duration) (un
 	c.slides.set(id, e)
 	c.tally.Add(telemetry.SlideSent)
 	until, err = c.store.Slide(ctx, id, life)
-	switch {
-	case err != nil:
+	if err != nil {
 		c.slides.forget(id)
-	case !until.IsZero():
-		e.known = true
-		c.slides.set(id, e)
+	} else {
+		c.slides.slid(id, e.at, !until.IsZero())
 	}
 	return until, err
 }

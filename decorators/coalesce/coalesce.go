@@ -86,7 +86,7 @@ func New(inner gsession.Storage, opts ...Option) *Storage {
 	s := &Storage{wrapped: inner, form: tiers.PreviewOf(inner)}
 	s.Storage, s.circuits = circuit.Over(inner)
 	s.face = sessionmap.New(s)
-	s.carrier = carrier{store: s.Storage, batcher: tiers.BatcherOf(s.Storage), shard: s.circuits.Shard,
+	s.carrier = carrier{store: s.Storage, batcher: tiers.BatcherOf(s.Storage), reloader: tiers.ReloaderOf(s.Storage), shard: s.circuits.Shard,
 		slides: slides{every: o.SlideEvery, tally: &s.tally}, tally: &s.tally}
 	s.carrier.ended, s.carrier.end = context.WithCancel(context.Background())
 	s.reports = reports{callback: o.OnGiveUp, reporter: &s.reporter, tally: &s.tally, hurry: s.carrier.ended.Done()}
@@ -136,8 +136,9 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	c.pending = s.interval.get() > 0 && ttl > 0 && !delta.Urgent() && delta.CanPreview()
 	if !delta.Creates() { // a session that begins goes without delay, so that other nodes see a log-in as soon as they can
 		c.delay = s.interval.get()
-		if e, _ := s.carrier.slides.get(id); !e.at.IsZero() { // it mustn't expire in the store meanwhile
-			c.delay = max(0, min(c.delay, time.Until(e.at)/2))
+		e, _ := s.carrier.slides.get(id)
+		if left := time.Until(e.at); left > 0 { // it mustn't expire in the store meanwhile
+			c.delay = min(c.delay, left/2)
 		}
 	}
 	return s.put(ctx, c)

@@ -97,11 +97,13 @@ func (k *sessionQueue) take() *write {
 func (k *sessionQueue) back(w *write) { k.waiting = append([]*write{w}, k.waiting...) }
 
 // extend has what is pending keep the session alive for as long as a slide would. A deadline that is early by less than
-// what is added to a ttl stays. It holds the session if it sets the expiry for sure: a write that only removes keys, or a
-// conditional one, may find nothing to write.
+// what is added to a ttl stays, unless the write that is at the store sets less. It holds the session if it sets the
+// expiry for sure: a write that only removes keys, or a conditional one, may find nothing to write.
 func (k *sessionQueue) extend(ttl, added time.Duration) (holds, extended bool) {
 	deadline := time.Now().Add(ttl)
-	if extended = ttl != k.ttl || deadline.Sub(k.deadline) > added; extended {
+	extended = ttl != k.ttl || deadline.Sub(k.deadline) > added ||
+		k.flying != nil && k.flying.pending && deadline.After(k.flying.first)
+	if extended {
 		k.ttl, k.deadline = ttl, deadline
 	}
 	w := k.last()

@@ -265,37 +265,54 @@ func (l *queues) expires(k *sessionQueue) time.Time {
 	return k.deadline.Add(l.carrier.slides.longer(k.ttl) - k.ttl)
 }
 
-// carry brings those writes to the store that are in the journal as they have to be.
+// carry brings those writes to the store that are in the journal as they have to be. A slide that follows one is waited
+// for by its own session alone.
 func (l *queues) carry(writes []*write, probe time.Duration) {
-	defer l.settle(writes, time.Now()) // also if the store ends the goroutine
+	began := time.Now()
+	defer func() { l.settle(writes, began) }() // also if the store ends the goroutine
 	l.carrier.carry(marked(writes, l.carrier.timeout.get()), probe)
-	for late := l.overtaken(writes); len(late) > 0; late = l.overtaken(late) {
-		l.carrier.prolong(late)
+	late, others := l.overtaken(writes)
+	if len(late) > 0 {
+		l.settle(others, began)
+		writes = late
+	}
+	for len(late) > 0 {
+		late, _ = l.overtaken(l.carrier.prolong(late))
 	}
 }
 
-// overtaken returns the writes that have set an earlier expiry than a request wants that has used the session meanwhile: the
+// overtaken returns the writes that have set an expiry which ends a session early that a request has used meanwhile: the
 // store may have done its slide before.
-func (l *queues) overtaken(writes []*write) (late []*write) {
+func (l *queues) overtaken(writes []*write) (late, others []*write) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, w := range writes {
-		k := l.sessions[w.id]
-		if !w.pending || w.err != nil || k.removal() != nil {
-			continue
-		}
-		set := w.expires
-		if w.snapshot == nil && w.delta.IsConditional() { // nothing was left to write
-			set = w.first
-		}
-		if expires := l.expires(k); expires.After(set) {
-			if w.first = expires; expires.After(w.expires) {
-				w.expires = expires
-			}
+		if l.isOvertaken(w) {
 			late = append(late, w)
+		} else {
+			others = append(others, w)
 		}
 	}
-	return late
+	return late, others
+}
+
+func (l *queues) isOvertaken(w *write) bool {
+	k := l.sessions[w.id]
+	if !w.pending || w.err != nil || k.removal() != nil {
+		return false
+	}
+	expires := l.expires(k)
+	set, wanted := w.expires, k.deadline
+	if w.snapshot == nil && w.delta.IsConditional() { // nothing was left to write
+		set, wanted = w.first, expires
+	}
+	if !wanted.After(set) {
+		return false
+	}
+	if w.first = expires; expires.After(w.expires) {
+		w.expires = expires
+	}
+	return true
 }
 
 func (l *queues) settle(writes []*write, began time.Time) {

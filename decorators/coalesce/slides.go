@@ -68,6 +68,21 @@ func (s *slides) forget(id string) {
 	s.forgets++
 }
 
+// slid notes what a slide has set. Of what has set an expiry meanwhile, the earlier one is kept: the store may have done
+// them in either order, and one that is too early costs a slide. One that was forgotten meanwhile stays so.
+func (s *slides) slid(id string, at time.Time, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hash := hashOf(id)
+	if e, ok := s.all.Get(hash); ok {
+		if at.Before(e.at) {
+			e.at = at
+		}
+		e.known = e.known || known
+		s.all.Put(hash, e, slidesKept)
+	}
+}
+
 func (s *slides) clock() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
