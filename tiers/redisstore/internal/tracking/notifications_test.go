@@ -234,6 +234,36 @@ func TestNotificationsStayBehindAProxyOfSeveralServers(t *testing.T) {
 	}
 }
 
+// Nor does a server that takes CLIENT TRACKING, and soon refuses what that needs.
+func TestNotificationsStayWhereTrackingDoesNotLast(t *testing.T) {
+	var trials, hellos atomic.Int64
+	var allowed atomic.Bool
+	refuses := func(command []string) string {
+		switch {
+		case len(command) > 1 && command[1] == "tracking":
+			if !allowed.Load() {
+				return "-ERR unknown command\r\n"
+			}
+			trials.Add(1)
+			hellos.Store(0)
+		case command[0] == "hello" && command[1] == "3" && hellos.Add(1) > 3 && allowed.Load(): // it stands with the third
+			hellos.Store(0)
+			return "-NOPROTO unsupported protocol version\r\n"
+		}
+		return ""
+	}
+	f := start(t, "--notify-keyspace-events", "KA")
+	_, l := watch(t, without(t, f, refuses), "p:", tracking.RetryAfter(20*time.Millisecond), tracking.Trial(10*time.Second),
+		tracking.Lease(4*time.Second))
+	l.standing(t)
+	missed := l.count()
+	allowed.Store(true)
+	l.await(t, "some trials", func() bool { return trials.Load() > 2 })
+	if l.count() != missed {
+		t.Errorf("notified of %q", l.log)
+	}
+}
+
 // No notification says that all keys were removed: a key that is gone does.
 func TestATripwireShowsThatAllKeysWereRemoved(t *testing.T) {
 	f := start(t, noTracking...)

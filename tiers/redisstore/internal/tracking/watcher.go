@@ -216,14 +216,14 @@ func mostPause(reached int, err error) time.Duration {
 	return lastPause
 }
 
-// tracks reports whether CLIENT TRACKING works: a watch session that notifies nobody stands.
+// tracks reports whether CLIENT TRACKING works: a watch session that notifies nobody stands, and lasts.
 func (w *watcher) tracks(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, w.trial)
 	defer cancel()
 	trial := &watcher{settings: w.settings, thorough: w.paths != nil}
 	trial.topology, _ = topologyOf(w.client)
 	r, _ := trial.runSession(ctx, false)
-	return !r.stands.IsZero()
+	return !r.stands.IsZero() && ctx.Err() != nil
 }
 
 // failed takes note of why a watch session has ended.
