@@ -101,7 +101,6 @@ func (l *queues) restore(dir string) error {
 				differs = true
 			} else {
 				k.ttl, k.deadline = w.ttl, deadline
-				w.first = l.expires(k)
 				l.enqueue(k, w)
 			}
 		}

@@ -625,3 +625,18 @@ func TestAJournalFromTheFuture(t *testing.T) {
 		}
 	})
 }
+
+// The process before has ended between a commit, which set what an earlier request wanted, and the slide of a later one.
+func TestAChangeThatIsInTheStoreKeepsTheSessionForItsLastRequest(t *testing.T) {
+	base := tiers.Adopt(map[string]any{"k": "0"})
+	dir, deadline := t.TempDir(), time.Now().Add(30*time.Minute)
+	keep(t, dir, recordOf(t, change(t, base, "k", "1"), deadline))
+	s := teststore.New()
+	s.Put("a", map[string]any{"k": "1"}, 10*time.Minute)
+	c := journaled(t, s, dir)
+	must(t, c.Flush(ctx))
+	if at := s.Expires("a"); at.Before(deadline.Add(-time.Second)) {
+		t.Errorf("the session expires %v early", deadline.Sub(at))
+	}
+	must(t, c.Close(ctx))
+}
