@@ -136,9 +136,9 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	c.pending = s.interval.get() > 0 && ttl > 0 && !delta.Urgent() && delta.CanPreview()
 	if !delta.Creates() { // a session that begins goes without delay, so that other nodes see a log-in as soon as they can
 		c.delay = s.interval.get()
-		e, _ := s.carrier.slides.get(id)
-		if left := time.Until(e.at); left > 0 { // it mustn't expire in the store meanwhile
-			c.delay = min(c.delay, left/2)
+		e, known := s.carrier.slides.get(id)
+		if left := time.Until(e.at); left > 0 || !known { // it mustn't expire in the store meanwhile
+			c.delay = min(c.delay, max(left/2, 1))
 		}
 	}
 	return s.put(ctx, c)
