@@ -214,6 +214,18 @@ func TestASlotThatMovesDuringATransaction(t *testing.T) {
 	cluster.Move(slot, cluster.Masters[1], cluster.Masters[0])
 	_, err = s.Commit(ctx, id, change, ttl)
 	f.check(err)
+	// So does one through a client that has other addresses than the masters name.
+	_, port, _ := net.SplitHostPort(client.Options().Addrs[0])
+	behind := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"192.0.2.1:" + port}, MaxRedirects: -1,
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, strings.Replace(addr, "192.0.2.1", "127.0.0.1", 1))
+		}})
+	t.Cleanup(func() { f.check(behind.Close()) })
+	s = redisstore.New(behind)
+	change = update(values{"n": 3})(f.base(s, id))
+	cluster.Move(slot, cluster.Masters[0], cluster.Masters[1])
+	_, err = s.Commit(ctx, id, change, ttl)
+	f.check(err)
 }
 
 // A transaction that is refused halfway leaves no connection in the pool on which others' commands are only queued, or

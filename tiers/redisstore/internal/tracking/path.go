@@ -39,8 +39,8 @@ func (p *path) watch(ctx context.Context, key string, fn func(*redis.Tx) error) 
 		if err != nil {
 			return err
 		}
-		if err = watchBy(ctx, master, fn); says(err, redirected) {
-			if master = movedTo(ctx, c, err); master != nil {
+		if err = watchBy(ctx, master, fn); redis.HasErrorPrefix(err, "MOVED ") {
+			if master = movedTo(ctx, c, key, err); master != nil {
 				err = watchBy(ctx, master, fn)
 			}
 		}
@@ -52,18 +52,23 @@ func (p *path) watch(ctx context.Context, key string, fn func(*redis.Tx) error) 
 	}
 }
 
-// movedTo has a cluster's client ask who has which slots, and returns the client of the master that a server has named.
-func movedTo(ctx context.Context, c *redis.ClusterClient, moved error) *redis.Client {
+// movedTo has a cluster's client ask who has which slots, and returns the client of the master that a server has named, or
+// else of that which has the key now: the client may have another address for it, as for one with IPv6, or behind NAT.
+func movedTo(ctx context.Context, c *redis.ClusterClient, key string, moved error) *redis.Client {
 	ctx, cancel := context.WithTimeout(ctx, replyTime)
 	defer cancel()
 	var found atomic.Pointer[redis.Client]
 	_ = c.ForEachMaster(ctx, func(_ context.Context, master *redis.Client) error {
-		if redis.HasErrorPrefix(moved, "MOVED ") && strings.HasSuffix(moved.Error(), " "+master.Options().Addr) {
+		if strings.HasSuffix(moved.Error(), " "+master.Options().Addr) {
 			found.Store(master)
 		}
 		return nil
 	})
-	return found.Load()
+	if master := found.Load(); master != nil {
+		return master
+	}
+	master, _ := c.MasterForKey(ctx, key)
+	return master
 }
 
 // watchBy is the client's Watch, which asks the client's Limiter once: go-redis asks it at each command, so that it could
