@@ -137,6 +137,9 @@ func (s *Storage) Commit(ctx context.Context, id string, delta *tiers.Delta, ttl
 	if !delta.Creates() { // a session that begins goes without delay, so that other nodes see a log-in as soon as they can
 		c.delay = s.interval.get()
 		e, known := s.carrier.slides.get(id)
+		if base := delta.Base(); !known && base != nil {
+			e.at, known = base.Expires()
+		}
 		if left := time.Until(e.at); left > 0 || !known { // it mustn't expire in the store meanwhile
 			c.delay = min(c.delay, max(left/2, 1))
 		}

@@ -188,6 +188,26 @@ func TestAChangeOfASessionThatIsAboutToExpire(t *testing.T) {
 	}
 }
 
+// A change is delayed also if only the state that its request was given says when the session expires.
+func TestAChangeOfASessionThatIsNotRememberedIsDelayed(t *testing.T) {
+	s := teststore.New()
+	bubble(t, s, func(t *testing.T, c *coalesce.Storage) {
+		s.Put("a", map[string]any{"k": 0}, ttl)
+		read, err := s.Load(ctx, "a", ttl) // as a memory above, which has it for long
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Commit(ctx, "a", change(t, read.Snapshot, "k", 1), ttl); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(500 * time.Millisecond)
+		synctest.Wait()
+		if _, commits, _ := s.Count(); commits != 0 {
+			t.Error("the change didn't wait")
+		}
+	}, writeBehind(time.Second))
+}
+
 // A change that waits on one node doesn't set an expiry that is earlier than what requests on another one want.
 func TestALateCommitEndsNoSessionThatAnotherNodeUses(t *testing.T) {
 	s := teststore.New()
