@@ -18,7 +18,7 @@ var quotes = []struct {
 	row, column    string
 }{
 	{"README.md", "twice as many a second", 2, 1, "ghttp, read 2 of 10 keys", "Strata is"},
-	{"README.zh-CN.md", "每秒请求数约为两倍", 2, 1, "ghttp, read 2 of 10 keys", "Strata is"},
+	{"README.zh-CN.md", "经 ghttp 读取时的每秒请求数 | 1 | 约 2", 2, 1, "ghttp, read 2 of 10 keys", "Strata is"},
 	{"README.md", "(`make bench`) | 1.05 | 0.24 |", 1.05, 0.01, "Zipf(1.01), 95 % reads", "commands: StorageRedis"},
 	{"README.md", "(`make bench`) | 1.05 | 0.24 |", 0.24, 0.01, "Zipf(1.01), 95 % reads", "Strata"},
 	{"README.zh-CN.md", "（`make bench`） | 1.05 | 0.24 |", 1.05, 0.01, "Zipf(1.01), 95 % reads", "commands: StorageRedis"},
